@@ -1,1 +1,7 @@
+//! Holdfast hosts durable objects: classes are WebAssembly components, objects are single-threaded instances with a
+//! SQLite database of their own.
+//!
+//! Layers, each importing only those to its right (a test proves it):
+//! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
+pub mod base;
