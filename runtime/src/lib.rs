@@ -5,3 +5,4 @@
 //! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
 pub mod base;
+pub mod storage;
