@@ -76,7 +76,12 @@ pub(super) struct Disk {
 impl Default for Disk {
     fn default() -> Self {
         let known = Mutex::new(HashSet::new());
-        Self { flush: Box::new(move |files| files.flush(&known)), lost: Box::new(end_process) }
+        let flush = move |files: &WalFiles| match files.flush(&known) {
+            // Deleted meanwhile: what it held need not survive.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            flushed => flushed,
+        };
+        Self { flush: Box::new(flush), lost: Box::new(end_process) }
     }
 }
 

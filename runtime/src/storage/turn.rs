@@ -307,10 +307,13 @@ impl Turn {
             ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_NOMEM | ffi::SQLITE_CANTOPEN => {
                 return self.failed(error.message);
             }
-            ffi::SQLITE_AUTH => {
-                let session = self.database.opened().map(|file| file.connection.session.clone());
-                let refused = session.and_then(|session| session.take_seen().refused);
-                SqlError::NotAuthorised(refused.unwrap_or(error.message))
+            // SQLite answers AUTH, but ERROR for functions.
+            ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
+                let seen = self.database.opened().map(|file| file.connection.session.take_seen());
+                match seen.and_then(|seen| seen.refused) {
+                    Some(refused) => SqlError::NotAuthorised(refused),
+                    None => SqlError::Sqlite(error),
+                }
             }
             ffi::SQLITE_TOOBIG => SqlError::TooLarge(error.message),
             ffi::SQLITE_CONSTRAINT => SqlError::Constraint(error),
