@@ -2,7 +2,7 @@
 
 use tempfile::TempDir;
 
-use super::durability::Disk;
+use super::durability::{Disk, SystemDisk, WalFiles};
 use super::*;
 use crate::base::{ClassKey, ClassName, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
@@ -26,13 +26,13 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with(Limits::default(), Disk::default())
+        Self::with(Limits::default(), SystemDisk::default())
     }
 
-    fn with(limits: Limits, disk: Disk) -> Self {
+    fn with(limits: Limits, disk: impl Disk + 'static) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(root.path()).unwrap();
-        let databases = Databases::open_on(&dir, &limits, disk).unwrap();
+        let databases = Databases::open_on(&dir, &limits, Box::new(disk)).unwrap();
         Self { databases, dir, _root: root }
     }
 
@@ -147,6 +147,23 @@ fn int(number: i64) -> Value {
 
 fn text(text: &str) -> Value {
     Value::Text(text.into())
+}
+
+/// A disk that does what a test says: how it flushes, and what it does when it is lost.
+struct TestDisk<F, L>(F, L);
+
+impl<F, L> Disk for TestDisk<F, L>
+where
+    F: Fn(&WalFiles) -> std::io::Result<()> + Send + Sync,
+    L: Fn(&str) + Send + Sync,
+{
+    fn flush(&self, files: &WalFiles) -> std::io::Result<()> {
+        self.0(files)
+    }
+
+    fn lost(&self, what: &str) {
+        self.1(what);
+    }
 }
 
 /// Waits for a future that another thread completes.

@@ -40,7 +40,7 @@ const REFUSED: [(&str, &str); 49] = [
     ("PRAGMA integrity_check", "PRAGMA integrity_check"),
     ("SELECT * FROM pragma_database_list", "PRAGMA database_list"),
     ("SELECT * FROM _hf_kv", "the name _hf_kv"),
-    ("SELECT count(*) FROM _HF_meta", "the name _hf_meta"),
+    ("SELECT count(*) FROM _HF_meta", "the name _HF_meta"),
     ("INSERT INTO _hf_kv VALUES ('a', x'')", "the name _hf_kv"),
     ("UPDATE _hf_meta SET value = 1", "the name _hf_meta"),
     ("DELETE FROM _hf_kv", "the name _hf_kv"),
@@ -117,7 +117,8 @@ fn triggers_and_views_do_not_reach_the_hosts_tables() {
 fn sqlites_own_tables_are_protected() {
     let world = World::new();
     world.object("a").turn(|turn| {
-        turn.exec("CREATE VIRTUAL TABLE f USING fts5 (a); CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)", &[]).unwrap();
+        turn.exec("CREATE VIRTUAL TABLE f USING fts5 (a); CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)", &[])
+            .unwrap();
         for sql in [
             "DELETE FROM sqlite_schema",
             "UPDATE sqlite_master SET sql = ''",
@@ -136,7 +137,11 @@ fn sqlites_own_tables_are_protected() {
 fn what_is_allowed_works_in_any_case() {
     let world = World::new();
     world.object("a").turn(|turn| {
-        turn.exec("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (x REFERENCES p); CREATE INDEX i ON t (x)", &[]).unwrap();
+        turn.exec(
+            "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (x REFERENCES p); CREATE INDEX i ON t (x)",
+            &[],
+        )
+        .unwrap();
         for sql in [
             "PRAGMA table_info(t)",
             "PRAGMA Table_XInfo(t)",

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use super::*;
 
 /// A disk whose flushes wait until they are let go, one by one.
-fn held_disk() -> (Disk, mpsc::Sender<()>, mpsc::Receiver<()>) {
+fn held_disk() -> (impl Disk, mpsc::Sender<()>, mpsc::Receiver<()>) {
     let (go, gone) = mpsc::channel();
     let (begin, begun) = mpsc::channel();
     let gone = Mutex::new(gone);
@@ -15,7 +15,7 @@ fn held_disk() -> (Disk, mpsc::Sender<()>, mpsc::Receiver<()>) {
         begin.send(()).unwrap();
         gone.lock().unwrap().recv().map_err(std::io::Error::other)
     };
-    (Disk { flush: Box::new(flush), lost: Box::new(|_| ()) }, go, begun)
+    (TestDisk(flush, |_: &_| ()), go, begun)
 }
 
 #[test]
@@ -74,10 +74,8 @@ fn objects_do_not_wait_for_each_other() {
 #[test]
 fn a_failed_flush_publishes_nothing() {
     let (told, lost) = mpsc::channel();
-    let disk = Disk {
-        flush: Box::new(|_| Err(std::io::Error::other("no disk"))),
-        lost: Box::new(move |what| told.send(what.to_owned()).unwrap()),
-    };
+    let disk =
+        TestDisk(|_: &_| Err(std::io::Error::other("no disk")), move |what: &str| told.send(what.to_owned()).unwrap());
     let world = World::with(Limits::default(), disk);
     let mut object = world.object("a");
     let applied = object.end(|turn| turn.put("k", b"v").unwrap()).unwrap();
@@ -89,16 +87,25 @@ fn a_failed_flush_publishes_nothing() {
 #[test]
 fn flushes_reach_the_real_disk() {
     let flushed = Arc::new(AtomicU64::new(0));
-    let disk = Disk::default();
-    let count = flushed.clone();
-    let flush = Box::new(move |files: &_| (disk.flush)(files).inspect(|()| _ = count.fetch_add(1, Ordering::Relaxed)));
-    let world = World::with(Limits::default(), Disk { flush, lost: Box::new(|what| panic!("{what}")) });
+    let (count, disk) = (flushed.clone(), SystemDisk::default());
+    let flush = move |files: &_| disk.flush(files).inspect(|()| _ = count.fetch_add(1, Ordering::Relaxed));
+    let world = World::with(Limits::default(), TestDisk(flush, |what: &str| panic!("{what}")));
     let mut object = world.object("a");
     for n in 0..3_u8 {
         let applied = object.end(|turn| turn.put("k", &[n]).unwrap()).unwrap();
         wait(object.database().durable().reached(applied.lsn));
     }
     assert_eq!(flushed.load(Ordering::Relaxed), 3);
-    drop(object);
-    drop(world);
+}
+
+#[test]
+fn deleting_while_a_flush_is_requested_is_no_failure() {
+    let world = World::new();
+    for n in 0..50 {
+        let mut object = world.object(&format!("{n}"));
+        object.turn(|turn| turn.put("k", b"v").unwrap());
+        object.database().delete().unwrap();
+        let applied = object.end(|turn| turn.put("k", b"w").unwrap()).unwrap();
+        wait(object.database().durable().reached(applied.lsn));
+    }
 }

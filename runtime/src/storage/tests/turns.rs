@@ -1,6 +1,7 @@
 //! A turn is applied whole or not at all, and leaves nothing behind when it is not.
 
 use super::*;
+use crate::base::Exhausted;
 
 fn exec(turn: &mut Turn, sql: &str) -> Result<Outcome, SqlError> {
     turn.exec(sql, &[])
@@ -96,7 +97,7 @@ fn a_deferred_constraint_is_told_at_the_end() {
 
 #[test]
 fn a_full_database_fails_the_turn() {
-    let world = World::with(Limits { database: 40 * 4096, ..Limits::default() }, Disk::default());
+    let world = World::with(Limits { database: 40 * 4096, ..Limits::default() }, SystemDisk::default());
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"kept").unwrap());
     let ended = object.end(|turn| {
@@ -131,7 +132,8 @@ fn one_turn_writes_a_bounded_amount() {
 fn open_cursors_do_not_hold_up_the_end() {
     let world = World::new();
     let mut object = world.object("a");
-    let rows = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i FROM n";
+    let rows =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1000) INSERT INTO t SELECT i FROM n";
     object.turn(|turn| exec(turn, &format!("CREATE TABLE t (x); {rows}")).unwrap());
     object.turn(|turn| {
         assert!(exec(turn, "SELECT x FROM t").unwrap().more.is_some());
@@ -166,9 +168,10 @@ fn endless_work_is_stopped() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
-    for (budget, why) in
-        [(WorkBudget::new(1_000_000_000, || false), Exhausted::Fuel), (WorkBudget::new(u64::MAX, || true), Exhausted::CpuTime)]
-    {
+    for (budget, why) in [
+        (WorkBudget::new(1_000_000_000, || false), Exhausted::Fuel),
+        (WorkBudget::new(u64::MAX, || true), Exhausted::CpuTime),
+    ] {
         let mut turn = object.begin(budget.clone());
         turn.put("k", b"w").unwrap();
         assert_eq!(exec(&mut turn, endless), Err(SqlError::Exhausted(why)));
@@ -200,12 +203,14 @@ fn small_statements_are_charged_alike_every_time() {
     let get = |turn: &mut Turn| assert!(turn.get("k").unwrap().is_none());
     assert!(cost(&get) > 0);
     assert_eq!(cost(&get), cost(&get));
-    let rows = |n: u32| move |turn: &mut Turn| {
-        let many = format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n:07}) SELECT count(*) FROM n");
-        exec(turn, &many).unwrap();
+    let rows = |n: u32| {
+        move |turn: &mut Turn| {
+            let many = format!(
+                "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {n:07}) SELECT count(*) FROM n"
+            );
+            exec(turn, &many).unwrap();
+        }
     };
     let (few, many) = (cost(&rows(1_000)), cost(&rows(100_000)));
     assert!((50 * few..150 * few).contains(&many), "{few} {many}");
 }
-
-use crate::base::Exhausted;
