@@ -11,7 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::connection::Connection;
 use super::durability::{Disk, DurableWatch, FlushPool, Lsn, Sequence, SystemDisk, WalFiles, wal_path};
@@ -218,15 +218,23 @@ impl Database {
         if file.connection.frames() < wait * WAL_RESET_FRAMES {
             return Ok(());
         }
-        if let Err(error) = file.connection.reset_wal().and_then(|()| {
-            // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
-            let truncated = fs::File::open(wal_path(&self.path)).and_then(|wal| wal.sync_all());
-            truncated.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-        }) {
-            self.node.pool.lost(&format!("copying the WAL of {} back failed: {error}", self.path.display()));
-            return Err(StorageError::sqlite(&self.path)(error));
+        match file.connection.reset_wal() {
+            Ok(false) => return Ok(()),
+            Ok(true) => {}
+            Err(error) => {
+                // Any other failure leaves the WAL as it was: nothing is lost, and it can be tried again.
+                if error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC) {
+                    self.node.pool.lost(&format!("flushing {} failed: {error}", self.path.display()));
+                }
+                return Err(StorageError::sqlite(&self.path)(error));
+            }
         }
-        Ok(())
+        // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
+        let wal = wal_path(&self.path);
+        fs::File::open(&wal).and_then(|wal| wal.sync_all()).map_err(|error| {
+            self.node.pool.lost(&format!("flushing {} failed: {error}", wal.display()));
+            StorageError::io("cannot flush", &wal)(error)
+        })
     }
 
     /// The open file, if the object has one; opens it if it was not looked at yet.

@@ -218,16 +218,14 @@ impl Turn {
         if takes != given.len() {
             return Err(SqlError::ParameterCount { takes: takes as u32, given: given.len() as u32 });
         }
-        if prepared.schema {
-            // SQLite cannot drop what an open statement reads.
-            self.close_sql_cursors(|_| true);
-        }
         if prepared.statement.is_readonly() {
-            return Ok(());
+            return Ok(()); // CREATE … IF NOT EXISTS too, when it exists.
         }
         self.writing()?;
         if prepared.schema {
             self.changed_schema();
+            // SQLite cannot drop what an open statement reads.
+            self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
             self.savepoint("SAVEPOINT _hf_call")?;
@@ -290,7 +288,7 @@ impl Turn {
     /// After a statement's last step: counts its changes and reads the schema if it changed that.
     fn finish(&mut self, call: &mut Call, prepared: &Prepared<'_>, before: u64) -> Result<(), SqlError> {
         let connection = self.connection()?;
-        if prepared.schema {
+        if prepared.schema && !prepared.statement.is_readonly() {
             return match reserved_name(connection) {
                 Ok(None) => Ok(()),
                 Ok(Some(name)) => Err(SqlError::NotAuthorised(format!("the name {name}"))),

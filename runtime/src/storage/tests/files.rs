@@ -150,3 +150,15 @@ fn a_long_wal_is_begun_anew() {
     world.restart();
     assert_eq!(world.object("a").get("499").unwrap(), [9; 4000]);
 }
+
+#[test]
+fn only_the_host_ends_a_transaction() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"v").unwrap());
+    drop(object);
+    let connection = crate::storage::connection::Connection::open(&world.file("a"), 100).unwrap();
+    let refused = connection.guest().execute_batch("CREATE TABLE t (x)").unwrap_err();
+    assert_eq!(refused.sqlite_error().unwrap().extended_code, rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK);
+    connection.guest().execute_batch("COMMIT").unwrap_err();
+}
