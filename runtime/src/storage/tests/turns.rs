@@ -214,3 +214,15 @@ fn small_statements_are_charged_alike_every_time() {
     let (few, many) = (cost(&rows(1_000)), cost(&rows(100_000)));
     assert!((50 * few..150 * few).contains(&many), "{few} {many}");
 }
+
+/// An object moves between threads, in the middle of a turn too.
+#[test]
+fn turns_can_be_sent() {
+    fn send<T: Send>(_: T) {}
+    let world = World::new();
+    let mut turn = world.object("a").begin(WorkBudget::unlimited());
+    turn.put("k", b"v").unwrap();
+    exec(&mut turn, "SELECT value FROM json_each('[1, 2]')").unwrap();
+    send(turn);
+    send(world.databases.clone());
+}
