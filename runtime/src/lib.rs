@@ -5,3 +5,8 @@
 //! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
 pub mod base;
+pub mod object;
+pub mod router;
+pub mod server;
+pub mod storage;
+pub mod wasm;
