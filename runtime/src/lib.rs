@@ -7,6 +7,6 @@
 pub mod base;
 pub mod object;
 pub mod router;
-pub mod server;
+//pub mod server;
 pub mod storage;
 pub mod wasm;

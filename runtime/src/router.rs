@@ -134,7 +134,7 @@ impl Router {
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
         let page = self.node.catalog.list(&class.key, prefix, cursor, limit)?;
-        let objects = page.rows.into_iter().map(|row| ObjectSummary {
+        let objects = page.entries.into_iter().map(|row| ObjectSummary {
             live: self.objects.live.contains_key(&row.id),
             id: row.id,
             name: row.name,

@@ -14,7 +14,7 @@ use crate::base::invocation::Description;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
 use crate::base::{Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
-use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, ObjectRow, Turn};
+use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, CatalogEntry, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
 /// What the actors of one host share.
@@ -79,7 +79,7 @@ enum Next {
 
 /// What the catalog says of an object.
 enum Fact {
-    Stored(ObjectRow),
+    Stored(CatalogEntry),
     Gone,
 }
 
@@ -220,7 +220,7 @@ impl Actor {
     async fn run(&mut self, request: Request) -> Outcome {
         let Resident { instance, permit } = self.wake().await?;
         let database = self.database.take().expect("no turn is running");
-        let end = instance.fetch(database.begin(self.node.limits.as_ref(), &self.node.env), request).await;
+        let end = instance.fetch(database, request).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let response = match end.result {
             Ok(response) => self.apply(end.turn).map(|()| response),
@@ -249,8 +249,8 @@ impl Actor {
         Ok(())
     }
 
-    fn row(&self, bytes: u64) -> ObjectRow {
-        ObjectRow { id: self.address.id, name: self.address.name.clone(), bytes }
+    fn row(&self, bytes: u64) -> CatalogEntry {
+        CatalogEntry { id: self.address.id, name: self.address.name.clone(), bytes }
     }
 
     /// The instance of the class's current version: the one at hand, or a new one.
@@ -259,10 +259,11 @@ impl Actor {
             Some(code) => code,
             None => self.class.code(&self.node.loader).await?,
         };
-        if let Some(resident) = self.resident.take()
+        if let Some(mut resident) = self.resident.take()
             && Arc::ptr_eq(resident.instance.code(), &code)
         {
             resident.permit.mark_busy();
+            resident.instance.learn_name(self.address.name.as_ref());
             return Ok(resident);
         }
         self.learn_name()?;
@@ -271,7 +272,7 @@ impl Actor {
         Ok(Resident { instance, permit })
     }
 
-    async fn instantiate(&self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
+    async fn instantiate(&mut self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
         let context = InstanceContext {
             address: self.address.clone(),
             limits: self.node.limits.clone(),

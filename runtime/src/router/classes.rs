@@ -148,7 +148,10 @@ impl Classes {
     pub(super) async fn remove(&self, class: &Class) -> Result<(), DeleteClassError> {
         let _one_at_a_time = self.deploying.lock().await;
         self.by_name.remove(&class.name);
-        self.records.remove(&class.name).map_err(|error| DeleteClassError::Storage(error.to_string()))
+        match self.records.remove(&class.name) {
+            Ok(_was_there) => Ok(()),
+            Err(error) => Err(DeleteClassError::Storage(error.to_string())),
+        }
     }
 }
 
