@@ -7,3 +7,11 @@
 pub mod base;
 pub mod gateway;
 pub mod router;
+/// Stand-in.
+pub mod storage {
+    pub use crate::router::StorageError;
+}
+/// Stand-in.
+pub mod wasm {
+    pub use crate::router::LoadError;
+}

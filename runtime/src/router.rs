@@ -30,24 +30,30 @@ impl Class {
 }
 pub struct Deployed {
     pub class: Arc<Class>,
+    pub created: bool,
     pub changed: bool,
 }
 #[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    #[error("{0} bytes")]
-    TooLarge(u64),
+pub enum LoadError {
     #[error("{0}")]
     NotAComponent(String),
     #[error("core module")]
     CoreModule,
-    #[error("imports {refused:?}, allowed {allowed:?}")]
-    ImportsRefused { refused: Vec<String>, allowed: Vec<String> },
+    #[error("{0:?}")]
+    ImportsRefused(Vec<String>),
     #[error("{0:?}")]
     NoHandler(Vec<String>),
     #[error("two")]
     TwoHandlers,
     #[error("{0}")]
-    Compile(String),
+    TooCostly(String),
+}
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error("{0} bytes")]
+    TooLarge(u64),
+    #[error(transparent)]
+    Refused(#[from] LoadError),
     #[error("{0}")]
     Storage(String),
 }
@@ -55,11 +61,12 @@ impl DeployError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "component-too-large",
-            Self::NotAComponent(_) | Self::Compile(_) => "not-a-component",
-            Self::CoreModule => "core-module",
-            Self::ImportsRefused { .. } => "imports-refused",
-            Self::NoHandler(_) => "no-handler-exported",
-            Self::TwoHandlers => "two-handlers",
+            Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
+            Self::Refused(LoadError::CoreModule) => "core-module",
+            Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
+            Self::Refused(LoadError::NoHandler(_)) => "no-handler-exported",
+            Self::Refused(LoadError::TwoHandlers) => "two-handlers",
+            Self::Refused(LoadError::TooCostly(_)) => "too-costly",
             Self::Storage(_) => "internal",
         }
     }
@@ -70,6 +77,8 @@ pub enum DeleteClassError {
     Unknown,
     #[error("has objects")]
     HasObjects,
+    #[error("{0}")]
+    Storage(String),
 }
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
@@ -99,7 +108,7 @@ impl Classes {
     }
     pub async fn deploy(&self, name: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
         if !component.starts_with(b"\0asm") {
-            return Err(DeployError::NotAComponent("no magic".into()));
+            return Err(LoadError::NotAComponent("no magic".into()).into());
         }
         let known = self.get(&name);
         let changed = known.is_none();
@@ -107,7 +116,7 @@ impl Classes {
         if changed {
             self.0.lock().push(class.clone());
         }
-        Ok(Deployed { class, changed })
+        Ok(Deployed { class, created: changed, changed })
     }
 }
 #[derive(Default)]

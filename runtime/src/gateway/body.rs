@@ -51,3 +51,49 @@ pub fn discard(mut body: Body, limit: u64) {
         }
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::problem::BODY_TOO_LARGE;
+    use super::*;
+
+    async fn collected(body: Body) -> Result<Bytes, &'static str> {
+        let mut body = body;
+        collect(&mut body, 4, &BODY_TOO_LARGE).await.map_err(|problem| problem.code())
+    }
+
+    /// A body that does not tell its length.
+    fn stream(parts: &[Result<&'static str, &'static str>]) -> Body {
+        Body::from_stream(futures_util::stream::iter(parts.to_vec()))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_limited_at_the_byte() {
+        assert_eq!(collected(Body::empty()).await, Ok(Bytes::new()));
+        assert_eq!(collected("1234".into()).await, Ok("1234".into()));
+        assert_eq!(collected("12345".into()).await, Err("body-too-large"));
+        assert_eq!(collected(stream(&[Ok("12"), Ok("34")])).await, Ok("1234".into()));
+        assert_eq!(collected(stream(&[Ok("12"), Ok("345")])).await, Err("body-too-large"));
+        assert_eq!(collected(stream(&[Ok("12"), Err("gone")])).await, Err("body-incomplete"));
+    }
+
+    /// Its content-length is enough to refuse it: the body, which breaks when it is read, is not.
+    #[tokio::test]
+    async fn an_announced_body_is_refused_unread() {
+        struct Announced;
+        impl http_body::Body for Announced {
+            type Data = Bytes;
+            type Error = &'static str;
+            fn poll_frame(
+                self: std::pin::Pin<&mut Self>,
+                _: &mut std::task::Context<'_>,
+            ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, Self::Error>>> {
+                std::task::Poll::Ready(Some(Err("read")))
+            }
+            fn size_hint(&self) -> http_body::SizeHint {
+                http_body::SizeHint::with_exact(5)
+            }
+        }
+        assert_eq!(collected(Body::new(Announced)).await, Err("body-too-large"));
+    }
+}

@@ -77,7 +77,7 @@ impl Data {
                 *sent.headers_mut() = response.headers;
                 Ok(sent)
             }
-            Ok(other) => Err(Problem::internal(format_args!("a fetch turn was answered with {other:?}"))),
+            Ok(_) => Err(Problem::internal("a fetch turn was not answered with a response")),
             Err(error) => Err(Problem::of_turn(&error, &address, self.settings.error_details)),
         }
     }

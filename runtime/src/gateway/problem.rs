@@ -61,6 +61,7 @@ kinds! {
     IMPORTS_REFUSED "imports-refused" UNPROCESSABLE_ENTITY "The component imports what is not granted"
     NO_HANDLER_EXPORTED "no-handler-exported" UNPROCESSABLE_ENTITY "The component exports no handler"
     TWO_HANDLERS "two-handlers" UNPROCESSABLE_ENTITY "The component exports two handlers for requests"
+    TOO_COSTLY "too-costly" UNPROCESSABLE_ENTITY "One instance needs more than this host allows"
     // Turns: the guest.
     GUEST_ERROR "guest-error" INTERNAL_SERVER_ERROR "The object answered with a failure"
     GUEST_TRAP "guest-trap" INTERNAL_SERVER_ERROR "The object's code trapped"
@@ -264,6 +265,7 @@ mod tests {
 
     use super::*;
     use crate::base::{ClassKey, ClassName, Failure, ObjectId, ObjectName};
+    use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
         TurnError::Guest(Failure { code: "sold-out".into(), message: "no\nseats".into(), retryable })
@@ -280,11 +282,11 @@ mod tests {
     }
 
     fn deploy_codes() -> Vec<&'static str> {
-        use DeployError::*;
-        let text = || "text".to_owned();
-        let refused = ImportsRefused { refused: Vec::new(), allowed: Default::default() };
-        let all = [TooLarge(1), NotAComponent(text()), CoreModule, refused, NoHandler(Vec::new()), TwoHandlers];
-        all.into_iter().chain([Compile(text()), Storage(text())]).map(|error| error.code()).collect()
+        use LoadError::*;
+        let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers];
+        refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
+        let others = [DeployError::TooLarge(1), DeployError::Storage(String::new())];
+        refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()
     }
 
     fn alice() -> ObjectAddress {

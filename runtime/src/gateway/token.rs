@@ -12,7 +12,7 @@ pub struct AdminToken(Arc<str>);
 
 impl AdminToken {
     /// The token with this text. An empty one admits nobody.
-    pub fn new(token: &str) -> Self {
+    pub fn new(token: impl Into<Arc<str>>) -> Self {
         Self(token.into())
     }
 

@@ -94,8 +94,7 @@ impl Admin {
         let deployed = to_the_end(async move { router.classes().deploy(name, component).await }).await?;
         let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
         let shown = Shown::of(&deployed.class, Some(deployed.changed));
-        let new = deployed.changed && shown.version == 1;
-        Ok(json(if new { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+        Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
     }
 
     async fn delete_class(&self, name: ClassName, asked: DeleteQuery) -> Result<Response, Problem> {
@@ -108,6 +107,7 @@ impl Admin {
                 let detail = format!("`{name}` still has objects; delete them with it by adding ?objects=delete");
                 Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
             }
+            Err(error @ DeleteClassError::Storage(_)) => Err(Problem::internal(error)),
         }
     }
 }

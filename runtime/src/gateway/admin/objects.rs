@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, NoQuery, json, only_get, path, problem, query};
 use crate::base::{ClassName, Invocation, ObjectAddress, Reply};
 use crate::gateway::problem::Problem;
-use crate::router::StorageError;
+use crate::storage::StorageError;
 
 /// Objects on one page: unless asked otherwise, and at most.
 const PAGE: usize = 100;
