@@ -5,3 +5,5 @@
 //! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
 pub mod base;
+pub mod cli;
+pub mod config;
