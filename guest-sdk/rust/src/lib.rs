@@ -76,8 +76,8 @@
 //! code that callers can match on, and [`ErrorContext::context`] says what was being done.
 //!
 //! # Log, time, randomness
-//! `info!("moved"; "from" => a, "to" => b)` and the other macros of the [`log`] crate write to the object's log, and so do
-//! panics and `println!`; what a failed turn logged stays. `std::time::SystemTime` stands still during a turn, at its start;
+//! `info!("moved to {place}")`, `warn!(tries = 3; "moved")` with fields, and the other macros of the [`log`] crate write to the
+//! object's log, and so do panics and `println!`; what a failed turn logged stays. `std::time::SystemTime` stands still during a turn, at its start;
 //! `std::time::Instant` runs. Random numbers come from the usual crates. There are no files, sockets or threads.
 //!
 //! # On your machine
