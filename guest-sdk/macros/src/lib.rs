@@ -30,11 +30,15 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
         const _: () = {
             use ::holdfast::__private::{self as __holdfast, bindings::exports::holdfast::object as __exports};
 
+            // `used`, because natively nothing calls the exports and the whole class would be dead code.
+            #[used]
+            static INIT: fn() -> ::core::result::Result<(), __holdfast::Failure> = #init;
+
             struct __Exports;
 
             impl __exports::lifecycle::Guest for __Exports {
                 fn init() -> ::core::result::Result<(), __holdfast::Failure> {
-                    #init()
+                    INIT()
                 }
             }
 
