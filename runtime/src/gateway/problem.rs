@@ -75,6 +75,7 @@ kinds! {
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
+    NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"

@@ -13,7 +13,7 @@ use super::residency::{Permit, Residency};
 use crate::base::invocation::Description;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
-use crate::base::{Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
+use crate::base::{Env, Exhausted, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
 use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, CatalogEntry, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
@@ -156,7 +156,10 @@ impl Actor {
             None => {}
         }
         if let Some(database) = &mut self.database {
-            database.maintain();
+            // The WAL stays long and is tried again; what it holds is safe.
+            if let Err(error) = database.maintain() {
+                tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
+            }
         }
         true
     }
@@ -173,7 +176,9 @@ impl Actor {
                 self.database = None;
                 let handle = ObjectHandle { mailbox: self.mailbox.clone() };
                 if !self.registry.leave(&self.address.id, &handle) {
-                    self.database = Some(self.node.databases.database(&self.address));
+                    let database = self.node.databases.database(&self.address);
+                    (self.durable, self.applied) = (database.durable(), database.last_applied());
+                    self.database = Some(database);
                     self.state = State::Dormant;
                 }
             }
@@ -182,8 +187,9 @@ impl Actor {
     }
 
     async fn deliver(&mut self, envelope: Envelope) {
-        if self.address.name.is_none() {
-            self.address.name = envelope.name;
+        if let (None, Some(name)) = (&self.address.name, envelope.name) {
+            self.database.iter_mut().for_each(|database| database.reached_by(&name));
+            self.address.name = Some(name);
         }
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.fetch(request).await,
@@ -239,7 +245,10 @@ impl Actor {
         self.database = Some(database);
         let applied = applied.map_err(|error| match error {
             ApplyError::Full(detail) => TurnError::StorageFull(detail),
-            other => TurnError::Storage(other.to_string()),
+            ApplyError::Constraint(_) | ApplyError::Ended => TurnError::NotApplied(error.to_string()),
+            ApplyError::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(self.node.limits.fuel_per_turn),
+            ApplyError::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(self.node.limits.cpu_time()),
+            ApplyError::Failed(detail) => TurnError::Storage(detail),
         })?;
         self.applied = applied.lsn;
         if applied.wrote && applied.bytes != self.told_bytes {
@@ -295,10 +304,10 @@ impl Actor {
     fn describe(&mut self) -> Outcome {
         self.learn_name()?;
         let database = self.database.as_mut().expect("no turn is running");
-        let bytes = database.size().map_err(storage_failed)?;
-        let description = bytes.map(|bytes| Description {
+        let stored = database.description().map_err(storage_failed)?;
+        let description = stored.map(|stored| Description {
             name: self.address.name.clone(),
-            bytes,
+            bytes: stored.bytes,
             live: self.resident.is_some(),
         });
         Ok(Reply::Description(description))
@@ -308,8 +317,7 @@ impl Actor {
     fn delete(&mut self) -> Outcome {
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
-        let (existed, lsn) = database.delete().map_err(storage_failed)?;
-        self.applied = lsn;
+        let existed = database.delete().map_err(storage_failed)?;
         self.told_bytes = 0;
         self.untold = Some(Fact::Gone);
         Ok(Reply::Done(existed))

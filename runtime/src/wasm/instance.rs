@@ -111,7 +111,9 @@ impl Instance {
         if !std::mem::take(&mut self.fresh) {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
-        let clock = self.begin(database, cpu.clone());
+        let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
+        let work = WorkBudget::new(limit, move || timer.is_over());
+        let clock = self.begin(database.begin(work.clone()));
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
             let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
@@ -122,22 +124,26 @@ impl Instance {
             Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
         };
-        self.end(result)
+        self.end(result, &work)
     }
 
-    fn begin(&mut self, database: Database, cpu: CpuTimer) -> Arc<TurnClock> {
-        let budget = WorkBudget::new(self.context.limits.fuel_per_turn, move || cpu.is_over());
+    fn begin(&mut self, turn: Turn) -> Arc<TurnClock> {
         let host = self.store.data_mut();
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
-        host.turn_number += 1;
-        host.budget = budget.clone();
-        host.turn = Some(database.begin(budget));
+        host.turn = Some(turn);
         host.clock.clone()
     }
 
-    fn end(mut self, result: Result<Response, TurnError>) -> TurnEnd {
-        let fuel = self.context.limits.fuel_per_turn.saturating_sub(self.store.get_fuel().unwrap_or(0));
+    /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
+    /// what counts is the sum.
+    fn end(mut self, mut result: Result<Response, TurnError>, work: &WorkBudget) -> TurnEnd {
+        let limit = self.context.limits.fuel_per_turn;
+        let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let fuel = used_by_code + limit.saturating_sub(work.remaining());
+        if result.is_ok() && fuel > limit {
+            result = Err(TurnError::OutOfFuel(limit));
+        }
         let host = self.store.data_mut();
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
