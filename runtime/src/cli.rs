@@ -36,12 +36,19 @@ use server_shim::Server;
 
 /// Durable objects in any language that compiles to a WebAssembly component.
 #[derive(Parser)]
-#[command(name = "holdfast", version, after_help = FIRST_STEPS, max_term_width = 100)]
+#[command(name = "holdfast", version, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What goes to the log on standard error, for example `debug` or `warn,holdfast_runtime=trace`.
-    #[arg(long, global = true, env = "HOLDFAST_LOG", value_name = "FILTER", help_heading = "Log")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_LOG",
+        hide_env_values = true,
+        value_name = "FILTER",
+        help_heading = "Log"
+    )]
     log: Option<String>,
 }
 
@@ -54,7 +61,8 @@ First steps:
   curl http://127.0.0.1:8787/counter/alice      ask the object `alice` of the class `counter`
 
 A server that stays:
-  holdfast serve --data /var/lib/holdfast       objects on :8787, administration on :8788
+  export HOLDFAST_DATA=/var/lib/holdfast        what it stores, and the token that clients show
+  holdfast serve                                objects on :8787, administration on :8788
   holdfast deploy counter                       again after each change; objects keep their state
   holdfast objects list counter                 which objects there are
   holdfast logs --follow                        what they say

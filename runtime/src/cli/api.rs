@@ -13,6 +13,8 @@ use ureq::{Agent, AsSendBody, Body};
 use crate::config::{ConfigFile, DEFAULT_DATA};
 
 const TOKEN_FILE: &str = "admin.token";
+/// The body of a POST that says nothing: with its length, where `()` would be sent as chunks.
+pub const NO_BYTES: &[u8] = &[];
 const PROBLEM: &str = "application/problem+json";
 
 /// Which server, and how to be let in.
@@ -23,6 +25,7 @@ pub struct Connection {
         long,
         global = true,
         env = "HOLDFAST_SERVER",
+        hide_env_values = true,
         value_name = "URL",
         default_value = "http://127.0.0.1:8788",
         help_heading = "Server"
@@ -32,7 +35,14 @@ pub struct Connection {
     #[arg(long, global = true, env = "HOLDFAST_TOKEN", hide_env_values = true, help_heading = "Server")]
     token: Option<String>,
     /// The data directory of a server on this machine, to read its token from.
-    #[arg(long, global = true, env = "HOLDFAST_DATA", value_name = "DIR", help_heading = "Server")]
+    #[arg(
+        long,
+        global = true,
+        env = "HOLDFAST_DATA",
+        hide_env_values = true,
+        value_name = "DIR",
+        help_heading = "Server"
+    )]
     data: Option<PathBuf>,
 }
 
@@ -40,7 +50,13 @@ pub struct Connection {
 pub struct Api {
     agent: Agent,
     base: String,
-    token: String,
+    token: Token,
+}
+
+struct Token {
+    text: String,
+    /// Where it was found, for whoever wonders why it is refused.
+    source: String,
 }
 
 impl Api {
@@ -49,7 +65,7 @@ impl Api {
     pub fn new(connection: &Connection, project: Option<&Path>) -> anyhow::Result<Self> {
         let base = base_url(&connection.server)?;
         let token = match (&connection.token, &connection.data) {
-            (Some(token), _) => token.trim().to_owned(),
+            (Some(token), _) => Token { text: token.trim().into(), source: "--token or HOLDFAST_TOKEN".into() },
             (None, Some(data)) => read_token(data)?,
             (None, None) => nearby_token(&base, project)?,
         };
@@ -73,7 +89,7 @@ impl Api {
 
     /// POST without a body, answered with JSON.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        json(self.send(Method::POST, path, ())?)
+        json(self.send(Method::POST, path, NO_BYTES)?)
     }
 
     /// DELETE.
@@ -85,14 +101,22 @@ impl Api {
         let mut request = Request::builder()
             .method(&method)
             .uri(format!("{}{path}", self.base))
-            .header(header::AUTHORIZATION, format!("Bearer {}", self.token));
+            .header(header::AUTHORIZATION, format!("Bearer {}", self.token.text));
         if method == Method::PUT {
             // A server that refuses a component says so before it is uploaded.
             request = request.header(header::EXPECT, "100-continue");
         }
         let request = request.body(body).context("the token is not one; a token is one line of visible ASCII")?;
         let response = send(&self.agent, &self.base, "--server", request)?;
-        if response.status().is_success() { Ok(response) } else { Err(problem(response)) }
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::UNAUTHORIZED => Err(anyhow!(
+                "{:#}\n  help: the token is from {}; pass --token, or --data with the server's data directory",
+                problem(response),
+                self.token.source
+            )),
+            _ => Err(problem(response)),
+        }
     }
 }
 
@@ -133,8 +157,7 @@ pub fn send(
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             anyhow!("no server at {base}; start one with `holdfast serve` or pass {flag}")
         }
-        ureq::Error::HostNotFound => anyhow!("there is no host of the name in {base}; pass {flag}"),
-        error => anyhow!("the server at {base} did not answer ({error}); see its log"),
+        error => anyhow!("no answer from {base} ({error}); check {flag} and the server's log"),
     })
 }
 
@@ -173,7 +196,6 @@ impl fmt::Display for Problem {
 
 fn next_step(code: &str) -> Option<&'static str> {
     Some(match code {
-        "unauthorized" => "pass --token, or --data with the server's data directory",
         "unknown-class" => "`holdfast classes` lists what is deployed; `holdfast deploy` adds to it",
         "unknown-object" => {
             "`holdfast objects list CLASS` lists what there is; an object exists once it has stored something"
@@ -194,7 +216,6 @@ pub fn problem(response: Response<Body>) -> anyhow::Error {
         return anyhow!("the server answered {status}, which is not its API's; does the URL name the right listener?");
     }
     match json::<Problem>(response) {
-        Ok(problem) if status == StatusCode::UNAUTHORIZED => Problem { code: "unauthorized".into(), ..problem }.into(),
         Ok(problem) => problem.into(),
         Err(error) => error,
     }
@@ -206,7 +227,7 @@ pub fn is_problem(response: &Response<Body>) -> bool {
     content_type.is_some_and(|value| value.starts_with(PROBLEM))
 }
 
-fn read_token(data: &Path) -> anyhow::Result<String> {
+fn read_token(data: &Path) -> anyhow::Result<Token> {
     let file = data.join(TOKEN_FILE);
     let token = std::fs::read_to_string(&file).with_context(|| {
         format!(
@@ -214,10 +235,10 @@ fn read_token(data: &Path) -> anyhow::Result<String> {
             file.display()
         )
     })?;
-    Ok(token.trim().into())
+    Ok(Token { text: token.trim().into(), source: file.display().to_string() })
 }
 
-fn nearby_token(base: &str, project: Option<&Path>) -> anyhow::Result<String> {
+fn nearby_token(base: &str, project: Option<&Path>) -> anyhow::Result<Token> {
     // A token found by chance is for the server next to it, never for one on another machine.
     if !is_loopback(base) {
         bail!("{base} is not on this machine; pass its admin token with --token or HOLDFAST_TOKEN");
@@ -275,12 +296,12 @@ mod tests {
         let project = tempfile::tempdir().unwrap();
         std::fs::create_dir(project.path().join(DEFAULT_DATA)).unwrap();
         std::fs::write(project.path().join(DEFAULT_DATA).join(TOKEN_FILE), "secret\n").unwrap();
-        assert_eq!(nearby_token("http://127.0.0.1:1", Some(project.path())).unwrap(), "secret");
+        assert_eq!(nearby_token("http://127.0.0.1:1", Some(project.path())).unwrap().text, "secret");
         assert!(nearby_token("http://10.0.0.1:1", Some(project.path())).is_err());
 
         std::fs::write(project.path().join("holdfast.toml"), "[server]\ndata = 'state'").unwrap();
         std::fs::rename(project.path().join(DEFAULT_DATA), project.path().join("state")).unwrap();
-        assert_eq!(nearby_token("http://127.0.0.1:1", Some(project.path())).unwrap(), "secret");
+        assert_eq!(nearby_token("http://127.0.0.1:1", Some(project.path())).unwrap().text, "secret");
     }
 
     #[test]

@@ -41,13 +41,13 @@ pub struct Built {
     pub component: PathBuf,
 }
 
-/// The code does not compile; Cargo has said why on standard error.
+/// Cargo could not build the project and has said why on standard error.
 #[derive(Debug, thiserror::Error)]
-#[error("the project does not compile; see the compiler's messages above")]
-pub struct DoesNotCompile;
+#[error("cargo could not build the project; see its messages above")]
+pub struct CargoFailed;
 
 /// Compiles the project in this directory. Progress and diagnostics go to standard error. Needs Cargo, and the network when
-/// dependencies or the target have to be fetched. Code that does not compile is the error [`DoesNotCompile`].
+/// dependencies or the target have to be fetched. What Cargo refuses is the error [`CargoFailed`].
 pub fn build(project: &Path) -> anyhow::Result<Built> {
     let project = Project::open(project)?;
     ensure_target(&project.root)?;
@@ -61,7 +61,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
     let messages = BufReader::new(cargo.stdout.take().expect("cargo's output is piped"));
     let component = find_component(messages, &project.root.join("Cargo.toml"));
     if !cargo.wait().context("cannot wait for cargo")?.success() {
-        return Err(DoesNotCompile.into());
+        return Err(CargoFailed.into());
     }
     let component = component.context("cannot read cargo's messages")?.with_context(|| {
         let manifest = project.root.join("Cargo.toml");

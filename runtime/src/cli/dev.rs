@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::Context;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::build::{self, DoesNotCompile};
+use super::build::{self, CargoFailed};
 use super::project::Project;
 use super::serve::ListenArgs;
 use super::show::{self, Colour, Colours};
@@ -74,12 +74,14 @@ impl Session {
     fn run(&mut self, inbox: &mpsc::Receiver<Event>, watch: &mut Watch) -> anyhow::Result<()> {
         match self.redeploy() {
             // Ctrl-C ends the compiler too; what follows is the stop.
-            Err(error) if error.is::<DoesNotCompile>() => self.failed(&error)?,
+            Err(error) if error.is::<CargoFailed>() => self.failed(&error)?,
             result => result?,
         }
         self.say("watching", &format!("{}; Ctrl-C stops", self.root.display()))?;
         while let Some(Event::Changed(file)) = watch::next(inbox) {
-            self.say("changed", &show::printable(&file.to_string_lossy()))?;
+            // The last thing that an editor does may be to remove its own copy of the file.
+            let shown = if self.root.join(&file).exists() { &file } else { file.parent().unwrap_or(&file) };
+            self.say("changed", &show::printable(&shown.to_string_lossy()))?;
             if let Err(error) = watch.refresh().and_then(|()| self.redeploy()) {
                 self.failed(&error)?;
             }

@@ -33,9 +33,18 @@ pub struct Args {
     #[arg(short, long)]
     include: bool,
     /// The server's data listener.
-    #[arg(long, env = "HOLDFAST_DATA_URL", value_name = "URL", default_value = "http://127.0.0.1:8787")]
+    #[arg(
+        long,
+        env = "HOLDFAST_DATA_URL",
+        hide_env_values = true,
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8787"
+    )]
     data_url: String,
 }
+
+/// Names another server than the default one.
+const FLAG: &str = "--data-url";
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
     let shape = || "write NAME: VALUE, for example 'content-type: application/json'".to_owned();
@@ -47,14 +56,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let base = api::base_url(&args.data_url)?;
     let body = args.data.as_deref().map(read_data).transpose()?;
     let method = args.method.unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
+    let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
+    let body = body.or_else(|| takes_body.then(|| api::NO_BYTES.into()));
     let mut request = Request::builder().method(method).uri(format!("{base}{}", args.target));
     for (name, value) in args.headers {
         request = request.header(name, value);
     }
-    let send = |request| api::send(&api::agent(), &base, "--data-url", request);
+    let agent = api::agent();
     let response = match body {
-        Some(body) => api::send(&api::agent(), &base, "--data-url", request.body(body)?),
-        None => send(request.body(())?),
+        Some(body) => api::send(&agent, &base, FLAG, request.body(body)?),
+        None => api::send(&agent, &base, FLAG, request.body(())?),
     }?;
     print(response, args.include)
 }

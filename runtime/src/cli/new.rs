@@ -25,6 +25,9 @@ const VENDORED: &str = ".sdk";
 /// The crate that a project depends on, below `VENDORED`.
 const RUST_SDK: &str = "guest-sdk/rust";
 
+/// Cargo does not tell a project of one of these names from the crate itself.
+const SDK_CRATES: [&str; 2] = ["holdfast", "holdfast-macros"];
+
 static SDK: [(&str, Dir<'_>); 3] = [
     (RUST_SDK, include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/rust")),
     ("guest-sdk/macros", include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/macros")),
@@ -59,6 +62,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn create(root: &Path, name: &ClassName, sdk: Option<&Path>) -> anyhow::Result<()> {
+    if SDK_CRATES.contains(&name.as_str()) {
+        bail!("`{name}` is the name of a crate of the SDK; choose another name");
+    }
     let sdk_path = match sdk {
         Some(sdk) => absolute_sdk(sdk)?,
         None => format!("{VENDORED}/{RUST_SDK}"),
@@ -170,6 +176,8 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let error = create(parent.path(), &ClassName::parse("counter").unwrap(), None).unwrap_err();
         assert!(error.to_string().contains("exists; choose another name"), "{error}");
+        let root = parent.path().join("holdfast");
+        assert!(create(&root, &ClassName::parse("holdfast").unwrap(), None).is_err());
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

@@ -18,7 +18,7 @@ use crate::config::{ConfigFile, DEFAULT_DATA, ServerConfig};
 #[derive(clap::Args)]
 pub struct Args {
     /// Where classes and objects are kept; made when missing [default: ./.holdfast].
-    #[arg(long, env = "HOLDFAST_DATA", value_name = "DIR")]
+    #[arg(long, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,

@@ -16,7 +16,7 @@ const QUIET: Duration = Duration::from_millis(150);
 /// What `dev` waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// This file changed, perhaps among others. Relative to the project.
+    /// This file was written or removed, perhaps after others. Relative to the project.
     Changed(PathBuf),
     /// The user wants it to end.
     Stop,
@@ -24,15 +24,14 @@ pub enum Event {
 
 /// The next event; all changes up to a moment of quiet are one. None when no event can come any more.
 pub fn next(events: &Receiver<Event>) -> Option<Event> {
-    let first = events.recv().ok()?;
-    if first != Event::Stop {
-        while let Ok(event) = events.recv_timeout(QUIET) {
-            if event == Event::Stop {
-                return Some(event);
-            }
+    let mut last = events.recv().ok()?;
+    while last != Event::Stop {
+        match events.recv_timeout(QUIET) {
+            Ok(event) => last = event,
+            Err(_) => break,
         }
     }
-    Some(first)
+    Some(last)
 }
 
 /// Watches a project until dropped.
@@ -52,7 +51,7 @@ impl Watch {
                 return;
             }
             let is_source = |path: &PathBuf| !path.starts_with(&data);
-            let changed = event.paths.iter().filter(|path| is_source(path)).find_map(|path| source(&below, path));
+            let changed = event.paths.iter().rev().filter(|path| is_source(path)).find_map(|path| source(&below, path));
             if let Some(path) = changed {
                 let _ = events.send(Event::Changed(path.into()));
             }
@@ -120,7 +119,7 @@ mod tests {
         events.send(changed("a")).unwrap();
         events.send(changed("b")).unwrap();
         drop(events);
-        assert_eq!(next(&inbox), Some(changed("a")));
+        assert_eq!(next(&inbox), Some(changed("b")));
         assert_eq!(next(&inbox), None);
     }
 
