@@ -19,7 +19,6 @@ mod objects;
 mod path;
 mod project;
 mod serve;
-mod server_shim;
 mod show;
 mod signals;
 mod sse;
@@ -32,7 +31,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use server_shim::Server;
+use crate::server::Server;
 
 /// Durable objects in any language that compiles to a WebAssembly component.
 #[derive(Parser)]

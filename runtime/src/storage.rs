@@ -1,19 +1,82 @@
-//! stub
-#![allow(missing_docs, clippy::all, unused)]
-use crate::base::*; use std::path::*;
-#[derive(Clone,Copy,Debug,Default)] pub struct Lsn(u64);
-#[derive(Clone,Debug)] pub struct DurableWatch;
-impl DurableWatch { pub fn covers(&self,l:Lsn)->bool{true} pub async fn reached(&mut self,l:Lsn){} }
-#[derive(Debug,thiserror::Error)] #[error("x")] pub enum StorageError { X }
-#[derive(Debug,thiserror::Error)] pub enum ApplyError { #[error("{0}")] Full(String), #[error("x")] X }
-pub struct Applied { pub lsn: Lsn, pub wrote: bool, pub bytes: u64 }
-pub struct Databases; impl Databases { pub fn database(&self, a:&ObjectAddress)->Database{loop{}} }
-pub struct Database; impl Database {
- pub fn durable(&self)->DurableWatch{loop{}} pub fn last_applied(&self)->Lsn{loop{}} pub fn begin(self, b: crate::base::WorkBudget)->Turn{loop{}}
- pub fn name(&mut self)->Result<Option<ObjectName>,StorageError>{loop{}} pub fn size(&mut self)->Result<Option<u64>,StorageError>{loop{}}
- pub fn delete(&mut self)->Result<(bool,Lsn),StorageError>{loop{}} pub fn reset_session(&mut self){} pub fn maintain(&mut self){} }
-pub struct Turn; impl Turn { pub fn apply(self)->(Database,Result<Applied,ApplyError>){loop{}} pub fn roll_back(self)->Database{loop{}} }
-#[derive(Clone)] pub struct ClassRecord { pub name: ClassName, pub key: ClassKey, pub version: u64, pub digest: Digest, pub size: u64, pub created_ms: u64, pub deployed_ms: u64 }
-pub struct ClassRecords; impl ClassRecords { pub fn load_all(&self)->Result<Vec<ClassRecord>,StorageError>{loop{}} pub fn save(&self,r:&ClassRecord)->Result<(),StorageError>{loop{}} pub fn remove(&self,n:&ClassName)->Result<bool,StorageError>{loop{}} pub fn put_component(&self,b:&[u8])->Result<Digest,StorageError>{loop{}} pub fn component(&self,d:&Digest)->Result<Vec<u8>,StorageError>{loop{}} }
-pub struct Catalog; pub struct CatalogEntry { pub id: ObjectId, pub name: Option<ObjectName>, pub bytes: u64 } pub struct CatalogPage { pub entries: Vec<CatalogEntry>, pub cursor: Option<String> }
-impl Catalog { pub fn note(&self,k:&ClassKey,e:CatalogEntry){} pub fn remove(&self,k:&ClassKey,i:&ObjectId){} pub fn list(&self,k:&ClassKey,p:Option<&str>,c:Option<&str>,l:usize)->Result<CatalogPage,StorageError>{loop{}} pub fn has_objects(&self,k:&ClassKey)->Result<bool,StorageError>{loop{}} }
+//! What survives: one SQLite database per object, the records of classes, and the catalog that lists objects.
+//!
+//! Storage has never heard of WebAssembly or HTTP; it imports `base` only. Everything here blocks: callers run it where
+//! blocking is allowed. What must stay true:
+//! * a turn is applied whole or not at all, and only [`Turn::apply`] ends its transaction;
+//! * only `durability` makes a [`DurableLsn`]; applied work may be told to the world once a [`DurableWatch`] covers it;
+//! * a read, a refused statement and a failed turn leave nothing behind, not even a file;
+//! * readers of the data directory never write to what they read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub mod catalog;
+pub mod classes;
+pub mod data_dir;
+pub mod database;
+pub mod durability;
+pub mod key_value;
+pub mod sql;
+pub mod turn;
+
+mod authorizer;
+mod connection;
+mod files;
+mod identity;
+mod statement;
+mod template;
+#[cfg(test)]
+mod tests;
+
+pub use catalog::{Catalog, CatalogEntry, CatalogPage};
+pub use classes::{ClassRecord, ClassRecords};
+pub use data_dir::{DataDir, DataDirError};
+pub use database::{Database, Databases, Stored};
+pub use durability::{DurableLsn, DurableWatch, Lsn};
+pub use key_value::{Entry, KvError, ListOptions};
+pub use sql::{Outcome, SqlError, SqliteError, Value};
+pub use turn::{Applied, ApplyError, Cursor, Turn};
+
+/// Why the host's own work on the data directory failed. None of these is a guest's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example `cannot write`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// SQLite failed on one of the host's own statements.
+    #[error("{}: {source}", path.display())]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A file is not what the host wrote.
+    #[error("{} is damaged: {why}; restore it from a backup or delete the object", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A page cursor that the host did not make.
+    #[error("this cursor is not one that the host gave")]
+    BadCursor,
+}
+
+impl StorageError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+
+    fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite { path: path.into(), source }
+    }
+}

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The limits that one host enforces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// Fuel units per turn: about 30 s of compiled code at 10 G a second. Deterministic.
     pub fuel_per_turn: u64,

@@ -179,7 +179,7 @@ fn log(error: &TurnError, object: &str) -> bool {
             tracing::debug!(?object, ?error, "turn refused");
             true
         }
-        Trap(_) | InvalidResponse(_) => {
+        Trap(_) | InvalidResponse(_) | NotApplied(_) => {
             tracing::info!(?object, ?error, "turn failed");
             false
         }
@@ -189,7 +189,7 @@ fn log(error: &TurnError, object: &str) -> bool {
             true
         }
         NoCapacity => {
-            tracing::error!(?object, ?error, "turn refused");
+            tracing::warn!(?object, ?error, "turn refused");
             true
         }
         StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
@@ -277,7 +277,7 @@ mod tests {
         let text = || "secret".to_owned();
         let mut all = vec![failure(false), failure(true), Trap(text()), StackOverflow, OutOfFuel(1), OutOfMemory(1)];
         all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
-        all.extend([NoHandler("fetch"), StorageFull(text()), Storage(text()), ClassUnavailable(text())]);
+        all.extend([NoHandler("fetch"), NotApplied(text()), StorageFull(text()), Storage(text()), ClassUnavailable(text())]);
         all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
         all
     }

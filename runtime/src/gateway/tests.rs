@@ -13,15 +13,17 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::*;
-use crate::base::Metrics;
+use crate::base::{Limits, Metrics};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::router::Router;
 
 const LIMIT: u64 = 64 * 1024;
 
-/// A router with nothing in it.
+/// A router with nothing in it, over a data directory of its own that lives as long as the test binary needs it.
 fn router() -> Arc<Router> {
-    Arc::new(Router::default())
+    let directory = tempfile::tempdir().unwrap();
+    let limits = Limits { live_instances: 1, ..Limits::default() };
+    crate::server::empty_router(directory.path(), limits)
 }
 
 /// Both services over one router without any class.

@@ -14,7 +14,7 @@ use crate::base::invocation::Description;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
 use crate::base::{Env, Exhausted, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
-use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, CatalogEntry, Turn};
+use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
 /// What the actors of one host share.
@@ -79,7 +79,7 @@ enum Next {
 
 /// What the catalog says of an object.
 enum Fact {
-    Stored(CatalogEntry),
+    Stored { bytes: u64 },
     Gone,
 }
 
@@ -151,8 +151,11 @@ impl Actor {
         }
         // The catalog must never know of what a crash could undo.
         match self.untold.take() {
-            Some(Fact::Stored(row)) => self.node.catalog.note(&self.address.key, row),
-            Some(Fact::Gone) => self.node.catalog.remove(&self.address.key, &self.address.id),
+            Some(Fact::Stored { bytes }) => {
+                let ObjectAddress { key, id, name, .. } = &self.address;
+                self.node.catalog.note(key, *id, name.as_ref(), bytes);
+            }
+            Some(Fact::Gone) => self.node.catalog.remove(&self.address.key, self.address.id),
             None => {}
         }
         if let Some(database) = &mut self.database {
@@ -253,13 +256,9 @@ impl Actor {
         self.applied = applied.lsn;
         if applied.wrote && applied.bytes != self.told_bytes {
             self.told_bytes = applied.bytes;
-            self.untold = Some(Fact::Stored(self.row(applied.bytes)));
+            self.untold = Some(Fact::Stored { bytes: applied.bytes });
         }
         Ok(())
-    }
-
-    fn row(&self, bytes: u64) -> CatalogEntry {
-        CatalogEntry { id: self.address.id, name: self.address.name.clone(), bytes }
     }
 
     /// The instance of the class's current version: the one at hand, or a new one.
