@@ -1,1 +1,15 @@
+//! Holdfast hosts durable objects: classes are WebAssembly components, objects are single-threaded instances with a
+//! SQLite database of their own.
+//!
+//! Layers, each importing only those to its right (a test proves it):
+//! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
+pub mod base;
+pub mod cli;
+pub mod config;
+pub mod gateway;
+pub mod object;
+pub mod router;
+pub mod server;
+pub mod storage;
+pub mod wasm;

@@ -1,0 +1,21 @@
+//! The vocabulary of the runtime: ids, invocations, outcomes, limits, the environment.
+//!
+//! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
+//! clock and randomness of the machine are read.
+
+pub mod budget;
+pub mod env;
+pub mod id;
+pub mod invocation;
+pub mod limits;
+pub mod logs;
+pub mod metrics;
+pub mod outcome;
+
+pub use budget::{Exhausted, WorkBudget};
+pub use env::Env;
+pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
+pub use invocation::{Invocation, Reply, Request, Response};
+pub use limits::Limits;
+pub use metrics::Metrics;
+pub use outcome::{Failure, TurnError};

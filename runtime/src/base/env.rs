@@ -1,0 +1,129 @@
+//! The outside world as an argument: clocks and randomness reach the runtime through one [`Env`], never ambiently.
+//!
+//! `clippy.toml` bans the ambient ones everywhere else, so that a simulation can own them. Tests use [`Env::manual`],
+//! whose time moves only when told.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+
+/// Clocks and randomness. Cheap to clone.
+#[derive(Clone)]
+pub struct Env(Arc<dyn Source>);
+
+trait Source: Send + Sync {
+    fn wall(&self) -> Duration;
+    fn elapsed(&self) -> Duration;
+    fn thread_cpu(&self) -> Duration;
+    fn fill_random(&self, bytes: &mut [u8]);
+}
+
+impl Env {
+    /// The machine's own clock and randomness.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn system() -> Self {
+        Self(Arc::new(System { started: Instant::now() }))
+    }
+
+    /// A world that stands still: time moves only by [`Manual::advance`], randomness is a fixed sequence per seed.
+    pub fn manual(seed: u64) -> (Self, Arc<Manual>) {
+        let manual = Arc::new(Manual { state: Mutex::new((Duration::from_secs(1_700_000_000), seed)) });
+        (Self(manual.clone()), manual)
+    }
+
+    /// Time since the Unix epoch. May jump.
+    pub fn wall(&self) -> Duration {
+        self.0.wall()
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn wall_ms(&self) -> u64 {
+        self.0.wall().as_millis() as u64
+    }
+
+    /// Time since the process began. Never goes back.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// CPU time that the calling thread has used.
+    pub fn thread_cpu(&self) -> Duration {
+        self.0.thread_cpu()
+    }
+
+    /// Fills `bytes` with random ones.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        self.0.fill_random(bytes);
+    }
+
+    /// `N` random bytes.
+    pub fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.0.fill_random(&mut bytes);
+        bytes
+    }
+}
+
+struct System {
+    started: Instant,
+}
+
+impl Source for System {
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    fn wall(&self) -> Duration {
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's randomness")]
+    fn fill_random(&self, bytes: &mut [u8]) {
+        getrandom::fill(bytes).expect("the machine gives random bytes");
+    }
+}
+
+/// The hand on a standing clock.
+pub struct Manual {
+    state: Mutex<(Duration, u64)>,
+}
+
+impl Manual {
+    /// Moves time forward.
+    pub fn advance(&self, by: Duration) {
+        self.state.lock().0 += by;
+    }
+}
+
+impl Source for Manual {
+    fn wall(&self) -> Duration {
+        self.state.lock().0
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.state.lock().0
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        self.state.lock().0
+    }
+
+    /// SplitMix64: enough for tests, and one seed gives one sequence.
+    fn fill_random(&self, bytes: &mut [u8]) {
+        let state = &mut self.state.lock().1;
+        for chunk in bytes.chunks_mut(8) {
+            *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut z = *state;
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
+        }
+    }
+}

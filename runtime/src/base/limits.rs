@@ -1,0 +1,118 @@
+//! A limit on everything, in one file, with why that number. Each is configurable (`[limits]` in `holdfast.toml`).
+//!
+//! The defaults mirror the limits of Cloudflare Workers and Durable Objects, so that a class that fits there fits here.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The limits that one host enforces.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Fuel units per turn: about 30 s of compiled code at 10 G a second. Deterministic.
+    pub fuel_per_turn: u64,
+    /// CPU seconds per turn, counted at fuel yields; ends turns of guests that burn fuel slowly.
+    pub cpu_seconds_per_turn: f64,
+    /// Wall seconds per turn, waits included.
+    pub wall_seconds_per_turn: f64,
+    /// Linear memory of one instance in bytes, all of its memories together.
+    pub memory_per_instance: u64,
+    /// Live instances; 0 derives a budget from the machine (§5).
+    pub live_instances: u32,
+    /// Bytes of linear memory of all live instances; 0 takes half of the machine's memory.
+    pub live_instance_bytes: u64,
+    /// Turns waiting in one mailbox.
+    pub mailbox_turns: u32,
+    /// Bytes waiting in one mailbox: enough for one request of the largest size.
+    pub mailbox_bytes: u64,
+    /// Bytes of one request body.
+    pub request_body: u64,
+    /// Bytes of one response body.
+    pub response_body: u64,
+    /// Bytes of one uploaded component.
+    pub component: u64,
+    /// Bytes of one object's database.
+    pub database: u64,
+    /// Seconds after which an idle instance is dropped.
+    pub idle_seconds: f64,
+    /// Seconds that a shutdown waits for running turns.
+    pub shutdown_seconds: f64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            fuel_per_turn: 300_000_000_000,
+            cpu_seconds_per_turn: 30.0,
+            wall_seconds_per_turn: 900.0,
+            memory_per_instance: 128 << 20,
+            live_instances: 0,
+            live_instance_bytes: 0,
+            mailbox_turns: 1_000,
+            mailbox_bytes: 32 << 20,
+            request_body: 32 << 20,
+            response_body: 32 << 20,
+            component: 64 << 20,
+            database: 10 << 30,
+            idle_seconds: 10.0,
+            shutdown_seconds: 20.0,
+        }
+    }
+}
+
+impl Limits {
+    /// CPU time per turn.
+    pub fn cpu_time(&self) -> Duration {
+        Duration::from_secs_f64(self.cpu_seconds_per_turn)
+    }
+
+    /// Wall time per turn.
+    pub fn wall_time(&self) -> Duration {
+        Duration::from_secs_f64(self.wall_seconds_per_turn)
+    }
+
+    /// How long an instance may sit idle.
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs_f64(self.idle_seconds)
+    }
+
+    /// How long a shutdown waits for running turns.
+    pub fn shutdown(&self) -> Duration {
+        Duration::from_secs_f64(self.shutdown_seconds)
+    }
+}
+
+/// Longest key of the key-value interface, in bytes of UTF-8 (Durable Objects: 2,048).
+pub const KEY_MAX: usize = 2_048;
+/// Key and value of one entry together, in bytes (Durable Objects: 2 MB).
+pub const ENTRY_MAX: usize = 2_000_000;
+/// Keys or entries in one call (Durable Objects: 128).
+pub const KEYS_PER_CALL: usize = 128;
+/// SQL text of one call, in bytes (Durable Objects: 100 KB).
+pub const SQL_TEXT_MAX: usize = 100_000;
+/// Bound parameters of one statement (Durable Objects: 100).
+pub const SQL_PARAMETERS_MAX: usize = 100;
+/// Columns of one table or result (Durable Objects: 100).
+pub const SQL_COLUMNS_MAX: usize = 100;
+/// Depth of one SQL expression (Durable Objects: 100).
+pub const SQL_EXPRESSION_DEPTH_MAX: usize = 100;
+/// Length of a LIKE or GLOB pattern, in bytes (Durable Objects: 50).
+pub const SQL_PATTERN_MAX: usize = 50;
+/// One text, blob or row, in bytes (Durable Objects: 2 MB).
+pub const SQL_VALUE_MAX: usize = 2_000_000;
+/// A batch of rows or entries is cut when it holds this many bytes, so that no read needs much memory.
+pub const BATCH_BYTES: usize = 1 << 20;
+/// Rows that one `exec` answers itself before a cursor is needed.
+pub const FIRST_ROWS: usize = 256;
+/// Bytes that one turn may write; what a turn writes is held until it is durable.
+pub const TURN_WRITE_MAX: u64 = 256 << 20;
+/// Fuel that one step of SQLite's virtual machine costs: a step takes about 40 ns, compiled guest code about 10 units a
+/// nanosecond, so a turn in SQL ends after about as long as a turn in code.
+pub const FUEL_PER_SQL_STEP: u64 = 400;
+/// Bytes of one log entry, message and fields together.
+pub const LOG_ENTRY_MAX: usize = 16 * 1024;
+/// Log entries of one turn.
+pub const LOG_ENTRIES_PER_TURN: u32 = 1_000;
+
+const _: () = assert!(ENTRY_MAX > KEY_MAX && BATCH_BYTES < TURN_WRITE_MAX as usize && SQL_VALUE_MAX <= ENTRY_MAX);

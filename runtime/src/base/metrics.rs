@@ -1,0 +1,57 @@
+//! What the host counts, for `GET /metrics`. Counting never blocks a turn and never fails.
+
+use prometheus_client::encoding::{EncodeLabelSet, text::encode};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::Registry;
+
+/// The label of failed turns: the stable error code.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Code {
+    /// `TurnError::code`.
+    pub code: &'static str,
+}
+
+/// All counters and gauges of one host.
+pub struct Metrics {
+    registry: Registry,
+    /// Turns that ended, whatever their outcome.
+    pub turns: Counter,
+    /// Turns that failed, by code.
+    pub failed_turns: Family<Code, Counter>,
+    /// Instances made.
+    pub instances_started: Counter,
+    /// Instances dropped to make room for others.
+    pub instances_evicted: Counter,
+    /// Instances in memory.
+    pub live_instances: Gauge,
+    /// Objects in the router's map.
+    pub live_objects: Gauge,
+    /// Fuel units used by all turns.
+    pub fuel: Counter,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("holdfast");
+        let (turns, failed_turns) = (Counter::default(), Family::<Code, Counter>::default());
+        let (instances_started, instances_evicted) = (Counter::default(), Counter::default());
+        let (live_instances, live_objects, fuel) = (Gauge::default(), Gauge::default(), Counter::default());
+        registry.register("turns", "Turns that ended", turns.clone());
+        registry.register("failed_turns", "Turns that failed, by error code", failed_turns.clone());
+        registry.register("instances_started", "Instances made", instances_started.clone());
+        registry.register("instances_evicted", "Instances dropped to make room", instances_evicted.clone());
+        registry.register("live_instances", "Instances in memory", live_instances.clone());
+        registry.register("live_objects", "Objects with an actor", live_objects.clone());
+        registry.register("fuel", "Fuel units used by turns", fuel.clone());
+        Self { registry, turns, failed_turns, instances_started, instances_evicted, live_instances, live_objects, fuel }
+    }
+}
+
+impl Metrics {
+    /// The text that Prometheus reads.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string does not fail");
+        text
+    }
+}
