@@ -193,8 +193,8 @@ fn split(path: &str) -> impl Iterator<Item = &str> {
 
 /// The caller sent something other than what was asked for. Says what, in words for the caller.
 ///
-/// Converts into an answer with status 400: `Err(bad) => return Ok(bad.into())`. By `?` in a handler it fails the turn like
-/// any other error, and the caller gets status 500.
+/// Converts into an answer with status 400: `Err(bad) => return Ok(bad.into())`, or by `?` in a function that returns
+/// `Result<T, Response>`. By `?` in a handler itself it fails the turn like any other error, and the caller gets status 500.
 ///
 /// ```
 /// # use holdfast::{Request, Response};

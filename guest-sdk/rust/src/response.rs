@@ -25,7 +25,8 @@ use crate::{BadRequest, Error, Result};
 /// ```
 #[derive(Debug)]
 pub struct Response {
-    http: http::Response<Vec<u8>>,
+    /// Boxed, so that functions can return `Result<T, Response>` without passing a large error around.
+    http: Box<http::Response<Vec<u8>>>,
     /// The first thing that went wrong in making it.
     fault: Option<Error>,
 }
@@ -35,7 +36,7 @@ impl Response {
     pub fn new(status: StatusCode) -> Self {
         let mut http = http::Response::new(Vec::new());
         *http.status_mut() = status;
-        Self { http, fault: None }
+        http.into()
     }
 
     /// 200 with plain text.
@@ -149,7 +150,7 @@ impl Response {
     /// # Errors
     /// `invalid-response` if a header or a JSON body could not be made.
     pub fn into_http(self) -> Result<http::Response<Vec<u8>>> {
-        self.fault.map_or(Ok(self.http), Err)
+        self.fault.map_or(Ok(*self.http), Err)
     }
 
     fn ok(content_type: &'static str, body: Vec<u8>) -> Self {
@@ -166,7 +167,7 @@ impl Response {
 
 impl From<http::Response<Vec<u8>>> for Response {
     fn from(http: http::Response<Vec<u8>>) -> Self {
-        Self { http, fault: None }
+        Self { http: Box::new(http), fault: None }
     }
 }
 
