@@ -61,6 +61,7 @@ fn echo(request: &IncomingRequest) -> String {
 /// Says what becomes of a request to the outside.
 fn outgoing() -> String {
     let request = OutgoingRequest::new(Fields::new());
+    request.set_path_with_query(Some("/")).expect("a path");
     request.set_scheme(Some(&Scheme::Http)).expect("http is a scheme");
     request.set_authority(Some("127.0.0.1:1")).expect("an address is an authority");
     match outgoing_handler::handle(request, None) {
