@@ -10,7 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
@@ -304,6 +304,9 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
             Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
             Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
         };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return TurnError::NoCapacity;
     }
     let trap = error.downcast_ref::<Trap>();
     match (trap, host.memory.refusal()) {
