@@ -14,7 +14,6 @@ use super::cache::CodeCache;
 use super::host::{self, Host};
 use crate::base::Limits;
 
-
 /// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
