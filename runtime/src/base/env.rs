@@ -15,6 +15,7 @@ pub struct Env(Arc<dyn Source>);
 trait Source: Send + Sync {
     fn wall(&self) -> Duration;
     fn elapsed(&self) -> Duration;
+    fn thread_cpu(&self) -> Duration;
     fn fill_random(&self, bytes: &mut [u8]);
 }
 
@@ -46,6 +47,16 @@ impl Env {
         self.0.elapsed()
     }
 
+    /// CPU time that the calling thread has used.
+    pub fn thread_cpu(&self) -> Duration {
+        self.0.thread_cpu()
+    }
+
+    /// Fills `bytes` with random ones.
+    pub fn fill_random(&self, bytes: &mut [u8]) {
+        self.0.fill_random(bytes);
+    }
+
     /// `N` random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
@@ -66,6 +77,11 @@ impl Source for System {
 
     fn elapsed(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn thread_cpu(&self) -> Duration {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
     }
 
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's randomness")]
@@ -92,6 +108,10 @@ impl Source for Manual {
     }
 
     fn elapsed(&self) -> Duration {
+        self.state.lock().0
+    }
+
+    fn thread_cpu(&self) -> Duration {
         self.state.lock().0
     }
 

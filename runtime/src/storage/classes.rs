@@ -29,6 +29,10 @@ pub struct ClassRecord {
     pub digest: Digest,
     /// Bytes of the component.
     pub size: u64,
+    /// What the component exports.
+    pub exports: Vec<String>,
+    /// What the component imports.
+    pub imports: Vec<String>,
     /// When the class was first deployed: milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// When this version was deployed.
@@ -121,7 +125,8 @@ mod tests {
 
     fn record(name: &str, digest: Digest) -> ClassRecord {
         let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
-        ClassRecord { name, key, version: 1, digest, size: 4, created_ms: 5, deployed_ms: 6 }
+        let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
+        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6 }
     }
 
     #[test]

@@ -1,0 +1,16 @@
+//! One object: its mailbox, its actor, the gate its output waits at, and how it comes and goes.
+//!
+//! At most one actor per object delivers one event at a time to at most one instance. This layer decides when a turn
+//! runs and when its outcome may be told; it does not know what HTTP is, nor how anything is stored.
+
+mod actor;
+pub mod class;
+pub mod handle;
+mod lifecycle;
+mod output_gate;
+pub mod residency;
+
+pub use actor::{Node, Registry};
+pub use class::{Class, VersionInfo};
+pub use handle::ObjectHandle;
+pub use residency::Residency;

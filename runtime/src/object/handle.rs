@@ -1,0 +1,165 @@
+//! The way to an object: a bounded mailbox, first in, first out.
+//!
+//! Sending never blocks: a full mailbox is an answer, not a wait. Who stops waiting for a reply cancels his invocation if its
+//! turn has not begun; a turn that runs is finished.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+
+use super::output_gate::{self, Gated};
+use crate::base::{Invocation, Limits, ObjectName, Reply, TurnError};
+
+/// How a turn ended.
+pub(super) type Outcome = Result<Reply, TurnError>;
+
+/// What waits in a mailbox.
+pub(super) enum Message {
+    /// An event to deliver.
+    Deliver(Box<Envelope>),
+    /// Drop the instance; the room is needed, or it was idle for too long.
+    DropInstance,
+}
+
+/// An invocation with the way back to whoever waits for it.
+pub(super) struct Envelope {
+    pub(super) invocation: Invocation,
+    /// The name that the object was reached by this time.
+    pub(super) name: Option<ObjectName>,
+    pub(super) reply: oneshot::Sender<Gated<Outcome>>,
+    bytes: u64,
+}
+
+/// The sending end, cheap to clone.
+#[derive(Clone)]
+pub(super) struct Mailbox {
+    sender: mpsc::UnboundedSender<Message>,
+    load: Arc<Mutex<Load>>,
+}
+
+/// The receiving end, the actor's.
+pub(super) struct Inbox {
+    receiver: mpsc::UnboundedReceiver<Message>,
+    load: Arc<Mutex<Load>>,
+}
+
+/// What waits to be delivered.
+#[derive(Default)]
+struct Load {
+    turns: u32,
+    bytes: u64,
+}
+
+/// Why an invocation was not taken. It comes back to the sender.
+pub enum Refusal {
+    /// The mailbox is full.
+    Full,
+    /// The actor is gone without having left: it died of a bug of ours.
+    Dead(Box<Invocation>),
+}
+
+/// A reference to a live object.
+#[derive(Clone)]
+pub struct ObjectHandle {
+    pub(super) mailbox: Mailbox,
+}
+
+/// An invocation that was taken, with its reply to come.
+pub struct Pending {
+    reply: oneshot::Receiver<Gated<Outcome>>,
+}
+
+pub(super) fn mailbox() -> (Mailbox, Inbox) {
+    let (sender, receiver) = mpsc::unbounded_channel();
+    let load = Arc::new(Mutex::new(Load::default()));
+    (Mailbox { sender, load: load.clone() }, Inbox { receiver, load })
+}
+
+impl ObjectHandle {
+    /// Puts an invocation into the mailbox.
+    pub fn send(&self, invocation: Invocation, name: Option<ObjectName>, limits: &Limits) -> Result<Pending, Refusal> {
+        let bytes = invocation.queued_bytes();
+        if !self.mailbox.load.lock().take(bytes, limits) {
+            return Err(Refusal::Full);
+        }
+        let (sender, reply) = oneshot::channel();
+        let envelope = Box::new(Envelope { invocation, name, reply: sender, bytes });
+        match self.mailbox.sender.send(Message::Deliver(envelope)) {
+            Ok(()) => Ok(Pending { reply }),
+            Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
+                Err(Refusal::Dead(Box::new(envelope.invocation)))
+            }
+            Err(_) => unreachable!("the message that was sent comes back"),
+        }
+    }
+
+    /// Asks the object to drop its instance between turns.
+    pub fn drop_instance(&self) {
+        self.mailbox.ask_to_drop_instance();
+    }
+
+    /// Whether both lead to the same actor.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.mailbox.load, &other.mailbox.load)
+    }
+
+    /// Whether nothing waits to be delivered.
+    pub fn is_empty(&self) -> bool {
+        self.mailbox.load.lock().turns == 0
+    }
+}
+
+impl Pending {
+    /// The outcome, once the output gate lets it out.
+    pub async fn outcome(self) -> Result<Reply, TurnError> {
+        match self.reply.await {
+            Ok(gated) => output_gate::open(gated).await,
+            Err(_) => Err(TurnError::Host("the object ended before its turn did".into())),
+        }
+    }
+}
+
+impl Mailbox {
+    pub(super) fn ask_to_drop_instance(&self) {
+        // An actor that is gone has no instance.
+        let _ = self.sender.send(Message::DropInstance);
+    }
+}
+
+impl Inbox {
+    /// The next message; none if its sender does not wait for it any more. Safe to cancel.
+    pub(super) async fn next(&mut self) -> Option<Message> {
+        let message = self.receiver.recv().await?;
+        if let Message::Deliver(envelope) = &message {
+            self.load.lock().give_back(envelope.bytes);
+            if envelope.reply.is_closed() {
+                return None;
+            }
+        }
+        Some(message)
+    }
+
+    /// Whether nothing waits to be delivered.
+    pub(super) fn is_empty(&self) -> bool {
+        self.load.lock().turns == 0
+    }
+}
+
+impl Load {
+    /// An invocation that is larger than the whole mailbox may still wait alone.
+    fn take(&mut self, bytes: u64, limits: &Limits) -> bool {
+        let fits = self.turns < limits.mailbox_turns
+            && (self.turns == 0 || self.bytes.saturating_add(bytes) <= limits.mailbox_bytes);
+        if fits {
+            self.turns += 1;
+            self.bytes += bytes;
+        }
+        fits
+    }
+
+    fn give_back(&mut self, bytes: u64) {
+        self.turns -= 1;
+        self.bytes -= bytes;
+    }
+}

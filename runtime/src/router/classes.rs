@@ -1,0 +1,160 @@
+//! The deployed classes: by name, and how one is deployed.
+//!
+//! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
+//! Deployments happen one after the other, so two of one class cannot mix.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use tokio::sync::Mutex;
+
+use crate::base::{ClassKey, ClassName, Env, Limits};
+use crate::object::{Class, Node};
+use crate::storage::{ClassRecord, ClassRecords, StorageError};
+use crate::wasm::{ClassCode, LoadError};
+
+/// All deployed classes of one host.
+pub struct Classes {
+    by_name: DashMap<ClassName, Arc<Class>>,
+    records: Arc<ClassRecords>,
+    node: Arc<Node>,
+    deploying: Mutex<()>,
+}
+
+/// What a deploy did.
+pub struct Deployed {
+    /// The class as it is now.
+    pub class: Arc<Class>,
+    /// Whether the class is new.
+    pub created: bool,
+    /// Whether the component differs from the one before.
+    pub changed: bool,
+}
+
+/// Why a component was not deployed. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// Over the limit; carries it in bytes.
+    #[error("a component has at most {0} bytes")]
+    TooLarge(u64),
+    /// The component cannot be a class.
+    #[error(transparent)]
+    Refused(#[from] LoadError),
+    /// The host could not store it.
+    #[error("the class could not be stored: {0}")]
+    Storage(String),
+}
+
+impl DeployError {
+    /// The stable code that clients match on; `docs/ERRORS.md` documents each.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::TooLarge(_) => "component-too-large",
+            Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
+            Self::Refused(LoadError::CoreModule) => "core-module",
+            Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
+            Self::Refused(LoadError::NoHandler(_)) => "no-handler-exported",
+            Self::Refused(LoadError::TwoHandlers) => "two-handlers",
+            Self::Refused(LoadError::TooCostly(_)) => "too-costly",
+            Self::Storage(_) => "internal",
+        }
+    }
+}
+
+/// Why a class was not deleted. Its record is as it was; objects may have been deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum DeleteClassError {
+    /// There is no such class.
+    #[error("there is no such class")]
+    Unknown,
+    /// It has objects.
+    #[error("the class has objects; delete them with it by ?objects=delete")]
+    HasObjects,
+    /// The host failed.
+    #[error("the class could not be deleted: {0}")]
+    Storage(String),
+}
+
+impl Classes {
+    /// The classes that are recorded. Their code is loaded when it is first needed.
+    pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
+        let by_name = DashMap::new();
+        for record in records.load_all()? {
+            by_name.insert(record.name.clone(), Arc::new(Class::dormant(record)));
+        }
+        Ok(Self { by_name, records, node, deploying: Mutex::new(()) })
+    }
+
+    /// The class with this name.
+    pub fn get(&self, name: &ClassName) -> Option<Arc<Class>> {
+        self.by_name.get(name).map(|class| class.clone())
+    }
+
+    /// All classes, by name.
+    pub fn list(&self) -> Vec<Arc<Class>> {
+        let mut classes: Vec<Arc<Class>> = self.by_name.iter().map(|class| class.clone()).collect();
+        classes.sort_by(|a, b| a.name.cmp(&b.name));
+        classes
+    }
+
+    /// Makes a component the current version of a class, and makes the class if there is none.
+    pub async fn deploy(&self, name: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
+        let limits: &Limits = &self.node.limits;
+        if component.len() as u64 > limits.component {
+            return Err(DeployError::TooLarge(limits.component));
+        }
+        let code = self.node.loader.load(component.clone()).await?;
+        let _one_at_a_time = self.deploying.lock().await;
+        let existing = self.get(&name);
+        if let Some(class) = existing.as_ref().filter(|class| class.record().digest == code.digest) {
+            return Ok(Deployed { class: class.clone(), created: false, changed: false });
+        }
+        let previous = existing.as_ref().map(|class| class.record());
+        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64);
+        self.store(record.clone(), component).await?;
+        let created = existing.is_none();
+        let class = match existing {
+            Some(class) => {
+                class.replace(record, code);
+                class
+            }
+            None => {
+                let class = Arc::new(Class::loaded(record, code));
+                self.by_name.insert(name, class.clone());
+                class
+            }
+        };
+        Ok(Deployed { class, created, changed: true })
+    }
+
+    async fn store(&self, record: ClassRecord, component: Bytes) -> Result<(), DeployError> {
+        let records = self.records.clone();
+        let storing = tokio::task::spawn_blocking(move || {
+            records.put_component(&component)?;
+            records.save(&record)
+        });
+        let stored = storing.await.map_err(|error| DeployError::Storage(error.to_string()))?;
+        stored.map_err(|error| DeployError::Storage(error.to_string()))
+    }
+
+    /// Forgets a class. Its objects must be gone.
+    pub(super) async fn remove(&self, class: &Class) -> Result<(), DeleteClassError> {
+        let _one_at_a_time = self.deploying.lock().await;
+        self.by_name.remove(&class.name);
+        match self.records.remove(&class.name) {
+            Ok(_was_there) => Ok(()),
+            Err(error) => Err(DeleteClassError::Storage(error.to_string())),
+        }
+    }
+}
+
+fn next_record(env: &Env, name: ClassName, previous: Option<ClassRecord>, code: &ClassCode, size: u64) -> ClassRecord {
+    let now = env.wall_ms();
+    let (version, key, created_ms) = match previous {
+        Some(previous) => (previous.version + 1, previous.key, previous.created_ms),
+        None => (1, ClassKey::random(env.random()), now),
+    };
+    let (exports, imports) = (code.exports.clone(), code.imports.clone());
+    ClassRecord { name, key, version, digest: code.digest, size, exports, imports, created_ms, deployed_ms: now }
+}

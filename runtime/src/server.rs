@@ -1,0 +1,310 @@
+//! One host from start to stop: opens the data directory, builds the layers on top of each other, serves two listeners,
+//! and takes everything down again in the order that loses nothing.
+//!
+//! Two tokio runtimes: the gateway's, which must always answer, and the guests', which compute and wait for SQLite. A
+//! guest that hogs a thread hogs one of the second kind only.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use bytes::Bytes;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::base::logs::GuestLogs;
+use crate::base::{ClassName, Env, Metrics};
+use crate::config::ServerConfig;
+use crate::gateway::{AdminSettings, AdminToken, DataSettings, admin_router, data_router};
+use crate::object::class::Loader;
+use crate::object::{Node, Residency};
+use crate::router::{Classes, DeployError, Deployed, Router};
+use crate::storage::{Catalog, ClassRecords, DataDir, DataDirError, Databases, StorageError};
+use crate::wasm::Engine;
+
+/// Guest threads per core: SQLite blocks a thread, so there are more of them than cores.
+const GUEST_THREADS_PER_CORE: usize = 4;
+/// What the listeners get to send the last responses after every object has left.
+const LAST_RESPONSES: Duration = Duration::from_secs(5);
+
+/// Why a host did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address is taken.
+    #[error("port {} is in use; pass {flag}", address.port())]
+    InUse {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that chooses another.
+        flag: &'static str,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}; pass {flag}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The flag that chooses another.
+        flag: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The data directory cannot be used.
+    #[error(transparent)]
+    DataDir(#[from] DataDirError),
+    /// What is in the data directory cannot be used.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+    /// A secret of this node cannot be read or made.
+    #[error("cannot read or make {path}: {source}")]
+    Secret {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The machine refuses threads or memory.
+    #[error("cannot set up the host: {0}; lower `live-instances` in [limits] if memory maps ran out")]
+    Machine(String),
+}
+
+/// A running host.
+pub struct Server {
+    data_addr: SocketAddr,
+    admin_addr: SocketAddr,
+    admin_token: String,
+    router: Arc<Router>,
+    logs: Arc<GuestLogs>,
+    catalog: Arc<Catalog>,
+    /// Locks the directory for as long as anything may write to it.
+    data: DataDir,
+    patience: Duration,
+    stopping: watch::Sender<bool>,
+    listeners: JoinSet<()>,
+    gateway: Runtime,
+    guests: Runtime,
+}
+
+impl Server {
+    /// Opens the data directory and starts to serve. Returns once both listeners answer. Blocks.
+    pub fn start(config: ServerConfig, env: Env) -> Result<Self, StartError> {
+        let data_listener = listen(config.listen, "--listen")?;
+        let admin_listener = listen(config.admin_listen, "--admin-listen")?;
+        let data = DataDir::open(&config.data)?;
+        let admin_token = secret(&data.admin_token_path(), || hex::encode(env.random::<32>()))?;
+        let (gateway, guests) = (runtime("gateway", 1)?, runtime("guest", GUEST_THREADS_PER_CORE)?);
+
+        let logs = Arc::new(GuestLogs::default());
+        let metrics = Arc::new(Metrics::default());
+        let (router, catalog) = build(&config, &env, &data, &logs, &metrics, guests.handle().clone())?;
+
+        let (stopping, _) = watch::channel(false);
+        let addresses = [&data_listener, &admin_listener].map(|listener| listener.local_addr());
+        let [Ok(data_addr), Ok(admin_addr)] = addresses else {
+            return Err(StartError::Machine("a listener has no address".into()));
+        };
+        let data_service = data_router(
+            router.clone(),
+            DataSettings { request_body: config.limits.request_body, error_details: config.error_details },
+        );
+        let admin_service = admin_router(
+            router.clone(),
+            logs.clone(),
+            metrics,
+            AdminToken::new(admin_token.clone()),
+            AdminSettings { component: config.limits.component, stopping: stopping.subscribe() },
+        );
+        let mut listeners = JoinSet::new();
+        let runtime = gateway.handle();
+        listeners.spawn_on(serve(data_listener, data_service, stopping.subscribe()), runtime);
+        listeners.spawn_on(serve(admin_listener, admin_service, stopping.subscribe()), runtime);
+        runtime.spawn(sweep(router.clone(), config.limits.idle()));
+        let patience = config.limits.shutdown();
+        Ok(Self {
+            data_addr,
+            admin_addr,
+            admin_token,
+            router,
+            logs,
+            catalog,
+            data,
+            patience,
+            stopping,
+            listeners,
+            gateway,
+            guests,
+        })
+    }
+
+    /// Where objects are reached.
+    pub fn data_addr(&self) -> SocketAddr {
+        self.data_addr
+    }
+
+    /// Where the host is managed.
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin_addr
+    }
+
+    /// What the admin listener wants to see.
+    pub fn admin_token(&self) -> &str {
+        &self.admin_token
+    }
+
+    /// What guests say.
+    pub fn logs(&self) -> &GuestLogs {
+        &self.logs
+    }
+
+    /// Deploys a component. Blocks.
+    pub fn deploy(&self, class: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
+        self.gateway.block_on(self.router.classes().deploy(class, component))
+    }
+
+    /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
+    /// `limits.shutdown_seconds` are over are rolled back. Blocks.
+    pub fn stop(self) {
+        let Self { router, catalog, data, patience, stopping, mut listeners, gateway, guests, .. } = self;
+        gateway.block_on(async {
+            stopping.send_replace(true);
+            if !router.stop(patience).await {
+                tracing::warn!("turns were still running after {} s and are rolled back", patience.as_secs_f64());
+            }
+            let last_responses = async { while listeners.join_next().await.is_some() {} };
+            let _ = tokio::time::timeout(LAST_RESPONSES, last_responses).await;
+        });
+        // Actors first: what they hold of the databases is closed before the catalog and the directory's lock.
+        guests.shutdown_timeout(Duration::from_secs(1));
+        gateway.shutdown_timeout(Duration::from_secs(1));
+        drop(router);
+        match Arc::into_inner(catalog) {
+            Some(catalog) => {
+                if let Err(error) = catalog.close() {
+                    tracing::warn!(%error, "the list of objects was not closed; it is checked at the next start");
+                }
+            }
+            None => tracing::warn!("a turn did not end; the list of objects is checked at the next start"),
+        }
+        drop(data);
+    }
+}
+
+/// The layers, from storage up.
+fn build(
+    config: &ServerConfig,
+    env: &Env,
+    data: &DataDir,
+    logs: &Arc<GuestLogs>,
+    metrics: &Arc<Metrics>,
+    guests: Handle,
+) -> Result<(Arc<Router>, Arc<Catalog>), StartError> {
+    let limits = Arc::new(config.limits.clone());
+    let node_key = node_key(data, env)?;
+    let engine = Engine::new(&limits, &data.cache(), node_key);
+    let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
+    let records = Arc::new(ClassRecords::open(data)?);
+    let catalog = Arc::new(Catalog::open(data)?);
+    let residency = Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone()));
+    let node = Arc::new(Node {
+        loader: Loader::new(engine.clone(), records.clone()),
+        engine,
+        databases: Databases::open(data, &limits)?,
+        catalog: catalog.clone(),
+        residency,
+        limits,
+        logs: logs.clone(),
+        metrics: metrics.clone(),
+        env: env.clone(),
+    });
+    let classes = Classes::open(records, node.clone())?;
+    Ok((Arc::new(Router::new(node, classes, guests)), catalog))
+}
+
+/// A router without classes, for tests of the layers above it.
+#[cfg(test)]
+pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc<Router> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let config =
+        ServerConfig { data: directory.into(), listen: address, admin_listen: address, limits, error_details: false };
+    let data = DataDir::open(directory).unwrap();
+    let guests = Handle::current();
+    build(&config, &Env::system(), &data, &Arc::default(), &Arc::default(), guests).unwrap().0
+}
+
+fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => StartError::InUse { address, flag },
+        _ => StartError::Listen { address, flag, source },
+    })
+}
+
+fn runtime(name: &'static str, threads_per_core: usize) -> Result<Runtime, StartError> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let built =
+        Builder::new_multi_thread().worker_threads(cores * threads_per_core).thread_name(name).enable_all().build();
+    built.map_err(|error| StartError::Machine(error.to_string()))
+}
+
+async fn serve(listener: TcpListener, service: axum::Router, mut stopping: watch::Receiver<bool>) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listener could not be used"),
+    };
+    // Responses are small and written whole: waiting for more to send only delays them.
+    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
+    let stopped = async move { _ = stopping.wait_for(|stopping| *stopping).await };
+    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "a listener ended");
+    }
+}
+
+async fn sweep(router: Arc<Router>, idle: Duration) {
+    let mut interval = tokio::time::interval((idle / 10).max(Duration::from_millis(10)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        router.sweep();
+    }
+}
+
+/// The key under which this node signs compiled code. Without it the code is compiled again.
+fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
+    let path = data.root().join("node.key");
+    let text = secret(&path, || hex::encode(env.random::<32>()))?;
+    let mut key = [0; 32];
+    let decoded = hex::decode_to_slice(&text, &mut key);
+    decoded.map_err(|_| StartError::Secret {
+        path: path.display().to_string(),
+        source: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
+    })?;
+    Ok(key)
+}
+
+/// The secret in a file, made when there is none. Only the owner may read it.
+fn secret(path: &Path, make: impl FnOnce() -> String) -> Result<String, StartError> {
+    let read_or_make = || {
+        let mut text = String::new();
+        match OpenOptions::new().read(true).open(path) {
+            Ok(mut file) => _ = file.read_to_string(&mut text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        if text.trim().is_empty() {
+            text = make();
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+        }
+        Ok(text.trim().to_owned())
+    };
+    read_or_make().map_err(|source| StartError::Secret { path: path.display().to_string(), source })
+}

@@ -1,0 +1,19 @@
+//! Hosting WebAssembly: the engine, classes (compiled components), instances, metering, and the host side of each WIT
+//! interface.
+//!
+//! This layer runs one call of one instance at a time and says how it ended. It knows nothing of mailboxes, gates or HTTP
+//! listeners; it reaches storage only through the turn it is given.
+
+mod bindings;
+pub mod budget;
+mod cache;
+pub mod class;
+pub mod engine;
+mod host;
+pub mod instance;
+mod meter;
+
+pub use budget::{Budget, Cost};
+pub use class::{ClassCode, LoadError};
+pub use engine::Engine;
+pub use instance::{Instance, InstanceContext, TurnEnd};

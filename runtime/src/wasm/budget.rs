@@ -1,0 +1,172 @@
+//! What the machine can hold: the room for live instances, and what each class takes of it.
+//!
+//! The cap on live instances is not a number of our choosing. It follows from what the kernel and the pool run out of
+//! first: memory maps (`vm.max_map_count`), file descriptors, and bytes of memory. The figures per instance were measured
+//! with wasmtime 48: 2 maps for a stack and its guard, 4 for a linear memory with its copy-on-write image.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::base::Limits;
+
+/// Maps that one instance's stack takes.
+const MAPS_PER_STACK: u32 = 2;
+/// Maps that one linear memory takes.
+const MAPS_PER_MEMORY: u32 = 4;
+/// Share of `vm.max_map_count` left to everything else: code, databases, threads.
+const MAPS_FOR_OTHERS: u32 = 16_000;
+/// Descriptors per live object: its database, the log of that database twice, and one to spare.
+const DESCRIPTORS_PER_OBJECT: u64 = 4;
+/// Descriptors left to connections and files of the host.
+const DESCRIPTORS_FOR_OTHERS: u64 = 2_000;
+/// More than this gains nothing: a dormant object wakes in tens of microseconds.
+const INSTANCES_MAX: u32 = 8_000;
+/// A component may use this many linear memories; interpreters made of several modules use up to three.
+pub const MEMORIES_PER_COMPONENT: u32 = 8;
+/// A component may use this many tables.
+pub const TABLES_PER_COMPONENT: u32 = 40;
+/// A component may use this many core instances; Python's use 38.
+pub const CORE_INSTANCES_PER_COMPONENT: u32 = 100;
+/// Elements of one table.
+pub const TABLE_ELEMENTS: usize = 100_000;
+
+/// What one instance of a class takes of the budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    /// Instances, each with a stack: 1.
+    pub instances: u32,
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+}
+
+impl Cost {
+    /// The cost of one instance with these memories and tables.
+    pub fn of(memories: u32, tables: u32) -> Self {
+        Self { instances: 1, memories, tables }
+    }
+
+    /// Memory maps that this cost stands for.
+    fn maps(&self) -> u32 {
+        self.instances * MAPS_PER_STACK + self.memories * MAPS_PER_MEMORY
+    }
+
+    /// Both costs together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            instances: self.instances + other.instances,
+            memories: self.memories + other.memories,
+            tables: self.tables + other.tables,
+        }
+    }
+
+    /// What remains when `other` is given back.
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            instances: self.instances - other.instances,
+            memories: self.memories - other.memories,
+            tables: self.tables - other.tables,
+        }
+    }
+}
+
+/// The room that this host has for live instances.
+#[derive(Debug)]
+pub struct Budget {
+    /// Live instances, and so stacks.
+    pub instances: u32,
+    /// Linear memories.
+    pub memories: u32,
+    /// Tables.
+    pub tables: u32,
+    maps: u32,
+    bytes: u64,
+    used_bytes: AtomicU64,
+}
+
+impl Budget {
+    /// What the machine allows, or less where the limits say so.
+    pub fn derive(limits: &Limits) -> Self {
+        let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(65_530).min(u64::from(u32::MAX)) as u32;
+        let maps = maps.saturating_sub(MAPS_FOR_OTHERS).max(600);
+        let by_descriptors = raise_descriptor_limit().saturating_sub(DESCRIPTORS_FOR_OTHERS) / DESCRIPTORS_PER_OBJECT;
+        let by_maps = maps / (MAPS_PER_STACK + MAPS_PER_MEMORY);
+        let derived = by_maps.min(by_descriptors.min(u64::from(INSTANCES_MAX)) as u32).max(16);
+        let instances = if limits.live_instances == 0 { derived } else { limits.live_instances.min(derived) };
+        let bytes = if limits.live_instance_bytes == 0 { machine_memory() / 2 } else { limits.live_instance_bytes };
+        let memories = (instances + instances / 2).min(maps / MAPS_PER_MEMORY).max(MEMORIES_PER_COMPONENT);
+        let tables = (instances * 3).max(TABLES_PER_COMPONENT);
+        Self { instances, memories, tables, maps, bytes, used_bytes: AtomicU64::new(0) }
+    }
+
+    /// Whether instances of this cost together fit.
+    pub fn holds(&self, cost: Cost) -> bool {
+        cost.instances <= self.instances
+            && cost.memories <= self.memories
+            && cost.tables <= self.tables
+            && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
+    }
+
+    /// Takes bytes of memory; false if there is no room for them.
+    pub fn take_bytes(&self, bytes: u64) -> bool {
+        let taken = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+            let after = used.checked_add(bytes)?;
+            (after <= self.bytes).then_some(after)
+        });
+        taken.is_ok()
+    }
+
+    /// Gives bytes back.
+    pub fn give_bytes(&self, bytes: u64) {
+        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether so much memory is in use that idle instances should leave: above seven eighths.
+    pub fn short_of_bytes(&self) -> bool {
+        self.used_bytes.load(Ordering::Relaxed) > self.bytes / 8 * 7
+    }
+}
+
+fn read_number(path: &str) -> Option<u64> {
+    std::fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// Bytes of memory that this process may use: the machine's, or less where a control group says so.
+fn machine_memory() -> u64 {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map_or(4 << 30, |kib| kib << 10);
+    read_number("/sys/fs/cgroup/memory.max").map_or(total, |limit| limit.min(total))
+}
+
+/// Raises the soft limit on open files to the hard one and returns it.
+fn raise_descriptor_limit() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(1 << 20)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_cap_is_the_cap() {
+        let budget = Budget::derive(&Limits { live_instances: 3, ..Limits::default() });
+        assert!(budget.holds(Cost { instances: 3, memories: 3, tables: 6 }));
+        assert!(!budget.holds(Cost { instances: 4, memories: 4, tables: 8 }));
+    }
+
+    #[test]
+    fn bytes_are_taken_and_given_back() {
+        let budget = Budget::derive(&Limits { live_instance_bytes: 100, ..Limits::default() });
+        assert!(budget.take_bytes(90) && budget.short_of_bytes());
+        assert!(!budget.take_bytes(11) && !budget.take_bytes(u64::MAX));
+        budget.give_bytes(90);
+        assert!(!budget.short_of_bytes() && budget.take_bytes(100));
+    }
+}

@@ -1,0 +1,73 @@
+//! Compiled code on disk, by component digest and engine settings.
+//!
+//! Compiled code is machine code that runs unchecked, so only a file that this node wrote is ever loaded: a MAC under a key that
+//! never leaves the node stands beside each. Anything missing, torn or foreign is simply compiled again; losing the
+//! cache loses nothing.
+
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use crate::base::Digest;
+
+/// The cache of one engine.
+pub(super) struct CodeCache {
+    directory: PathBuf,
+    key: [u8; 32],
+}
+
+impl CodeCache {
+    /// The cache under this directory for code of this engine.
+    pub(super) fn new(root: &Path, engine: &Engine, key: [u8; 32]) -> Self {
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        Self { directory: root.join(format!("{:016x}", hasher.finish())), key }
+    }
+
+    /// The component with this digest, if its code is here and ours.
+    pub(super) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
+        let (code, mac) = self.paths(digest);
+        let expected = fs::read(mac).ok()?;
+        self.mac(&fs::read(&code).ok()?).verify_slice(&expected).ok()?;
+        // SAFETY: the MAC shows that this node's compiler wrote these bytes for an engine with these settings. They are
+        // mapped after they were checked; who can write to the data directory in between runs as this user already.
+        unsafe { Component::deserialize_file(engine, &code) }.ok()
+    }
+
+    /// Compiles a component, keeps the code, and returns the component.
+    pub(super) fn compile(&self, engine: &Engine, digest: &Digest, wasm: &[u8]) -> wasmtime::Result<Component> {
+        let code = engine.precompile_component(wasm)?;
+        if let Err(error) = self.keep(digest, &code) {
+            tracing::warn!(%digest, %error, "compiled code could not be cached; it will be compiled again next time");
+        }
+        match self.load(engine, digest) {
+            Some(component) => Ok(component),
+            // SAFETY: the bytes come straight from this engine's compiler.
+            None => unsafe { Component::deserialize(engine, &code) },
+        }
+    }
+
+    fn keep(&self, digest: &Digest, code: &[u8]) -> std::io::Result<()> {
+        fs::create_dir_all(&self.directory)?;
+        let (code_path, mac_path) = self.paths(digest);
+        let temporary = code_path.with_extension("tmp");
+        fs::write(&temporary, code)?;
+        fs::rename(&temporary, code_path)?;
+        fs::write(mac_path, self.mac(code).finalize().into_bytes())
+    }
+
+    fn mac(&self, code: &[u8]) -> Hmac<Sha256> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
+        mac.update(code);
+        mac
+    }
+
+    fn paths(&self, digest: &Digest) -> (PathBuf, PathBuf) {
+        (self.directory.join(format!("{digest}.cwasm")), self.directory.join(format!("{digest}.mac")))
+    }
+}

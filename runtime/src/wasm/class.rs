@@ -1,0 +1,157 @@
+//! One version of a class: a compiled component, checked and linked, ready to be instantiated.
+//!
+//! What a class can do is read from the component itself: a handler it does not export does not exist. What it may
+//! import is fixed here; everything else is refused at deploy with the full list, so that no instantiation can fail on a
+//! missing import later.
+
+use wasmtime::component::{Component, InstancePre};
+use wasmtime_wasi_http::p2::bindings::ProxyIndices;
+
+use super::bindings::{fetch_handler, lifecycle};
+use super::budget::Cost;
+use super::engine::Engine;
+use super::host::Host;
+use crate::base::Digest;
+
+/// Packages of standard WASI 0.2 that are always linked, without power (`wasm/host/wasi.rs`).
+const STANDARD: &[&str] =
+    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:http/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
+/// Interfaces of Holdfast that every class is granted.
+pub const GRANTED: &[&str] = &[
+    "holdfast:object/identity@0.1.0",
+    "holdfast:object/key-value@0.1.0",
+    "holdfast:object/logging@0.1.0",
+    "holdfast:object/sql@0.1.0",
+    "holdfast:object/types@0.1.0",
+];
+
+/// Why a component cannot be a class.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// Not WebAssembly, or damaged.
+    #[error("not a valid WebAssembly component: {0}")]
+    NotAComponent(String),
+    /// A core module.
+    #[error(
+        "this is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
+    )]
+    CoreModule,
+    /// Imports that are neither standard WASI 0.2 nor granted.
+    #[error("the component imports what this host does not grant: {}", .0.join(", "))]
+    ImportsRefused(Vec<String>),
+    /// None of the exports is a handler; carries the exports.
+    #[error(
+        "the component exports no handler (it exports: {}); export holdfast:object/fetch-handler@0.1.0 or wasi:http/incoming-handler@0.2",
+        if .0.is_empty() { "nothing".to_owned() } else { .0.join(", ") }
+    )]
+    NoHandler(Vec<String>),
+    /// Both kinds of request handler.
+    #[error(
+        "the component exports both holdfast:object/fetch-handler and wasi:http/incoming-handler; export one of them"
+    )]
+    TwoHandlers,
+    /// One instance takes more than this host has.
+    #[error("one instance of this class needs more than this host allows: {0}")]
+    TooCostly(String),
+}
+
+/// How a class answers requests.
+pub(super) enum RequestHandler {
+    /// `holdfast:object/fetch-handler`.
+    Fetch(fetch_handler::GuestIndices),
+    /// `wasi:http/incoming-handler`.
+    Incoming(ProxyIndices),
+}
+
+/// The compiled code of one class version.
+pub struct ClassCode {
+    /// SHA-256 of the component.
+    pub digest: Digest,
+    /// What it exports, as named in the component, sorted.
+    pub exports: Vec<String>,
+    /// What it imports, as named in the component, sorted.
+    pub imports: Vec<String>,
+    /// What one instance takes of the host's budget.
+    pub cost: Cost,
+    pub(super) pre: InstancePre<Host>,
+    pub(super) handler: RequestHandler,
+    pub(super) lifecycle: Option<lifecycle::GuestIndices>,
+}
+
+impl ClassCode {
+    /// Compiles a component, or takes its code from the cache, and checks it. Takes seconds of one core for large
+    /// components: call it where blocking is allowed.
+    pub fn load(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
+        let component = match engine.cache.load(&engine.wasmtime, &digest) {
+            Some(component) => component,
+            None => {
+                refuse_core_module(wasm)?;
+                let compiled = engine.cache.compile(&engine.wasmtime, &digest, wasm);
+                compiled.map_err(|error| LoadError::NotAComponent(chain(&error)))?
+            }
+        };
+        Self::link(engine, digest, &component)
+    }
+
+    fn link(engine: &Engine, digest: Digest, component: &Component) -> Result<Self, LoadError> {
+        let kind = component.component_type();
+        let names = |items: &mut dyn Iterator<Item = &str>| {
+            let mut names: Vec<String> = items.map(str::to_owned).collect();
+            names.sort();
+            names
+        };
+        let imports = names(&mut kind.imports(&engine.wasmtime).map(|(name, _)| name));
+        let exports = names(&mut kind.exports(&engine.wasmtime).map(|(name, _)| name));
+        let refused: Vec<String> = imports.iter().filter(|name| !is_granted(name)).cloned().collect();
+        if !refused.is_empty() {
+            return Err(LoadError::ImportsRefused(refused));
+        }
+        // An import of a granted interface that asks for a function which that interface does not have.
+        let pre = engine.linker.instantiate_pre(component);
+        let pre = pre.map_err(|error| LoadError::ImportsRefused(vec![chain(&error)]))?;
+        let exports_any = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+        let invalid = |error: wasmtime::Error| LoadError::NotAComponent(chain(&error));
+        let handler = match (exports_any("holdfast:object/fetch-handler@"), exports_any("wasi:http/incoming-handler@"))
+        {
+            (true, true) => return Err(LoadError::TwoHandlers),
+            (true, false) => RequestHandler::Fetch(fetch_handler::GuestIndices::new(&pre).map_err(invalid)?),
+            (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
+            (false, false) => return Err(LoadError::NoHandler(exports)),
+        };
+        let lifecycle = match exports_any("holdfast:object/lifecycle@") {
+            true => Some(lifecycle::GuestIndices::new(&pre).map_err(invalid)?),
+            false => None,
+        };
+        let cost = cost_of(component)?;
+        if !engine.budget.holds(cost) {
+            return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
+        }
+        Ok(Self { digest, exports, imports, cost, pre, handler, lifecycle })
+    }
+}
+
+fn cost_of(component: &Component) -> Result<Cost, LoadError> {
+    let needs = component.resources_required();
+    let needs =
+        needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
+    Ok(Cost::of(needs.num_memories.max(1), needs.num_tables))
+}
+
+/// Standard WASI 0.2 of any patch version, or a granted interface.
+fn is_granted(import: &str) -> bool {
+    let standard = STANDARD.iter().any(|package| import.starts_with(package))
+        && import.split_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));
+    standard || GRANTED.contains(&import)
+}
+
+/// Tells a core module from everything else before the compiler sees it: people upload the wrong file.
+fn refuse_core_module(wasm: &[u8]) -> Result<(), LoadError> {
+    // The preamble: `\0asm`, a version and a layer; version 1 of layer 0 is a core module.
+    if wasm.starts_with(b"\0asm\x01\0\0\0") { Err(LoadError::CoreModule) } else { Ok(()) }
+}
+
+/// An error with its causes, in one line.
+fn chain(error: &wasmtime::Error) -> String {
+    error.chain().map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
+}

@@ -1,0 +1,71 @@
+//! The engine: how code is compiled, where instances live, and what every component can link against.
+//!
+//! One engine for all classes. Its settings were measured (`docs/decisions/0001-engine-settings.md`): fuel both meters
+//! and yields; concurrency support is off because classes are synchronous and it doubles the cost of a call.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+
+use super::budget::{self, Budget};
+use super::cache::CodeCache;
+use super::host::{self, Host};
+use crate::base::Limits;
+
+/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
+const GUEST_STACK: usize = 512 << 10;
+const FIBER_STACK: usize = 2 << 20;
+
+/// Slots of the pool beyond the budget, for instances that are being taken down while their successors already start.
+const LEAVING: u32 = 64;
+
+/// Compiles components and holds what their instances share.
+pub struct Engine {
+    pub(super) wasmtime: wasmtime::Engine,
+    pub(super) linker: Linker<Host>,
+    pub(super) cache: CodeCache,
+    /// The room for live instances.
+    pub budget: Arc<Budget>,
+}
+
+impl Engine {
+    /// Reserves the pool and links the host's functions.
+    pub fn new(limits: &Limits, cache: &Path, node_key: [u8; 32]) -> wasmtime::Result<Self> {
+        let budget = Arc::new(Budget::derive(limits));
+        let wasmtime = wasmtime::Engine::new(&config(limits, &budget))?;
+        let linker = host::link(&wasmtime)?;
+        let cache = CodeCache::new(cache, &wasmtime, node_key);
+        Ok(Self { wasmtime, linker, cache, budget })
+    }
+}
+
+fn config(limits: &Limits, budget: &Budget) -> Config {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(budget.instances + LEAVING)
+        // Core instances are only counted, not reserved, so this cannot be what runs out.
+        .total_core_instances((budget.instances + LEAVING).saturating_mul(budget::CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(budget.memories + LEAVING)
+        .total_tables(budget.tables + LEAVING)
+        .total_stacks(budget.instances + LEAVING)
+        .max_core_instances_per_component(budget::CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(budget::MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(budget::TABLES_PER_COMPONENT)
+        .max_tables_per_module(budget::TABLES_PER_COMPONENT)
+        .max_memories_per_module(budget::MEMORIES_PER_COMPONENT)
+        .max_memory_size(limits.memory_per_instance as usize)
+        .table_elements(budget::TABLE_ELEMENTS);
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        .concurrency_support(false)
+        .consume_fuel(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(GUEST_STACK)
+        .async_stack_size(FIBER_STACK)
+        // The same inputs take the same fuel and give the same bits on every machine.
+        .relaxed_simd_deterministic(true)
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}

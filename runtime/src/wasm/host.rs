@@ -1,0 +1,83 @@
+//! What an instance finds outside: the data of its store, and one file per interface it can import.
+//!
+//! A host function may read and write only what belongs to its own object. It may trap its guest, never panic.
+
+pub(super) mod http;
+mod identity;
+pub(super) mod key_value;
+mod logging;
+pub(super) mod sql;
+pub(super) mod wasi;
+
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker, ResourceTable};
+use wasmtime_wasi::WasiCtx;
+use wasmtime_wasi_http::WasiHttpCtx;
+
+use self::http::NoOutgoing;
+use self::logging::ObjectLog;
+use self::wasi::TurnClock;
+use super::bindings;
+use super::instance::InstanceContext;
+use super::meter::MemoryMeter;
+use crate::base::ObjectAddress;
+use crate::storage::Turn;
+
+/// Open cursors, streams and requests of one instance; more than any honest guest holds at once.
+const RESOURCES_MAX: usize = 10_000;
+
+/// The data of one instance's store.
+pub(super) struct Host {
+    /// The turn that is running. Some exactly while a handler runs.
+    pub(super) turn: Option<Turn>,
+    pub(super) address: ObjectAddress,
+    pub(super) memory: MemoryMeter,
+    pub(super) clock: Arc<TurnClock>,
+    pub(super) log: Arc<ObjectLog>,
+    pub(super) table: ResourceTable,
+    wasi: WasiCtx,
+    http: WasiHttpCtx,
+    outgoing: NoOutgoing,
+}
+
+impl Host {
+    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter) -> Self {
+        let clock = Arc::new(TurnClock::new(&context.env));
+        let log = Arc::new(ObjectLog::new(context.logs.clone(), context.env.clone(), &context.address));
+        let wasi = wasi::context(&context.env, &clock, &log);
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            turn: None,
+            address: context.address.clone(),
+            memory,
+            clock,
+            log,
+            table,
+            wasi,
+            http: WasiHttpCtx::new(),
+            outgoing: NoOutgoing,
+        }
+    }
+
+    /// The running turn. Guest code runs only inside one.
+    fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
+        self.turn.as_mut().ok_or_else(|| wasmtime::format_err!("storage was used outside of a turn"))
+    }
+}
+
+/// Everything that components can import.
+pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    Ok(linker)
+}
+
+impl bindings::types::Host for Host {}

@@ -1,0 +1,18 @@
+//! `holdfast:object/identity`: which object this is.
+
+use super::Host;
+use crate::wasm::bindings::identity;
+
+impl identity::Host for Host {
+    fn id(&mut self) -> wasmtime::Result<String> {
+        Ok(self.address.id.to_string())
+    }
+
+    fn name(&mut self) -> wasmtime::Result<Option<String>> {
+        Ok(self.address.name.as_ref().map(|name| name.as_str().to_owned()))
+    }
+
+    fn class(&mut self) -> wasmtime::Result<String> {
+        Ok(self.address.class.as_str().to_owned())
+    }
+}

@@ -1,0 +1,81 @@
+//! `holdfast:object/logging`, and what guests print: both end in the host's guest log.
+//!
+//! What one turn may log is bounded, in entries and in bytes per entry, so that a guest cannot push the others out of
+//! the history with a loop.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::Host;
+use crate::base::limits::{LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
+use crate::base::logs::{GuestLogs, Level, LogEntry};
+use crate::base::{Env, ObjectAddress};
+use crate::wasm::bindings::logging;
+
+/// Where one instance's entries go.
+pub(in crate::wasm) struct ObjectLog {
+    logs: Arc<GuestLogs>,
+    env: Env,
+    class: String,
+    object: String,
+    entries: AtomicU32,
+}
+
+impl ObjectLog {
+    pub(super) fn new(logs: Arc<GuestLogs>, env: Env, address: &ObjectAddress) -> Self {
+        let object = match &address.name {
+            Some(name) => name.to_string(),
+            None => format!("@{}", address.id),
+        };
+        Self { logs, env, class: address.class.to_string(), object, entries: AtomicU32::new(0) }
+    }
+
+    /// Adds an entry, cut to size, unless the turn has logged its share.
+    pub(in crate::wasm) fn add(&self, level: Level, mut message: String, mut fields: Vec<(String, String)>) {
+        if self.entries.fetch_add(1, Ordering::Relaxed) >= LOG_ENTRIES_PER_TURN {
+            return;
+        }
+        let mut room = LOG_ENTRY_MAX;
+        cut(&mut message, &mut room);
+        fields.retain_mut(|(name, value)| {
+            cut(name, &mut room);
+            cut(value, &mut room);
+            !name.is_empty()
+        });
+        self.push(level, message, fields);
+    }
+
+    /// Begins the count of a new turn, after saying what the last one left out.
+    pub(in crate::wasm) fn end_turn(&self) {
+        let left_out = self.entries.swap(0, Ordering::Relaxed).saturating_sub(LOG_ENTRIES_PER_TURN);
+        if left_out > 0 {
+            self.push(Level::Warn, format!("{left_out} more log entries of this turn were left out"), Vec::new());
+        }
+    }
+
+    fn push(&self, level: Level, message: String, fields: Vec<(String, String)>) {
+        let (class, object) = (self.class.clone(), self.object.clone());
+        self.logs.add(LogEntry { time: self.env.wall_ms(), class, object, level, message, fields });
+    }
+}
+
+/// Cuts a text to the room that is left, at a character boundary, and takes what remains of it from the room.
+fn cut(text: &mut String, room: &mut usize) {
+    let end = text.floor_char_boundary(*room);
+    text.truncate(end);
+    *room -= end;
+}
+
+impl logging::Host for Host {
+    fn log(&mut self, level: logging::Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
+        let level = match level {
+            logging::Level::Trace => Level::Trace,
+            logging::Level::Debug => Level::Debug,
+            logging::Level::Info => Level::Info,
+            logging::Level::Warn => Level::Warn,
+            logging::Level::Error => Level::Error,
+        };
+        self.log.add(level, message, fields);
+        Ok(())
+    }
+}

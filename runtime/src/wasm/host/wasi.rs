@@ -1,0 +1,192 @@
+//! Standard WASI 0.2, linked for everyone and without power: no directories, no sockets, no arguments, no environment.
+//!
+//! Nearly every toolchain imports these interfaces whether the program uses them or not. What a guest can really have is
+//! randomness, output that goes to its log, and clocks. **Time stands still while guest code runs**: both clocks show when the
+//! turn began, and move on only when the guest has waited. So no guest can time the host.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use wasmtime::component::ResourceTable;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+
+use super::Host;
+use super::logging::ObjectLog;
+use crate::base::Env;
+use crate::base::limits::LOG_ENTRY_MAX;
+use crate::base::logs::Level;
+
+/// Most random bytes of one call.
+const RANDOM_MAX: u64 = 1 << 20;
+
+pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>) -> WasiCtx {
+    let seed = u128::from_le_bytes(env.random());
+    WasiCtx::builder()
+        .wall_clock(Wall(clock.clone()))
+        .monotonic_clock(Monotonic(clock.clone()))
+        .secure_random(Random(env.clone()))
+        .insecure_random(Random(env.clone()))
+        .insecure_random_seed(seed)
+        .max_random_size(RANDOM_MAX)
+        .stdout(Lines::new(log.clone(), Level::Info))
+        .stderr(Lines::new(log.clone(), Level::Warn))
+        .allow_tcp(false)
+        .allow_udp(false)
+        .build()
+}
+
+impl WasiView for Host {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        let table: &mut ResourceTable = &mut self.table;
+        WasiCtxView { ctx: &mut self.wasi, table }
+    }
+}
+
+/// The time that a guest sees.
+pub(in crate::wasm) struct TurnClock {
+    wall: AtomicU64,
+    monotonic: AtomicU64,
+}
+
+impl TurnClock {
+    pub(super) fn new(env: &Env) -> Self {
+        let clock = Self { wall: AtomicU64::new(0), monotonic: AtomicU64::new(0) };
+        clock.advance(env);
+        clock
+    }
+
+    /// Moves to the present, in whole milliseconds: at the start of a turn and after a wait, never while guest code runs.
+    pub(in crate::wasm) fn advance(&self, env: &Env) {
+        self.wall.store(env.wall_ms(), Ordering::Relaxed);
+        self.monotonic.store(env.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+}
+
+struct Wall(Arc<TurnClock>);
+
+impl HostWallClock for Wall {
+    fn resolution(&self) -> Duration {
+        Duration::from_millis(1)
+    }
+
+    fn now(&self) -> Duration {
+        Duration::from_millis(self.0.wall.load(Ordering::Relaxed))
+    }
+}
+
+struct Monotonic(Arc<TurnClock>);
+
+impl HostMonotonicClock for Monotonic {
+    fn resolution(&self) -> u64 {
+        1_000_000
+    }
+
+    fn now(&self) -> u64 {
+        self.0.monotonic.load(Ordering::Relaxed) * 1_000_000
+    }
+}
+
+struct Random(Env);
+
+impl rand_core::TryRng for Random {
+    type Error = std::convert::Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+        Ok(u32::from_le_bytes(self.0.random()))
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+        Ok(u64::from_le_bytes(self.0.random()))
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
+        self.0.fill_random(bytes);
+        Ok(())
+    }
+}
+
+/// Standard output or error: each line becomes a log entry. A line longer than an entry is broken up.
+#[derive(Clone)]
+struct Lines {
+    log: Arc<ObjectLog>,
+    level: Level,
+    rest: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Lines {
+    fn new(log: Arc<ObjectLog>, level: Level) -> Self {
+        Self { log, level, rest: Arc::default() }
+    }
+
+    fn append(&self, bytes: &[u8]) {
+        let mut rest = self.rest.lock();
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            for part in piece.chunks(LOG_ENTRY_MAX) {
+                rest.extend_from_slice(part);
+                if rest.ends_with(b"\n") || rest.len() >= LOG_ENTRY_MAX {
+                    let line = String::from_utf8_lossy(rest.trim_ascii_end()).into_owned();
+                    rest.clear();
+                    self.log.add(self.level, line, Vec::new());
+                }
+            }
+        }
+    }
+}
+
+impl IsTerminal for Lines {
+    fn is_terminal(&self) -> bool {
+        false
+    }
+}
+
+impl StdoutStream for Lines {
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+
+    fn async_stream(&self) -> Box<dyn tokio::io::AsyncWrite + Send + Sync> {
+        Box::new(self.clone())
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.append(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(64 << 10)
+    }
+}
+
+impl tokio::io::AsyncWrite for Lines {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<std::io::Result<usize>> {
+        self.append(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}

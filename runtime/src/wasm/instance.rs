@@ -1,0 +1,328 @@
+//! The live memory of one object: a store and one call at a time.
+//!
+//! A turn goes in by value and comes out by value, and so does the instance: after a failure of any kind there is no instance
+//! left to call, because a trapped or cancelled one cannot be entered again and its memory would tell another story
+//! than the storage.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+
+use super::bindings::{fetch_handler, lifecycle};
+use super::class::{ClassCode, RequestHandler};
+use super::engine::Engine;
+use super::host::Host;
+use super::host::wasi::TurnClock;
+use super::meter::{CpuTimer, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use crate::base::logs::{GuestLogs, Level};
+use crate::base::{
+    Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Request, Response, TurnError, WorkBudget,
+};
+use crate::storage::{Database, Turn};
+
+/// What an instance is made with.
+#[derive(Clone)]
+pub struct InstanceContext {
+    /// The object it is the memory of.
+    pub address: ObjectAddress,
+    /// What a turn may use.
+    pub limits: Arc<Limits>,
+    /// Where its log entries go.
+    pub logs: Arc<GuestLogs>,
+    /// Clock and randomness.
+    pub env: Env,
+}
+
+/// The live memory of one object.
+pub struct Instance {
+    store: Store<Host>,
+    handler: Handler,
+    /// Some until the first turn has called it.
+    init: Option<lifecycle::Guest>,
+    /// Whether no turn has begun yet: making the instance used fuel of the first one.
+    fresh: bool,
+    code: Arc<ClassCode>,
+    context: InstanceContext,
+}
+
+enum Handler {
+    Fetch(fetch_handler::Guest),
+    Incoming(Proxy),
+}
+
+/// How a call ended.
+pub struct TurnEnd {
+    /// The turn with what the handler staged, to be applied or rolled back.
+    pub turn: Turn,
+    /// The instance; none if it is not to be used again.
+    pub instance: Option<Instance>,
+    /// What the handler answered.
+    pub result: Result<Response, TurnError>,
+    /// Fuel units that the turn used.
+    pub fuel: u64,
+}
+
+impl Instance {
+    /// Makes an instance of a class. Its memory counts from here on.
+    pub async fn new(engine: &Engine, code: Arc<ClassCode>, context: InstanceContext) -> Result<Self, TurnError> {
+        let memory = MemoryMeter::new(engine.budget.clone(), context.limits.memory_per_instance);
+        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory));
+        store.limiter(|host| &mut host.memory);
+        prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
+        // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
+        store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
+        let clock = store.data().clock.clone();
+        let cpu = CpuTimer::new(&context.limits, &context.env);
+        let made = {
+            let making = std::pin::pin!(instantiate(&mut store, &code));
+            Timed::new(making, &context, &cpu, &clock).await
+        };
+        match made {
+            Ok(Ok((handler, init))) => Ok(Self { store, handler, init, fresh: true, code, context }),
+            Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
+            Err(time_up) => Err(time_up.into()),
+        }
+    }
+
+    /// The class version that this is an instance of.
+    pub fn code(&self) -> &Arc<ClassCode> {
+        &self.code
+    }
+
+    /// Tells the object its name, if it was first reached by id.
+    pub fn learn_name(&mut self, name: Option<&ObjectName>) {
+        let address = &mut self.store.data_mut().address;
+        if address.name.is_none() {
+            address.name = name.cloned();
+        }
+    }
+
+    /// Runs one fetch turn on a database that no other turn uses.
+    pub async fn fetch(mut self, database: Database, request: Request) -> TurnEnd {
+        let cpu = CpuTimer::new(&self.context.limits, &self.context.env);
+        if !std::mem::take(&mut self.fresh) {
+            prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
+        }
+        let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
+        let work = WorkBudget::new(limit, move || timer.is_over());
+        let clock = self.begin(database.begin(work.clone()));
+        let called = {
+            let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
+            Timed::new(call, &self.context, &cpu, &clock).await
+        };
+        let result = match called {
+            Ok(Ok(result)) => result,
+            Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
+            Err(time_up) => Err(time_up.into()),
+        };
+        self.end(result, &work)
+    }
+
+    fn begin(&mut self, turn: Turn) -> Arc<TurnClock> {
+        let host = self.store.data_mut();
+        host.memory.begin_turn();
+        host.clock.advance(&self.context.env);
+        host.turn = Some(turn);
+        host.clock.clone()
+    }
+
+    /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
+    /// what counts is the sum.
+    fn end(mut self, mut result: Result<Response, TurnError>, work: &WorkBudget) -> TurnEnd {
+        let limit = self.context.limits.fuel_per_turn;
+        let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let fuel = used_by_code + limit.saturating_sub(work.remaining());
+        if result.is_ok() && fuel > limit {
+            result = Err(TurnError::OutOfFuel(limit));
+        }
+        let host = self.store.data_mut();
+        host.log.end_turn();
+        let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
+        let instance = result.is_ok().then_some(self);
+        TurnEnd { turn, instance, result, fuel }
+    }
+}
+
+fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()> {
+    store.set_fuel(limits.fuel_per_turn)?;
+    store.fuel_async_yield_interval(Some(FUEL_PER_SLICE))
+}
+
+async fn instantiate(
+    store: &mut Store<Host>,
+    code: &ClassCode,
+) -> wasmtime::Result<(Handler, Option<lifecycle::Guest>)> {
+    let instance = code.pre.instantiate_async(&mut *store).await?;
+    let handler = match &code.handler {
+        RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
+        RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
+    };
+    let init = code.lifecycle.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
+    Ok((handler, init))
+}
+
+/// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
+async fn call(
+    store: &mut Store<Host>,
+    init: Option<lifecycle::Guest>,
+    handler: &Handler,
+    request: Request,
+    body_limit: u64,
+) -> wasmtime::Result<Result<Response, TurnError>> {
+    if let Some(init) = init
+        && let Err(failure) = init.call_init(&mut *store).await?
+    {
+        return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
+    }
+    match handler {
+        Handler::Fetch(guest) => call_fetch(store, guest, &request, body_limit).await,
+        Handler::Incoming(proxy) => call_incoming(store, proxy, request, body_limit).await,
+    }
+}
+
+async fn call_fetch(
+    store: &mut Store<Host>,
+    guest: &fetch_handler::Guest,
+    request: &Request,
+    body_limit: u64,
+) -> wasmtime::Result<Result<Response, TurnError>> {
+    let uri = request.uri.to_string();
+    let headers: Vec<(&str, &[u8])> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let request =
+        fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
+    Ok(match guest.call_fetch(store, request).await? {
+        Ok(response) => checked_response(response, body_limit),
+        Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
+    })
+}
+
+/// The body is collected while the guest writes it, because the stream between them holds only a little.
+async fn call_incoming(
+    store: &mut Store<Host>,
+    proxy: &Proxy,
+    request: Request,
+    body_limit: u64,
+) -> wasmtime::Result<Result<Response, TurnError>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let never: fn(Infallible) -> wasmtime_wasi_http::Error = |never| match never {};
+    let mut http_request = http::Request::new(Full::new(request.body).map_err(never));
+    *http_request.method_mut() = request.method;
+    *http_request.uri_mut() = request.uri;
+    *http_request.headers_mut() = request.headers;
+    http_request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, http_request)?;
+    let outparam = http.new_response_outparam(sender)?;
+    let calling = async { proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await };
+    let collecting = async {
+        let Ok(answer) = receiver.await else {
+            return Err(TurnError::InvalidResponse("the handler returned without setting one".into()));
+        };
+        let (parts, body) = match answer {
+            Ok(response) => response.into_parts(),
+            Err(code) => return Err(guest_failure("http-error".into(), code.to_string(), false)),
+        };
+        match Limited::new(body, body_limit as usize).collect().await {
+            Ok(body) => finish_response(parts.status, parts.headers, body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Err(TurnError::ResponseTooLarge(body_limit)),
+            Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
+        }
+    };
+    let (called, collected) = tokio::join!(calling, collecting);
+    called.map(|()| collected)
+}
+
+fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
+    if response.body.len() as u64 > body_limit {
+        return Err(TurnError::ResponseTooLarge(body_limit));
+    }
+    let invalid = |what: String| TurnError::InvalidResponse(what);
+    let status = StatusCode::from_u16(response.status).ok();
+    let status = status.ok_or_else(|| invalid(format!("{} is not an HTTP status", response.status)))?;
+    let mut headers = HeaderMap::with_capacity(response.headers.len().min(128));
+    for (name, value) in response.headers {
+        let shown = || name.chars().take(80).collect::<String>();
+        let parsed_name = HeaderName::from_bytes(name.as_bytes());
+        let parsed_name = parsed_name.map_err(|_| invalid(format!("`{}` is not a header name", shown())))?;
+        let value = HeaderValue::from_maybe_shared(Bytes::from(value));
+        let value = value.map_err(|_| invalid(format!("the value of the header `{}` is not allowed", shown())))?;
+        let appended = headers.try_append(parsed_name, value);
+        appended.map_err(|_| invalid("it has too many headers".into()))?;
+    }
+    finish_response(status, headers, response.body.into())
+}
+
+/// Headers that belong to the connection, and so to the host.
+const HOST_HEADERS: [HeaderName; 7] = [
+    header::CONNECTION,
+    header::CONTENT_LENGTH,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+    header::TRAILER,
+    HeaderName::from_static("keep-alive"),
+];
+
+fn finish_response(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<Response, TurnError> {
+    if !(200..=599).contains(&status.as_u16()) {
+        return Err(TurnError::InvalidResponse(format!("its status is {status}; use 200 to 599")));
+    }
+    for name in &HOST_HEADERS {
+        headers.remove(name);
+    }
+    Ok(Response { status, headers, body })
+}
+
+fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {
+    let fits = (1..=64).contains(&code.len())
+        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
+    TurnError::Guest(Failure { code: if fits { code } else { "guest-error".into() }, message, retryable })
+}
+
+/// Why guest code stopped running. The backtrace goes to the object's log, for whoever wrote the class.
+fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
+    let host = store.data();
+    if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
+        return match exhausted {
+            Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
+            Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
+        };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return TurnError::NoCapacity;
+    }
+    let trap = error.downcast_ref::<Trap>();
+    match (trap, host.memory.refusal()) {
+        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel(limits.fuel_per_turn),
+        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory(limits.memory_per_instance),
+        (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
+        _ => {}
+    }
+    host.log.add(Level::Error, format!("{error:?}"), Vec::new());
+    match (trap, error.downcast_ref::<I32Exit>()) {
+        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
+        (Some(trap), _) => TurnError::Trap(trap.to_string()),
+        (None, Some(exit)) => TurnError::Trap(format!("it called exit with code {}", exit.0)),
+        (None, None) => TurnError::Trap(error.root_cause().to_string()),
+    }
+}
+
+impl From<TimeUp> for TurnError {
+    fn from(time_up: TimeUp) -> Self {
+        match time_up {
+            TimeUp::Cpu(limit) => Self::CpuTime(limit),
+            TimeUp::Wall(limit) => Self::WallTime(limit),
+        }
+    }
+}

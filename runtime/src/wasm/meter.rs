@@ -1,0 +1,187 @@
+//! What a turn may use: memory of its instance, CPU time and wall time. Fuel is the engine's; this file says how much.
+//!
+//! Fuel is the deterministic limit. CPU time is the second one, for guests that burn fuel slowly; it is counted at the
+//! yields that fuel causes, so a turn that ends within its first slice costs no look at the clock.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+use super::budget::{Budget, TABLE_ELEMENTS};
+use super::host::wasi::TurnClock;
+use super::instance::InstanceContext;
+use crate::base::{Env, Limits};
+
+/// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
+pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
+
+/// Counts the linear memory of one instance, on its own and against the host's budget.
+pub(super) struct MemoryMeter {
+    budget: Arc<Budget>,
+    limit: u64,
+    used: u64,
+    refusal: Option<Refusal>,
+}
+
+/// Why memory was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The instance is at its own limit.
+    Limit,
+    /// All instances together are at the host's.
+    Host,
+}
+
+impl MemoryMeter {
+    pub(super) fn new(budget: Arc<Budget>, limit: u64) -> Self {
+        Self { budget, limit, used: 0, refusal: None }
+    }
+
+    /// Forgets refusals of earlier turns: a guest may have coped with them.
+    pub(super) fn begin_turn(&mut self) {
+        self.refusal = None;
+    }
+
+    /// What was refused in this turn, if anything was. A trap after a refusal is the refusal's doing.
+    pub(super) fn refusal(&self) -> Option<Refusal> {
+        self.refusal
+    }
+}
+
+impl ResourceLimiter for MemoryMeter {
+    /// A refusal makes `memory.grow` answer −1, as the specification has it: interpreters may collect garbage and try again.
+    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        if self.used + more > self.limit {
+            self.refusal = Some(Refusal::Limit);
+        } else if !self.budget.take_bytes(more) {
+            self.refusal = Some(Refusal::Host);
+        } else {
+            self.used += more;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= TABLE_ELEMENTS)
+    }
+}
+
+impl Drop for MemoryMeter {
+    fn drop(&mut self) {
+        self.budget.give_bytes(self.used);
+    }
+}
+
+/// The CPU time of one turn, counted by whoever computes for it: guest code between yields, SQLite at its progress calls.
+///
+/// A slice is one stretch on one thread. Counting begins when somebody asks, so a slice that nobody asks about — a short
+/// turn's only one — costs no look at the clock.
+#[derive(Clone)]
+pub(super) struct CpuTimer(Arc<CpuTime>);
+
+struct CpuTime {
+    env: Env,
+    limit: u64,
+    used: AtomicU64,
+    /// When counting began in this slice, on its thread's clock; 0 if it did not.
+    since: AtomicU64,
+}
+
+impl CpuTimer {
+    pub(super) fn new(limits: &Limits, env: &Env) -> Self {
+        let limit = limits.cpu_time().as_nanos() as u64;
+        Self(Arc::new(CpuTime { env: env.clone(), limit, used: AtomicU64::new(0), since: AtomicU64::new(0) }))
+    }
+
+    fn now(&self) -> u64 {
+        self.0.env.thread_cpu().as_nanos().max(1) as u64
+    }
+
+    fn begin_counting(&self) {
+        self.0.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn end_slice(&self) {
+        match self.0.since.swap(0, Ordering::Relaxed) {
+            0 => {}
+            since => _ = self.0.used.fetch_add(self.now().saturating_sub(since), Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the turn's CPU time is used up. Called on the thread that computes.
+    pub(super) fn is_over(&self) -> bool {
+        let running = match self.0.since.load(Ordering::Relaxed) {
+            0 => {
+                self.begin_counting();
+                0
+            }
+            since => self.now().saturating_sub(since),
+        };
+        self.0.used.load(Ordering::Relaxed) + running >= self.0.limit
+    }
+}
+
+/// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
+pub(super) struct Timed<'a, F> {
+    call: Pin<&'a mut F>,
+    context: &'a InstanceContext,
+    cpu: &'a CpuTimer,
+    clock: &'a TurnClock,
+    /// When the call last gave way; none before its first slice ended.
+    gave_way: Option<Duration>,
+    wall: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+/// How a timed call ended without a result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TimeUp {
+    /// It used its CPU time.
+    Cpu(Duration),
+    /// It took its wall time.
+    Wall(Duration),
+}
+
+impl<'a, F: Future> Timed<'a, F> {
+    pub(super) fn new(
+        call: Pin<&'a mut F>,
+        context: &'a InstanceContext,
+        cpu: &'a CpuTimer,
+        clock: &'a TurnClock,
+    ) -> Self {
+        Self { call, context, cpu, clock, gave_way: None, wall: None }
+    }
+}
+
+impl<F: Future> Future for Timed<'_, F> {
+    type Output = Result<F::Output, TimeUp>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        let InstanceContext { env, limits, .. } = this.context;
+        if let Some(gave_way) = this.gave_way {
+            // Giving way to others takes microseconds; who was away for longer has waited, and sees time go on.
+            if env.elapsed().saturating_sub(gave_way) >= Duration::from_millis(1) {
+                this.clock.advance(env);
+            }
+            this.cpu.begin_counting();
+        }
+        let polled = this.call.as_mut().poll(context);
+        this.cpu.end_slice();
+        if let Poll::Ready(output) = polled {
+            return Poll::Ready(Ok(output));
+        }
+        this.gave_way = Some(env.elapsed());
+        if this.cpu.0.used.load(Ordering::Relaxed) >= this.cpu.0.limit {
+            return Poll::Ready(Err(TimeUp::Cpu(limits.cpu_time())));
+        }
+        let limit = limits.wall_time();
+        let wall = this.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        wall.as_mut().poll(context).map(|()| Err(TimeUp::Wall(limit)))
+    }
+}
