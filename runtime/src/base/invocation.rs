@@ -8,6 +8,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are `Fetch`; a box would cost each of them an allocation")]
 pub enum Invocation {
     /// A request for the guest's fetch handler.
     Fetch(Request),
