@@ -36,7 +36,7 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
-    let system = launcher.start_holdfast(&format!("[limits]\nlive_instances = {}\n", args.live)).await?;
+    let system = launcher.start_holdfast(&format!("[limits]\nlive-instances = {}\n", args.live)).await?;
     let objects = Objects::new("o", args.objects);
 
     println!("soak: {} fetches over {} objects, at most {} live", args.requests, args.objects, args.live);

@@ -137,7 +137,8 @@ impl Launcher {
     fn spawn(&self, kind: Kind, command: Vec<OsString>, data: TempDir) -> anyhow::Result<Process> {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(micros) = self.flush_delay_us {
-            arguments.extend(["strace", "-f", "--seccomp-bpf", "-o", "/dev/null"].map(OsString::from));
+            // -D: the system stays our child, and strace becomes the one that is looked after by nobody.
+            arguments.extend(["strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null"].map(OsString::from));
             let delay = format!("inject=fsync,fdatasync:delay_exit={micros}");
             arguments.extend(["-e", "trace=fsync,fdatasync", "-e", &delay].map(OsString::from));
         }
@@ -227,7 +228,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group, not the child alone: a process whose strace is killed would run on.
+        // The group: strace goes with the system that it slows down.
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id as i32)) {
             _ = kill_process_group(pid, Signal::KILL);
             // Its data is removed next: wait until it is gone, and leave the reaping to `Child`.

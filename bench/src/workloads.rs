@@ -257,6 +257,9 @@ impl Workload {
                 Ok(measured)
             }
             Population::Dormant(_) => {
+                // Live first, however long ago the last round was: what is measured is always the same kind of sleep.
+                let all = Until::Requests(u64::MAX);
+                load::run(address, self.connections, all, Operation::Read, objects, Order::Once).await?;
                 system.make_dormant(objects).await?;
                 load::wake(address, objects).await
             }
