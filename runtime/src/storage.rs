@@ -25,8 +25,6 @@ mod files;
 mod identity;
 mod statement;
 mod template;
-#[cfg(test)]
-mod tests;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogPage};
 pub use classes::{ClassRecord, ClassRecords};

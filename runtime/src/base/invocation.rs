@@ -25,7 +25,8 @@ impl Invocation {
     pub fn queued_bytes(&self) -> u64 {
         match self {
             Self::Fetch(request) => {
-                let headers: usize = request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+                let headers: usize =
+                    request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 (request.body.len() + headers) as u64 + 256
             }
             Self::Describe | Self::Delete | Self::Evict => 256,

@@ -17,6 +17,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
+use rusqlite::types::{FromSqlError, ValueRef};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::database::{is_damage, open_file};
@@ -146,7 +147,7 @@ impl Catalog {
         };
         let limit = limit.max(1);
         let mut entries =
-            self.shared.with_notes_written(|database| select(database, class, prefix, &after, limit + 1))?;
+            self.shared.with_notes_written(|database| select(database, class, prefix, after, limit + 1))?;
         let more = entries.len() > limit;
         entries.truncate(limit);
         let cursor = entries.last().filter(|_| more).map(|last| Position::of(last).to_string());
@@ -242,16 +243,15 @@ fn select(
     database: &Connection,
     class: &ClassKey,
     prefix: Option<&str>,
-    after: &Position,
+    after: Position,
     limit: usize,
 ) -> rusqlite::Result<Vec<CatalogEntry>> {
     // With a prefix the range ends before the first name past it, at the latest before those without a name.
-    let first_with_prefix;
     let (from, to) = match prefix.filter(|prefix| !prefix.is_empty()) {
         Some(prefix) => {
-            first_with_prefix = Position { unnamed: false, name: prefix.into(), id: Vec::new() };
+            let from = Position { unnamed: false, name: prefix.into(), id: Vec::new() };
             let to = past_prefix(prefix).map(|name| Position { unnamed: false, name, id: Vec::new() });
-            (after.max(&first_with_prefix), to.unwrap_or(Position { unnamed: true, name: String::new(), id: Vec::new() }))
+            (after.max(from), to.unwrap_or(Position { unnamed: true, name: String::new(), id: Vec::new() }))
         }
         None => (after, Position { unnamed: true, name: "\u{10ffff}".into(), id: Vec::new() }),
     };
@@ -272,13 +272,14 @@ fn select(
     let rows = statement.query_map(range, |row| {
         let name: String = row.get(2)?;
         let bytes: i64 = row.get(3)?;
-        Ok(CatalogEntry {
-            id: ObjectId::from_bytes(row.get(0)?),
-            name: ObjectName::parse(&name).ok(),
-            bytes: bytes as u64,
-        })
+        Ok(CatalogEntry { id: id_of(row.get_ref(0)?)?, name: ObjectName::parse(&name).ok(), bytes: bytes as u64 })
     })?;
     rows.collect()
+}
+
+fn id_of(value: ValueRef<'_>) -> rusqlite::Result<ObjectId> {
+    let hex = hex::encode(value.as_blob()?);
+    ObjectId::from_hex(&hex).map_err(|_| FromSqlError::InvalidType.into())
 }
 
 /// A place in the list: between the entries that order before it and those after.
@@ -340,7 +341,7 @@ fn reconcile(database: &mut Connection, path: &Path, objects: &Path) -> Result<(
         let mut statement = database.prepare("SELECT class, id FROM objects")?;
         let rows = statement.query_map([], |row| {
             let class: String = row.get(0)?;
-            Ok((ClassKey::new(&class), ObjectId::from_bytes(row.get(1)?)))
+            Ok((ClassKey::new(&class), id_of(row.get_ref(1)?)?))
         })?;
         rows.collect::<rusqlite::Result<HashSet<_>>>()
     };

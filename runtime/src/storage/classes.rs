@@ -125,7 +125,8 @@ mod tests {
 
     fn record(name: &str, digest: Digest) -> ClassRecord {
         let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
-        ClassRecord { name, key, version: 1, digest, size: 4, created_ms: 5, deployed_ms: 6 }
+        let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
+        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6 }
     }
 
     #[test]

@@ -63,7 +63,14 @@ impl Databases {
         let id = address.id.to_string();
         let path = self.0.objects.join(address.key.as_str()).join(&id[..2]).join(format!("{id}-{INCARNATION}.sqlite"));
         let sequence = self.0.pool.sequence();
-        Database { node: self.0.clone(), address: address.clone(), path, file: FileState::Unknown, sequence, cursors: 0 }
+        Database {
+            node: self.0.clone(),
+            address: address.clone(),
+            path,
+            file: FileState::Unknown,
+            sequence,
+            cursors: 0,
+        }
     }
 
     /// Flushes done so far.

@@ -81,7 +81,9 @@ impl Default for Disk {
 }
 
 fn end_process(what: &str) {
-    tracing::error!("{what}; the process ends, because what the disk holds is unknown: check the disk, then start again");
+    tracing::error!(
+        "{what}; the process ends, because what the disk holds is unknown: check the disk, then start again"
+    );
     std::process::abort();
 }
 
@@ -161,7 +163,8 @@ struct Progress {
 
 impl FlushPool {
     pub fn start(disk: Disk) -> io::Result<Self> {
-        let queue = Arc::new(Queue { disk, waiting: Mutex::default(), wake: Condvar::new(), flushes: AtomicU64::new(0) });
+        let queue =
+            Arc::new(Queue { disk, waiting: Mutex::default(), wake: Condvar::new(), flushes: AtomicU64::new(0) });
         let spawn = |n| {
             let queue = queue.clone();
             thread::Builder::new().name(format!("flush-{n}")).spawn(move || queue.work())

@@ -34,7 +34,8 @@ pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
 /// Makes a directory and those above it; durable when it returns.
 pub(super) fn make_dir_durably(path: &Path) -> Result<(), StorageError> {
     let make = || {
-        let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).collect();
+        let missing: Vec<&Path> =
+            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).collect();
         fs::create_dir_all(path)?;
         missing.into_iter().try_for_each(sync_parent)
     };

@@ -13,7 +13,8 @@ use crate::base::Exhausted;
 use crate::base::limits::{BATCH_BYTES, ENTRY_MAX, KEY_MAX, KEYS_PER_CALL, SQL_VALUE_MAX};
 
 const GET: &str = "SELECT value FROM _hf_kv WHERE key = ?1";
-const PUT: &str = "INSERT INTO _hf_kv (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+const PUT: &str =
+    "INSERT INTO _hf_kv (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
 const DELETE: &str = "DELETE FROM _hf_kv WHERE key = ?1";
 const UP: &str = "SELECT key, value FROM _hf_kv WHERE key >= ?1 AND key < ?2 ORDER BY key LIMIT ?3";
 const DOWN: &str = "SELECT key, value FROM _hf_kv WHERE key >= ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3";
@@ -181,11 +182,7 @@ impl Turn {
     }
 
     /// Runs the host's statements on what is there; answers `absent` if the object has no file.
-    fn read<T>(
-        &mut self,
-        absent: T,
-        run: impl FnOnce(&Sqlite, &mut u64) -> rusqlite::Result<T>,
-    ) -> Result<T, KvError> {
+    fn read<T>(&mut self, absent: T, run: impl FnOnce(&Sqlite, &mut u64) -> rusqlite::Result<T>) -> Result<T, KvError> {
         self.check()?;
         let Some(connection) = self.existing()? else { return Ok(absent) };
         let mut steps = 0;

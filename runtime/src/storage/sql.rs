@@ -311,7 +311,9 @@ impl Turn {
             let columns = statement.columns();
             let row_bytes: usize = (0..columns).map(|column| statement.value_bytes(column)).sum();
             if row_bytes > SQL_VALUE_MAX {
-                return Err(SqlError::TooLarge(format!("a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}")));
+                return Err(SqlError::TooLarge(format!(
+                    "a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}"
+                )));
             }
             rows.push((0..columns).map(|column| statement.value(column)).collect());
             bytes += row_bytes + columns * size_of::<Value>();

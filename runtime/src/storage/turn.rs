@@ -226,7 +226,9 @@ impl Turn {
         if self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.set_budget(Some(self.work.clone())),
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => return Err(self.full()),
+                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                    return Err(self.full());
+                }
                 Err(error) => return Err(self.failed(error.to_string())),
             }
             self.created = true;
@@ -382,7 +384,9 @@ fn at_commit(connection: &Connection) -> ApplyError {
     let error = last_error(connection.guest());
     match error.code & 0xff {
         ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
-        ffi::SQLITE_FULL => ApplyError::Full("the disk is full or the object's database would grow over its limit".into()),
+        ffi::SQLITE_FULL => {
+            ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
+        }
         _ => ApplyError::Failed(error.message),
     }
 }
