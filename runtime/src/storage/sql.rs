@@ -191,19 +191,21 @@ impl Turn {
             return Err(SqlError::NotAuthorised("VACUUM".into()));
         }
         let connection = self.connection()?;
+        connection.session.take_seen();
         if whole && let Some(statement) = connection.take_statement(text) {
             self.settle(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, cacheable: true, text, rest: "" });
         }
-        connection.session.take_seen();
         let prepared = Statement::prepare(connection.guest(), text);
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err(self.refused(error)),
         };
-        let seen = self.connection()?.session.take_seen();
+        let session = self.connection()?.session.clone();
+        let seen = session.take_seen();
         self.settle(length as u64)?;
+        session.check_time().map_err(|exhausted| self.exhausted(exhausted))?;
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let cacheable = whole && rest.is_empty() && !seen.schema && !seen.pragma;
