@@ -3,6 +3,7 @@
 //! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
 //! clock and randomness of the machine are read.
 
+pub mod budget;
 pub mod env;
 pub mod id;
 pub mod invocation;
@@ -11,6 +12,7 @@ pub mod logs;
 pub mod metrics;
 pub mod outcome;
 
+pub use budget::{Exhausted, WorkBudget};
 pub use env::Env;
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
 pub use invocation::{Invocation, Reply, Request, Response};

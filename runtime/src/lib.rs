@@ -5,6 +5,9 @@
 //! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
 pub mod base;
+pub mod cli;
+pub mod config;
+pub mod gateway;
 pub mod object;
 pub mod router;
 pub mod server;

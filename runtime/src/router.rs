@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::{ClassKey, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError};
 use crate::object::handle::{Pending, Refusal};
-use crate::object::{Class, Node, ObjectHandle, Registry};
+pub use crate::object::Class;
+use crate::object::{Node, ObjectHandle, Registry};
 use crate::storage::StorageError;
 
 /// How many objects are deleted at once when a class goes with its objects.
@@ -134,7 +135,7 @@ impl Router {
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
         let page = self.node.catalog.list(&class.key, prefix, cursor, limit)?;
-        let objects = page.rows.into_iter().map(|row| ObjectSummary {
+        let objects = page.entries.into_iter().map(|row| ObjectSummary {
             live: self.objects.live.contains_key(&row.id),
             id: row.id,
             name: row.name,
@@ -170,7 +171,7 @@ impl Router {
                 let address = ObjectAddress { class: class_name, key, id: object.id, name: object.name };
                 self.deliver(address, Invocation::Delete).await.map_err(|error| failed(&error))?;
                 // The actor tells the catalog as well, a moment later; the next page must not show the object again.
-                self.node.catalog.remove(&class.key, &object.id);
+                self.node.catalog.remove(&class.key, object.id);
             }
         }
     }

@@ -181,6 +181,11 @@ impl ObjectId {
         Ok(Self(id))
     }
 
+    /// The id with these bytes, without checking the class: for ids that the host wrote itself.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// The 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// The limits that one host enforces.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Limits {
     /// Fuel units per turn: about 30 s of compiled code at 10 G a second. Deterministic.
     pub fuel_per_turn: u64,
@@ -107,9 +107,9 @@ pub const BATCH_BYTES: usize = 1 << 20;
 pub const FIRST_ROWS: usize = 256;
 /// Bytes that one turn may write; what a turn writes is held until it is durable.
 pub const TURN_WRITE_MAX: u64 = 256 << 20;
-/// Fuel that one step of SQLite's virtual machine costs: a step takes about 40 ns, compiled guest code about 10 units a
+/// Fuel that one step of SQLite's virtual machine costs: a step takes about 10 ns, compiled guest code uses about 10 units a
 /// nanosecond, so a turn in SQL ends after about as long as a turn in code.
-pub const FUEL_PER_SQL_STEP: u64 = 400;
+pub const FUEL_PER_SQL_STEP: u64 = 100;
 /// Bytes of one log entry, message and fields together.
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.

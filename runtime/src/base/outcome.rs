@@ -56,6 +56,10 @@ pub enum TurnError {
     /// No room to store what the turn wrote.
     #[error("no room to store what the turn wrote: {0}")]
     StorageFull(String),
+    /// The handler succeeded, but what it left behind cannot be applied: a deferred constraint is violated, or one of its
+    /// statements ended the transaction.
+    #[error("what the turn wrote could not be applied: {0}")]
+    NotApplied(String),
     /// The object's storage failed; its data is what it was before the turn.
     #[error("the object's storage failed: {0}")]
     Storage(String),
@@ -91,6 +95,7 @@ impl TurnError {
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
             Self::StorageFull(_) => "storage-full",
+            Self::NotApplied(_) => "not-applied",
             Self::Storage(_) => "storage-failed",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",

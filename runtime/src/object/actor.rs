@@ -13,8 +13,8 @@ use super::residency::{Permit, Residency};
 use crate::base::invocation::Description;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
-use crate::base::{Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
-use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, ObjectRow, Turn};
+use crate::base::{Env, Exhausted, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
+use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
 /// What the actors of one host share.
@@ -79,7 +79,7 @@ enum Next {
 
 /// What the catalog says of an object.
 enum Fact {
-    Stored(ObjectRow),
+    Stored { bytes: u64 },
     Gone,
 }
 
@@ -151,12 +151,18 @@ impl Actor {
         }
         // The catalog must never know of what a crash could undo.
         match self.untold.take() {
-            Some(Fact::Stored(row)) => self.node.catalog.note(&self.address.key, row),
-            Some(Fact::Gone) => self.node.catalog.remove(&self.address.key, &self.address.id),
+            Some(Fact::Stored { bytes }) => {
+                let ObjectAddress { key, id, name, .. } = &self.address;
+                self.node.catalog.note(key, *id, name.as_ref(), bytes);
+            }
+            Some(Fact::Gone) => self.node.catalog.remove(&self.address.key, self.address.id),
             None => {}
         }
         if let Some(database) = &mut self.database {
-            database.maintain();
+            // The WAL stays long and is tried again; what it holds is safe.
+            if let Err(error) = database.maintain() {
+                tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
+            }
         }
         true
     }
@@ -173,7 +179,9 @@ impl Actor {
                 self.database = None;
                 let handle = ObjectHandle { mailbox: self.mailbox.clone() };
                 if !self.registry.leave(&self.address.id, &handle) {
-                    self.database = Some(self.node.databases.database(&self.address));
+                    let database = self.node.databases.database(&self.address);
+                    (self.durable, self.applied) = (database.durable(), database.last_applied());
+                    self.database = Some(database);
                     self.state = State::Dormant;
                 }
             }
@@ -182,8 +190,9 @@ impl Actor {
     }
 
     async fn deliver(&mut self, envelope: Envelope) {
-        if self.address.name.is_none() {
-            self.address.name = envelope.name;
+        if let (None, Some(name)) = (&self.address.name, envelope.name) {
+            self.database.iter_mut().for_each(|database| database.reached_by(&name));
+            self.address.name = Some(name);
         }
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.fetch(request).await,
@@ -220,7 +229,7 @@ impl Actor {
     async fn run(&mut self, request: Request) -> Outcome {
         let Resident { instance, permit } = self.wake().await?;
         let database = self.database.take().expect("no turn is running");
-        let end = instance.fetch(database.begin(self.node.limits.as_ref(), &self.node.env), request).await;
+        let end = instance.fetch(database, request).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let response = match end.result {
             Ok(response) => self.apply(end.turn).map(|()| response),
@@ -239,18 +248,17 @@ impl Actor {
         self.database = Some(database);
         let applied = applied.map_err(|error| match error {
             ApplyError::Full(detail) => TurnError::StorageFull(detail),
-            other => TurnError::Storage(other.to_string()),
+            ApplyError::Constraint(_) | ApplyError::Ended => TurnError::NotApplied(error.to_string()),
+            ApplyError::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(self.node.limits.fuel_per_turn),
+            ApplyError::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(self.node.limits.cpu_time()),
+            ApplyError::Failed(detail) => TurnError::Storage(detail),
         })?;
         self.applied = applied.lsn;
         if applied.wrote && applied.bytes != self.told_bytes {
             self.told_bytes = applied.bytes;
-            self.untold = Some(Fact::Stored(self.row(applied.bytes)));
+            self.untold = Some(Fact::Stored { bytes: applied.bytes });
         }
         Ok(())
-    }
-
-    fn row(&self, bytes: u64) -> ObjectRow {
-        ObjectRow { id: self.address.id, name: self.address.name.clone(), bytes }
     }
 
     /// The instance of the class's current version: the one at hand, or a new one.
@@ -259,10 +267,11 @@ impl Actor {
             Some(code) => code,
             None => self.class.code(&self.node.loader).await?,
         };
-        if let Some(resident) = self.resident.take()
+        if let Some(mut resident) = self.resident.take()
             && Arc::ptr_eq(resident.instance.code(), &code)
         {
             resident.permit.mark_busy();
+            resident.instance.learn_name(self.address.name.as_ref());
             return Ok(resident);
         }
         self.learn_name()?;
@@ -271,7 +280,7 @@ impl Actor {
         Ok(Resident { instance, permit })
     }
 
-    async fn instantiate(&self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
+    async fn instantiate(&mut self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
         let context = InstanceContext {
             address: self.address.clone(),
             limits: self.node.limits.clone(),
@@ -294,10 +303,10 @@ impl Actor {
     fn describe(&mut self) -> Outcome {
         self.learn_name()?;
         let database = self.database.as_mut().expect("no turn is running");
-        let bytes = database.size().map_err(storage_failed)?;
-        let description = bytes.map(|bytes| Description {
+        let stored = database.description().map_err(storage_failed)?;
+        let description = stored.map(|stored| Description {
             name: self.address.name.clone(),
-            bytes,
+            bytes: stored.bytes,
             live: self.resident.is_some(),
         });
         Ok(Reply::Description(description))
@@ -307,8 +316,7 @@ impl Actor {
     fn delete(&mut self) -> Outcome {
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
-        let (existed, lsn) = database.delete().map_err(storage_failed)?;
-        self.applied = lsn;
+        let existed = database.delete().map_err(storage_failed)?;
         self.told_bytes = 0;
         self.untold = Some(Fact::Gone);
         Ok(Reply::Done(existed))

@@ -94,12 +94,10 @@ impl Class {
         loaded.cloned().map_err(TurnError::ClassUnavailable)
     }
 
-    /// What can be told of the current version. Loads its code if nobody needed it yet.
-    pub async fn info(&self, loader: &Loader) -> Result<VersionInfo, TurnError> {
-        let code = self.code(loader).await?;
-        let ClassRecord { version, digest, size, created_ms, deployed_ms, .. } = self.record();
-        let (exports, imports) = (code.exports.clone(), code.imports.clone());
-        Ok(VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms })
+    /// What can be told of the current version.
+    pub fn info(&self) -> VersionInfo {
+        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, .. } = self.record();
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms }
     }
 }
 

@@ -9,11 +9,10 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use tokio::sync::Mutex;
 
-use crate::base::{ClassKey, ClassName, Digest, Env, Limits};
-use crate::object::class::Loader;
+use crate::base::{ClassKey, ClassName, Env, Limits};
 use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, StorageError};
-use crate::wasm::LoadError;
+use crate::wasm::{ClassCode, LoadError};
 
 /// All deployed classes of one host.
 pub struct Classes {
@@ -99,11 +98,6 @@ impl Classes {
         classes
     }
 
-    /// What loads the code of classes.
-    pub fn loader(&self) -> &Loader {
-        &self.node.loader
-    }
-
     /// Makes a component the current version of a class, and makes the class if there is none.
     pub async fn deploy(&self, name: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.node.limits;
@@ -117,7 +111,7 @@ impl Classes {
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
         let previous = existing.as_ref().map(|class| class.record());
-        let record = next_record(&self.node.env, name.clone(), previous, code.digest, component.len() as u64);
+        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64);
         self.store(record.clone(), component).await?;
         let created = existing.is_none();
         let class = match existing {
@@ -148,22 +142,25 @@ impl Classes {
     pub(super) async fn remove(&self, class: &Class) -> Result<(), DeleteClassError> {
         let _one_at_a_time = self.deploying.lock().await;
         self.by_name.remove(&class.name);
-        self.records.remove(&class.name).map_err(|error| DeleteClassError::Storage(error.to_string()))
+        match self.records.remove(&class.name) {
+            Ok(_was_there) => Ok(()),
+            Err(error) => Err(DeleteClassError::Storage(error.to_string())),
+        }
     }
 }
 
-fn next_record(env: &Env, name: ClassName, previous: Option<ClassRecord>, digest: Digest, size: u64) -> ClassRecord {
-    let deployed_ms = env.wall_ms();
-    match previous {
-        Some(previous) => ClassRecord { version: previous.version + 1, digest, size, deployed_ms, ..previous },
-        None => ClassRecord {
-            name,
-            key: ClassKey::random(env.random()),
-            version: 1,
-            digest,
-            size,
-            created_ms: deployed_ms,
-            deployed_ms,
-        },
-    }
+fn next_record(
+    env: &Env,
+    name: ClassName,
+    previous: Option<ClassRecord>,
+    code: &ClassCode,
+    size: u64,
+) -> ClassRecord {
+    let now = env.wall_ms();
+    let (version, key, created_ms) = match previous {
+        Some(previous) => (previous.version + 1, previous.key, previous.created_ms),
+        None => (1, ClassKey::random(env.random()), now),
+    };
+    let (exports, imports) = (code.exports.clone(), code.imports.clone());
+    ClassRecord { name, key, version, digest: code.digest, size, exports, imports, created_ms, deployed_ms: now }
 }

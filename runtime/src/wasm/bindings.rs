@@ -1,7 +1,7 @@
 //! Generated from `wit/`: nothing here is written by hand but this call.
 //!
 //! Quarantined so that the rest of the layer names exactly what it uses. Imports can trap, because a guest must not go
-//! on after its fuel ran out inside a host function. `sql` is linked by hand (`host/sql.rs`): its functions need the store's fuel.
+//! on after its budget ran out inside a host function.
 
 #![allow(missing_docs, reason = "generated; the WIT files are the documentation")]
 

@@ -31,8 +31,6 @@ const RESOURCES_MAX: usize = 10_000;
 pub(super) struct Host {
     /// The turn that is running. Some exactly while a handler runs.
     pub(super) turn: Option<Turn>,
-    /// Counts turns of this instance, so that a cursor of an earlier turn is recognised.
-    pub(super) turn_number: u64,
     pub(super) address: ObjectAddress,
     pub(super) memory: MemoryMeter,
     pub(super) clock: Arc<TurnClock>,
@@ -52,7 +50,6 @@ impl Host {
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             turn: None,
-            turn_number: 0,
             address: context.address.clone(),
             memory,
             clock,
@@ -79,7 +76,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    sql::add_to_linker(&mut linker)?;
+    bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     Ok(linker)
 }
 

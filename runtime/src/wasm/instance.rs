@@ -4,6 +4,7 @@
 //! left to call, because a trapped or cancelled one cannot be entered again and its memory would tell another story
 //! than the storage.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,11 +20,13 @@ use super::bindings::{fetch_handler, lifecycle};
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
-use super::host::sql::Exhausted;
-use super::meter::{FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::host::wasi::TurnClock;
+use super::meter::{CpuTimer, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::{GuestLogs, Level};
-use crate::base::{Env, Failure, Limits, ObjectAddress, Request, Response, TurnError};
-use crate::storage::Turn;
+use crate::base::{
+    Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Request, Response, TurnError, WorkBudget,
+};
+use crate::storage::{Database, Turn};
 
 /// What an instance is made with.
 #[derive(Clone)]
@@ -73,12 +76,15 @@ impl Instance {
         let memory = MemoryMeter::new(engine.budget.clone(), context.limits.memory_per_instance);
         let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory));
         store.limiter(|host| &mut host.memory);
-        prepare_fuel(&mut store, &context.limits).map_err(host_failed)?;
+        prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
         let clock = store.data().clock.clone();
-        let making = std::pin::pin!(instantiate(&mut store, &code));
-        let made = Timed::new(making, &context.limits, &context.env, &clock).await;
+        let cpu = CpuTimer::new(&context.limits, &context.env);
+        let made = {
+            let making = std::pin::pin!(instantiate(&mut store, &code));
+            Timed::new(making, &context, &cpu, &clock).await
+        };
         match made {
             Ok(Ok((handler, init))) => Ok(Self { store, handler, init, fresh: true, code, context }),
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
@@ -91,39 +97,53 @@ impl Instance {
         &self.code
     }
 
-    /// Runs one fetch turn.
-    pub async fn fetch(mut self, turn: Turn, request: Request) -> TurnEnd {
-        let Self { limits, env, .. } = self.context.clone();
-        if !std::mem::take(&mut self.fresh)
-            && let Err(error) = prepare_fuel(&mut self.store, &limits)
-        {
-            return TurnEnd { turn, instance: None, result: Err(host_failed(error)), fuel: 0 };
+    /// Tells the object its name, if it was first reached by id.
+    pub fn learn_name(&mut self, name: Option<&ObjectName>) {
+        let address = &mut self.store.data_mut().address;
+        if address.name.is_none() {
+            address.name = name.cloned();
         }
-        self.begin(turn);
-        let clock = self.store.data().clock.clone();
-        let init = self.init.take();
+    }
+
+    /// Runs one fetch turn on a database that no other turn uses.
+    pub async fn fetch(mut self, database: Database, request: Request) -> TurnEnd {
+        let cpu = CpuTimer::new(&self.context.limits, &self.context.env);
+        if !std::mem::take(&mut self.fresh) {
+            prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
+        }
+        let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
+        let work = WorkBudget::new(limit, move || timer.is_over());
+        let clock = self.begin(database.begin(work.clone()));
         let called = {
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, limits.response_body));
-            Timed::new(call, &limits, &env, &clock).await
+            let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
+            Timed::new(call, &self.context, &cpu, &clock).await
         };
         let result = match called {
             Ok(Ok(result)) => result,
-            Ok(Err(error)) => Err(trapped(&self.store, &limits, &error)),
+            Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
         };
-        self.end(result)
+        self.end(result, &work)
     }
 
-    fn begin(&mut self, turn: Turn) {
+    fn begin(&mut self, turn: Turn) -> Arc<TurnClock> {
         let host = self.store.data_mut();
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
-        host.turn_number += 1;
         host.turn = Some(turn);
+        host.clock.clone()
     }
 
-    fn end(mut self, result: Result<Response, TurnError>) -> TurnEnd {
-        let fuel = self.context.limits.fuel_per_turn.saturating_sub(self.store.get_fuel().unwrap_or(0));
+    /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
+    /// what counts is the sum.
+    fn end(mut self, mut result: Result<Response, TurnError>, work: &WorkBudget) -> TurnEnd {
+        let limit = self.context.limits.fuel_per_turn;
+        let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
+        let fuel = used_by_code + limit.saturating_sub(work.remaining());
+        if result.is_ok() && fuel > limit {
+            result = Err(TurnError::OutOfFuel(limit));
+        }
         let host = self.store.data_mut();
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
@@ -178,7 +198,7 @@ async fn call_fetch(
     let uri = request.uri.to_string();
     let headers: Vec<(&str, &[u8])> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let request = fetch_handler::RequestParam {
+    let request = fetch_handler::Request {
         method: request.method.as_str(),
         uri: &uri,
         headers: &headers,
@@ -198,13 +218,14 @@ async fn call_incoming(
     body_limit: u64,
 ) -> wasmtime::Result<Result<Response, TurnError>> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
-    let mut http_request = http::Request::new(Full::new(request.body).map_err(|never| match never {}));
+    let never: fn(Infallible) -> wasmtime_wasi_http::Error = |never| match never {};
+    let mut http_request = http::Request::new(Full::new(request.body).map_err(never));
     *http_request.method_mut() = request.method;
     *http_request.uri_mut() = request.uri;
     *http_request.headers_mut() = request.headers;
     http_request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
     let mut http = store.data_mut().http();
-    let request = http.new_incoming_request::<HttpBody>(Scheme::Http, http_request)?;
+    let request = http.new_incoming_request(Scheme::Http, http_request)?;
     let outparam = http.new_response_outparam(sender)?;
     let calling = async {
         proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await
@@ -227,9 +248,7 @@ async fn call_incoming(
     called.map(|()| collected)
 }
 
-type HttpBody = http_body_util::combinators::MapErr<Full<Bytes>, fn(std::convert::Infallible) -> wasmtime_wasi_http::Error>;
-
-fn checked_response(response: fetch_handler::ResponseResult, body_limit: u64) -> Result<Response, TurnError> {
+fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
     if response.body.len() as u64 > body_limit {
         return Err(TurnError::ResponseTooLarge(body_limit));
     }
@@ -300,10 +319,6 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         (None, Some(exit)) => TurnError::Trap(format!("it called exit with code {}", exit.0)),
         (None, None) => TurnError::Trap(error.root_cause().to_string()),
     }
-}
-
-fn host_failed(error: wasmtime::Error) -> TurnError {
-    TurnError::Host(error.to_string())
 }
 
 impl From<TimeUp> for TurnError {

@@ -3,9 +3,9 @@
 //! Fuel is the deterministic limit. CPU time is the second one, for guests that burn fuel slowly; it is counted at the
 //! yields that fuel causes, so a turn that ends within its first slice costs no look at the clock.
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use wasmtime::ResourceLimiter;
 
 use super::budget::{Budget, TABLE_ELEMENTS};
 use super::host::wasi::TurnClock;
+use super::instance::InstanceContext;
 use crate::base::{Env, Limits};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
@@ -77,13 +78,61 @@ impl Drop for MemoryMeter {
     }
 }
 
+/// The CPU time of one turn, counted by whoever computes for it: guest code between yields, SQLite at its progress calls.
+///
+/// A slice is one stretch on one thread. Counting begins when somebody asks, so a slice that nobody asks about — a short
+/// turn's only one — costs no look at the clock.
+#[derive(Clone)]
+pub(super) struct CpuTimer(Arc<CpuTime>);
+
+struct CpuTime {
+    env: Env,
+    limit: u64,
+    used: AtomicU64,
+    /// When counting began in this slice, on its thread's clock; 0 if it did not.
+    since: AtomicU64,
+}
+
+impl CpuTimer {
+    pub(super) fn new(limits: &Limits, env: &Env) -> Self {
+        let limit = limits.cpu_time().as_nanos() as u64;
+        Self(Arc::new(CpuTime { env: env.clone(), limit, used: AtomicU64::new(0), since: AtomicU64::new(0) }))
+    }
+
+    fn now(&self) -> u64 {
+        self.0.env.thread_cpu().as_nanos().max(1) as u64
+    }
+
+    fn begin_counting(&self) {
+        self.0.since.store(self.now(), Ordering::Relaxed);
+    }
+
+    fn end_slice(&self) {
+        match self.0.since.swap(0, Ordering::Relaxed) {
+            0 => {}
+            since => _ = self.0.used.fetch_add(self.now().saturating_sub(since), Ordering::Relaxed),
+        }
+    }
+
+    /// Whether the turn's CPU time is used up. Called on the thread that computes.
+    pub(super) fn is_over(&self) -> bool {
+        let running = match self.0.since.load(Ordering::Relaxed) {
+            0 => {
+                self.begin_counting();
+                0
+            }
+            since => self.now().saturating_sub(since),
+        };
+        self.0.used.load(Ordering::Relaxed) + running >= self.0.limit
+    }
+}
+
 /// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
 pub(super) struct Timed<'a, F> {
     call: Pin<&'a mut F>,
-    limits: &'a Limits,
-    env: &'a Env,
+    context: &'a InstanceContext,
+    cpu: &'a CpuTimer,
     clock: &'a TurnClock,
-    cpu_used: Duration,
     /// When the call last gave way; none before its first slice ended.
     gave_way: Option<Duration>,
     wall: Option<Pin<Box<tokio::time::Sleep>>>,
@@ -99,8 +148,13 @@ pub(super) enum TimeUp {
 }
 
 impl<'a, F: Future> Timed<'a, F> {
-    pub(super) fn new(call: Pin<&'a mut F>, limits: &'a Limits, env: &'a Env, clock: &'a TurnClock) -> Self {
-        Self { call, limits, env, clock, cpu_used: Duration::ZERO, gave_way: None, wall: None }
+    pub(super) fn new(
+        call: Pin<&'a mut F>,
+        context: &'a InstanceContext,
+        cpu: &'a CpuTimer,
+        clock: &'a TurnClock,
+    ) -> Self {
+        Self { call, context, cpu, clock, gave_way: None, wall: None }
     }
 }
 
@@ -109,24 +163,24 @@ impl<F: Future> Future for Timed<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let began = this.gave_way.map(|gave_way| {
+        let InstanceContext { env, limits, .. } = this.context;
+        if let Some(gave_way) = this.gave_way {
             // Giving way to others takes microseconds; who was away for longer has waited, and sees time go on.
-            if this.env.elapsed().saturating_sub(gave_way) >= Duration::from_millis(1) {
-                this.clock.advance(this.env);
+            if env.elapsed().saturating_sub(gave_way) >= Duration::from_millis(1) {
+                this.clock.advance(env);
             }
-            this.env.thread_cpu()
-        });
-        if let Poll::Ready(output) = this.call.as_mut().poll(context) {
+            this.cpu.begin_counting();
+        }
+        let polled = this.call.as_mut().poll(context);
+        this.cpu.end_slice();
+        if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
         }
-        if let Some(began) = began {
-            this.cpu_used += this.env.thread_cpu().saturating_sub(began);
+        this.gave_way = Some(env.elapsed());
+        if this.cpu.0.used.load(Ordering::Relaxed) >= this.cpu.0.limit {
+            return Poll::Ready(Err(TimeUp::Cpu(limits.cpu_time())));
         }
-        this.gave_way = Some(this.env.elapsed());
-        if this.cpu_used >= this.limits.cpu_time() {
-            return Poll::Ready(Err(TimeUp::Cpu(this.limits.cpu_time())));
-        }
-        let limit = this.limits.wall_time();
+        let limit = limits.wall_time();
         let wall = this.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
         wall.as_mut().poll(context).map(|()| Err(TimeUp::Wall(limit)))
     }

@@ -1,0 +1,160 @@
+//! The `#[object]` attribute of the `holdfast` crate, which re-exports it; use it from there.
+//!
+//! It checks what it is put on and writes the component's exports. Everything that does not depend on the struct's name
+//! lives in `holdfast::__private`, so that generated code stays small and its errors point at the user's own lines.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{Error, Item, ItemStruct};
+
+/// See `holdfast::object`.
+#[proc_macro_attribute]
+pub fn object(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream) -> proc_macro::TokenStream {
+    let item = TokenStream::from(item);
+    // The item stays even when it is refused: otherwise every use of its name would be one more error.
+    let generated = exports(arguments.into(), item.clone()).unwrap_or_else(Error::into_compile_error);
+    quote! { #item #generated }.into()
+}
+
+fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
+    let object = check(arguments, item)?;
+    let name = &object.ident;
+    // Spanned so that "has no `impl Object`" points at the struct.
+    let init = quote_spanned! { name.span() => ::holdfast::__private::init::<#name> };
+    Ok(quote! {
+        // Lives at the root of the crate wherever it is written, so a second one is an error that says its name.
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! only_one_object_per_crate { () => {}; }
+
+        const _: () = {
+            use ::holdfast::__private::{self as __holdfast, bindings::exports::holdfast::object as __exports};
+
+            // `used`, because natively nothing calls the exports and the whole class would be dead code.
+            #[used]
+            static INIT: fn() -> ::core::result::Result<(), __holdfast::Failure> = #init;
+
+            struct __Exports;
+
+            impl __exports::lifecycle::Guest for __Exports {
+                fn init() -> ::core::result::Result<(), __holdfast::Failure> {
+                    INIT()
+                }
+            }
+
+            impl __exports::fetch_handler::Guest for __Exports {
+                fn fetch(
+                    request: __exports::fetch_handler::Request,
+                ) -> ::core::result::Result<__exports::fetch_handler::Response, __holdfast::Failure> {
+                    __holdfast::fetch(request)
+                }
+            }
+
+            // The names of a component's exports are not symbols that a native linker takes.
+            #[cfg(target_family = "wasm")]
+            __holdfast::bindings::export!(__Exports with_types_in __holdfast::bindings);
+        };
+    })
+}
+
+fn check(arguments: TokenStream, item: TokenStream) -> syn::Result<ItemStruct> {
+    if !arguments.is_empty() {
+        return Err(Error::new_spanned(
+            arguments,
+            "#[object] takes no arguments: write `class = \"...\"` in holdfast.toml to name the class",
+        ));
+    }
+    let object = match syn::parse2(item)? {
+        Item::Struct(object) => object,
+        other => {
+            return Err(Error::new_spanned(
+                other,
+                "#[object] goes on a struct: its fields are what the object keeps in memory between turns",
+            ));
+        }
+    };
+    if !object.generics.params.is_empty() {
+        return Err(Error::new_spanned(
+            &object.generics,
+            "an #[object] struct has no generic parameters: the host creates it, and nobody would choose them",
+        ));
+    }
+    Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(arguments: TokenStream, item: TokenStream) -> String {
+        exports(arguments, item).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_plain_struct_of_any_shape_is_taken() {
+        for item in [
+            quote!(
+                struct A;
+            ),
+            quote!(
+                struct A(u8);
+            ),
+            quote!(
+                pub struct A {
+                    x: u8,
+                }
+            ),
+        ] {
+            exports(quote!(), item).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_refused_says_why() {
+        assert!(
+            refusal(
+                quote!(name = "a"),
+                quote!(
+                    struct A;
+                )
+            )
+            .contains("takes no arguments")
+        );
+        assert!(
+            refusal(
+                quote!(),
+                quote!(
+                    enum A {}
+                )
+            )
+            .contains("goes on a struct")
+        );
+        assert!(
+            refusal(
+                quote!(),
+                quote!(
+                    fn a() {}
+                )
+            )
+            .contains("goes on a struct")
+        );
+        assert!(
+            refusal(
+                quote!(),
+                quote!(
+                    struct A<T>(T);
+                )
+            )
+            .contains("no generic parameters")
+        );
+        assert!(
+            refusal(
+                quote!(),
+                quote!(
+                    struct A<'a>(&'a str);
+                )
+            )
+            .contains("no generic parameters")
+        );
+    }
+}

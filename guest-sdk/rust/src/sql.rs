@@ -1,0 +1,288 @@
+//! The object's SQLite database: statements, parameters and typed rows. What may be run, and the limits, are the host's.
+
+mod row;
+mod value;
+
+use std::marker::PhantomData;
+use std::rc::Rc;
+use std::vec;
+
+use serde::de::DeserializeOwned;
+
+use crate::bindings::holdfast::object::sql as wit;
+pub use crate::bindings::holdfast::object::sql::Value;
+pub use row::Row;
+
+/// The object's own SQLite database.
+///
+/// The turn is the transaction: what it wrote stays if it succeeds and is gone if it fails. So there is no BEGIN and no
+/// COMMIT, and the host refuses them.
+///
+/// Each function takes one or more statements separated by `;`. All but the last run to their end and take no parameters;
+/// parameters and rows belong to the last.
+///
+/// ```no_run
+/// use holdfast::prelude::*;
+///
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Book {
+///     id: i64,
+///     title: String,
+///     price: Option<f64>,
+/// }
+///
+/// fn books(ctx: &Context, title: &str) -> Result<Vec<Book>> {
+///     let sql = ctx.sql();
+///     sql.exec("CREATE TABLE IF NOT EXISTS book (id INTEGER PRIMARY KEY, title TEXT, price REAL)", [])?;
+///     sql.exec("INSERT INTO book (title, price) VALUES (?, ?)", params![title, 9.5])?;
+///     Ok(sql.query_all("SELECT id, title, price FROM book ORDER BY title", [])?)
+/// }
+/// ```
+///
+/// # Rows as types
+/// A struct or a map takes columns by name, a tuple or a `Vec` by position, and anything else (`i64`, `String`,
+/// `Option<f64>`) is the value of the only column. NULL is `None`; a `bool` is stored as 0 or 1; integers are exact, and one
+/// that does not fit its type is an error. BLOBs are `Vec<u8>`.
+#[derive(Clone, Copy, Debug)]
+pub struct Sql(());
+
+impl Sql {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+
+    /// Runs statements; the result tells what they changed and iterates over the rows as they are.
+    ///
+    /// ```no_run
+    /// # use holdfast::prelude::*;
+    /// # fn f(ctx: &Context) -> Result<()> {
+    /// let done = ctx.sql().exec("UPDATE book SET price = price * 2 WHERE price < ?", params![10])?;
+    /// info!("{} books are dearer now", done.changes());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SqlError`]; the effects of the statement that failed are undone, and the turn can go on.
+    pub fn exec(&self, text: &str, params: impl IntoIterator<Item = Value>) -> Result<Rows, SqlError> {
+        let params: Vec<Value> = params.into_iter().collect();
+        let outcome = wit::exec(text, &params)?;
+        Ok(Rows {
+            columns: outcome.columns.into(),
+            changes: outcome.changes,
+            last_insert_rowid: outcome.last_insert_rowid,
+            batch: outcome.rows.into_iter(),
+            more: outcome.more,
+        })
+    }
+
+    /// The rows as values of a [type](Sql#rows-as-types), read in batches: a long result is never in memory as a whole.
+    ///
+    /// ```no_run
+    /// # use holdfast::prelude::*;
+    /// # fn f(ctx: &Context) -> Result<()> {
+    /// for row in ctx.sql().query_as::<(i64, String)>("SELECT id, title FROM book", [])? {
+    ///     let (id, title) = row?;
+    ///     info!("{id}: {title}");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SqlError`]. Each row can be a [`SqlError::Decode`].
+    pub fn query_as<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        params: impl IntoIterator<Item = Value>,
+    ) -> Result<RowsAs<T>, SqlError> {
+        Ok(RowsAs { rows: self.exec(text, params)?, row: PhantomData })
+    }
+
+    /// All rows as values of a [type](Sql#rows-as-types).
+    ///
+    /// # Errors
+    /// [`SqlError`], [`SqlError::Decode`] among them.
+    pub fn query_all<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        params: impl IntoIterator<Item = Value>,
+    ) -> Result<Vec<T>, SqlError> {
+        self.query_as(text, params)?.collect()
+    }
+
+    /// The first row as a value of a [type](Sql#rows-as-types), if there is a row.
+    ///
+    /// # Errors
+    /// [`SqlError`], [`SqlError::Decode`] among them.
+    pub fn query_optional<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        params: impl IntoIterator<Item = Value>,
+    ) -> Result<Option<T>, SqlError> {
+        self.query_as(text, params)?.next().transpose()
+    }
+
+    /// The first row as a value of a [type](Sql#rows-as-types), where there must be one.
+    ///
+    /// ```no_run
+    /// # use holdfast::prelude::*;
+    /// # fn f(ctx: &Context) -> Result<()> {
+    /// let books: u64 = ctx.sql().query_one("SELECT count(*) FROM book", [])?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`SqlError::NoRows`] if there is none; any other [`SqlError`].
+    pub fn query_one<T: DeserializeOwned>(
+        &self,
+        text: &str,
+        params: impl IntoIterator<Item = Value>,
+    ) -> Result<T, SqlError> {
+        self.query_optional(text, params)?.ok_or(SqlError::NoRows)
+    }
+}
+
+/// What [`Sql::exec`] did, and an iterator over its rows, which ends at the first error.
+#[derive(Debug)]
+pub struct Rows {
+    columns: Rc<[String]>,
+    changes: u64,
+    last_insert_rowid: i64,
+    batch: vec::IntoIter<Vec<Value>>,
+    more: Option<wit::Cursor>,
+}
+
+impl Rows {
+    /// How many rows are asked for at once after the first ones; the host also ends a batch at about 1 MiB.
+    const BATCH: u32 = 256;
+
+    /// The names of the columns; empty for statements that return no rows.
+    pub fn columns(&self) -> &[String] {
+        &self.columns
+    }
+
+    /// Rows that the statements inserted, updated or deleted, without those of triggers.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// The rowid of the object's last successful INSERT, 0 if there was none since its database was opened.
+    pub fn last_insert_rowid(&self) -> i64 {
+        self.last_insert_rowid
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, SqlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(values) = self.batch.next() {
+                return Some(Ok(Row::new(self.columns.clone(), values)));
+            }
+            match self.more.as_ref()?.next(Self::BATCH) {
+                Ok(batch) if batch.is_empty() => self.more = None,
+                Ok(batch) => self.batch = batch.into_iter(),
+                Err(error) => {
+                    self.more = None;
+                    return Some(Err(error.into()));
+                }
+            }
+        }
+    }
+}
+
+/// An iterator over the rows of [`Sql::query_as`]. It ends at the first error of the host.
+#[derive(Debug)]
+pub struct RowsAs<T> {
+    rows: Rows,
+    row: PhantomData<fn() -> T>,
+}
+
+impl<T: DeserializeOwned> Iterator for RowsAs<T> {
+    type Item = Result<T, SqlError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.rows.next()?.and_then(Row::to))
+    }
+}
+
+/// Why a statement was refused or failed. Its own effects are undone, and the turn can go on.
+///
+/// ```no_run
+/// # use holdfast::prelude::*;
+/// fn register(ctx: &Context, name: &str) -> Result<Response> {
+///     match ctx.sql().exec("INSERT INTO user (name) VALUES (?)", params![name]) {
+///         Ok(_) => Ok(Response::new(StatusCode::CREATED)),
+///         Err(SqlError::Constraint { .. }) => Ok(Response::error(StatusCode::CONFLICT, "that name is taken")),
+///         Err(error) => Err(error.into()),
+///     }
+/// }
+/// ```
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SqlError {
+    /// The text holds no statement.
+    #[error("the text holds no SQL statement")]
+    NoStatement,
+    /// The statement is not allowed to objects. Says what was refused.
+    #[error("not authorised: {0}")]
+    NotAuthorised(String),
+    /// The number of parameters does not fit.
+    #[error("the last statement takes {expected} parameters and was given {given}")]
+    ParameterCount {
+        /// How many the last statement takes.
+        expected: u32,
+        /// How many were given.
+        given: u32,
+    },
+    /// The text, a parameter, a row or a value is over its limit. Says which limit.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// A constraint was violated.
+    #[error("{message}")]
+    Constraint {
+        /// SQLite's extended result code, for example 2067 for a UNIQUE constraint.
+        code: i32,
+        /// SQLite's message.
+        message: String,
+    },
+    /// The object's database is at its limit, or the disk is full.
+    #[error("the object's database is full")]
+    Full,
+    /// The rows outlived their turn, or a later statement invalidated them.
+    #[error("the rows belong to a turn that has ended, or a later statement invalidated them")]
+    Closed,
+    /// Any other error of SQLite, for example a syntax error.
+    #[error("{message} (SQLite code {code})")]
+    Sqlite {
+        /// SQLite's extended result code.
+        code: i32,
+        /// SQLite's message.
+        message: String,
+    },
+    /// [`Sql::query_one`] found no row.
+    #[error("the query returned no rows")]
+    NoRows,
+    /// A row is not what its type wants. Says which column and why.
+    #[error("a row does not fit its type: {0}")]
+    Decode(String),
+    /// Anything else, in the words of the host.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<wit::Error> for SqlError {
+    fn from(error: wit::Error) -> Self {
+        match error {
+            wit::Error::NoStatement => Self::NoStatement,
+            wit::Error::NotAuthorised(what) => Self::NotAuthorised(what),
+            wit::Error::ParameterCount((expected, given)) => Self::ParameterCount { expected, given },
+            wit::Error::TooLarge(limit) => Self::TooLarge(limit),
+            wit::Error::Constraint(wit::SqliteError { code, message }) => Self::Constraint { code, message },
+            wit::Error::Full => Self::Full,
+            wit::Error::Closed => Self::Closed,
+            wit::Error::Sqlite(wit::SqliteError { code, message }) => Self::Sqlite { code, message },
+            wit::Error::Other(reason) => Self::Other(reason),
+        }
+    }
+}

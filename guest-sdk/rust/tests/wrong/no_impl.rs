@@ -1,0 +1,8 @@
+//! The struct does nothing yet.
+
+use holdfast::prelude::*;
+
+#[object]
+struct Thing;
+
+fn main() {}

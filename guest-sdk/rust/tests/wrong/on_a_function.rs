@@ -1,0 +1,8 @@
+//! An object is a struct.
+
+use holdfast::prelude::*;
+
+#[object]
+fn thing() {}
+
+fn main() {}

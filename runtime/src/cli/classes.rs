@@ -1,0 +1,117 @@
+//! `holdfast classes`: what is deployed.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Subcommand;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::api::{Api, Connection};
+use super::show;
+use crate::base::{ClassName, Env};
+
+/// List, show and delete classes.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Print JSON: one document a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the deployed classes (what `holdfast classes` does).
+    List,
+    /// Show one class with what it exports and imports.
+    Show {
+        /// The class.
+        class: ClassName,
+    },
+    /// Delete a class.
+    Delete {
+        /// The class.
+        class: ClassName,
+        /// Delete its objects and all they stored too; a class that has objects is kept otherwise.
+        #[arg(long)]
+        objects: bool,
+    },
+}
+
+/// What the admin API tells of a class.
+#[derive(Deserialize)]
+pub struct ClassInfo {
+    pub name: String,
+    pub version: u64,
+    pub digest: String,
+    pub size: u64,
+    pub exports: Vec<String>,
+    pub imports: Vec<String>,
+    pub created: u64,
+    pub deployed: u64,
+}
+
+#[derive(Deserialize)]
+struct ClassList {
+    classes: Vec<Value>,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let api = Api::new(&args.connection, None)?;
+    let out = &mut io::stdout().lock();
+    match args.command.unwrap_or(Command::List) {
+        Command::List => list(&api, args.json, out),
+        Command::Show { class } => show(&api, &class, args.json, out),
+        Command::Delete { class, objects } => {
+            let query = if objects { "?objects=delete" } else { "" };
+            api.delete(&format!("/v1/classes/{class}{query}"))?;
+            eprintln!("deleted {class}{}", if objects { " and its objects" } else { "" });
+            Ok(())
+        }
+    }
+}
+
+fn list(api: &Api, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let classes = api.get::<ClassList>("/v1/classes")?.classes;
+    if json {
+        return Ok(classes.iter().try_for_each(|class| writeln!(out, "{class}"))?);
+    }
+    if classes.is_empty() {
+        eprintln!("no classes yet; add one with `holdfast deploy`");
+        return Ok(());
+    }
+    let now = Env::system().wall_ms();
+    let mut rows = Vec::new();
+    for class in classes {
+        let class = ClassInfo::deserialize(class)?;
+        let age = show::duration(Duration::from_millis(now.saturating_sub(class.deployed)));
+        let digest = class.digest.chars().take(12).collect();
+        rows.push([class.name, class.version.to_string(), show::bytes(class.size), digest, format!("{age} ago")]);
+    }
+    Ok(show::table(out, ["CLASS", "VERSION>", "SIZE>", "DIGEST", "DEPLOYED"], &rows)?)
+}
+
+fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let value: Value = api.get(&format!("/v1/classes/{class}"))?;
+    if json {
+        return Ok(writeln!(out, "{value}")?);
+    }
+    let info = ClassInfo::deserialize(value)?;
+    let mut fields = vec![
+        ("class", info.name),
+        ("version", info.version.to_string()),
+        ("size", show::bytes(info.size)),
+        ("digest", info.digest),
+        ("created", show::time(info.created)),
+        ("deployed", show::time(info.deployed)),
+    ];
+    for (label, interfaces) in [("exports", info.exports), ("imports", info.imports)] {
+        let labels = std::iter::once(label).chain(std::iter::repeat(""));
+        fields.extend(labels.zip(interfaces));
+    }
+    Ok(show::fields(out, &fields)?)
+}

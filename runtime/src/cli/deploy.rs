@@ -1,0 +1,71 @@
+//! `holdfast deploy`: a project or a component becomes the current version of a class.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::api::{Api, Connection};
+use super::classes::ClassInfo;
+use super::{build, show};
+use crate::base::ClassName;
+
+/// Build a project and deploy it, or deploy a component.
+///
+/// The new version answers from each object's next turn on; objects keep what they stored.
+#[derive(clap::Args)]
+pub struct Args {
+    /// A project's directory, or a component's file.
+    #[arg(default_value = ".", value_name = "PROJECT|COMPONENT.WASM")]
+    source: PathBuf,
+    /// The class to deploy as [default: the project's class, or the file's name].
+    #[arg(long)]
+    class: Option<ClassName>,
+    #[command(flatten)]
+    connection: Connection,
+    /// Print what was deployed as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let is_project = args.source.is_dir();
+    // Before the build: a missing token should not cost a minute.
+    let api = Api::new(&args.connection, is_project.then_some(&args.source))?;
+    let (class, file) = if is_project {
+        let built = build::build(&args.source)?;
+        (args.class.unwrap_or(built.class), built.component)
+    } else {
+        (args.class.map_or_else(|| class_of_file(&args.source), Ok)?, args.source)
+    };
+    let component = std::fs::read(&file)
+        .with_context(|| format!("cannot read {}; name a project's directory or a component's file", file.display()))?;
+
+    let value: Value = api.put(&format!("/v1/classes/{class}"), &component)?;
+    let out = &mut io::stdout().lock();
+    if args.json {
+        return Ok(writeln!(out, "{value}")?);
+    }
+    let changed = value["changed"] == true;
+    let info = ClassInfo::deserialize(value)?;
+    let (what, size) = (if changed { "deployed" } else { "unchanged" }, show::bytes(info.size));
+    Ok(writeln!(out, "{what}  {} version {}, {size}, {:.12}", info.name, info.version, info.digest)?)
+}
+
+fn class_of_file(file: &Path) -> anyhow::Result<ClassName> {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy();
+    ClassName::parse(&name).context("the file's name cannot be the class's; pass --class")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_component_deploys_under_its_file_name() {
+        assert_eq!(class_of_file(Path::new("t/rate-limiter.wasm")).unwrap().as_str(), "rate-limiter");
+        assert!(format!("{:#}", class_of_file(Path::new("rate_limiter.wasm")).unwrap_err()).contains("--class"));
+    }
+}

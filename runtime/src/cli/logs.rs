@@ -1,0 +1,141 @@
+//! `holdfast logs`: what guests say, and how an entry looks on a terminal (`dev` shows them too).
+
+use std::io::{self, Write};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::api::{Api, Connection};
+use super::path;
+use super::show::{self, Colour, Colours};
+use super::sse::Events;
+use crate::base::ClassName;
+use crate::base::logs::{Level, LogEntry};
+
+/// Print what objects log.
+///
+/// The server remembers about the last thousand entries.
+#[derive(clap::Args)]
+pub struct Args {
+    /// Only objects of this class.
+    #[arg(long)]
+    class: Option<ClassName>,
+    /// Only this object of the class: its name, or @ and its id.
+    #[arg(long, value_name = "NAME|@ID", requires = "class")]
+    object: Option<String>,
+    /// Go on with new entries as they come.
+    #[arg(short, long)]
+    follow: bool,
+    /// Print JSON: one entry a line.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+#[derive(Deserialize)]
+struct History {
+    entries: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct Missed {
+    missed: u64,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let api = Api::new(&args.connection, None)?;
+    let class = args.class.as_ref().map(ClassName::as_str);
+    let follow = args.follow.then_some("true");
+    let query = path::query(&[("class", class), ("object", args.object.as_deref()), ("follow", follow)]);
+    let path = format!("/v1/logs{query}");
+
+    let colours = Colours::of_stdout();
+    let print = |entry: Value| -> anyhow::Result<()> {
+        let out = &mut io::stdout().lock();
+        if args.json {
+            return Ok(writeln!(out, "{entry}")?);
+        }
+        Ok(write!(out, "{}", line(&LogEntry::deserialize(entry)?, colours))?)
+    };
+    if !args.follow {
+        return api.get::<History>(&path)?.entries.into_iter().try_for_each(print);
+    }
+    for event in Events::new(api.stream(&path)?) {
+        let Ok(event) = event else { break };
+        if event.kind == "missed" {
+            let Missed { missed } = serde_json::from_str(&event.data)?;
+            eprintln!("{}", missed_line(missed));
+        } else {
+            print(serde_json::from_str(&event.data)?)?;
+        }
+    }
+    anyhow::bail!("the server ended the log; follow it again once the server is back")
+}
+
+/// What is shown in place of entries that came faster than they were read.
+pub fn missed_line(missed: u64) -> String {
+    format!("… {missed} entries left out: they came faster than they could be shown")
+}
+
+/// An entry as lines of text, each ended.
+pub fn line(entry: &LogEntry, colours: Colours) -> String {
+    let (level, colour) = match entry.level {
+        Level::Trace => ("TRACE", Colour::Dim),
+        Level::Debug => ("DEBUG", Colour::Cyan),
+        Level::Info => ("INFO ", Colour::Green),
+        Level::Warn => ("WARN ", Colour::Yellow),
+        Level::Error => ("ERROR", Colour::Red),
+    };
+    let time = show::time(entry.time);
+    let object = format!("{}/{}", show::printable(&entry.class), object(&entry.object));
+    let mut line = format!(
+        "{} {} {}",
+        colours.paint(Colour::Dim, &time),
+        colours.paint(colour, level),
+        colours.paint(Colour::Bold, &object)
+    );
+    for (number, text) in entry.message.trim_end().lines().enumerate() {
+        line += if number == 0 { "  " } else { "\n    " };
+        line += &show::printable(text);
+    }
+    for (key, value) in &entry.fields {
+        let field = format!("{}={}", show::printable(key), show::printable(value));
+        line += "  ";
+        line += &colours.paint(Colour::Dim, &field);
+    }
+    line.push('\n');
+    line
+}
+
+/// A name as it is; of an id as much as tells objects apart.
+fn object(object: &str) -> String {
+    match object.strip_prefix('@').and_then(|id| id.get(..8).filter(|_| id.len() == 64)) {
+        Some(beginning) => format!("@{beginning}…"),
+        None => show::printable(object).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_a_line() {
+        let mut entry = LogEntry {
+            time: 1_709_251_199_999,
+            class: "counter".into(),
+            object: "alice".into(),
+            level: Level::Warn,
+            message: "late".into(),
+            fields: vec![("by".into(), "2 s".into())],
+        };
+        assert_eq!(line(&entry, Colours::NONE), "2024-02-29T23:59:59.999Z WARN  counter/alice  late  by=2 s\n");
+
+        entry.object = format!("@{}", "59002eb8".repeat(8));
+        entry.message = "first\nsecond \x1b[2J\n".into();
+        entry.fields.clear();
+        let expected = "2024-02-29T23:59:59.999Z WARN  counter/@59002eb8…  first\n    second \\u{1b}[2J\n";
+        assert_eq!(line(&entry, Colours::NONE), expected);
+    }
+}

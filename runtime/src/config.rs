@@ -1,0 +1,232 @@
+//! `holdfast.toml`: one file for a project and for a server; every key may be left out.
+//!
+//! ```toml
+//! class = "counter"            # the class this project deploys as; default: the directory's name
+//!
+//! [build]
+//! profile = "release"          # the Cargo profile of the guest
+//!
+//! [server]
+//! data = "data"                # relative to this file; default: .holdfast
+//! listen = "127.0.0.1:8787"
+//! admin-listen = "127.0.0.1:8788"
+//! error-details = false        # whether callers on the data listener are told why a guest failed
+//!
+//! [limits]                     # every number of `base::limits::Limits`
+//! ```
+//!
+//! A key that nobody reads is an error: a misspelt limit must not be a limit that is not there. Flags override the
+//! file; that happens in `cli`, which knows the flags.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use crate::base::{ClassName, Limits};
+
+/// The file's name, in a project and in the directory a server starts in.
+pub const FILE_NAME: &str = "holdfast.toml";
+/// Where a server keeps its data unless told otherwise, relative to the project or the working directory.
+pub const DEFAULT_DATA: &str = ".holdfast";
+/// Default address of the data listener.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
+/// Default address of the admin listener.
+pub const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8788);
+
+/// Everything a server needs to know before it starts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServerConfig {
+    /// The data directory; made when missing.
+    pub data: PathBuf,
+    /// Where objects are reached. Port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Where the server is managed. Port 0 takes a free one.
+    pub admin_listen: SocketAddr,
+    /// The limits it enforces.
+    pub limits: Limits,
+    /// Whether callers on the data listener are told why a guest failed. The log is always told.
+    pub error_details: bool,
+}
+
+/// A parsed `holdfast.toml`.
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ConfigFile {
+    /// The class that the project deploys as.
+    pub class: Option<ClassName>,
+    /// `[build]`
+    pub build: BuildSection,
+    /// `[server]`
+    pub server: ServerSection,
+    /// `[limits]`
+    pub limits: Limits,
+}
+
+/// `[build]`
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BuildSection {
+    /// The Cargo profile that the guest is compiled with.
+    pub profile: String,
+}
+
+impl Default for BuildSection {
+    fn default() -> Self {
+        Self { profile: "release".into() }
+    }
+}
+
+/// `[server]`
+#[derive(Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct ServerSection {
+    /// The data directory. Relative to the file as written, resolved once read.
+    pub data: Option<PathBuf>,
+    /// Address of the data listener.
+    pub listen: Option<SocketAddr>,
+    /// Address of the admin listener.
+    pub admin_listen: Option<SocketAddr>,
+    /// Whether callers on the data listener are told why a guest failed.
+    pub error_details: Option<bool>,
+}
+
+/// Why a `holdfast.toml` could not be used.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ConfigError {
+    #[error("cannot read {}: {source}", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    /// Not TOML, an unknown key (the message lists the known ones), or a value of the wrong kind.
+    #[error("{}: {message}", path.display())]
+    Parse { path: PathBuf, message: String },
+}
+
+impl ConfigFile {
+    /// Reads and checks a file.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
+        if let Some(data) = &mut file.server.data {
+            *data = path.parent().unwrap_or(Path::new("")).join(&*data);
+        }
+        Ok(file)
+    }
+
+    /// Reads the `holdfast.toml` of a directory; a directory without one says nothing.
+    pub fn of_directory(directory: &Path) -> Result<Self, ConfigError> {
+        match Self::read(&directory.join(FILE_NAME)) {
+            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            result => result,
+        }
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let file: Self = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
+        let limits = &file.limits;
+        let seconds = [
+            ("cpu", limits.cpu_seconds_per_turn),
+            ("wall", limits.wall_seconds_per_turn),
+            ("idle", limits.idle_seconds),
+            ("shutdown", limits.shutdown_seconds),
+        ];
+        for (what, value) in seconds {
+            // Later conversions to `Duration` have nobody left to complain to.
+            Duration::try_from_secs_f64(value)
+                .map_err(|error| format!("[limits] the {what} time of {value} seconds does not work: {error}"))?;
+        }
+        Ok(file)
+    }
+
+    /// What the file says about the server, with defaults for what it leaves out.
+    pub fn server(self, default_data: &Path) -> ServerConfig {
+        let Self { server, limits, .. } = self;
+        ServerConfig {
+            data: server.data.unwrap_or_else(|| default_data.into()),
+            listen: server.listen.unwrap_or(DEFAULT_LISTEN),
+            admin_listen: server.admin_listen.unwrap_or(DEFAULT_ADMIN_LISTEN),
+            limits,
+            error_details: server.error_details.unwrap_or(false),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_file_gives_the_defaults() {
+        let config = ConfigFile::parse("").unwrap().server(Path::new("here"));
+        let expected = ServerConfig {
+            data: "here".into(),
+            listen: DEFAULT_LISTEN,
+            admin_listen: DEFAULT_ADMIN_LISTEN,
+            limits: Limits::default(),
+            error_details: false,
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn every_section_is_read() {
+        let file = ConfigFile::parse(
+            "class = 'notes'\n[build]\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
+             [server]\ndata = 'd'\nlisten = '0.0.0.0:1'\nadmin-listen = '[::1]:2'\nerror-details = true",
+        )
+        .unwrap();
+        assert_eq!(file.class.as_ref().unwrap().as_str(), "notes");
+        assert_eq!(file.build.profile, "guest");
+        let config = file.server(Path::new("unused"));
+        assert_eq!(config.data, Path::new("d"));
+        assert_eq!(config.listen, "0.0.0.0:1".parse().unwrap());
+        assert_eq!(config.admin_listen, "[::1]:2".parse().unwrap());
+        assert_eq!(config.limits, Limits { component: 7, ..Limits::default() });
+        assert!(config.error_details);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_that_names_the_file_the_key_and_the_known_keys() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        for (text, key, known) in [
+            ("clas = 'a'", "`clas`", "`class`"),
+            ("[server]\nlissten = '127.0.0.1:1'", "`lissten`", "`admin-listen`"),
+            ("[limits]\ncomponents = 1", "`components`", "`component`"),
+            ("[build]\nprofil = 'x'", "`profil`", "`profile`"),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let error = ConfigFile::read(&path).unwrap_err().to_string();
+            for part in [path.to_str().unwrap(), key, known] {
+                assert!(error.contains(part), "{part} is not in: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_value_is_an_error() {
+        for text in ["class = 'Counter'", "[server]\nlisten = 'localhost'", "[limits]\ncomponent = -1"] {
+            assert!(ConfigFile::parse(text).is_err(), "{text}");
+        }
+        // One of the seconds, whatever the file calls them.
+        let negative = toml::to_string(&Limits { idle_seconds: -1.0, ..Limits::default() }).unwrap();
+        assert!(ConfigFile::parse(&format!("[limits]\n{negative}")).unwrap_err().contains("idle"));
+    }
+
+    #[test]
+    fn the_data_directory_is_relative_to_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), "[server]\ndata = 'state'").unwrap();
+        let config = ConfigFile::of_directory(directory.path()).unwrap().server(Path::new("unused"));
+        assert_eq!(config.data, directory.path().join("state"));
+    }
+
+    #[test]
+    fn only_the_file_of_a_directory_may_be_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(ConfigFile::of_directory(directory.path()).unwrap(), ConfigFile::default());
+        assert!(ConfigFile::read(&directory.path().join(FILE_NAME)).is_err());
+    }
+}

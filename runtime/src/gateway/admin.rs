@@ -1,0 +1,143 @@
+//! The admin listener: deploying classes, looking after objects, guest logs, metrics.
+//!
+//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes exist.
+//! That is also the whole defence against web pages (cross-origin or through DNS rebinding): the token travels in a header
+//! that no browser attaches by itself, and a preflight is answered 401. So the `Origin` header is not looked at.
+//!
+//! Routes are matched by hand on raw segments, because an object's segment must be read as sent (`path`).
+
+mod classes;
+mod objects;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{Method, StatusCode, Uri};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::logs::{self, LogsQuery};
+use super::problem::{self, Problem};
+use super::token::AdminToken;
+use super::{body, path};
+use crate::base::logs::GuestLogs;
+use crate::base::{ClassName, Metrics};
+use crate::router::{Class, Router};
+
+/// What the operator decides about the admin listener, and how it learns of the end.
+#[derive(Debug, Clone)]
+pub struct AdminSettings {
+    /// Bytes of one uploaded component (`Limits::component`).
+    pub component: u64,
+    /// Becomes true, or is dropped, when the server begins to stop: streams of logs end, so that a drain can.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// The service of the admin listener.
+pub fn admin_router(
+    router: Arc<Router>,
+    logs: Arc<GuestLogs>,
+    metrics: Arc<Metrics>,
+    token: AdminToken,
+    settings: AdminSettings,
+) -> axum::Router {
+    axum::Router::new().fallback(handle).with_state(Arc::new(Admin { router, logs, metrics, token, settings }))
+}
+
+struct Admin {
+    router: Arc<Router>,
+    logs: Arc<GuestLogs>,
+    metrics: Arc<Metrics>,
+    token: AdminToken,
+    settings: AdminSettings,
+}
+
+async fn handle(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Response {
+    let (parts, mut body) = request.into_parts();
+    match admin.answer(&parts, &mut body).await {
+        Ok(response) => response,
+        Err(problem) => {
+            body::discard(body, admin.settings.component);
+            problem.into_response()
+        }
+    }
+}
+
+/// The query of routes that take none.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoQuery {}
+
+impl Admin {
+    async fn answer(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        if !self.token.admits(&parts.headers) {
+            let detail = "send `Authorization: Bearer` with the token in <data>/admin.token";
+            return Err(Problem::new(&problem::UNAUTHORISED, detail));
+        }
+        let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
+        let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
+        match segments[..] {
+            ["v1", "classes"] => self.classes(method, &parts.uri),
+            ["v1", "classes", class] => self.class(method, &parts.uri, class, body).await,
+            ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class),
+            ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
+            ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,
+            ["v1", "logs"] => self.logs(method, &parts.uri),
+            ["metrics"] => self.metrics(method, &parts.uri),
+            _ => Err(Problem::new(&problem::UNKNOWN_ROUTE, "the admin API is at /v1/classes, /v1/logs and /metrics")),
+        }
+    }
+
+    fn logs(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct Entries {
+            entries: Vec<crate::base::logs::LogEntry>,
+        }
+        only_get(method)?;
+        let asked: LogsQuery = query(uri)?;
+        if asked.follow {
+            return Ok(logs::follow(&self.logs, asked, self.settings.stopping.clone()));
+        }
+        Ok(json(StatusCode::OK, &Entries { entries: logs::remembered(&self.logs, &asked) }))
+    }
+
+    fn metrics(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
+        only_get(method)?;
+        let NoQuery {} = query(uri)?;
+        let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        Ok(([(CONTENT_TYPE, content_type)], self.metrics.encode()).into_response())
+    }
+
+    /// The deployed class that a path segment names.
+    fn deployed(&self, segment: &str) -> Result<Arc<Class>, Problem> {
+        let name = ClassName::parse(segment)?;
+        self.router.classes().get(&name).ok_or_else(|| problem::unknown_class(&name))
+    }
+}
+
+fn only_get(method: &Method) -> Result<(), Problem> {
+    if method == Method::GET { Ok(()) } else { Err(Problem::method_not_allowed("GET, HEAD")) }
+}
+
+/// Reads a query strictly: unknown, repeated and malformed parameters are errors.
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
+    let Query(query) =
+        Query::try_from_uri(uri).map_err(|error| Problem::new(&problem::BAD_QUERY, error.body_text()))?;
+    Ok(query)
+}
+
+fn json(status: StatusCode, value: &impl Serialize) -> Response {
+    let body = serde_json::to_vec(value).expect("the answers of the admin API have a JSON form");
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// Runs what must not stop half-way when the caller goes away: a handler's future is dropped then, a task is not.
+async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
+    tokio::spawn(work).await.map_err(Problem::internal)
+}

@@ -1,0 +1,113 @@
+//! `/v1/classes`: deploy, list, show and delete classes.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, NoQuery, body, json, only_get, problem, query, to_the_end};
+use crate::base::{ClassName, Digest};
+use crate::gateway::problem::Problem;
+use crate::router::{Class, DeleteClassError};
+
+/// One class as the admin API shows it; times in milliseconds since the Unix epoch.
+#[derive(Serialize)]
+struct Shown {
+    name: ClassName,
+    version: u64,
+    digest: Digest,
+    size: u64,
+    exports: Vec<String>,
+    imports: Vec<String>,
+    created: u64,
+    deployed: u64,
+    /// In the answer to a deploy only: whether the component is another one than before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed: Option<bool>,
+}
+
+impl Shown {
+    fn of(class: &Class, changed: Option<bool>) -> Self {
+        let info = class.info();
+        Self {
+            name: class.name.clone(),
+            version: info.version,
+            digest: info.digest,
+            size: info.size,
+            exports: info.exports,
+            imports: info.imports,
+            created: info.created_ms,
+            deployed: info.deployed_ms,
+            changed,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeleteQuery {
+    objects: Option<Objects>,
+}
+
+#[derive(Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+enum Objects {
+    Delete,
+}
+
+impl Admin {
+    pub(super) fn classes(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct Classes {
+            classes: Vec<Shown>,
+        }
+        only_get(method)?;
+        let NoQuery {} = query(uri)?;
+        let classes = self.router.classes().list().iter().map(|class| Shown::of(class, None)).collect();
+        Ok(json(StatusCode::OK, &Classes { classes }))
+    }
+
+    pub(super) async fn class(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        body: &mut Body,
+    ) -> Result<Response, Problem> {
+        match *method {
+            Method::GET => {
+                let NoQuery {} = query(uri)?;
+                Ok(json(StatusCode::OK, &Shown::of(&*self.deployed(class)?, None)))
+            }
+            Method::PUT => {
+                let NoQuery {} = query(uri)?;
+                self.deploy(ClassName::parse(class)?, body).await
+            }
+            Method::DELETE => self.delete_class(ClassName::parse(class)?, query(uri)?).await,
+            _ => Err(Problem::method_not_allowed("DELETE, GET, HEAD, PUT")),
+        }
+    }
+
+    async fn deploy(&self, name: ClassName, body: &mut Body) -> Result<Response, Problem> {
+        let component = body::collect(body, self.settings.component, &problem::COMPONENT_TOO_LARGE).await?;
+        let router = self.router.clone();
+        let deployed = to_the_end(async move { router.classes().deploy(name, component).await }).await?;
+        let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
+        let shown = Shown::of(&deployed.class, Some(deployed.changed));
+        Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+    }
+
+    async fn delete_class(&self, name: ClassName, asked: DeleteQuery) -> Result<Response, Problem> {
+        let with_objects = asked.objects == Some(Objects::Delete);
+        let (router, class) = (self.router.clone(), name.clone());
+        match to_the_end(async move { router.delete_class(&class, with_objects).await }).await? {
+            Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+            Err(DeleteClassError::Unknown) => Err(problem::unknown_class(&name)),
+            Err(DeleteClassError::HasObjects) => {
+                let detail = format!("`{name}` still has objects; delete them with it by adding ?objects=delete");
+                Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
+            }
+            Err(error @ DeleteClassError::Storage(_)) => Err(Problem::internal(error)),
+        }
+    }
+}

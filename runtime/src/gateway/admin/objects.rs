@@ -1,0 +1,136 @@
+//! `/v1/classes/{class}/objects`: list, show, delete and evict objects.
+//!
+//! Whatever is asked of one object goes to it as an invocation, so it is ordered with its turns and waits at its output gate.
+
+use axum::response::{IntoResponse, Response};
+use http::{Method, StatusCode, Uri};
+use serde::{Deserialize, Serialize};
+
+use super::{Admin, NoQuery, json, only_get, path, problem, query};
+use crate::base::{ClassName, Invocation, ObjectAddress, Reply};
+use crate::gateway::problem::Problem;
+use crate::storage::StorageError;
+
+/// Objects on one page: unless asked otherwise, and at most.
+const PAGE: usize = 100;
+const PAGE_MAX: usize = 1_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PageQuery {
+    prefix: Option<String>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+/// One object as the admin API shows it.
+#[derive(Serialize)]
+struct Shown {
+    id: String,
+    name: Option<String>,
+    /// Left out where the class is plain from the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    class: Option<ClassName>,
+    bytes: u64,
+    state: &'static str,
+}
+
+fn state(live: bool) -> &'static str {
+    if live { "live" } else { "dormant" }
+}
+
+impl Admin {
+    pub(super) fn objects(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct Page {
+            objects: Vec<Shown>,
+            cursor: Option<String>,
+        }
+        only_get(method)?;
+        let asked: PageQuery = query(uri)?;
+        let limit = asked.limit.unwrap_or(PAGE);
+        if !(1..=PAGE_MAX).contains(&limit) {
+            return Err(Problem::new(&problem::BAD_QUERY, format!("limit is 1 to {PAGE_MAX}, not {limit}")));
+        }
+        let class = self.deployed(class)?;
+        let page = self.router.objects(&class, asked.prefix.as_deref(), asked.cursor.as_deref(), limit);
+        let page = page.map_err(|error| match error {
+            StorageError::BadCursor => {
+                Problem::new(&problem::BAD_QUERY, "cursor is not one that a listing of this class gave out")
+            }
+            error => Problem::internal(error),
+        })?;
+        let objects = page.objects.into_iter().map(|object| Shown {
+            id: object.id.to_string(),
+            name: object.name.map(|name| name.as_str().into()),
+            class: None,
+            bytes: object.bytes,
+            state: state(object.live),
+        });
+        Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
+    }
+
+    pub(super) async fn object(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+    ) -> Result<Response, Problem> {
+        let invocation = match *method {
+            Method::GET => Invocation::Describe,
+            Method::DELETE => Invocation::Delete,
+            _ => return Err(Problem::method_not_allowed("DELETE, GET, HEAD")),
+        };
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        match self.deliver(&address, invocation).await? {
+            Reply::Description(Some(description)) => {
+                let name = description.name.as_ref().or(address.name.as_ref());
+                let shown = Shown {
+                    id: address.id.to_string(),
+                    name: name.map(|name| name.as_str().into()),
+                    class: Some(address.class.clone()),
+                    bytes: description.bytes,
+                    state: state(description.live),
+                };
+                Ok(json(StatusCode::OK, &shown))
+            }
+            Reply::Done(true) => Ok(StatusCode::NO_CONTENT.into_response()),
+            Reply::Description(None) | Reply::Done(false) => {
+                Err(Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(&address))
+            }
+            Reply::Response(_) => Err(Problem::internal("an admin turn was answered with a response")),
+        }
+    }
+
+    pub(super) async fn evict(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+    ) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct Evicted {
+            evicted: bool,
+        }
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        let evicted = matches!(self.deliver(&address, Invocation::Evict).await?, Reply::Done(true));
+        Ok(json(StatusCode::OK, &Evicted { evicted }))
+    }
+
+    fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
+        let class = self.deployed(class)?;
+        path::object(class.name.clone(), &class.key, object)
+    }
+
+    async fn deliver(&self, address: &ObjectAddress, invocation: Invocation) -> Result<Reply, Problem> {
+        let answer = self.router.deliver(address.clone(), invocation).await;
+        answer.map_err(|error| Problem::of_turn(&error, address, true))
+    }
+}

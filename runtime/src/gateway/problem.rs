@@ -1,0 +1,387 @@
+//! Errors as the world sees them: `application/problem+json` (RFC 9457) with a stable code.
+//!
+//! One table says what each code means in HTTP; `docs/ERRORS.md` explains each, and a test keeps the two together. Codes of
+//! lower layers come from `TurnError::code` and `DeployError::code` and are looked up here. This is the one place where the
+//! error of a turn is logged: what a guest caused below `warn`, what the host caused at `error`.
+//!
+//! What must stay true: 503 is the only status that is retryable, and every 503 is.
+
+use std::borrow::Cow;
+use std::fmt::Display;
+
+use axum::response::{IntoResponse, Response};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use serde::Serialize;
+
+use crate::base::id::IdError;
+use crate::base::{ClassName, ObjectAddress, TurnError};
+use crate::router::DeployError;
+
+/// One row of the table: what a code means in HTTP.
+#[derive(Debug)]
+pub struct Kind {
+    /// The stable code that clients match on.
+    pub code: &'static str,
+    /// The status it is answered with.
+    pub status: StatusCode,
+    /// What it means, the same for every occurrence.
+    pub title: &'static str,
+}
+
+macro_rules! kinds {
+    ($($name:ident $code:literal $status:ident $title:literal)*) => {
+        $(pub const $name: Kind = Kind { code: $code, status: StatusCode::$status, title: $title };)*
+        /// Every row.
+        const ALL: &[&Kind] = &[$(&$name),*];
+    };
+}
+
+kinds! {
+    // Asking for the wrong thing.
+    BAD_CLASS "bad-class" BAD_REQUEST "Not a class name"
+    BAD_NAME "bad-name" BAD_REQUEST "Not an object name"
+    BAD_ID "bad-id" BAD_REQUEST "Not an object id"
+    ID_OF_OTHER_CLASS "id-of-other-class" BAD_REQUEST "The object id belongs to another class"
+    BAD_QUERY "bad-query" BAD_REQUEST "Bad query parameters"
+    BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body broke off"
+    UNAUTHORISED "unauthorised" UNAUTHORIZED "The admin token is missing or wrong"
+    UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
+    UNKNOWN_OBJECT "unknown-object" NOT_FOUND "No such object"
+    UNKNOWN_ROUTE "unknown-route" NOT_FOUND "No such route"
+    RESERVED "reserved" NOT_FOUND "Paths that begin with _ are reserved"
+    METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not take this method"
+    CLASS_HAS_OBJECTS "class-has-objects" CONFLICT "The class has objects"
+    BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "The request body is too large"
+    WEBSOCKETS_NOT_SUPPORTED "websockets-not-supported" NOT_IMPLEMENTED "WebSockets are not supported yet"
+    // Deploying.
+    COMPONENT_TOO_LARGE "component-too-large" PAYLOAD_TOO_LARGE "The component is too large"
+    NOT_A_COMPONENT "not-a-component" UNPROCESSABLE_ENTITY "Not a WebAssembly component"
+    CORE_MODULE "core-module" UNPROCESSABLE_ENTITY "A core module, not a component"
+    IMPORTS_REFUSED "imports-refused" UNPROCESSABLE_ENTITY "The component imports what is not granted"
+    NO_HANDLER_EXPORTED "no-handler-exported" UNPROCESSABLE_ENTITY "The component exports no handler"
+    TWO_HANDLERS "two-handlers" UNPROCESSABLE_ENTITY "The component exports two handlers for requests"
+    TOO_COSTLY "too-costly" UNPROCESSABLE_ENTITY "One instance needs more than this host allows"
+    // Turns: the guest.
+    GUEST_ERROR "guest-error" INTERNAL_SERVER_ERROR "The object answered with a failure"
+    GUEST_TRAP "guest-trap" INTERNAL_SERVER_ERROR "The object's code trapped"
+    STACK_OVERFLOW "stack-overflow" INTERNAL_SERVER_ERROR "The object's code used up its call stack"
+    FUEL_EXHAUSTED "fuel-exhausted" INTERNAL_SERVER_ERROR "The turn used up its fuel"
+    CPU_TIME_EXCEEDED "cpu-time-exceeded" INTERNAL_SERVER_ERROR "The turn used up its CPU time"
+    WALL_TIME_EXCEEDED "wall-time-exceeded" INTERNAL_SERVER_ERROR "The turn took too long"
+    OUT_OF_MEMORY "out-of-memory" INTERNAL_SERVER_ERROR "The instance wanted more than its memory"
+    INVALID_RESPONSE "invalid-response" INTERNAL_SERVER_ERROR "The object's response is not valid"
+    RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
+    NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
+    // Turns: the host.
+    STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
+    NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
+    STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
+    CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
+    OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"
+    NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
+    STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
+    INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
+}
+
+/// The row of a lower layer's code.
+fn kind(code: &str) -> &'static Kind {
+    ALL.iter().find(|kind| kind.code == code).unwrap_or(&&INTERNAL)
+}
+
+/// A class that nobody deployed.
+pub fn unknown_class(name: &ClassName) -> Problem {
+    Problem::new(
+        &UNKNOWN_CLASS,
+        format!("no class `{name}` is deployed; deploy it, or look for its name with `holdfast classes`"),
+    )
+}
+
+/// One error on its way out.
+#[derive(Debug)]
+pub struct Problem {
+    kind: &'static Kind,
+    status: StatusCode,
+    detail: Option<Cow<'static, str>>,
+    object: Option<String>,
+    guest_code: Option<String>,
+    allow: Option<&'static str>,
+}
+
+impl Problem {
+    /// A problem of this kind; the detail tells what is wrong this time and what to do.
+    pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        let detail = Some(detail.into());
+        Self { kind, status: kind.status, detail, object: None, guest_code: None, allow: None }
+    }
+
+    /// A method that a route does not take; `allow` lists those that it takes.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("this route takes {allow}");
+        Self { allow: Some(allow), ..Self::new(&METHOD_NOT_ALLOWED, detail) }
+    }
+
+    /// A failure of the host outside of any turn. Logged.
+    pub fn internal(error: impl Display) -> Self {
+        let detail = error.to_string();
+        tracing::error!(error = ?detail, "request failed");
+        Self::new(&INTERNAL, detail)
+    }
+
+    /// How a turn ended badly. Logged. Without `details`, nothing that a guest or the host wrote for developers is told.
+    pub fn of_turn(error: &TurnError, address: &ObjectAddress, details: bool) -> Self {
+        let object = address.to_string();
+        let fixed_text = log(error, &object);
+        let kind = kind(error.code());
+        Self {
+            kind,
+            status: if error.retryable() { StatusCode::SERVICE_UNAVAILABLE } else { kind.status },
+            detail: (details || fixed_text).then(|| error.to_string().into()),
+            object: Some(object),
+            guest_code: match error {
+                TurnError::Guest(failure) => Some(failure.code.clone()),
+                _ => None,
+            },
+            allow: None,
+        }
+    }
+
+    /// Why a component was not deployed.
+    pub fn of_deploy(error: &DeployError) -> Self {
+        match error.code() {
+            "internal" => Self::internal(error),
+            code => Self::new(kind(code), error.to_string()),
+        }
+    }
+
+    /// Names the object.
+    pub fn about(self, address: &ObjectAddress) -> Self {
+        Self { object: Some(address.to_string()), ..self }
+    }
+
+    /// The stable code.
+    #[cfg(test)]
+    pub fn code(&self) -> &'static str {
+        self.kind.code
+    }
+}
+
+/// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
+/// free of what a guest or the host wrote for developers.
+fn log(error: &TurnError, object: &str) -> bool {
+    use TurnError::*;
+    match error {
+        Guest(_) => {
+            tracing::debug!(?object, ?error, "the object answered with a failure");
+            false
+        }
+        Overloaded | Stopping => {
+            tracing::debug!(?object, ?error, "turn refused");
+            true
+        }
+        Trap(_) | InvalidResponse(_) | NotApplied(_) => {
+            tracing::info!(?object, ?error, "turn failed");
+            false
+        }
+        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
+        | NoHandler(_) => {
+            tracing::info!(?object, ?error, "turn failed");
+            true
+        }
+        NoCapacity => {
+            tracing::warn!(?object, ?error, "turn refused");
+            true
+        }
+        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
+            tracing::error!(?object, ?error, "turn failed");
+            false
+        }
+    }
+}
+
+impl From<IdError> for Problem {
+    fn from(error: IdError) -> Self {
+        let kind = match error {
+            IdError::ClassName(_) => &BAD_CLASS,
+            IdError::ObjectNameLength(_) => &BAD_NAME,
+            IdError::Malformed => &BAD_ID,
+            IdError::OtherClass => &ID_OF_OTHER_CLASS,
+        };
+        Self::new(kind, error.to_string())
+    }
+}
+
+/// The members of the JSON object, in the order of RFC 9457, then ours.
+#[derive(Serialize)]
+struct Members<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'a, str>>,
+    code: &'a str,
+    retryable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    object: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest_code: Option<String>,
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retryable = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        let members = Members {
+            r#type: format!("urn:holdfast:error:{}", self.kind.code),
+            title: self.kind.title,
+            status: self.status.as_u16(),
+            detail: self.detail,
+            code: self.kind.code,
+            retryable,
+            object: self.object,
+            guest_code: self.guest_code,
+        };
+        let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");
+        let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut header = |name, value| response.headers_mut().insert(name, HeaderValue::from_static(value));
+        if retryable {
+            header(RETRY_AFTER, "1");
+        }
+        if self.status == StatusCode::UNAUTHORIZED {
+            header(WWW_AUTHENTICATE, "Bearer");
+        }
+        if let Some(allow) = self.allow {
+            header(ALLOW, allow);
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use http_body_util::BodyExt;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::base::{ClassKey, ClassName, Failure, ObjectId, ObjectName};
+    use crate::wasm::LoadError;
+
+    fn failure(retryable: bool) -> TurnError {
+        TurnError::Guest(Failure { code: "sold-out".into(), message: "no\nseats".into(), retryable })
+    }
+
+    fn turn_errors() -> Vec<TurnError> {
+        use TurnError::*;
+        let text = || "secret".to_owned();
+        let mut all = vec![failure(false), failure(true), Trap(text()), StackOverflow, OutOfFuel(1), OutOfMemory(1)];
+        all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
+        all.extend([NoHandler("fetch"), NotApplied(text()), StorageFull(text()), Storage(text()), ClassUnavailable(text())]);
+        all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
+        all
+    }
+
+    fn deploy_codes() -> Vec<&'static str> {
+        use LoadError::*;
+        let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers];
+        refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
+        let others = [DeployError::TooLarge(1), DeployError::Storage(String::new())];
+        refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()
+    }
+
+    fn alice() -> ObjectAddress {
+        let (key, name) = (ClassKey::new("key"), ObjectName::parse("alice").unwrap());
+        let id = ObjectId::from_name(&key, &name);
+        ObjectAddress { class: ClassName::parse("counter").unwrap(), key, id, name: Some(name) }
+    }
+
+    async fn sent(problem: Problem) -> (http::HeaderMap, Value) {
+        let (parts, body) = problem.into_response().into_parts();
+        let value: Value = serde_json::from_slice(&body.collect().await.unwrap().to_bytes()).unwrap();
+        assert_eq!(value["status"], parts.status.as_u16());
+        assert_eq!(parts.headers[CONTENT_TYPE], "application/problem+json");
+        (parts.headers, value)
+    }
+
+    #[test]
+    fn every_code_of_the_lower_layers_is_in_the_table() {
+        let codes = turn_errors().iter().map(TurnError::code).chain(deploy_codes()).collect::<Vec<_>>();
+        for code in codes {
+            assert_eq!(kind(code).code, code);
+        }
+        let unique: std::collections::BTreeSet<_> = ALL.iter().map(|kind| kind.code).collect();
+        assert_eq!(unique.len(), ALL.len());
+    }
+
+    #[test]
+    fn unavailable_and_retryable_are_the_same() {
+        for error in turn_errors() {
+            let problem = Problem::of_turn(&error, &alice(), true);
+            assert_eq!(problem.status == StatusCode::SERVICE_UNAVAILABLE, error.retryable(), "{error:?}");
+        }
+    }
+
+    /// `docs/ERRORS.md` has one row per code: `| code | status | retryable | meaning | what to do |`.
+    #[test]
+    fn the_document_and_the_table_agree() {
+        let document = include_str!("../../../docs/ERRORS.md");
+        let documented: BTreeMap<&str, (&str, &str)> = document
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once("` | "))
+            .map(|(code, rest)| {
+                let cells: Vec<&str> = rest.split(" | ").collect();
+                (code, (cells[0], cells[1]))
+            })
+            .collect();
+        let rows: Vec<(&str, String)> = ALL.iter().map(|kind| (kind.code, kind.status.as_u16().to_string())).collect();
+        let table = rows.iter().map(|(code, status)| {
+            let row = match (*code, status.as_str()) {
+                ("guest-error", _) => ("500 or 503", "if 503"),
+                (_, "503") => ("503", "yes"),
+                (_, status) => (status, "no"),
+            };
+            (*code, row)
+        });
+        assert_eq!(documented, table.collect());
+    }
+
+    #[tokio::test]
+    async fn a_problem_has_all_members() {
+        let (headers, value) = sent(Problem::of_turn(&failure(true), &alice(), true)).await;
+        assert_eq!(headers[RETRY_AFTER], "1");
+        let expected = json!({
+            "type": "urn:holdfast:error:guest-error", "title": "The object answered with a failure", "status": 503,
+            "detail": "no\nseats", "code": "guest-error", "retryable": true, "object": "counter/alice",
+            "guest_code": "sold-out",
+        });
+        assert_eq!(value, expected);
+        let (headers, value) = sent(Problem::of_turn(&failure(false), &alice(), true)).await;
+        assert_eq!((value["status"].as_u64(), value["retryable"].as_bool()), (Some(500), Some(false)));
+        assert!(!headers.contains_key(RETRY_AFTER));
+    }
+
+    #[tokio::test]
+    async fn headers_tell_what_to_do() {
+        let (headers, value) = sent(Problem::method_not_allowed("GET, HEAD")).await;
+        assert_eq!(
+            (&headers[ALLOW], &value["code"]),
+            (&HeaderValue::from_static("GET, HEAD"), &json!("method-not-allowed"))
+        );
+        assert!(value.get("object").is_none() && value.get("guest_code").is_none());
+        let (headers, _) = sent(Problem::new(&UNAUTHORISED, "no")).await;
+        assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
+    }
+
+    #[tokio::test]
+    async fn without_details_no_secret_leaves() {
+        for error in turn_errors() {
+            let (_, value) = sent(Problem::of_turn(&error, &alice(), false)).await;
+            let text = value.to_string();
+            assert!(!text.contains("secret") && !text.contains("seats"), "{text}");
+            assert_eq!(value["code"], error.code());
+        }
+        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel(7), &alice(), false)).await;
+        assert_eq!(value["detail"], "the turn used up its 7 units of fuel");
+    }
+}

@@ -1,0 +1,80 @@
+//! What survives: one SQLite database per object, the records of classes, and the catalog that lists objects.
+//!
+//! Storage has never heard of WebAssembly or HTTP; it imports `base` only. Everything here blocks: callers run it where
+//! blocking is allowed. What must stay true:
+//! * a turn is applied whole or not at all, and only [`Turn::apply`] ends its transaction;
+//! * only `durability` makes a [`DurableLsn`]; applied work may be told to the world once a [`DurableWatch`] covers it;
+//! * a read, a refused statement and a failed turn leave nothing behind, not even a file;
+//! * readers of the data directory never write to what they read.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub mod catalog;
+pub mod classes;
+pub mod data_dir;
+pub mod database;
+pub mod durability;
+pub mod key_value;
+pub mod sql;
+pub mod turn;
+
+mod authorizer;
+mod connection;
+mod files;
+mod identity;
+mod statement;
+mod template;
+
+pub use catalog::{Catalog, CatalogEntry, CatalogPage};
+pub use classes::{ClassRecord, ClassRecords};
+pub use data_dir::{DataDir, DataDirError};
+pub use database::{Database, Databases, Stored};
+pub use durability::{DurableLsn, DurableWatch, Lsn};
+pub use key_value::{Entry, KvError, ListOptions};
+pub use sql::{Outcome, SqlError, SqliteError, Value};
+pub use turn::{Applied, ApplyError, Cursor, Turn};
+
+/// Why the host's own work on the data directory failed. None of these is a guest's fault.
+#[derive(Debug, thiserror::Error)]
+pub enum StorageError {
+    /// The file system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example `cannot write`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// SQLite failed on one of the host's own statements.
+    #[error("{}: {source}", path.display())]
+    Sqlite {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite says.
+        source: rusqlite::Error,
+    },
+    /// A file is not what the host wrote.
+    #[error("{} is damaged: {why}; restore it from a backup or delete the object", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A page cursor that the host did not make.
+    #[error("this cursor is not one that the host gave")]
+    BadCursor,
+}
+
+impl StorageError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+
+    fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
+        move |source| Self::Sqlite { path: path.into(), source }
+    }
+}

@@ -1,0 +1,161 @@
+//! The records of classes and their components.
+//!
+//! `classes/<name>.json` is a class; `classes/components/<digest>.wasm` are the bytes its versions were made of. Every
+//! write is durable before it returns, the component before the record that names it. Components that no record names
+//! are removed at the next start.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
+use super::{DataDir, StorageError};
+use crate::base::{ClassKey, ClassName, Digest};
+
+/// One class as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClassRecord {
+    /// Its name.
+    pub name: ClassName,
+    /// Its key, made once.
+    pub key: ClassKey,
+    /// Counts deploys that changed the component, from 1.
+    pub version: u64,
+    /// The component of this version.
+    pub digest: Digest,
+    /// Bytes of the component.
+    pub size: u64,
+    /// What the component exports.
+    pub exports: Vec<String>,
+    /// What the component imports.
+    pub imports: Vec<String>,
+    /// When the class was first deployed: milliseconds since the Unix epoch.
+    pub created_ms: u64,
+    /// When this version was deployed.
+    pub deployed_ms: u64,
+}
+
+/// All class records of a data directory.
+#[derive(Debug)]
+pub struct ClassRecords {
+    dir: PathBuf,
+    components: PathBuf,
+}
+
+impl ClassRecords {
+    /// Opens them, and removes components that no record names.
+    pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
+        let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
+        make_dir_durably(&records.components)?;
+        let named: HashSet<_> =
+            records.load_all()?.iter().map(|record| records.component_path(&record.digest)).collect();
+        for file in paths(&records.components)? {
+            if !named.contains(&file) {
+                remove_if_there(&file).map_err(StorageError::io("cannot remove", &file))?;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Every class, in the order of their names.
+    pub fn load_all(&self) -> Result<Vec<ClassRecord>, StorageError> {
+        let mut records = Vec::new();
+        for path in paths(&self.dir)? {
+            if path.extension().is_none_or(|extension| extension != "json") {
+                continue;
+            }
+            let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
+            let record: ClassRecord = serde_json::from_slice(&bytes)
+                .map_err(|error| StorageError::Damaged { path, why: error.to_string() })?;
+            records.push(record);
+        }
+        records.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(records)
+    }
+
+    /// Writes a record, replacing the one of the same name. Its component has been put before.
+    pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
+        let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
+        write_durably(&self.record_path(&record.name), &json)
+    }
+
+    /// Removes a record. Answers whether there was one.
+    pub fn remove(&self, name: &ClassName) -> Result<bool, StorageError> {
+        remove_durably(&self.record_path(name))
+    }
+
+    /// Stores a component under its digest.
+    pub fn put_component(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
+        let digest = Digest::of(bytes);
+        write_durably(&self.component_path(&digest), bytes)?;
+        Ok(digest)
+    }
+
+    /// The bytes of a component, checked against their digest.
+    pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StorageError> {
+        let path = self.component_path(digest);
+        let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
+        match Digest::of(&bytes) == *digest {
+            true => Ok(bytes),
+            false => Err(StorageError::Damaged { path, why: "its bytes do not have the digest in its name".into() }),
+        }
+    }
+
+    fn record_path(&self, name: &ClassName) -> PathBuf {
+        self.dir.join(format!("{name}.json"))
+    }
+
+    fn component_path(&self, digest: &Digest) -> PathBuf {
+        self.components.join(format!("{digest}.wasm"))
+    }
+}
+
+fn paths(dir: &PathBuf) -> Result<Vec<PathBuf>, StorageError> {
+    let read = || fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<io::Result<_>>();
+    read().map_err(StorageError::io("cannot list", dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(name: &str, digest: Digest) -> ClassRecord {
+        let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
+        let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
+        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6 }
+    }
+
+    #[test]
+    fn records_and_components_survive_and_strays_go() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let records = ClassRecords::open(&dir).unwrap();
+        let (kept, stray) = (records.put_component(b"kept").unwrap(), records.put_component(b"stray").unwrap());
+        for name in ["b", "a"] {
+            records.save(&record(name, kept)).unwrap();
+        }
+        let records = ClassRecords::open(&dir).unwrap();
+        let all = records.load_all().unwrap();
+        assert_eq!(all, [record("a", kept), record("b", kept)]);
+        assert_eq!(records.component(&kept).unwrap(), b"kept");
+        assert!(records.component(&stray).is_err());
+        assert!(records.remove(&all[0].name).unwrap() && !records.remove(&all[0].name).unwrap());
+        assert_eq!(records.load_all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn damage_is_told_with_the_file() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let records = ClassRecords::open(&dir).unwrap();
+        let digest = records.put_component(b"bytes").unwrap();
+        fs::write(records.component_path(&digest), b"other").unwrap();
+        assert!(matches!(records.component(&digest), Err(StorageError::Damaged { .. })));
+        fs::write(dir.classes().join("x.json"), b"{").unwrap();
+        assert!(records.load_all().unwrap_err().to_string().contains("x.json"));
+    }
+}

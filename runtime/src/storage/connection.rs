@@ -1,0 +1,245 @@
+//! One SQLite connection, set up as all of them are.
+//!
+//! Owns the settings, the callbacks that SQLite calls back into (authorizer, commit hook, WAL hook, progress handler) and
+//! the cache of the guest's statements. Knows nothing of turns: it is told what is allowed at the moment. A connection
+//! costs about 70 KiB and at most 2 MiB of pages more.
+
+use std::collections::VecDeque;
+use std::ffi::c_int;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Once};
+
+use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
+use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::{OpenFlags, ffi};
+
+use super::authorizer::{Verdict, judge};
+use super::statement::Statement;
+use super::template::PAGE;
+use crate::base::limits::{
+    FUEL_PER_SQL_STEP, SQL_COLUMNS_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARAMETERS_MAX, SQL_PATTERN_MAX, SQL_TEXT_MAX,
+    SQL_VALUE_MAX,
+};
+use crate::base::{Exhausted, WorkBudget};
+
+/// The data directory is locked as a whole; SQLite's own locks would be lost whenever a flush closes its descriptor.
+const VFS: &str = "unix-none";
+/// Steps between two looks at the budget: about 40 µs.
+const PROGRESS_STEPS: u32 = 1_000;
+/// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
+const STATEMENTS: usize = 16;
+
+/// SQLite flushes nothing by itself: `durability` flushes applied turns, and a WAL reset sets `synchronous` for its own
+/// duration. The cache holds 2 MiB; what does not fit is written to the WAL before the turn is applied.
+const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
+     PRAGMA cache_size = -2048;";
+
+/// SQLite's limits. Those without a name in `base::limits` bound what compiling one statement may cost: instructions of
+/// the program (nested views can double them again and again), terms of a compound SELECT, arguments of a function,
+/// triggers that set off triggers.
+const LIMITS: [(Limit, usize); 11] = [
+    (Limit::SQLITE_LIMIT_LENGTH, SQL_VALUE_MAX),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, SQL_TEXT_MAX),
+    (Limit::SQLITE_LIMIT_COLUMN, SQL_COLUMNS_MAX),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, SQL_EXPRESSION_DEPTH_MAX),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, SQL_PATTERN_MAX),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, SQL_PARAMETERS_MAX),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 250_000),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 100),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 100),
+];
+
+/// An open connection with the guest's compiled statements.
+pub(super) struct Connection {
+    /// Before `sqlite`, so that they are dropped first.
+    statements: VecDeque<(Box<str>, Statement)>,
+    sqlite: rusqlite::Connection,
+    pub session: Arc<Session>,
+}
+
+/// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
+#[derive(Default)]
+pub(super) struct Session {
+    /// One of the host's statements is being compiled or run.
+    host: AtomicBool,
+    /// The turn has a transaction.
+    pub writing: AtomicBool,
+    /// The host is ending the transaction; nobody else may.
+    pub applying: AtomicBool,
+    /// The last COMMIT wrote frames.
+    pub wrote: AtomicBool,
+    /// Frames in the WAL after the last COMMIT.
+    pub frames: AtomicU32,
+    /// The guest set a pragma that lasts.
+    pub altered: AtomicBool,
+    seen: Mutex<Seen>,
+    budget: Mutex<Option<WorkBudget>>,
+    /// Steps that the progress handler has charged since the last `settle`.
+    charged: AtomicU64,
+}
+
+/// What the authorizer saw while one statement was compiled.
+#[derive(Default)]
+pub(super) struct Seen {
+    /// It changes the schema.
+    pub schema: bool,
+    /// It acts when compiled.
+    pub pragma: bool,
+    /// What was refused.
+    pub refused: Option<String>,
+}
+
+impl Connection {
+    /// Opens an existing database file.
+    pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+        configure_process();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, VFS)?;
+        for (limit, value) in LIMITS {
+            sqlite.set_limit(limit, value as i32)?;
+        }
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        sqlite.execute_batch(&format!("{SETTINGS} PRAGMA max_page_count = {max_pages};"))?;
+        // After the settings: a defensive connection refuses some of them.
+        sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+        let session = Arc::new(Session::default());
+        Session::hook(&session, &mut sqlite)?;
+        Ok(Self { statements: VecDeque::new(), sqlite, session })
+    }
+
+    /// The connection, for the guest's statements.
+    pub fn guest(&self) -> &rusqlite::Connection {
+        &self.sqlite
+    }
+
+    /// Runs the host's own statements: the authorizer lets them through.
+    pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        self.session.host.store(true, Relaxed);
+        let answer = run(&self.sqlite);
+        self.session.host.store(false, Relaxed);
+        answer
+    }
+
+    /// Bytes of pages in use.
+    pub fn bytes(&self) -> rusqlite::Result<u64> {
+        self.host(|sqlite| {
+            let ask = |pragma| sqlite.prepare_cached(pragma)?.query_row([], |row| row.get::<_, u32>(0));
+            let pages = ask("PRAGMA page_count")? - ask("PRAGMA freelist_count")?;
+            Ok(u64::from(pages) * PAGE as u64)
+        })
+    }
+
+    /// Frames in the WAL, as far as this connection has applied something.
+    pub fn frames(&self) -> u32 {
+        self.session.frames.load(Relaxed)
+    }
+
+    /// Copies the WAL into the database file and cuts it to nothing. SQLite flushes the WAL before and the database
+    /// after, so a crash at any point loses nothing. No statement is open.
+    pub fn reset_wal(&self) -> rusqlite::Result<()> {
+        let run = |sqlite: &rusqlite::Connection| {
+            sqlite.execute_batch("PRAGMA synchronous = NORMAL")?;
+            let busy: i64 = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+            assert_eq!(busy, 0, "nobody else uses the database");
+            sqlite.execute_batch("PRAGMA synchronous = OFF")
+        };
+        self.host(run)?;
+        self.session.frames.store(0, Relaxed);
+        Ok(())
+    }
+
+    /// Takes the compiled statement of this text out of the cache.
+    pub fn take_statement(&mut self, text: &str) -> Option<Statement> {
+        let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
+        self.statements.remove(at).map(|(_, statement)| statement)
+    }
+
+    /// Puts a statement that ended into the cache; the one unused longest leaves.
+    pub fn keep_statement(&mut self, text: Box<str>, mut statement: Statement) {
+        statement.reset();
+        self.statements.truncate(STATEMENTS - 1);
+        self.statements.push_front((text, statement));
+    }
+}
+
+impl Session {
+    fn hook(session: &Arc<Self>, sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+        let of = |session: &Arc<Self>| session.clone();
+        let (authorizer, commit, wal, progress) = (of(session), of(session), of(session), of(session));
+        sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
+        sqlite.commit_hook(Some(move || !commit.applying.load(Relaxed)))?;
+        sqlite.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames: c_int| {
+            wal.wrote.store(true, Relaxed);
+            wal.frames.store(frames as u32, Relaxed);
+            Ok(())
+        }))?;
+        sqlite.progress_handler(PROGRESS_STEPS as c_int, Some(move || progress.progress()))
+    }
+
+    fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
+        let host = self.host.load(Relaxed);
+        match judge(context, host, self.writing.load(Relaxed)) {
+            Verdict::Allow => {}
+            Verdict::Schema => self.seen.lock().schema = true,
+            Verdict::Pragma => {
+                self.seen.lock().pragma = true;
+                self.altered.store(true, Relaxed);
+            }
+            Verdict::Ignore => return Authorization::Ignore,
+            Verdict::Refuse(what) => {
+                self.seen.lock().refused = Some(what);
+                return Authorization::Deny;
+            }
+        }
+        Authorization::Allow
+    }
+
+    /// What was seen since this was last asked.
+    pub fn take_seen(&self) -> Seen {
+        std::mem::take(&mut *self.seen.lock())
+    }
+
+    /// Work is charged to this budget from now on; to nobody if none.
+    pub fn set_budget(&self, budget: Option<WorkBudget>) {
+        self.charged.store(0, Relaxed);
+        *self.budget.lock() = budget;
+    }
+
+    fn progress(&self) -> bool {
+        let Some(budget) = &*self.budget.lock() else { return false };
+        self.charged.fetch_add(PROGRESS_STEPS.into(), Relaxed);
+        let charged = budget.charge(u64::from(PROGRESS_STEPS) * FUEL_PER_SQL_STEP);
+        charged.and_then(|()| budget.check_time()).is_err()
+    }
+
+    /// Charges the steps of a statement that the progress handler has not: without it, statements of fewer than
+    /// `PROGRESS_STEPS` would be free.
+    pub fn settle(&self, steps: u64) -> Result<(), Exhausted> {
+        let charged = self.charged.swap(0, Relaxed);
+        match &*self.budget.lock() {
+            Some(budget) => budget.charge(steps.saturating_sub(charged) * FUEL_PER_SQL_STEP),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Settings of SQLite itself, before its first use: no memory set aside for each connection, and no global count of
+/// memory, which every allocation of every object would take a lock for.
+pub(super) fn configure_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
+        // that each option documents.
+        unsafe {
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
+            ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
+        }
+    });
+}

@@ -1,0 +1,148 @@
+//! The data directory: one per server, held by one process at a time.
+//!
+//! ```text
+//! LOCK             held (flock) while a process uses the directory
+//! FORMAT           `holdfast data 1`: which layout this is
+//! admin.token      the admin API's bearer token, written by the server
+//! classes/         class records and components
+//! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite
+//! catalog.sqlite   the list of objects; can be rebuilt
+//! cache/           compiled code; can be deleted
+//! ```
+//! The lock stands for file locks on every database below: SQLite takes none of its own.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::StorageError;
+use super::files::{make_dir_durably, write_durably};
+
+const FORMAT: &str = "holdfast data 1\n";
+
+/// An open data directory. Dropping it unlocks it.
+#[derive(Debug)]
+pub struct DataDir {
+    root: PathBuf,
+    _lock: File,
+}
+
+/// Why a data directory could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process holds it.
+    #[error("{} is in use by another process; stop that server or pass another --data", .0.display())]
+    InUse(PathBuf),
+    /// Its `FORMAT` file is not one that this version knows.
+    #[error("{} is not a data directory of this version (its FORMAT says {found:?}); pass another --data", path.display())]
+    Format {
+        /// The directory.
+        path: PathBuf,
+        /// What the file says.
+        found: String,
+    },
+    /// The file system refused.
+    #[error("{}: {source}; check that --data names a directory that you may write", path.display())]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A file or directory in it could not be made.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl DataDir {
+    /// Opens and locks the directory, making it first if it does not exist.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
+        let path = path.as_ref();
+        let refused = |source| DataDirError::Io { path: path.into(), source };
+        make_dir_durably(path)?;
+        // Absolute, because SQLite opens files by path for as long as the process lives.
+        let root = fs::canonicalize(path).map_err(refused)?;
+        let lock =
+            OpenOptions::new().create(true).truncate(false).write(true).open(root.join("LOCK")).map_err(refused)?;
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root)),
+            Err(error) => return Err(refused(error.into())),
+        }
+        let dir = Self { root, _lock: lock };
+        dir.check_format()?;
+        for sub in [dir.objects(), dir.classes(), dir.cache()] {
+            make_dir_durably(&sub)?;
+        }
+        Ok(dir)
+    }
+
+    fn check_format(&self) -> Result<(), DataDirError> {
+        let file = self.root.join("FORMAT");
+        match fs::read(&file) {
+            Ok(found) if found == FORMAT.as_bytes() => Ok(()),
+            Ok(found) => {
+                let found = String::from_utf8_lossy(&found).chars().take(80).collect();
+                Err(DataDirError::Format { path: self.root.clone(), found })
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(write_durably(&file, FORMAT.as_bytes())?),
+            Err(source) => Err(DataDirError::Io { path: file, source }),
+        }
+    }
+
+    /// The directory itself, absolute.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Databases of objects.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// Class records and components.
+    pub fn classes(&self) -> PathBuf {
+        self.root.join("classes")
+    }
+
+    /// Compiled code.
+    pub fn cache(&self) -> PathBuf {
+        self.root.join("cache")
+    }
+
+    /// The list of objects.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog.sqlite")
+    }
+
+    /// Where the admin API's token is.
+    pub fn admin_token_path(&self) -> PathBuf {
+        self.root.join("admin.token")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let held = DataDir::open(&path).unwrap();
+        let message = DataDir::open(&path).unwrap_err().to_string();
+        assert!(message.contains("in use") && message.contains("--data"), "{message}");
+        drop(held);
+        assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn another_format_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        drop(DataDir::open(root.path()).unwrap());
+        fs::write(root.path().join("FORMAT"), "holdfast data 9\n").unwrap();
+        assert!(matches!(DataDir::open(root.path()), Err(DataDirError::Format { .. })));
+    }
+}

@@ -1,0 +1,359 @@
+//! One object's database: a file that a turn makes when it first needs it.
+//!
+//! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. What must
+//! stay true:
+//! * a file without an identity holds nothing that was ever applied, and is replaced;
+//! * a `-wal` never meets a database that it does not belong to: creating one first removes the other, durably;
+//! * removing the database file is what deletes an object; everything else is litter.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+use super::connection::Connection;
+use super::durability::{Disk, DurableWatch, FlushPool, Lsn, Sequence, WalFiles, wal_path};
+use super::files::{remove_if_there, sync_parent};
+use super::identity::{INCARNATION, Identity};
+use super::template::{PAGE, Template};
+use super::{DataDir, StorageError, Turn};
+use crate::base::{ClassKey, Limits, ObjectAddress, ObjectName, WorkBudget};
+
+/// Frames in a WAL (4 KiB each) at which it is copied back and begun anew. A reset costs three flushes; more frames cost
+/// disk, and time when the object is next opened.
+const WAL_RESET_FRAMES: u32 = 1_000;
+
+/// Every object's database, the template of new ones and the threads that flush them. Cheap to clone; the last clone that
+/// is dropped, databases included, finishes the flushes.
+#[derive(Clone)]
+pub struct Databases(Arc<Node>);
+
+pub(super) struct Node {
+    objects: PathBuf,
+    template: Template,
+    max_pages: u32,
+    pool: FlushPool,
+}
+
+impl Databases {
+    /// Opens the databases of a data directory. Everything in the file system is flushed first, so what an earlier process
+    /// left unflushed when it was killed is durable before anybody reads it.
+    pub fn open(dir: &DataDir, limits: &Limits) -> Result<Self, StorageError> {
+        Self::open_on(dir, limits, Disk::default())
+    }
+
+    pub(super) fn open_on(dir: &DataDir, limits: &Limits, disk: Disk) -> Result<Self, StorageError> {
+        let objects = dir.objects();
+        let flush_all = || rustix::fs::syncfs(fs::File::open(&objects)?).map_err(io::Error::from);
+        flush_all().map_err(StorageError::io("cannot flush", &objects))?;
+        super::connection::configure_process();
+        let template = Template::build().map_err(StorageError::sqlite(&objects))?;
+        let pool = FlushPool::start(disk).map_err(StorageError::io("cannot start flush threads for", &objects))?;
+        let max_pages = (limits.database / PAGE as u64).min(u32::MAX.into()) as u32;
+        let databases = Self(Arc::new(Node { objects, template, max_pages, pool }));
+        databases.finish_removals()?;
+        Ok(databases)
+    }
+
+    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
+    /// only when everything applied is durable.
+    pub fn database(&self, address: &ObjectAddress) -> Database {
+        let id = address.id.to_string();
+        let path = self.0.objects.join(address.key.as_str()).join(&id[..2]).join(format!("{id}-{INCARNATION}.sqlite"));
+        let sequence = self.0.pool.sequence();
+        Database {
+            node: self.0.clone(),
+            address: address.clone(),
+            path,
+            file: FileState::Unknown,
+            sequence,
+            cursors: 0,
+        }
+    }
+
+    /// Flushes done so far.
+    pub fn flushes(&self) -> u64 {
+        self.0.pool.flushes()
+    }
+
+    /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
+    /// open. Answers whether there was anything.
+    pub fn remove_class(&self, key: &ClassKey) -> Result<bool, StorageError> {
+        let dir = self.0.objects.join(key.as_str());
+        let removed = self.0.objects.join(format!("{key}.removed"));
+        let rename = || match fs::rename(&dir, &removed) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            renamed => renamed.and_then(|()| sync_parent(&removed)).map(|()| true),
+        };
+        let found = rename().map_err(StorageError::io("cannot remove", &dir))?;
+        self.finish_removals()?;
+        Ok(found)
+    }
+
+    fn finish_removals(&self) -> Result<(), StorageError> {
+        let finish = || {
+            for entry in fs::read_dir(&self.0.objects)? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "removed") {
+                    fs::remove_dir_all(&path)?;
+                }
+            }
+            Ok(())
+        };
+        finish().map_err(StorageError::io("cannot remove deleted objects below", &self.0.objects))
+    }
+}
+
+/// One object's database. Owned by whoever runs the object; moves between threads, used by one at a time.
+pub struct Database {
+    node: Arc<Node>,
+    address: ObjectAddress,
+    path: PathBuf,
+    file: FileState,
+    sequence: Sequence,
+    cursors: u64,
+}
+
+/// What is known of the file. `Unknown` → `Absent` or `Open` when looked at; `Absent` → `Open` when a turn needs it;
+/// `Open` → `Unknown` when the connection is dropped, → `Absent` when the file is removed.
+enum FileState {
+    Unknown,
+    Absent,
+    Open(Box<OpenFile>),
+}
+
+/// An open database file.
+pub(super) struct OpenFile {
+    pub connection: Connection,
+    /// What the file says of itself; none until the first turn is applied.
+    pub identity: Option<Identity>,
+    /// Bytes of pages in use after the last applied turn.
+    pub bytes: u64,
+}
+
+/// What an object stores, in short.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The name it was reached by.
+    pub name: Option<ObjectName>,
+    /// Pages in use × 4,096.
+    pub bytes: u64,
+}
+
+impl Database {
+    /// Begins a turn, whose work is charged to the budget. Does no I/O.
+    pub fn begin(self, work: WorkBudget) -> Turn {
+        Turn::new(self, work)
+    }
+
+    /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.
+    pub fn name(&mut self) -> Result<Option<ObjectName>, StorageError> {
+        if self.address.name.is_none() {
+            self.address.name = self.look()?.and_then(|file| file.identity.as_ref()?.name.clone());
+        }
+        Ok(self.address.name.clone())
+    }
+
+    /// The object was reached by this name: the next turn that is applied stores it.
+    pub fn reached_by(&mut self, name: &ObjectName) {
+        self.address.name = Some(name.clone());
+    }
+
+    /// What is stored; none if the object does not exist. Makes no file.
+    pub fn description(&mut self) -> Result<Option<Stored>, StorageError> {
+        let Some(bytes) = self.look()?.map(|file| file.bytes) else { return Ok(None) };
+        Ok(Some(Stored { name: self.name()?, bytes }))
+    }
+
+    /// Removes everything the object stored; gone for good when it returns. Answers whether there was anything. A damaged
+    /// file can be removed.
+    pub fn delete(&mut self) -> Result<bool, StorageError> {
+        match self.look() {
+            Ok(None) => return Ok(false),
+            Ok(Some(_)) | Err(StorageError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.file = FileState::Unknown;
+        self.sequence.forget();
+        let remove = || {
+            remove_if_there(&self.path)?;
+            sync_parent(&self.path)?;
+            remove_if_there(&wal_path(&self.path))?;
+            sync_parent(&self.path)
+        };
+        remove().map_err(StorageError::io("cannot delete", &self.path))?;
+        self.file = FileState::Absent;
+        Ok(true)
+    }
+
+    /// Watches how far the object is durable.
+    pub fn durable(&self) -> DurableWatch {
+        self.sequence.watch()
+    }
+
+    /// The last position applied. What was read after it may be told once a [`DurableWatch`] covers it.
+    pub fn last_applied(&self) -> Lsn {
+        self.sequence.last()
+    }
+
+    /// Forgets what the instance set on its connection (pragmas). Called when an instance is dropped.
+    pub fn reset_session(&mut self) {
+        if let FileState::Open(file) = &self.file
+            && file.connection.session.altered.load(std::sync::atomic::Ordering::Relaxed)
+        {
+            self.close();
+        }
+    }
+
+    /// Copies a long WAL back into the database file and begins it anew. Called between turns; may take some
+    /// milliseconds. Prefers a moment when nothing waits for a flush, and does not insist on one: it flushes the WAL itself
+    /// before it copies.
+    pub fn maintain(&mut self) -> Result<(), StorageError> {
+        let FileState::Open(file) = &self.file else { return Ok(()) };
+        let wait = if self.sequence.is_durable() { 1 } else { 4 };
+        if file.connection.frames() < wait * WAL_RESET_FRAMES {
+            return Ok(());
+        }
+        if let Err(error) = file.connection.reset_wal().and_then(|()| {
+            // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
+            let truncated = fs::File::open(wal_path(&self.path)).and_then(|wal| wal.sync_all());
+            truncated.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+        }) {
+            self.node.pool.lost(&format!("copying the WAL of {} back failed: {error}", self.path.display()));
+            return Err(StorageError::sqlite(&self.path)(error));
+        }
+        Ok(())
+    }
+
+    /// The open file, if the object has one; opens it if it was not looked at yet.
+    pub(super) fn look(&mut self) -> Result<Option<&mut OpenFile>, StorageError> {
+        if let FileState::Unknown = self.file {
+            self.file = match self.open_existing()? {
+                Some(file) => FileState::Open(Box::new(file)),
+                None => FileState::Absent,
+            };
+        }
+        Ok(self.opened())
+    }
+
+    /// The file, if it is open.
+    pub(super) fn opened(&mut self) -> Option<&mut OpenFile> {
+        match &mut self.file {
+            FileState::Open(file) => Some(file),
+            FileState::Unknown | FileState::Absent => None,
+        }
+    }
+
+    /// Makes the database file. The object has none.
+    pub(super) fn create(&mut self) -> Result<&mut OpenFile, StorageError> {
+        let path = &self.path;
+        let write = || {
+            // A WAL that outlived its database must not be believed by the next one, whatever order the disk keeps.
+            if remove_if_there(&wal_path(path))? {
+                sync_parent(path)?;
+            }
+            self.node.template.write(path)
+        };
+        let written = match write() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let dir = path.parent().expect("a database is in a directory");
+                fs::create_dir_all(dir).and_then(|()| write())
+            }
+            written => written,
+        };
+        written.map_err(StorageError::io("cannot create", path))?;
+        let open = || {
+            let connection = Connection::open(path, self.node.max_pages)?;
+            let bytes = connection.bytes()?;
+            Ok(OpenFile { connection, identity: None, bytes })
+        };
+        self.file = FileState::Open(Box::new(open().map_err(StorageError::sqlite(path))?));
+        self.sequence.forget();
+        Ok(self.opened().expect("opened above"))
+    }
+
+    /// Opens the file if there is one that holds something; removes one that a crash left before anything was applied.
+    fn open_existing(&self) -> Result<Option<OpenFile>, StorageError> {
+        let path = &self.path;
+        match fs::metadata(path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(StorageError::io("cannot open", path)(error)),
+        }
+        let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
+        match open_file(path, self.node.max_pages) {
+            Ok(OpenFile { identity: None, connection, .. }) => drop(connection),
+            Ok(file) => {
+                let identity = file.identity.as_ref().expect("matched above");
+                if identity.class != self.address.key.as_str() || identity.id != self.address.id.to_string() {
+                    return Err(damaged("it is the database of another object".into()));
+                }
+                return Ok(Some(file));
+            }
+            Err(error) if is_damage(&error) => {
+                if !self.node.template.is_torn(path).map_err(StorageError::io("cannot read", path))? {
+                    return Err(damaged(error.to_string()));
+                }
+            }
+            Err(error) => return Err(StorageError::sqlite(path)(error)),
+        }
+        remove_litter(path).map_err(StorageError::io("cannot remove", path))?;
+        Ok(None)
+    }
+
+    /// Drops the connection; the file is looked at again when it is next needed.
+    pub(super) fn close(&mut self) {
+        if let FileState::Open(_) = self.file {
+            self.file = FileState::Unknown;
+        }
+    }
+
+    /// Removes a file that nothing was ever applied to.
+    pub(super) fn discard(&mut self) {
+        self.file = FileState::Unknown;
+        self.sequence.forget();
+        // If the file stays it has no identity, so it is replaced when the object is next looked at.
+        if remove_litter(&self.path).is_ok() {
+            self.file = FileState::Absent;
+        }
+    }
+
+    pub(super) fn address(&self) -> &ObjectAddress {
+        &self.address
+    }
+
+    pub(super) fn sequence(&self) -> &Sequence {
+        &self.sequence
+    }
+
+    /// A number that no other cursor of this `Database` has.
+    pub(super) fn next_cursor(&mut self) -> u64 {
+        self.cursors += 1;
+        self.cursors
+    }
+
+    /// Opens what flushes need, before the first turn on these files is applied.
+    pub(super) fn prepare_flush(&self, new: bool) -> io::Result<()> {
+        self.sequence.prepare(|| WalFiles::open(&self.path, new))
+    }
+}
+
+/// Opens a database file and reads what it says of itself. Recovers its WAL in memory and changes neither file.
+pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFile> {
+    let connection = Connection::open(path, max_pages)?;
+    let identity = connection.host(Identity::read)?;
+    let bytes = connection.bytes()?;
+    Ok(OpenFile { connection, identity, bytes })
+}
+
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+}
+
+fn remove_litter(path: &Path) -> io::Result<()> {
+    remove_if_there(path)?;
+    remove_if_there(&wal_path(path))?;
+    Ok(())
+}

@@ -1,0 +1,60 @@
+//! `_hf_meta`: which object a database file belongs to, kept in the file itself.
+//!
+//! The identity is written by the first turn that is applied. A file without one was left by a crash before that and is
+//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, and perhaps `name`.
+
+use rusqlite::Connection;
+use rusqlite::types::ValueRef;
+
+use crate::base::{ObjectAddress, ObjectName};
+
+/// Which making of the object a file is; a later one gets a new file.
+pub(super) const INCARNATION: u32 = 1;
+
+/// What a database says of itself.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub class: String,
+    pub id: String,
+    pub name: Option<ObjectName>,
+}
+
+impl Identity {
+    /// Reads it; none if no turn was ever applied.
+    pub fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
+        if !connection.table_exists(None, "_hf_meta")? {
+            return Ok(None);
+        }
+        let mut identity = Self::default();
+        let mut statement = connection.prepare("SELECT key, value FROM _hf_meta")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let text = match row.get_ref(1)? {
+                ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                _ => continue,
+            };
+            match row.get_ref(0)?.as_str()? {
+                "class" => identity.class = text,
+                "id" => identity.id = text,
+                "name" => identity.name = ObjectName::parse(&text).ok(),
+                _ => {}
+            }
+        }
+        Ok(if identity.id.is_empty() { None } else { Some(identity) })
+    }
+
+    /// Writes it, inside the turn that is being applied.
+    pub fn write(connection: &Connection, address: &ObjectAddress) -> rusqlite::Result<()> {
+        connection.execute(
+            "INSERT INTO _hf_meta (key, value) VALUES ('class', ?1), ('id', ?2), ('incarnation', ?3)",
+            (address.key.as_str(), address.id.to_string(), INCARNATION),
+        )?;
+        Ok(())
+    }
+
+    /// Writes the name, inside the turn that is being applied.
+    pub fn write_name(connection: &Connection, name: &ObjectName) -> rusqlite::Result<()> {
+        connection.execute("INSERT OR REPLACE INTO _hf_meta (key, value) VALUES ('name', ?1)", [name.as_str()])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,453 @@
+//! SQL: `wit/sql.wit` over the object's database.
+//!
+//! A call may hold several statements. A call that fails leaves nothing of itself: where one statement's own atomicity is not
+//! enough (several statements, changes of the schema, writes that return rows) the call runs in a savepoint of the host's.
+//! The result's first rows are answered at once, the rest through a cursor, which is an open statement.
+
+use rusqlite::ffi;
+
+use super::authorizer::is_reserved;
+use super::connection::Connection;
+use super::statement::{Statement, changes, last_error};
+use super::turn::OpenCursor;
+use super::{Cursor, Turn};
+use crate::base::Exhausted;
+use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX};
+
+/// A value as SQLite stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// A 64-bit signed integer.
+    Integer(i64),
+    /// A 64-bit float. SQLite stores NaN as NULL.
+    Real(f64),
+    /// UTF-8 text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+/// An error that SQLite reports.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (SQLite code {code})")]
+pub struct SqliteError {
+    /// The extended result code.
+    pub code: i32,
+    /// SQLite's message.
+    pub message: String,
+}
+
+/// Why a call was refused or failed: the cases of `sql.error`, and the end of the turn's budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// The text holds no statement.
+    #[error("the text holds no statement")]
+    NoStatement,
+    /// Not allowed to guests; says what.
+    #[error("not authorised: {0}")]
+    NotAuthorised(String),
+    /// The number of parameters does not fit.
+    #[error("the statement takes {takes} parameters, {given} were given")]
+    ParameterCount {
+        /// How many the statement takes.
+        takes: u32,
+        /// How many were given.
+        given: u32,
+    },
+    /// A limit on size; says which.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// A constraint was violated.
+    #[error("{0}")]
+    Constraint(SqliteError),
+    /// No room. The turn will not be applied.
+    #[error("the object's database would grow over its limit, or the disk is full")]
+    Full,
+    /// The cursor belongs to a turn that has ended, or a later statement invalidated it.
+    #[error("the cursor is closed: its turn has ended or a later statement invalidated it")]
+    Closed,
+    /// Any other error of SQLite.
+    #[error("{0}")]
+    Sqlite(SqliteError),
+    /// The turn's work budget is used up: the turn has failed.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// What a call did, with its first rows.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// Column names, duplicates kept.
+    pub columns: Vec<String>,
+    /// Rows changed by all statements of the call that have ended, without those of triggers. A statement that returns
+    /// more rows than `rows` has not ended.
+    pub changes: u64,
+    /// The rowid of the last successful insert since the database was opened, or 0.
+    pub last_insert_rowid: i64,
+    /// The first rows: at most 256 and about 1 MiB.
+    pub rows: Vec<Vec<Value>>,
+    /// Reads the rest; none if `rows` holds all.
+    pub more: Option<Cursor>,
+}
+
+/// A statement whose rows have not all been read. It stands at a row that was not answered yet.
+pub(super) struct SqlCursor {
+    statement: Statement,
+    /// Under which text it may be cached, if it may.
+    text: Option<Box<str>>,
+    writes: bool,
+}
+
+impl SqlCursor {
+    pub fn into_parts(self) -> (Statement, Option<Box<str>>) {
+        (self.statement, self.text)
+    }
+}
+
+/// What the statements of one call have done so far.
+#[derive(Default)]
+struct Call {
+    changes: u64,
+    /// The host's savepoint is open.
+    savepoint: bool,
+    /// It consists of several statements.
+    several: bool,
+    /// A statement that writes is still open and holds the savepoint.
+    held: bool,
+}
+
+/// One statement, ready to run.
+struct Prepared<'a> {
+    statement: Statement,
+    schema: bool,
+    cacheable: bool,
+    text: &'a str,
+    /// What follows it in the call's text.
+    rest: &'a str,
+}
+
+impl Turn {
+    /// Runs one or more statements. All but the last run to their end and take no parameters.
+    pub fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+        self.check()?;
+        check_sizes(text, parameters)?;
+        let text = skip_blank(text);
+        if text.is_empty() {
+            return Err(SqlError::NoStatement);
+        }
+        // A statement that writes and still has rows would stand in the way of savepoints.
+        self.close_sql_cursors(|cursor| cursor.writes);
+        let mut call = Call::default();
+        let outcome = self.run_call(&mut call, text, parameters);
+        if call.savepoint && !call.held {
+            self.end_savepoint(outcome.is_ok())?;
+        }
+        outcome
+    }
+
+    /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
+    pub fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
+        self.check()?;
+        match self.cursors().remove(&cursor) {
+            Some(OpenCursor::Sql(mut open)) => {
+                let (rows, more) = self.rows(&mut open.statement, max_rows.max(1) as usize)?;
+                if more {
+                    self.cursors().insert(cursor, OpenCursor::Sql(open));
+                } else {
+                    self.keep(open);
+                    self.cursors().insert(cursor, OpenCursor::Ended);
+                }
+                Ok(rows)
+            }
+            Some(OpenCursor::Ended) => {
+                self.cursors().insert(cursor, OpenCursor::Ended);
+                Ok(Vec::new())
+            }
+            _ => Err(SqlError::Closed),
+        }
+    }
+
+    fn run_call(&mut self, call: &mut Call, mut text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+        loop {
+            let prepared = self.prepare(text, !call.several)?;
+            text = prepared.rest;
+            if text.is_empty() {
+                return self.run_last(call, prepared, parameters);
+            }
+            call.several = true;
+            self.start(call, &prepared, &[])?;
+            self.run_through(call, prepared)?;
+        }
+    }
+
+    /// Compiles the first statement of the text, or takes it from the cache.
+    fn prepare<'a>(&mut self, text: &'a str, whole: bool) -> Result<Prepared<'a>, SqlError> {
+        if first_word(text).eq_ignore_ascii_case("vacuum") {
+            return Err(SqlError::NotAuthorised("VACUUM".into()));
+        }
+        let connection = self.connection()?;
+        if whole && let Some(statement) = connection.take_statement(text) {
+            self.settle(text.len() as u64)?;
+            return Ok(Prepared { statement, schema: false, cacheable: true, text, rest: "" });
+        }
+        connection.session.take_seen();
+        let prepared = Statement::prepare(connection.guest(), text);
+        // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
+        let (statement, length) = match prepared {
+            Ok(prepared) => prepared,
+            Err(error) => return Err(self.refused(error)),
+        };
+        let seen = self.connection()?.session.take_seen();
+        self.settle(length as u64)?;
+        let rest = skip_blank(&text[length..]);
+        let statement = statement.ok_or(SqlError::NoStatement)?;
+        let cacheable = whole && rest.is_empty() && !seen.schema && !seen.pragma;
+        Ok(Prepared { statement, schema: seen.schema, cacheable, text, rest })
+    }
+
+    /// Everything before the first step: parameters, transaction, savepoint.
+    fn start(&mut self, call: &mut Call, prepared: &Prepared<'_>, given: &[Value]) -> Result<(), SqlError> {
+        let takes = prepared.statement.parameters();
+        if takes != given.len() {
+            return Err(SqlError::ParameterCount { takes: takes as u32, given: given.len() as u32 });
+        }
+        if prepared.schema {
+            // SQLite cannot drop what an open statement reads.
+            self.close_sql_cursors(|_| true);
+        }
+        if prepared.statement.is_readonly() {
+            return Ok(());
+        }
+        self.writing()?;
+        if prepared.schema {
+            self.changed_schema();
+        }
+        if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
+            self.savepoint("SAVEPOINT _hf_call")?;
+            call.savepoint = true;
+        }
+        Ok(())
+    }
+
+    /// Runs a statement to its end; its rows are not wanted.
+    fn run_through(&mut self, call: &mut Call, mut prepared: Prepared<'_>) -> Result<(), SqlError> {
+        let before = self.connection()?.guest().total_changes();
+        loop {
+            let code = prepared.statement.step();
+            self.after_step(&mut prepared.statement, code)?;
+            if code == ffi::SQLITE_DONE {
+                return self.finish(call, &prepared, before);
+            }
+        }
+    }
+
+    fn run_last(
+        &mut self,
+        call: &mut Call,
+        mut prepared: Prepared<'_>,
+        parameters: &[Value],
+    ) -> Result<Outcome, SqlError> {
+        self.start(call, &prepared, parameters)?;
+        for (index, value) in parameters.iter().enumerate() {
+            if prepared.statement.bind(index + 1, value) != ffi::SQLITE_OK {
+                let error = last_error(self.connection()?.guest());
+                return Err(self.refused(error));
+            }
+        }
+        let before = self.connection()?.guest().total_changes();
+        let columns = prepared.statement.column_names();
+        let first = prepared.statement.step();
+        self.after_step(&mut prepared.statement, first)?;
+        let (rows, more) = match first {
+            ffi::SQLITE_ROW => self.rows(&mut prepared.statement, FIRST_ROWS)?,
+            _ => (Vec::new(), false),
+        };
+        if !more {
+            self.finish(call, &prepared, before)?;
+        }
+        let writes = !prepared.statement.is_readonly();
+        let text = prepared.cacheable.then(|| prepared.text.into());
+        let cursor = SqlCursor { statement: prepared.statement, text, writes };
+        call.held = more && writes;
+        let more = match more {
+            true => Some(self.open_cursor(OpenCursor::Sql(cursor))),
+            false => {
+                self.keep(cursor);
+                None
+            }
+        };
+        let last_insert_rowid = self.connection()?.guest().last_insert_rowid();
+        Ok(Outcome { columns, changes: call.changes, last_insert_rowid, rows, more })
+    }
+
+    /// After a statement's last step: counts its changes and reads the schema if it changed that.
+    fn finish(&mut self, call: &mut Call, prepared: &Prepared<'_>, before: u64) -> Result<(), SqlError> {
+        let connection = self.connection()?;
+        if prepared.schema {
+            return match reserved_name(connection) {
+                Ok(None) => Ok(()),
+                Ok(Some(name)) => Err(SqlError::NotAuthorised(format!("the name {name}"))),
+                Err(_) => {
+                    let error = last_error(connection.guest());
+                    Err(self.refused(error))
+                }
+            };
+        }
+        if connection.guest().total_changes() != before {
+            call.changes += changes(connection.guest());
+        }
+        Ok(())
+    }
+
+    /// Answers rows from the current one on. The statement then stands at the next row, or has ended (`false`).
+    fn rows(&mut self, statement: &mut Statement, max: usize) -> Result<(Vec<Vec<Value>>, bool), SqlError> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        loop {
+            let columns = statement.columns();
+            let row_bytes: usize = (0..columns).map(|column| statement.value_bytes(column)).sum();
+            if row_bytes > SQL_VALUE_MAX {
+                return Err(SqlError::TooLarge(format!(
+                    "a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}"
+                )));
+            }
+            rows.push((0..columns).map(|column| statement.value(column)).collect());
+            bytes += row_bytes + columns * size_of::<Value>();
+            let code = statement.step();
+            self.after_step(statement, code)?;
+            if code == ffi::SQLITE_DONE {
+                return Ok((rows, false));
+            }
+            if rows.len() >= max || bytes >= BATCH_BYTES {
+                return Ok((rows, true));
+            }
+        }
+    }
+
+    /// After each step of the guest's statements: its error, its cost, and whether the transaction is still there.
+    fn after_step(&mut self, statement: &mut Statement, code: i32) -> Result<(), SqlError> {
+        let steps = statement.take_steps();
+        match code {
+            ffi::SQLITE_ROW => self.pay(steps),
+            ffi::SQLITE_DONE => {
+                statement.reset();
+                self.settle(steps)
+            }
+            _ => {
+                let error = last_error(self.connection()?.guest());
+                statement.reset();
+                let paid = self.pay(steps);
+                let refused = self.refused(error);
+                paid.and(Err(refused))
+            }
+        }
+    }
+
+    fn savepoint(&mut self, statement: &str) -> Result<(), SqlError> {
+        let connection = self.connection()?;
+        if connection.host(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
+            return Ok(());
+        }
+        let error = last_error(connection.guest());
+        Err(self.refused(error))
+    }
+
+    /// Keeps or undoes what the call did. A broken turn has nothing left to undo.
+    fn end_savepoint(&mut self, keep: bool) -> Result<(), SqlError> {
+        if self.check().is_err() {
+            return Ok(());
+        }
+        if !keep {
+            self.savepoint("ROLLBACK TO _hf_call")?;
+        }
+        self.savepoint("RELEASE _hf_call")
+    }
+
+    fn close_sql_cursors(&mut self, which: impl Fn(&SqlCursor) -> bool) {
+        let closing = self.cursors().extract_if(|_, cursor| matches!(cursor, OpenCursor::Sql(cursor) if which(cursor)));
+        for (_, cursor) in closing.collect::<Vec<_>>() {
+            if let OpenCursor::Sql(cursor) = cursor {
+                self.keep(cursor);
+            }
+        }
+    }
+}
+
+/// A name in the schema that only the host may give, or a reference to one of the host's tables. The authorizer is not
+/// asked about the target of a rename, nor about the table that a foreign key refers to.
+fn reserved_name(connection: &Connection) -> rusqlite::Result<Option<String>> {
+    connection.host(|sqlite| {
+        let mut statement = sqlite.prepare_cached(
+            "SELECT name FROM sqlite_schema WHERE tbl_name NOT IN ('_hf_kv', '_hf_meta') UNION ALL
+             SELECT f.\"table\" FROM sqlite_schema s, pragma_foreign_key_list(s.name) f WHERE s.type = 'table'",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = row.get_ref(0)?.as_str()?;
+            if is_reserved(name) {
+                return Ok(Some(name.into()));
+            }
+        }
+        Ok(None)
+    })
+}
+
+fn check_sizes(text: &str, parameters: &[Value]) -> Result<(), SqlError> {
+    if text.len() > SQL_TEXT_MAX {
+        let length = text.len();
+        return Err(SqlError::TooLarge(format!("SQL text has at most {SQL_TEXT_MAX} bytes, this one {length}")));
+    }
+    if text.contains('\0') {
+        let message = "the text contains a NUL character".into();
+        return Err(SqlError::Sqlite(SqliteError { code: ffi::SQLITE_ERROR, message }));
+    }
+    let length = |value: &Value| match value {
+        Value::Text(text) => text.len(),
+        Value::Blob(bytes) => bytes.len(),
+        Value::Null | Value::Integer(_) | Value::Real(_) => 8,
+    };
+    match parameters.iter().map(length).find(|length| *length > SQL_VALUE_MAX) {
+        Some(length) => {
+            Err(SqlError::TooLarge(format!("a parameter has at most {SQL_VALUE_MAX} bytes, this one {length}")))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The text from its first statement on: without blanks, comments and semicolons. Compiling what follows a statement to
+/// find out would not do, because it may depend on what the statement does.
+fn skip_blank(mut text: &str) -> &str {
+    loop {
+        text = text.trim_start_matches([' ', '\t', '\n', '\r', '\x0c', ';', '\u{feff}']);
+        text = if let Some(comment) = text.strip_prefix("--") {
+            comment.find('\n').map_or("", |end| &comment[end..])
+        } else if let Some(comment) = text.strip_prefix("/*") {
+            comment.find("*/").map_or("", |end| &comment[end + 2..])
+        } else {
+            return text;
+        };
+    }
+}
+
+fn first_word(text: &str) -> &str {
+    text.split(|c: char| !c.is_ascii_alphabetic()).next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_and_comments_are_no_statement() {
+        for blank in ["", " \n\t", ";;", "-- all", "/* a */ -- b\n ;", "/* open", "--"] {
+            assert_eq!(skip_blank(blank), "", "{blank:?}");
+        }
+        assert_eq!(skip_blank("; -- x\n/* y */ SELECT 1 -- z"), "SELECT 1 -- z");
+        assert_eq!(skip_blank("/ 2"), "/ 2");
+        assert_eq!(first_word("VACUUM;"), "VACUUM");
+    }
+}

@@ -1,0 +1,392 @@
+//! One turn's hold on a database: a transaction that only the host ends.
+//!
+//! Reads need no transaction, because nobody else uses the database. The first write begins one; [`Turn::apply`] ends it and
+//! appends the turn to the object's sequence, [`Turn::roll_back`] leaves no trace. SQLite can end a transaction by itself
+//! (`INSERT OR ROLLBACK`, a full disk, an I/O error, an interrupt): the turn is then *broken*, and `apply` fails
+//! whatever happened after.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rusqlite::ffi;
+
+use super::connection::Connection;
+use super::database::OpenFile;
+use super::identity::Identity;
+use super::key_value::Listing;
+use super::sql::{SqlCursor, SqlError, SqliteError};
+use super::statement::{last_error, pages_written};
+use super::template::PAGE;
+use super::{Database, Lsn, StorageError};
+use crate::base::limits::TURN_WRITE_MAX;
+use crate::base::{Exhausted, WorkBudget};
+
+/// A turn's use of its object's storage.
+pub struct Turn {
+    /// Before the database, so that open statements are dropped first.
+    cursors: HashMap<Cursor, OpenCursor>,
+    database: Database,
+    work: WorkBudget,
+    stage: Stage,
+    broken: Option<ApplyError>,
+    /// This turn made the database file.
+    created: bool,
+}
+
+/// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Cursor(u64);
+
+pub(super) enum OpenCursor {
+    Listing(Listing),
+    Sql(SqlCursor),
+    /// An SQL result that was read to its end.
+    Ended,
+}
+
+/// `Reading` → `Writing` at the first write. A turn never goes back.
+#[derive(Clone, Copy)]
+enum Stage {
+    Reading,
+    Writing { total_changes: u64, pages_written: u64, schema_changed: bool },
+}
+
+/// A turn that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The object's last position; unchanged when nothing was written.
+    pub lsn: Lsn,
+    /// Whether the turn changed anything that is stored.
+    pub wrote: bool,
+    /// Pages in use × 4,096, afterwards; 0 if nothing is stored.
+    pub bytes: u64,
+}
+
+/// Why a turn was not applied. It left no trace.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A deferred constraint is violated.
+    #[error("a deferred constraint is violated at the end of the turn: {0}")]
+    Constraint(SqliteError),
+    /// No room: the disk, the database's limit, or the limit of bytes written in one turn.
+    #[error("{0}")]
+    Full(String),
+    /// A statement ended the turn's transaction.
+    #[error("a statement ended the turn's transaction (for example INSERT OR ROLLBACK or RAISE(ROLLBACK))")]
+    Ended,
+    /// The turn used up its work budget in storage.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// The database failed: an I/O error, damage, no memory.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Turn {
+    pub(super) fn new(mut database: Database, work: WorkBudget) -> Self {
+        if let Some(file) = database.opened() {
+            file.connection.session.set_budget(Some(work.clone()));
+        }
+        Self { cursors: HashMap::new(), database, work, stage: Stage::Reading, broken: None, created: false }
+    }
+
+    /// The object's name, if it has one; see [`Database::name`].
+    pub fn name(&mut self) -> Result<Option<crate::base::ObjectName>, StorageError> {
+        self.database.name()
+    }
+
+    /// Applies the turn: its writes are in the database, and their flush is requested.
+    pub fn apply(mut self) -> (Database, Result<Applied, ApplyError>) {
+        self.close_cursors();
+        let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
+            Some(broken) => Err(broken),
+            None => self.commit(),
+        };
+        let wrote = applied.as_ref().is_ok_and(|applied| applied.wrote);
+        (self.end(wrote), applied)
+    }
+
+    /// Leaves no trace.
+    pub fn roll_back(mut self) -> Database {
+        self.close_cursors();
+        self.end(false)
+    }
+
+    /// Order: identity, COMMIT, append. Everything that can fail comes before the COMMIT.
+    fn commit(&mut self) -> Result<Applied, ApplyError> {
+        let lsn = self.database.last_applied();
+        let new = self.created;
+        let Stage::Writing { total_changes, schema_changed, .. } = self.stage else {
+            let bytes = self.database.opened().filter(|_| !new).map_or(0, |file| file.bytes);
+            return Ok(Applied { lsn, wrote: false, bytes });
+        };
+        self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
+        let file = self.database.opened().expect("a transaction needs a file");
+        let changed = schema_changed || file.connection.guest().total_changes() != total_changes;
+        if new && !changed {
+            return Ok(Applied { lsn, wrote: false, bytes: 0 });
+        }
+        let failed = |error: std::io::Error| ApplyError::Failed(error.to_string());
+        if changed {
+            self.database.prepare_flush(new).map_err(failed)?;
+            self.write_identity()?;
+        }
+        let file = self.database.opened().expect("a transaction needs a file");
+        let session = &file.connection.session;
+        session.wrote.store(false, Relaxed);
+        session.applying.store(true, Relaxed);
+        let ended = file.connection.host(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
+        session.applying.store(false, Relaxed);
+        ended.map_err(|_| at_commit(&file.connection))?;
+        let wrote = session.wrote.load(Relaxed);
+        if !wrote {
+            return Ok(Applied { lsn, wrote, bytes: file.bytes });
+        }
+        // Applied; a size that cannot be read is not worth failing it.
+        file.bytes = file.connection.bytes().unwrap_or(file.bytes);
+        let bytes = file.bytes;
+        Ok(Applied { lsn: self.database.sequence().append(), wrote, bytes })
+    }
+
+    /// Adds what the file does not yet say of itself.
+    fn write_identity(&mut self) -> Result<(), ApplyError> {
+        let name = self.database.address().name.clone();
+        let OpenFile { identity, .. } = self.database.opened().expect("a transaction needs a file");
+        if identity.as_ref().is_some_and(|identity| name.is_none() || identity.name == name) {
+            return Ok(());
+        }
+        let address = self.database.address().clone();
+        let OpenFile { connection, identity, .. } = self.database.opened().expect("a transaction needs a file");
+        let stored = connection.host(|sqlite| {
+            if identity.is_none() {
+                Identity::write(sqlite, &address)?;
+            }
+            let known = identity.as_ref().and_then(|identity| identity.name.as_ref());
+            match &address.name {
+                Some(name) if known != Some(name) => Identity::write_name(sqlite, name),
+                _ => Ok(()),
+            }
+        });
+        stored.map_err(|_| at_commit(connection))?;
+        let known = identity.take().and_then(|identity| identity.name);
+        let (class, id) = (address.key.as_str().into(), address.id.to_string());
+        *identity = Some(Identity { class, id, name: address.name.or(known) });
+        Ok(())
+    }
+
+    /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
+    fn end(mut self, wrote: bool) -> Database {
+        let created = self.created && !wrote;
+        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_)));
+        let Some(file) = self.database.opened() else { return self.database };
+        let session = &file.connection.session;
+        session.set_budget(None);
+        session.writing.store(false, Relaxed);
+        session.take_seen();
+        let rolled_back = file.connection.guest().is_autocommit() || {
+            let rolled_back = file.connection.host(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
+            rolled_back.is_ok() && file.connection.guest().is_autocommit()
+        };
+        if created {
+            self.database.discard();
+        } else if failed || !rolled_back {
+            self.database.close();
+        } else if !wrote && file.identity.is_some() && !matches!(self.stage, Stage::Reading) {
+            // What `write_identity` noted was rolled back with the turn.
+            file.identity = file.connection.host(Identity::read).ok().flatten().or(file.identity.take());
+        }
+        self.database
+    }
+
+    /// Whether the turn can go on.
+    pub(super) fn check(&mut self) -> Result<(), SqlError> {
+        match &self.broken {
+            None => Ok(self.work.check().map_err(|exhausted| self.exhausted(exhausted))?),
+            Some(ApplyError::Exhausted(exhausted)) => Err(SqlError::Exhausted(*exhausted)),
+            Some(ApplyError::Full(_)) => Err(SqlError::Full),
+            Some(broken) => Err(SqlError::Other(broken.to_string())),
+        }
+    }
+
+    /// The connection, if the object has a file.
+    pub(super) fn existing(&mut self) -> Result<Option<&mut Connection>, SqlError> {
+        if self.database.opened().is_none() {
+            match self.database.look() {
+                Ok(None) => return Ok(None),
+                Ok(Some(file)) => file.connection.session.set_budget(Some(self.work.clone())),
+                Err(error) => return Err(self.failed(error.to_string())),
+            }
+        }
+        Ok(self.database.opened().map(|file| &mut file.connection))
+    }
+
+    /// The connection; makes the file if the object has none.
+    pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
+        if self.existing()?.is_none() {
+            match self.database.create() {
+                Ok(file) => file.connection.session.set_budget(Some(self.work.clone())),
+                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
+                    return Err(self.full());
+                }
+                Err(error) => return Err(self.failed(error.to_string())),
+            }
+            self.created = true;
+        }
+        Ok(self.existing()?.expect("made above"))
+    }
+
+    /// The connection, in a transaction.
+    pub(super) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
+        if let Stage::Reading = self.stage {
+            let connection = self.connection()?;
+            let begun = connection.host(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
+            if begun.is_err() {
+                let error = last_error(connection.guest());
+                return Err(self.refused(error));
+            }
+            connection.session.writing.store(true, Relaxed);
+            let (total_changes, pages_written) =
+                (connection.guest().total_changes(), pages_written(connection.guest()));
+            self.stage = Stage::Writing { total_changes, pages_written, schema_changed: false };
+        }
+        self.connection()
+    }
+
+    /// A statement changed the schema, which SQLite does not count as a change.
+    pub(super) fn changed_schema(&mut self) {
+        if let Stage::Writing { schema_changed, .. } = &mut self.stage {
+            *schema_changed = true;
+        }
+    }
+
+    /// After each statement: is the transaction still there, has it written too much, has the work been paid for?
+    pub(super) fn settle(&mut self, steps: u64) -> Result<(), SqlError> {
+        self.pay(steps)?;
+        self.check_transaction()?;
+        self.check_written()
+    }
+
+    /// Charges steps of SQLite's virtual machine to the turn.
+    pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
+        let Some(file) = self.database.opened() else { return Ok(()) };
+        file.connection.session.settle(steps).map_err(|exhausted| self.exhausted(exhausted))
+    }
+
+    fn check_transaction(&mut self) -> Result<(), SqlError> {
+        let Some(file) = self.database.opened() else { return Ok(()) };
+        let ended = file.connection.guest().is_autocommit();
+        match self.stage {
+            Stage::Writing { .. } if ended => Err(self.break_with(ApplyError::Ended)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts pages as they are written, once more if one was written before the turn ends and changed again; those still
+    /// in the cache (at most 2 MiB) are not counted.
+    fn check_written(&mut self) -> Result<(), SqlError> {
+        let Stage::Writing { pages_written: before, .. } = self.stage else { return Ok(()) };
+        let Some(file) = self.database.opened() else { return Ok(()) };
+        let pages = pages_written(file.connection.guest()) - before;
+        if pages * PAGE as u64 <= TURN_WRITE_MAX {
+            return Ok(());
+        }
+        let what = format!("one turn may write {TURN_WRITE_MAX} bytes; write less, or in several turns");
+        Err(self.break_with(ApplyError::Full(what)))
+    }
+
+    /// What SQLite's error means for the guest and for the turn. `Constraint` and the like leave the turn as it is; an
+    /// error after which the database's state is in doubt breaks it.
+    pub(super) fn refused(&mut self, error: SqliteError) -> SqlError {
+        let error = match error.code & 0xff {
+            ffi::SQLITE_INTERRUPT => match self.work.check() {
+                Err(exhausted) => return self.exhausted(exhausted),
+                Ok(()) => SqlError::Sqlite(error),
+            },
+            ffi::SQLITE_FULL => return self.full(),
+            ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_NOMEM | ffi::SQLITE_CANTOPEN => {
+                return self.failed(error.message);
+            }
+            ffi::SQLITE_AUTH => {
+                let session = self.database.opened().map(|file| file.connection.session.clone());
+                let refused = session.and_then(|session| session.take_seen().refused);
+                SqlError::NotAuthorised(refused.unwrap_or(error.message))
+            }
+            ffi::SQLITE_TOOBIG => SqlError::TooLarge(error.message),
+            ffi::SQLITE_CONSTRAINT => SqlError::Constraint(error),
+            ffi::SQLITE_ABORT => SqlError::Closed,
+            _ => SqlError::Sqlite(error),
+        };
+        // The statement's own error is the better answer; that the transaction ended is remembered.
+        let _ = self.check_transaction();
+        error
+    }
+
+    fn full(&mut self) -> SqlError {
+        let what = "the disk is full or the object's database would grow over its limit";
+        self.break_with(ApplyError::Full(what.into()))
+    }
+
+    fn failed(&mut self, what: String) -> SqlError {
+        self.break_with(ApplyError::Failed(what))
+    }
+
+    fn exhausted(&mut self, exhausted: Exhausted) -> SqlError {
+        self.break_with(ApplyError::Exhausted(exhausted))
+    }
+
+    /// Remembers the first thing that broke the turn.
+    fn break_with(&mut self, error: ApplyError) -> SqlError {
+        let broken = self.broken.get_or_insert(error);
+        match broken {
+            ApplyError::Exhausted(exhausted) => SqlError::Exhausted(*exhausted),
+            ApplyError::Full(_) => SqlError::Full,
+            broken => SqlError::Other(broken.to_string()),
+        }
+    }
+
+    pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Cursor {
+        let number = Cursor(self.database.next_cursor());
+        self.cursors.insert(number, cursor);
+        number
+    }
+
+    pub(super) fn cursors(&mut self) -> &mut HashMap<Cursor, OpenCursor> {
+        &mut self.cursors
+    }
+
+    /// Closes a cursor of this turn; closing one that is not open does nothing.
+    pub fn close(&mut self, cursor: Cursor) {
+        if let Some(OpenCursor::Sql(cursor)) = self.cursors.remove(&cursor) {
+            self.keep(cursor);
+        }
+    }
+
+    fn close_cursors(&mut self) {
+        for (_, cursor) in std::mem::take(&mut self.cursors) {
+            if let OpenCursor::Sql(cursor) = cursor {
+                self.keep(cursor);
+            }
+        }
+    }
+
+    /// A statement that ended may be run again without being compiled.
+    pub(super) fn keep(&mut self, cursor: SqlCursor) {
+        let (statement, text) = cursor.into_parts();
+        if let (Some(text), Some(file)) = (text, self.database.opened()) {
+            file.connection.keep_statement(text, statement);
+        }
+    }
+}
+
+/// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
+fn at_commit(connection: &Connection) -> ApplyError {
+    let error = last_error(connection.guest());
+    match error.code & 0xff {
+        ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
+        ffi::SQLITE_FULL => {
+            ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
+        }
+        _ => ApplyError::Failed(error.message),
+    }
+}

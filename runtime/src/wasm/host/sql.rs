@@ -1,0 +1,89 @@
+//! `holdfast:object/sql`: the running turn's SQL, one to one.
+
+use wasmtime::component::Resource;
+
+use super::Host;
+use crate::storage::{self, SqlError, SqliteError, Value};
+use crate::wasm::bindings::sql as wit;
+
+/// The rest of a result, open in a guest.
+pub struct Cursor(storage::Cursor);
+
+/// What a guest gets; the outer error ends the turn.
+type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
+
+/// Gives the guest its own errors; those that end the turn become a trap.
+fn answer<T>(result: Result<T, SqlError>) -> Answer<T> {
+    let error = match result {
+        Ok(value) => return Ok(Ok(value)),
+        Err(error) => error,
+    };
+    let from_sqlite = |SqliteError { code, message }| wit::SqliteError { code, message };
+    Ok(Err(match error {
+        SqlError::NoStatement => wit::Error::NoStatement,
+        SqlError::NotAuthorised(what) => wit::Error::NotAuthorised(what),
+        SqlError::ParameterCount { takes, given } => wit::Error::ParameterCount((takes, given)),
+        SqlError::TooLarge(what) => wit::Error::TooLarge(what),
+        SqlError::Constraint(error) => wit::Error::Constraint(from_sqlite(error)),
+        SqlError::Full => wit::Error::Full,
+        SqlError::Closed => wit::Error::Closed,
+        SqlError::Sqlite(error) => wit::Error::Sqlite(from_sqlite(error)),
+        SqlError::Exhausted(exhausted) => return Err(exhausted.into()),
+        SqlError::Other(what) => wit::Error::Other(what),
+    }))
+}
+
+fn from_guest(value: wit::Value) -> Value {
+    match value {
+        wit::Value::Null => Value::Null,
+        wit::Value::Integer(number) => Value::Integer(number),
+        wit::Value::Real(number) => Value::Real(number),
+        wit::Value::Text(text) => Value::Text(text),
+        wit::Value::Blob(bytes) => Value::Blob(bytes),
+    }
+}
+
+fn to_guest(rows: Vec<Vec<Value>>) -> Vec<Vec<wit::Value>> {
+    let value = |value| match value {
+        Value::Null => wit::Value::Null,
+        Value::Integer(number) => wit::Value::Integer(number),
+        Value::Real(number) => wit::Value::Real(number),
+        Value::Text(text) => wit::Value::Text(text),
+        Value::Blob(bytes) => wit::Value::Blob(bytes),
+    };
+    rows.into_iter().map(|row| row.into_iter().map(value).collect()).collect()
+}
+
+impl wit::Host for Host {
+    fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::Outcome> {
+        let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
+        let outcome = match self.turn()?.exec(&text, &parameters) {
+            Ok(outcome) => outcome,
+            Err(error) => return answer(Err(error)),
+        };
+        let more = outcome.more.map(|cursor| self.table.push(Cursor(cursor))).transpose()?;
+        Ok(Ok(wit::Outcome {
+            columns: outcome.columns,
+            changes: outcome.changes,
+            last_insert_rowid: outcome.last_insert_rowid,
+            rows: to_guest(outcome.rows),
+            more,
+        }))
+    }
+}
+
+impl wit::HostCursor for Host {
+    fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<Vec<wit::Value>>> {
+        let cursor = self.table.get(&cursor)?.0;
+        answer(self.turn()?.next(cursor, max_rows).map(to_guest))
+    }
+
+    fn drop(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<()> {
+        let Cursor(cursor) = self.table.delete(cursor)?;
+        // A cursor may outlive its turn in the guest's memory; there is nothing left to close then.
+        if let Some(turn) = &mut self.turn {
+            turn.close(cursor);
+        }
+        Ok(())
+    }
+}
