@@ -175,7 +175,7 @@ fn machines_read_the_ready_line_as_json() {
 fn a_misspelt_setting_is_an_error() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("holdfast.toml");
-    std::fs::write(&config, "[limits]\nfuel_per_tern = 1\n").unwrap();
+    std::fs::write(&config, "[limits]\nfuel-per-tern = 1\n").unwrap();
     let message = error(&holdfast(&["serve", "--config", config.to_str().unwrap()]).output().unwrap());
-    assert!(message.contains("fuel_per_tern") && message.contains("fuel_per_turn"), "{message}");
+    assert!(message.contains("fuel-per-tern") && message.contains("fuel-per-turn"), "{message}");
 }

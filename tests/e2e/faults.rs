@@ -3,7 +3,7 @@
 use crate::harness::{Host, guest};
 
 /// Enough for every turn that is meant to end, used up by a loop in a fraction of a second.
-const LITTLE_FUEL: &str = "fuel_per_turn = 2_000_000_000\nmemory_per_instance = 33_554_432";
+const LITTLE_FUEL: &str = "fuel-per-turn = 2_000_000_000\nmemory-per-instance = 33_554_432";
 
 #[test]
 fn each_fault_has_its_code_and_leaves_no_trace() {
@@ -57,7 +57,7 @@ fn an_object_that_only_ever_failed_does_not_exist() {
 #[test]
 fn other_objects_are_answered_while_many_loop() {
     const LOOPS: usize = 10;
-    let host = Host::with("cpu_seconds_per_turn = 0.5");
+    let host = Host::with("cpu-seconds-per-turn = 0.5");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let looping = |object| {
@@ -82,7 +82,7 @@ fn other_objects_are_answered_while_many_loop() {
 #[test]
 fn a_loop_in_sql_ends_with_its_cpu_time_and_others_are_answered() {
     const LOOPS: usize = 10;
-    let host = Host::with("cpu_seconds_per_turn = 0.5");
+    let host = Host::with("cpu-seconds-per-turn = 0.5");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let looping = |object| {
@@ -101,7 +101,7 @@ fn a_loop_in_sql_ends_with_its_cpu_time_and_others_are_answered() {
 
 #[test]
 fn wall_time_ends_a_turn_that_waits() {
-    let host = Host::with("wall_seconds_per_turn = 0.3");
+    let host = Host::with("wall-seconds-per-turn = 0.3");
     host.deploy("faults", guest("faults"));
     assert_eq!(host.get("/faults/alice/put?n=7").text(), "7");
     host.get("/faults/alice/sleep?ms=3600000").problem(500, "wall-time-exceeded");

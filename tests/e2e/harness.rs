@@ -12,7 +12,7 @@ mod wait;
 use std::path::{Path, PathBuf};
 
 pub use answer::Answer;
-pub use client::{Client, Events};
+pub use client::Client;
 pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};

@@ -8,7 +8,7 @@ const MIB: usize = 1 << 20;
 
 #[test]
 fn request_bodies() {
-    let mut host = Host::with("request_body = 1_048_576");
+    let mut host = Host::with("request-body = 1_048_576");
     host.deploy("echo", guest("echo"));
     assert_eq!(host.post("/echo/alice", vec![b'x'; MIB]).json()["body_len"], MIB);
     host.post("/echo/alice", vec![b'x'; MIB + 1]).problem(413, "body-too-large");
@@ -29,7 +29,7 @@ fn request_bodies() {
 
 #[test]
 fn response_bodies() {
-    let mut host = Host::with("response_body = 1_048_576");
+    let mut host = Host::with("response-body = 1_048_576");
     host.deploy("wasi-http", guest("wasi-http"));
     host.deploy("echo", guest("echo"));
     let big = |bytes: usize| host.get(&format!("/wasi-http/alice/big?bytes={bytes}"));
@@ -55,7 +55,7 @@ fn the_default_body_limit_is_32_mib() {
 #[test]
 fn turns_in_a_mailbox() {
     const TURNS: usize = 3;
-    let mut host = Host::with("mailbox_turns = 3");
+    let mut host = Host::with("mailbox-turns = 3");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| host.get("/faults/alice/sleep?ms=2000"));
@@ -77,7 +77,7 @@ fn turns_in_a_mailbox() {
 
 #[test]
 fn bytes_in_a_mailbox() {
-    let host = Host::with("mailbox_bytes = 1_048_576");
+    let host = Host::with("mailbox-bytes = 1_048_576");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let sleeper = scope.spawn(|| host.get("/faults/alice/sleep?ms=2000"));

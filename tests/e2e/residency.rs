@@ -11,7 +11,7 @@ fn visit(host: &Host, object: &str) -> (u64, u64) {
 
 #[test]
 fn an_idle_instance_is_dropped() {
-    let host = Host::with("idle_seconds = 0.3");
+    let host = Host::with("idle-seconds = 0.3");
     host.deploy("construct", guest("construct"));
     assert_eq!(visit(&host, "alice"), (1, 1));
     host.wait_for_live_instances(0);
@@ -23,7 +23,7 @@ fn an_idle_instance_is_dropped() {
 
 #[test]
 fn a_busy_instance_is_not_idle() {
-    let host = Host::with("idle_seconds = 0.2");
+    let host = Host::with("idle-seconds = 0.2");
     host.deploy("faults", guest("faults"));
     assert_eq!(host.get("/faults/alice/sleep?ms=900").text(), "slept");
     assert_eq!(host.metric("holdfast_instances_started_total"), 1);
@@ -31,7 +31,7 @@ fn a_busy_instance_is_not_idle() {
 
 #[test]
 fn the_least_recently_used_instance_makes_room() {
-    let host = Host::with("live_instances = 4\nidle_seconds = 3600");
+    let host = Host::with("live-instances = 4\nidle_seconds = 3600");
     host.deploy("construct", guest("construct"));
     for object in ["a", "b", "c", "d"] {
         assert_eq!(visit(&host, object), (1, 1));
@@ -48,7 +48,7 @@ fn the_least_recently_used_instance_makes_room() {
 #[test]
 fn far_more_objects_than_instances() {
     const OBJECTS: usize = 150;
-    let host = Host::with("live_instances = 8");
+    let host = Host::with("live-instances = 8");
     host.deploy("counter", guest("counter"));
     for round in 1..=3 {
         let answers = at_once(4, |thread| {
@@ -62,7 +62,7 @@ fn far_more_objects_than_instances() {
 
 #[test]
 fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
-    let host = Host::with("live_instances = 2\nwall_seconds_per_turn = 8.0");
+    let host = Host::with("live-instances = 2\nwall_seconds_per_turn = 8.0");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let short = scope.spawn(|| host.get("/faults/short/sleep?ms=700"));

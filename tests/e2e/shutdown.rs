@@ -57,7 +57,7 @@ fn no_answer_is_lost_by_a_stop_under_load() {
 
 #[test]
 fn a_turn_that_does_not_end_is_left_behind() {
-    let mut host = Host::with("shutdown_seconds = 0.3");
+    let mut host = Host::with("shutdown-seconds = 0.3");
     host.deploy("faults", guest("faults"));
     assert_eq!(host.get("/faults/alice/put?n=7").text(), "7");
     let sleeping = host.data().write("GET /faults/bob/sleep?ms=3600000 HTTP/1.1\r\nhost: h\r\n\r\n");

@@ -31,7 +31,7 @@ fn randomness_is_random() {
 #[test]
 fn time_stands_still_within_a_turn_and_moves_between_turns() {
     const LOOPS: usize = 8;
-    let host = Host::with("cpu_seconds_per_turn = 0.3");
+    let host = Host::with("cpu-seconds-per-turn = 0.3");
     host.deploy("wasi", guest("wasi"));
     host.deploy("faults", guest("faults"));
     let done = AtomicBool::new(false);
