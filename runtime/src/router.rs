@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::{ClassKey, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError};
-use crate::object::handle::{Pending, Refusal};
 pub use crate::object::Class;
+use crate::object::handle::{Pending, Refusal};
 use crate::object::{Node, ObjectHandle, Registry};
 use crate::storage::StorageError;
 
@@ -110,7 +110,7 @@ impl Router {
                 Err(Refusal::Dead(returned)) => {
                     tracing::error!(object = %address, "the object's actor died; starting another");
                     self.objects.live.remove_if(&address.id, |_, live| live.is_same(&handle));
-                    invocation = returned;
+                    invocation = *returned;
                 }
             }
         }

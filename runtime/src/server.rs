@@ -229,13 +229,8 @@ fn build(
 #[cfg(test)]
 pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc<Router> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config = ServerConfig {
-        data: directory.into(),
-        listen: address,
-        admin_listen: address,
-        limits,
-        error_details: false,
-    };
+    let config =
+        ServerConfig { data: directory.into(), listen: address, admin_listen: address, limits, error_details: false };
     let data = DataDir::open(directory).unwrap();
     let guests = Handle::current();
     build(&config, &Env::system(), &data, &Arc::default(), &Arc::default(), guests).unwrap().0
@@ -254,11 +249,8 @@ fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartE
 
 fn runtime(name: &'static str, threads_per_core: usize) -> Result<Runtime, StartError> {
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
-    let built = Builder::new_multi_thread()
-        .worker_threads(cores * threads_per_core)
-        .thread_name(name)
-        .enable_all()
-        .build();
+    let built =
+        Builder::new_multi_thread().worker_threads(cores * threads_per_core).thread_name(name).enable_all().build();
     built.map_err(|error| StartError::Machine(error.to_string()))
 }
 

@@ -25,6 +25,8 @@ mod files;
 mod identity;
 mod statement;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogPage};
 pub use classes::{ClassRecord, ClassRecords};

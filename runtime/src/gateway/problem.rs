@@ -277,7 +277,13 @@ mod tests {
         let text = || "secret".to_owned();
         let mut all = vec![failure(false), failure(true), Trap(text()), StackOverflow, OutOfFuel(1), OutOfMemory(1)];
         all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
-        all.extend([NoHandler("fetch"), NotApplied(text()), StorageFull(text()), Storage(text()), ClassUnavailable(text())]);
+        all.extend([
+            NoHandler("fetch"),
+            NotApplied(text()),
+            StorageFull(text()),
+            Storage(text()),
+            ClassUnavailable(text()),
+        ]);
         all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
         all
     }

@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::*;
-use crate::base::{Limits, Metrics};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
+use crate::base::{Limits, Metrics};
 use crate::router::Router;
 
 const LIMIT: u64 = 64 * 1024;

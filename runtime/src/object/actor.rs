@@ -115,7 +115,7 @@ impl Actor {
         self.node.metrics.live_objects.inc();
         while self.state != State::Gone {
             match self.next_message().await {
-                Next::Message(Message::Deliver(envelope)) => self.deliver(envelope).await,
+                Next::Message(Message::Deliver(envelope)) => self.deliver(*envelope).await,
                 Next::Message(Message::DropInstance) => self.advance(Event::DropAsked),
                 Next::Quiet => self.advance(Event::Quiet),
             }

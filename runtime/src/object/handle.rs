@@ -17,7 +17,7 @@ pub(super) type Outcome = Result<Reply, TurnError>;
 /// What waits in a mailbox.
 pub(super) enum Message {
     /// An event to deliver.
-    Deliver(Envelope),
+    Deliver(Box<Envelope>),
     /// Drop the instance; the room is needed, or it was idle for too long.
     DropInstance,
 }
@@ -56,7 +56,7 @@ pub enum Refusal {
     /// The mailbox is full.
     Full,
     /// The actor is gone without having left: it died of a bug of ours.
-    Dead(Invocation),
+    Dead(Box<Invocation>),
 }
 
 /// A reference to a live object.
@@ -84,10 +84,12 @@ impl ObjectHandle {
             return Err(Refusal::Full);
         }
         let (sender, reply) = oneshot::channel();
-        let envelope = Envelope { invocation, name, reply: sender, bytes };
+        let envelope = Box::new(Envelope { invocation, name, reply: sender, bytes });
         match self.mailbox.sender.send(Message::Deliver(envelope)) {
             Ok(()) => Ok(Pending { reply }),
-            Err(mpsc::error::SendError(Message::Deliver(envelope))) => Err(Refusal::Dead(envelope.invocation)),
+            Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
+                Err(Refusal::Dead(Box::new(envelope.invocation)))
+            }
             Err(_) => unreachable!("the message that was sent comes back"),
         }
     }

@@ -95,7 +95,11 @@ mod tests {
                     Effect::DropInstance => false,
                     _ => had,
                 };
-                assert_eq!(has, matches!(next, State::Running | State::Idle), "{state:?} {event:?} → {next:?} {effect:?}");
+                assert_eq!(
+                    has,
+                    matches!(next, State::Running | State::Idle),
+                    "{state:?} {event:?} → {next:?} {effect:?}"
+                );
             }
         }
     }

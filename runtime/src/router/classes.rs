@@ -149,13 +149,7 @@ impl Classes {
     }
 }
 
-fn next_record(
-    env: &Env,
-    name: ClassName,
-    previous: Option<ClassRecord>,
-    code: &ClassCode,
-    size: u64,
-) -> ClassRecord {
+fn next_record(env: &Env, name: ClassName, previous: Option<ClassRecord>, code: &ClassCode, size: u64) -> ClassRecord {
     let now = env.wall_ms();
     let (version, key, created_ms) = match previous {
         Some(previous) => (previous.version + 1, previous.key, previous.created_ms),

@@ -81,6 +81,10 @@ pub(super) fn judge(context: &AuthContext<'_>, host: bool, writing: bool) -> Ver
         Action::Pragma { pragma_name, pragma_value } => pragma(pragma_name, pragma_value, writing),
         Action::Transaction { operation } => refuse(transaction(operation)),
         Action::Savepoint { .. } => refuse("SAVEPOINT"),
+        Action::CreateTempTable { .. }
+        | Action::CreateTempIndex { .. }
+        | Action::CreateTempView { .. }
+        | Action::CreateTempTrigger { .. } => refuse("TEMP objects"),
         Action::Attach { .. } => refuse("ATTACH"),
         Action::Detach { .. } => refuse("DETACH"),
         Action::Unknown { code: rusqlite::ffi::SQLITE_ATTACH, .. } => refuse("ATTACH"),

@@ -32,6 +32,10 @@ const PROGRESS_STEPS: u32 = 1_000;
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
 const STATEMENTS: usize = 16;
 
+/// Questions to the authorizer while one statement is compiled: about one for each column, table and view that it names. Views
+/// that name views multiply, and SQLite's own limits let one statement compile for 20 s.
+const QUESTIONS: u32 = 5_000;
+
 /// SQLite flushes nothing by itself: `durability` flushes applied turns, and a WAL reset sets `synchronous` for its own
 /// duration. The cache holds 2 MiB; what does not fit is written to the WAL before the turn is applied.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
@@ -86,6 +90,7 @@ pub(super) struct Session {
 /// What the authorizer saw while one statement was compiled.
 #[derive(Default)]
 pub(super) struct Seen {
+    questions: u32,
     /// It changes the schema.
     pub schema: bool,
     /// It acts when compiled.
@@ -141,17 +146,18 @@ impl Connection {
     }
 
     /// Copies the WAL into the database file and cuts it to nothing. SQLite flushes the WAL before and the database
-    /// after, so a crash at any point loses nothing. No statement is open.
-    pub fn reset_wal(&self) -> rusqlite::Result<()> {
-        let run = |sqlite: &rusqlite::Connection| {
+    /// after, so a crash at any point loses nothing. Answers whether it could: not while a statement is open.
+    pub fn reset_wal(&self) -> rusqlite::Result<bool> {
+        let busy = self.host(|sqlite| {
             sqlite.execute_batch("PRAGMA synchronous = NORMAL")?;
-            let busy: i64 = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-            assert_eq!(busy, 0, "nobody else uses the database");
-            sqlite.execute_batch("PRAGMA synchronous = OFF")
-        };
-        self.host(run)?;
-        self.session.frames.store(0, Relaxed);
-        Ok(())
+            let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
+            sqlite.execute_batch("PRAGMA synchronous = OFF")?;
+            busy
+        })?;
+        if !busy {
+            self.session.frames.store(0, Relaxed);
+        }
+        Ok(!busy)
     }
 
     /// Takes the compiled statement of this text out of the cache.
@@ -184,16 +190,22 @@ impl Session {
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
         let host = self.host.load(Relaxed);
+        let mut seen = self.seen.lock();
+        seen.questions += u32::from(!host);
+        if seen.questions > QUESTIONS {
+            seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
+            return Authorization::Deny;
+        }
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}
-            Verdict::Schema => self.seen.lock().schema = true,
+            Verdict::Schema => seen.schema = true,
             Verdict::Pragma => {
-                self.seen.lock().pragma = true;
+                seen.pragma = true;
                 self.altered.store(true, Relaxed);
             }
             Verdict::Ignore => return Authorization::Ignore,
             Verdict::Refuse(what) => {
-                self.seen.lock().refused = Some(what);
+                seen.refused = Some(what);
                 return Authorization::Deny;
             }
         }
@@ -216,6 +228,11 @@ impl Session {
         self.charged.fetch_add(PROGRESS_STEPS.into(), Relaxed);
         let charged = budget.charge(u64::from(PROGRESS_STEPS) * FUEL_PER_SQL_STEP);
         charged.and_then(|()| budget.check_time()).is_err()
+    }
+
+    /// Asks for the time: after work that the progress handler does not see.
+    pub fn check_time(&self) -> Result<(), Exhausted> {
+        self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
     }
 
     /// Charges the steps of a statement that the progress handler has not: without it, statements of fewer than

@@ -11,10 +11,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 
 use super::connection::Connection;
-use super::durability::{Disk, DurableWatch, FlushPool, Lsn, Sequence, WalFiles, wal_path};
+use super::durability::{Disk, DurableWatch, FlushPool, Lsn, Sequence, SystemDisk, WalFiles, wal_path};
 use super::files::{remove_if_there, sync_parent};
 use super::identity::{INCARNATION, Identity};
 use super::template::{PAGE, Template};
@@ -41,10 +41,10 @@ impl Databases {
     /// Opens the databases of a data directory. Everything in the file system is flushed first, so what an earlier process
     /// left unflushed when it was killed is durable before anybody reads it.
     pub fn open(dir: &DataDir, limits: &Limits) -> Result<Self, StorageError> {
-        Self::open_on(dir, limits, Disk::default())
+        Self::open_on(dir, limits, Box::new(SystemDisk::default()))
     }
 
-    pub(super) fn open_on(dir: &DataDir, limits: &Limits, disk: Disk) -> Result<Self, StorageError> {
+    pub(super) fn open_on(dir: &DataDir, limits: &Limits, disk: Box<dyn Disk>) -> Result<Self, StorageError> {
         let objects = dir.objects();
         let flush_all = || rustix::fs::syncfs(fs::File::open(&objects)?).map_err(io::Error::from);
         flush_all().map_err(StorageError::io("cannot flush", &objects))?;
@@ -131,6 +131,8 @@ pub(super) struct OpenFile {
     pub identity: Option<Identity>,
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
+    /// This opening made the file or its WAL.
+    new: bool,
 }
 
 /// What an object stores, in short.
@@ -216,15 +218,23 @@ impl Database {
         if file.connection.frames() < wait * WAL_RESET_FRAMES {
             return Ok(());
         }
-        if let Err(error) = file.connection.reset_wal().and_then(|()| {
-            // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
-            let truncated = fs::File::open(wal_path(&self.path)).and_then(|wal| wal.sync_all());
-            truncated.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
-        }) {
-            self.node.pool.lost(&format!("copying the WAL of {} back failed: {error}", self.path.display()));
-            return Err(StorageError::sqlite(&self.path)(error));
+        match file.connection.reset_wal() {
+            Ok(false) => return Ok(()),
+            Ok(true) => {}
+            Err(error) => {
+                // Any other failure leaves the WAL as it was: nothing is lost, and it can be tried again.
+                if error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC) {
+                    self.node.pool.lost(&format!("flushing {} failed: {error}", self.path.display()));
+                }
+                return Err(StorageError::sqlite(&self.path)(error));
+            }
         }
-        Ok(())
+        // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
+        let wal = wal_path(&self.path);
+        fs::File::open(&wal).and_then(|wal| wal.sync_all()).map_err(|error| {
+            self.node.pool.lost(&format!("flushing {} failed: {error}", wal.display()));
+            StorageError::io("cannot flush", &wal)(error)
+        })
     }
 
     /// The open file, if the object has one; opens it if it was not looked at yet.
@@ -267,7 +277,7 @@ impl Database {
         let open = || {
             let connection = Connection::open(path, self.node.max_pages)?;
             let bytes = connection.bytes()?;
-            Ok(OpenFile { connection, identity: None, bytes })
+            Ok(OpenFile { connection, identity: None, bytes, new: true })
         };
         self.file = FileState::Open(Box::new(open().map_err(StorageError::sqlite(path))?));
         self.sequence.forget();
@@ -277,27 +287,23 @@ impl Database {
     /// Opens the file if there is one that holds something; removes one that a crash left before anything was applied.
     fn open_existing(&self) -> Result<Option<OpenFile>, StorageError> {
         let path = &self.path;
-        match fs::metadata(path) {
-            Ok(_) => {}
+        let torn = match self.node.template.is_torn(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(StorageError::io("cannot open", path)(error)),
-        }
+            torn => torn.map_err(StorageError::io("cannot read", path))?,
+        };
+        let new = !wal_path(path).exists();
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
-        match open_file(path, self.node.max_pages) {
-            Ok(OpenFile { identity: None, connection, .. }) => drop(connection),
-            Ok(file) => {
-                let identity = file.identity.as_ref().expect("matched above");
+        if !torn {
+            let file = open_file(path, self.node.max_pages).map_err(|error| match is_damage(&error) {
+                true => damaged(error.to_string()),
+                false => StorageError::sqlite(path)(error),
+            })?;
+            if let Some(identity) = &file.identity {
                 if identity.class != self.address.key.as_str() || identity.id != self.address.id.to_string() {
                     return Err(damaged("it is the database of another object".into()));
                 }
-                return Ok(Some(file));
+                return Ok(Some(OpenFile { new, ..file }));
             }
-            Err(error) if is_damage(&error) => {
-                if !self.node.template.is_torn(path).map_err(StorageError::io("cannot read", path))? {
-                    return Err(damaged(error.to_string()));
-                }
-            }
-            Err(error) => return Err(StorageError::sqlite(path)(error)),
         }
         remove_litter(path).map_err(StorageError::io("cannot remove", path))?;
         Ok(None)
@@ -335,17 +341,19 @@ impl Database {
     }
 
     /// Opens what flushes need, before the first turn on these files is applied.
-    pub(super) fn prepare_flush(&self, new: bool) -> io::Result<()> {
+    pub(super) fn prepare_flush(&self) -> io::Result<()> {
+        let new = matches!(&self.file, FileState::Open(file) if file.new);
         self.sequence.prepare(|| WalFiles::open(&self.path, new))
     }
 }
 
-/// Opens a database file and reads what it says of itself. Recovers its WAL in memory and changes neither file.
+/// Opens a database file and reads what it says of itself. Its WAL is read into memory; no byte of either file changes,
+/// though a missing WAL is made, empty.
 pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFile> {
     let connection = Connection::open(path, max_pages)?;
     let identity = connection.host(Identity::read)?;
     let bytes = connection.bytes()?;
-    Ok(OpenFile { connection, identity, bytes })
+    Ok(OpenFile { connection, identity, bytes, new: false })
 }
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {

@@ -66,25 +66,37 @@ impl DurableWatch {
 }
 
 /// How bytes reach the disk, and what happens when they do not. An argument, so that tests can be slow or fail.
-pub(super) struct Disk {
+pub(super) trait Disk: Send + Sync {
     /// Returns when everything is on disk that was written to these files before the call.
-    pub flush: Box<dyn Fn(&WalFiles) -> io::Result<()> + Send + Sync>,
+    fn flush(&self, files: &WalFiles) -> io::Result<()>;
+
     /// Called when it is not known what is on disk. Nothing is published after it.
-    pub lost: Box<dyn Fn(&str) + Send + Sync>,
+    fn lost(&self, what: &str);
 }
 
-impl Default for Disk {
-    fn default() -> Self {
-        let known = Mutex::new(HashSet::new());
-        Self { flush: Box::new(move |files| files.flush(&known)), lost: Box::new(end_process) }
+/// The machine's own disk.
+#[derive(Default)]
+pub(super) struct SystemDisk {
+    /// Directories whose own names are on disk. Those that were there when the process began are too
+    /// (`Databases::open` flushes the file system), but one flush more for each costs less than finding out.
+    known: Mutex<HashSet<PathBuf>>,
+}
+
+impl Disk for SystemDisk {
+    fn flush(&self, files: &WalFiles) -> io::Result<()> {
+        match files.flush(&self.known) {
+            // Deleted meanwhile: what it held need not survive.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            flushed => flushed,
+        }
     }
-}
 
-fn end_process(what: &str) {
-    tracing::error!(
-        "{what}; the process ends, because what the disk holds is unknown: check the disk, then start again"
-    );
-    std::process::abort();
+    fn lost(&self, what: &str) {
+        tracing::error!(
+            "{what}; the process ends, because what the disk holds is unknown: check the disk, then start again"
+        );
+        std::process::abort();
+    }
 }
 
 /// The files of one database that a flush concerns.
@@ -101,8 +113,6 @@ impl WalFiles {
         Ok(Self { database: database.into(), wal: File::open(wal_path(database))?, new: new.into() })
     }
 
-    /// `known` holds the directories whose own names are on disk. Those that were there when the process began are too
-    /// (`Databases::open` flushes the file system), but one flush more for each costs less than remembering them all.
     fn flush(&self, known: &Mutex<HashSet<PathBuf>>) -> io::Result<()> {
         self.wal.sync_data()?;
         if self.new.load(Ordering::Relaxed) {
@@ -135,7 +145,7 @@ pub(super) struct FlushPool {
 }
 
 struct Queue {
-    disk: Disk,
+    disk: Box<dyn Disk>,
     waiting: Mutex<Waiting>,
     wake: Condvar,
     flushes: AtomicU64,
@@ -162,7 +172,7 @@ struct Progress {
 }
 
 impl FlushPool {
-    pub fn start(disk: Disk) -> io::Result<Self> {
+    pub fn start(disk: Box<dyn Disk>) -> io::Result<Self> {
         let queue =
             Arc::new(Queue { disk, waiting: Mutex::default(), wake: Condvar::new(), flushes: AtomicU64::new(0) });
         let spawn = |n| {
@@ -180,7 +190,7 @@ impl FlushPool {
 
     /// Says that it is not known what is on disk: ends the process.
     pub fn lost(&self, what: &str) {
-        (self.queue.disk.lost)(what);
+        self.queue.disk.lost(what);
     }
 
     /// The sequence of a database that is about to be used.
@@ -230,9 +240,9 @@ impl Queue {
             (progress.appended, progress.files.clone())
         };
         if let Some(files) = &files
-            && let Err(error) = (self.disk.flush)(files)
+            && let Err(error) = self.disk.flush(files)
         {
-            (self.disk.lost)(&format!("flushing {} failed: {error}", files.database.display()));
+            self.disk.lost(&format!("flushing {} failed: {error}", files.database.display()));
             return;
         }
         self.flushes.fetch_add(1, Ordering::Relaxed);

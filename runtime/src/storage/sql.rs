@@ -191,19 +191,21 @@ impl Turn {
             return Err(SqlError::NotAuthorised("VACUUM".into()));
         }
         let connection = self.connection()?;
+        connection.session.take_seen();
         if whole && let Some(statement) = connection.take_statement(text) {
             self.settle(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, cacheable: true, text, rest: "" });
         }
-        connection.session.take_seen();
         let prepared = Statement::prepare(connection.guest(), text);
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,
             Err(error) => return Err(self.refused(error)),
         };
-        let seen = self.connection()?.session.take_seen();
+        let session = self.connection()?.session.clone();
+        let seen = session.take_seen();
         self.settle(length as u64)?;
+        session.check_time().map_err(|exhausted| self.exhausted(exhausted))?;
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let cacheable = whole && rest.is_empty() && !seen.schema && !seen.pragma;
@@ -216,16 +218,14 @@ impl Turn {
         if takes != given.len() {
             return Err(SqlError::ParameterCount { takes: takes as u32, given: given.len() as u32 });
         }
-        if prepared.schema {
-            // SQLite cannot drop what an open statement reads.
-            self.close_sql_cursors(|_| true);
-        }
         if prepared.statement.is_readonly() {
-            return Ok(());
+            return Ok(()); // CREATE … IF NOT EXISTS too, when it exists.
         }
         self.writing()?;
         if prepared.schema {
             self.changed_schema();
+            // SQLite cannot drop what an open statement reads.
+            self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
             self.savepoint("SAVEPOINT _hf_call")?;
@@ -288,7 +288,7 @@ impl Turn {
     /// After a statement's last step: counts its changes and reads the schema if it changed that.
     fn finish(&mut self, call: &mut Call, prepared: &Prepared<'_>, before: u64) -> Result<(), SqlError> {
         let connection = self.connection()?;
-        if prepared.schema {
+        if prepared.schema && !prepared.statement.is_readonly() {
             return match reserved_name(connection) {
                 Ok(None) => Ok(()),
                 Ok(Some(name)) => Err(SqlError::NotAuthorised(format!("the name {name}"))),

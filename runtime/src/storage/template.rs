@@ -34,15 +34,15 @@ impl Template {
         fs::write(path, &self.0)
     }
 
-    /// Whether the file is what a crash makes of a template that was written but not flushed: shorter, or with pages of
-    /// zeros.
+    /// Whether the file is what a crash makes of a template that was written but not flushed: cut short, or with pages of
+    /// zeros. Such a file was never part of anything durable.
     pub fn is_torn(&self, path: &Path) -> io::Result<bool> {
         if fs::metadata(path)?.len() > self.0.len() as u64 {
             return Ok(false);
         }
         let found = fs::read(path)?;
-        let fits = |(found, whole): (&[u8], &[u8])| found.iter().all(|b| *b == 0) || whole.starts_with(found);
-        Ok(found.chunks(PAGE).zip(self.0.chunks(PAGE)).all(fits))
+        let fits = |(found, whole): (&[u8], &[u8])| whole.starts_with(found) || found.iter().all(|byte| *byte == 0);
+        Ok(found != self.0 && found.chunks(PAGE).zip(self.0.chunks(PAGE)).all(fits))
     }
 }
 

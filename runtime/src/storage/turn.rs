@@ -22,7 +22,8 @@ use super::{Database, Lsn, StorageError};
 use crate::base::limits::TURN_WRITE_MAX;
 use crate::base::{Exhausted, WorkBudget};
 
-/// A turn's use of its object's storage.
+/// A turn's use of its object's storage. Ends by [`apply`](Self::apply) or [`roll_back`](Self::roll_back), which give the
+/// database back; dropped, it takes the database with it as a crash would.
 pub struct Turn {
     /// Before the database, so that open statements are dropped first.
     cursors: HashMap<Cursor, OpenCursor>,
@@ -129,7 +130,7 @@ impl Turn {
         }
         let failed = |error: std::io::Error| ApplyError::Failed(error.to_string());
         if changed {
-            self.database.prepare_flush(new).map_err(failed)?;
+            self.database.prepare_flush().map_err(failed)?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
@@ -304,13 +305,16 @@ impl Turn {
                 Ok(()) => SqlError::Sqlite(error),
             },
             ffi::SQLITE_FULL => return self.full(),
-            ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_NOMEM | ffi::SQLITE_CANTOPEN => {
+            ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_CANTOPEN => {
                 return self.failed(error.message);
             }
-            ffi::SQLITE_AUTH => {
-                let session = self.database.opened().map(|file| file.connection.session.clone());
-                let refused = session.and_then(|session| session.take_seen().refused);
-                SqlError::NotAuthorised(refused.unwrap_or(error.message))
+            // SQLite answers AUTH, but ERROR for functions.
+            ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
+                let seen = self.database.opened().map(|file| file.connection.session.take_seen());
+                match seen.and_then(|seen| seen.refused) {
+                    Some(refused) => SqlError::NotAuthorised(refused),
+                    None => SqlError::Sqlite(error),
+                }
             }
             ffi::SQLITE_TOOBIG => SqlError::TooLarge(error.message),
             ffi::SQLITE_CONSTRAINT => SqlError::Constraint(error),
@@ -331,7 +335,7 @@ impl Turn {
         self.break_with(ApplyError::Failed(what))
     }
 
-    fn exhausted(&mut self, exhausted: Exhausted) -> SqlError {
+    pub(super) fn exhausted(&mut self, exhausted: Exhausted) -> SqlError {
         self.break_with(ApplyError::Exhausted(exhausted))
     }
 

@@ -47,7 +47,9 @@ pub enum LoadError {
     )]
     NoHandler(Vec<String>),
     /// Both kinds of request handler.
-    #[error("the component exports both holdfast:object/fetch-handler and wasi:http/incoming-handler; export one of them")]
+    #[error(
+        "the component exports both holdfast:object/fetch-handler and wasi:http/incoming-handler; export one of them"
+    )]
     TwoHandlers,
     /// One instance takes more than this host has.
     #[error("one instance of this class needs more than this host allows: {0}")]
@@ -110,7 +112,8 @@ impl ClassCode {
         let pre = pre.map_err(|error| LoadError::ImportsRefused(vec![chain(&error)]))?;
         let exports_any = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
         let invalid = |error: wasmtime::Error| LoadError::NotAComponent(chain(&error));
-        let handler = match (exports_any("holdfast:object/fetch-handler@"), exports_any("wasi:http/incoming-handler@")) {
+        let handler = match (exports_any("holdfast:object/fetch-handler@"), exports_any("wasi:http/incoming-handler@"))
+        {
             (true, true) => return Err(LoadError::TwoHandlers),
             (true, false) => RequestHandler::Fetch(fetch_handler::GuestIndices::new(&pre).map_err(invalid)?),
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
@@ -130,7 +133,8 @@ impl ClassCode {
 
 fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     let needs = component.resources_required();
-    let needs = needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
+    let needs =
+        needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
     Ok(Cost::of(needs.num_memories.max(1), needs.num_tables))
 }
 

@@ -14,10 +14,12 @@ use super::cache::CodeCache;
 use super::host::{self, Host};
 use crate::base::Limits;
 
-
 /// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
+
+/// Slots of the pool beyond the budget, for instances that are being taken down while their successors already start.
+const LEAVING: u32 = 64;
 
 /// Compiles components and holds what their instances share.
 pub struct Engine {
@@ -41,12 +43,12 @@ impl Engine {
 
 fn config(limits: &Limits, budget: &Budget) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(budget.instances)
+    pool.total_component_instances(budget.instances + LEAVING)
         // Core instances are only counted, not reserved, so this cannot be what runs out.
-        .total_core_instances(budget.instances.saturating_mul(budget::CORE_INSTANCES_PER_COMPONENT))
-        .total_memories(budget.memories)
-        .total_tables(budget.tables)
-        .total_stacks(budget.instances)
+        .total_core_instances((budget.instances + LEAVING).saturating_mul(budget::CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(budget.memories + LEAVING)
+        .total_tables(budget.tables + LEAVING)
+        .total_stacks(budget.instances + LEAVING)
         .max_core_instances_per_component(budget::CORE_INSTANCES_PER_COMPONENT)
         .max_memories_per_component(budget::MEMORIES_PER_COMPONENT)
         .max_tables_per_component(budget::TABLES_PER_COMPONENT)

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use wasmtime::{Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
 use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
-use wasmtime_wasi_http::WasiHttpView;
 
 use super::bindings::{fetch_handler, lifecycle};
 use super::class::{ClassCode, RequestHandler};
@@ -198,12 +198,8 @@ async fn call_fetch(
     let uri = request.uri.to_string();
     let headers: Vec<(&str, &[u8])> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
-    let request = fetch_handler::Request {
-        method: request.method.as_str(),
-        uri: &uri,
-        headers: &headers,
-        body: &request.body,
-    };
+    let request =
+        fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(store, request).await? {
         Ok(response) => checked_response(response, body_limit),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
@@ -227,9 +223,7 @@ async fn call_incoming(
     let mut http = store.data_mut().http();
     let request = http.new_incoming_request(Scheme::Http, http_request)?;
     let outparam = http.new_response_outparam(sender)?;
-    let calling = async {
-        proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await
-    };
+    let calling = async { proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await };
     let collecting = async {
         let Ok(answer) = receiver.await else {
             return Err(TurnError::InvalidResponse("the handler returned without setting one".into()));
@@ -304,6 +298,9 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
             Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
             Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
         };
+    }
+    if error.is::<PoolConcurrencyLimitError>() {
+        return TurnError::NoCapacity;
     }
     let trap = error.downcast_ref::<Trap>();
     match (trap, host.memory.refusal()) {

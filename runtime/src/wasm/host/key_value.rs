@@ -48,8 +48,7 @@ impl wit::Host for Host {
     }
 
     fn put_many(&mut self, entries: Vec<wit::Entry>) -> Answer<()> {
-        let entries: Vec<Entry> =
-            entries.into_iter().map(|wit::Entry { key, value }| Entry { key, value }).collect();
+        let entries: Vec<Entry> = entries.into_iter().map(|wit::Entry { key, value }| Entry { key, value }).collect();
         answer(self.turn()?.put_many(&entries))
     }
 

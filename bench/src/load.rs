@@ -1,0 +1,217 @@
+//! Closed-loop load: so many connections, each sends its next request when it has the answer to the last.
+//!
+//! Every answer is checked, and a wrong one ends the run: a system that answers fast and wrong has no figure. Increments
+//! are counted per object, so that `verify` can compare what was acknowledged with what is stored.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use tokio::task::JoinSet;
+
+use crate::http::{Connection, request};
+use crate::report::Measured;
+
+const VERIFIED_MAX: usize = 1_000;
+
+/// What a request does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Operation {
+    /// `GET /hello/{name}` → `hello`
+    Hello,
+    /// `POST /number/{name}` → the new number, durable
+    Increment,
+    /// `GET /number/{name}` → the number
+    Read,
+}
+
+/// When a measurement ends. Requests under way then are still answered and counted.
+#[derive(Debug, Clone, Copy)]
+pub enum Until {
+    Elapsed(Duration),
+    Requests(u64),
+}
+
+/// A set of objects of one system, and how often each was incremented.
+pub struct Objects {
+    prefix: String,
+    acknowledged: Vec<AtomicU32>,
+}
+
+impl Objects {
+    /// Names nothing that exists, as long as the prefix is new.
+    pub fn new(prefix: impl Into<String>, count: usize) -> Arc<Self> {
+        Arc::new(Self { prefix: prefix.into(), acknowledged: (0..count).map(|_| AtomicU32::new(0)).collect() })
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.acknowledged.len()
+    }
+
+    /// The name of one.
+    pub fn name(&self, index: usize) -> String {
+        format!("{}{index}", self.prefix)
+    }
+
+    /// The bytes of a request to one.
+    pub fn request(&self, operation: Operation, index: usize) -> Vec<u8> {
+        let name = self.name(index);
+        match operation {
+            Operation::Hello => request("GET", &format!("/hello/{name}"), &[], b""),
+            Operation::Increment => request("POST", &format!("/number/{name}"), &[], b""),
+            Operation::Read => request("GET", &format!("/number/{name}"), &[], b""),
+        }
+    }
+
+    /// `before` is how many increments were acknowledged when the request was sent.
+    fn check(&self, operation: Operation, index: usize, before: u32, body: &[u8]) -> anyhow::Result<()> {
+        let right = match operation {
+            Operation::Hello => body == b"hello",
+            // Answers may overtake each other on their way here, but each has seen what was acknowledged before it.
+            Operation::Increment => {
+                self.acknowledged[index].fetch_add(1, Relaxed);
+                number(body)? > u64::from(before)
+            }
+            Operation::Read => number(body)? == u64::from(before),
+        };
+        ensure!(right, "{operation:?} of {} was answered {:?}", self.name(index), String::from_utf8_lossy(body));
+        Ok(())
+    }
+}
+
+/// Which object the next request goes to.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Order {
+    /// Any of them, each as likely.
+    Random,
+    /// Each exactly once; the load ends with the last.
+    Once,
+}
+
+/// Runs a load and measures every request.
+pub async fn run(
+    address: SocketAddr,
+    connections: usize,
+    until: Until,
+    operation: Operation,
+    objects: &Arc<Objects>,
+    order: Order,
+) -> anyhow::Result<Measured> {
+    let mut clients = Vec::new();
+    for _ in 0..connections {
+        clients.push(Connection::open(address).await?);
+    }
+    // Prepared: formatting a name is the load's cost, not the system's.
+    let requests: Arc<[Vec<u8>]> = (0..objects.len()).map(|index| objects.request(operation, index)).collect();
+    let started = Arc::new(AtomicU64::new(0));
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for (seed, client) in clients.into_iter().enumerate() {
+        let objects = objects.clone();
+        let pick = match order {
+            Order::Random => Pick::Random(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1)),
+            Order::Once => Pick::Once,
+        };
+        let (requests, started) = (requests.clone(), started.clone());
+        let client = Client { client, until, operation, objects, requests, pick, started, start };
+        tasks.spawn(client.run());
+    }
+    let mut micros = Vec::new();
+    while let Some(result) = tasks.join_next().await {
+        micros.extend(result??);
+    }
+    Ok(Measured::new(start.elapsed(), micros))
+}
+
+/// Reads each object once over one connection and measures that. Every one of them must have been dormant.
+pub async fn wake(address: SocketAddr, objects: &Objects) -> anyhow::Result<Measured> {
+    let mut connection = Connection::open(address).await?;
+    let (start, mut micros) = (Instant::now(), Vec::new());
+    for index in 0..objects.len() {
+        let before = objects.acknowledged[index].load(Relaxed);
+        let request = objects.request(Operation::Read, index);
+        let sent = Instant::now();
+        let answer = connection.exchange(&request).await?;
+        micros.push(whole_micros(sent.elapsed()));
+        objects.check(Operation::Read, index, before, answer.ok()?)?;
+        let fetches = answer.header("x-fetches")?;
+        ensure!(fetches.as_deref() == Some("1"), "{} was live: fetches {fetches:?}", objects.name(index));
+    }
+    Ok(Measured::new(start.elapsed(), micros))
+}
+
+/// Compares what objects hold with what was acknowledged: nothing lost, nothing twice. Looks at up to 1,000 of them.
+pub async fn verify(address: SocketAddr, objects: &Objects) -> anyhow::Result<()> {
+    let mut connection = Connection::open(address).await?;
+    let counts = objects.acknowledged.iter().map(|count| u64::from(count.load(Relaxed))).enumerate();
+    let written: Vec<(usize, u64)> = counts.filter(|(_, count)| *count > 0).collect();
+    for &(index, acknowledged) in written.iter().step_by(written.len().div_ceil(VERIFIED_MAX).max(1)) {
+        let stored = number(connection.exchange(&objects.request(Operation::Read, index)).await?.ok()?)?;
+        ensure!(stored == acknowledged, "{} holds {stored} after {acknowledged} increments", objects.name(index));
+    }
+    Ok(())
+}
+
+enum Pick {
+    /// The state of a xorshift generator.
+    Random(u64),
+    Once,
+}
+
+struct Client {
+    client: Connection,
+    until: Until,
+    operation: Operation,
+    objects: Arc<Objects>,
+    requests: Arc<[Vec<u8>]>,
+    pick: Pick,
+    /// Requests of all clients so far.
+    started: Arc<AtomicU64>,
+    start: Instant,
+}
+
+impl Client {
+    async fn run(mut self) -> anyhow::Result<Vec<u32>> {
+        let mut micros = Vec::new();
+        while let Some(index) = self.next() {
+            let before = self.objects.acknowledged[index].load(Relaxed);
+            let sent = Instant::now();
+            let answer = self.client.exchange(&self.requests[index]).await?;
+            micros.push(whole_micros(sent.elapsed()));
+            let body = answer.ok().with_context(|| self.objects.name(index))?;
+            self.objects.check(self.operation, index, before, body)?;
+        }
+        Ok(micros)
+    }
+
+    /// The object of the next request, or none if there is to be none.
+    fn next(&mut self) -> Option<usize> {
+        let count = self.started.fetch_add(1, Relaxed);
+        let over = match self.until {
+            Until::Elapsed(duration) => self.start.elapsed() >= duration,
+            Until::Requests(requests) => count >= requests,
+        };
+        let index = match &mut self.pick {
+            Pick::Once => count as usize,
+            Pick::Random(state) => {
+                *state ^= *state << 13;
+                *state ^= *state >> 7;
+                *state ^= *state << 17;
+                (*state % self.objects.len() as u64) as usize
+            }
+        };
+        (!over && index < self.objects.len()).then_some(index)
+    }
+}
+
+fn whole_micros(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}
+
+fn number(body: &[u8]) -> anyhow::Result<u64> {
+    let text = std::str::from_utf8(body)?;
+    text.parse().with_context(|| format!("{text:?} is not a number"))
+}

@@ -1,0 +1,88 @@
+//! `bench`: measures Holdfast beside its peers and its floors. `bench/README.md` says what a figure means.
+//!
+//! Knows the command line and nothing else. A run ends with the children that it started: they are killed by handle
+//! when their `Running` is dropped, and Ctrl-C or SIGTERM end `main` by returning from it.
+
+mod disk;
+mod floor;
+mod http;
+mod load;
+mod report;
+mod soak;
+mod systems;
+mod workloads;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Measures Holdfast beside its peers and its floors.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run workloads against Holdfast, workerd and the floor, and print ours, theirs and the ratio.
+    Run(workloads::Args),
+    /// Serve a million requests with a cap on live instances and watch the memory.
+    Soak(soak::Args),
+    /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
+    Floor {
+        /// Where the file is kept.
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+}
+
+/// What every measuring command wants to know.
+#[derive(clap::Args)]
+struct Common {
+    /// The binary to measure; without it `run` measures the peers and the floor alone.
+    #[arg(long, value_name = "FILE")]
+    holdfast: Option<PathBuf>,
+    /// Where data directories are made [default: beside the build].
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Microseconds added to every fsync and fdatasync of every system (Linux, needs strace).
+    #[arg(long, value_name = "MICROSECONDS")]
+    flush_delay_us: Option<u64>,
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().command {
+        // The floor may use every core, as the systems it stands beside do.
+        Command::Floor { data } => runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(floor::serve(&data)),
+        // The load comes from one thread: it shares the machine with what it measures.
+        Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
+        Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),
+    }
+}
+
+fn load_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    runtime(tokio::runtime::Builder::new_current_thread())
+}
+
+fn runtime(mut builder: tokio::runtime::Builder) -> std::io::Result<tokio::runtime::Runtime> {
+    builder.enable_all().build()
+}
+
+async fn until_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        result = work => result,
+        _ = interrupt.recv() => anyhow::bail!("interrupted; what was started is stopped"),
+        _ = terminate.recv() => anyhow::bail!("told to stop; what was started is stopped"),
+    }
+}
+
+/// Seconds as the command line takes them.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().map_err(|_| "write a number of seconds, for example 5 or 0.5")?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}

@@ -1,0 +1,256 @@
+//! The systems that are measured. Owns how each is started on a fresh data directory, and that none outlives the run.
+//!
+//! All of them answer `GET /hello/{name}`, `POST /number/{name}` and `GET /number/{name}` (see `load::Operation`).
+
+mod holdfast;
+mod workerd;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::time::timeout;
+
+use crate::Common;
+use crate::load::Objects;
+
+pub use holdfast::Guests;
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Which system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Ours.
+    Holdfast,
+    /// The Durable Objects runtime.
+    Workerd,
+    /// `bench floor`.
+    Floor,
+}
+
+impl Kind {
+    /// As tables and results name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Holdfast => "holdfast",
+            Self::Workerd => "workerd",
+            Self::Floor => "floor",
+        }
+    }
+}
+
+/// What is needed to start any of them, made once per run.
+pub struct Launcher {
+    scratch: PathBuf,
+    flush_delay_us: Option<u64>,
+    holdfast: Option<(PathBuf, Guests)>,
+    workerd: Option<PathBuf>,
+}
+
+impl Launcher {
+    /// Builds the guests if there is a host to run them, and installs workerd if it is wanted.
+    pub async fn prepare(common: &Common, workerd: bool) -> anyhow::Result<Self> {
+        let scratch = match &common.scratch {
+            Some(scratch) => scratch.clone(),
+            // Beside the build: on the disk, where a temporary directory may be in memory.
+            None => std::env::current_exe()?.with_file_name("bench-scratch"),
+        };
+        std::fs::create_dir_all(&scratch)?;
+        if common.flush_delay_us.is_some() {
+            output(Command::new("strace").arg("--version")).await.context("--flush-delay-us needs strace")?;
+        }
+        let holdfast = match &common.holdfast {
+            Some(binary) => {
+                let binary = binary.canonicalize().with_context(|| format!("no such binary: {}", binary.display()))?;
+                Some((binary, Guests::build().await?))
+            }
+            None => None,
+        };
+        let workerd = if workerd { Some(workerd::install().await?) } else { None };
+        Ok(Self { scratch, flush_delay_us: common.flush_delay_us, holdfast, workerd })
+    }
+
+    /// Where data directories are made.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
+    /// The systems that can be started, ours first.
+    pub fn kinds(&self) -> Vec<Kind> {
+        let ours = self.holdfast.as_ref().map(|_| Kind::Holdfast);
+        ours.into_iter().chain(self.workerd.as_ref().map(|_| Kind::Workerd)).chain([Kind::Floor]).collect()
+    }
+
+    /// What each says its version is.
+    pub async fn versions(&self) -> anyhow::Result<serde_json::Map<String, Value>> {
+        let binaries = [
+            (Kind::Holdfast, self.holdfast.as_ref().map(|(binary, _)| binary)),
+            (Kind::Workerd, self.workerd.as_ref()),
+        ];
+        let mut versions = serde_json::Map::new();
+        for (kind, binary) in binaries {
+            if let Some(binary) = binary {
+                let version = output(Command::new(binary).arg("--version")).await?;
+                versions.insert(kind.name().into(), version.trim().into());
+            }
+        }
+        Ok(versions)
+    }
+
+    /// Starts a system on an empty data directory; it serves when this returns.
+    pub async fn start(&self, kind: Kind) -> anyhow::Result<Running> {
+        match kind {
+            Kind::Holdfast => self.start_holdfast("").await,
+            Kind::Workerd => workerd::start(self).await,
+            Kind::Floor => {
+                let data = self.data_directory()?;
+                let binary = std::env::current_exe()?;
+                let command = vec![binary.into(), "floor".into(), "--data".into(), data.path().into()];
+                let mut process = self.spawn(kind, command, data)?;
+                let ready = process.ready_line().await?;
+                Ok(Running { kind, address: address(&ready, "data")?, admin: None, process })
+            }
+        }
+        .with_context(|| format!("cannot start {}", kind.name()))
+    }
+
+    /// Starts Holdfast with settings of its own, in the syntax of `holdfast.toml`.
+    pub async fn start_holdfast(&self, settings: &str) -> anyhow::Result<Running> {
+        let (binary, guests) = self.holdfast.as_ref().context("say where the binary is: --holdfast FILE")?;
+        holdfast::start(self, binary, guests, settings).await
+    }
+
+    fn data_directory(&self) -> anyhow::Result<TempDir> {
+        Ok(tempfile::Builder::new().prefix("data-").tempdir_in(&self.scratch)?)
+    }
+
+    /// Starts a child in a process group of its own, under strace when flushes are to be slowed down.
+    fn spawn(&self, kind: Kind, command: Vec<OsString>, data: TempDir) -> anyhow::Result<Process> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        if let Some(micros) = self.flush_delay_us {
+            // -D: the system stays our child, and strace becomes the one that is looked after by nobody.
+            arguments.extend(["strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null"].map(OsString::from));
+            let delay = format!("inject=fsync,fdatasync:delay_exit={micros}");
+            arguments.extend(["-e", "trace=fsync,fdatasync", "-e", &delay].map(OsString::from));
+        }
+        arguments.extend(command);
+        let complaints = data.path().with_extension("stderr");
+        let mut child = Command::new(&arguments[0])
+            .args(&arguments[1..])
+            .current_dir(data.path()) // so that no holdfast.toml of the place we are in is read
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(&complaints)?)
+            .process_group(0)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot run {}", arguments[0].display()))?;
+        let stdout = child.stdout.take().context("the child has no standard output")?;
+        Ok(Process { kind, child, lines: BufReader::new(stdout).lines(), complaints, _data: data })
+    }
+}
+
+/// A system that serves. Dropping it kills it and removes its data.
+pub struct Running {
+    /// Which one.
+    pub kind: Kind,
+    /// Where requests go.
+    pub address: SocketAddr,
+    admin: Option<holdfast::Admin>,
+    process: Process,
+}
+
+impl Running {
+    /// Makes live objects dormant: ours when told to, workerd by leaving them alone; the floor has none.
+    pub async fn make_dormant(&self, objects: &Objects) -> anyhow::Result<()> {
+        match (&self.admin, self.kind) {
+            (Some(admin), _) => admin.evict(objects).await,
+            (None, Kind::Workerd) => {
+                tokio::time::sleep(workerd::EVICTS_AFTER).await;
+                Ok(())
+            }
+            (None, kind) => bail!("{} has no dormant objects", kind.name()),
+        }
+    }
+
+    /// Resident memory in KiB (`VmRSS`; Linux).
+    pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        let pid = self.process.child.id().context("it has ended")?;
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Its name, and what it wrote to standard error last: the reason, when it stopped answering.
+    pub fn describe(&self) -> String {
+        let last_words = self.process.last_words();
+        let separator = if last_words.is_empty() { "" } else { ", whose last words were:\n" };
+        format!("{}{separator}{last_words}", self.kind.name())
+    }
+}
+
+/// A child, its data and its standard error, which go together.
+struct Process {
+    kind: Kind,
+    child: Child,
+    /// Held open: a child that prints more must not find a closed pipe.
+    lines: Lines<BufReader<ChildStdout>>,
+    complaints: PathBuf,
+    _data: TempDir,
+}
+
+impl Process {
+    /// The first line of standard output, which every system here prints as JSON when it serves.
+    async fn ready_line(&mut self) -> anyhow::Result<Value> {
+        match timeout(READY_WITHIN, self.lines.next_line()).await {
+            Ok(Ok(Some(line))) => serde_json::from_str(&line).with_context(|| format!("not a ready line: {line}")),
+            Ok(Ok(None)) => bail!("{} ended before it was ready\n{}", self.kind.name(), self.last_words()),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => bail!("{} was not ready within {READY_WITHIN:?}\n{}", self.kind.name(), self.last_words()),
+        }
+    }
+
+    fn last_words(&self) -> String {
+        let text = std::fs::read_to_string(&self.complaints).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // The group: strace goes with the system that it slows down.
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id as i32)) {
+            _ = kill_process_group(pid, Signal::KILL);
+            // Its data is removed next: wait until it is gone, and leave the reaping to `Child`.
+            _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+        }
+        _ = std::fs::remove_file(&self.complaints);
+    }
+}
+
+/// Standard output of a command that must succeed; what it complains about is seen as it happens.
+async fn output(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output().await;
+    let shown = command.as_std().get_program().display().to_string();
+    let output = output.with_context(|| format!("cannot run {shown}"))?;
+    anyhow::ensure!(output.status.success(), "{shown} ended with {}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+fn address(ready: &Value, key: &str) -> anyhow::Result<SocketAddr> {
+    ready[key].as_str().and_then(|text| text.parse().ok()).with_context(|| format!("no address {key:?} in {ready}"))
+}
+
+fn directory(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
+}

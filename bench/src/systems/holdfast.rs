@@ -1,0 +1,90 @@
+//! Holdfast: its guests are built with Cargo and deployed over the admin API, as a user would do it.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use serde_json::Value;
+use tokio::process::Command;
+
+use super::{Kind, Launcher, Running, address, output};
+use crate::http::{Connection, request};
+use crate::load::Objects;
+
+/// The components of the classes `hello` and `number`.
+pub struct Guests(HashMap<&'static str, Vec<u8>>);
+
+impl Guests {
+    /// Builds them.
+    pub async fn build() -> anyhow::Result<Self> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let arguments =
+            ["build", "--profile", "guest", "--target", "wasm32-wasip2", "--message-format=json-render-diagnostics"];
+        let packages = ["-p", "bench-hello", "-p", "bench-number"];
+        let mut command = Command::new(cargo);
+        command.args(arguments).args(packages).current_dir(env!("CARGO_MANIFEST_DIR"));
+        let messages = output(&mut command).await?;
+        let files: Vec<PathBuf> = messages
+            .lines()
+            .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+            .filter_map(|message| message["filenames"].as_array().cloned())
+            .flatten()
+            .filter_map(|file| file.as_str().map(PathBuf::from))
+            .collect();
+        let mut guests = HashMap::new();
+        for (class, name) in [("hello", "bench_hello.wasm"), ("number", "bench_number.wasm")] {
+            let file = files.iter().find(|file| file.file_name() == Some(OsStr::new(name)));
+            let file = file.with_context(|| format!("cargo built no {name}"))?;
+            guests.insert(class, std::fs::read(file)?);
+        }
+        Ok(Self(guests))
+    }
+}
+
+/// The admin listener.
+pub struct Admin {
+    address: SocketAddr,
+    authorization: String,
+}
+
+impl Admin {
+    async fn deploy(&self, guests: &Guests) -> anyhow::Result<()> {
+        let mut connection = Connection::open(self.address).await?;
+        for (class, component) in &guests.0 {
+            let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/wasm")];
+            let deploy = request("PUT", &format!("/v1/classes/{class}"), &headers, component);
+            connection.exchange(&deploy).await?.ok().with_context(|| format!("cannot deploy {class}"))?;
+        }
+        Ok(())
+    }
+
+    /// Drops the instances of these objects of `number`, all of which must be live.
+    pub async fn evict(&self, objects: &Objects) -> anyhow::Result<()> {
+        let mut connection = Connection::open(self.address).await?;
+        for index in 0..objects.len() {
+            let name = objects.name(index);
+            let path = format!("/v1/classes/number/objects/{name}/evict");
+            let evict = request("POST", &path, &[("authorization", &self.authorization)], b"");
+            let answer: Value = serde_json::from_slice(connection.exchange(&evict).await?.ok()?)?;
+            ensure!(answer["evicted"] == true, "{name} was not live: {answer}");
+        }
+        Ok(())
+    }
+}
+
+pub async fn start(launcher: &Launcher, binary: &Path, guests: &Guests, settings: &str) -> anyhow::Result<Running> {
+    let parent = launcher.data_directory()?;
+    let (data, config) = (parent.path().join("data"), parent.path().join("settings.toml"));
+    std::fs::write(&config, settings)?;
+    let mut command: Vec<OsString> = vec![binary.into(), "serve".into(), "--json".into()];
+    command.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"].map(OsString::from));
+    command.extend(["--data".into(), data.clone().into(), "--config".into(), config.into()]);
+    let mut process = launcher.spawn(Kind::Holdfast, command, parent)?;
+    let ready = process.ready_line().await?;
+    let token = std::fs::read_to_string(data.join("admin.token"))?;
+    let admin = Admin { address: address(&ready, "admin")?, authorization: format!("Bearer {}", token.trim()) };
+    admin.deploy(guests).await?;
+    Ok(Running { kind: Kind::Holdfast, address: address(&ready, "data")?, admin: Some(admin), process })
+}

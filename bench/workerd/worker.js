@@ -1,0 +1,33 @@
+// The same HTTP surface as every other system in this directory: /{class}/{name}.
+// `Hello` touches nothing; `Number` keeps one number: POST adds one and answers it, GET reads it.
+import { DurableObject } from "cloudflare:workers";
+
+export class Hello extends DurableObject {
+  fetch() {
+    return new Response("hello");
+  }
+}
+
+export class Number extends DurableObject {
+  // In memory only: 1 tells the driver that the object was not live before this request.
+  fetches = 0;
+
+  fetch(request) {
+    this.fetches += 1;
+    const { kv } = this.ctx.storage;
+    let n = kv.get("n") ?? 0;
+    if (request.method === "POST") {
+      n += 1;
+      kv.put("n", n);
+    }
+    return new Response(n.toString(), { headers: { "x-fetches": this.fetches.toString() } });
+  }
+}
+
+export default {
+  fetch(request, env) {
+    const [, kind, name] = new URL(request.url).pathname.split("/");
+    const objects = { hello: env.HELLO, number: env.NUMBER }[kind];
+    return objects ? objects.get(objects.idFromName(name)).fetch(request) : new Response("no such class", { status: 404 });
+  },
+};

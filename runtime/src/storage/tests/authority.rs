@@ -1,0 +1,172 @@
+//! What guests' SQL may not do.
+
+use super::*;
+
+const REFUSED: [(&str, &str); 49] = [
+    ("BEGIN", "BEGIN"),
+    ("BEGIN IMMEDIATE", "BEGIN"),
+    ("COMMIT", "COMMIT"),
+    ("END", "COMMIT"),
+    ("ROLLBACK", "ROLLBACK"),
+    ("SAVEPOINT a", "SAVEPOINT"),
+    ("RELEASE a", "SAVEPOINT"),
+    ("ROLLBACK TO a", "SAVEPOINT"),
+    ("ATTACH 'x' AS y", "ATTACH"),
+    ("ATTACH ':memory:' AS y", "ATTACH"),
+    ("DETACH main", "DETACH"),
+    ("VACUUM", "VACUUM"),
+    ("/* */ vacuum INTO 'x'", "VACUUM"),
+    ("CREATE TEMP TABLE x (a)", "TEMP objects"),
+    ("CREATE TABLE temp.x (a)", "TEMP objects"),
+    ("CREATE TEMP VIEW x AS SELECT 1", "TEMP objects"),
+    ("CREATE TEMP TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; END", "TEMP objects"),
+    ("CREATE VIRTUAL TABLE temp.x USING fts5 (a)", "TEMP objects"),
+    ("SELECT load_extension('x')", "load_extension"),
+    ("SELECT fts3_tokenizer('simple')", "fts3_tokenizer"),
+    ("CREATE VIRTUAL TABLE x USING fts4 (a)", "the module fts4"),
+    ("CREATE VIRTUAL TABLE x USING dbstat", "the module dbstat"),
+    ("SELECT * FROM dbstat", "dbstat"),
+    ("PRAGMA journal_mode", "PRAGMA journal_mode"),
+    ("PRAGMA journal_mode = DELETE", "PRAGMA journal_mode"),
+    ("PRAGMA writable_schema = ON", "PRAGMA writable_schema"),
+    ("PRAGMA page_size = 512", "PRAGMA page_size"),
+    ("PRAGMA synchronous = FULL", "PRAGMA synchronous"),
+    ("PRAGMA wal_checkpoint", "PRAGMA wal_checkpoint"),
+    ("PRAGMA cache_size = 1000000", "PRAGMA cache_size"),
+    ("PRAGMA max_page_count = 1000000", "PRAGMA max_page_count"),
+    ("PRAGMA temp_store = MEMORY", "PRAGMA temp_store"),
+    ("PRAGMA locking_mode = NORMAL", "PRAGMA locking_mode"),
+    ("PRAGMA trusted_schema = ON", "PRAGMA trusted_schema"),
+    ("PRAGMA integrity_check", "PRAGMA integrity_check"),
+    ("SELECT * FROM pragma_database_list", "PRAGMA database_list"),
+    ("SELECT * FROM _hf_kv", "the name _hf_kv"),
+    ("SELECT count(*) FROM _HF_meta", "the name _HF_meta"),
+    ("INSERT INTO _hf_kv VALUES ('a', x'')", "the name _hf_kv"),
+    ("UPDATE _hf_meta SET value = 1", "the name _hf_meta"),
+    ("DELETE FROM _hf_kv", "the name _hf_kv"),
+    ("DROP TABLE _hf_kv", "the name _hf_kv"),
+    ("ALTER TABLE _hf_kv ADD COLUMN x", "the name _hf_kv"),
+    ("CREATE INDEX i ON _hf_kv (value)", "the name _hf_kv"),
+    ("CREATE TRIGGER x AFTER INSERT ON _hf_kv BEGIN SELECT 1; END", "the name _hf_kv"),
+    ("CREATE TABLE _hf_x (a)", "the name _hf_x"),
+    ("CREATE VIEW _Hf_x AS SELECT 1", "the name _Hf_x"),
+    ("CREATE VIRTUAL TABLE _hf USING fts5 (a)", "the name _hf_data"),
+    ("CREATE TABLE x AS SELECT * FROM _hf_kv", "the name _hf_kv"),
+];
+
+#[test]
+fn what_is_refused_is_named_and_changes_nothing() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.exec("CREATE TABLE t (x); INSERT INTO t VALUES (1)", &[]).unwrap();
+        turn.put("k", b"v").unwrap();
+    });
+    let schema = object.rows("SELECT sql FROM sqlite_schema");
+    for writing in [false, true] {
+        object.turn(|turn| {
+            if writing {
+                turn.put("k", b"w").unwrap();
+            }
+            for (sql, what) in REFUSED {
+                assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorised(what.into())), "{sql}");
+            }
+            turn.exec("INSERT INTO t VALUES (1)", &[]).unwrap();
+        });
+    }
+    assert_eq!(object.rows("SELECT sql FROM sqlite_schema"), schema);
+    assert_eq!((object.rows("SELECT count(*) FROM t"), object.get("k").unwrap()), (vec![vec![int(3)]], b"w".to_vec()));
+}
+
+#[test]
+fn renames_and_references_are_checked_afterwards() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.exec("CREATE TABLE t (x); INSERT INTO t VALUES (1)", &[]).unwrap();
+        for (sql, name) in [
+            ("ALTER TABLE t RENAME TO _HF_t", "_HF_t"),
+            ("ALTER TABLE t RENAME TO _hf_t; SELECT 1", "_hf_t"),
+            ("CREATE TABLE c (k REFERENCES _hf_kv (key) ON DELETE CASCADE)", "_hf_kv"),
+            ("ALTER TABLE t ADD COLUMN k REFERENCES _hf_meta", "_hf_meta"),
+        ] {
+            assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorised(format!("the name {name}"))), "{sql}");
+        }
+        turn.exec("ALTER TABLE t RENAME TO u", &[]).unwrap();
+        turn.exec("ALTER TABLE u RENAME COLUMN x TO _hf_x", &[]).unwrap();
+    });
+    assert_eq!(object.rows("SELECT _hf_x FROM u"), [[int(1)]], "columns may be called anything");
+}
+
+#[test]
+fn triggers_and_views_do_not_reach_the_hosts_tables() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.put("k", b"v").unwrap();
+        turn.exec("CREATE TABLE t (x)", &[]).unwrap();
+        turn.exec("CREATE VIEW v AS SELECT key FROM _hf_kv", &[]).unwrap();
+        turn.exec("CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM _hf_kv; END", &[]).unwrap();
+        assert!(matches!(turn.exec("SELECT * FROM v", &[]), Err(SqlError::NotAuthorised(_))));
+        assert!(matches!(turn.exec("INSERT INTO t VALUES (1)", &[]), Err(SqlError::NotAuthorised(_))));
+    });
+    assert_eq!(object.get("k").unwrap(), b"v");
+}
+
+#[test]
+fn sqlites_own_tables_are_protected() {
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        turn.exec("CREATE VIRTUAL TABLE f USING fts5 (a); CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT)", &[])
+            .unwrap();
+        for sql in [
+            "DELETE FROM sqlite_schema",
+            "UPDATE sqlite_master SET sql = ''",
+            "INSERT INTO f_data VALUES (1, x'00')",
+            "DROP TABLE f_data",
+            "CREATE TABLE sqlite_x (a)",
+            "SELECT * FROM sqlite_dbpage",
+        ] {
+            assert!(turn.exec(sql, &[]).is_err(), "{sql}");
+        }
+        assert_eq!(turn.exec("SELECT count(*) FROM f", &[]).unwrap().rows, [[int(0)]]);
+    });
+}
+
+#[test]
+fn what_is_allowed_works_in_any_case() {
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        turn.exec(
+            "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (x REFERENCES p); CREATE INDEX i ON t (x)",
+            &[],
+        )
+        .unwrap();
+        for sql in [
+            "PRAGMA table_info(t)",
+            "PRAGMA Table_XInfo(t)",
+            "PRAGMA table_list",
+            "PRAGMA index_list(t)",
+            "PRAGMA index_info(i)",
+            "PRAGMA index_xinfo(i)",
+            "PRAGMA foreign_key_list(t)",
+            "PRAGMA foreign_key_check",
+            "PRAGMA quick_check",
+            "PRAGMA optimize",
+            "PRAGMA data_version",
+            "PRAGMA page_size",
+            "PRAGMA foreign_keys",
+            "PRAGMA defer_foreign_keys = ON",
+            "PRAGMA case_sensitive_like = ON",
+            "PRAGMA ignore_check_constraints = OFF",
+            "PRAGMA recursive_triggers = ON",
+            "PRAGMA reverse_unordered_selects = ON",
+            "PRAGMA legacy_alter_table = OFF",
+            "EXPLAIN QUERY PLAN SELECT * FROM t",
+            "SELECT m.name, c.name FROM sqlite_schema m, pragma_table_info(m.name) c",
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT * FROM n",
+        ] {
+            turn.exec(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        }
+    });
+}
