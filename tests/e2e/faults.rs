@@ -139,7 +139,7 @@ fn a_failed_construction_fails_the_turn_and_is_tried_again() {
 
 #[test]
 fn without_error_details_clients_are_not_told_what_classes_wrote() {
-    let host = Host::with_config("[server]\nerror-details = false\n[limits]\nlive_instances = 8");
+    let host = Host::with_config("[server]\nerror-details = false\n[limits]\nlive-instances = 8");
     host.deploy("faults", guest("faults"));
     for fault in ["fail", "panic"] {
         let problem = host.get(&format!("/faults/alice/{fault}"));

@@ -31,7 +31,7 @@ fn a_busy_instance_is_not_idle() {
 
 #[test]
 fn the_least_recently_used_instance_makes_room() {
-    let host = Host::with("live-instances = 4\nidle_seconds = 3600");
+    let host = Host::with("live-instances = 4\nidle-seconds = 3600");
     host.deploy("construct", guest("construct"));
     for object in ["a", "b", "c", "d"] {
         assert_eq!(visit(&host, object), (1, 1));
@@ -62,7 +62,7 @@ fn far_more_objects_than_instances() {
 
 #[test]
 fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
-    let host = Host::with("live-instances = 2\nwall_seconds_per_turn = 8.0");
+    let host = Host::with("live-instances = 2\nwall-seconds-per-turn = 8.0");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
         let short = scope.spawn(|| host.get("/faults/short/sleep?ms=700"));
