@@ -52,7 +52,9 @@ fn repeated_headers_keep_their_order_and_the_prefix_cannot_be_forged() {
 #[test]
 fn a_path_without_rest_is_the_root_of_the_object() {
     let host = echo_host();
-    for (path, uri) in [("/echo/a", "/"), ("/echo/a/", "/"), ("/echo/a?", "/?"), ("/echo/a?q", "/?q"), ("/echo/a/x", "/x")] {
+    for (path, uri) in
+        [("/echo/a", "/"), ("/echo/a/", "/"), ("/echo/a?", "/?"), ("/echo/a?q", "/?q"), ("/echo/a/x", "/x")]
+    {
         assert_eq!(host.data().raw(&[&format!("GET {path} HTTP/1.1")], b"").json()["uri"], uri, "{path}");
     }
 }

@@ -43,7 +43,12 @@ fn objects_are_listed_in_pages_by_name() {
         let page = host.admin().get(&format!("{OBJECTS}?limit=4{cursor}")).json();
         paged.extend(page["objects"].as_array().unwrap().clone());
         match page["cursor"].as_str() {
-            Some(next) => cursor = format!("&cursor={}", percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC)),
+            Some(next) => {
+                cursor = format!(
+                    "&cursor={}",
+                    percent_encoding::utf8_percent_encode(next, percent_encoding::NON_ALPHANUMERIC)
+                )
+            }
             None => break,
         }
     }

@@ -72,7 +72,8 @@ fn objects_are_listed_shown_evicted_and_deleted() {
     assert!(list(&["--prefix", "al"]).ends_with("alice\n"));
     assert_eq!(list(&["--json", "--limit", "2"]).lines().count(), 2);
 
-    let shown: Json = serde_json::from_str(&stdout(&host.run(&["objects", "show", "counter", "@home", "--json"]))).unwrap();
+    let shown: Json =
+        serde_json::from_str(&stdout(&host.run(&["objects", "show", "counter", "@home", "--json"]))).unwrap();
     assert_eq!((&shown["name"], &shown["state"]), (&"@home".into(), &"live".into()));
     let by_id = format!("@{}", shown["id"].as_str().unwrap());
     assert!(stdout(&host.run(&["objects", "show", "counter", &by_id])).contains("@home"));
@@ -113,7 +114,8 @@ fn logs_are_printed_and_followed() {
     let printed = stdout(&host.run(&["logs", "--class", "logger", "--object", "ann"]));
     assert!(printed.contains("INFO  logger/ann  news  step=3  who=ann\n"), "{printed}");
     assert_eq!(printed.lines().count(), 7);
-    let first = stdout(&host.run(&["logs", "--json"])).lines().next().map(serde_json::from_str::<Json>).unwrap().unwrap();
+    let first =
+        stdout(&host.run(&["logs", "--json"])).lines().next().map(serde_json::from_str::<Json>).unwrap().unwrap();
     assert_eq!(first["message"], "a trace");
 
     let mut follower = Program::start(host.command(&["logs", "--follow"]));
@@ -163,7 +165,8 @@ fn machines_read_the_ready_line_as_json() {
     let data = directory.path().to_str().unwrap();
     let serve = ["serve", "--json", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut program = Program::start(holdfast(&serve));
-    let ready: Json = program.expect("the ready line", |printed| serde_json::from_str(printed.strip_suffix('\n')?).ok());
+    let ready: Json =
+        program.expect("the ready line", |printed| serde_json::from_str(printed.strip_suffix('\n')?).ok());
     assert_eq!(ready["ready"], true);
     for listener in ["data", "admin"] {
         let address: std::net::SocketAddr = ready[listener].as_str().unwrap().parse().unwrap();

@@ -32,7 +32,8 @@ fn parallel_first_requests_construct_one_instance() {
     let host = Host::start();
     host.deploy("construct", guest("construct"));
     let answers = at_once(20, |_| host.get("/construct/alice").json());
-    let turns: BTreeSet<u64> = answers.iter().map(|answer| answer["turns_of_this_instance"].as_u64().unwrap()).collect();
+    let turns: BTreeSet<u64> =
+        answers.iter().map(|answer| answer["turns_of_this_instance"].as_u64().unwrap()).collect();
     assert_eq!(turns, (1..=20).collect(), "all were turns of one instance");
     assert!(answers.iter().all(|answer| answer["constructions"] == 1), "{answers:?}");
 }

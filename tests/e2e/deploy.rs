@@ -34,7 +34,10 @@ fn the_same_component_again_changes_nothing() {
     assert_eq!(host.admin().put("/v1/classes/construct", guest("construct")).status, 201);
     assert_eq!(host.get("/construct/alice").json()["turns_of_this_instance"], 1);
     let again = host.admin().put("/v1/classes/construct", guest("construct"));
-    assert_eq!((again.status, again.json()["changed"].as_bool(), again.json()["version"].as_u64()), (200, Some(false), Some(1)));
+    assert_eq!(
+        (again.status, again.json()["changed"].as_bool(), again.json()["version"].as_u64()),
+        (200, Some(false), Some(1))
+    );
     assert_eq!(host.get("/construct/alice").json()["turns_of_this_instance"], 2, "the instance stays");
 }
 

@@ -26,7 +26,10 @@ pub fn root() -> PathBuf {
 
 /// Cargo's target directory, which the guests share with everything else.
 pub fn target() -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("Cargo's directory for tests is in its target directory").into()
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("Cargo's directory for tests is in its target directory")
+        .into()
 }
 
 /// Does the same in so many threads at once and returns what each made of its number, in the order of the numbers.

@@ -26,8 +26,15 @@ fn every_way_to_say_something_is_an_entry() {
     assert_eq!(host.get("/logger/ann").text(), "logged");
     let entries = entries(&host, "");
     let said: Vec<_> = entries.iter().map(said).collect();
-    let expected =
-        ["trace a trace", "debug a detail", "info news", "warn a warning", "error an error", "info to standard output", "warn to standard error"];
+    let expected = [
+        "trace a trace",
+        "debug a detail",
+        "info news",
+        "warn a warning",
+        "error an error",
+        "info to standard output",
+        "warn to standard error",
+    ];
     assert_eq!(said, expected);
     assert!(entries.iter().all(|entry| entry["class"] == "logger" && entry["object"] == "ann"), "{entries:?}");
     assert_eq!(entries[2]["fields"], json!([["step", "3"], ["who", "ann"]]));
@@ -42,7 +49,10 @@ fn a_failed_turn_keeps_its_entries() {
     let entries = entries(&host, "");
     assert_eq!([said(&entries[0]), said(&entries[1])], ["warn about to fail", "warn about to panic"]);
     let panic = said(&entries[2]);
-    assert!(panic.starts_with("error panicked at ") && panic.contains("lib.rs") && panic.ends_with(": told to panic"), "{panic}");
+    assert!(
+        panic.starts_with("error panicked at ") && panic.contains("lib.rs") && panic.ends_with(": told to panic"),
+        "{panic}"
+    );
 }
 
 #[test]
@@ -63,7 +73,10 @@ fn entries_are_found_by_class_and_object() {
         assert_eq!(host.get(path).text(), "logged");
     }
     let count = |query: &str| entries(&host, query).len();
-    assert_eq!(["", "?class=logger", "?class=logger&object=bob", "?object=ann", "?class=none"].map(count), [6, 3, 2, 4, 0]);
+    assert_eq!(
+        ["", "?class=logger", "?class=logger&object=bob", "?object=ann", "?class=none"].map(count),
+        [6, 3, 2, 4, 0]
+    );
 }
 
 #[test]

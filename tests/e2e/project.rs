@@ -51,7 +51,11 @@ fn develop(project: &std::path::Path) {
     let mut dev = Program::start(compiling(holdfast(&listen)));
     let mut url = None;
     within(BUILD, "a URL to try", || {
-        url = dev.stdout.text().split_once("curl http://").and_then(|(_, rest)| Some(rest.split_once('\n')?.0.to_owned()));
+        url = dev
+            .stdout
+            .text()
+            .split_once("curl http://")
+            .and_then(|(_, rest)| Some(rest.split_once('\n')?.0.to_owned()));
         (url.is_some() || !dev.is_running()).then_some(())
     });
     let url = url.unwrap_or_else(|| panic!("it ended: {}{}", dev.stdout.text(), dev.stderr.text()));
@@ -65,7 +69,9 @@ fn develop(project: &std::path::Path) {
     let source = project.join("src/lib.rs");
     let original = fs::read_to_string(&source).unwrap();
     fs::write(&source, "this is no Rust").unwrap();
-    within(BUILD, "the compiler's complaint", || dev.stderr.text().contains("error: cargo could not build").then_some(()));
+    within(BUILD, "the compiler's complaint", || {
+        dev.stderr.text().contains("error: cargo could not build").then_some(())
+    });
     assert_eq!(ask(), "3", "the last version that compiled is served");
 
     let changed = original.replace("n.to_string()", "format!(\"n is {n}\")");

@@ -76,7 +76,12 @@ fn uploads_that_cannot_be_classes() {
 #[test]
 fn refused_imports_are_listed_all_of_them() {
     let host = Host::start();
-    let unknown = ["acme:gadgets/lever@1.0.0", "acme:gadgets/wheel@1.2.3", "holdfast:object/sockets@0.1.0", "wasi:nn/graph@0.2.0"];
+    let unknown = [
+        "acme:gadgets/lever@1.0.0",
+        "acme:gadgets/wheel@1.2.3",
+        "holdfast:object/sockets@0.1.0",
+        "wasi:nn/graph@0.2.0",
+    ];
     let upload = importing(&[&unknown[..], &["wasi:cli/environment@0.2.0"]].concat());
     let problem = host.admin().put("/v1/classes/gadget", upload).problem(422, "imports-refused");
     let detail = problem["detail"].as_str().unwrap();

@@ -53,7 +53,9 @@ fn of_several_statements_the_last_one_answers() {
 fn a_long_result_comes_in_batches() {
     let object = Object::start();
     object.one(sql("CREATE TABLE t (x INTEGER PRIMARY KEY)"));
-    object.one(sql("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000) INSERT INTO t SELECT n FROM c"));
+    object.one(sql(
+        "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000) INSERT INTO t SELECT n FROM c",
+    ));
     let result = object.one(json!({ "op": "sql", "text": "SELECT x FROM t ORDER BY x", "batch": 300 }));
     assert_eq!(result["batches"], json!([256, 300, 300, 144, 0]));
     assert_eq!(result["rows"].as_array().unwrap().len(), 1_000);
@@ -153,9 +155,15 @@ fn limits_at_their_edges() {
 #[test]
 fn a_transaction_that_sqlite_ended_by_itself_fails_the_turn() {
     let object = Object::start();
-    object.turn(json!([sql("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)"), { "op": "put", "key": "k", "value": "1" }]));
-    for statement in ["INSERT OR ROLLBACK INTO t VALUES (1)", "CREATE TABLE u (x UNIQUE ON CONFLICT ROLLBACK); INSERT INTO u VALUES (1), (1)"] {
-        let operations = json!([{ "op": "put", "key": "k", "value": "2" }, sql(statement), sql("INSERT INTO t VALUES (3)")]);
+    object.turn(
+        json!([sql("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)"), { "op": "put", "key": "k", "value": "1" }]),
+    );
+    for statement in [
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "CREATE TABLE u (x UNIQUE ON CONFLICT ROLLBACK); INSERT INTO u VALUES (1), (1)",
+    ] {
+        let operations =
+            json!([{ "op": "put", "key": "k", "value": "2" }, sql(statement), sql("INSERT INTO t VALUES (3)")]);
         let answer = object.host.post("/storage/alice", operations.to_string());
         assert_eq!(answer.status, 500, "{statement}: {answer:?}");
         assert_eq!(object.one(json!({ "op": "get", "key": "k" }))["value"], "1", "{statement}");
@@ -166,10 +174,8 @@ fn a_transaction_that_sqlite_ended_by_itself_fails_the_turn() {
 #[test]
 fn a_deferred_constraint_is_checked_at_the_end_of_the_turn() {
     let object = Object::start();
-    object.one(sql(
-        "CREATE TABLE parent (id INTEGER PRIMARY KEY);
-         CREATE TABLE child (parent REFERENCES parent DEFERRABLE INITIALLY DEFERRED)",
-    ));
+    object.one(sql("CREATE TABLE parent (id INTEGER PRIMARY KEY);
+         CREATE TABLE child (parent REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"));
     let late = json!([sql("INSERT INTO child VALUES (1)"), sql("INSERT INTO parent VALUES (1)")]);
     object.turn(late);
     let answer = object.host.post("/storage/alice", json!([sql("INSERT INTO child VALUES (2)")]).to_string());

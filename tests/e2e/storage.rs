@@ -58,7 +58,8 @@ fn get(key: &str) -> Json {
 #[test]
 fn what_a_turn_wrote_is_read_by_it_and_by_the_next() {
     let mut object = Object::start();
-    let results = object.turn(json!([get("k"), put("k", "1"), get("k"), put("k", "2"), { "op": "delete", "key": "none" }]));
+    let results =
+        object.turn(json!([get("k"), put("k", "1"), get("k"), put("k", "2"), { "op": "delete", "key": "none" }]));
     assert_eq!(results[0]["value"], json!(null));
     assert_eq!(results[2]["value"], "1");
     assert_eq!(results[4]["deleted"], false);

@@ -48,7 +48,11 @@ fn time_stands_still_within_a_turn_and_moves_between_turns() {
         let mut turns = Vec::new();
         for _ in 0..20 {
             let report = host.get("/wasi/alice").json();
-            turns.push((report["wall_ms_before"].as_u64(), report["wall_ms_after"].as_u64(), report["monotonic_ns"].as_u64()));
+            turns.push((
+                report["wall_ms_before"].as_u64(),
+                report["wall_ms_after"].as_u64(),
+                report["monotonic_ns"].as_u64(),
+            ));
         }
         done.store(true, Ordering::Relaxed);
         assert!(turns.iter().all(|(before, after, elapsed)| before == after && *elapsed == Some(0)), "{turns:?}");

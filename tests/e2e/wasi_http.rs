@@ -22,7 +22,10 @@ fn it_serves_requests_as_they_were_sent() {
     assert_eq!(answer.json(), echo);
     assert_eq!(answer.header("content-type"), "application/json");
     let brew = host.data().raw(&["BREW /proxy/alice HTTP/1.1"], b"").json();
-    assert_eq!((&brew["method"], &brew["path_with_query"], &brew["x-echo"]), (&json!("BREW"), &json!("/"), &json!(null)));
+    assert_eq!(
+        (&brew["method"], &brew["path_with_query"], &brew["x-echo"]),
+        (&json!("BREW"), &json!("/"), &json!(null))
+    );
 }
 
 #[test]

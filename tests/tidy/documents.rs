@@ -36,7 +36,9 @@ fn violations(document: &Source, files: &[String]) -> Vec<String> {
 
 fn names_a_file(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    name.chars().all(plain) && ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending)) && !OF_USERS.contains(&name)
+    name.chars().all(plain)
+        && ENDINGS.iter().any(|ending| name.len() > ending.len() && name.ends_with(ending))
+        && !OF_USERS.contains(&name)
 }
 
 /// From the root, from the document, or the end of some path: `storage/sql.rs` is enough of a name.

@@ -74,7 +74,8 @@ fn imports(code: &str, depth: usize) -> Vec<String> {
 
 /// The first names of a path, or of each path of a group: of `{a::{b, c}, d as e}` they are `a` and `d`.
 fn heads(path: &str) -> Vec<String> {
-    let name = |text: &str| -> String { text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let name =
+        |text: &str| -> String { text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let Some(group) = path.strip_prefix('{') else { return vec![name(path)] };
     let (mut heads, mut level, mut start) = (Vec::new(), 0, 0);
     for (at, character) in group.char_indices() {

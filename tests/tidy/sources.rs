@@ -19,7 +19,9 @@ pub fn files() -> Vec<String> {
     let mut files = Vec::new();
     let mut directories = vec![root()];
     while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(&directory).expect("a directory can be read").map(|entry| entry.expect("and its entries")) {
+        for entry in
+            fs::read_dir(&directory).expect("a directory can be read").map(|entry| entry.expect("and its entries"))
+        {
             let name = entry.file_name();
             let kind = entry.file_type().expect("an entry has a kind");
             if kind.is_dir() && !(name == "target" || name == ".git" || name == ".holdfast") {

@@ -45,7 +45,8 @@ impl Answer {
     /// Expects an error of the host in the form that `docs/ERRORS.md` documents, and returns its members.
     #[track_caller]
     pub fn problem(&self, status: u16, code: &str) -> Json {
-        let problem: Json = serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no problem: {}", self.shown()));
+        let problem: Json =
+            serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no problem: {}", self.shown()));
         assert_eq!((self.status, problem["code"].as_str()), (status, Some(code)), "{}", self.shown());
         assert_eq!(self.header("content-type"), "application/problem+json");
         assert_eq!(problem["type"], format!("urn:holdfast:error:{code}"));

@@ -94,11 +94,7 @@ impl Client {
         if let Some(token) = &self.token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if body.is_empty() {
-            self.agent.run(request.body(())?)
-        } else {
-            self.agent.run(request.body(body)?)
-        }
+        if body.is_empty() { self.agent.run(request.body(())?) } else { self.agent.run(request.body(body)?) }
     }
 
     /// Sends these bytes on a connection of their own and leaves it open.

@@ -58,7 +58,8 @@ fn build() -> Result<(), String> {
 }
 
 fn add_target() -> Result<(), String> {
-    let printed = Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(root()).output();
+    let printed =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(root()).output();
     let printed = printed.map_err(|error| format!("cannot run rustc: {error}"))?;
     match Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir() {
         true => Ok(()),

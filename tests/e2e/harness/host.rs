@@ -29,7 +29,8 @@ impl Host {
 
     /// Starts a host with these lines in `[limits]`.
     pub fn with(limits: &str) -> Self {
-        let instances = if limits.contains("live-instances") { "" } else { &format!("live-instances = {LIVE_INSTANCES}\n") };
+        let instances =
+            if limits.contains("live-instances") { "" } else { &format!("live-instances = {LIVE_INSTANCES}\n") };
         Self::with_config(&format!("[server]\nerror-details = true\n\n[limits]\n{instances}{limits}\n"))
     }
 
