@@ -8,6 +8,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
@@ -226,7 +228,7 @@ async fn call_incoming(
     let calling = async { proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await };
     let collecting = async {
         let Ok(answer) = receiver.await else {
-            return Err(TurnError::InvalidResponse("the handler returned without setting one".into()));
+            return Err(TurnError::InvalidResponse("the handler set none".into()));
         };
         let (parts, body) = match answer {
             Ok(response) => response.into_parts(),
@@ -238,8 +240,18 @@ async fn call_incoming(
             Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
         }
     };
-    let (called, collected) = tokio::join!(calling, collecting);
-    called.map(|()| collected)
+    let (calling, collecting) = (std::pin::pin!(calling), std::pin::pin!(collecting));
+    match select(calling, collecting).await {
+        // What the guest has sent by now is there to be taken, and nobody is left to send more: what a trapped or careless
+        // guest still holds of the response would be waited for in vain.
+        Either::Left((called, collecting)) => called.map(|()| {
+            let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
+            tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
+        }),
+        Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
+        // The host takes no more of it, whatever the guest still has to say.
+        Either::Right((refused, _)) => Ok(refused),
+    }
 }
 
 fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
