@@ -58,9 +58,13 @@ struct Actor {
     database: Option<Database>,
     durable: DurableWatch,
     applied: Lsn,
-    /// What the catalog is to be told once it is durable.
-    untold: Option<Fact>,
-    told_bytes: u64,
+    /// Size of the database after the last turn that was applied.
+    bytes: u64,
+    /// Size that the catalog knows of; none if it is not to be relied on.
+    told: Option<u64>,
+    /// A size that the catalog is told once this position is durable. Later ones wait for their turn: were they to take
+    /// its place, an object that is always busy would never be told of.
+    untold: Option<(Lsn, u64)>,
 }
 
 /// A live instance with its right to be there.
@@ -75,12 +79,6 @@ enum Next {
     Message(Message),
     /// Nothing waits: neither messages nor the disk.
     Quiet,
-}
-
-/// What the catalog says of an object.
-enum Fact {
-    Stored { bytes: u64 },
-    Gone,
 }
 
 impl ObjectHandle {
@@ -102,8 +100,9 @@ impl ObjectHandle {
             database: Some(database),
             durable,
             applied,
+            bytes: 0,
+            told: None,
             untold: None,
-            told_bytes: 0,
         };
         tokio::spawn(actor.live());
         handle
@@ -146,25 +145,32 @@ impl Actor {
 
     /// Does what had to wait for the disk, and says whether nothing waits any more.
     fn settle(&mut self) -> bool {
-        if !self.durable.covers(self.applied) {
-            return false;
-        }
-        // The catalog must never know of what a crash could undo.
-        match self.untold.take() {
-            Some(Fact::Stored { bytes }) => {
-                let ObjectAddress { key, id, name, .. } = &self.address;
-                self.node.catalog.note(key, *id, name.as_ref(), bytes);
-            }
-            Some(Fact::Gone) => self.node.catalog.remove(&self.address.key, self.address.id),
-            None => {}
-        }
+        self.tell_catalog();
         if let Some(database) = &mut self.database {
             // The WAL stays long and is tried again; what it holds is safe.
             if let Err(error) = database.maintain() {
                 tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
             }
         }
-        true
+        self.durable.covers(self.applied)
+    }
+
+    /// The catalog must never know of what a crash could undo.
+    fn tell_catalog(&mut self) {
+        while let Some((lsn, bytes)) = self.untold
+            && self.durable.covers(lsn)
+        {
+            let ObjectAddress { key, id, name, .. } = &self.address;
+            self.node.catalog.note(key, *id, name.as_ref(), bytes);
+            (self.told, self.untold) = (Some(bytes), None);
+            self.note_size();
+        }
+    }
+
+    fn note_size(&mut self) {
+        if self.untold.is_none() && self.told != Some(self.bytes) {
+            self.untold = Some((self.applied, self.bytes));
+        }
     }
 
     /// Feeds an event whose effect does not run a turn.
@@ -193,6 +199,7 @@ impl Actor {
         if let (None, Some(name)) = (&self.address.name, envelope.name) {
             self.database.iter_mut().for_each(|database| database.reached_by(&name));
             self.address.name = Some(name);
+            self.told = None;
         }
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.fetch(request).await,
@@ -254,9 +261,9 @@ impl Actor {
             ApplyError::Failed(detail) => TurnError::Storage(detail),
         })?;
         self.applied = applied.lsn;
-        if applied.wrote && applied.bytes != self.told_bytes {
-            self.told_bytes = applied.bytes;
-            self.untold = Some(Fact::Stored { bytes: applied.bytes });
+        if applied.wrote {
+            self.bytes = applied.bytes;
+            self.note_size();
         }
         Ok(())
     }
@@ -274,6 +281,8 @@ impl Actor {
             resident.instance.learn_name(self.address.name.as_ref());
             return Ok(resident);
         }
+        // What an instance of another version set on its connection goes with it.
+        self.drop_instance();
         self.learn_name()?;
         let permit = self.node.residency.admit(code.cost, &self.mailbox).await.ok_or(TurnError::NoCapacity)?;
         let instance = self.instantiate(code).await?;
@@ -317,8 +326,9 @@ impl Actor {
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
         let existed = database.delete().map_err(storage_failed)?;
-        self.told_bytes = 0;
-        self.untold = Some(Fact::Gone);
+        // Durable already, unlike turns.
+        self.node.catalog.remove(&self.address.key, self.address.id);
+        (self.bytes, self.told, self.untold) = (0, None, None);
         Ok(Reply::Done(existed))
     }
 
