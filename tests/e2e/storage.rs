@@ -186,6 +186,9 @@ fn a_database_stays_within_its_size() {
     let stored = (0..20).find(|key| put(&object, *key).status != 200).expect("it gets full");
     assert!((8..=10).contains(&stored), "{stored} entries of 100,000 bytes in 1 MiB");
     put(&object, stored).problem(507, "storage-full");
+    // A handler that passes its error on does not hide what it was.
+    let passed_on = json!([{ "op": "put_bytes_len", "key": "more", "len": 100_000 }, { "op": "fail" }]).to_string();
+    object.host.post("/storage/alice", passed_on).problem(507, "storage-full");
     // What is there can be read, and made room with.
     assert_eq!(object.one(get("0"))["len"], 100_000);
     assert_eq!(object.one(json!({ "op": "delete", "key": "0" }))["deleted"], true);
