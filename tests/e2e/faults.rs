@@ -1,6 +1,6 @@
 //! Guests that go wrong: each way has a code of its own, leaves no trace, and hurts nobody else.
 
-use crate::harness::{Host, guest};
+use crate::harness::{Host, eventually, guest};
 
 /// Enough for every turn that is meant to end, used up by a loop in a fraction of a second.
 const LITTLE_FUEL: &str = "fuel-per-turn = 2_000_000_000\nmemory-per-instance = 33_554_432";
@@ -79,9 +79,10 @@ fn other_objects_are_answered_while_many_loop() {
     });
 }
 
+/// SQLite does not give way: a loop in it keeps its thread. There are more of these loops than the host has threads.
 #[test]
-fn a_loop_in_sql_ends_with_its_cpu_time_and_others_are_answered() {
-    const LOOPS: usize = 10;
+fn other_objects_are_answered_while_many_loop_in_sql() {
+    const LOOPS: usize = 20;
     let host = Host::with("cpu-seconds-per-turn = 0.5");
     host.deploy("faults", guest("faults"));
     std::thread::scope(|scope| {
@@ -90,8 +91,12 @@ fn a_loop_in_sql_ends_with_its_cpu_time_and_others_are_answered() {
             scope.spawn(move || host.get(&format!("/faults/loop-{object}/sql-loop")))
         };
         let loops: Vec<_> = (0..LOOPS).map(looping).collect();
-        host.wait_for_live_instances(LOOPS as u64);
-        assert_eq!(host.get("/faults/alice/count").text(), "1");
+        eventually("the first loops", || (host.metric("holdfast_live_instances") > 1).then_some(()));
+        for expected in 1..=3 {
+            assert_eq!(host.get("/faults/alice/count").number(), expected);
+        }
+        let ended: Vec<_> = loops.iter().filter(|request| request.is_finished()).collect();
+        assert!(ended.len() < LOOPS / 2, "alice had to wait for {} loops", ended.len());
         for request in loops {
             request.join().unwrap().problem(500, "cpu-time-exceeded");
         }

@@ -186,6 +186,7 @@ fn a_deferred_constraint_is_checked_at_the_end_of_the_turn() {
 #[test]
 fn pragmas_of_an_instance_go_with_it() {
     let object = Object::start();
+    object.one(sql("CREATE TABLE t (x)"));
     object.one(sql("PRAGMA case_sensitive_like = ON"));
     assert_eq!(value(&object, "SELECT 'a' LIKE 'A'"), 0);
     object.failing_turn(json!([]));

@@ -181,14 +181,18 @@ fn a_refused_operation_does_not_end_the_turn() {
 #[test]
 fn a_database_stays_within_its_size() {
     let mut object = Object::with("database = 1_048_576");
-    let fill = |key: usize| json!({ "op": "put_bytes_len", "key": key.to_string(), "len": 100_000 });
-    let full = (0..20).map(|key| (key, object.one(fill(key)))).find(|(_, result)| result["error"] == "full");
-    let (stored, _) = full.expect("it gets full");
+    let fill = |key: usize| json!([{ "op": "put_bytes_len", "key": key.to_string(), "len": 100_000 }]).to_string();
+    let put = |object: &Object, key: usize| object.host.post("/storage/alice", fill(key));
+    let stored = (0..20).find(|key| put(&object, *key).status != 200).expect("it gets full");
     assert!((8..=10).contains(&stored), "{stored} entries of 100,000 bytes in 1 MiB");
+    put(&object, stored).problem(507, "storage-full");
+    // A handler that passes its error on does not hide what it was.
+    let passed_on = json!([{ "op": "put_bytes_len", "key": "more", "len": 100_000 }, { "op": "fail" }]).to_string();
+    object.host.post("/storage/alice", passed_on).problem(507, "storage-full");
     // What is there can be read, and made room with.
     assert_eq!(object.one(get("0"))["len"], 100_000);
     assert_eq!(object.one(json!({ "op": "delete", "key": "0" }))["deleted"], true);
-    assert_eq!(object.one(fill(stored))["error"], json!(null));
+    assert_eq!(put(&object, stored).status, 200);
     object.host.kill();
     object.host.restart();
     assert_eq!(object.keys(json!({})).len(), stored);

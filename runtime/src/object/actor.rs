@@ -241,8 +241,11 @@ impl Actor {
         let response = match end.result {
             Ok(response) => self.apply(end.turn).map(|()| response),
             Err(error) => {
+                // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
+                let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap(_)));
+                let cause = cause.map(|cause| self.not_applied(cause.clone()));
                 self.database = Some(end.turn.roll_back());
-                Err(error)
+                Err(cause.unwrap_or(error))
             }
         }?;
         self.resident = end.instance.map(|instance| Resident { instance, permit });
@@ -253,19 +256,23 @@ impl Actor {
     fn apply(&mut self, turn: Turn) -> Result<(), TurnError> {
         let (database, applied) = turn.apply();
         self.database = Some(database);
-        let applied = applied.map_err(|error| match error {
-            ApplyError::Full(detail) => TurnError::StorageFull(detail),
-            ApplyError::Constraint(_) | ApplyError::Ended => TurnError::NotApplied(error.to_string()),
-            ApplyError::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(self.node.limits.fuel_per_turn),
-            ApplyError::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(self.node.limits.cpu_time()),
-            ApplyError::Failed(detail) => TurnError::Storage(detail),
-        })?;
+        let applied = applied.map_err(|error| self.not_applied(error))?;
         self.applied = applied.lsn;
         if applied.wrote {
             self.bytes = applied.bytes;
             self.note_size();
         }
         Ok(())
+    }
+
+    fn not_applied(&self, error: ApplyError) -> TurnError {
+        match error {
+            ApplyError::Full(detail) => TurnError::StorageFull(detail),
+            ApplyError::Constraint(_) | ApplyError::Ended => TurnError::NotApplied(error.to_string()),
+            ApplyError::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(self.node.limits.fuel_per_turn),
+            ApplyError::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(self.node.limits.cpu_time()),
+            ApplyError::Failed(detail) => TurnError::Storage(detail),
+        }
     }
 
     /// The instance of the class's current version: the one at hand, or a new one.

@@ -108,6 +108,11 @@ impl Turn {
         (self.end(wrote), applied)
     }
 
+    /// What keeps this turn from being applied, if something does already.
+    pub fn broken(&self) -> Option<&ApplyError> {
+        self.broken.as_ref()
+    }
+
     /// Leaves no trace.
     pub fn roll_back(mut self) -> Database {
         self.close_cursors();

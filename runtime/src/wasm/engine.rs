@@ -12,6 +12,7 @@ use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationCo
 use super::budget::{self, Budget};
 use super::cache::CodeCache;
 use super::host::{self, Host};
+use super::meter::HeavyWork;
 use crate::base::Limits;
 
 /// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
@@ -26,6 +27,7 @@ pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<Host>,
     pub(super) cache: CodeCache,
+    pub(super) heavy_work: HeavyWork,
     /// The room for live instances.
     pub budget: Arc<Budget>,
 }
@@ -37,7 +39,8 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&config(limits, &budget))?;
         let linker = host::link(&wasmtime)?;
         let cache = CodeCache::new(cache, &wasmtime, node_key);
-        Ok(Self { wasmtime, linker, cache, budget })
+        let heavy_work = HeavyWork::new(std::thread::available_parallelism().map_or(2, usize::from));
+        Ok(Self { wasmtime, linker, cache, heavy_work, budget })
     }
 }
 

@@ -23,7 +23,7 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{CpuTimer, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::{GuestLogs, Level};
 use crate::base::{
     Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Request, Response, TurnError, WorkBudget,
@@ -53,6 +53,7 @@ pub struct Instance {
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
+    heavy_work: HeavyWork,
 }
 
 enum Handler {
@@ -82,13 +83,16 @@ impl Instance {
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
         let clock = store.data().clock.clone();
-        let cpu = CpuTimer::new(&context.limits, &context.env);
+        let cpu = CpuTimer::new(&context.limits, &context.env, engine.heavy_work.clone());
         let made = {
             let making = std::pin::pin!(instantiate(&mut store, &code));
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
-            Ok(Ok((handler, init))) => Ok(Self { store, handler, init, fresh: true, code, context }),
+            Ok(Ok((handler, init))) => {
+                let heavy_work = engine.heavy_work.clone();
+                Ok(Self { store, handler, init, fresh: true, code, context, heavy_work })
+            }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
         }
@@ -109,7 +113,7 @@ impl Instance {
 
     /// Runs one fetch turn on a database that no other turn uses.
     pub async fn fetch(mut self, database: Database, request: Request) -> TurnEnd {
-        let cpu = CpuTimer::new(&self.context.limits, &self.context.env);
+        let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
         if !std::mem::take(&mut self.fresh) {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }

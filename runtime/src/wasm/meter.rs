@@ -9,6 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::block_in_place;
 use wasmtime::ResourceLimiter;
 
 use super::budget::{Budget, TABLE_ELEMENTS};
@@ -18,6 +22,9 @@ use crate::base::{Env, Limits};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
 pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
+
+/// CPU time without giving way after which a turn takes a permit: guest code gives way far sooner, SQL rarely takes so long.
+const HEAVY: Duration = Duration::from_millis(10);
 
 /// Counts the linear memory of one instance, on its own and against the host's budget.
 pub(super) struct MemoryMeter {
@@ -91,12 +98,37 @@ struct CpuTime {
     used: AtomicU64,
     /// When counting began in this slice, on its thread's clock; 0 if it did not.
     since: AtomicU64,
+    heavy: HeavyWork,
+    permit: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+/// Lets as many turns as there are cores compute for long in one call of the host, which is SQL: SQLite does not give way, so
+/// a few endless statements would take every thread from everybody else. Those who wait here leave their thread's place
+/// to another thread; those who do not are fewer than the guests' threads.
+#[derive(Clone)]
+pub(super) struct HeavyWork(Arc<Semaphore>);
+
+impl HeavyWork {
+    /// For a machine with so many cores.
+    pub(super) fn new(cores: usize) -> Self {
+        Self(Arc::new(Semaphore::new(cores)))
+    }
+
+    fn wait(&self) -> OwnedSemaphorePermit {
+        let permit = self
+            .0
+            .clone()
+            .try_acquire_owned()
+            .or_else(|_| block_in_place(|| Handle::current().block_on(self.0.clone().acquire_owned())));
+        permit.expect("the semaphore is never closed")
+    }
 }
 
 impl CpuTimer {
-    pub(super) fn new(limits: &Limits, env: &Env) -> Self {
+    pub(super) fn new(limits: &Limits, env: &Env, heavy: HeavyWork) -> Self {
         let limit = limits.cpu_time().as_nanos() as u64;
-        Self(Arc::new(CpuTime { env: env.clone(), limit, used: AtomicU64::new(0), since: AtomicU64::new(0) }))
+        let (used, since) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self(Arc::new(CpuTime { env: env.clone(), limit, used, since, heavy, permit: Mutex::default() }))
     }
 
     fn now(&self) -> u64 {
@@ -110,11 +142,15 @@ impl CpuTimer {
     fn end_slice(&self) {
         match self.0.since.swap(0, Ordering::Relaxed) {
             0 => {}
-            since => _ = self.0.used.fetch_add(self.now().saturating_sub(since), Ordering::Relaxed),
+            since => {
+                self.0.used.fetch_add(self.now().saturating_sub(since), Ordering::Relaxed);
+                *self.0.permit.lock() = None;
+            }
         }
     }
 
-    /// Whether the turn's CPU time is used up. Called on the thread that computes.
+    /// Whether the turn's CPU time is used up. Called on the thread that computes, which waits here if too many others have
+    /// been computing for long.
     pub(super) fn is_over(&self) -> bool {
         let running = match self.0.since.load(Ordering::Relaxed) {
             0 => {
@@ -123,6 +159,9 @@ impl CpuTimer {
             }
             since => self.now().saturating_sub(since),
         };
+        if running > HEAVY.as_nanos() as u64 {
+            self.0.permit.lock().get_or_insert_with(|| self.0.heavy.wait());
+        }
         self.0.used.load(Ordering::Relaxed) + running >= self.0.limit
     }
 }
