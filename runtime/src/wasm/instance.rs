@@ -5,9 +5,13 @@
 //! than the storage.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
@@ -82,7 +86,7 @@ impl Instance {
         let clock = store.data().clock.clone();
         let cpu = CpuTimer::new(&context.limits, &context.env);
         let made = {
-            let making = std::pin::pin!(instantiate(&mut store, &code));
+            let making = pin!(instantiate(&mut store, &code));
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
@@ -116,7 +120,7 @@ impl Instance {
         let clock = self.begin(database.begin(work.clone()));
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
+            let call = pin!(call(&mut self.store, init, &self.handler, request, body_limit));
             Timed::new(call, &self.context, &cpu, &clock).await
         };
         let result = match called {
@@ -238,8 +242,21 @@ async fn call_incoming(
             Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
         }
     };
-    let (called, collected) = tokio::join!(calling, collecting);
-    called.map(|()| collected)
+    // Without tokio's budget, so that a pending body is one that nobody has written to.
+    let (mut calling, mut collecting) = (pin!(calling), pin!(tokio::task::unconstrained(collecting)));
+    let mut collected = None;
+    let called = poll_fn(|context| {
+        if collected.is_none()
+            && let Poll::Ready(result) = collecting.as_mut().poll(context)
+        {
+            collected = Some(result);
+        }
+        calling.as_mut().poll(context)
+    });
+    called.await?;
+    // Only the guest could still have written to it, and the guest has returned.
+    let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing one".into()));
+    Ok(collected.or_else(|| collecting.now_or_never()).unwrap_or_else(unfinished))
 }
 
 fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
