@@ -46,7 +46,7 @@ enum Metric {
     MedianLatency,
 }
 
-/// What `docs` promise of a workload, for our system.
+/// What our system is to reach.
 #[derive(Clone, Copy)]
 enum Goal {
     /// At least so many times as good as a system; the second number holds when flushes are slowed down.
@@ -194,12 +194,12 @@ impl Workload {
         }
         let mut flushes = Vec::new();
         for round in 0..args.rounds {
-            flushes.push(disk::flush_latency(launcher.scratch())?);
             // Each goes first as often as the other, so that neither always inherits what its neighbour left to be written.
             if round % 2 == 1 {
                 contenders.reverse();
             }
             for contender in &mut contenders {
+                flushes.push(disk::flush_latency(launcher.scratch())?);
                 let measured = self.measure(contender, round, args.seconds).await;
                 let measured = measured.with_context(|| contender.system.describe())?;
                 contender.rounds.push(measured);

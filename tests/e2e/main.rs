@@ -1,1 +1,27 @@
-fn main() {}
+//! The promises of Holdfast, tried on the real thing: the `holdfast` binary as a child process, real components, real HTTP,
+//! real kills. One module per story; `harness` hides the plumbing.
+//!
+//! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports and has
+//! a data directory of its own, and every guest in `tests/guests` is used here.
+
+mod harness;
+
+mod addressing;
+mod admin;
+mod cli;
+mod counter;
+mod crash;
+mod deploy;
+mod disconnects;
+mod faults;
+mod limits;
+mod logs;
+mod project;
+mod readmes;
+mod refusals;
+mod residency;
+mod shutdown;
+mod sql;
+mod storage;
+mod wasi;
+mod wasi_http;

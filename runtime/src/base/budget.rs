@@ -29,7 +29,7 @@ struct Account {
 }
 
 impl WorkBudget {
-    /// A budget of fuel units; `over_time` tells whether the turn's CPU time is used up and is asked about every 40 µs of
+    /// A budget of fuel units; `over_time` tells whether the turn's CPU time is used up and is asked about every 10 µs of
     /// work.
     pub fn new(units: u64, over_time: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self(Arc::new(Account {

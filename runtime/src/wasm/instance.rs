@@ -5,13 +5,11 @@
 //! than the storage.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
@@ -86,7 +84,7 @@ impl Instance {
         let clock = store.data().clock.clone();
         let cpu = CpuTimer::new(&context.limits, &context.env);
         let made = {
-            let making = pin!(instantiate(&mut store, &code));
+            let making = std::pin::pin!(instantiate(&mut store, &code));
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
@@ -120,7 +118,7 @@ impl Instance {
         let clock = self.begin(database.begin(work.clone()));
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let call = pin!(call(&mut self.store, init, &self.handler, request, body_limit));
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
             Timed::new(call, &self.context, &cpu, &clock).await
         };
         let result = match called {
@@ -230,7 +228,7 @@ async fn call_incoming(
     let calling = async { proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await };
     let collecting = async {
         let Ok(answer) = receiver.await else {
-            return Err(TurnError::InvalidResponse("the handler returned without setting one".into()));
+            return Err(TurnError::InvalidResponse("the handler set none".into()));
         };
         let (parts, body) = match answer {
             Ok(response) => response.into_parts(),
@@ -242,21 +240,18 @@ async fn call_incoming(
             Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
         }
     };
-    // Without tokio's budget, so that a pending body is one that nobody has written to.
-    let (mut calling, mut collecting) = (pin!(calling), pin!(tokio::task::unconstrained(collecting)));
-    let mut collected = None;
-    let called = poll_fn(|context| {
-        if collected.is_none()
-            && let Poll::Ready(result) = collecting.as_mut().poll(context)
-        {
-            collected = Some(result);
-        }
-        calling.as_mut().poll(context)
-    });
-    called.await?;
-    // Only the guest could still have written to it, and the guest has returned.
-    let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing one".into()));
-    Ok(collected.or_else(|| collecting.now_or_never()).unwrap_or_else(unfinished))
+    let (calling, collecting) = (std::pin::pin!(calling), std::pin::pin!(collecting));
+    match select(calling, collecting).await {
+        // What the guest has sent by now is there to be taken, and nobody is left to send more: what a trapped or careless
+        // guest still holds of the response would be waited for in vain.
+        Either::Left((called, collecting)) => called.map(|()| {
+            let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
+            tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
+        }),
+        Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
+        // The host takes no more of it, whatever the guest still has to say.
+        Either::Right((refused, _)) => Ok(refused),
+    }
 }
 
 fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {

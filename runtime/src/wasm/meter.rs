@@ -5,8 +5,8 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
@@ -140,8 +140,10 @@ pub(super) struct Timed<'a, F> {
     context: &'a InstanceContext,
     cpu: &'a CpuTimer,
     clock: &'a TurnClock,
-    /// When the call last gave way; none before its first slice ended.
-    gave_way: Option<Duration>,
+    /// None before the first slice.
+    alarm: Option<Arc<Alarm>>,
+    /// Whether the last slice ended because the guest waits for something, not only to let others run.
+    waits: bool,
     wall: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -161,7 +163,40 @@ impl<'a, F: Future> Timed<'a, F> {
         cpu: &'a CpuTimer,
         clock: &'a TurnClock,
     ) -> Self {
-        Self { call, context, cpu, clock, gave_way: None, wall: None }
+        Self { call, context, cpu, clock, alarm: None, waits: false, wall: None }
+    }
+
+    /// Begins a slice and says who is to be woken for the next one.
+    fn begin_slice(&mut self, waker: &Waker) -> Arc<Alarm> {
+        if self.alarm.is_some() {
+            self.cpu.begin_counting();
+        }
+        if self.waits {
+            self.clock.advance(&self.context.env);
+        }
+        let alarm = match self.alarm.take() {
+            Some(alarm) if alarm.waker.will_wake(waker) => alarm,
+            _ => Arc::new(Alarm { waker: waker.clone(), rang: AtomicBool::new(false) }),
+        };
+        alarm.rang.store(false, Ordering::Relaxed);
+        self.alarm.insert(alarm).clone()
+    }
+}
+
+/// Wakes a call, and tells afterwards whether it did so while the call was polled.
+struct Alarm {
+    waker: Waker,
+    rang: AtomicBool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rang.store(true, Ordering::Relaxed);
+        self.waker.wake_by_ref();
     }
 }
 
@@ -170,20 +205,15 @@ impl<F: Future> Future for Timed<'_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let InstanceContext { env, limits, .. } = this.context;
-        if let Some(gave_way) = this.gave_way {
-            // Giving way to others takes microseconds; who was away for longer has waited, and sees time go on.
-            if env.elapsed().saturating_sub(gave_way) >= Duration::from_millis(1) {
-                this.clock.advance(env);
-            }
-            this.cpu.begin_counting();
-        }
-        let polled = this.call.as_mut().poll(context);
+        let limits = &this.context.limits;
+        let alarm = this.begin_slice(context.waker());
+        let polled = this.call.as_mut().poll(&mut Context::from_waker(&alarm.clone().into()));
         this.cpu.end_slice();
         if let Poll::Ready(output) = polled {
             return Poll::Ready(Ok(output));
         }
-        this.gave_way = Some(env.elapsed());
+        // Who gives way asks to be polled again before he does; who waits is woken later, by what he waits for.
+        this.waits = !alarm.rang.load(Ordering::Relaxed);
         if this.cpu.0.used.load(Ordering::Relaxed) >= this.cpu.0.limit {
             return Poll::Ready(Err(TimeUp::Cpu(limits.cpu_time())));
         }

@@ -1,0 +1,73 @@
+//! SIGKILL at any moment: what was answered is there afterwards, and nothing that was not asked for.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ureq::http::Method;
+
+use crate::harness::{Host, eventually, guest};
+
+/// Clients of one object each, counting as fast as they can until the host is gone.
+const CLIENTS: usize = 4;
+/// Answers before the host is killed.
+const ENOUGH: u64 = 200;
+
+#[test]
+fn no_answer_is_forgotten_by_a_crash_under_load() {
+    let mut host = Host::start();
+    host.deploy("counter", guest("counter"));
+    for round in 0..3 {
+        let answered = crash_under_load(&host);
+        host.end();
+        host.restart();
+        for (client, last) in answered.into_iter().enumerate() {
+            let next = host.get(&format!("/counter/client-{client}")).number();
+            // One more request may have been applied before its answer could leave.
+            assert!((last + 1..=last + 2).contains(&next), "round {round}: {last} was answered, then came {next}");
+        }
+    }
+}
+
+/// The last answer that each client got.
+fn crash_under_load(host: &Host) -> Vec<u64> {
+    let answers = AtomicU64::new(0);
+    let count = |client: usize| {
+        let mut last = 0;
+        while let Ok(answer) = host.data().try_send(Method::GET, &format!("/counter/client-{client}"), &[], b"") {
+            last = answer.number();
+            answers.fetch_add(1, Ordering::Relaxed);
+        }
+        last
+    };
+    std::thread::scope(|scope| {
+        let count = &count;
+        let running: Vec<_> = (0..CLIENTS).map(|client| scope.spawn(move || count(client))).collect();
+        eventually("some answers", || (answers.load(Ordering::Relaxed) >= ENOUGH).then_some(()));
+        host.begin_to_die();
+        running.into_iter().map(|client| client.join().expect("a client panicked")).collect()
+    })
+}
+
+#[test]
+fn a_deploy_survives_a_crash() {
+    let mut host = Host::start();
+    let before = host.deploy("counter", guest("counter"));
+    host.kill();
+    host.restart();
+    let after = host.admin().get("/v1/classes/counter").json();
+    for member in ["name", "version", "digest", "size", "exports", "imports", "created", "deployed"] {
+        assert_eq!(after[member], before[member], "{member}");
+    }
+    assert_eq!(host.get("/counter/alice").text(), "1");
+}
+
+#[test]
+fn a_deleted_object_stays_deleted_after_a_crash() {
+    let mut host = Host::start();
+    host.deploy("counter", guest("counter"));
+    assert_eq!(host.get("/counter/alice").text(), "1");
+    assert_eq!(host.admin().delete("/v1/classes/counter/objects/alice").status, 204);
+    host.kill();
+    host.restart();
+    host.admin().get("/v1/classes/counter/objects/alice").problem(404, "unknown-object");
+    assert_eq!(host.get("/counter/alice").text(), "1");
+}

@@ -1,0 +1,56 @@
+//! Clients that go away: their waiting turns are cancelled, a running one is finished.
+
+use std::net::TcpStream;
+
+use crate::harness::{Host, guest};
+
+/// Sends a request whose answer nobody will read.
+fn ask(host: &Host, path: &str) -> TcpStream {
+    host.data().write(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"))
+}
+
+/// Gives the host time to notice what was sent to it before: whole round trips of another object.
+fn let_the_host_look(host: &Host) {
+    for _ in 0..20 {
+        assert_eq!(host.get("/faults/bob/get").text(), "0");
+    }
+}
+
+#[test]
+fn a_waiting_turn_is_cancelled_with_its_client() {
+    let host = Host::start();
+    host.deploy("faults", guest("faults"));
+    std::thread::scope(|scope| {
+        let sleeper = scope.spawn(|| host.get("/faults/alice/sleep?ms=2000"));
+        host.wait_for_live_instances(1);
+        let waiting = ask(&host, "/faults/alice/count");
+        let_the_host_look(&host);
+        drop(waiting);
+        let_the_host_look(&host);
+        assert!(!sleeper.is_finished(), "the test was too slow to say anything");
+        assert_eq!(sleeper.join().unwrap().text(), "slept");
+    });
+    assert_eq!(host.get("/faults/alice/get").text(), "0", "the turn did not run");
+}
+
+#[test]
+fn a_running_turn_is_finished_without_its_client() {
+    let host = Host::start();
+    host.deploy("faults", guest("faults"));
+    let sleeper = ask(&host, "/faults/alice/sleep?ms=700");
+    host.wait_for_live_instances(1);
+    drop(sleeper);
+    host.wait_for_metric("holdfast_turns_total", 1);
+    assert_eq!(host.metric("holdfast_live_instances"), 1, "it succeeded, so its instance stays");
+    assert_eq!(host.metric("holdfast_instances_started_total"), 1);
+}
+
+#[test]
+fn a_request_that_breaks_off_runs_no_turn() {
+    let mut host = Host::start();
+    host.deploy("faults", guest("faults"));
+    drop(host.data().write("POST /faults/alice/count HTTP/1.1\r\nhost: h\r\ncontent-length: 100\r\n\r\nonly this"));
+    drop(host.data().write("GET /faults/alice/count HTTP/1.1\r\nho"));
+    assert_eq!(host.get("/faults/alice/get").text(), "0");
+    host.assert_alive();
+}

@@ -1,0 +1,49 @@
+//! What every story needs: a host to talk to, guests to deploy, and a way to wait.
+
+mod answer;
+mod client;
+mod guests;
+mod host;
+mod metrics;
+mod program;
+mod transcript;
+mod wait;
+
+use std::path::{Path, PathBuf};
+
+pub use answer::Answer;
+pub use client::Client;
+pub use guests::{example_names, guest, guest_file};
+pub use host::Host;
+pub use program::{Program, holdfast};
+pub use transcript::replay;
+pub use wait::{eventually, within};
+
+/// The repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the repository").into()
+}
+
+/// Cargo's target directory, which the guests share with everything else.
+pub fn target() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR"))
+        .parent()
+        .expect("Cargo's directory for tests is in its target directory")
+        .into()
+}
+
+/// Does the same in so many threads at once and returns what each made of its number, in the order of the numbers.
+pub fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    let (start, work) = (std::sync::Barrier::new(threads), &work);
+    std::thread::scope(|scope| {
+        let start = &start;
+        let run = |number| {
+            scope.spawn(move || {
+                start.wait();
+                work(number)
+            })
+        };
+        let running: Vec<_> = (0..threads).map(run).collect();
+        running.into_iter().map(|thread| thread.join().expect("a thread of the test panicked")).collect()
+    })
+}

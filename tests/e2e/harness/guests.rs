@@ -1,0 +1,86 @@
+//! The guests: compiled once per run from `tests/guests` and `examples`, with the toolchain that runs the tests.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use super::{root, target};
+
+const TARGET: &str = "wasm32-wasip2";
+
+/// The component of a directory of `tests/guests` or `examples`.
+pub fn guest(name: &str) -> Vec<u8> {
+    fs::read(guest_file(name)).expect("Cargo has just written it")
+}
+
+/// Where it is.
+pub fn guest_file(name: &str) -> PathBuf {
+    let package = if root().join("tests/guests").join(name).is_dir() { package(name) } else { name.to_owned() };
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    if let Err(output) = BUILT.get_or_init(build) {
+        panic!("the guests do not compile:\n{output}");
+    }
+    target().join(TARGET).join("guest").join(package.replace('-', "_")).with_extension("wasm")
+}
+
+/// The names of the examples.
+pub fn example_names() -> Vec<String> {
+    packages_in(&root().join("examples"))
+}
+
+fn guest_names() -> Vec<String> {
+    packages_in(&root().join("tests/guests"))
+}
+
+fn packages_in(directory: &Path) -> Vec<String> {
+    let entries = fs::read_dir(directory).expect("the directory is there").map(|entry| entry.expect("it can be read"));
+    let packages = entries.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let mut names: Vec<_> = packages.map(|entry| entry.file_name().into_string().expect("names are text")).collect();
+    names.sort();
+    names
+}
+
+fn package(guest: &str) -> String {
+    format!("guest-{guest}")
+}
+
+/// All in one call, so that what they share is compiled once. What went wrong is said as the compiler said it.
+fn build() -> Result<(), String> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    add_target()?;
+    let mut command = Command::new(cargo);
+    command.args(["build", "--quiet", "--profile", "guest", "--target", TARGET]);
+    for package in guest_names().iter().map(|guest| package(guest)).chain(example_names()) {
+        command.args(["-p", &package]);
+    }
+    run(command.current_dir(root()).env("CARGO_TARGET_DIR", target()))
+}
+
+fn add_target() -> Result<(), String> {
+    let printed =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", TARGET]).current_dir(root()).output();
+    let printed = printed.map_err(|error| format!("cannot run rustc: {error}"))?;
+    match Path::new(String::from_utf8_lossy(&printed.stdout).trim()).is_dir() {
+        true => Ok(()),
+        false => run(Command::new("rustup").args(["target", "add", TARGET]).current_dir(root())),
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("cannot run {command:?}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// A guest is a test program: one that no story uses proves nothing.
+#[test]
+fn every_guest_is_used_by_a_story() {
+    let stories = fs::read_dir(root().join("tests/e2e")).expect("this directory").flatten();
+    let sources: String = stories.filter_map(|entry| fs::read_to_string(entry.path()).ok()).collect();
+    let is_used = |name: &String| sources.contains(&format!("guest(\"{name}\")"));
+    let unused: Vec<_> = guest_names().into_iter().filter(|name| !is_used(name)).collect();
+    assert_eq!(unused, Vec::<String>::new(), "guests that no story deploys");
+}

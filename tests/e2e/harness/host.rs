@@ -1,0 +1,169 @@
+//! A host under test: `holdfast serve` with a data directory that outlives the process.
+
+use std::path::PathBuf;
+use std::process::{Command, ExitStatus, Output};
+
+use rustix::process::Signal;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use super::program::{Program, holdfast};
+use super::{Answer, Client, eventually, metrics};
+
+/// Many hosts run at once, so each is small unless its story needs more.
+const LIVE_INSTANCES: u32 = 32;
+
+/// A host and its data.
+pub struct Host {
+    directory: TempDir,
+    program: Program,
+    data: Client,
+    admin: Client,
+}
+
+impl Host {
+    /// Starts a host with default limits.
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// Starts a host with these lines in `[limits]`.
+    pub fn with(limits: &str) -> Self {
+        let instances =
+            if limits.contains("live-instances") { "" } else { &format!("live-instances = {LIVE_INSTANCES}\n") };
+        Self::with_config(&format!("[server]\nerror-details = true\n\n[limits]\n{instances}{limits}\n"))
+    }
+
+    /// Starts a host with this `holdfast.toml`.
+    pub fn with_config(config: &str) -> Self {
+        let directory = tempfile::tempdir().expect("there is room for a data directory");
+        std::fs::write(directory.path().join("holdfast.toml"), config).expect("the directory can be written");
+        let (program, data, admin) = launch(&directory);
+        Self { directory, program, data, admin }
+    }
+
+    /// The client of the data listener.
+    pub fn data(&self) -> &Client {
+        &self.data
+    }
+
+    /// The client of the admin listener; it has the token.
+    pub fn admin(&self) -> &Client {
+        &self.admin
+    }
+
+    /// The data directory.
+    pub fn data_directory(&self) -> PathBuf {
+        data_directory(&self.directory)
+    }
+
+    /// Deploys a component, which must be taken, and returns what the admin API says.
+    pub fn deploy(&self, class: &str, component: impl AsRef<[u8]>) -> Json {
+        let answer = self.admin.put(&format!("/v1/classes/{class}"), component);
+        assert!(matches!(answer.status, 200 | 201), "{answer:?}");
+        serde_json::from_slice(&answer.body).expect("it is JSON")
+    }
+
+    /// `GET` on the data listener.
+    pub fn get(&self, path: &str) -> Answer {
+        self.data.get(path)
+    }
+
+    /// `POST` on the data listener.
+    pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
+        self.data.post(path, body)
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// SIGKILL, without waiting for the end.
+    pub fn begin_to_die(&self) {
+        self.program.signal(Signal::KILL);
+    }
+
+    /// SIGTERM, without waiting for what comes of it.
+    pub fn begin_to_stop(&self) {
+        self.program.signal(Signal::TERM);
+    }
+
+    /// Waits for the end of the process.
+    pub fn end(&mut self) -> ExitStatus {
+        self.program.end()
+    }
+
+    /// SIGTERM, and its end.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.begin_to_stop();
+        self.end()
+    }
+
+    /// Starts the host again on the same data. It must have ended.
+    pub fn restart(&mut self) {
+        assert!(!self.program.is_running(), "kill or terminate it first");
+        (self.program, self.data, self.admin) = launch(&self.directory);
+    }
+
+    /// Fails the test unless the host still serves.
+    pub fn assert_alive(&mut self) {
+        assert!(self.program.is_running(), "the process has ended");
+        assert_eq!(self.get("/_health").text(), "ok");
+    }
+
+    /// One sample of the metrics; 0 when it is not there.
+    pub fn metric(&self, sample: &str) -> u64 {
+        let samples = metrics::parse(self.admin.get("/metrics").text());
+        samples.get(sample).copied().unwrap_or_default() as u64
+    }
+
+    /// Waits until a metric has this value.
+    pub fn wait_for_metric(&self, sample: &str, value: u64) {
+        eventually(&format!("{sample} to be {value}"), || (self.metric(sample) == value).then_some(()));
+    }
+
+    /// Waits until so many instances are in memory: of a turn that takes long, until it runs.
+    pub fn wait_for_live_instances(&self, count: u64) {
+        self.wait_for_metric("holdfast_live_instances", count);
+    }
+
+    /// The admin API's `state` of an object.
+    pub fn state(&self, class: &str, object: &str) -> String {
+        let shown = self.admin.get(&format!("/v1/classes/{class}/objects/{object}")).json();
+        shown["state"].as_str().expect("it is text").into()
+    }
+
+    /// A client command that knows this host.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = holdfast(arguments);
+        command.env("HOLDFAST_SERVER", format!("http://{}", self.admin.address()));
+        command.env("HOLDFAST_DATA_URL", format!("http://{}", self.data.address()));
+        command.env("HOLDFAST_DATA", self.data_directory());
+        command
+    }
+
+    /// Runs a client command to its end.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+}
+
+fn data_directory(directory: &TempDir) -> PathBuf {
+    directory.path().join("data")
+}
+
+fn launch(directory: &TempDir) -> (Program, Client, Client) {
+    let mut command = holdfast(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+    command.arg("--config").arg(directory.path().join("holdfast.toml"));
+    command.arg("--data").arg(data_directory(directory));
+    let mut program = Program::start(command);
+    let (data, admin) = program.expect("the ready line", |stdout| {
+        let line = stdout.strip_suffix('\n')?;
+        let addresses = line.strip_prefix("holdfast ready data=").and_then(|rest| rest.split_once(" admin="));
+        Some(addresses.map(|(data, admin)| (data.parse(), admin.parse())).expect("the line is as documented"))
+    });
+    let token = std::fs::read_to_string(data_directory(directory).join("admin.token")).expect("there is a token");
+    let data = Client::new(data.expect("it is an address"), None);
+    (program, data, Client::new(admin.expect("it is an address"), Some(token.trim().into())))
+}

@@ -1,0 +1,124 @@
+//! The `holdfast` binary as a child process: what it prints is collected, and it does not outlive its test.
+
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::eventually;
+
+/// A command line of the binary under test, without what the tester's own environment says to it.
+pub fn holdfast(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
+    command.args(arguments).stdin(Stdio::null());
+    for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG"] {
+        command.env_remove(format!("HOLDFAST_{variable}"));
+    }
+    command
+}
+
+/// A running program.
+pub struct Program {
+    child: Child,
+    pub stdout: Output,
+    pub stderr: Output,
+}
+
+impl Program {
+    /// Starts a command.
+    pub fn start(mut command: Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        let stdout = Output::of(child.stdout.take().expect("it is piped"));
+        let stderr = Output::of(child.stderr.take().expect("it is piped"));
+        Self { child, stdout, stderr }
+    }
+
+    /// Waits until the program has printed something that `find` recognises on standard output.
+    pub fn expect<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        let found = eventually(what, || match find(&self.stdout.text()) {
+            Some(found) => Some(Some(found)),
+            // Whatever it printed last has been read when its pipes are closed.
+            None => self.has_ended().then_some(None),
+        });
+        found.unwrap_or_else(|| panic!("it ended before {what}:\n{}{}", self.stdout.text(), self.stderr.text()))
+    }
+
+    /// Whether it has ended and everything it printed was read.
+    fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_some() && self.stdout.ended() && self.stderr.ended()
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the program is there to be told");
+    }
+
+    /// Waits for its end.
+    pub fn end(&mut self) -> ExitStatus {
+        eventually("the program's end", || self.child.try_wait().expect("a child can be asked"))
+    }
+
+    /// Ends it without warning.
+    pub fn kill(&mut self) {
+        self.signal(Signal::KILL);
+        assert_eq!(self.end().signal(), Some(Signal::KILL.as_raw()));
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("a child can be asked").is_none()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if self.is_running() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("--- the program's log:\n{}---", self.stderr.text());
+        }
+    }
+}
+
+/// What a program prints on one of its two outputs.
+#[derive(Clone)]
+pub struct Output(Arc<Mutex<Printed>>);
+
+#[derive(Default)]
+struct Printed {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Output {
+    fn of(mut pipe: impl Read + Send + 'static) -> Self {
+        let output = Self(Arc::default());
+        let printed = output.0.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match pipe.read(&mut buffer) {
+                    Ok(0) | Err(_) => break,
+                    Ok(count) => printed.lock().bytes.extend_from_slice(&buffer[..count]),
+                }
+            }
+            printed.lock().ended = true;
+        });
+        output
+    }
+
+    /// Everything so far.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().bytes).into_owned()
+    }
+
+    fn ended(&self) -> bool {
+        self.0.lock().ended
+    }
+}

@@ -1,0 +1,98 @@
+//! Instances come and go: idle ones are dropped, the least recently used one makes room, and storage tells the same story
+//! throughout.
+
+use crate::harness::{Host, at_once, eventually, guest};
+
+/// Constructions of the object that storage knows of, and turns of its present instance.
+fn visit(host: &Host, object: &str) -> (u64, u64) {
+    let answer = host.get(&format!("/construct/{object}")).json();
+    (answer["constructions"].as_u64().unwrap(), answer["turns_of_this_instance"].as_u64().unwrap())
+}
+
+#[test]
+fn an_idle_instance_is_dropped() {
+    let host = Host::with("idle-seconds = 0.3");
+    host.deploy("construct", guest("construct"));
+    assert_eq!(visit(&host, "alice"), (1, 1));
+    host.wait_for_live_instances(0);
+    host.wait_for_metric("holdfast_live_objects", 0);
+    assert_eq!(host.state("construct", "alice"), "dormant");
+    assert_eq!(visit(&host, "alice"), (2, 1));
+    assert_eq!(host.metric("holdfast_instances_evicted_total"), 0, "nobody needed the room");
+}
+
+#[test]
+fn a_busy_instance_is_not_idle() {
+    let host = Host::with("idle-seconds = 0.2");
+    host.deploy("faults", guest("faults"));
+    assert_eq!(host.get("/faults/alice/sleep?ms=900").text(), "slept");
+    assert_eq!(host.metric("holdfast_instances_started_total"), 1);
+}
+
+#[test]
+fn the_least_recently_used_instance_makes_room() {
+    let host = Host::with("live-instances = 4\nidle-seconds = 3600");
+    host.deploy("construct", guest("construct"));
+    for object in ["a", "b", "c", "d"] {
+        assert_eq!(visit(&host, object), (1, 1));
+    }
+    assert_eq!(visit(&host, "a"), (1, 2));
+    assert_eq!(visit(&host, "e"), (1, 1));
+    let states = ["a", "b", "c", "d", "e"].map(|object| host.state("construct", object));
+    assert_eq!(states, ["live", "dormant", "live", "live", "live"]);
+    assert_eq!(host.metric("holdfast_instances_evicted_total"), 1);
+    assert_eq!(visit(&host, "b"), (2, 1), "its storage is where it was");
+    assert_eq!(visit(&host, "a"), (1, 3));
+}
+
+#[test]
+fn far_more_objects_than_instances() {
+    const OBJECTS: usize = 150;
+    let host = Host::with("live-instances = 8");
+    host.deploy("counter", guest("counter"));
+    for round in 1..=3 {
+        let answers = at_once(4, |thread| {
+            let mine = (0..OBJECTS).filter(|object| object % 4 == thread);
+            mine.map(|object| host.get(&format!("/counter/object-{object}")).number()).collect::<Vec<_>>()
+        });
+        assert!(answers.concat().iter().all(|&number| number == round), "{answers:?}");
+        assert!(host.metric("holdfast_live_instances") <= 8);
+    }
+}
+
+#[test]
+fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
+    let host = Host::with("live-instances = 2\nwall-seconds-per-turn = 8.0");
+    host.deploy("faults", guest("faults"));
+    std::thread::scope(|scope| {
+        let short = scope.spawn(|| host.get("/faults/short/sleep?ms=700"));
+        let long = scope.spawn(|| host.get("/faults/long/sleep?ms=3600000"));
+        host.wait_for_live_instances(2);
+        assert_eq!(host.get("/faults/alice/count").text(), "1", "it waited for the short one");
+        assert_eq!(short.join().unwrap().text(), "slept");
+
+        let second = scope.spawn(|| host.get("/faults/second/sleep?ms=3600000"));
+        eventually("both places to be taken", || (host.state("faults", "alice") == "dormant").then_some(()));
+        let problem = host.get("/faults/bob/count").problem(503, "no-capacity");
+        assert_eq!(problem["object"], "faults/bob");
+        for sleeper in [long, second] {
+            sleeper.join().unwrap().problem(500, "wall-time-exceeded");
+        }
+    });
+    assert_eq!(host.get("/faults/bob/count").text(), "1");
+}
+
+#[test]
+fn eviction_through_the_admin_api_keeps_what_is_stored() {
+    let host = Host::start();
+    host.deploy("construct", guest("construct"));
+    let evict = |object: &str| {
+        host.admin().post(&format!("/v1/classes/construct/objects/{object}/evict"), b"").json()["evicted"] == true
+    };
+    assert!(!evict("alice"));
+    assert_eq!(visit(&host, "alice"), (1, 1));
+    assert!(evict("alice"));
+    assert!(!evict("alice"));
+    assert_eq!(host.state("construct", "alice"), "dormant");
+    assert_eq!(visit(&host, "alice"), (2, 1));
+}

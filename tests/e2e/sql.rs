@@ -1,0 +1,201 @@
+//! SQL as a guest has it, through the real host.
+
+use serde_json::{Value as Json, json};
+
+use crate::storage::Object;
+
+fn sql(text: &str) -> Json {
+    json!({ "op": "sql", "text": text })
+}
+
+fn sql_with(text: &str, params: Json) -> Json {
+    json!({ "op": "sql", "text": text, "params": params })
+}
+
+/// The only value of the only row.
+fn value(object: &Object, text: &str) -> Json {
+    let result = object.one(sql(text));
+    assert_eq!(result["rows"].as_array().map(Vec::len), Some(1), "{text}: {result}");
+    result["rows"][0][0].clone()
+}
+
+#[test]
+fn values_come_back_as_they_went_in() {
+    let object = Object::start();
+    let values = json!([null, i64::MAX, i64::MIN, 0.1, "t€xt", "", { "blob": "00ff" }]);
+    object.one(sql("CREATE TABLE t (a, b, c, d, e, f, g)"));
+    let inserted = object.one(sql_with("INSERT INTO t VALUES (?, ?, ?, ?, ?, ?, ?)", values.clone()));
+    assert_eq!((&inserted["changes"], &inserted["last_insert_rowid"]), (&json!(1), &json!(1)));
+    let read = object.one(sql("SELECT *, a AS x, b AS x FROM t"));
+    assert_eq!(read["columns"], json!(["a", "b", "c", "d", "e", "f", "g", "x", "x"]));
+    assert_eq!(read["rows"][0].as_array().unwrap()[..7], values.as_array().unwrap()[..]);
+}
+
+#[test]
+fn of_several_statements_the_last_one_answers() {
+    let object = Object::start();
+    let text = "CREATE TABLE t (x); INSERT INTO t VALUES (1), (2); INSERT INTO t SELECT x + ? FROM t RETURNING x";
+    let result = object.one(sql_with(text, json!([10])));
+    assert_eq!((&result["rows"], &result["changes"]), (&json!([[11], [12]]), &json!(4)));
+    for (text, params, error) in [
+        ("", json!([]), "no-statement"),
+        (" -- nothing\n;;", json!([]), "no-statement"),
+        ("SELECT ?", json!([]), "parameter-count"),
+        ("SELECT ?", json!([1, 2]), "parameter-count"),
+        ("SELEKT 1", json!([]), "sqlite"),
+        ("SELECT * FROM none", json!([]), "sqlite"),
+    ] {
+        assert_eq!(object.one(sql_with(text, params))["error"], error, "{text}");
+    }
+}
+
+#[test]
+fn a_long_result_comes_in_batches() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x INTEGER PRIMARY KEY)"));
+    object.one(sql(
+        "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000) INSERT INTO t SELECT n FROM c",
+    ));
+    let result = object.one(json!({ "op": "sql", "text": "SELECT x FROM t ORDER BY x", "batch": 300 }));
+    assert_eq!(result["batches"], json!([256, 300, 300, 144, 0]));
+    assert_eq!(result["rows"].as_array().unwrap().len(), 1_000);
+    assert_eq!(result["rows"][999], json!([1000]));
+    // The SDK reads it whole.
+    assert_eq!(object.one(sql("SELECT x FROM t"))["rows"].as_array().unwrap().len(), 1_000);
+}
+
+#[test]
+fn a_violated_constraint_does_not_end_the_turn() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x UNIQUE)"));
+    let results = object.turn(json!([
+        sql("INSERT INTO t VALUES (1)"),
+        sql("INSERT INTO t VALUES (2), (1)"),
+        sql("INSERT INTO t VALUES (3)"),
+        sql("SELECT group_concat(x) FROM t"),
+    ]));
+    assert_eq!(results[1]["error"], "constraint");
+    assert_eq!(results[3]["rows"], json!([["1,3"]]));
+}
+
+#[test]
+fn what_belongs_to_the_host_is_not_authorised() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x)"));
+    for text in [
+        "BEGIN",
+        "COMMIT",
+        "ROLLBACK",
+        "SAVEPOINT s",
+        "ATTACH 'x' AS x",
+        "ATTACH ':memory:' AS x",
+        "DETACH main",
+        "VACUUM",
+        "VACUUM INTO 'x'",
+        "CREATE TEMP TABLE x (y)",
+        "CREATE TABLE _hf_mine (x)",
+        "CREATE TABLE _HF_mine (x)",
+        "SELECT * FROM _hf_meta",
+        "DELETE FROM _hf_meta",
+        "DROP TABLE _hf_meta",
+        "ALTER TABLE t RENAME TO _hf_t",
+        "PRAGMA journal_mode = DELETE",
+        "PRAGMA synchronous = FULL",
+        "PRAGMA writable_schema = ON",
+        "PRAGMA locking_mode = NORMAL",
+        "SELECT load_extension('x')",
+    ] {
+        let result = object.one(sql(text));
+        assert_eq!(result["error"], "not-authorised", "{text}: {result}");
+    }
+    assert_eq!(value(&object, "SELECT count(*) FROM t"), 0);
+    object.host.admin().get("/v1/classes/storage/objects/alice").json();
+}
+
+#[test]
+fn what_applications_need_is_there() {
+    let object = Object::start();
+    assert_eq!(value(&object, "SELECT json_extract('{\"a\":[1,2]}', '$.a[1]')"), 2);
+    assert_eq!(value(&object, "SELECT round(sqrt(2), 3)"), 1.414);
+    assert_eq!(value(&object, "PRAGMA foreign_keys"), 1);
+    object.one(sql("CREATE VIRTUAL TABLE f USING fts5 (text); INSERT INTO f VALUES ('hold fast'), ('let go')"));
+    assert_eq!(value(&object, "SELECT text FROM f WHERE f MATCH 'fast'"), "hold fast");
+    object.one(sql("CREATE VIRTUAL TABLE r USING rtree (id, x0, x1); INSERT INTO r VALUES (1, 0, 1)"));
+    assert_eq!(value(&object, "SELECT id FROM r WHERE x1 > 0"), 1);
+    assert_eq!(object.one(sql("PRAGMA table_info(f)"))["rows"][0][1], "text");
+}
+
+#[test]
+fn limits_at_their_edges() {
+    let object = Object::start();
+    let columns = |count: usize| (0..count).map(|n| format!("c{n}")).collect::<Vec<_>>().join(", ");
+    let holders = |count: usize| vec!["?"; count].join(", ");
+    let padded = |length: usize| format!("SELECT 1{}", " ".repeat(length - 8));
+    let deep = |depth: usize| format!("SELECT 1{}", " + 1".repeat(depth - 1));
+    let pattern = |length: usize| format!("SELECT 'x' LIKE '{}'", "%".repeat(length));
+    for (text, params, fits) in [
+        (padded(100_000), 0, true),
+        (padded(100_001), 0, false),
+        (format!("SELECT max({})", holders(100)), 100, true),
+        (format!("SELECT max({})", holders(101)), 101, false),
+        (format!("CREATE TABLE t100 ({})", columns(100)), 0, true),
+        (format!("CREATE TABLE t101 ({})", columns(101)), 0, false),
+        (deep(100), 0, true),
+        (deep(102), 0, false),
+        (pattern(50), 0, true),
+        (pattern(51), 0, false),
+        ("SELECT length(zeroblob(2000000))".into(), 0, true),
+        ("SELECT length(zeroblob(2000001))".into(), 0, false),
+    ] {
+        let result = object.one(sql_with(&text, json!(vec![1; params])));
+        assert_eq!(result.get("error").is_none(), fits, "{text:.60}: {result}");
+    }
+}
+
+#[test]
+fn a_transaction_that_sqlite_ended_by_itself_fails_the_turn() {
+    let object = Object::start();
+    object.turn(
+        json!([sql("CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)"), { "op": "put", "key": "k", "value": "1" }]),
+    );
+    for statement in [
+        "INSERT OR ROLLBACK INTO t VALUES (1)",
+        "CREATE TABLE u (x UNIQUE ON CONFLICT ROLLBACK); INSERT INTO u VALUES (1), (1)",
+    ] {
+        let operations =
+            json!([{ "op": "put", "key": "k", "value": "2" }, sql(statement), sql("INSERT INTO t VALUES (3)")]);
+        let answer = object.host.post("/storage/alice", operations.to_string());
+        assert_eq!(answer.status, 500, "{statement}: {answer:?}");
+        assert_eq!(object.one(json!({ "op": "get", "key": "k" }))["value"], "1", "{statement}");
+        assert_eq!(value(&object, "SELECT group_concat(x) FROM t"), 1.to_string(), "{statement}");
+    }
+}
+
+#[test]
+fn a_deferred_constraint_is_checked_at_the_end_of_the_turn() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE parent (id INTEGER PRIMARY KEY);
+         CREATE TABLE child (parent REFERENCES parent DEFERRABLE INITIALLY DEFERRED)"));
+    let late = json!([sql("INSERT INTO child VALUES (1)"), sql("INSERT INTO parent VALUES (1)")]);
+    object.turn(late);
+    let answer = object.host.post("/storage/alice", json!([sql("INSERT INTO child VALUES (2)")]).to_string());
+    assert_eq!(answer.status, 500, "{answer:?}");
+    assert_eq!(value(&object, "SELECT count(*) FROM child"), 1);
+}
+
+#[test]
+fn pragmas_of_an_instance_go_with_it() {
+    let object = Object::start();
+    object.one(sql("PRAGMA case_sensitive_like = ON"));
+    assert_eq!(value(&object, "SELECT 'a' LIKE 'A'"), 0);
+    object.failing_turn(json!([]));
+    assert_eq!(value(&object, "SELECT 'a' LIKE 'A'"), 1);
+}
+
+#[test]
+fn objects_have_databases_of_their_own() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x)"));
+    let bob = |text: &str| object.host.post("/storage/bob", json!([sql(text)]).to_string()).json();
+    assert_eq!(bob("SELECT * FROM t")[0]["error"], "sqlite");
+}

@@ -1,0 +1,195 @@
+//! Key-value storage as a guest has it, through the real host.
+
+use serde_json::{Value as Json, json};
+
+use crate::harness::{Host, guest};
+
+/// An object whose storage can be told what to do.
+pub struct Object {
+    pub host: Host,
+}
+
+impl Object {
+    pub fn start() -> Self {
+        Self::with("")
+    }
+
+    pub fn with(limits: &str) -> Self {
+        let host = Host::with(limits);
+        host.deploy("storage", guest("storage"));
+        Self { host }
+    }
+
+    /// Applies operations in one turn, which must succeed, and returns their results.
+    pub fn turn(&self, operations: Json) -> Vec<Json> {
+        serde_json::from_value(self.host.post("/storage/alice", operations.to_string()).json()).expect("a list")
+    }
+
+    /// The only result of the only operation of a turn.
+    pub fn one(&self, operation: Json) -> Json {
+        self.turn(json!([operation])).remove(0)
+    }
+
+    /// A turn that stages these operations and then fails.
+    pub fn failing_turn(&self, operations: Json) {
+        let mut operations = operations.as_array().expect("a list").clone();
+        operations.push(json!({ "op": "fail" }));
+        let failure = self.host.post("/storage/alice", json!(operations).to_string()).problem(500, "guest-error");
+        assert_eq!(failure["guest_code"], "told-to-fail", "{failure}");
+    }
+
+    fn keys(&self, mut options: Json) -> Vec<String> {
+        options["op"] = "list".into();
+        let listed = self.one(options);
+        let entries: Vec<(String, String)> =
+            serde_json::from_value(listed["entries"].clone()).unwrap_or_else(|_| panic!("no entries: {listed}"));
+        entries.into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+fn put(key: &str, value: &str) -> Json {
+    json!({ "op": "put", "key": key, "value": value })
+}
+
+fn get(key: &str) -> Json {
+    json!({ "op": "get", "key": key })
+}
+
+#[test]
+fn what_a_turn_wrote_is_read_by_it_and_by_the_next() {
+    let mut object = Object::start();
+    let results =
+        object.turn(json!([get("k"), put("k", "1"), get("k"), put("k", "2"), { "op": "delete", "key": "none" }]));
+    assert_eq!(results[0]["value"], json!(null));
+    assert_eq!(results[2]["value"], "1");
+    assert_eq!(results[4]["deleted"], false);
+    assert_eq!(object.one(get("k"))["value"], "2");
+    object.host.kill();
+    object.host.restart();
+    assert_eq!(object.one(get("k"))["value"], "2");
+    assert_eq!(object.one(json!({ "op": "delete", "key": "k" }))["deleted"], true);
+    assert_eq!(object.one(get("k"))["value"], json!(null));
+}
+
+#[test]
+fn a_failed_turn_leaves_no_trace() {
+    let object = Object::start();
+    object.failing_turn(json!([put("first", "1")]));
+    object.host.admin().get("/v1/classes/storage/objects/alice").problem(404, "unknown-object");
+    object.turn(json!([put("a", "1"), put("b", "1"), { "op": "sql", "text": "CREATE TABLE t (x)" }]));
+    object.failing_turn(json!([
+        put("a", "2"),
+        put("c", "2"),
+        { "op": "delete", "key": "b" },
+        { "op": "sql", "text": "INSERT INTO t VALUES (1); CREATE TABLE u (x); DROP TABLE t" },
+    ]));
+    assert_eq!(object.keys(json!({})), ["a", "b"]);
+    assert_eq!(object.one(get("a"))["value"], "1");
+    assert_eq!(object.one(json!({ "op": "sql", "text": "SELECT count(*) FROM t" }))["rows"], json!([[0]]));
+}
+
+#[test]
+fn lists_are_in_the_order_of_bytes_and_keep_to_their_bounds() {
+    let object = Object::start();
+    let entries: Vec<_> = ["a", "a1", "a2", "b", "B", "z", "ä", "€", "😀"].map(|key| (key, key)).into();
+    object.turn(json!([{ "op": "put_many", "entries": entries }]));
+    for (options, expected) in [
+        (json!({}), &["B", "a", "a1", "a2", "b", "z", "ä", "€", "😀"][..]),
+        (json!({ "reverse": true, "limit": 2 }), &["😀", "€"]),
+        (json!({ "prefix": "a" }), &["a", "a1", "a2"]),
+        (json!({ "prefix": "a", "start": "a1" }), &["a1", "a2"]),
+        (json!({ "start": "a1", "end": "z" }), &["a1", "a2", "b"]),
+        (json!({ "start": "a1", "end": "z", "reverse": true }), &["b", "a2", "a1"]),
+        (json!({ "start_after": "a1", "limit": 1 }), &["a2"]),
+        (json!({ "start_after": "a1", "end": "b" }), &["a2"]),
+        (json!({ "start": "z", "end": "a" }), &[]),
+        (json!({ "start": "a", "end": "a" }), &[]),
+        (json!({ "prefix": "a", "start": "b" }), &[]),
+        (json!({ "prefix": "😀" }), &["😀"]),
+    ] {
+        assert_eq!(object.keys(options.clone()), expected, "{options}");
+    }
+    for options in [json!({ "op": "list", "limit": 0 }), json!({ "op": "list", "start": "a", "start_after": "a" })] {
+        assert_eq!(object.one(options.clone())["error"], "bad-range", "{options}");
+    }
+}
+
+#[test]
+fn a_long_list_comes_whole() {
+    let object = Object::start();
+    let keys: Vec<String> = (0..1_000).map(|number| format!("key-{number:04}")).collect();
+    let batches = keys.chunks(128).map(|keys| {
+        let entries: Vec<_> = keys.iter().map(|key| (key, "x".repeat(100))).collect();
+        json!({ "op": "put_many", "entries": entries })
+    });
+    object.turn(batches.collect());
+    assert_eq!(object.keys(json!({})), keys);
+}
+
+#[test]
+fn many_at_once() {
+    let object = Object::start();
+    let results = object.turn(json!([
+        { "op": "put_many", "entries": [["b", "1"], ["a", "1"], ["b", "2"]] },
+        { "op": "get_many", "keys": ["b", "none", "a", "b"] },
+        { "op": "delete_many", "keys": ["a", "none", "a"] },
+        { "op": "get_many", "keys": ["a", "b"] },
+    ]));
+    assert_eq!(results[1]["entries"], json!([["a", "1"], ["b", "2"]]));
+    assert_eq!(results[2]["deleted"], 1);
+    assert_eq!(results[3]["entries"], json!([["b", "2"]]));
+}
+
+#[test]
+fn limits_at_their_edges() {
+    let object = Object::start();
+    let (longest, too_long) = ("k".repeat(2_048), "k".repeat(2_049));
+    let entries = |count: usize| (0..count).map(|n| (n.to_string(), "")).collect::<Vec<_>>();
+    let keys = |count: usize| (0..count).map(|n| n.to_string()).collect::<Vec<_>>();
+    for (operation, error) in [
+        (put(&longest, ""), None),
+        (put(&too_long, ""), Some("key-size")),
+        (put("", ""), Some("key-size")),
+        (get(&too_long), Some("key-size")),
+        (json!({ "op": "delete", "key": too_long }), Some("key-size")),
+        (json!({ "op": "put_bytes_len", "key": "k", "len": 1_999_999 }), None),
+        (json!({ "op": "put_bytes_len", "key": "k", "len": 2_000_000 }), Some("value-size")),
+        (json!({ "op": "put_many", "entries": entries(128) }), None),
+        (json!({ "op": "put_many", "entries": entries(129) }), Some("too-many")),
+        (json!({ "op": "get_many", "keys": keys(128) }), None),
+        (json!({ "op": "get_many", "keys": keys(129) }), Some("too-many")),
+        (json!({ "op": "delete_many", "keys": keys(128) }), None),
+        (json!({ "op": "delete_many", "keys": keys(129) }), Some("too-many")),
+    ] {
+        let result = object.one(operation.clone());
+        assert_eq!(result["error"].as_str(), error, "{:.200} {result}", operation.to_string());
+    }
+    assert_eq!(object.one(get("k"))["len"], 1_999_999, "a refused operation changed nothing");
+    // None of the entries of a refused call is there.
+    object.turn(json!([{ "op": "put_many", "entries": [["first", "1"], ["", "2"]] }]));
+    assert_eq!(object.one(get("first"))["value"], json!(null));
+}
+
+#[test]
+fn a_refused_operation_does_not_end_the_turn() {
+    let object = Object::start();
+    let results = object.turn(json!([put("a", "1"), put("", "2"), put("b", "3")]));
+    assert_eq!(results[1]["error"], "key-size");
+    assert_eq!(object.keys(json!({})), ["a", "b"]);
+}
+
+#[test]
+fn a_database_stays_within_its_size() {
+    let mut object = Object::with("database = 1_048_576");
+    let fill = |key: usize| json!({ "op": "put_bytes_len", "key": key.to_string(), "len": 100_000 });
+    let full = (0..20).map(|key| (key, object.one(fill(key)))).find(|(_, result)| result["error"] == "full");
+    let (stored, _) = full.expect("it gets full");
+    assert!((8..=10).contains(&stored), "{stored} entries of 100,000 bytes in 1 MiB");
+    // What is there can be read, and made room with.
+    assert_eq!(object.one(get("0"))["len"], 100_000);
+    assert_eq!(object.one(json!({ "op": "delete", "key": "0" }))["deleted"], true);
+    assert_eq!(object.one(fill(stored))["error"], json!(null));
+    object.host.kill();
+    object.host.restart();
+    assert_eq!(object.keys(json!({})).len(), stored);
+}
