@@ -30,8 +30,8 @@ fn randomness_is_random() {
 /// However often the guest has to give way to others that want the processor.
 #[test]
 fn time_stands_still_within_a_turn_and_moves_between_turns() {
-    const LOOPS: usize = 8;
-    let host = Host::with("cpu-seconds-per-turn = 0.3");
+    const LOOPS: usize = 6;
+    let host = Host::with("cpu-seconds-per-turn = 0.2");
     host.deploy("wasi", guest("wasi"));
     host.deploy("faults", guest("faults"));
     let done = AtomicBool::new(false);
@@ -46,7 +46,7 @@ fn time_stands_still_within_a_turn_and_moves_between_turns() {
         }
         host.wait_for_live_instances(LOOPS as u64);
         let mut turns = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..10 {
             let report = host.get("/wasi/alice").json();
             turns.push((
                 report["wall_ms_before"].as_u64(),

@@ -265,7 +265,8 @@ mod tests {
             let (permit, inbox) = live_in(&house).await;
             clock.advance(Duration::from_millis(1));
             permit.mark_idle();
-            (residents.push(permit), inboxes.push(inbox));
+            residents.push(permit);
+            inboxes.push(inbox);
         }
         residents[0].mark_busy();
         let newcomer = tokio::spawn({
