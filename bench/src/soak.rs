@@ -59,12 +59,19 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         rounds.push(round);
     }
 
-    let (tenth, end) = (curve[SAMPLES as usize / 10].1, curve[SAMPLES as usize].1);
+    // Medians, because instances come and go by the hundred between two samples.
+    let tenth_after = |sample: u64| {
+        let from = sample as usize + 1;
+        let mut tenth: Vec<u64> = curve[from..from + SAMPLES as usize / 10].iter().map(|(_, kib)| *kib).collect();
+        tenth.sort_unstable();
+        tenth[tenth.len() / 2]
+    };
+    let (tenth, end) = (tenth_after(SAMPLES / 10), tenth_after(SAMPLES - SAMPLES / 10));
     let growth = end as f64 / tenth as f64 - 1.0;
     let flat = growth <= GROWTH_MAX;
     draw(&curve);
     let verdict = if flat { "flat" } else { "GROWS" };
-    println!("  {tenth} KiB after the first tenth, {end} KiB at the end: {:+.1} %, {verdict}", growth * 100.0);
+    println!("  {tenth} KiB in the second tenth, {end} KiB in the last (medians): {:+.1} %, {verdict}", growth * 100.0);
     let result = json!({
         "workload": "soak",
         "requests": args.requests,
