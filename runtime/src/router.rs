@@ -13,14 +13,14 @@ use dashmap::DashMap;
 use tokio::sync::Notify;
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
-use crate::base::{ClassKey, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError};
+use crate::base::{ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError};
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal};
 use crate::object::{Node, ObjectHandle, Registry};
 use crate::storage::StorageError;
 
-/// How many objects are deleted at once when a class goes with its objects.
-const DELETE_BATCH: usize = 256;
+/// How often actors are asked again to leave: one that was busy with an admission has none to drop when it is asked.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Finds objects, and starts their actors.
 pub struct Router {
@@ -38,6 +38,24 @@ struct Objects {
     live: DashMap<ObjectId, ObjectHandle>,
     /// Told when an actor leaves.
     left: Notify,
+}
+
+impl Objects {
+    /// Asks these objects to drop their instances, after which they leave. False if there are none.
+    fn ask_to_leave(&self, these: impl Fn(&ObjectHandle) -> bool) -> bool {
+        let mut any = false;
+        // An actor that died of a bug of ours cannot leave by itself.
+        self.live.retain(|_, live| {
+            if !these(live) {
+                return true;
+            }
+            live.drop_instance();
+            let alive = !live.is_dead();
+            any |= alive;
+            alive
+        });
+        any
+    }
 }
 
 impl Registry for Objects {
@@ -90,29 +108,38 @@ impl Router {
 
     fn send(&self, address: ObjectAddress, mut invocation: Invocation) -> Result<Pending, TurnError> {
         loop {
-            // Looked at again on every round: `stop` waits for the map to be empty, so none may be added after it.
-            if self.stopping.load(Ordering::Acquire) {
-                return Err(TurnError::Stopping);
-            }
             let name = address.name.clone();
-            let (sent, handle) = match self.objects.live.get(&address.id) {
-                Some(live) => (live.send(invocation, name, &self.node.limits), live.clone()),
+            let sent = match self.objects.live.get(&address.id) {
+                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, &self.node.limits)),
                 None => {
                     let class = self.class_of(&address)?;
                     let entry = self.objects.live.entry(address.id);
-                    let live = entry.or_insert_with(|| self.start(class, address.clone()));
-                    (live.send(invocation, name, &self.node.limits), live.clone())
+                    // Asked while the entry is locked: whoever waits for the map to be empty has asked for that before, so
+                    // none is added after he looked.
+                    self.admits(&class).map(|()| {
+                        let live = entry.or_insert_with(|| self.start(class, address.clone()));
+                        live.send(invocation, name, &self.node.limits)
+                    })
                 }
             };
-            match sent {
+            match sent? {
                 Ok(pending) => return Ok(pending),
                 Err(Refusal::Full) => return Err(TurnError::Overloaded),
                 Err(Refusal::Dead(returned)) => {
                     tracing::error!(object = %address, "the object's actor died; starting another");
-                    self.objects.live.remove_if(&address.id, |_, live| live.is_same(&handle));
+                    self.objects.live.remove_if(&address.id, |_, live| live.is_dead());
                     invocation = *returned;
                 }
             }
+        }
+    }
+
+    /// Whether turns of this class may begin.
+    fn admits(&self, class: &Class) -> Result<(), TurnError> {
+        match (self.stopping.load(Ordering::Acquire), class.is_retired()) {
+            (true, _) => Err(TurnError::Stopping),
+            (_, true) => Err(TurnError::ClassUnavailable("it is being deleted".into())),
+            (false, false) => Ok(()),
         }
     }
 
@@ -127,14 +154,16 @@ impl Router {
     }
 
     /// One page of the objects of a class whose names begin with `prefix`.
-    pub fn objects(
+    pub async fn objects(
         &self,
         class: &Class,
-        prefix: Option<&str>,
-        cursor: Option<&str>,
+        prefix: Option<String>,
+        cursor: Option<String>,
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
-        let page = self.node.catalog.list(&class.key, prefix, cursor, limit)?;
+        let (catalog, key) = (self.node.catalog.clone(), class.key.clone());
+        let listing = blocking(move || catalog.list(&key, prefix.as_deref(), cursor.as_deref(), limit));
+        let page = listing.await?;
         let objects = page.entries.into_iter().map(|row| ObjectSummary {
             live: self.objects.live.contains_key(&row.id),
             id: row.id,
@@ -146,34 +175,36 @@ impl Router {
 
     /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
     pub async fn delete_class(&self, name: &ClassName, with_objects: bool) -> Result<(), DeleteClassError> {
+        let _alone = self.classes.change().await;
         let class = self.classes.get(name).ok_or(DeleteClassError::Unknown)?;
-        if with_objects {
-            self.delete_objects(&class).await?;
-        } else if self.has_objects(&class.key)? {
+        // Asked before anybody is disturbed, and again when no object can come any more.
+        if !with_objects && self.has_objects(&class).await? {
             return Err(DeleteClassError::HasObjects);
         }
-        self.classes.remove(&class).await
-    }
-
-    fn has_objects(&self, key: &ClassKey) -> Result<bool, DeleteClassError> {
-        self.node.catalog.has_objects(key).map_err(|error| DeleteClassError::Storage(error.to_string()))
-    }
-
-    async fn delete_objects(&self, class: &Class) -> Result<(), DeleteClassError> {
-        let failed = |error: &dyn std::fmt::Display| DeleteClassError::Storage(error.to_string());
-        loop {
-            let page = self.objects(class, None, None, DELETE_BATCH).map_err(|error| failed(&error))?;
-            if page.objects.is_empty() {
-                return Ok(());
-            }
-            for object in page.objects {
-                let (class_name, key) = (class.name.clone(), class.key.clone());
-                let address = ObjectAddress { class: class_name, key, id: object.id, name: object.name };
-                self.deliver(address, Invocation::Delete).await.map_err(|error| failed(&error))?;
-                // The actor tells the catalog as well, a moment later; the next page must not show the object again.
-                self.node.catalog.remove(&class.key, object.id);
-            }
+        class.retire();
+        let deleted = self.delete_retired(&class, with_objects).await;
+        if deleted.is_err() {
+            class.reinstate();
         }
+        deleted
+    }
+
+    async fn delete_retired(&self, class: &Class, with_objects: bool) -> Result<(), DeleteClassError> {
+        let patience = self.node.limits.shutdown();
+        if !self.all_leave(patience, |live| std::ptr::eq(live.class(), class)).await {
+            return Err(DeleteClassError::StillRunning(patience));
+        }
+        if !with_objects && self.has_objects(class).await? {
+            return Err(DeleteClassError::HasObjects);
+        }
+        let (node, key) = (self.node.clone(), class.key.clone());
+        blocking(move || node.databases.remove_class(&key).and_then(|_| node.catalog.remove_class(&key))).await?;
+        self.classes.remove(&class.name).await
+    }
+
+    async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {
+        let (catalog, key) = (self.node.catalog.clone(), class.key.clone());
+        Ok(blocking(move || catalog.has_objects(&key)).await?)
     }
 
     /// Asks instances to leave that have been idle for too long. Call it about ten times in that span.
@@ -185,19 +216,26 @@ impl Router {
     /// when the time was up.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.store(true, Ordering::Release);
-        let all_left = async {
+        self.all_leave(patience, |_| true).await
+    }
+
+    /// Waits until none of these objects is live. The caller sees to it that none starts. False if some were when the
+    /// time was up.
+    async fn all_leave(&self, patience: Duration, these: impl Fn(&ObjectHandle) -> bool) -> bool {
+        let leaving = async {
             loop {
                 let left = self.objects.left.notified();
-                if self.objects.live.is_empty() {
+                if !self.objects.ask_to_leave(&these) {
                     return;
                 }
-                for live in &self.objects.live {
-                    live.drop_instance();
-                }
-                // An actor that was busy with an admission may have missed the request; ask again now and then.
-                let _ = tokio::time::timeout(Duration::from_millis(200), left).await;
+                let _ = tokio::time::timeout(ASK_AGAIN, left).await;
             }
         };
-        tokio::time::timeout(patience, all_left).await.is_ok()
+        tokio::time::timeout(patience, leaving).await.is_ok()
     }
+}
+
+/// Runs what waits for the disk apart from the threads that answer.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("storage does not panic")
 }

@@ -170,19 +170,22 @@ impl Server {
     /// `limits.shutdown_seconds` are over are rolled back. Blocks.
     pub fn stop(self) {
         let Self { router, catalog, data, patience, stopping, mut listeners, gateway, guests, .. } = self;
-        gateway.block_on(async {
+        let all_left = gateway.block_on(async {
             stopping.send_replace(true);
-            if !router.stop(patience).await {
+            let all_left = router.stop(patience).await;
+            if !all_left {
                 tracing::warn!("turns were still running after {} s and are rolled back", patience.as_secs_f64());
             }
             let last_responses = async { while listeners.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(LAST_RESPONSES, last_responses).await;
+            all_left
         });
         // Actors first: what they hold of the databases is closed before the catalog and the directory's lock.
         guests.shutdown_timeout(Duration::from_secs(1));
         gateway.shutdown_timeout(Duration::from_secs(1));
         drop(router);
-        match Arc::into_inner(catalog) {
+        // An object that was cut off may have applied what the list has not been told of.
+        match Arc::into_inner(catalog).filter(|_| all_left) {
             Some(catalog) => {
                 if let Err(error) = catalog.close() {
                     tracing::warn!(%error, "the list of objects was not closed; it is checked at the next start");

@@ -85,7 +85,7 @@ impl Admin {
         match segments[..] {
             ["v1", "classes"] => self.classes(method, &parts.uri),
             ["v1", "classes", class] => self.class(method, &parts.uri, class, body).await,
-            ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class),
+            ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
             ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,
             ["v1", "logs"] => self.logs(method, &parts.uri),

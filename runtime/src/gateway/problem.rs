@@ -292,7 +292,7 @@ mod tests {
         use LoadError::*;
         let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers];
         refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
-        let others = [DeployError::TooLarge(1), DeployError::Storage(String::new())];
+        let others = [DeployError::TooLarge(1), DeployError::Storage(crate::storage::StorageError::BadCursor)];
         refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()
     }
 

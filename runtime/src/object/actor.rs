@@ -85,7 +85,7 @@ impl ObjectHandle {
     /// Starts the actor of an object on the current tokio runtime. The caller makes sure that it is the only one.
     pub fn start(node: Arc<Node>, registry: Arc<dyn Registry>, class: Arc<Class>, address: ObjectAddress) -> Self {
         let (mailbox, inbox) = mailbox();
-        let handle = Self { mailbox: mailbox.clone() };
+        let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
         let database = node.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
         let actor = Actor {
@@ -183,7 +183,7 @@ impl Actor {
             Effect::Leave => {
                 // Closed before the map lets a successor in, which will open the same file.
                 self.database = None;
-                let handle = ObjectHandle { mailbox: self.mailbox.clone() };
+                let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
                 if !self.registry.leave(&self.address.id, &handle) {
                     let database = self.node.databases.database(&self.address);
                     (self.durable, self.applied) = (database.durable(), database.last_applied());
@@ -277,6 +277,9 @@ impl Actor {
 
     /// The instance of the class's current version: the one at hand, or a new one.
     async fn wake(&mut self) -> Result<Resident, TurnError> {
+        if self.class.is_retired() {
+            return Err(TurnError::ClassUnavailable("it is being deleted".into()));
+        }
         let code = match self.class.code_if_loaded() {
             Some(code) => code,
             None => self.class.code(&self.node.loader).await?,

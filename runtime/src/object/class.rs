@@ -2,6 +2,7 @@
 //! turn on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -18,6 +19,8 @@ pub struct Class {
     /// What its object ids are made from.
     pub key: ClassKey,
     current: ArcSwap<Version>,
+    /// While it is deleted, and afterwards.
+    retired: AtomicBool,
 }
 
 /// One version, with its code once somebody needed it.
@@ -65,7 +68,22 @@ impl Class {
 
     fn with(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
         let (name, key) = (record.name.clone(), record.key.clone());
-        Self { name, key, current: ArcSwap::from_pointee(Version { record, code }) }
+        Self { name, key, current: ArcSwap::from_pointee(Version { record, code }), retired: AtomicBool::new(false) }
+    }
+
+    /// No turn begins from now on; those that run end.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::Release);
+    }
+
+    /// Takes [`retire`](Self::retire) back: the class could not be deleted.
+    pub fn reinstate(&self) {
+        self.retired.store(false, Ordering::Release);
+    }
+
+    /// Whether no turn may begin.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::Acquire)
     }
 
     /// Replaces the version at each object's next turn.
@@ -85,11 +103,7 @@ impl Class {
 
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
-        let version = self.current.load();
-        if let Some(code) = version.code.get() {
-            return Ok(code.clone());
-        }
-        let version = Arc::clone(&version);
+        let version = self.current.load_full();
         let loaded = version.code.get_or_try_init(|| loader.load_recorded(version.record.digest)).await;
         loaded.cloned().map_err(TurnError::ClassUnavailable)
     }
@@ -122,10 +136,6 @@ impl Loader {
         let records = self.records.clone();
         let reading = tokio::task::spawn_blocking(move || records.component(&digest));
         let component = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        let code = self.load(component.into()).await.map_err(|error| error.to_string())?;
-        if code.digest != digest {
-            return Err(format!("the stored component {digest} is damaged; deploy the class again"));
-        }
-        Ok(code)
+        self.load(component.into()).await.map_err(|error| error.to_string())
     }
 }

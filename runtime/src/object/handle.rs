@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
+use super::class::Class;
 use super::output_gate::{self, Gated};
 use crate::base::{Invocation, Limits, ObjectName, Reply, TurnError};
 
@@ -63,6 +64,7 @@ pub enum Refusal {
 #[derive(Clone)]
 pub struct ObjectHandle {
     pub(super) mailbox: Mailbox,
+    pub(super) class: Arc<Class>,
 }
 
 /// An invocation that was taken, with its reply to come.
@@ -97,6 +99,16 @@ impl ObjectHandle {
     /// Asks the object to drop its instance between turns.
     pub fn drop_instance(&self) {
         self.mailbox.ask_to_drop_instance();
+    }
+
+    /// The class that the object belongs to.
+    pub fn class(&self) -> &Class {
+        &self.class
+    }
+
+    /// Whether the actor is gone without having left.
+    pub fn is_dead(&self) -> bool {
+        self.mailbox.sender.is_closed()
     }
 
     /// Whether both lead to the same actor.

@@ -1,14 +1,16 @@
 //! The deployed classes: by name, and how one is deployed.
 //!
 //! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
-//! Deployments happen one after the other, so two of one class cannot mix.
+//! Deployments and deletions happen one after the other, so two of one class cannot mix.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
+use super::blocking;
 use crate::base::{ClassKey, ClassName, Env, Limits};
 use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, StorageError};
@@ -19,7 +21,8 @@ pub struct Classes {
     by_name: DashMap<ClassName, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<Node>,
-    deploying: Mutex<()>,
+    /// Held by whoever deploys or deletes.
+    changing: Mutex<()>,
 }
 
 /// What a deploy did.
@@ -43,7 +46,7 @@ pub enum DeployError {
     Refused(#[from] LoadError),
     /// The host could not store it.
     #[error("the class could not be stored: {0}")]
-    Storage(String),
+    Storage(#[from] StorageError),
 }
 
 impl DeployError {
@@ -73,7 +76,10 @@ pub enum DeleteClassError {
     HasObjects,
     /// The host failed.
     #[error("the class could not be deleted: {0}")]
-    Storage(String),
+    Storage(#[from] StorageError),
+    /// Its turns did not end; carries how long they were waited for.
+    #[error("turns of the class were still running after {} s; try again", .0.as_secs_f64())]
+    StillRunning(Duration),
 }
 
 impl Classes {
@@ -83,7 +89,7 @@ impl Classes {
         for record in records.load_all()? {
             by_name.insert(record.name.clone(), Arc::new(Class::dormant(record)));
         }
-        Ok(Self { by_name, records, node, deploying: Mutex::new(()) })
+        Ok(Self { by_name, records, node, changing: Mutex::new(()) })
     }
 
     /// The class with this name.
@@ -105,9 +111,11 @@ impl Classes {
             return Err(DeployError::TooLarge(limits.component));
         }
         let code = self.node.loader.load(component.clone()).await?;
-        let _one_at_a_time = self.deploying.lock().await;
+        let _alone = self.change().await;
         let existing = self.get(&name);
         if let Some(class) = existing.as_ref().filter(|class| class.record().digest == code.digest) {
+            // Stored again all the same: deploying is how a damaged component is repaired.
+            self.store(class.record(), component).await?;
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
         let previous = existing.as_ref().map(|class| class.record());
@@ -128,24 +136,22 @@ impl Classes {
         Ok(Deployed { class, created, changed: true })
     }
 
-    async fn store(&self, record: ClassRecord, component: Bytes) -> Result<(), DeployError> {
+    async fn store(&self, record: ClassRecord, component: Bytes) -> Result<(), StorageError> {
         let records = self.records.clone();
-        let storing = tokio::task::spawn_blocking(move || {
-            records.put_component(&component)?;
-            records.save(&record)
-        });
-        let stored = storing.await.map_err(|error| DeployError::Storage(error.to_string()))?;
-        stored.map_err(|error| DeployError::Storage(error.to_string()))
+        blocking(move || records.put_component(&component).and_then(|_| records.save(&record))).await
     }
 
-    /// Forgets a class. Its objects must be gone.
-    pub(super) async fn remove(&self, class: &Class) -> Result<(), DeleteClassError> {
-        let _one_at_a_time = self.deploying.lock().await;
-        self.by_name.remove(&class.name);
-        match self.records.remove(&class.name) {
-            Ok(_was_there) => Ok(()),
-            Err(error) => Err(DeleteClassError::Storage(error.to_string())),
-        }
+    /// Waits for whoever changes the classes, and keeps others from it until the guard is dropped.
+    pub(super) async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
+    /// Forgets a class. Its objects are gone, and the caller holds what [`change`](Self::change) gave.
+    pub(super) async fn remove(&self, name: &ClassName) -> Result<(), DeleteClassError> {
+        let (records, gone) = (self.records.clone(), name.clone());
+        blocking(move || records.remove(&gone)).await?;
+        self.by_name.remove(name);
+        Ok(())
     }
 }
 

@@ -26,7 +26,10 @@ pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
 /// CPU time without giving way after which a turn takes a permit: guest code gives way far sooner, SQL rarely takes so long.
 const HEAVY: Duration = Duration::from_millis(10);
 
-/// Counts the linear memory of one instance, on its own and against the host's budget.
+/// Bytes that an element of a table takes.
+const TABLE_ELEMENT: u64 = 8;
+
+/// Counts the linear memory and the tables of one instance, on their own and against the host's budget.
 pub(super) struct MemoryMeter {
     budget: Arc<Budget>,
     limit: u64,
@@ -53,6 +56,18 @@ impl MemoryMeter {
         self.refusal = None;
     }
 
+    fn take(&mut self, more: u64) -> bool {
+        if self.used + more > self.limit {
+            self.refusal = Some(Refusal::Limit);
+        } else if !self.budget.take_bytes(more) {
+            self.refusal = Some(Refusal::Host);
+        } else {
+            self.used += more;
+            return true;
+        }
+        false
+    }
+
     /// What was refused in this turn, if anything was. A trap after a refusal is the refusal's doing.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal
@@ -62,20 +77,12 @@ impl MemoryMeter {
 impl ResourceLimiter for MemoryMeter {
     /// A refusal makes `memory.grow` answer −1, as the specification has it: interpreters may collect garbage and try again.
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current) as u64;
-        if self.used + more > self.limit {
-            self.refusal = Some(Refusal::Limit);
-        } else if !self.budget.take_bytes(more) {
-            self.refusal = Some(Refusal::Host);
-        } else {
-            self.used += more;
-            return Ok(true);
-        }
-        Ok(false)
+        Ok(self.take(desired.saturating_sub(current) as u64))
     }
 
-    fn table_growing(&mut self, _current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+        let more = desired.saturating_sub(current) as u64;
+        Ok(desired <= TABLE_ELEMENTS && self.take(more * TABLE_ELEMENT))
     }
 }
 

@@ -107,7 +107,9 @@ impl Admin {
                 let detail = format!("`{name}` still has objects; delete them with it by adding ?objects=delete");
                 Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
             }
-            Err(error @ DeleteClassError::Storage(_)) => Err(Problem::internal(error)),
+            Err(error @ (DeleteClassError::Storage(_) | DeleteClassError::StillRunning(_))) => {
+                Err(Problem::internal(error))
+            }
         }
     }
 }

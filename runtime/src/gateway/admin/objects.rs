@@ -40,7 +40,7 @@ fn state(live: bool) -> &'static str {
 }
 
 impl Admin {
-    pub(super) fn objects(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
+    pub(super) async fn objects(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
         #[derive(Serialize)]
         struct Page {
             objects: Vec<Shown>,
@@ -53,7 +53,7 @@ impl Admin {
             return Err(Problem::new(&problem::BAD_QUERY, format!("limit is 1 to {PAGE_MAX}, not {limit}")));
         }
         let class = self.deployed(class)?;
-        let page = self.router.objects(&class, asked.prefix.as_deref(), asked.cursor.as_deref(), limit);
+        let page = self.router.objects(&class, asked.prefix, asked.cursor, limit).await;
         let page = page.map_err(|error| match error {
             StorageError::BadCursor => {
                 Problem::new(&problem::BAD_QUERY, "cursor is not one that a listing of this class gave out")

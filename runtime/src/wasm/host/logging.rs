@@ -12,6 +12,9 @@ use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::{Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 
+/// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
+const FIELD_COST: usize = 64;
+
 /// Where one instance's entries go.
 pub(in crate::wasm) struct ObjectLog {
     logs: Arc<GuestLogs>,
@@ -38,10 +41,12 @@ impl ObjectLog {
         let mut room = LOG_ENTRY_MAX;
         cut(&mut message, &mut room);
         fields.retain_mut(|(name, value)| {
+            room = room.saturating_sub(FIELD_COST);
             cut(name, &mut room);
             cut(value, &mut room);
             !name.is_empty()
         });
+        fields.shrink_to_fit();
         self.push(level, message, fields);
     }
 
@@ -59,10 +64,12 @@ impl ObjectLog {
     }
 }
 
-/// Cuts a text to the room that is left, at a character boundary, and takes what remains of it from the room.
+/// Cuts a text to the room that is left, at a character boundary, and takes what remains of it from the room. What was cut
+/// off is given back: entries are remembered.
 fn cut(text: &mut String, room: &mut usize) {
     let end = text.floor_char_boundary(*room);
     text.truncate(end);
+    text.shrink_to_fit();
     *room -= end;
 }
 
@@ -77,5 +84,24 @@ impl logging::Host for Host {
         };
         self.log.add(level, message, fields);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ClassKey, ClassName, ObjectId};
+
+    #[test]
+    fn an_entry_holds_no_more_than_its_limit_however_it_is_made() {
+        let logs = Arc::new(GuestLogs::default());
+        let key = ClassKey::new("key");
+        let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
+        let log = ObjectLog::new(logs.clone(), Env::manual(0).0, &ObjectAddress { class, key, id, name: None });
+        log.add(Level::Info, "m".repeat(10 * LOG_ENTRY_MAX), Vec::new());
+        log.add(Level::Info, String::new(), vec![("n".into(), String::new()); LOG_ENTRY_MAX]);
+        let (entries, _) = logs.follow();
+        assert_eq!((entries[0].message.len(), entries[0].message.capacity()), (LOG_ENTRY_MAX, LOG_ENTRY_MAX));
+        assert!(entries[1].fields.capacity() <= LOG_ENTRY_MAX / FIELD_COST);
     }
 }
