@@ -1,10 +1,11 @@
 //! SIGKILL at any moment: what was answered is there afterwards, and nothing that was not asked for.
 
+use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use ureq::http::Method;
 
-use crate::harness::{Host, eventually, guest};
+use crate::harness::{Host, eventually, files_below, guest};
 
 /// Clients of one object each, counting as fast as they can until the host is gone.
 const CLIENTS: usize = 4;
@@ -70,4 +71,33 @@ fn a_deleted_object_stays_deleted_after_a_crash() {
     host.restart();
     host.admin().get("/v1/classes/counter/objects/alice").problem(404, "unknown-object");
     assert_eq!(host.get("/counter/alice").text(), "1");
+}
+
+/// `docs/ARCHITECTURE.md`, data directory: what may be deleted while the host is stopped, and what nobody may tamper with.
+#[test]
+fn what_is_derived_is_made_again() {
+    let mut host = Host::start();
+    host.deploy("counter", guest("counter"));
+    assert_eq!(host.get("/counter/alice").text(), "1");
+    host.kill();
+    let data = host.data_directory();
+    fs::remove_file(data.join("catalog.sqlite")).unwrap();
+    let code: Vec<_> = files_below(&data.join("cache"))
+        .into_iter()
+        .filter(|file| file.extension() == Some("cwasm".as_ref()))
+        .collect();
+    assert_eq!(code.len(), 1);
+    let mut bytes = fs::read(&code[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&code[0], bytes).unwrap();
+
+    host.restart();
+    let listed = || host.admin().get("/v1/classes/counter/objects").json()["objects"][0]["name"] == "alice";
+    eventually("the list to be made again", || listed().then_some(()));
+    assert_eq!(host.get("/counter/alice").text(), "2", "code that was tampered with is compiled again, not run");
+    host.kill();
+    fs::remove_dir_all(data.join("cache")).unwrap();
+    host.restart();
+    assert_eq!(host.get("/counter/alice").text(), "3");
 }

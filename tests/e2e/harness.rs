@@ -32,6 +32,12 @@ pub fn target() -> PathBuf {
         .into()
 }
 
+/// All files of a directory and of those in it.
+pub fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).expect("it is there").flatten().map(|entry| entry.path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
+
 /// Does the same in so many threads at once and returns what each made of its number, in the order of the numbers.
 pub fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let (start, work) = (std::sync::Barrier::new(threads), &work);

@@ -127,6 +127,14 @@ fn component_sizes() {
 }
 
 #[test]
+fn a_class_that_needs_more_memory_than_an_instance_may_have() {
+    let mut host = Host::with("memory-per-instance = 65_536");
+    host.admin().put("/v1/classes/counter", guest("counter")).problem(422, "too-costly");
+    host.get("/counter/alice").problem(404, "unknown-class");
+    host.assert_alive();
+}
+
+#[test]
 fn statuses_of_responses() {
     let host = Host::start();
     host.deploy("echo", guest("echo"));

@@ -13,6 +13,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
+use super::class::{LoadError, chain};
 use crate::base::Digest;
 
 /// The cache of one engine.
@@ -40,15 +41,18 @@ impl CodeCache {
     }
 
     /// Compiles a component, keeps the code, and returns the component.
-    pub(super) fn compile(&self, engine: &Engine, digest: &Digest, wasm: &[u8]) -> wasmtime::Result<Component> {
-        let code = engine.precompile_component(wasm)?;
+    pub(super) fn compile(&self, engine: &Engine, digest: &Digest, wasm: &[u8]) -> Result<Component, LoadError> {
+        let code = engine.precompile_component(wasm).map_err(|error| LoadError::NotAComponent(chain(&error)))?;
         if let Err(error) = self.keep(digest, &code) {
             tracing::warn!(%digest, %error, "compiled code could not be cached; it will be compiled again next time");
         }
         match self.load(engine, digest) {
             Some(component) => Ok(component),
+            // What can be compiled and not be loaded has no place in the engine's pool.
             // SAFETY: the bytes come straight from this engine's compiler.
-            None => unsafe { Component::deserialize(engine, &code) },
+            None => {
+                unsafe { Component::deserialize(engine, &code) }.map_err(|error| LoadError::TooCostly(chain(&error)))
+            }
         }
     }
 

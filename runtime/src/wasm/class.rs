@@ -87,8 +87,7 @@ impl ClassCode {
             Some(component) => component,
             None => {
                 refuse_core_module(wasm)?;
-                let compiled = engine.cache.compile(&engine.wasmtime, &digest, wasm);
-                compiled.map_err(|error| LoadError::NotAComponent(chain(&error)))?
+                engine.cache.compile(&engine.wasmtime, &digest, wasm)?
             }
         };
         Self::link(engine, digest, &component)
@@ -152,6 +151,6 @@ fn refuse_core_module(wasm: &[u8]) -> Result<(), LoadError> {
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &wasmtime::Error) -> String {
+pub(super) fn chain(error: &wasmtime::Error) -> String {
     error.chain().map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
 }
