@@ -12,7 +12,7 @@ use crate::systems::Launcher;
 
 /// One sample for every 2 % of the requests.
 const SAMPLES: u64 = 50;
-/// Memory at the end may exceed the memory after the first tenth by this much.
+/// The peak of the last fifth may exceed that of the first by this much.
 const GROWTH_MAX: f64 = 0.05;
 const BAR_WIDTH: u64 = 40;
 
@@ -59,19 +59,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         rounds.push(round);
     }
 
-    // Medians, because instances come and go by the hundred between two samples.
-    let tenth_after = |sample: u64| {
-        let from = sample as usize + 1;
-        let mut tenth: Vec<u64> = curve[from..from + SAMPLES as usize / 10].iter().map(|(_, kib)| *kib).collect();
-        tenth.sort_unstable();
-        tenth[tenth.len() / 2]
+    // Peaks, because resident memory goes up and down by a third as instances come and go by the hundred.
+    let peak_of_fifth = |fifth: u64| {
+        let (from, to) = (SAMPLES / 5 * fifth + 1, SAMPLES / 5 * (fifth + 1));
+        curve[from as usize..=to as usize].iter().map(|(_, kib)| *kib).max().unwrap_or_default()
     };
-    let (tenth, end) = (tenth_after(SAMPLES / 10), tenth_after(SAMPLES - SAMPLES / 10));
-    let growth = end as f64 / tenth as f64 - 1.0;
+    let (first, last) = (peak_of_fifth(0), peak_of_fifth(4));
+    let growth = last as f64 / first as f64 - 1.0;
     let flat = growth <= GROWTH_MAX;
     draw(&curve);
     let verdict = if flat { "flat" } else { "GROWS" };
-    println!("  {tenth} KiB in the second tenth, {end} KiB in the last (medians): {:+.1} %, {verdict}", growth * 100.0);
+    println!("  peak of {first} KiB in the first fifth, {last} KiB in the last: {:+.1} %, {verdict}", growth * 100.0);
     let result = json!({
         "workload": "soak",
         "requests": args.requests,
@@ -80,7 +78,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         "connections": args.connections,
         "conditions": conditions,
         "resident_kib": curve.iter().map(|(requests, kib)| json!({ "requests": requests, "kib": kib })).collect::<Vec<_>>(),
-        "growth_after_first_tenth": growth,
+        "growth_of_peak": growth,
         "flat": flat,
         "rounds": rounds,
     });
