@@ -15,7 +15,7 @@ pub mod outcome;
 pub use budget::{Exhausted, WorkBudget};
 pub use env::Env;
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
-pub use invocation::{Invocation, Reply, Request, Response};
+pub use invocation::{CheckedDatabase, Invocation, Query, Reply, Request, Response, Table, Value};
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use outcome::{Failure, TurnError};

@@ -10,15 +10,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
-use crate::base::{ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError};
+use crate::base::{ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal};
 use crate::object::{Node, ObjectHandle, Registry};
-use crate::storage::StorageError;
+use crate::storage::{ImportError, StorageError};
 
+/// How long an upload may be checked: much longer than any honest one needs at the largest size.
+const CHECK_PATIENCE: Duration = Duration::from_secs(900);
 /// How often actors are asked again to leave: one that was busy with an admission has none to drop when it is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -90,6 +93,20 @@ pub struct ObjectSummary {
     pub live: bool,
 }
 
+/// Why a database was not imported. What the object stores is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportFailed {
+    /// The file is not one that an object can have; says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The host could not check it.
+    #[error(transparent)]
+    Storage(StorageError),
+    /// The turn that was to adopt it failed.
+    #[error(transparent)]
+    Turn(TurnError),
+}
+
 impl Router {
     /// A router over these classes whose actors run on `guests`.
     pub fn new(node: Arc<Node>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
@@ -104,6 +121,31 @@ impl Router {
     /// Delivers an invocation and waits for its outcome to leave the output gate.
     pub async fn deliver(&self, address: ObjectAddress, invocation: Invocation) -> Result<Reply, TurnError> {
         self.send(address, invocation)?.outcome().await
+    }
+
+    /// A new file for a database to be uploaded into; it goes when it is dropped.
+    pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
+        self.node.databases.incoming()
+    }
+
+    /// Bytes that an imported database may have.
+    pub fn import_max(&self) -> u64 {
+        self.node.limits.database
+    }
+
+    /// Checks an uploaded database and puts it in the place of what the object stores.
+    pub async fn import(&self, address: ObjectAddress, file: NamedTempFile) -> Result<(), ImportFailed> {
+        let (node, target) = (self.node.clone(), address.clone());
+        let checking = blocking(move || {
+            let (env, begun) = (node.env.clone(), node.env.elapsed());
+            let work = WorkBudget::new(u64::MAX, move || env.elapsed().saturating_sub(begun) > CHECK_PATIENCE);
+            node.databases.check(file, &target, &work)
+        });
+        let checked = checking.await.map_err(|error| match error {
+            ImportError::Refused(why) => ImportFailed::Refused(why),
+            ImportError::Storage(error) => ImportFailed::Storage(error),
+        })?;
+        self.deliver(address, Invocation::Import(checked)).await.map(drop).map_err(ImportFailed::Turn)
     }
 
     fn send(&self, address: ObjectAddress, mut invocation: Invocation) -> Result<Pending, TurnError> {

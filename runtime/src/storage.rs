@@ -17,12 +17,15 @@ pub mod database;
 pub mod durability;
 pub mod key_value;
 pub mod sql;
+pub mod transfer;
 pub mod turn;
+pub mod whole;
 
 mod authorizer;
 mod connection;
 mod files;
 mod identity;
+mod incarnations;
 mod statement;
 mod template;
 #[cfg(test)]
@@ -35,7 +38,9 @@ pub use database::{Database, Databases, Stored};
 pub use durability::{DurableLsn, DurableWatch, Lsn};
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, SqlError, SqliteError, Value};
+pub use transfer::{ImportError, Snapshot};
 pub use turn::{Applied, ApplyError, Cursor, Turn};
+pub use whole::{Savepoint, WholeError};
 
 /// Why the host's own work on the data directory failed. None of these is a guest's fault.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +71,9 @@ pub enum StorageError {
         /// What is wrong with it.
         why: String,
     },
+    /// The object is being copied already.
+    #[error("an export of the object is being copied; try again when it is done")]
+    Busy,
     /// A page cursor that the host did not make.
     #[error("this cursor is not one that the host gave")]
     BadCursor,

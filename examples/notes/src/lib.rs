@@ -38,30 +38,27 @@ struct Search {
     q: String,
 }
 
-/// Runs for every instance, so it must find nothing to do from the second time on. The triggers keep the search index in
-/// step with the table; both are written by the same turn or not at all.
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS note (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
-        title TEXT NOT NULL,
-        body TEXT NOT NULL
-    );
-    CREATE VIRTUAL TABLE IF NOT EXISTS note_index USING fts5 (title, body, content = 'note', content_rowid = 'id');
-    CREATE TRIGGER IF NOT EXISTS note_inserted AFTER INSERT ON note BEGIN
-        INSERT INTO note_index (rowid, title, body) VALUES (new.id, new.title, new.body);
-    END;
-    CREATE TRIGGER IF NOT EXISTS note_deleted AFTER DELETE ON note BEGIN
-        INSERT INTO note_index (note_index, rowid, title, body) VALUES ('delete', old.id, old.title, old.body);
-    END;
-    CREATE TRIGGER IF NOT EXISTS note_updated AFTER UPDATE ON note BEGIN
-        INSERT INTO note_index (note_index, rowid, title, body) VALUES ('delete', old.id, old.title, old.body);
-        INSERT INTO note_index (rowid, title, body) VALUES (new.id, new.title, new.body);
-    END;
-";
+/// Each object runs these once, when it first meets them; a new one goes to the end.
+const MIGRATIONS: &[&str] = &[
+    "CREATE TABLE note (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, body TEXT NOT NULL)",
+    // Search. The triggers keep the index in step with the table; both are written by the same turn or not at all.
+    "CREATE VIRTUAL TABLE note_index USING fts5 (title, body, content = 'note', content_rowid = 'id');
+     CREATE TRIGGER note_inserted AFTER INSERT ON note BEGIN
+         INSERT INTO note_index (rowid, title, body) VALUES (new.id, new.title, new.body);
+     END;
+     CREATE TRIGGER note_deleted AFTER DELETE ON note BEGIN
+         INSERT INTO note_index (note_index, rowid, title, body) VALUES ('delete', old.id, old.title, old.body);
+     END;
+     CREATE TRIGGER note_updated AFTER UPDATE ON note BEGIN
+         INSERT INTO note_index (note_index, rowid, title, body) VALUES ('delete', old.id, old.title, old.body);
+         INSERT INTO note_index (rowid, title, body) VALUES (new.id, new.title, new.body);
+     END;
+     INSERT INTO note_index (note_index) VALUES ('rebuild'); -- notes from before the search",
+];
 
 impl Object for Notes {
     fn new(ctx: Context) -> Result<Self> {
-        ctx.sql().exec(SCHEMA, []).context("creating the tables")?;
+        ctx.sql().migrate(MIGRATIONS)?;
         Ok(Self { ctx })
     }
 

@@ -43,6 +43,7 @@ pub struct Error {
     code: Cow<'static, str>,
     message: String,
     retryable: bool,
+    source: Option<Box<dyn Any>>,
 }
 
 impl Error {
@@ -57,7 +58,7 @@ impl Error {
     /// assert_eq!((error.code(), error.to_string().as_str()), ("out-of-stock", "no chairs left"));
     /// ```
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), retryable: false }
+        Self { code: code.into(), message: message.to_string(), retryable: false, source: None }
     }
 
     /// Says that the same request may succeed later: callers get status 503 in place of 500.
@@ -86,6 +87,18 @@ impl Error {
     pub fn is_retryable(&self) -> bool {
         self.retryable
     }
+
+    /// The error that `?` made this one of, if it was an `E`.
+    ///
+    /// ```
+    /// use holdfast::prelude::*;
+    ///
+    /// let error = Error::from(SqlError::NoRows).context("reading the balance");
+    /// assert_eq!(error.downcast_ref(), Some(&SqlError::NoRows));
+    /// ```
+    pub fn downcast_ref<E: StdError + 'static>(&self) -> Option<&E> {
+        self.source.as_ref()?.downcast_ref()
+    }
 }
 
 impl fmt::Display for Error {
@@ -110,12 +123,12 @@ impl<E: StdError + 'static> From<E> for Error {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self::new(code, message)
+        Self { source: Some(Box::new(error)), ..Self::new(code, message) }
     }
 }
 
 impl From<Error> for Failure {
-    fn from(Error { code, message, retryable }: Error) -> Self {
+    fn from(Error { code, message, retryable, source: _ }: Error) -> Self {
         Self { code: code.into_owned(), message, retryable }
     }
 }

@@ -60,7 +60,8 @@
 //!
 //! # Storage
 //! [`Storage`] is an ordered map from strings to serde values, [`Sql`] a SQLite database. Both belong to the object alone,
-//! and a turn can use both. Fields of the struct are memory: fast, and gone when the instance is dropped.
+//! and a turn can use both. Fields of the struct are memory: fast, and gone when the instance is dropped. [`mod@storage`]
+//! teaches both on one page.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -93,7 +94,7 @@ mod object;
 mod request;
 mod response;
 pub mod sql;
-mod storage;
+pub mod storage;
 
 pub use error::{Error, ErrorContext, Result};
 pub use object::{Context, Object};

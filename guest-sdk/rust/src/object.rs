@@ -39,8 +39,8 @@ use crate::{Request, Response, Result, Sql, Storage};
     note = "fn fetch(&mut self, request: Request) -> Result<Response>"
 )]
 pub trait Object: 'static {
-    /// Makes the instance, before its first turn and as part of it: the place to create tables and to load what the
-    /// handlers need at hand. An error fails that turn; the next one tries again.
+    /// Makes the instance, before its first turn and as part of it: the place to create tables (see
+    /// [`Sql::migrate`]) and to load what the handlers need at hand. An error fails that turn; the next one tries again.
     fn new(ctx: Context) -> Result<Self>
     where
         Self: Sized;
@@ -81,7 +81,7 @@ impl Context {
         identity::class()
     }
 
-    /// The object's own map from strings to values.
+    /// The object's own map from strings to values, and what concerns all of its storage.
     pub fn storage(&self) -> Storage {
         Storage::new()
     }

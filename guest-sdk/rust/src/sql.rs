@@ -1,5 +1,6 @@
 //! The object's SQLite database: statements, parameters and typed rows. What may be run, and the limits, are the host's.
 
+mod migrate;
 mod row;
 mod value;
 
@@ -11,12 +12,13 @@ use serde::de::DeserializeOwned;
 
 use crate::bindings::holdfast::object::sql as wit;
 pub use crate::bindings::holdfast::object::sql::Value;
+pub use migrate::Migration;
 pub use row::Row;
 
 /// The object's own SQLite database.
 ///
 /// The turn is the transaction: what it wrote stays if it succeeds and is gone if it fails. So there is no BEGIN and no
-/// COMMIT, and the host refuses them.
+/// COMMIT, and the host refuses them; [`Storage::transaction`](crate::Storage::transaction) undoes a part of a turn.
 ///
 /// Each function takes one or more statements separated by `;`. All but the last run to their end and take no parameters;
 /// parameters and rows belong to the last.
@@ -42,7 +44,8 @@ pub use row::Row;
 /// # Rows as types
 /// A struct or a map takes columns by name, a tuple or a `Vec` by position, and anything else (`i64`, `String`,
 /// `Option<f64>`) is the value of the only column. NULL is `None`; a `bool` is stored as 0 or 1; integers are exact, and one
-/// that does not fit its type is an error. BLOBs are `Vec<u8>`.
+/// that does not fit its type is an error. BLOBs are `Vec<u8>`. Where columns have the same name, a tuple keeps them all and a
+/// struct refuses them.
 #[derive(Clone, Copy, Debug)]
 pub struct Sql(());
 
@@ -139,6 +142,39 @@ impl Sql {
     ) -> Result<T, SqlError> {
         self.query_optional(text, params)?.ok_or(SqlError::NoRows)
     }
+
+    /// Runs those steps that this object has not run yet, in their order, all or none of them; meant for
+    /// [`Object::new`](crate::Object::new).
+    ///
+    /// ```no_run
+    /// use holdfast::prelude::*;
+    ///
+    /// const MIGRATIONS: &[&str] = &[
+    ///     "CREATE TABLE book (id INTEGER PRIMARY KEY, title TEXT NOT NULL)",
+    ///     "ALTER TABLE book ADD COLUMN price REAL",
+    /// ];
+    ///
+    /// # struct Books { ctx: Context }
+    /// # impl Books {
+    /// fn new(ctx: Context) -> Result<Self> {
+    ///     ctx.sql().migrate(MIGRATIONS)?;
+    ///     Ok(Self { ctx })
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// A new step goes to the end. What was deployed stays as it is, its white space excepted: objects have run it, and a
+    /// text that differs from what they ran is refused, as is a class that has fewer steps than they. The object remembers its
+    /// steps in the table `holdfast_migration` (`version` from 1, `fingerprint`); with nothing to do, one row of it is read.
+    /// A step is SQL, or [`Migration::Code`]. It runs in a [`transaction`](crate::Storage::transaction).
+    ///
+    /// # Errors
+    /// `migration-changed`, `migration-missing` as [codes](crate::Error::code), and whatever a step fails with. Nothing of any
+    /// step is kept.
+    pub fn migrate<'a, M: Into<Migration<'a>>>(&self, steps: impl IntoIterator<Item = M>) -> crate::Result<()> {
+        let steps: Vec<Migration> = steps.into_iter().map(Into::into).collect();
+        migrate::run(self, &steps)
+    }
 }
 
 /// What [`Sql::exec`] did, and an iterator over its rows, which ends at the first error.
@@ -206,7 +242,7 @@ impl<T: DeserializeOwned> Iterator for RowsAs<T> {
     }
 }
 
-/// Why a statement was refused or failed. Its own effects are undone, and the turn can go on.
+/// Why a statement was refused or failed. Its own effects are undone, and the turn can go on unless the case says otherwise.
 ///
 /// ```no_run
 /// # use holdfast::prelude::*;
@@ -246,11 +282,12 @@ pub enum SqlError {
         /// SQLite's message.
         message: String,
     },
-    /// The object's database is at its limit, or the disk is full.
+    /// The object's database is at its limit, or the disk is full. The turn fails, whatever the handler returns.
     #[error("the object's database is full")]
     Full,
-    /// The rows outlived their turn, or a later statement invalidated them.
-    #[error("the rows belong to a turn that has ended, or a later statement invalidated them")]
+    /// The rows outlived their turn, or a later statement, an undone transaction or
+    /// [`delete_all`](crate::Storage::delete_all) invalidated them.
+    #[error("the rows belong to a turn that has ended, or what came later invalidated them")]
     Closed,
     /// Any other error of SQLite, for example a syntax error.
     #[error("{message} (SQLite code {code})")]

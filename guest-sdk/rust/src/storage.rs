@@ -1,14 +1,128 @@
-//! The object's key-value storage: the contract's functions with typed values. Encodes and decodes; limits and order are
-//! the host's.
+//! The object's storage: typed key-value, and what concerns storage as a whole. It encodes and decodes; limits and order are
+//! the host's. SQL is in [`sql`](crate::sql). The rest of this page teaches both.
+//!
+//! # The turn is the transaction
+//! All that a handler writes, with key-value and with SQL, stays if it returns `Ok` and is gone if it returns `Err` or panics.
+//! Reads see what the turn has written. The caller gets the answer once what the turn wrote is on disk. So most classes
+//! need nothing but reads and writes:
+//!
+//! ```no_run
+//! # use holdfast::prelude::*;
+//! fn sell(ctx: &Context, item: &str) -> Result<u32> {
+//!     let left: u32 = ctx.storage().get(item)?.unwrap_or(0);
+//!     ensure!(left > 0, "out-of-stock", "no {item} left");
+//!     ctx.storage().put(item, &(left - 1))?;
+//!     ctx.sql().exec("INSERT INTO sale (item) VALUES (?)", params![item])?;
+//!     Ok(left - 1)
+//! }
+//! ```
+//!
+//! # Keys and values
+//! [`Storage`] maps strings to anything that serde can write: one at a time, up to 128 at once, or as a
+//! [`list`](Storage::list) in the order of the keys. Keys with a common beginning are a group, and numbers in keys sort if they
+//! are padded. A list is read in batches, however long it is. The functions with `bytes` in their names leave values as they are.
+//!
+//! ```no_run
+//! # use holdfast::prelude::*;
+//! # #[derive(serde::Serialize, serde::Deserialize)] struct Move { from: (u8, u8), to: (u8, u8) }
+//! # fn f(ctx: &Context, number: u32, next: Move) -> Result<()> {
+//! ctx.storage().put(format!("move:{number:06}"), &next)?;
+//! for entry in ctx.storage().list::<Move>(ListOptions::new().prefix("move:"))? {
+//!     let (key, one) = entry?;
+//!     info!("{key}: {:?} to {:?}", one.from, one.to);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! # Tables
+//! [`Sql`](crate::Sql) is a SQLite database with FTS5, R-Tree, JSON and mathematical functions, and foreign keys on. Parameters
+//! are [`params!`](crate::params), rows become [types](crate::Sql#rows-as-types), and results are read in batches: a loop over a
+//! million rows needs no more memory than one over a thousand.
+//!
+//! ```no_run
+//! # use holdfast::prelude::*;
+//! # fn f(ctx: &Context) -> Result<()> {
+//! let added = ctx.sql().exec("INSERT INTO book (title, price) VALUES (?, ?)", params!["Emma", 9.5])?;
+//! info!("{} row, number {}", added.changes(), added.last_insert_rowid());
+//!
+//! let dearest: Option<(String, f64)> =
+//!     ctx.sql().query_optional("SELECT title, price FROM book ORDER BY price DESC LIMIT 1", [])?;
+//!
+//! let mut total = 0.0;
+//! for price in ctx.sql().query_as::<Option<f64>>("SELECT price FROM book", [])? {
+//!     total += price?.unwrap_or(0.0);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! Each object has its own copy of the tables, at the version of the class that it last met. [`migrate`](crate::Sql::migrate)
+//! in `new` brings them up to date: a list of steps, of which each object runs those it has not run yet.
+//!
+//! ```no_run
+//! # use holdfast::prelude::*;
+//! # fn f(ctx: &Context) -> Result<()> {
+//! ctx.sql().migrate([
+//!     "CREATE TABLE book (id INTEGER PRIMARY KEY, title TEXT NOT NULL)",
+//!     "ALTER TABLE book ADD COLUMN price REAL", // came later, so it stands at the end
+//! ])?;
+//! # Ok(()) }
+//! ```
+//!
+//! # Undoing a part of a turn
+//! [`transaction`](Storage::transaction) is for a handler that means to go on after an error: what the closure wrote is undone,
+//! and the rest of the turn is not. Here a line that is wrong does not spoil the others:
+//!
+//! ```no_run
+//! # use holdfast::prelude::*;
+//! # #[derive(serde::Deserialize)] struct Line;
+//! # fn import_line(_: &Context, _: &Line) -> Result<()> { Ok(()) }
+//! fn import(ctx: &Context, lines: &[Line]) -> Result<Response> {
+//!     let mut wrong = vec![];
+//!     for (number, line) in lines.iter().enumerate() {
+//!         if let Err(error) = ctx.storage().transaction(|| import_line(ctx, line)) {
+//!             wrong.push(format!("line {number}: {error}"));
+//!         }
+//!     }
+//!     Ok(Response::json(&wrong))
+//! }
+//! ```
+//!
+//! # All of it
+//! [`size`](Storage::size) tells how much an object stores, and [`delete_all`](Storage::delete_all) removes it: an object that
+//! stores nothing is not there any more. [`sync`](Storage::sync) makes durable what a turn has written so far.
+//!
+//! # Limits
+//! | | at most |
+//! |---|---|
+//! | key | 2,048 bytes, not empty |
+//! | key and value together | 2,000,000 bytes |
+//! | keys in one call | 128 |
+//! | text, BLOB or row in a table | 2,000,000 bytes |
+//! | SQL text of one call | 100,000 bytes |
+//! | parameters, columns | 100 each |
+//! | transactions inside each other | 32 |
+//! | database of an object | 10 GiB by default |
+//!
+//! What is over a limit is a [`StorageError`] or [`SqlError`](crate::SqlError) that says which; it changed nothing, and the
+//! handler can go on. A full database or disk fails the turn in any case.
 
-use std::collections::{BTreeMap, VecDeque};
+mod error;
+mod list;
+
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::Result;
 use crate::bindings::holdfast::object::key_value::{self as wit, Entry};
+use crate::bindings::holdfast::object::storage as whole;
+pub use error::StorageError;
+pub use list::{Entries, ListOptions};
 
-/// The object's own map from strings to values, kept on disk and ordered by the keys' UTF-8 bytes.
+/// The object's own map from strings to values, kept on disk and ordered by the keys' UTF-8 bytes; and what concerns all
+/// of its storage, the database of [`Sql`](crate::Sql) included: [`transaction`](Self::transaction),
+/// [`size`](Self::size), [`delete_all`](Self::delete_all) and [`sync`](Self::sync).
 ///
 /// Reads see what this turn has written. What a turn wrote stays if it succeeds and is gone if it fails.
 ///
@@ -188,161 +302,74 @@ impl Storage {
     pub fn list_bytes(&self, options: ListOptions) -> Result<Entries<Vec<u8>>, StorageError> {
         Entries::open(options, |entry| Ok((entry.key, entry.value)))
     }
-}
 
-/// What [`Storage::list`] returns and in which order; [`new`](Self::new) stands for everything.
-///
-/// ```
-/// # use holdfast::ListOptions;
-/// let newest_of_march = ListOptions::new().start("2026-03").end("2026-04").reverse().limit(20);
-/// ```
-#[derive(Clone, Debug)]
-pub struct ListOptions(wit::ListOptions);
-
-impl ListOptions {
-    /// Everything, in ascending order.
-    pub fn new() -> Self {
-        Self(wit::ListOptions { start: None, start_after: None, end: None, prefix: None, reverse: false, limit: None })
+    /// Runs `work` so that it counts as a whole or not at all: after `Ok` what it wrote is part of the turn, after `Err` it is
+    /// undone, and the error is returned so that the turn can go on without it.
+    ///
+    /// This is for handlers that mean to go on after an error. Those that pass it on need no transaction: the turn is one.
+    /// Inside, use storage and SQL as everywhere; all that they write is meant, whoever wrote it. Transactions can be inside
+    /// each other, up to 32 deep: an inner one that was kept is undone with the outer one. The object's fields are memory
+    /// and are not undone.
+    ///
+    /// ```no_run
+    /// # use holdfast::prelude::*;
+    /// fn transfer(ctx: &Context, from: &str, to: &str, amount: u64) -> Result<Response> {
+    ///     let moved = ctx.storage().transaction(|| {
+    ///         deposit(ctx, to, amount)?;
+    ///         withdraw(ctx, from, amount)
+    ///     });
+    ///     ctx.storage().put("last-attempt", &(from, to, amount))?; // stays in any case
+    ///     match moved {
+    ///         Ok(()) => Ok(Response::text("moved")),
+    ///         Err(error) if error.code() == "overdrawn" => Ok(Response::error(StatusCode::CONFLICT, error)),
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    /// # fn deposit(_: &Context, _: &str, _: u64) -> Result<()> { Ok(()) }
+    /// # fn withdraw(_: &Context, _: &str, _: u64) -> Result<()> { bail!("overdrawn", "") }
+    /// ```
+    ///
+    /// # Errors
+    /// Those of `work`; [`StorageError::TooDeep`]; a full disk.
+    pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let savepoint = whole::open_savepoint().map_err(StorageError::from)?;
+        // The ways out that do not come to `keep` drop the savepoint, which undoes it.
+        let value = work()?;
+        savepoint.keep().map_err(StorageError::from)?;
+        Ok(value)
     }
 
-    /// From this key on. Not together with [`start_after`](Self::start_after).
-    pub fn start(mut self, key: impl Into<String>) -> Self {
-        self.0.start = Some(key.into());
-        self
+    /// How many bytes the object's storage takes, keys and tables together and with what this turn has written: pages in use
+    /// × 4,096. 0 for an object that has stored nothing.
+    ///
+    /// # Errors
+    /// Only what is the host's fault.
+    pub fn size(&self) -> Result<u64, StorageError> {
+        Ok(whole::size()?)
     }
 
-    /// Only keys after this one. Not together with [`start`](Self::start).
-    pub fn start_after(mut self, key: impl Into<String>) -> Self {
-        self.0.start_after = Some(key.into());
-        self
+    /// Removes everything that is stored, keys and tables, at once whatever its size. As part of the turn: it is undone when
+    /// the turn fails.
+    ///
+    /// What the turn stores afterwards stays; if it stores nothing, the object ceases to exist. Tables that
+    /// [`new`](crate::Object::new) created are gone too while this instance lives on, so an object that goes on calls
+    /// [`migrate`](crate::Sql::migrate) again. Open lists and rows are closed.
+    ///
+    /// # Errors
+    /// [`StorageError::InTransaction`].
+    pub fn delete_all(&self) -> Result<(), StorageError> {
+        Ok(whole::delete_all()?)
     }
 
-    /// Only keys before this one.
-    pub fn end(mut self, key: impl Into<String>) -> Self {
-        self.0.end = Some(key.into());
-        self
-    }
-
-    /// Only keys that begin with this.
-    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
-        self.0.prefix = Some(prefix.into());
-        self
-    }
-
-    /// In descending order. `start` and `end` keep their meaning.
-    pub fn reverse(mut self) -> Self {
-        self.0.reverse = true;
-        self
-    }
-
-    /// At most this many, at least 1.
-    pub fn limit(mut self, limit: u32) -> Self {
-        self.0.limit = Some(limit);
-        self
-    }
-}
-
-impl Default for ListOptions {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// The entries of a [`Storage::list`]: an iterator of keys with their values. It ends at the first error of the host.
-#[derive(Debug)]
-pub struct Entries<T> {
-    /// None once the end, or an error, was reached.
-    cursor: Option<wit::Entries>,
-    batch: VecDeque<Entry>,
-    read: fn(Entry) -> Result<(String, T), StorageError>,
-}
-
-impl<T> Entries<T> {
-    /// How many entries are asked for at once; the host also ends a batch at about 1 MiB.
-    const BATCH: u32 = 256;
-
-    fn open(options: ListOptions, read: fn(Entry) -> Result<(String, T), StorageError>) -> Result<Self, StorageError> {
-        Ok(Self { cursor: Some(wit::list(&options.0)?), batch: VecDeque::new(), read })
-    }
-}
-
-impl<T> Iterator for Entries<T> {
-    type Item = Result<(String, T), StorageError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.batch.is_empty() {
-            match self.cursor.as_ref()?.next(Self::BATCH) {
-                Ok(batch) => self.batch = batch.into(),
-                Err(error) => {
-                    self.cursor = None;
-                    return Some(Err(error.into()));
-                }
-            }
-        }
-        let entry = self.batch.pop_front();
-        if entry.is_none() {
-            self.cursor = None;
-        }
-        entry.map(self.read)
-    }
-}
-
-/// Why a storage operation was refused. It changed nothing, and the turn can go on.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-#[non_exhaustive]
-pub enum StorageError {
-    /// The key is empty or longer than 2,048 bytes. Carries its length in bytes.
-    #[error("a key of {0} bytes: keys are 1 to 2,048 bytes long")]
-    KeySize(u32),
-    /// Key and value together are longer than 2,000,000 bytes. Carries their length in bytes.
-    #[error("key and value of {0} bytes: together they are at most 2,000,000 bytes long")]
-    ValueSize(u32),
-    /// More than 128 keys or entries in one call. Carries how many there were.
-    #[error("{0} keys in one call: at most 128 are allowed")]
-    TooMany(u32),
-    /// The options of a list contradict each other.
-    #[error("the options of the list contradict each other: {0}")]
-    BadRange(String),
-    /// The object's database is at its limit, or the disk is full.
-    #[error("the object's storage is full")]
-    Full,
-    /// A list outlived the turn that opened it.
-    #[error("the list belongs to a turn that has ended")]
-    Closed,
-    /// Serde could not write the value.
-    #[error("the value for key `{key}` cannot be stored: {reason}")]
-    Encode {
-        /// The key it was meant for.
-        key: String,
-        /// What serde says.
-        reason: String,
-    },
-    /// The stored value is not of the type that was asked for.
-    #[error("the value of key `{key}` is not of type {wanted}: {reason}")]
-    Decode {
-        /// The key it was read from.
-        key: String,
-        /// The type that was asked for.
-        wanted: &'static str,
-        /// What serde says.
-        reason: String,
-    },
-    /// Anything else, in the words of the host.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<wit::Error> for StorageError {
-    fn from(error: wit::Error) -> Self {
-        match error {
-            wit::Error::KeySize(size) => Self::KeySize(size),
-            wit::Error::ValueSize(size) => Self::ValueSize(size),
-            wit::Error::TooMany(count) => Self::TooMany(count),
-            wit::Error::BadRange(reason) => Self::BadRange(reason),
-            wit::Error::Full => Self::Full,
-            wit::Error::Closed => Self::Closed,
-            wit::Error::Other(reason) => Self::Other(reason),
-        }
+    /// Makes what the turn has written so far durable before it goes on: that stays even if the turn fails later. Returns
+    /// when it is on disk.
+    ///
+    /// Answers wait for the disk by themselves. This is for what must not be forgotten once the outside world knows of it.
+    ///
+    /// # Errors
+    /// [`StorageError::InTransaction`]; a full disk.
+    pub fn sync(&self) -> Result<(), StorageError> {
+        Ok(whole::sync()?)
     }
 }
 

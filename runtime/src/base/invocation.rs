@@ -3,8 +3,11 @@
 //! The gateway makes invocations out of HTTP, the object layer delivers them one at a time. Nothing here knows HTTP beyond the
 //! words a guest sees.
 
+use std::fs::File;
+
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
+use tempfile::NamedTempFile;
 
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
@@ -18,7 +21,54 @@ pub enum Invocation {
     Delete,
     /// Drop the instance, keep what is stored.
     Evict,
+    /// Run SQL under the guest's rules, without waking the instance; one that writes drops it.
+    Query(Box<Query>),
+    /// Copy what is stored into a file.
+    Export,
+    /// Put a database in the place of what is stored and drop the instance.
+    Import(CheckedDatabase),
 }
+
+/// SQL of the admin API.
+#[derive(Debug)]
+pub struct Query {
+    /// One or more statements.
+    pub text: String,
+    /// Parameters of the last one.
+    pub parameters: Vec<Value>,
+    /// Whether it may write.
+    pub write: bool,
+}
+
+/// A value as SQLite stores it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    /// NULL.
+    Null,
+    /// A 64-bit signed integer.
+    Integer(i64),
+    /// A 64-bit float. SQLite stores NaN as NULL.
+    Real(f64),
+    /// UTF-8 text.
+    Text(String),
+    /// Bytes.
+    Blob(Vec<u8>),
+}
+
+impl Value {
+    /// Bytes of a text or a blob; those of a number count as 8.
+    pub fn heap_bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len(),
+            Self::Null | Self::Integer(_) | Self::Real(_) => 8,
+        }
+    }
+}
+
+/// A database file that storage has checked and made ready to be an object's; made by nobody else.
+#[derive(Debug)]
+pub struct CheckedDatabase(pub(crate) NamedTempFile);
 
 impl Invocation {
     /// Bytes that this invocation holds while it waits in a mailbox.
@@ -29,7 +79,11 @@ impl Invocation {
                     request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
                 (request.body.len() + headers) as u64 + 256
             }
-            Self::Describe | Self::Delete | Self::Evict => 256,
+            Self::Query(query) => {
+                let parameters: usize = query.parameters.iter().map(Value::heap_bytes).sum();
+                (query.text.len() + parameters) as u64 + 256
+            }
+            Self::Describe | Self::Delete | Self::Evict | Self::Export | Self::Import(_) => 256,
         }
     }
 }
@@ -65,8 +119,27 @@ pub enum Reply {
     Response(Response),
     /// To `Describe`; none if the object does not exist.
     Description(Option<Description>),
-    /// To `Delete` and `Evict`: whether there was something to delete or to drop.
+    /// To `Delete` and `Evict`: whether there was something to delete or to drop. To `Import`: always true.
     Done(bool),
+    /// To `Query`; none if the object does not exist.
+    Table(Option<Box<Table>>),
+    /// To `Export`: a file without a name, to be read from its start; none if the object does not exist.
+    File(Option<File>),
+}
+
+/// The rows of a query, in one piece.
+#[derive(Debug, PartialEq)]
+pub struct Table {
+    /// Column names, duplicates kept.
+    pub columns: Vec<String>,
+    /// The rows.
+    pub rows: Vec<Vec<Value>>,
+    /// Rows changed by all statements, without those of triggers.
+    pub changes: u64,
+    /// The rowid of the last successful insert since the database was opened, or 0.
+    pub last_insert_rowid: i64,
+    /// Whether there were more rows than are here.
+    pub truncated: bool,
 }
 
 /// What the admin API tells of one object.

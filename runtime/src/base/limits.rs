@@ -105,6 +105,14 @@ pub const SQL_VALUE_MAX: usize = 2_000_000;
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Rows that one `exec` answers itself before a cursor is needed.
 pub const FIRST_ROWS: usize = 256;
+/// Savepoints that one turn may have open at once.
+pub const SAVEPOINTS_MAX: u32 = 32;
+/// Rows of one answer of the admin API to a query.
+pub const TABLE_ROWS_MAX: usize = 10_000;
+/// Bytes of such an answer, about: what is read beyond is one row.
+pub const TABLE_BYTES_MAX: usize = 16 << 20;
+/// Bytes of the body of such a query: its text and 100 parameters of the largest size would be more than anyone types.
+pub const QUERY_BODY_MAX: u64 = 8 << 20;
 /// Bytes that one turn may write; what a turn writes is held until it is durable.
 pub const TURN_WRITE_MAX: u64 = 256 << 20;
 /// Fuel that one step of SQLite's virtual machine costs: a step takes about 10 ns, compiled guest code uses about 10 units a

@@ -60,9 +60,15 @@ pub enum TurnError {
     /// statements ended the transaction.
     #[error("what the turn wrote could not be applied: {0}")]
     NotApplied(String),
+    /// The handler succeeded and left a savepoint open.
+    #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
+    SavepointOpen,
     /// The object's storage failed; its data is what it was before the turn.
     #[error("the object's storage failed: {0}")]
     Storage(String),
+    /// A query of the admin API was refused or failed.
+    #[error("{0}")]
+    Query(String),
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
@@ -96,7 +102,9 @@ impl TurnError {
             Self::NoHandler(_) => "no-handler",
             Self::StorageFull(_) => "storage-full",
             Self::NotApplied(_) => "not-applied",
+            Self::SavepointOpen => "savepoint-open",
             Self::Storage(_) => "storage-failed",
+            Self::Query(_) => "query-failed",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",
             Self::NoCapacity => "no-capacity",

@@ -1,12 +1,13 @@
 //! The client side of the HTTP listeners: finding the server and its token, sending, and making errors readable.
 
 use std::fmt;
+use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use ureq::http::{Method, Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, AsSendBody, Body};
 
@@ -90,6 +91,16 @@ impl Api {
     /// POST without a body, answered with JSON.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         json(self.send(Method::POST, path, NO_BYTES)?)
+    }
+
+    /// POST of JSON, answered with JSON.
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        json(self.send(Method::POST, path, serde_json::to_vec(body)?)?)
+    }
+
+    /// PUT of a file.
+    pub fn upload(&self, path: &str, file: &File) -> anyhow::Result<()> {
+        self.send(Method::PUT, path, file).map(drop)
     }
 
     /// DELETE.

@@ -1,10 +1,13 @@
 //! `holdfast objects`: what a class has stored.
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use clap::Subcommand;
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::api::{Api, Connection};
 use super::{path, show};
@@ -13,7 +16,7 @@ use crate::base::ClassName;
 /// The most that the admin API answers at once.
 const PAGE: usize = 1_000;
 
-/// List, show, delete and evict objects.
+/// List, show, query, export, import, delete and evict objects.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -42,6 +45,33 @@ enum Command {
     Show(Which),
     /// Delete an object and all it stored.
     Delete(Which),
+    /// Query an object with SQL, under the rules of its class's own statements and without waking it.
+    Sql {
+        #[command(flatten)]
+        which: Which,
+        /// One or more statements; the rows of the last one are shown.
+        sql: String,
+        /// A parameter of the last statement, in order: JSON (null, a number, a "text", {"base64": "…"}), or else text.
+        #[arg(long = "parameter", short, value_name = "VALUE")]
+        parameters: Vec<String>,
+        /// Let the statements write. The object's live instance is dropped.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Copy what an object stores into an SQLite file, while it goes on serving.
+    Export {
+        #[command(flatten)]
+        which: Which,
+        /// The file to make; `-` is standard output.
+        file: PathBuf,
+    },
+    /// Put an SQLite file in the place of all that an object stores.
+    Import {
+        #[command(flatten)]
+        which: Which,
+        /// The file.
+        file: PathBuf,
+    },
     /// Drop an object's live instance; what it stored stays, and its next request begins with a fresh one.
     Evict(Which),
 }
@@ -99,6 +129,20 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             eprintln!("deleted {}", which.shown());
             Ok(())
         }
+        Command::Sql { which, sql, parameters, write } => {
+            let parameters =
+                parameters.into_iter().map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
+            let asked = json!({ "sql": sql, "parameters": parameters.collect::<Vec<_>>(), "write": write });
+            let value: Value = api.post_json(&format!("{}/sql", which.path()), &asked)?;
+            if args.json { Ok(writeln!(out, "{value}")?) } else { show_rows(value, out) }
+        }
+        Command::Export { which, file } => export(&api, &which, &file, out),
+        Command::Import { which, file } => {
+            let source = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            api.upload(&format!("{}/import", which.path()), &source)?;
+            eprintln!("imported {} as {}", file.display(), which.shown());
+            Ok(())
+        }
         Command::Evict(which) => {
             let value: Value = api.post(&format!("{}/evict", which.path()))?;
             if args.json {
@@ -111,6 +155,63 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
     }
+}
+
+#[derive(Deserialize)]
+struct Rows {
+    columns: Vec<String>,
+    rows: Vec<Vec<Value>>,
+    changes: u64,
+    truncated: bool,
+}
+
+/// Cells are separated by tabs; text is printed as it is, but for what a terminal would act on.
+fn show_rows(value: Value, out: &mut impl Write) -> anyhow::Result<()> {
+    let Rows { columns, rows, changes, truncated } = Rows::deserialize(value)?;
+    if !columns.is_empty() {
+        let names: Vec<_> = columns.iter().map(|name| show::printable(name)).collect();
+        writeln!(out, "{}", names.join("\t"))?;
+    }
+    for row in rows {
+        let cells: Vec<String> = row.iter().map(cell).collect();
+        writeln!(out, "{}", cells.join("\t"))?;
+    }
+    if truncated {
+        eprintln!("there are more rows; narrow the query with WHERE or LIMIT");
+    }
+    if changes > 0 {
+        eprintln!("{changes} rows changed");
+    }
+    Ok(())
+}
+
+/// A text, a number, NULL, an integer of any size, or a blob as base64.
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => "NULL".into(),
+        Value::String(text) => show::printable(text).into(),
+        Value::Object(object) => {
+            object.values().next().and_then(Value::as_str).map_or_else(String::new, |text| show::printable(text).into())
+        }
+        value => value.to_string(),
+    }
+}
+
+/// Written beside and renamed, so that a file of that name is whole.
+fn export(api: &Api, which: &Which, file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut body = api.stream(&format!("{}/export", which.path()))?;
+    let broke_off = || "the export broke off; try again";
+    if file == Path::new("-") {
+        io::copy(&mut body, out).with_context(broke_off)?;
+        return Ok(());
+    }
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut beside =
+        tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
+    let bytes = io::copy(&mut body, &mut beside).with_context(broke_off)?;
+    beside.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
+    eprintln!("exported {} to {} ({})", which.shown(), file.display(), show::bytes(bytes));
+    Ok(())
 }
 
 /// Pages are printed as they come, so columns have fixed widths and the one without a bound is last.

@@ -8,6 +8,8 @@
 
 mod classes;
 mod objects;
+mod sql;
+mod transfer;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -88,6 +90,15 @@ impl Admin {
             ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
             ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,
+            ["v1", "classes", class, "objects", object, "sql"] => {
+                self.sql(method, &parts.uri, class, object, body).await
+            }
+            ["v1", "classes", class, "objects", object, "export"] => {
+                self.export(method, &parts.uri, class, object).await
+            }
+            ["v1", "classes", class, "objects", object, "import"] => {
+                self.import(method, &parts.uri, class, object, body).await
+            }
             ["v1", "logs"] => self.logs(method, &parts.uri),
             ["metrics"] => self.metrics(method, &parts.uri),
             _ => Err(Problem::new(&problem::UNKNOWN_ROUTE, "the admin API is at /v1/classes, /v1/logs and /metrics")),

@@ -44,6 +44,7 @@ kinds! {
     BAD_ID "bad-id" BAD_REQUEST "Not an object id"
     ID_OF_OTHER_CLASS "id-of-other-class" BAD_REQUEST "The object id belongs to another class"
     BAD_QUERY "bad-query" BAD_REQUEST "Bad query parameters"
+    BAD_BODY "bad-body" BAD_REQUEST "Not a body that the route takes"
     BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body broke off"
     UNAUTHORISED "unauthorised" UNAUTHORIZED "The admin token is missing or wrong"
     UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
@@ -53,6 +54,8 @@ kinds! {
     METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not take this method"
     CLASS_HAS_OBJECTS "class-has-objects" CONFLICT "The class has objects"
     BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "The request body is too large"
+    QUERY_FAILED "query-failed" UNPROCESSABLE_ENTITY "The query failed"
+    IMPORT_REFUSED "import-refused" UNPROCESSABLE_ENTITY "Not a database that an object can have"
     WEBSOCKETS_NOT_SUPPORTED "websockets-not-supported" NOT_IMPLEMENTED "WebSockets are not supported yet"
     // Deploying.
     COMPONENT_TOO_LARGE "component-too-large" PAYLOAD_TOO_LARGE "The component is too large"
@@ -76,6 +79,7 @@ kinds! {
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
+    SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"
@@ -179,12 +183,16 @@ fn log(error: &TurnError, object: &str) -> bool {
             tracing::debug!(?object, ?error, "turn refused");
             true
         }
+        Query(_) => {
+            tracing::debug!(?object, ?error, "query failed");
+            false
+        }
         Trap(_) | InvalidResponse(_) | NotApplied(_) => {
             tracing::info!(?object, ?error, "turn failed");
             false
         }
         StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
-        | NoHandler(_) => {
+        | NoHandler(_) | SavepointOpen => {
             tracing::info!(?object, ?error, "turn failed");
             true
         }
@@ -280,6 +288,8 @@ mod tests {
         all.extend([
             NoHandler("fetch"),
             NotApplied(text()),
+            SavepointOpen,
+            Query(text()),
             StorageFull(text()),
             Storage(text()),
             ClassUnavailable(text()),

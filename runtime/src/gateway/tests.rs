@@ -154,6 +154,10 @@ async fn the_admin_listener_refuses_with_a_code() {
         ("GET /v1/classes/none/objects/alice?x=1", (400, "bad-query")),
         ("GET /v1/classes/none/objects/alice/x", (404, "unknown-route")),
         ("POST /v1/classes/none/objects/alice/evict", (404, "unknown-class")),
+        ("POST /v1/classes/none/objects/alice/sql", (404, "unknown-class")),
+        ("POST /v1/classes/none/objects/alice/sql?x=1", (400, "bad-query")),
+        ("GET /v1/classes/none/objects/alice/export", (404, "unknown-class")),
+        ("PUT /v1/classes/none/objects/alice/import", (404, "unknown-class")),
         ("GET /v1/logs?follow=perhaps", (400, "bad-query")),
         ("GET /metrics?x=1", (400, "bad-query")),
     ] {
@@ -180,12 +184,15 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
     server.abort();
 }
 
-const ADMIN_ROUTES: [(&str, &str); 9] = [
+const ADMIN_ROUTES: [(&str, &str); 12] = [
     ("/v1/classes", "GET, HEAD"),
     ("/v1/classes/echo", "DELETE, GET, HEAD, PUT"),
     ("/v1/classes/echo/objects", "GET, HEAD"),
     ("/v1/classes/echo/objects/alice", "DELETE, GET, HEAD"),
     ("/v1/classes/echo/objects/alice/evict", "POST"),
+    ("/v1/classes/echo/objects/alice/sql", "POST"),
+    ("/v1/classes/echo/objects/alice/export", "GET, HEAD"),
+    ("/v1/classes/echo/objects/alice/import", "PUT"),
     ("/v1/logs", "GET, HEAD"),
     ("/metrics", "GET, HEAD"),
     ("/", ""),

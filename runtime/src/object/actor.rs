@@ -3,18 +3,26 @@
 //! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
+
+use tokio::sync::oneshot;
 
 use super::class::{Class, Loader};
 use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
 use super::lifecycle::{Effect, Event, State};
-use super::output_gate;
+use super::output_gate::{self, Gated};
 use super::residency::{Permit, Residency};
 use crate::base::invocation::Description;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
-use crate::base::{Env, Exhausted, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Reply, Request, TurnError};
-use crate::storage::{ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, Turn};
+use crate::base::{
+    CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, Request, TurnError,
+    WorkBudget,
+};
+use crate::storage::{
+    ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn,
+};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
 /// What the actors of one host share.
@@ -205,6 +213,13 @@ impl Actor {
             Invocation::Fetch(request) => self.fetch(request).await,
             Invocation::Describe => self.without_instance(Self::describe),
             Invocation::Delete => self.without_instance(Self::delete),
+            Invocation::Query(query) => self.without_instance(|actor| actor.query(*query)),
+            Invocation::Import(database) => self.without_instance(|actor| actor.import(database)),
+            Invocation::Export => match self.snapshot() {
+                Ok(Some(snapshot)) => return self.export(snapshot, envelope.reply),
+                Ok(None) => Ok(Reply::File(None)),
+                Err(error) => Err(error),
+            },
             Invocation::Evict => {
                 let had = self.resident.is_some();
                 self.advance(Event::DropAsked);
@@ -215,8 +230,29 @@ impl Actor {
         if let Err(error) = &outcome {
             self.node.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
         }
+        self.learn_applied();
         // Nobody may be waiting any more; the turn has happened all the same.
         let _ = envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
+    }
+
+    /// What was applied since the last message: by turns, and by failed ones up to where they settled.
+    fn learn_applied(&mut self) {
+        let database = self.database.as_mut().expect("no turn is running");
+        self.applied = database.last_applied();
+        match database.take_change() {
+            Some(0) => self.forget_in_catalog(),
+            Some(bytes) => {
+                self.bytes = bytes;
+                self.note_size();
+            }
+            None => {}
+        }
+    }
+
+    /// The object stores nothing, which is durable already.
+    fn forget_in_catalog(&mut self) {
+        self.node.catalog.remove(&self.address.key, self.address.id);
+        (self.bytes, self.told, self.untold) = (0, None, None);
     }
 
     fn without_instance(&mut self, work: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
@@ -243,7 +279,7 @@ impl Actor {
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap(_)));
-                let cause = cause.map(|cause| self.not_applied(cause.clone()));
+                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
                 self.database = Some(end.turn.roll_back());
                 Err(cause.unwrap_or(error))
             }
@@ -256,23 +292,7 @@ impl Actor {
     fn apply(&mut self, turn: Turn) -> Result<(), TurnError> {
         let (database, applied) = turn.apply();
         self.database = Some(database);
-        let applied = applied.map_err(|error| self.not_applied(error))?;
-        self.applied = applied.lsn;
-        if applied.wrote {
-            self.bytes = applied.bytes;
-            self.note_size();
-        }
-        Ok(())
-    }
-
-    fn not_applied(&self, error: ApplyError) -> TurnError {
-        match error {
-            ApplyError::Full(detail) => TurnError::StorageFull(detail),
-            ApplyError::Constraint(_) | ApplyError::Ended => TurnError::NotApplied(error.to_string()),
-            ApplyError::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(self.node.limits.fuel_per_turn),
-            ApplyError::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(self.node.limits.cpu_time()),
-            ApplyError::Failed(detail) => TurnError::Storage(detail),
-        }
+        applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
     }
 
     /// The instance of the class's current version: the one at hand, or a new one.
@@ -331,14 +351,64 @@ impl Actor {
         Ok(Reply::Description(description))
     }
 
+    /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
+    fn query(&mut self, query: Query) -> Outcome {
+        let database = self.database.as_mut().expect("no turn is running");
+        if database.description().map_err(storage_failed)?.is_none() {
+            return Ok(Reply::Table(None));
+        }
+        if query.write {
+            self.advance(Event::DropAsked);
+        }
+        let (env, limit) = (self.node.env.clone(), self.node.limits.cpu_time());
+        let begun = env.thread_cpu();
+        let work =
+            WorkBudget::new(self.node.limits.fuel_per_turn, move || env.thread_cpu().saturating_sub(begun) > limit);
+        let database = self.database.take().expect("no turn is running");
+        let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
+        match turn.query(&query.text, &query.parameters) {
+            Ok(table) => self.apply(turn).map(|()| Reply::Table(Some(Box::new(table)))),
+            Err(error) => {
+                self.database = Some(turn.roll_back());
+                Err(match error {
+                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
+                    SqlError::Full => TurnError::StorageFull(error.to_string()),
+                    error => TurnError::Query(error.to_string()),
+                })
+            }
+        }
+    }
+
+    /// What is stored at this moment, to be copied while turns go on.
+    fn snapshot(&mut self) -> Result<Option<Snapshot>, TurnError> {
+        self.advance(Event::InvokedWithoutInstance);
+        self.database.as_mut().expect("no turn is running").snapshot().map_err(storage_failed)
+    }
+
+    /// Copies it in a thread of its own, which answers in the place of the actor.
+    fn export(&self, snapshot: Snapshot, reply: oneshot::Sender<Gated<Outcome>>) {
+        self.node.metrics.turns.inc();
+        let (applied, durable) = (self.applied, self.durable.clone());
+        tokio::task::spawn_blocking(move || {
+            let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
+            let _ = reply.send(output_gate::hold(copied, applied, &durable));
+        });
+    }
+
+    fn import(&mut self, file: CheckedDatabase) -> Outcome {
+        self.advance(Event::DropAsked);
+        let (database, applied) = self.database.take().expect("no turn is running").import(file);
+        self.database = Some(database);
+        applied.map(|_| Reply::Done(true)).map_err(|error| error.into_turn_error(&self.node.limits))
+    }
+
     /// Removes everything that is stored. The instance goes, too: its memory tells of what is gone.
     fn delete(&mut self) -> Outcome {
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
         let existed = database.delete().map_err(storage_failed)?;
-        // Durable already, unlike turns.
-        self.node.catalog.remove(&self.address.key, self.address.id);
-        (self.bytes, self.told, self.untold) = (0, None, None);
+        // Said even if there was nothing: the list may know of something that is not there. Durable already, unlike turns.
+        self.forget_in_catalog();
         Ok(Reply::Done(existed))
     }
 
@@ -350,6 +420,12 @@ impl Actor {
     }
 }
 
-fn storage_failed(error: crate::storage::StorageError) -> TurnError {
-    TurnError::Storage(error.to_string())
+fn storage_failed(error: StorageError) -> TurnError {
+    match error {
+        StorageError::Busy => TurnError::Overloaded,
+        StorageError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
+            TurnError::StorageFull(error.to_string())
+        }
+        error => TurnError::Storage(error.to_string()),
+    }
 }

@@ -12,8 +12,10 @@ pub(super) enum Verdict {
     Allow,
     /// Allowed, and it changes the schema.
     Schema,
-    /// Allowed, and it acts when compiled or changes how the connection behaves; must not be cached.
+    /// Allowed, and it acts when compiled; must not be cached.
     Pragma,
+    /// Allowed, and it changes how the connection behaves from now on; must not be cached.
+    Setting,
     /// Skipped without an error.
     Ignore,
     /// Refused; says what was.
@@ -108,7 +110,7 @@ fn pragma(name: &str, value: Option<&str>, writing: bool) -> Verdict {
         Some(_) if writing && name.eq_ignore_ascii_case("foreign_keys") => {
             refuse("PRAGMA foreign_keys after the turn's first write")
         }
-        Some(_) if is_among(&SETTABLE, name) => Verdict::Pragma,
+        Some(_) if is_among(&SETTABLE, name) => Verdict::Setting,
         _ => refused(),
     }
 }

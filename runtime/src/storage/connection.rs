@@ -79,6 +79,8 @@ pub(super) struct Session {
     pub wrote: AtomicBool,
     /// Frames in the WAL after the last COMMIT.
     pub frames: AtomicU32,
+    /// The turn only reads.
+    reads_only: AtomicBool,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
@@ -199,7 +201,12 @@ impl Session {
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}
             Verdict::Schema => seen.schema = true,
-            Verdict::Pragma => {
+            Verdict::Pragma => seen.pragma = true,
+            Verdict::Setting if self.reads_only.load(Relaxed) => {
+                seen.refused = Some("setting a pragma in a query that only reads".into());
+                return Authorization::Deny;
+            }
+            Verdict::Setting => {
                 seen.pragma = true;
                 self.altered.store(true, Relaxed);
             }
@@ -217,10 +224,16 @@ impl Session {
         std::mem::take(&mut *self.seen.lock())
     }
 
-    /// Work is charged to this budget from now on; to nobody if none.
-    pub fn set_budget(&self, budget: Option<WorkBudget>) {
+    /// Work is charged to this budget from now on.
+    pub fn begin_turn(&self, budget: &WorkBudget, reads_only: bool) {
         self.charged.store(0, Relaxed);
-        *self.budget.lock() = budget;
+        self.reads_only.store(reads_only, Relaxed);
+        *self.budget.lock() = Some(budget.clone());
+    }
+
+    /// Work is charged to nobody from now on.
+    pub fn end_turn(&self) {
+        *self.budget.lock() = None;
     }
 
     fn progress(&self) -> bool {

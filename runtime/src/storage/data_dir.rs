@@ -8,6 +8,7 @@
 //! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite
 //! catalog.sqlite   the list of objects; can be rebuilt
 //! cache/           compiled code; can be deleted
+//! transfers/       exports and imports on their way; emptied at the start
 //! ```
 //! The lock stands for file locks on every database below: SQLite takes none of its own.
 
@@ -73,7 +74,11 @@ impl DataDir {
         }
         let dir = Self { root, _lock: lock };
         dir.check_format()?;
-        for sub in [dir.objects(), dir.classes(), dir.cache()] {
+        match fs::remove_dir_all(dir.transfers()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
+            _ => {}
+        }
+        for sub in [dir.objects(), dir.classes(), dir.cache(), dir.transfers()] {
             make_dir_durably(&sub)?;
         }
         Ok(dir)
@@ -110,6 +115,11 @@ impl DataDir {
     /// Compiled code.
     pub fn cache(&self) -> PathBuf {
         self.root.join("cache")
+    }
+
+    /// Files on their way in or out of the objects: copies that are read, uploads that are checked.
+    pub fn transfers(&self) -> PathBuf {
+        self.root.join("transfers")
     }
 
     /// The list of objects.

@@ -1,22 +1,25 @@
 //! One object's database: a file that a turn makes when it first needs it.
 //!
-//! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. What must
-//! stay true:
+//! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. Which
+//! incarnation counts is told in `incarnations`. What must stay true:
 //! * a file without an identity holds nothing that was ever applied, and is replaced;
 //! * a `-wal` never meets a database that it does not belong to: creating one first removes the other, durably;
 //! * removing the database file is what deletes an object; everything else is litter.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::{ErrorCode, ffi};
 
 use super::connection::Connection;
 use super::durability::{Disk, DurableWatch, FlushPool, Lsn, Sequence, SystemDisk, WalFiles, wal_path};
 use super::files::{remove_if_there, sync_parent};
-use super::identity::{INCARNATION, Identity};
+use super::identity::Identity;
+use super::incarnations::{FIRST, Incarnations, RemoveError};
 use super::template::{PAGE, Template};
 use super::{DataDir, StorageError, Turn};
 use crate::base::{ClassKey, Limits, ObjectAddress, ObjectName, WorkBudget};
@@ -28,13 +31,17 @@ const WAL_RESET_FRAMES: u32 = 1_000;
 /// Every object's database, the template of new ones and the threads that flush them. Cheap to clone; the last clone that
 /// is dropped, databases included, finishes the flushes.
 #[derive(Clone)]
-pub struct Databases(Arc<Node>);
+pub struct Databases(pub(super) Arc<Node>);
 
 pub(super) struct Node {
     objects: PathBuf,
+    /// Files on their way in or out; emptied when the directory is opened.
+    pub transfers: PathBuf,
     template: Template,
-    max_pages: u32,
-    pool: FlushPool,
+    pub max_pages: u32,
+    pub pool: FlushPool,
+    /// Database files that are being copied, so their WAL must not be copied back.
+    pub copying: Mutex<HashSet<PathBuf>>,
 }
 
 impl Databases {
@@ -52,7 +59,9 @@ impl Databases {
         let template = Template::build().map_err(StorageError::sqlite(&objects))?;
         let pool = FlushPool::start(disk).map_err(StorageError::io("cannot start flush threads for", &objects))?;
         let max_pages = (limits.database / PAGE as u64).min(u32::MAX.into()) as u32;
-        let databases = Self(Arc::new(Node { objects, template, max_pages, pool }));
+        let transfers = dir.transfers();
+        let node = Node { objects, transfers, template, max_pages, pool, copying: Mutex::default() };
+        let databases = Self(Arc::new(node));
         databases.finish_removals()?;
         Ok(databases)
     }
@@ -60,16 +69,23 @@ impl Databases {
     /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
     /// only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
-        let id = address.id.to_string();
-        let path = self.0.objects.join(address.key.as_str()).join(&id[..2]).join(format!("{id}-{INCARNATION}.sqlite"));
-        let sequence = self.0.pool.sequence();
+        self.database_below(&self.0.objects, address)
+    }
+
+    pub(super) fn database_below(&self, directory: &Path, address: &ObjectAddress) -> Database {
+        let incarnations = Incarnations::of(directory, address);
         Database {
             node: self.0.clone(),
             address: address.clone(),
-            path,
+            path: incarnations.file(FIRST),
+            incarnations,
+            incarnation: FIRST,
             file: FileState::Unknown,
-            sequence,
-            cursors: 0,
+            aside: None,
+            stale: Vec::new(),
+            sequence: self.0.pool.sequence(),
+            change: None,
+            handles: 0,
         }
     }
 
@@ -108,17 +124,26 @@ impl Databases {
 
 /// One object's database. Owned by whoever runs the object; moves between threads, used by one at a time.
 pub struct Database {
-    node: Arc<Node>,
+    pub(super) node: Arc<Node>,
     address: ObjectAddress,
-    path: PathBuf,
-    file: FileState,
+    pub(super) incarnations: Incarnations,
+    /// Whose file is used, and its path.
+    pub(super) incarnation: u32,
+    pub(super) path: PathBuf,
+    pub(super) file: FileState,
+    /// What counts until the running turn, which replaces it, is applied.
+    aside: Option<(u32, FileState)>,
+    /// Replaced incarnations whose files are to go once their successor is durable.
+    stale: Vec<u32>,
     sequence: Sequence,
-    cursors: u64,
+    /// Bytes stored after the last applied turn, until somebody asks.
+    change: Option<u64>,
+    handles: u64,
 }
 
 /// What is known of the file. `Unknown` → `Absent` or `Open` when looked at; `Absent` → `Open` when a turn needs it;
 /// `Open` → `Unknown` when the connection is dropped, → `Absent` when the file is removed.
-enum FileState {
+pub(super) enum FileState {
     Unknown,
     Absent,
     Open(Box<OpenFile>),
@@ -132,7 +157,7 @@ pub(super) struct OpenFile {
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
     /// This opening made the file or its WAL.
-    new: bool,
+    pub new: bool,
 }
 
 /// What an object stores, in short.
@@ -147,7 +172,12 @@ pub struct Stored {
 impl Database {
     /// Begins a turn, whose work is charged to the budget. Does no I/O.
     pub fn begin(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work)
+        Turn::new(self, work, false)
+    }
+
+    /// Begins a turn whose writes are refused.
+    pub fn begin_reading(self, work: WorkBudget) -> Turn {
+        Turn::new(self, work, true)
     }
 
     /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.
@@ -177,17 +207,33 @@ impl Database {
             Ok(Some(_)) | Err(StorageError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        self.file = FileState::Unknown;
-        self.sequence.forget();
-        let remove = || {
-            remove_if_there(&self.path)?;
-            sync_parent(&self.path)?;
-            remove_if_there(&wal_path(&self.path))?;
-            sync_parent(&self.path)
-        };
-        remove().map_err(StorageError::io("cannot delete", &self.path))?;
-        self.file = FileState::Absent;
+        self.remove()?;
         Ok(true)
+    }
+
+    /// Removes every file of the object; gone for good when it returns.
+    pub(super) fn remove(&mut self) -> Result<(), StorageError> {
+        let (action, path) = ("cannot delete", self.path.clone());
+        match self.incarnations.remove_all() {
+            Ok(()) => {}
+            Err(RemoveError::Kept(error)) => return Err(StorageError::io(action, &path)(error)),
+            Err(RemoveError::Unknown(error)) => {
+                self.node.pool.lost(&format!("flushing the deletion of {} failed: {error}", path.display()));
+                return Err(StorageError::io(action, &path)(error));
+            }
+        }
+        // Turns that wait for their flush are superseded: nothing of them need survive.
+        self.sequence.forget();
+        (self.aside, self.change) = (None, Some(0));
+        self.stale.clear();
+        self.use_incarnation(FIRST);
+        self.file = FileState::Absent;
+        Ok(())
+    }
+
+    /// Bytes that are stored since the last applied change that was not asked for yet; 0 if the object is gone.
+    pub fn take_change(&mut self) -> Option<u64> {
+        self.change.take()
     }
 
     /// Watches how far the object is durable.
@@ -209,17 +255,28 @@ impl Database {
         }
     }
 
-    /// Copies a long WAL back into the database file and begins it anew. Called between turns; may take some
-    /// milliseconds. Prefers a moment when nothing waits for a flush, and does not insist on one: it flushes the WAL itself
-    /// before it copies.
+    /// Removes replaced files once what replaced them is durable, and copies a long WAL back into the database file to
+    /// begin it anew. Called between turns; may take some milliseconds. Prefers a moment when nothing waits for a flush, and
+    /// does not insist on one: a reset flushes the WAL itself before it copies.
     pub fn maintain(&mut self) -> Result<(), StorageError> {
+        let durable = self.sequence.is_durable();
+        if durable {
+            // One that stays is told from what counts, and removed when the object is next opened.
+            self.stale.drain(..).for_each(|incarnation| _ = self.incarnations.remove(incarnation));
+        }
         let FileState::Open(file) = &self.file else { return Ok(()) };
-        let wait = if self.sequence.is_durable() { 1 } else { 4 };
-        if file.connection.frames() < wait * WAL_RESET_FRAMES {
+        let wait = if durable { 1 } else { 4 };
+        if file.connection.frames() < wait * WAL_RESET_FRAMES || self.node.copying.lock().contains(&self.path) {
             return Ok(());
         }
+        self.reset_wal().map(drop)
+    }
+
+    /// Copies the WAL back. Answers whether it could: not while a statement is open.
+    pub(super) fn reset_wal(&self) -> Result<bool, StorageError> {
+        let FileState::Open(file) = &self.file else { return Ok(true) };
         match file.connection.reset_wal() {
-            Ok(false) => return Ok(()),
+            Ok(false) => return Ok(false),
             Ok(true) => {}
             Err(error) => {
                 // Any other failure leaves the WAL as it was: nothing is lost, and it can be tried again.
@@ -231,7 +288,7 @@ impl Database {
         }
         // The WAL must be empty on disk before new frames are written: old ones between them would be believed.
         let wal = wal_path(&self.path);
-        fs::File::open(&wal).and_then(|wal| wal.sync_all()).map_err(|error| {
+        fs::File::open(&wal).and_then(|wal| wal.sync_all()).map(|()| true).map_err(|error| {
             self.node.pool.lost(&format!("flushing {} failed: {error}", wal.display()));
             StorageError::io("cannot flush", &wal)(error)
         })
@@ -258,13 +315,21 @@ impl Database {
 
     /// Makes the database file. The object has none.
     pub(super) fn create(&mut self) -> Result<&mut OpenFile, StorageError> {
+        self.make(|path, template| template.write(path))
+    }
+
+    /// Makes the database file as `put` does, and opens it.
+    pub(super) fn make(
+        &mut self,
+        put: impl Fn(&Path, &Template) -> io::Result<()>,
+    ) -> Result<&mut OpenFile, StorageError> {
         let path = &self.path;
         let write = || {
             // A WAL that outlived its database must not be believed by the next one, whatever order the disk keeps.
             if remove_if_there(&wal_path(path))? {
                 sync_parent(path)?;
             }
-            self.node.template.write(path)
+            put(path, &self.node.template)
         };
         let written = match write() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -280,12 +345,34 @@ impl Database {
             Ok(OpenFile { connection, identity: None, bytes, new: true })
         };
         self.file = FileState::Open(Box::new(open().map_err(StorageError::sqlite(path))?));
-        self.sequence.forget();
+        if self.aside.is_none() {
+            self.sequence.forget();
+        }
         Ok(self.opened().expect("opened above"))
     }
 
-    /// Opens the file if there is one that holds something; removes one that a crash left before anything was applied.
-    fn open_existing(&self) -> Result<Option<OpenFile>, StorageError> {
+    /// Opens the incarnation that counts, if there is one. Those that a crash left before anything was applied are removed.
+    fn open_existing(&mut self) -> Result<Option<OpenFile>, StorageError> {
+        let candidates = self.incarnations.candidates();
+        let candidates = candidates.map_err(StorageError::io("cannot look for", &self.path))?;
+        for (n, incarnation) in candidates.iter().enumerate() {
+            self.use_incarnation(*incarnation);
+            if let Some(file) = self.open_incarnation()? {
+                self.stale = candidates[n + 1..].to_vec();
+                return Ok(Some(file));
+            }
+        }
+        self.use_incarnation(FIRST);
+        Ok(None)
+    }
+
+    pub(super) fn use_incarnation(&mut self, incarnation: u32) {
+        if self.incarnation != incarnation {
+            (self.incarnation, self.path) = (incarnation, self.incarnations.file(incarnation));
+        }
+    }
+
+    fn open_incarnation(&self) -> Result<Option<OpenFile>, StorageError> {
         let path = &self.path;
         let torn = match self.node.template.is_torn(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -305,8 +392,46 @@ impl Database {
                 return Ok(Some(OpenFile { new, ..file }));
             }
         }
-        remove_litter(path).map_err(StorageError::io("cannot remove", path))?;
+        self.incarnations.remove(self.incarnation).map_err(StorageError::io("cannot remove", path))?;
         Ok(None)
+    }
+
+    /// Puts what is stored aside: the running turn replaces it. Until that is applied the object looks as if it had
+    /// nothing. A damaged file can be put aside, too.
+    pub(super) fn set_aside(&mut self) -> Result<(), StorageError> {
+        match self.look() {
+            Ok(None) => return Ok(()),
+            Ok(Some(_)) | Err(StorageError::Damaged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let _ = self.name(); // Learnt, so that the successor is told; one of a damaged file is lost.
+        self.incarnations.mark().map_err(StorageError::io("cannot mark", &self.path))?;
+        let file = std::mem::replace(&mut self.file, FileState::Absent);
+        self.aside = Some((self.incarnation, file));
+        self.use_incarnation(self.incarnation + 1);
+        Ok(())
+    }
+
+    /// Whether the running turn replaces what is stored.
+    pub(super) fn has_aside(&self) -> bool {
+        self.aside.is_some()
+    }
+
+    /// What the turn replaced counts again; its successor was discarded.
+    pub(super) fn restore_aside(&mut self) {
+        if let Some((incarnation, file)) = self.aside.take() {
+            self.use_incarnation(incarnation);
+            self.file = file;
+        }
+    }
+
+    /// The turn was applied: gives it a position, requests its flush and notes the size.
+    pub(super) fn append(&mut self, replaced: Option<WalFiles>, bytes: u64) -> Lsn {
+        if let Some((incarnation, _)) = self.aside.take() {
+            self.stale.push(incarnation);
+        }
+        self.change = Some(bytes);
+        self.sequence.append(replaced)
     }
 
     /// Drops the connection; the file is looked at again when it is next needed.
@@ -319,9 +444,11 @@ impl Database {
     /// Removes a file that nothing was ever applied to.
     pub(super) fn discard(&mut self) {
         self.file = FileState::Unknown;
-        self.sequence.forget();
+        if self.aside.is_none() {
+            self.sequence.forget();
+        }
         // If the file stays it has no identity, so it is replaced when the object is next looked at.
-        if remove_litter(&self.path).is_ok() {
+        if self.incarnations.remove(self.incarnation).is_ok() {
             self.file = FileState::Absent;
         }
     }
@@ -330,20 +457,20 @@ impl Database {
         &self.address
     }
 
-    pub(super) fn sequence(&self) -> &Sequence {
-        &self.sequence
+    /// A number that no other cursor or savepoint of this `Database` has.
+    pub(super) fn next_handle(&mut self) -> u64 {
+        self.handles += 1;
+        self.handles
     }
 
-    /// A number that no other cursor of this `Database` has.
-    pub(super) fn next_cursor(&mut self) -> u64 {
-        self.cursors += 1;
-        self.cursors
-    }
-
-    /// Opens what flushes need, before the first turn on these files is applied.
-    pub(super) fn prepare_flush(&self) -> io::Result<()> {
+    /// Opens what flushes need, before the first turn on these files is applied. Answers it if it is to take the place of
+    /// what flushes concern now, when the turn is applied and not before: earlier turns may wait for their flush.
+    pub(super) fn prepare_flush(&self) -> io::Result<Option<WalFiles>> {
+        if self.aside.is_some() {
+            return WalFiles::open(&self.path, true).map(Some);
+        }
         let new = matches!(&self.file, FileState::Open(file) if file.new);
-        self.sequence.prepare(|| WalFiles::open(&self.path, new))
+        self.sequence.prepare(|| WalFiles::open(&self.path, new)).map(|()| None)
     }
 }
 
@@ -358,10 +485,4 @@ pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFil
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-}
-
-fn remove_litter(path: &Path) -> io::Result<()> {
-    remove_if_there(path)?;
-    remove_if_there(&wal_path(path))?;
-    Ok(())
 }

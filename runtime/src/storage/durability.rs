@@ -292,9 +292,13 @@ impl Sequence {
         self.object.progress.lock().files = None;
     }
 
-    /// Appends an applied turn and requests its flush.
-    pub fn append(&self) -> Lsn {
+    /// Appends an applied turn and requests its flush. If the turn put other files in the place of those before, flushes
+    /// concern these from now on; what the old ones hold need not survive.
+    pub fn append(&self, replaced: Option<WalFiles>) -> Lsn {
         let mut progress = self.object.progress.lock();
+        if let Some(files) = replaced {
+            progress.files = Some(Arc::new(files));
+        }
         progress.appended.0 += 1;
         let lsn = progress.appended;
         if !std::mem::replace(&mut progress.requested, true) {

@@ -8,9 +8,6 @@ use rusqlite::types::ValueRef;
 
 use crate::base::{ObjectAddress, ObjectName};
 
-/// Which making of the object a file is; a later one gets a new file.
-pub(super) const INCARNATION: u32 = 1;
-
 /// What a database says of itself.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity {
@@ -44,10 +41,10 @@ impl Identity {
     }
 
     /// Writes it, inside the turn that is being applied.
-    pub fn write(connection: &Connection, address: &ObjectAddress) -> rusqlite::Result<()> {
+    pub fn write(connection: &Connection, address: &ObjectAddress, incarnation: u32) -> rusqlite::Result<()> {
         connection.execute(
             "INSERT INTO _hf_meta (key, value) VALUES ('class', ?1), ('id', ?2), ('incarnation', ?3)",
-            (address.key.as_str(), address.id.to_string(), INCARNATION),
+            (address.key.as_str(), address.id.to_string(), incarnation),
         )?;
         Ok(())
     }

@@ -171,6 +171,7 @@ impl Turn {
         if keys.is_empty() || self.existing()?.is_none() {
             return Ok(0);
         }
+        self.may_be_empty = true;
         self.write(|sqlite, steps| {
             keys.iter().try_fold(0, |removed, key| {
                 let mut statement = sqlite.prepare_cached(DELETE)?;

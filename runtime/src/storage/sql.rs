@@ -11,23 +11,9 @@ use super::connection::Connection;
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
-use crate::base::Exhausted;
-use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX};
-
-/// A value as SQLite stores it.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// NULL.
-    Null,
-    /// A 64-bit signed integer.
-    Integer(i64),
-    /// A 64-bit float. SQLite stores NaN as NULL.
-    Real(f64),
-    /// UTF-8 text.
-    Text(String),
-    /// Bytes.
-    Blob(Vec<u8>),
-}
+pub use crate::base::Value;
+use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX, TABLE_BYTES_MAX, TABLE_ROWS_MAX};
+use crate::base::{Exhausted, Table};
 
 /// An error that SQLite reports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -140,8 +126,7 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
-        // A statement that writes and still has rows would stand in the way of savepoints.
-        self.close_sql_cursors(|cursor| cursor.writes);
+        self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_call(&mut call, text, parameters);
         if call.savepoint && !call.held {
@@ -159,7 +144,7 @@ impl Turn {
                 if more {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {
-                    self.keep(open);
+                    self.keep_statement(open);
                     self.cursors().insert(cursor, OpenCursor::Ended);
                 }
                 Ok(rows)
@@ -170,6 +155,30 @@ impl Turn {
             }
             _ => Err(SqlError::Closed),
         }
+    }
+
+    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
+    /// reads is not run further than that.
+    pub fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
+        let Outcome { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
+            self.exec(text, parameters)?;
+        let mut table = Table { columns, rows: Vec::new(), changes: 0, last_insert_rowid, truncated: false };
+        let mut bytes = add_rows(&mut table, 0, rows);
+        if let Some(cursor) = more
+            && let Some(OpenCursor::Sql(SqlCursor { writes, .. })) = self.cursors().get(&cursor)
+        {
+            let writes = *writes;
+            while more.is_some() && (writes || !table.truncated) {
+                let rows = self.next(cursor, FIRST_ROWS as u32)?;
+                more = more.filter(|_| !rows.is_empty());
+                bytes = add_rows(&mut table, bytes, rows);
+            }
+            if writes {
+                changed += changes(self.connection()?.guest());
+            }
+            self.close(cursor);
+        }
+        Ok(Table { changes: changed, ..table })
     }
 
     fn run_call(&mut self, call: &mut Call, mut text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
@@ -228,7 +237,7 @@ impl Turn {
             self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
-            self.savepoint("SAVEPOINT _hf_call")?;
+            self.host_statement("SAVEPOINT _hf_call")?;
             call.savepoint = true;
         }
         Ok(())
@@ -260,8 +269,9 @@ impl Turn {
             }
         }
         let before = self.connection()?.guest().total_changes();
-        let columns = prepared.statement.column_names();
         let first = prepared.statement.step();
+        // Asked after the first step: a cached statement is compiled anew there when the schema has changed.
+        let columns = prepared.statement.column_names();
         self.after_step(&mut prepared.statement, first)?;
         let (rows, more) = match first {
             ffi::SQLITE_ROW => self.rows(&mut prepared.statement, FIRST_ROWS)?,
@@ -277,7 +287,7 @@ impl Turn {
         let more = match more {
             true => Some(self.open_cursor(OpenCursor::Sql(cursor))),
             false => {
-                self.keep(cursor);
+                self.keep_statement(cursor);
                 None
             }
         };
@@ -347,34 +357,43 @@ impl Turn {
         }
     }
 
-    fn savepoint(&mut self, statement: &str) -> Result<(), SqlError> {
-        let connection = self.connection()?;
-        if connection.host(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
-            return Ok(());
-        }
-        let error = last_error(connection.guest());
-        Err(self.refused(error))
-    }
-
     /// Keeps or undoes what the call did. A broken turn has nothing left to undo.
     fn end_savepoint(&mut self, keep: bool) -> Result<(), SqlError> {
         if self.check().is_err() {
             return Ok(());
         }
         if !keep {
-            self.savepoint("ROLLBACK TO _hf_call")?;
+            self.host_statement("ROLLBACK TO _hf_call")?;
         }
-        self.savepoint("RELEASE _hf_call")
+        self.host_statement("RELEASE _hf_call")
     }
 
-    fn close_sql_cursors(&mut self, which: impl Fn(&SqlCursor) -> bool) {
+    /// A statement that writes and still has rows would stand in the way of savepoints and of the turn's end.
+    pub(super) fn close_writing_cursors(&mut self) {
+        self.close_sql_cursors(|cursor| cursor.writes);
+    }
+
+    pub(super) fn close_sql_cursors(&mut self, which: impl Fn(&SqlCursor) -> bool) {
         let closing = self.cursors().extract_if(|_, cursor| matches!(cursor, OpenCursor::Sql(cursor) if which(cursor)));
         for (_, cursor) in closing.collect::<Vec<_>>() {
             if let OpenCursor::Sql(cursor) = cursor {
-                self.keep(cursor);
+                self.keep_statement(cursor);
             }
         }
     }
+}
+
+/// Adds rows to a table that holds so many bytes, as far as they fit; answers how many it holds then.
+fn add_rows(table: &mut Table, mut bytes: usize, rows: Vec<Vec<Value>>) -> usize {
+    for row in rows {
+        table.truncated |= table.rows.len() >= TABLE_ROWS_MAX || bytes >= TABLE_BYTES_MAX;
+        if table.truncated {
+            break;
+        }
+        bytes += row.iter().map(|value| size_of::<Value>() + value.heap_bytes()).sum::<usize>();
+        table.rows.push(row);
+    }
+    bytes
 }
 
 /// A name in the schema that only the host may give, or a reference to one of the host's tables. The authorizer is not
@@ -405,12 +424,7 @@ fn check_sizes(text: &str, parameters: &[Value]) -> Result<(), SqlError> {
         let message = "the text contains a NUL character".into();
         return Err(SqlError::Sqlite(SqliteError { code: ffi::SQLITE_ERROR, message }));
     }
-    let length = |value: &Value| match value {
-        Value::Text(text) => text.len(),
-        Value::Blob(bytes) => bytes.len(),
-        Value::Null | Value::Integer(_) | Value::Real(_) => 8,
-    };
-    match parameters.iter().map(length).find(|length| *length > SQL_VALUE_MAX) {
+    match parameters.iter().map(Value::heap_bytes).find(|length| *length > SQL_VALUE_MAX) {
         Some(length) => {
             Err(SqlError::TooLarge(format!("a parameter has at most {SQL_VALUE_MAX} bytes, this one {length}")))
         }

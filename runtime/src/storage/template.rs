@@ -11,9 +11,11 @@ use rusqlite::{Connection, ffi};
 /// Bytes of a page, in every database.
 pub(super) const PAGE: usize = 4096;
 
-const SCHEMA: &str = "PRAGMA page_size = 4096;
-     CREATE TABLE _hf_kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-     CREATE TABLE _hf_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID;";
+/// The host's own tables, as every database has them.
+pub(super) const HOST_TABLES: [(&str, &str); 2] = [
+    ("_hf_kv", "CREATE TABLE _hf_kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"),
+    ("_hf_meta", "CREATE TABLE _hf_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID"),
+];
 
 /// A new database as bytes.
 pub(super) struct Template(Vec<u8>);
@@ -21,7 +23,8 @@ pub(super) struct Template(Vec<u8>);
 impl Template {
     pub fn build() -> rusqlite::Result<Self> {
         let connection = Connection::open_in_memory()?;
-        connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(&format!("PRAGMA page_size = {PAGE}"))?;
+        HOST_TABLES.iter().try_for_each(|(_, table)| connection.execute_batch(table))?;
         let mut bytes = serialize(&connection);
         // Bytes 18 and 19 are the file format's write and read version; 2 is WAL.
         bytes[18..20].fill(2);

@@ -12,10 +12,13 @@ mod durability;
 mod files;
 mod key_value;
 mod model;
+mod oracle;
 mod performance;
 mod sql;
 mod sql_limits;
+mod transfer;
 mod turns;
+mod whole;
 
 /// A data directory with its databases.
 struct World {

@@ -18,9 +18,10 @@ use super::key_value::Listing;
 use super::sql::{SqlCursor, SqlError, SqliteError};
 use super::statement::{last_error, pages_written};
 use super::template::PAGE;
+use super::whole::Savepoint;
 use super::{Database, Lsn, StorageError};
-use crate::base::limits::TURN_WRITE_MAX;
-use crate::base::{Exhausted, WorkBudget};
+use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
+use crate::base::{Exhausted, Limits, TurnError, WorkBudget};
 
 /// A turn's use of its object's storage. Ends by [`apply`](Self::apply) or [`roll_back`](Self::roll_back), which give the
 /// database back; dropped, it takes the database with it as a crash would.
@@ -29,10 +30,16 @@ pub struct Turn {
     cursors: HashMap<Cursor, OpenCursor>,
     database: Database,
     work: WorkBudget,
-    stage: Stage,
+    pub(super) stage: Stage,
     broken: Option<ApplyError>,
     /// This turn made the database file.
-    created: bool,
+    pub(super) created: bool,
+    /// The turn has removed, undone or first stored something, so perhaps nothing is stored at its end.
+    pub(super) may_be_empty: bool,
+    /// The turn only reads: its writes are refused.
+    reads_only: bool,
+    /// Those that are open, the outermost first.
+    pub(super) savepoints: Vec<Savepoint>,
 }
 
 /// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.
@@ -46,9 +53,9 @@ pub(super) enum OpenCursor {
     Ended,
 }
 
-/// `Reading` → `Writing` at the first write. A turn never goes back.
+/// `Reading` → `Writing` at the first write; back at a settling point, or when everything is removed.
 #[derive(Clone, Copy)]
-enum Stage {
+pub(super) enum Stage {
     Reading,
     Writing { total_changes: u64, pages_written: u64, schema_changed: bool },
 }
@@ -67,6 +74,9 @@ pub struct Applied {
 /// Why a turn was not applied. It left no trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
+    /// A savepoint is still open: nobody can tell whether what it holds was meant to stay.
+    #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
+    SavepointOpen,
     /// A deferred constraint is violated.
     #[error("a deferred constraint is violated at the end of the turn: {0}")]
     Constraint(SqliteError),
@@ -85,11 +95,21 @@ pub enum ApplyError {
 }
 
 impl Turn {
-    pub(super) fn new(mut database: Database, work: WorkBudget) -> Self {
+    pub(super) fn new(mut database: Database, work: WorkBudget, reads_only: bool) -> Self {
         if let Some(file) = database.opened() {
-            file.connection.session.set_budget(Some(work.clone()));
+            file.connection.session.begin_turn(&work, reads_only);
         }
-        Self { cursors: HashMap::new(), database, work, stage: Stage::Reading, broken: None, created: false }
+        Self {
+            cursors: HashMap::new(),
+            database,
+            work,
+            stage: Stage::Reading,
+            broken: None,
+            created: false,
+            may_be_empty: false,
+            reads_only,
+            savepoints: Vec::new(),
+        }
     }
 
     /// The object's name, if it has one; see [`Database::name`].
@@ -102,6 +122,7 @@ impl Turn {
         self.close_cursors();
         let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
             Some(broken) => Err(broken),
+            None if !self.savepoints.is_empty() => Err(ApplyError::SavepointOpen),
             None => self.commit(),
         };
         let wrote = applied.as_ref().is_ok_and(|applied| applied.wrote);
@@ -119,23 +140,27 @@ impl Turn {
         self.end(false)
     }
 
-    /// Order: identity, COMMIT, append. Everything that can fail comes before the COMMIT.
-    fn commit(&mut self) -> Result<Applied, ApplyError> {
+    /// Order: identity, COMMIT, append. Everything that can fail comes before the COMMIT. A turn that leaves nothing stored
+    /// removes the files instead, which is durable at once.
+    pub(super) fn commit(&mut self) -> Result<Applied, ApplyError> {
+        self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
         let lsn = self.database.last_applied();
-        let new = self.created;
-        let Stage::Writing { total_changes, schema_changed, .. } = self.stage else {
+        let (new, replaces) = (self.created, self.database.has_aside());
+        let stored = self.changed() && !(self.may_be_empty && self.nothing_stored()?);
+        if !stored && (replaces || (self.changed() && !new)) {
+            self.database.remove().map_err(|error| ApplyError::Failed(error.to_string()))?;
+            return Ok(Applied { lsn, wrote: true, bytes: 0 });
+        }
+        let Stage::Writing { .. } = self.stage else {
             let bytes = self.database.opened().filter(|_| !new).map_or(0, |file| file.bytes);
             return Ok(Applied { lsn, wrote: false, bytes });
         };
-        self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
-        let file = self.database.opened().expect("a transaction needs a file");
-        let changed = schema_changed || file.connection.guest().total_changes() != total_changes;
-        if new && !changed {
+        if new && !stored {
             return Ok(Applied { lsn, wrote: false, bytes: 0 });
         }
-        let failed = |error: std::io::Error| ApplyError::Failed(error.to_string());
-        if changed {
-            self.database.prepare_flush().map_err(failed)?;
+        let mut replaced = None;
+        if stored {
+            replaced = self.database.prepare_flush().map_err(|error| ApplyError::Failed(error.to_string()))?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
@@ -152,7 +177,58 @@ impl Turn {
         // Applied; a size that cannot be read is not worth failing it.
         file.bytes = file.connection.bytes().unwrap_or(file.bytes);
         let bytes = file.bytes;
-        Ok(Applied { lsn: self.database.sequence().append(), wrote, bytes })
+        Ok(Applied { lsn: self.database.append(replaced, bytes), wrote, bytes })
+    }
+
+    /// Whether the turn's transaction has changed anything.
+    fn changed(&mut self) -> bool {
+        let Stage::Writing { total_changes, schema_changed, .. } = self.stage else { return false };
+        schema_changed
+            || self.database.opened().is_some_and(|file| file.connection.guest().total_changes() != total_changes)
+    }
+
+    /// Whether there is no key and nothing in the schema but what the host and SQLite put there.
+    fn nothing_stored(&mut self) -> Result<bool, ApplyError> {
+        const NOTHING: &str = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv) AND NOT EXISTS (SELECT 1 FROM sqlite_schema
+             WHERE tbl_name NOT IN ('_hf_kv', '_hf_meta') AND substr(name, 1, 7) <> 'sqlite_')";
+        let Some(file) = self.database.opened() else { return Ok(true) };
+        let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
+        asked.map_err(|_| at_commit(&file.connection))
+    }
+
+    /// Goes on after a settling point.
+    pub(super) fn begin_again(&mut self, wrote: bool) {
+        if self.created && !wrote {
+            self.database.discard();
+        }
+        self.end_transaction();
+        (self.created, self.may_be_empty) = (false, false);
+    }
+
+    /// Leaves the transaction, if there is one, without applying it. False if SQLite failed to.
+    fn end_transaction(&mut self) -> bool {
+        self.stage = Stage::Reading;
+        let Some(file) = self.database.opened() else { return true };
+        file.connection.session.writing.store(false, Relaxed);
+        file.connection.session.take_seen();
+        file.connection.guest().is_autocommit() || {
+            let ended = file.connection.host(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
+            ended.is_ok() && file.connection.guest().is_autocommit()
+        }
+    }
+
+    /// Puts aside what is stored, the turn's own writes included; see [`Database::set_aside`].
+    pub(super) fn set_aside(&mut self) -> Result<(), StorageError> {
+        self.close_cursors();
+        self.cursors.clear();
+        if !self.end_transaction() {
+            self.database.close();
+        }
+        if std::mem::take(&mut self.created) {
+            self.database.discard();
+        }
+        self.may_be_empty = true;
+        if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 
     /// Adds what the file does not yet say of itself.
@@ -162,11 +238,11 @@ impl Turn {
         if identity.as_ref().is_some_and(|identity| name.is_none() || identity.name == name) {
             return Ok(());
         }
-        let address = self.database.address().clone();
+        let (address, incarnation) = (self.database.address().clone(), self.database.incarnation);
         let OpenFile { connection, identity, .. } = self.database.opened().expect("a transaction needs a file");
         let stored = connection.host(|sqlite| {
             if identity.is_none() {
-                Identity::write(sqlite, &address)?;
+                Identity::write(sqlite, &address, incarnation)?;
             }
             let known = identity.as_ref().and_then(|identity| identity.name.as_ref());
             match &address.name {
@@ -183,24 +259,24 @@ impl Turn {
 
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
-        let created = self.created && !wrote;
+        let wrote_something = !matches!(self.stage, Stage::Reading);
         let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_)));
-        let Some(file) = self.database.opened() else { return self.database };
-        let session = &file.connection.session;
-        session.set_budget(None);
-        session.writing.store(false, Relaxed);
-        session.take_seen();
-        let rolled_back = file.connection.guest().is_autocommit() || {
-            let rolled_back = file.connection.host(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
-            rolled_back.is_ok() && file.connection.guest().is_autocommit()
-        };
-        if created {
+        let rolled_back = self.end_transaction();
+        if self.created && !wrote {
             self.database.discard();
         } else if failed || !rolled_back {
             self.database.close();
-        } else if !wrote && file.identity.is_some() && !matches!(self.stage, Stage::Reading) {
+        } else if let Some(file) = self.database.opened()
+            && !wrote
+            && wrote_something
+            && file.identity.is_some()
+        {
             // What `write_identity` noted was rolled back with the turn.
             file.identity = file.connection.host(Identity::read).ok().flatten().or(file.identity.take());
+        }
+        self.database.restore_aside();
+        if let Some(file) = self.database.opened() {
+            file.connection.session.end_turn();
         }
         self.database
     }
@@ -220,7 +296,7 @@ impl Turn {
         if self.database.opened().is_none() {
             match self.database.look() {
                 Ok(None) => return Ok(None),
-                Ok(Some(file)) => file.connection.session.set_budget(Some(self.work.clone())),
+                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
                 Err(error) => return Err(self.failed(error.to_string())),
             }
         }
@@ -231,13 +307,13 @@ impl Turn {
     pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
         if self.existing()?.is_none() {
             match self.database.create() {
-                Ok(file) => file.connection.session.set_budget(Some(self.work.clone())),
+                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
                 Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
                     return Err(self.full());
                 }
                 Err(error) => return Err(self.failed(error.to_string())),
             }
-            self.created = true;
+            (self.created, self.may_be_empty) = (true, true);
         }
         Ok(self.existing()?.expect("made above"))
     }
@@ -245,6 +321,9 @@ impl Turn {
     /// The connection, in a transaction.
     pub(super) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
         if let Stage::Reading = self.stage {
+            if self.reads_only {
+                return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
+            }
             let connection = self.connection()?;
             let begun = connection.host(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
             if begun.is_err() {
@@ -255,12 +334,14 @@ impl Turn {
             let (total_changes, pages_written) =
                 (connection.guest().total_changes(), pages_written(connection.guest()));
             self.stage = Stage::Writing { total_changes, pages_written, schema_changed: false };
+            self.begin_savepoints()?;
         }
         self.connection()
     }
 
     /// A statement changed the schema, which SQLite does not count as a change.
     pub(super) fn changed_schema(&mut self) {
+        self.may_be_empty = true;
         if let Stage::Writing { schema_changed, .. } = &mut self.stage {
             *schema_changed = true;
         }
@@ -275,8 +356,11 @@ impl Turn {
 
     /// Charges steps of SQLite's virtual machine to the turn.
     pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
-        let Some(file) = self.database.opened() else { return Ok(()) };
-        file.connection.session.settle(steps).map_err(|exhausted| self.exhausted(exhausted))
+        let paid = match self.database.opened() {
+            Some(file) => file.connection.session.settle(steps),
+            None => self.work.charge(steps * FUEL_PER_SQL_STEP),
+        };
+        paid.map_err(|exhausted| self.exhausted(exhausted))
     }
 
     fn check_transaction(&mut self) -> Result<(), SqlError> {
@@ -336,7 +420,7 @@ impl Turn {
         self.break_with(ApplyError::Full(what.into()))
     }
 
-    fn failed(&mut self, what: String) -> SqlError {
+    pub(super) fn failed(&mut self, what: String) -> SqlError {
         self.break_with(ApplyError::Failed(what))
     }
 
@@ -345,7 +429,7 @@ impl Turn {
     }
 
     /// Remembers the first thing that broke the turn.
-    fn break_with(&mut self, error: ApplyError) -> SqlError {
+    pub(super) fn break_with(&mut self, error: ApplyError) -> SqlError {
         let broken = self.broken.get_or_insert(error);
         match broken {
             ApplyError::Exhausted(exhausted) => SqlError::Exhausted(*exhausted),
@@ -355,9 +439,32 @@ impl Turn {
     }
 
     pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Cursor {
-        let number = Cursor(self.database.next_cursor());
+        let number = Cursor(self.next_handle());
         self.cursors.insert(number, cursor);
         number
+    }
+
+    pub(super) fn next_handle(&mut self) -> u64 {
+        self.database.next_handle()
+    }
+
+    pub(super) fn database(&mut self) -> &mut Database {
+        &mut self.database
+    }
+
+    /// Whether SQLite has ended the transaction.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.database.opened().is_none_or(|file| file.connection.guest().is_autocommit())
+    }
+
+    /// Runs one of the host's statements in the turn's transaction.
+    pub(super) fn host_statement(&mut self, statement: &str) -> Result<(), SqlError> {
+        let connection = self.connection()?;
+        if connection.host(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
+            return Ok(());
+        }
+        let error = last_error(connection.guest());
+        Err(self.refused(error))
     }
 
     pub(super) fn cursors(&mut self) -> &mut HashMap<Cursor, OpenCursor> {
@@ -367,23 +474,37 @@ impl Turn {
     /// Closes a cursor of this turn; closing one that is not open does nothing.
     pub fn close(&mut self, cursor: Cursor) {
         if let Some(OpenCursor::Sql(cursor)) = self.cursors.remove(&cursor) {
-            self.keep(cursor);
+            self.keep_statement(cursor);
         }
     }
 
     fn close_cursors(&mut self) {
         for (_, cursor) in std::mem::take(&mut self.cursors) {
             if let OpenCursor::Sql(cursor) = cursor {
-                self.keep(cursor);
+                self.keep_statement(cursor);
             }
         }
     }
 
     /// A statement that ended may be run again without being compiled.
-    pub(super) fn keep(&mut self, cursor: SqlCursor) {
+    pub(super) fn keep_statement(&mut self, cursor: SqlCursor) {
         let (statement, text) = cursor.into_parts();
         if let (Some(text), Some(file)) = (text, self.database.opened()) {
             file.connection.keep_statement(text, statement);
+        }
+    }
+}
+
+impl ApplyError {
+    /// What it is to whoever waits for the turn.
+    pub fn into_turn_error(self, limits: &Limits) -> TurnError {
+        match self {
+            Self::Full(detail) => TurnError::StorageFull(detail),
+            Self::SavepointOpen => TurnError::SavepointOpen,
+            Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
+            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(limits.fuel_per_turn),
+            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(limits.cpu_time()),
+            Self::Failed(detail) => TurnError::Storage(detail),
         }
     }
 }

@@ -8,14 +8,15 @@
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "object-with-init",
-    imports: { default: trappable },
+    imports: { "holdfast:object/storage.sync": async | trappable, default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {
         "holdfast:object/key-value.entries": super::host::key_value::Listing,
         "holdfast:object/sql.cursor": super::host::sql::Cursor,
+        "holdfast:object/storage.savepoint": super::host::storage::Savepoint,
     },
 });
 
 pub use exports::holdfast::object::{fetch_handler, lifecycle};
-pub use holdfast::object::{identity, key_value, logging, sql, types};
+pub use holdfast::object::{identity, key_value, logging, sql, storage, types};

@@ -7,6 +7,7 @@ mod identity;
 pub(super) mod key_value;
 mod logging;
 pub(super) mod sql;
+pub(super) mod storage;
 pub(super) mod wasi;
 
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use self::wasi::TurnClock;
 use super::bindings;
 use super::instance::InstanceContext;
 use super::meter::MemoryMeter;
-use crate::base::ObjectAddress;
+use crate::base::{Env, ObjectAddress};
 use crate::storage::Turn;
 
 /// Open cursors, streams and requests of one instance; more than any honest guest holds at once.
@@ -34,6 +35,7 @@ pub(super) struct Host {
     pub(super) address: ObjectAddress,
     pub(super) memory: MemoryMeter,
     pub(super) clock: Arc<TurnClock>,
+    env: Env,
     pub(super) log: Arc<ObjectLog>,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
@@ -53,6 +55,7 @@ impl Host {
             address: context.address.clone(),
             memory,
             clock,
+            env: context.env.clone(),
             log,
             table,
             wasi,
@@ -77,6 +80,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     Ok(linker)
 }
 

@@ -110,8 +110,18 @@ impl<'de> Deserializer<'de> for Row {
         deserialize_char deserialize_str deserialize_string deserialize_bytes deserialize_byte_buf
     }
 
+    /// `Vec<u8>` and `Vec<T>` ask for the same; of a single BLOB the bytes are meant.
+    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, SqlError> {
+        match &*self.values {
+            [Value::Blob(_)] => self.only()?.deserialize_seq(visitor),
+            values => {
+                let len = values.len();
+                self.deserialize_tuple(len, visitor)
+            }
+        }
+    }
+
     sequence! {
-        deserialize_seq()
         deserialize_tuple(usize)
         deserialize_tuple_struct(&'static str, usize)
     }
@@ -322,12 +332,35 @@ mod tests {
     }
 
     #[test]
-    fn a_single_blob_is_one_value_per_byte_only_inside_a_row() {
+    fn blobs_are_bytes() {
         #[derive(Deserialize)]
         struct File {
             data: [u8; 2],
         }
-        assert_eq!(row(["data"], params![b"hi"]).to::<File>().unwrap().data, *b"hi");
-        assert_eq!(row(["data"], params![b"hi"]).to::<(Vec<u8>,)>().unwrap().0, b"hi");
+        let data = || row(["data"], params![b"hi"]);
+        assert_eq!(data().to::<Vec<u8>>().unwrap(), b"hi");
+        assert_eq!(data().to::<Option<Vec<u8>>>().unwrap().unwrap(), b"hi");
+        assert_eq!(data().to::<(Vec<u8>,)>().unwrap().0, b"hi");
+        assert_eq!(data().to::<File>().unwrap().data, *b"hi");
+        assert_eq!(row(["data"], params![[0u8; 0]]).to::<Vec<u8>>().unwrap(), b"");
+        assert_eq!(row(["a", "b"], params![b"hi", b"ho"]).to::<Vec<Vec<u8>>>().unwrap(), [b"hi", b"ho"]);
+    }
+
+    #[test]
+    fn a_struct_refuses_columns_of_the_same_name() {
+        #[derive(Debug, Deserialize)]
+        struct Pair {
+            #[expect(dead_code, reason = "never made")]
+            id: i64,
+        }
+        let error = row(["id", "id"], params![1, 2]).to::<Pair>().unwrap_err();
+        assert_eq!(error, SqlError::Decode("duplicate field `id`".into()));
+    }
+
+    #[test]
+    fn integers_are_exact() {
+        for exact in [i64::MIN, -1, (1 << 53) + 1, i64::MAX] {
+            assert_eq!(row(["n"], params![exact]).to::<i64>().unwrap(), exact);
+        }
     }
 }

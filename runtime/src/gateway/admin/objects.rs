@@ -1,12 +1,14 @@
-//! `/v1/classes/{class}/objects`: list, show, delete and evict objects.
+//! `/v1/classes/{class}/objects`: list, show, query, delete and evict objects.
 //!
 //! Whatever is asked of one object goes to it as an invocation, so it is ordered with its turns and waits at its output gate.
 
+use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, json, only_get, path, problem, query};
+use super::{Admin, NoQuery, body, json, only_get, path, problem, query, sql};
+use crate::base::limits::QUERY_BODY_MAX;
 use crate::base::{ClassName, Invocation, ObjectAddress, Reply};
 use crate::gateway::problem::Problem;
 use crate::storage::StorageError;
@@ -37,6 +39,16 @@ struct Shown {
 
 fn state(live: bool) -> &'static str {
     if live { "live" } else { "dormant" }
+}
+
+/// An object that has stored nothing.
+pub(super) fn unknown(address: &ObjectAddress) -> Problem {
+    Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(address)
+}
+
+/// An answer to another question than was asked.
+pub(super) fn unexpected(reply: &Reply) -> Problem {
+    Problem::internal(format!("an admin turn was answered with {reply:?}"))
 }
 
 impl Admin {
@@ -97,10 +109,8 @@ impl Admin {
                 Ok(json(StatusCode::OK, &shown))
             }
             Reply::Done(true) => Ok(StatusCode::NO_CONTENT.into_response()),
-            Reply::Description(None) | Reply::Done(false) => {
-                Err(Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(&address))
-            }
-            Reply::Response(_) => Err(Problem::internal("an admin turn was answered with a response")),
+            Reply::Description(None) | Reply::Done(false) => Err(unknown(&address)),
+            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -124,12 +134,33 @@ impl Admin {
         Ok(json(StatusCode::OK, &Evicted { evicted }))
     }
 
-    fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
+    pub(super) async fn sql(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+        body: &mut Body,
+    ) -> Result<Response, Problem> {
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        let asked = sql::read(&body::collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?)?;
+        match self.deliver(&address, Invocation::Query(Box::new(asked))).await? {
+            Reply::Table(Some(table)) => Ok(json(StatusCode::OK, &sql::answer(*table))),
+            Reply::Table(None) => Err(unknown(&address)),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    pub(super) fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
         let class = self.deployed(class)?;
         path::object(class.name.clone(), &class.key, object)
     }
 
-    async fn deliver(&self, address: &ObjectAddress, invocation: Invocation) -> Result<Reply, Problem> {
+    pub(super) async fn deliver(&self, address: &ObjectAddress, invocation: Invocation) -> Result<Reply, Problem> {
         let answer = self.router.deliver(address.clone(), invocation).await;
         answer.map_err(|error| Problem::of_turn(&error, address, true))
     }

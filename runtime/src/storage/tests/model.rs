@@ -14,6 +14,9 @@ enum Op {
     PutMany(Vec<(String, Vec<u8>)>),
     Delete(String),
     DeleteMany(Vec<String>),
+    DeleteAll,
+    /// Put inside a savepoint, which is kept or undone.
+    Nested(String, Vec<u8>, bool),
     Get(String),
     List(ListOptions, u32),
 }
@@ -48,6 +51,8 @@ fn op() -> impl Strategy<Value = Op> {
         prop::collection::vec((key(), value()), 0..5).prop_map(Op::PutMany),
         key().prop_map(Op::Delete),
         prop::collection::vec(key(), 0..5).prop_map(Op::DeleteMany),
+        Just(Op::DeleteAll),
+        (key(), value(), any::<bool>()).prop_map(|(key, value, keep)| Op::Nested(key, value, keep)),
         key().prop_map(Op::Get),
         (options, 1..4u32).prop_map(|(options, max)| Op::List(options, max)),
     ]
@@ -55,6 +60,20 @@ fn op() -> impl Strategy<Value = Op> {
 
 fn run(turn: &mut Turn, model: &mut Model, op: &Op) {
     match op {
+        Op::DeleteAll => {
+            turn.delete_all().unwrap();
+            model.clear();
+        }
+        Op::Nested(key, value, keep) => {
+            let savepoint = turn.savepoint().unwrap();
+            turn.put(key, value).unwrap();
+            if *keep {
+                turn.keep(savepoint).unwrap();
+                model.insert(key.clone(), value.clone());
+            } else {
+                turn.undo(savepoint).unwrap();
+            }
+        }
         Op::Put(key, value) => {
             turn.put(key, value).unwrap();
             model.insert(key.clone(), value.clone());

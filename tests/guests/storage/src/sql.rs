@@ -1,4 +1,4 @@
-//! The operation `sql`: parameters and rows as JSON, with BLOBs as `{"blob": <hex>}`.
+//! SQL as JSON: statements with their parameters, rows, and scans of many of them.
 //!
 //! With `batch` the rest of the result is read through the cursor, so many rows at a time, and the sizes of all batches are
 //! answered; this goes past the SDK, which chooses the batches itself.
@@ -9,26 +9,40 @@ use holdfast::serde_json::Value as Json;
 use holdfast::sql::Value;
 use serde::Deserialize;
 
-use crate::refusal;
+use crate::growth;
 
 /// A statement with its parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Statement {
-    text: String,
+    pub text: String,
     #[serde(default)]
-    params: Vec<Json>,
+    pub params: Vec<Json>,
     batch: Option<u32>,
 }
 
-/// Runs a statement; a refusal is JSON as well.
-pub fn run(ctx: &Context, Statement { text, params, batch }: Statement) -> Result<Json, Json> {
-    let params = params.iter().map(parameter).collect::<Result<Vec<_>, Json>>()?;
-    match batch {
-        None => whole(ctx, &text, params),
-        Some(rows) => batches(&text, &params, rows),
-    }
-    .map_err(|error| refusal(case(&error), error))
+/// Runs a statement and answers all its rows.
+pub fn run(ctx: &Context, Statement { text, params, batch }: Statement) -> Result<Json> {
+    let params = parameters(&params)?;
+    Ok(match batch {
+        None => whole(ctx, &text, params)?,
+        Some(rows) => batches(&text, &params, rows)?,
+    })
+}
+
+/// How many rows there are and the sum of their first column (where it is an integer), and what memory that takes.
+pub fn scan(ctx: &Context, Statement { text, params, .. }: Statement) -> Result<Json> {
+    let params = parameters(&params)?;
+    let ((rows, sum), grown) = growth(|| {
+        ctx.sql().exec(&text, params)?.try_fold((0_u64, 0_i64), |(rows, sum), row| {
+            let first = match row?.values() {
+                [Value::Integer(first), ..] => *first,
+                _ => 0,
+            };
+            Ok((rows + 1, sum + first))
+        })
+    })?;
+    Ok(json!({ "rows": rows, "sum": sum, "grown": grown }))
 }
 
 fn whole(ctx: &Context, text: &str, params: Vec<Value>) -> Result<Json, SqlError> {
@@ -65,26 +79,31 @@ fn batches(text: &str, params: &[Value], max_rows: u32) -> Result<Json, SqlError
     }))
 }
 
-fn parameter(json: &Json) -> Result<Value, Json> {
-    let unknown = || refusal("bad-parameter", json);
-    Ok(match json {
+/// JSON values as parameters.
+pub fn parameters(params: &[Json]) -> Result<Vec<Value>> {
+    params.iter().map(|json| parameter(json).ok_or_else(|| Error::new("bad-parameter", json))).collect()
+}
+
+fn parameter(json: &Json) -> Option<Value> {
+    Some(match json {
         Json::Null => Value::Null,
         Json::Number(number) => match number.as_i64() {
             Some(integer) => integer.into(),
-            None => number.as_f64().ok_or_else(unknown)?.into(),
+            None => number.as_f64()?.into(),
         },
         Json::String(text) => text.into(),
         Json::Object(object) => {
-            let hex = object.get("blob").and_then(Json::as_str).ok_or_else(unknown)?;
-            let bytes =
-                hex.as_bytes().chunks(2).map(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
-            bytes.collect::<Option<Vec<u8>>>().ok_or_else(unknown)?.into()
+            let hex = object.get("blob")?.as_str()?.as_bytes().chunks(2);
+            hex.map(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok())
+                .collect::<Option<Vec<u8>>>()?
+                .into()
         }
-        Json::Bool(_) | Json::Array(_) => return Err(unknown()),
+        Json::Bool(_) | Json::Array(_) => return None,
     })
 }
 
-fn json_row(row: Vec<Value>) -> Vec<Json> {
+/// A row as JSON.
+pub fn json_row(row: Vec<Value>) -> Vec<Json> {
     row.into_iter()
         .map(|value| match value {
             Value::Null => Json::Null,
@@ -96,18 +115,4 @@ fn json_row(row: Vec<Value>) -> Vec<Json> {
             }
         })
         .collect()
-}
-
-fn case(error: &SqlError) -> &'static str {
-    match error {
-        SqlError::NoStatement => "no-statement",
-        SqlError::NotAuthorised(_) => "not-authorised",
-        SqlError::ParameterCount { .. } => "parameter-count",
-        SqlError::TooLarge(_) => "too-large",
-        SqlError::Constraint { .. } => "constraint",
-        SqlError::Full => "full",
-        SqlError::Closed => "closed",
-        SqlError::Sqlite { .. } => "sqlite",
-        _ => "other",
-    }
 }

@@ -1,0 +1,124 @@
+//! `GET …/export` and `PUT …/import`: an object's database as a file. Neither is ever held in memory whole.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::stream::try_unfold;
+use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{Method, StatusCode, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use tokio::task::spawn_blocking;
+
+use super::objects::{unexpected, unknown};
+use super::{Admin, NoQuery, only_get, problem, query, to_the_end};
+use crate::base::{Invocation, Reply};
+use crate::gateway::problem::Problem;
+use crate::router::ImportFailed;
+
+/// Bytes that are read or written at once.
+const CHUNK: usize = 256 * 1024;
+
+impl Admin {
+    pub(super) async fn export(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+    ) -> Result<Response, Problem> {
+        only_get(method)?;
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        let file = match self.deliver(&address, Invocation::Export).await? {
+            Reply::File(Some(file)) => file,
+            Reply::File(None) => return Err(unknown(&address)),
+            reply => return Err(unexpected(&reply)),
+        };
+        let length = file.metadata().map_err(Problem::internal)?.len();
+        let headers = [
+            (CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
+            (CONTENT_LENGTH, length.to_string()),
+            (CONTENT_DISPOSITION, format!("attachment; filename=\"{}-{}.sqlite\"", address.class, address.id)),
+        ];
+        let chunks = try_unfold(file, |file| async {
+            let (file, chunk) = spawn_blocking(move || read_chunk(file)).await.map_err(io::Error::other)??;
+            io::Result::Ok((!chunk.is_empty()).then_some((chunk, file)))
+        });
+        Ok((headers, Body::from_stream(chunks)).into_response())
+    }
+
+    pub(super) async fn import(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+        body: &mut Body,
+    ) -> Result<Response, Problem> {
+        if method != Method::PUT {
+            return Err(Problem::method_not_allowed("PUT"));
+        }
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        let upload = self.router.incoming().map_err(Problem::internal)?;
+        let file = upload.as_file().try_clone().map_err(Problem::internal)?;
+        save(body, self.router.import_max(), file).await?;
+        let (router, target) = (self.router.clone(), address.clone());
+        match to_the_end(async move { router.import(target, upload).await }).await? {
+            Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
+            Err(ImportFailed::Refused(why)) => Err(Problem::new(&problem::IMPORT_REFUSED, why).about(&address)),
+            Err(ImportFailed::Storage(error)) => Err(Problem::internal(error)),
+            Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, &address, true)),
+        }
+    }
+}
+
+fn read_chunk(mut file: File) -> io::Result<(File, Bytes)> {
+    let mut chunk = vec![0; CHUNK];
+    let read = file.read(&mut chunk)?;
+    chunk.truncate(read);
+    Ok((file, chunk.into()))
+}
+
+/// Writes a body of at most `limit` bytes to a file.
+async fn save(body: &mut Body, limit: u64, file: File) -> Result<(), Problem> {
+    let refused = || {
+        Problem::new(
+            &problem::BODY_TOO_LARGE,
+            format!("the database has more than the {limit} bytes that an object may store"),
+        )
+    };
+    if body.size_hint().lower() > limit {
+        return Err(refused());
+    }
+    let (mut left, mut gathered) = (limit, Vec::with_capacity(CHUNK));
+    let mut file = Some(file);
+    loop {
+        let frame = body.frame().await.transpose();
+        let incomplete =
+            |error| Problem::new(&problem::BODY_INCOMPLETE, format!("the request body broke off: {error}"));
+        let data = match frame.map_err(incomplete)? {
+            Some(frame) => frame.into_data().unwrap_or_default(),
+            None if gathered.is_empty() => return Ok(()),
+            None => Bytes::new(),
+        };
+        left = left.checked_sub(data.len() as u64).ok_or_else(refused)?;
+        gathered.extend_from_slice(&data);
+        if gathered.len() >= CHUNK || data.is_empty() {
+            let (mut writing, chunk) = (file.take().expect("it comes back"), std::mem::take(&mut gathered));
+            let wrote = spawn_blocking(move || writing.write_all(&chunk).map(|()| writing)).await;
+            file = Some(wrote.map_err(Problem::internal)?.map_err(no_room)?);
+        }
+    }
+}
+
+fn no_room(error: io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::StorageFull => Problem::new(&problem::STORAGE_FULL, "the disk has no room for the upload"),
+        _ => Problem::internal(error),
+    }
+}

@@ -1,0 +1,104 @@
+//! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal`, one pair for each making of the object.
+//!
+//! An object has one incarnation but for moments: removing everything at once and importing make the next one beside it.
+//! **The newest incarnation whose file has an identity counts**; the identity is applied with what the file holds, so a
+//! crash leaves exactly one that counts. Older ones are litter from then on, and go when the newest is durable.
+//!
+//! Nearly every object stays at incarnation 1, and looking for others would mean to read a directory of thousands. So an
+//! empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
+//! Both names reach the disk by one flush of the directory, before anything in the new file is durable.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::durability::wal_path;
+use super::files::{remove_if_there, sync_parent};
+use crate::base::ObjectAddress;
+
+/// The incarnation of an object that was never replaced.
+pub(super) const FIRST: u32 = 1;
+
+/// Where the files of one object are.
+#[derive(Clone)]
+pub(super) struct Incarnations {
+    dir: PathBuf,
+    id: String,
+}
+
+impl Incarnations {
+    /// Those of an object below `objects/`.
+    pub fn of(objects: &Path, address: &ObjectAddress) -> Self {
+        let id = address.id.to_string();
+        Self { dir: objects.join(address.key.as_str()).join(&id[..2]), id }
+    }
+
+    /// The database file of an incarnation.
+    pub fn file(&self, incarnation: u32) -> PathBuf {
+        self.dir.join(format!("{}-{incarnation}.sqlite", self.id))
+    }
+
+    fn mark_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.incarnations", self.id))
+    }
+
+    /// Makes the mark, if it is not there: before a file beyond incarnation 1 is made.
+    pub fn mark(&self) -> io::Result<()> {
+        File::options().create(true).append(true).open(self.mark_path()).map(drop)
+    }
+
+    /// Incarnations that may have a file, the newest first.
+    pub fn candidates(&self) -> io::Result<Vec<u32>> {
+        if !self.mark_path().try_exists()? {
+            return Ok(vec![FIRST]);
+        }
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let name = entry?.file_name();
+            let rest = name.to_str().and_then(|name| name.strip_prefix(&self.id)?.strip_prefix('-'));
+            found.extend(rest.and_then(|rest| rest.strip_suffix(".sqlite")?.parse::<u32>().ok()));
+        }
+        found.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(found)
+    }
+
+    /// Removes one incarnation's files; nobody waits for it to be durable.
+    pub fn remove(&self, incarnation: u32) -> io::Result<()> {
+        let file = self.file(incarnation);
+        remove_if_there(&file)?;
+        remove_if_there(&wal_path(&file))?;
+        Ok(())
+    }
+
+    /// Removes every database file, the oldest first, so that no crash brings back what was replaced. The newest is gone
+    /// for good when it returns; what remains is litter.
+    pub fn remove_all(&self) -> Result<(), RemoveError> {
+        let mut candidates = self.candidates().map_err(RemoveError::Kept)?;
+        candidates.reverse();
+        let Some((newest, older)) = candidates.split_last() else { return Ok(()) };
+        let sync = |path: &Path| sync_parent(path).map_err(RemoveError::Unknown);
+        for incarnation in older {
+            remove_if_there(&self.file(*incarnation)).map_err(RemoveError::Kept)?;
+        }
+        let newest = self.file(*newest);
+        if !older.is_empty() {
+            sync(&newest)?;
+        }
+        remove_if_there(&newest).map_err(RemoveError::Kept)?;
+        sync(&newest)?;
+        // Whatever of this stays is told from something that counts, so it is no failure.
+        let litter = candidates.iter().map(|incarnation| wal_path(&self.file(*incarnation))).chain([self.mark_path()]);
+        litter.for_each(|path| _ = remove_if_there(&path));
+        let _ = sync_parent(&newest);
+        Ok(())
+    }
+}
+
+/// Why an object's files were not removed.
+#[derive(Debug)]
+pub(super) enum RemoveError {
+    /// The file that counts is still there.
+    Kept(io::Error),
+    /// It is gone from the directory, and nobody knows whether for good.
+    Unknown(io::Error),
+}

@@ -1,0 +1,293 @@
+//! Databases on their way out and in.
+//!
+//! **Out:** between two turns the WAL is copied back, so that the database file alone holds everything; then the file is
+//! copied beside the turns, while the WAL takes what they write and is not copied back. The copy is a plain SQLite file (no WAL)
+//! with the guest's tables and the host's: `_hf_kv` holds the key-value entries, `_hf_meta` says whose they are.
+//!
+//! **In:** an upload is trusted with nothing. [`Databases::check`] looks at the header, has every statement of the schema
+//! pass a scratch database under the guest's rules, reads all keys and checks the file's integrity; then it removes the
+//! identity, so that the file counts only once the turn is applied that adopts it.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Seek};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use rusqlite::Connection as Sqlite;
+use rusqlite::types::ValueRef;
+use tempfile::NamedTempFile;
+
+use super::authorizer::is_reserved;
+use super::connection::Connection;
+use super::database::{Database, Databases, Node};
+use super::template::{HOST_TABLES, PAGE};
+use super::{Applied, ApplyError, StorageError, Turn};
+use crate::base::limits::{ENTRY_MAX, KEY_MAX};
+use crate::base::{CheckedDatabase, ObjectAddress, WorkBudget};
+
+/// Where the header says how the file is written and read; 1 is with a rollback journal, 2 with a WAL.
+const VERSIONS_AT: u64 = 18;
+
+/// A database at one moment, to be copied. As long as it lives the database's WAL is not copied back.
+pub struct Snapshot {
+    source: File,
+    path: PathBuf,
+    node: Arc<Node>,
+}
+
+/// Why an upload is not made an object's database.
+#[derive(Debug, thiserror::Error)]
+pub enum ImportError {
+    /// The file is not one that an object can have; says why.
+    #[error("{0}")]
+    Refused(String),
+    /// The host failed.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
+}
+
+impl Database {
+    /// What is stored at this moment; none if the object does not exist. Called between turns; takes as long as copying
+    /// the WAL back. Refused while another snapshot of the object is being copied.
+    pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        if self.look()?.is_none() {
+            return Ok(None);
+        }
+        let mut copying = self.node.copying.lock();
+        if copying.contains(&self.path) || !self.reset_wal()? {
+            return Err(StorageError::Busy);
+        }
+        let source = File::open(&self.path).map_err(StorageError::io("cannot read", &self.path))?;
+        copying.insert(self.path.clone());
+        Ok(Some(Snapshot { source, path: self.path.clone(), node: self.node.clone() }))
+    }
+
+    /// Puts a database in the place of what is stored, as one turn. Damaged ones can be replaced.
+    pub fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
+        let mut turn = self.begin(WorkBudget::unlimited());
+        match turn.adopt(&file) {
+            Ok(()) => turn.apply(),
+            Err(error) => (turn.roll_back(), Err(error)),
+        }
+    }
+}
+
+impl Turn {
+    fn adopt(&mut self, file: &CheckedDatabase) -> Result<(), ApplyError> {
+        let failed = |error: &dyn std::fmt::Display| ApplyError::Failed(error.to_string());
+        self.set_aside().map_err(|error| failed(&error))?;
+        // Noted before the file is there, so that one that cannot be opened is removed again.
+        self.created = true;
+        let from = file.0.path();
+        self.database().make(|to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
+        self.writing().map_err(|error| failed(&error))?;
+        self.changed_schema();
+        Ok(())
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        self.node.copying.lock().remove(&self.path);
+    }
+}
+
+impl Snapshot {
+    /// Copies it into a file without a name. Takes as long as the disk needs.
+    pub fn copy(mut self) -> Result<File, StorageError> {
+        let mut copy = || {
+            let mut file = tempfile::tempfile_in(&self.node.transfers)?;
+            io::copy(&mut self.source, &mut file)?;
+            file.write_all_at(&[1, 1], VERSIONS_AT)?;
+            file.rewind()?;
+            Ok(file)
+        };
+        copy().map_err(StorageError::io("cannot copy", &self.path))
+    }
+}
+
+impl Databases {
+    /// A new file to upload a database into. It goes when it is dropped.
+    pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
+        let transfers = &self.0.transfers;
+        NamedTempFile::new_in(transfers).map_err(StorageError::io("cannot create a file in", transfers))
+    }
+
+    /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to the
+    /// budget. What is wrong with it is told before anything is changed.
+    pub fn check(
+        &self,
+        file: NamedTempFile,
+        address: &ObjectAddress,
+        work: &WorkBudget,
+    ) -> Result<CheckedDatabase, ImportError> {
+        let path = file.path();
+        check_header(file.as_file(), self.0.max_pages).map_err(StorageError::io("cannot read", path))??;
+        let put = |versions: [u8; 2]| file.as_file().write_all_at(&versions, VERSIONS_AT);
+        put([1, 1]).map_err(StorageError::io("cannot write", path))?;
+        let connection = Connection::open(path, self.0.max_pages).map_err(refused)?;
+        connection.session.begin_turn(work, false);
+        let schema = connection.host(read_schema).map_err(refused)?;
+        self.check_schema(&schema, address, work)?;
+        connection.session.applying.store(true, Relaxed);
+        connection.host(|sqlite| make_ready(sqlite, &schema))?;
+        drop(connection);
+        put([2, 2]).and_then(|()| file.as_file().sync_all()).map_err(StorageError::io("cannot write", path))?;
+        Ok(CheckedDatabase(file))
+    }
+
+    /// Makes everything in the schema anew in a scratch database, as a guest would have to. What the two then hold must
+    /// be the same: a schema can say other things than the statements in it.
+    fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
+        let scratch = tempfile::tempdir_in(&self.0.transfers);
+        let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
+        let mut turn = self.database_below(scratch.path(), address).begin(work.clone());
+        let checked = replay(&mut turn, schema);
+        drop(turn.roll_back());
+        checked
+    }
+}
+
+/// One row of `sqlite_schema`.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Item {
+    kind: String,
+    name: String,
+    table: String,
+    sql: Option<String>,
+}
+
+impl Item {
+    /// The host's own tables, exactly as the host makes them.
+    fn is_hosts(&self) -> bool {
+        let fits = |(name, sql): &(&str, &str)| self.name == *name && self.sql.as_deref() == Some(sql);
+        self.kind == "table" && self.table == self.name && HOST_TABLES.iter().any(fits)
+    }
+
+    /// What SQLite makes by itself: sequences, statistics, indices of constraints.
+    fn is_sqlites(&self) -> bool {
+        self.name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("sqlite_"))
+    }
+}
+
+fn refused(error: rusqlite::Error) -> ImportError {
+    ImportError::Refused(error.to_string())
+}
+
+/// The first things that SQLite itself would stumble over, and those that all objects' databases have in common.
+fn check_header(mut file: &File, max_pages: u32) -> io::Result<Result<(), ImportError>> {
+    let mut header = [0; 100];
+    file.rewind()?;
+    let length = file.metadata()?.len();
+    let refuse = |why: String| Ok(Err(ImportError::Refused(why)));
+    if length < PAGE as u64 {
+        return refuse("it is not an SQLite database".into());
+    }
+    file.read_exact(&mut header)?;
+    let page = u16::from_be_bytes([header[16], header[17]]);
+    let encoding = u32::from_be_bytes(header[56..60].try_into().expect("four bytes"));
+    if !header.starts_with(b"SQLite format 3\0") || !(1..=2).contains(&header[18]) || !(1..=2).contains(&header[19]) {
+        return refuse("it is not an SQLite database".into());
+    }
+    if usize::from(page) != PAGE || header[20] != 0 {
+        return refuse(format!(
+            "its pages must have {PAGE} bytes and none reserved; PRAGMA page_size and VACUUM change that"
+        ));
+    }
+    if length % PAGE as u64 != 0 {
+        return refuse("it does not end with a whole page; it was cut".into());
+    }
+    if length / PAGE as u64 > max_pages.into() {
+        return refuse(format!(
+            "it has more than the {} bytes that an object may store",
+            u64::from(max_pages) * PAGE as u64
+        ));
+    }
+    if encoding > 1 {
+        return refuse("its text is UTF-16; objects store UTF-8".into());
+    }
+    Ok(Ok(()))
+}
+
+/// Virtual tables first, because they make tables of their own, which are then there.
+fn read_schema(sqlite: &Sqlite) -> rusqlite::Result<Vec<Item>> {
+    let mut statement = sqlite.prepare(
+        "SELECT type, name, tbl_name, sql FROM sqlite_schema
+         ORDER BY sql NOT LIKE 'CREATE VIRTUAL%', type = 'trigger', type = 'index', type = 'view', rowid",
+    )?;
+    let items = statement
+        .query_map([], |row| Ok(Item { kind: row.get(0)?, name: row.get(1)?, table: row.get(2)?, sql: row.get(3)? }))?;
+    items.collect()
+}
+
+fn replay(turn: &mut Turn, schema: &[Item]) -> Result<(), ImportError> {
+    let refuse = |why: String| Err(ImportError::Refused(why));
+    let lost = || ImportError::Refused("its schema cannot be made anew".into());
+    let guests: Vec<&Item> = schema.iter().filter(|item| !item.is_hosts() && !item.is_sqlites()).collect();
+    for item in &guests {
+        let Item { kind, name, table, sql } = item;
+        if is_reserved(name) || is_reserved(table) {
+            return refuse(format!("the {kind} {name}: names that begin with _hf_ belong to the host"));
+        }
+        let there = scratch_schema(turn).ok_or_else(lost)?.iter().any(|made| made.kind == *kind && made.name == *name);
+        let Some(sql) = sql.as_deref().filter(|_| !there) else { continue };
+        if let Err(error) = turn.exec(sql, &[]) {
+            return refuse(format!("the {kind} {name}: {error}"));
+        }
+    }
+    let mut made = scratch_schema(turn).ok_or_else(lost)?;
+    made.retain(|item| !item.is_hosts() && !item.is_sqlites());
+    let key = |item: &Item| (item.kind.clone(), item.name.clone(), item.table.clone());
+    let (mut made, mut given): (Vec<_>, Vec<_>) =
+        (made.iter().map(key).collect(), guests.into_iter().map(key).collect());
+    made.sort();
+    given.sort();
+    if made == given { Ok(()) } else { refuse("its schema is not what its own statements make".into()) }
+}
+
+fn scratch_schema(turn: &mut Turn) -> Option<Vec<Item>> {
+    turn.connection().ok()?.host(read_schema).ok()
+}
+
+/// Makes the host's tables right and checks everything: the file is the host's from here on.
+fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<(), ImportError> {
+    let refuse = |why: String| Err(ImportError::Refused(why));
+    let run = |sql: &str| sqlite.execute_batch(sql).map_err(refused);
+    run("PRAGMA journal_mode = MEMORY; PRAGMA cell_size_check = ON")?;
+    for (name, table) in HOST_TABLES {
+        if !schema.iter().any(|item| item.name == name) {
+            run(table)?;
+        }
+    }
+    run("DELETE FROM _hf_meta")?;
+    if !check_keys(sqlite).map_err(refused)? {
+        return refuse("its key-value entries are not such as objects store".into());
+    }
+    let nothing = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv)";
+    let nothing: bool = sqlite.query_row(nothing, [], |row| row.get(0)).map_err(refused)?;
+    if nothing && schema.iter().all(|item| item.is_hosts() || item.is_sqlites()) {
+        return refuse("it holds nothing; delete the object to remove what it stores".into());
+    }
+    let found: String = sqlite.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(refused)?;
+    if found == "ok" { Ok(()) } else { refuse(format!("it is damaged: {found}")) }
+}
+
+fn check_keys(sqlite: &Sqlite) -> rusqlite::Result<bool> {
+    let mut statement = sqlite.prepare("SELECT key, typeof(value), length(value) FROM _hf_kv")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (kind, length): (String, usize) = (row.get(1)?, row.get::<_, i64>(2)? as usize);
+        let fits = match row.get_ref(0)? {
+            ValueRef::Text(key) => {
+                (1..=KEY_MAX).contains(&key.len()) && key.len() + length <= ENTRY_MAX && str::from_utf8(key).is_ok()
+            }
+            _ => false,
+        };
+        if !fits || kind != "blob" {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}

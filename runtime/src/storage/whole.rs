@@ -1,0 +1,164 @@
+//! Storage as a whole: `wit/storage.wit`, what key-value and SQL share.
+//!
+//! A savepoint is SQLite's own once the turn has a transaction; before the first write there is nothing to go back to, and
+//! those that are open begin with the transaction. Removing everything puts the database aside and goes on without
+//! one; it is the turn's end (or a settling point) that makes the next incarnation count, or none.
+
+use super::sql::SqlError;
+use super::statement::last_error;
+use super::turn::Stage;
+use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
+use crate::base::Exhausted;
+use crate::base::limits::SAVEPOINTS_MAX;
+
+/// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
+const SAVEPOINT_STEPS: u64 = 200;
+
+/// Names an open savepoint. Never names another one as long as the `Database` lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Savepoint(u64);
+
+/// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WholeError {
+    /// Not possible while a savepoint is open.
+    #[error("not possible while a savepoint is open")]
+    SavepointOpen,
+    /// Too many savepoints are open; carries the limit.
+    #[error("at most {0} savepoints can be open at once")]
+    TooDeep(u32),
+    /// The savepoint has ended.
+    #[error("the savepoint has ended")]
+    Closed,
+    /// No room. The turn will not be applied.
+    #[error("the object's database would grow over its limit, or the disk is full")]
+    Full,
+    /// The turn's work budget is used up: the turn has failed.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<SqlError> for WholeError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Full => Self::Full,
+            SqlError::Closed => Self::Closed,
+            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+impl Turn {
+    /// Opens a savepoint inside those that are open.
+    pub fn savepoint(&mut self) -> Result<Savepoint, WholeError> {
+        self.check()?;
+        if self.savepoints.len() >= SAVEPOINTS_MAX as usize {
+            return Err(WholeError::TooDeep(SAVEPOINTS_MAX));
+        }
+        self.pay(SAVEPOINT_STEPS)?;
+        let savepoint = Savepoint(self.next_handle());
+        self.savepoints.push(savepoint);
+        if let Stage::Writing { .. } = self.stage {
+            self.close_writing_cursors();
+            let begun = self.host_statement(&format!("SAVEPOINT {}", name(self.savepoints.len())));
+            begun.inspect_err(|_| _ = self.savepoints.pop())?;
+        }
+        Ok(savepoint)
+    }
+
+    /// Ends a savepoint and those inside it; what was written since stays part of the turn.
+    pub fn keep(&mut self, savepoint: Savepoint) -> Result<(), WholeError> {
+        let depth = self.depth_of(savepoint)?;
+        if let Stage::Writing { .. } = self.stage {
+            self.close_writing_cursors();
+            self.host_statement(&format!("RELEASE {}", name(depth)))?;
+        }
+        self.savepoints.truncate(depth - 1);
+        Ok(())
+    }
+
+    /// Goes back to where a savepoint began, and ends it and those inside it. SQL cursors are closed, because the rows
+    /// they would read may be gone; listings go on with what is there now.
+    pub fn undo(&mut self, savepoint: Savepoint) -> Result<(), WholeError> {
+        let depth = self.depth_of(savepoint)?;
+        if let Stage::Writing { .. } = self.stage {
+            self.close_sql_cursors(|_| true);
+            self.host_statement(&format!("ROLLBACK TO {}", name(depth)))?;
+            self.host_statement(&format!("RELEASE {}", name(depth)))?;
+            self.may_be_empty = true;
+        }
+        self.savepoints.truncate(depth - 1);
+        Ok(())
+    }
+
+    /// Bytes that are stored: pages in use × 4,096, with what the turn has written; 0 if nothing is stored.
+    pub fn size(&mut self) -> Result<u64, WholeError> {
+        self.check()?;
+        self.pay(SAVEPOINT_STEPS)?;
+        let nothing = self.created && matches!(self.stage, Stage::Reading);
+        let bytes = match self.existing()? {
+            Some(connection) if !nothing => connection.bytes().map_err(|_| last_error(connection.guest())),
+            _ => Ok(0),
+        };
+        Ok(bytes.map_err(|error| self.refused(error))?)
+    }
+
+    /// Removes everything that is stored, at once whatever its size. What the turn stores afterwards stays. Pragmas that
+    /// were set go with the connection.
+    pub fn delete_all(&mut self) -> Result<(), WholeError> {
+        self.check()?;
+        if !self.savepoints.is_empty() {
+            return Err(WholeError::SavepointOpen);
+        }
+        self.pay(SAVEPOINT_STEPS)?;
+        self.set_aside().map_err(|error| self.failed(error.to_string()))?;
+        Ok(())
+    }
+
+    /// Applies what the turn has written so far; the turn goes on. It is settled once the watch says that the position is
+    /// durable. Cursors that only read stay open.
+    pub fn apply_so_far(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
+        self.check()?;
+        if !self.savepoints.is_empty() {
+            return Err(WholeError::SavepointOpen);
+        }
+        self.close_writing_cursors();
+        let applied = match self.commit() {
+            Ok(applied) => applied,
+            // The transaction is still there, and can be mended.
+            Err(ApplyError::Constraint(error)) if !self.has_ended() => {
+                return Err(WholeError::Other(ApplyError::Constraint(error).to_string()));
+            }
+            Err(error) => return Err(self.break_with(error).into()),
+        };
+        self.begin_again(applied.wrote);
+        Ok((applied.lsn, self.database().durable()))
+    }
+
+    /// Looks after the files between two segments of a turn; see [`super::Database::maintain`].
+    pub fn maintain(&mut self) -> Result<(), StorageError> {
+        self.database().maintain()
+    }
+
+    /// How deep a savepoint is, from 1.
+    fn depth_of(&mut self, savepoint: Savepoint) -> Result<usize, WholeError> {
+        self.check()?;
+        self.pay(SAVEPOINT_STEPS)?;
+        let at = self.savepoints.iter().position(|open| *open == savepoint);
+        at.map(|at| at + 1).ok_or(WholeError::Closed)
+    }
+
+    /// Begins the open savepoints in a transaction that has just begun.
+    pub(super) fn begin_savepoints(&mut self) -> Result<(), SqlError> {
+        (1..=self.savepoints.len()).try_for_each(|depth| self.host_statement(&format!("SAVEPOINT {}", name(depth))))
+    }
+}
+
+/// Guests cannot name savepoints, so these only have to differ from each other and from that of a call.
+fn name(depth: usize) -> String {
+    format!("_hf_{depth}")
+}
