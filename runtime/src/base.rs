@@ -1,7 +1,7 @@
 //! The vocabulary of the runtime: ids, invocations, outcomes, limits, the environment.
 //!
 //! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
-//! clock and randomness of the machine are read.
+//! clock and randomness of the machine are read, and `points`, which does what tests want.
 
 pub mod budget;
 pub mod env;
@@ -11,6 +11,7 @@ pub mod limits;
 pub mod logs;
 pub mod metrics;
 pub mod outcome;
+pub mod points;
 
 pub use budget::{Exhausted, WorkBudget};
 pub use env::Env;
@@ -19,3 +20,4 @@ pub use invocation::{CheckedDatabase, Invocation, Query, Reply, Request, Respons
 pub use limits::Limits;
 pub use metrics::Metrics;
 pub use outcome::{Failure, TurnError};
+pub use points::Point;

@@ -31,6 +31,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::base::points;
 use crate::server::Server;
 
 /// Durable objects in any language that compiles to a WebAssembly component.
@@ -84,7 +85,7 @@ enum Command {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match start_log(&cli).and_then(|()| run(cli.command)) {
+    match start_log(&cli).and_then(|()| Ok(points::arm()?)).and_then(|()| run(cli.command)) {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`holdfast objects list counter | head`).
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
