@@ -184,7 +184,8 @@ impl LaneState {
     pub fn has_objects(&self, class: &ClassKey) -> rusqlite::Result<bool> {
         let notes = self.notes.class(class);
         let exists = |notes: &ClassNotes| notes.objects.values().any(|noted| matches!(noted, Noted::Object { .. }));
-        Ok(notes.is_some_and(exists) || !notes.is_some_and(|notes| notes.gone) && self.file.has_unnoted(class, notes)?)
+        Ok(notes.is_some_and(exists)
+            || !notes.is_some_and(|notes| notes.gone) && self.file.has_unnoted(class, notes)?)
     }
 
     /// What to answer when SQLite failed. After damage the lane is lost until the next opening, which makes it again.

@@ -43,11 +43,7 @@ pub(super) struct Range {
 
 impl Position {
     pub fn new(name: Option<&ObjectName>, id: &ObjectId) -> Self {
-        Self {
-            unnamed: name.is_none(),
-            name: name.map_or("", ObjectName::as_str).into(),
-            id: id.as_bytes().to_vec(),
-        }
+        Self { unnamed: name.is_none(), name: name.map_or("", ObjectName::as_str).into(), id: id.as_bytes().to_vec() }
     }
 
     fn before(name: &str) -> Self {
@@ -108,12 +104,7 @@ impl Range {
 pub(super) type Failed = (usize, rusqlite::Error);
 
 /// What the lanes list of a class within the range, at most `limit` objects. Their notes of the class are whole.
-pub(super) fn page(
-    lanes: &[&LaneState],
-    class: &ClassKey,
-    range: &Range,
-    limit: usize,
-) -> Result<CatalogPage, Failed> {
+pub(super) fn page(lanes: &[&LaneState], class: &ClassKey, range: &Range, limit: usize) -> Result<CatalogPage, Failed> {
     let limit = limit.max(1);
     let each = lanes.iter().enumerate();
     let statements = each.map(|(n, lane)| lane.file.select().map_err(|error| (n, error)));

@@ -11,6 +11,7 @@ use crate::storage::identity::Identity;
 use crate::storage::template::Template;
 
 mod concurrent;
+mod logged;
 mod rebuild;
 mod replay;
 
@@ -29,7 +30,7 @@ impl Lanes {
     }
 
     fn watches(&self) -> Vec<DurableWatch> {
-        self.durable.iter().map(|durable| DurableWatch(durable.subscribe())).collect()
+        self.durable.iter().map(|durable| DurableWatch::of(durable.subscribe())).collect()
     }
 
     fn append(&mut self, lane: Lane) -> Lsn {

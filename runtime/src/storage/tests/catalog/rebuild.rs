@@ -64,7 +64,9 @@ fn it_is_made_again_whatever_became_of_its_files() {
         ("begun", |file| fs::write(file, b"SQLite format 3\0 and then nothing").unwrap()),
         ("empty", |file| fs::write(file, b"").unwrap()),
         ("cut", |file| fs::write(file, &fs::read(file).unwrap()[..4096]).unwrap()),
-        ("of another version", |file| Connection::open(file).unwrap().execute_batch("PRAGMA user_version = 9").unwrap()),
+        ("of another version", |file| {
+            Connection::open(file).unwrap().execute_batch("PRAGMA user_version = 9").unwrap()
+        }),
         ("unfinished", |file| Connection::open(file).unwrap().execute_batch("DELETE FROM state").unwrap()),
     ];
     open(&dir, &lanes).close().unwrap();

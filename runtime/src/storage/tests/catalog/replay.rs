@@ -205,7 +205,11 @@ impl Node {
 
     fn restart(&mut self, crash: bool, damages: &[(usize, Damage)]) {
         let catalog = self.catalog.take().unwrap();
-        if crash { drop(catalog) } else { catalog.close().unwrap() }
+        if crash {
+            drop(catalog)
+        } else {
+            catalog.close().unwrap()
+        }
         // What was not durable never happened.
         for (n, durable) in self.lanes.upto().into_iter().enumerate() {
             self.records[n].truncate(durable.0 as usize);
@@ -283,6 +287,7 @@ impl Node {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(100))]
     #[test]
     fn a_reader_is_told_what_the_durable_records_say(ops in prop::collection::vec(op(), 1..60)) {
         let mut node = Node::new();
