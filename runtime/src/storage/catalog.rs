@@ -112,6 +112,9 @@ impl Catalog {
             )?;
         }
         lanes.iter().try_for_each(|lane| self.lane(*lane).restore())?;
+        if found > 0 {
+            tracing::info!("the list of objects was made again from the databases of {found} objects");
+        }
         Ok(found)
     }
 

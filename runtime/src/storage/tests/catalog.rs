@@ -294,11 +294,10 @@ fn figures_of_a_million_objects() {
     }
     story.lanes.flush();
     println!("a million noted and written: {:?}", began.elapsed());
+    let changes: Vec<_> = (0..50_000).map(|n| exists(&address(&format!("object {}", n * 7)), 16_384)).collect();
     let began = std::time::Instant::now();
-    for n in 0..50_000 {
-        story.append(exists(&address(&format!("object {}", n * 7)), 16_384));
-    }
-    println!("one noted, its name hashed: {:?}", began.elapsed() / 50_000);
+    changes.into_iter().for_each(|change| story.append(change));
+    println!("one noted: {:?}", began.elapsed() / 50_000);
     story.lanes.flush();
     for what in ["50,000 of them noted", "all of them written"] {
         for prefix in [None, Some("object 9")] {
@@ -316,4 +315,27 @@ fn figures_of_a_million_objects() {
     let began = std::time::Instant::now();
     assert_eq!(listed(&story.catalog, None, 1_000).len(), 1_000_000);
     println!("every page: {:?}", began.elapsed());
+}
+
+/// As above.
+#[test]
+#[ignore = "measures"]
+#[allow(clippy::disallowed_methods, reason = "measures real time")]
+fn figures_of_a_rebuild() {
+    const OBJECTS: u32 = 20_000;
+    let root = tempfile::tempdir().unwrap();
+    let dir = DataDir::open(root.path()).unwrap();
+    let (one, _) = database(&by_id("one"), 1, 10);
+    let id = by_id("one").id.to_string();
+    let at = one.windows(64).position(|bytes| bytes == id.as_bytes()).unwrap();
+    for n in 0..OBJECTS {
+        let address = by_id(&n.to_string());
+        let mut file = one.clone();
+        file[at..at + 64].copy_from_slice(address.id.to_string().as_bytes());
+        put(&place(&dir, &address, 1), &file);
+    }
+    let (catalog, _, lost) = Catalog::open(&dir, &Lanes::new().upto()).unwrap();
+    let began = std::time::Instant::now();
+    assert_eq!(catalog.rebuild(&lost, &dir.objects()).unwrap(), u64::from(OBJECTS));
+    println!("one object found: {:?}", began.elapsed() / OBJECTS);
 }
