@@ -1,7 +1,7 @@
 //! A catalog against a model: random records, flushes, writes, releases, crashes and damage. Whatever happens, what a reader
 //! is told is what the durable records say, no more and no less.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
@@ -66,15 +66,22 @@ const SIZES: usize = 3;
 static OBJECTS: LazyLock<Vec<ObjectAddress>> =
     LazyLock::new(|| ["a", "b", "ab", "ba", "aab", "\u{10ffff}", "c", "d", "e"].map(address).into());
 
-/// An object's database by object, whether it knows its name, and size; with the bytes that are listed.
-static DATABASES: LazyLock<HashMap<(usize, bool, usize), (Vec<u8>, u64)>> = LazyLock::new(|| {
-    let all = (0..OBJECTS.len() * 2 * SIZES).map(|n| (n / 2 / SIZES, n / SIZES % 2 == 0, n % SIZES));
-    all.map(|(n, named, size)| {
-        let name = OBJECTS[n].name.clone().filter(|_| named);
-        ((n, named, size), database(&ObjectAddress { name, ..OBJECTS[n].clone() }, 1, size as u32 * 9_000))
-    })
-    .collect()
-});
+/// An object's database, and the bytes that are listed.
+struct Stored {
+    file: Vec<u8>,
+    bytes: u64,
+}
+
+/// The databases of an object that knows its name or not, with one of the sizes.
+fn stored(object: usize, named: bool, size: usize) -> &'static Stored {
+    static ALL: LazyLock<Vec<Stored>> = LazyLock::new(|| {
+        let all = OBJECTS.iter().flat_map(|object| [None, object.name.clone()].map(|name| (object, name)));
+        let addresses = all.map(|(object, name)| ObjectAddress { name, ..object.clone() });
+        let sizes = |address: ObjectAddress| (0..SIZES).map(move |size| database(&address, 1, size as u32 * 9_000));
+        addresses.flat_map(sizes).map(|(file, bytes)| Stored { file, bytes }).collect()
+    });
+    &ALL[(object * 2 + usize::from(named)) * SIZES + size]
+}
 
 /// What exists: by object, whether its name is known and its size.
 type Model = BTreeMap<usize, (bool, usize)>;
@@ -107,7 +114,7 @@ fn change(said: Said) -> Option<Change> {
     Some(match said {
         Said::Turn(n, named, size) => {
             let name = OBJECTS[n].name.clone().filter(|_| named);
-            exists(&ObjectAddress { name, ..OBJECTS[n].clone() }, DATABASES[&(n, true, size)].1)
+            exists(&ObjectAddress { name, ..OBJECTS[n].clone() }, stored(n, true, size).bytes)
         }
         Said::Delete(n) => gone(&OBJECTS[n]),
         Said::RemoveClass => Change::ClassGone { class: key() },
@@ -188,7 +195,7 @@ impl Node {
         let all = self.model().into_iter().map(|(n, (named, size))| CatalogEntry {
             id: OBJECTS[n].id,
             name: OBJECTS[n].name.clone().filter(|_| named),
-            bytes: DATABASES[&(n, true, size)].1,
+            bytes: stored(n, true, size).bytes,
         });
         let prefix_fits = |entry: &CatalogEntry| match (&entry.name, prefix.unwrap_or("")) {
             (_, "") => true,
@@ -281,7 +288,7 @@ impl Node {
         fs::remove_dir_all(self.dir.objects()).unwrap();
         fs::create_dir(self.dir.objects()).unwrap();
         for (object, (named, size)) in self.model() {
-            put(&place(&self.dir, &OBJECTS[object], 1), &DATABASES[&(object, named, size)].0);
+            put(&place(&self.dir, &OBJECTS[object], 1), &stored(object, named, size).file);
         }
     }
 }
