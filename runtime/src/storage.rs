@@ -32,7 +32,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, CatalogEntry, CatalogPage};
+pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use data_dir::{DataDir, DataDirError};
 pub use database::{Database, Databases, Stored};
@@ -71,6 +71,12 @@ pub enum StorageError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// The list of objects of one lane cannot be relied on, and its file was removed.
+    #[error("{} was damaged or of another log and is removed; start again to have it made from the databases", path.display())]
+    ListLost {
+        /// The lane's catalog file.
+        path: PathBuf,
     },
     /// The object is being copied already.
     #[error("an export of the object is being copied; try again when it is done")]

@@ -26,7 +26,7 @@ use crate::base::limits::{
 use crate::base::{Exhausted, WorkBudget};
 
 /// The data directory is locked as a whole; SQLite's own locks would be lost whenever a flush closes its descriptor.
-const VFS: &str = "unix-none";
+pub(super) const VFS: &str = "unix-none";
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
