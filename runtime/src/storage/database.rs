@@ -12,7 +12,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
@@ -20,8 +20,8 @@ use rusqlite::ErrorCode;
 use super::capture::{Wal, capture, wal_length, wal_path};
 use super::catalog::{Catalog, Change};
 use super::commit_log::{
-    Disk, DurableWatch, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, Lsn, NoRoom, Reservation, SystemDisk,
-    TurnHead,
+    Disk, DurableWatch, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, NoRoom, Reservation,
+    SystemDisk, TurnEncoder, TurnHead,
 };
 use super::connection::Connection;
 use super::files::{remove_if_there, sync_parent};
@@ -62,8 +62,6 @@ pub(super) struct Node {
     pub catalog: Catalog,
     pub repairs: Repairs,
     pub release: Release,
-    /// Nothing may touch the files any more: a simulated process has died.
-    abandoned: AtomicBool,
 }
 
 impl Databases {
@@ -71,8 +69,8 @@ impl Databases {
     /// to append. Touches no object, unless a part of the list was lost.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
-        let options =
-            LogOptions { budget: limits.log, segment_bytes: limits.log_segment, ..LogOptions::default() };
+        let (budget, segment_bytes) = (limits.log, limits.log_segment);
+        let options = LogOptions { budget, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
         let databases = Self::open_on(dir, limits, env, disk, Arc::new(log))?;
         let started = databases.0.release.start(Arc::downgrade(&databases.0));
@@ -127,7 +125,6 @@ impl Databases {
             catalog,
             repairs,
             release: Release::default(),
-            abandoned: AtomicBool::new(false),
         })))
     }
 
@@ -208,7 +205,7 @@ impl Databases {
     pub fn close(self) -> Result<(), StorageError> {
         self.0.release.stop();
         self.0.release_round()?;
-        self.0.log.close()?;
+        self.0.log.close();
         Ok(())
     }
 }
@@ -333,6 +330,11 @@ impl Database {
         let mut room = self.room(SMALL_RECORD).await.map_err(no_room(&self.path))?;
         self.append_removal(&mut room);
         Ok(true)
+    }
+
+    /// Room in the commit log, if there is some at this moment.
+    pub(super) fn room_now(&self, bytes: u64) -> Result<Reservation, NoRoom> {
+        self.node.log.try_reserve(bytes)
     }
 
     /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
@@ -604,9 +606,10 @@ impl Database {
         self.watch();
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
         file.made = None;
+        let frames = file.connection.frames();
         let change = self.change();
         let mut state = self.unreleased.lock();
-        state.frames = file.connection.frames();
+        state.frames = frames;
         state.incarnation = self.incarnation;
         state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
         let count = records.len();
@@ -662,12 +665,11 @@ impl Database {
     /// What the last turn changed in the list of objects, if anything.
     fn change(&mut self) -> Option<Change> {
         let file = self.opened()?;
-        let name = file.identity.as_ref().and_then(|identity| identity.name.clone());
-        let now = Some((name.clone(), file.bytes));
+        let (name, bytes) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.bytes);
+        let now = Some((name.clone(), bytes));
         if self.told == now {
             return None;
         }
-        let bytes = file.bytes;
         self.told = now;
         Some(Change::Object { class: self.address.key.clone(), id: self.address.id, name, bytes })
     }
@@ -733,9 +735,6 @@ impl Database {
 /// Leaves no WAL behind, if it can: one that stays is looked after by the release rounds and by whoever opens the object next.
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.node.abandoned.load(Relaxed) {
-            return;
-        }
         if self.aside.is_some() {
             self.discard();
             self.restore_aside();

@@ -25,10 +25,9 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::StorageError;
 use super::capture::Wal;
-use super::commit_log::{Disk, DurableWatch, LaneLog, Lsn};
+use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
 use super::database::Node;
 use super::incarnations::{FIRST, Incarnations};
-use super::template::PAGE;
 use crate::base::ObjectId;
 use crate::base::points::Point;
 
@@ -196,7 +195,7 @@ fn run(signal: &Signal, node: &Weak<Node>) {
         };
         let Some(node) = node.upgrade() else { return };
         let usage = node.log.usage();
-        if !wanted && usage.live_bytes < usage.budget / 2 {
+        if !wanted && usage.live < usage.budget / 2 {
             continue;
         }
         if let Err(error) = node.release_round() {
@@ -225,8 +224,7 @@ impl Node {
             object.catch_up(cut[lane], &*self.disk).map_err(failed("cannot release objects below"))?;
         }
         self.catalog.write(&cut)?;
-        self.disk.at(Point::ReleaseSync).map_err(failed("cannot flush"))?;
-        self.disk.sync_all_below(&self.root).map_err(failed("cannot flush"))?;
+        self.disk.sync_file_system(Point::ReleaseSync, &self.root).map_err(failed("cannot flush"))?;
         self.disk.at(Point::ReleaseRecord).map_err(failed("cannot release"))?;
         self.log.release(&cut)?;
         Ok(())

@@ -16,11 +16,11 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::capture::wal_path;
-use super::commit_log::{At, Disk, Entry, LaneLog, LogError, Lsn, Record, TurnHead};
+use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
 use super::files::remove_if_there;
 use super::incarnations::{FIRST, Incarnations};
-use super::template::PAGE;
-use super::{StorageError, commit_log};
+use super::StorageError;
+use super::replay::Said;
 use crate::base::points::Point;
 use crate::base::{ClassKey, ObjectId};
 
@@ -69,10 +69,16 @@ impl Repairs {
         &self.0[usize::from(id.as_bytes()[0]) % SHARDS]
     }
 
-    /// Takes note of a whole turn, in the order of the log. Answers false if it cannot follow what was noted before.
-    pub fn note(&self, id: ObjectId, head: &TurnHead<'_>, parts: &[At], lsn: Lsn) -> bool {
+    /// Takes note of what the log says, in its order.
+    pub fn note(&self, lsn: Lsn, said: Said<'_>) -> Result<(), StorageError> {
+        let (id, head, parts) = match said {
+            Said::ClassRemoved(class) => {
+                self.forget_class(class);
+                return Ok(());
+            }
+            Said::Turn { id, head, parts } => (id, head, parts),
+        };
         let mut shard = self.shard(&id).lock();
-        let begins = head.created || head.deleted;
         let live = shard.entry(id).or_insert_with(|| Live {
             class: ClassKey::new(head.class),
             incarnation: head.incarnation,
@@ -82,19 +88,22 @@ impl Repairs {
             last: Lsn(0),
             records: Vec::new(),
         });
-        if live.last != Lsn(0) && head.previous != Lsn(0) && head.previous != live.last {
-            return false;
+        let known = live.last != Lsn(0);
+        let follows = head.previous == Lsn(0) || head.previous == live.last;
+        let continues = live.incarnation == head.incarnation && !live.deleted;
+        if known && !(follows && (continues || head.created || head.deleted)) {
+            let why = format!("the commit log's record {lsn} of object {id} does not follow the one before it");
+            return Err(StorageError::Log(LogError::Visitor(why.into())));
         }
-        if begins {
-            live.base = if head.adopted { Base::File } else { Base::Nothing };
+        if head.created || head.deleted {
+            let whole = parts.len() == head.part as usize + 1;
+            live.base = if whole && !head.adopted { Base::Nothing } else { Base::File };
             live.records.clear();
-        } else if live.last != Lsn(0) && (live.deleted || live.incarnation != head.incarnation) {
-            return false;
         }
         (live.incarnation, live.deleted) = (head.incarnation, head.deleted);
         (live.page_count, live.last) = (head.page_count, lsn);
-        live.records.extend_from_slice(parts);
-        true
+        live.records.extend(parts);
+        Ok(())
     }
 
     /// Everything of a class is gone.
@@ -112,7 +121,7 @@ impl Repairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// Mends an object that this process has not opened before, unless `keep_wal`: then its WAL is this process's own.
+    /// Mends an object that this process has not opened before.
     pub fn mend(
         &self,
         id: &ObjectId,
@@ -124,7 +133,7 @@ impl Repairs {
         let path = files.file(FIRST);
         let failed = StorageError::io("cannot mend", &path);
         let Some(live) = shard.get(id) else {
-            return remove_wals(files, disk).map(|()| Mended::Untouched).map_err(failed);
+            return remove_wals(files).map(|()| Mended::Untouched).map_err(failed);
         };
         disk.at(Point::ObjectRepair).map_err(StorageError::io("cannot mend", &path))?;
         let mended = if live.deleted {
@@ -140,7 +149,7 @@ impl Repairs {
 }
 
 /// Removes what an earlier process left of the object's WAL: it may hold what was never durable.
-fn remove_wals(files: &Incarnations, _disk: &dyn Disk) -> io::Result<()> {
+fn remove_wals(files: &Incarnations) -> io::Result<()> {
     for incarnation in files.candidates()? {
         remove_if_there(&wal_path(&files.file(incarnation)))?;
     }
@@ -157,15 +166,16 @@ impl Live {
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.
         for at in self.records.iter().rev() {
-            let bytes = log.fetch(*at)?;
-            let Record::Turn(turn) = Record::parse(&bytes).map_err(LogError::from)? else {
-                return Err(StorageError::Damaged { path, why: "the commit log has another record in its place".into() });
+            let payload = log.fetch(*at)?;
+            let damaged = |damage: Damage| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
+            let Record::Turn(turn) = Record::parse(&payload).map_err(damaged)? else {
+                let why = "the commit log has another record in the place of one of its own".into();
+                return Err(StorageError::Damaged { path, why });
             };
-            let mut images = Vec::new();
-            let mut pages = turn.pages;
+            let (mut pages, mut images) = (turn.pages, Vec::with_capacity(turn.pages.len()));
             let mut image = [0; PAGE];
-            while let Some(page) = pages.next_into(&mut image).map_err(LogError::from)? {
-                images.push((page, image));
+            while let Some(page) = pages.next(&mut image) {
+                images.push((page.map_err(damaged)?, image));
             }
             for (page, image) in images.iter().rev() {
                 if written.insert(*page) {

@@ -1,13 +1,8 @@
 //! What the commit log says of objects, told in its order: whole turns, and classes that are gone.
-//!
-//! A large turn is several records; it counts only if the last one is there, and a process that opens the lane voids what
-//! an earlier one left incomplete.
-
-use std::collections::HashMap;
 
 use super::StorageError;
 use super::catalog::Change;
-use super::commit_log::{At, Entry, Lane, LaneLog, LogError, Lsn, Record, TurnHead};
+use super::commit_log::{At, Lane, LaneLog, LogError, Lsn, Record, TurnHead, Whole};
 use crate::base::{ClassKey, ObjectId, ObjectName};
 
 /// What one or more records say together.
@@ -17,7 +12,7 @@ pub(super) enum Said<'a> {
         id: ObjectId,
         /// Of the last part.
         head: TurnHead<'a>,
-        /// Where all its parts are.
+        /// Where its parts are that are not released.
         parts: Vec<At>,
     },
     /// Every object of the class in this lane is gone.
@@ -29,39 +24,21 @@ pub(super) fn replay(
     log: &dyn LaneLog,
     mut tell: impl FnMut(Lane, Lsn, Said<'_>) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
-    let mut unfinished: HashMap<ObjectId, (Lane, Vec<At>)> = HashMap::new();
-    let mut failed = None;
-    let replayed = log.replay(&mut |Entry { lane, lsn, at, record }| {
-        let said = match record {
+    let mut whole = Whole::default();
+    let visited = log.replay(&mut |entry| {
+        let parts = whole.next(&entry).map_err(|damage| LogError::Visitor(Box::new(damage)))?;
+        let Some(parts) = parts else { return Ok(()) };
+        let said = match entry.record {
             Record::Turn(turn) => {
-                let (id, head) = (ObjectId::from_bytes(turn.head.id), turn.head);
-                let (_, parts) = unfinished.entry(id).or_insert_with(|| (lane, Vec::new()));
-                if parts.len() != head.part as usize {
-                    return Err(LogError::unexpected(at, "a turn lacks one of its parts"));
-                }
-                parts.push(at);
-                if !head.last {
-                    return Ok(());
-                }
-                let (_, parts) = unfinished.remove(&id).expect("put in above");
-                Said::Turn { id, head, parts }
+                let parts = parts.iter().map(|part| part.at).chain([entry.at]).collect();
+                Said::Turn { id: ObjectId::from_bytes(turn.head.id), head: turn.head, parts }
             }
             Record::ClassRemoved { class } => Said::ClassRemoved(class),
-            Record::Open(_) => {
-                unfinished.retain(|_, (of, _)| *of != lane);
-                return Ok(());
-            }
-            Record::Release { .. } => return Ok(()),
+            Record::Open(_) | Record::Release { .. } => return Ok(()),
         };
-        tell(lane, lsn, said).map_err(|error| {
-            failed = Some(error);
-            LogError::Stopped
-        })
+        tell(entry.lane, entry.lsn, said).map_err(|error| LogError::Visitor(Box::new(error)))
     });
-    match failed {
-        Some(error) => Err(error),
-        None => Ok(replayed?),
-    }
+    Ok(visited?)
 }
 
 impl Said<'_> {
