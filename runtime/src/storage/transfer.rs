@@ -72,10 +72,13 @@ impl Database {
     }
 
     /// Puts a database in the place of what is stored, as one turn. Damaged ones can be replaced.
-    pub fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
+    pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
         let mut turn = self.begin(WorkBudget::unlimited());
         match turn.adopt(&file) {
-            Ok(()) => turn.apply(),
+            Ok(()) => {
+                turn.make_room().await;
+                turn.apply()
+            }
             Err(error) => (turn.roll_back(), Err(error)),
         }
     }

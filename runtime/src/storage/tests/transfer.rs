@@ -32,7 +32,7 @@ fn check(world: &World, bytes: &[u8]) -> Result<crate::base::CheckedDatabase, Im
 
 fn import(world: &World, object: &mut Object, bytes: &[u8]) -> Result<Applied, ApplyError> {
     let checked = check(world, bytes).unwrap_or_else(|error| panic!("{error}"));
-    let (database, applied) = object.0.take().unwrap().import(checked);
+    let (database, applied) = wait(object.0.take().unwrap().import(checked));
     object.0 = Some(database);
     applied
 }
@@ -287,7 +287,7 @@ proptest! {
     ]) {
         let world = World::new();
         if let Ok(checked) = check(&world, &bytes) {
-            let (database, applied) = world.object("a").0.unwrap().import(checked);
+            let (database, applied) = wait(world.object("a").0.unwrap().import(checked));
             if applied.is_ok() {
                 let mut turn = database.begin(WorkBudget::unlimited());
                 for sql in ["SELECT * FROM t", "SELECT * FROM f WHERE f MATCH 'b'", "INSERT INTO t (x) VALUES ('y')", "PRAGMA quick_check"] {

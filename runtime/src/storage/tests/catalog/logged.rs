@@ -20,6 +20,7 @@ fn turn(address: &ObjectAddress, part: u32, last: bool, deleted: bool) -> Encode
         part,
         last,
         created: !deleted && part == 0,
+        adopted: false,
         deleted,
         page_count: 3,
         bytes: bytes(part),
