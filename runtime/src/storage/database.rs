@@ -338,9 +338,9 @@ impl Database {
     }
 
     /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
-    pub(super) async fn room(&self, bytes: u64) -> Result<Reservation, NoRoom> {
-        let node = &self.node;
-        let waited = async {
+    pub(super) fn room(&self, bytes: u64) -> impl Future<Output = Result<Reservation, NoRoom>> + Send + use<> {
+        let node = self.node.clone();
+        let waited = async move {
             loop {
                 let room = node.log.room();
                 match node.log.try_reserve(bytes) {
@@ -350,7 +350,7 @@ impl Database {
                 room.await;
             }
         };
-        tokio::time::timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait))
+        async { tokio::time::timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait)) }
     }
 
     /// Watches how far the object is durable.
