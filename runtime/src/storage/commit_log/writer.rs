@@ -14,7 +14,7 @@ use super::format::{
     BATCH_HEADER, BatchHeader, CLOSED, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader, State,
 };
 use super::lane::{Gathered, Lane, Lanes, Lsn};
-use super::record::is_open;
+use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, release_in};
 use super::segments::{Live, Segments};
 use crate::base::Env;
@@ -99,7 +99,7 @@ impl Writer {
         }
         for Taken { gathered: Gathered { mut frames, .. }, .. } in taken {
             // A large turn's buffer is not kept for small ones.
-            if frames.capacity() <= GROUP_BYTES {
+            if frames.capacity() <= PART_BYTES {
                 frames.clear();
                 self.empty.push(frames);
             }
