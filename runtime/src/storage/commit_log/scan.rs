@@ -135,7 +135,6 @@ pub(super) fn scan(dir: &Path, lanes: u16, visit: Visit<'_>) -> Result<Scan, Log
 }
 
 pub(super) fn read_header(path: &Path, number: u64) -> Result<SegmentHeader, LogError> {
-
     let mut bytes = Vec::with_capacity(SEGMENT_HEADER);
     let read = fs::File::open(path).and_then(|file| file.take(SEGMENT_HEADER as u64).read_to_end(&mut bytes));
     read.map_err(LogError::io("cannot read", path))?;
@@ -305,7 +304,9 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
             let lsn = Lsn(batch.header.first.0 + index);
             match record {
                 Record::Open(_) if index == 0 => then.epoch = lsn,
-                Record::Open(_) => return ControlFlow::Break(Err(refuse("an OPEN that is not the first of its batch"))),
+                Record::Open(_) => {
+                    return ControlFlow::Break(Err(refuse("an OPEN that is not the first of its batch")));
+                }
                 Record::Release { upto } if upto >= lsn => {
                     return ControlFlow::Break(Err(refuse("a release of what comes after it")));
                 }

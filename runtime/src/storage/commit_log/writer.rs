@@ -14,7 +14,7 @@ use super::format::{
     BATCH_HEADER, BatchHeader, CLOSED, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader, State,
 };
 use super::lane::{Gathered, Lane, Lanes, Lsn};
-use super::record::is_open;
+use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, release_in};
 use super::segments::{Live, Segments};
 use crate::base::Env;
@@ -66,15 +66,10 @@ struct Batch {
 }
 
 /// Begins the segment of this number. The writer goes on there.
-pub(super) fn begin(
-    segments: &Segments,
-    env: &Env,
-    log: [u8; 16],
-    number: u64,
-    state: &State,
-) -> io::Result<Active> {
+pub(super) fn begin(segments: &Segments, env: &Env, log: [u8; 16], number: u64, state: &State) -> io::Result<Active> {
     let salt = u64::from_le_bytes(env.random());
-    let Live { file, end, capacity, .. } = segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
+    let Live { file, end, capacity, .. } =
+        segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
     Ok(Active { file, number, salt, end, capacity })
 }
 
@@ -104,7 +99,7 @@ impl Writer {
         }
         for Taken { gathered: Gathered { mut frames, .. }, .. } in taken {
             // A large turn's buffer is not kept for small ones.
-            if frames.capacity() <= GROUP_BYTES {
+            if frames.capacity() <= PART_BYTES {
                 frames.clear();
                 self.empty.push(frames);
             }

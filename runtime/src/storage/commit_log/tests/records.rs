@@ -7,7 +7,7 @@ use super::*;
 
 fn payload(record: &Encoded) -> &[u8] {
     let (payload, rest) = split_frame(record.bytes()).unwrap();
-    assert!(rest.is_empty() && record.len() % 8 == 0);
+    assert!(rest.is_empty() && record.len().is_multiple_of(8));
     payload
 }
 
