@@ -34,7 +34,7 @@ mod tests;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
-pub use data_dir::{DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Databases, Stored};
 pub use durability::{DurableLsn, DurableWatch, Lsn};
 pub use key_value::{Entry, KvError, ListOptions};
