@@ -4,7 +4,8 @@
 //! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
 //! `error:` on standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; every other command is a client of its HTTP listeners.
+//! Only `serve` and `dev` know the server; `log` reads a data directory; every other command is a client of its HTTP
+//! listeners.
 
 pub mod build;
 
@@ -13,6 +14,7 @@ mod classes;
 mod deploy;
 mod dev;
 mod invoke;
+mod log;
 mod logs;
 mod new;
 mod objects;
@@ -80,6 +82,7 @@ enum Command {
     Objects(objects::Args),
     Invoke(invoke::Args),
     Logs(logs::Args),
+    Log(log::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -107,6 +110,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Objects(args) => objects::run(args),
         Command::Invoke(args) => invoke::run(args),
         Command::Logs(args) => logs::run(args),
+        Command::Log(args) => log::run(args),
     }
 }
 
@@ -165,6 +169,8 @@ mod tests {
             "holdfast invoke counter/alice --data-url http://127.0.0.1:1",
             "holdfast logs --class counter --object alice --follow --json",
             "holdfast serve --log debug",
+            "holdfast log verify",
+            "holdfast log inspect --data d --json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -15,6 +15,7 @@ mod deploy;
 mod disconnects;
 mod faults;
 mod limits;
+mod log;
 mod logs;
 mod project;
 mod readmes;

@@ -42,6 +42,7 @@ mod writer;
 
 pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;
+pub use format::LaneState;
 pub use lane::{DurableWatch, LANES_MAX, Lane, LaneWriter, Lsn};
 pub use memory::MemoryLog;
 pub use record::{

@@ -44,6 +44,9 @@ pub enum DataDirError {
         /// What the file says.
         found: String,
     },
+    /// There is none.
+    #[error("{} is not a data directory; pass another --data", .0.display())]
+    Missing(PathBuf),
     /// The file system refused.
     #[error("{}: {source}; check that --data names a directory that you may write", path.display())]
     Io {
@@ -87,11 +90,7 @@ impl DataDir {
     fn check_format(&self) -> Result<(), DataDirError> {
         let file = self.root.join("FORMAT");
         match fs::read(&file) {
-            Ok(found) if found == FORMAT.as_bytes() => Ok(()),
-            Ok(found) => {
-                let found = String::from_utf8_lossy(&found).chars().take(80).collect();
-                Err(DataDirError::Format { path: self.root.clone(), found })
-            }
+            Ok(found) => known_format(&self.root, &found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(write_durably(&file, FORMAT.as_bytes())?),
             Err(source) => Err(DataDirError::Io { path: file, source }),
         }
@@ -138,6 +137,63 @@ impl DataDir {
     }
 }
 
+/// A data directory that is looked at without changing a byte of it. Until this is dropped, no server can begin to use it.
+#[derive(Debug)]
+pub struct DataDirView {
+    root: PathBuf,
+    /// None if there is no lock to hold, or a server holds it.
+    _lock: Option<File>,
+    in_use: bool,
+}
+
+impl DataDirView {
+    /// Looks at a data directory, also at one that a server uses.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
+        let root = path.as_ref().to_path_buf();
+        let refused = |source| DataDirError::Io { path: root.clone(), source };
+        match fs::read(root.join("FORMAT")) {
+            Ok(found) => known_format(&root, &found)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::Missing(root)),
+            Err(error) => return Err(refused(error)),
+        }
+        let lock = match File::open(root.join("LOCK")) {
+            Ok(lock) => Some(lock),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(refused(error)),
+        };
+        let locked = lock.as_ref().map_or(Ok(()), |lock| flock(lock, FlockOperation::NonBlockingLockShared));
+        let in_use = match locked {
+            Ok(()) => false,
+            Err(rustix::io::Errno::WOULDBLOCK) => true,
+            Err(error) => return Err(refused(error.into())),
+        };
+        Ok(Self { root, _lock: lock, in_use })
+    }
+
+    /// Whether a server uses it, so that it may change while it is looked at.
+    pub fn in_use(&self) -> bool {
+        self.in_use
+    }
+
+    /// The directory, as it was given.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Segments of the commit log.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
+    }
+}
+
+fn known_format(root: &Path, found: &[u8]) -> Result<(), DataDirError> {
+    if found == FORMAT.as_bytes() {
+        return Ok(());
+    }
+    let found = String::from_utf8_lossy(found).chars().take(80).collect();
+    Err(DataDirError::Format { path: root.into(), found })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +207,21 @@ mod tests {
         assert!(message.contains("in use") && message.contains("--data"), "{message}");
         drop(held);
         assert!(DataDir::open(&path).is_ok());
+    }
+
+    #[test]
+    fn looking_changes_nothing_and_keeps_servers_out() {
+        let root = tempfile::tempdir().unwrap();
+        assert!(matches!(DataDirView::open(root.path()), Err(DataDirError::Missing(_))));
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        let used = DataDir::open(root.path()).unwrap();
+        assert!(DataDirView::open(root.path()).unwrap().in_use());
+        drop(used);
+        let view = DataDirView::open(root.path()).unwrap();
+        assert!(!view.in_use() && !DataDirView::open(root.path()).unwrap().in_use());
+        assert!(matches!(DataDir::open(root.path()), Err(DataDirError::InUse(_))));
+        drop(view);
+        assert!(DataDir::open(root.path()).is_ok());
     }
 
     #[test]

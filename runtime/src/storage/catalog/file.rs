@@ -13,6 +13,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtens
 
 use super::notes::{ClassNotes, Noted, Notes};
 use super::pages::{Position, Range, Until};
+use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ObjectId, ObjectName};
 use crate::storage::commit_log::Lsn;
 use crate::storage::capture::wal_path;
@@ -54,6 +55,7 @@ impl LaneFile {
             };
             tracing::warn!("{} {why}: it is made again from the databases", path.display());
         }
+        points::hit(Point::CatalogRebuild).map_err(StorageError::io("cannot make", &path))?;
         Self::remove(&path)?;
         let file = Self::create(&path).map_err(StorageError::sqlite(&path))?;
         Ok((file, None))

@@ -17,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::file::LaneFile;
 use super::notes::{Change, ClassNotes, Noted, Notes};
 use crate::base::ClassKey;
+use crate::base::points::{self, Point};
 use crate::storage::StorageError;
 use crate::storage::commit_log::{DurableWatch, Lsn};
 use crate::storage::database::is_damage;
@@ -149,6 +150,7 @@ impl LaneState {
     }
 
     fn write(&mut self) -> Result<(), StorageError> {
+        points::hit(Point::CatalogWrite).map_err(StorageError::io("cannot write", &self.file.path))?;
         let applied = self.applied.map(|_| self.gathered);
         self.file.write(&self.notes, applied).map_err(|error| self.failed(error))?;
         self.notes.clear();

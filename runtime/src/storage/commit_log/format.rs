@@ -130,12 +130,14 @@ pub(super) struct State {
 
 /// Where one lane stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LaneState {
+pub struct LaneState {
+    /// The position that its next record gets.
     pub next: Lsn,
     /// Position of the lane's last OPEN.
     pub epoch: Lsn,
     /// Checksum of the lane's batch before; 0 before the first.
     pub chain: u64,
+    /// Up to where it is released.
     pub released: Lsn,
 }
 

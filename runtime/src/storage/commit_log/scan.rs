@@ -10,7 +10,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, SEGMENT_HEADER, SegmentHeader, State, padded,
+    Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State, padded,
     parse_body, split_frame,
 };
 use super::record::{Damage, Record};
@@ -28,6 +28,8 @@ pub enum Seen<'a> {
         file: &'a Path,
         /// Its number, from 1.
         number: u64,
+        /// Where each lane stands before its first record.
+        lanes: &'a [LaneState],
     },
     /// A whole group, before its records.
     Group {
@@ -119,7 +121,7 @@ pub(super) fn scan(dir: &Path, lanes: u16, visit: Visit<'_>) -> Result<Scan, Log
     headers.reverse();
     for (_, path) in files {
         let header = headers.pop().expect("each file has a header");
-        visit(Seen::Segment { file: &path, number: header.number })?;
+        visit(Seen::Segment { file: &path, number: header.number, lanes: &header.state.lanes })?;
         let walked = walk(&path, &header, headers.last(), visit)?;
         (scan.state, scan.end) = (walked.state, walked.how);
         scan.segments.push(Segment { path, header, end: walked.end, length: walked.length });

@@ -294,7 +294,7 @@ impl Node {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(100))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_reader_is_told_what_the_durable_records_say(ops in prop::collection::vec(op(), 1..60)) {
         let mut node = Node::new();

@@ -1,0 +1,274 @@
+//! `holdfast log`: what the commit log of a data directory holds, and whether it is whole.
+//!
+//! Reads the directory itself, without a server, and changes no byte of it. What is wrong with a log is no failure of
+//! these commands' own: all of it is printed, and the exit code says that there was something.
+
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use serde_json::{Value, json};
+
+use super::show;
+use crate::config::DEFAULT_DATA;
+use crate::storage::commit_log::{
+    self, AlarmChange, End, Entry, LaneState, LogError, LogReport, Record, Seen, TurnHead,
+};
+use crate::storage::{DataDirError, DataDirView};
+
+/// Check and show the commit log of a data directory.
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+    /// The data directory [default: ./.holdfast].
+    #[arg(long, global = true, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Print JSON: one document a line.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show every record, and where each lane stands.
+    ///
+    /// While a server uses the directory, the end may be missing and released segments may go.
+    Inspect,
+    /// Check every byte that counts, and show all that is wrong by file and offset.
+    ///
+    /// Fails if anything is. Not while a server uses the directory.
+    Verify,
+}
+
+pub fn run(args: Args) -> anyhow::Result<()> {
+    let data = DataDirView::open(args.data.unwrap_or(DEFAULT_DATA.into()))?;
+    let out = &mut BufWriter::new(io::stdout().lock());
+    match args.command {
+        Command::Verify if data.in_use() => {
+            let refused = DataDirError::InUse(data.root().into());
+            Err(refused).context("a log that is being written cannot be judged")
+        }
+        Command::Verify => verify(&commit_log::verify(&data.log())?, args.json, out),
+        Command::Inspect => {
+            if data.in_use() {
+                eprintln!("a server uses {}: what it is writing may be missing", data.root().display());
+            }
+            inspect(&data.log(), args.json, out)
+        }
+    }
+}
+
+fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    if json {
+        for segment in &report.segments {
+            let (file, groups, records) = (segment.file.to_string_lossy(), segment.groups, segment.records);
+            writeln!(out, "{}", json!({ "segment": file, "groups": groups, "records": records, "end": segment.end }))?;
+        }
+        for (lane, (last, released)) in report.lanes.iter().enumerate() {
+            writeln!(out, "{}", json!({ "lane": lane, "last": last.0, "released": released.0 }))?;
+        }
+        for damage in &report.damage {
+            writeln!(out, "{}", damage_json(damage))?;
+        }
+        writeln!(out, "{}", json!({ "whole": report.damage.is_empty(), "end": report.end.map(end_code) }))?;
+    } else {
+        let row = |segment: &commit_log::SegmentReport| {
+            let name = segment.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            [name, segment.groups.to_string(), segment.records.to_string(), show::bytes(segment.end)]
+        };
+        let rows: Vec<_> = report.segments.iter().map(row).collect();
+        show::table(out, ["SEGMENT", "GROUPS>", "RECORDS>", "USED>"], &rows)?;
+        for damage in &report.damage {
+            writeln!(out, "{}", damage_text(damage))?;
+        }
+        if let Some(end) = report.end {
+            writeln!(out, "The log is whole and {}.", end_text(end))?;
+        }
+    }
+    out.flush()?;
+    match report.damage.len() {
+        0 => Ok(()),
+        1 => bail!("the log is damaged in one place; restore the data directory from a backup"),
+        places => bail!("the log is damaged in {places} places; restore the data directory from a backup"),
+    }
+}
+
+fn damage_json(damage: &LogError) -> Value {
+    match damage {
+        LogError::Damaged { file, offset, why } => {
+            json!({ "damaged": file.to_string_lossy(), "offset": offset, "why": why })
+        }
+        LogError::Newer { file, version } => json!({ "newer": file.to_string_lossy(), "version": version }),
+        other => json!({ "error": other.to_string() }),
+    }
+}
+
+fn damage_text(damage: &LogError) -> String {
+    match damage {
+        LogError::Damaged { file, offset, why } => format!("{} at byte {offset}: {why}", file.display()),
+        other => other.to_string(),
+    }
+}
+
+fn end_code(end: End) -> &'static str {
+    match end {
+        End::Closed => "closed",
+        End::Open => "open",
+        End::Torn => "torn",
+    }
+}
+
+fn end_text(end: End) -> &'static str {
+    match end {
+        End::Closed => "was closed cleanly",
+        End::Open => "was not closed: the process that wrote it was killed, or runs",
+        End::Torn => "ends with an unfinished group, of which nobody was told; the next start cuts it off",
+    }
+}
+
+fn inspect(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut lanes = Vec::new();
+    let seen = commit_log::inspect(dir, &mut |seen| {
+        follow(&mut lanes, &seen);
+        let shown = if json { writeln!(out, "{}", seen_json(&seen)) } else { writeln!(out, "{}", seen_text(&seen)) };
+        shown.map_err(|error| LogError::Visitor(error.into()))
+    });
+    let end = match seen {
+        Ok(end) => end,
+        Err(error) => {
+            out.flush()?;
+            return Err(match error {
+                // As itself, so that a reader who has seen enough is recognised.
+                LogError::Visitor(error) => match error.downcast::<io::Error>() {
+                    Ok(error) => (*error).into(),
+                    Err(error) => anyhow::Error::from_boxed(error),
+                },
+                error => error.into(),
+            });
+        }
+    };
+    if json {
+        for (lane, at) in lanes.iter().enumerate() {
+            writeln!(out, "{}", lane_json(lane, at))?;
+        }
+        writeln!(out, "{}", json!({ "end": end_code(end) }))?;
+    } else {
+        let row = |(lane, at): (usize, &LaneState)| {
+            [lane.to_string(), format!("@{}", at.next.0 - 1), at.epoch.to_string(), at.released.to_string()]
+        };
+        let rows: Vec<_> = lanes.iter().enumerate().map(row).collect();
+        show::table(out, ["LANE", "LAST>", "EPOCH>", "RELEASED>"], &rows)?;
+        writeln!(out, "The log {}.", end_text(end))?;
+    }
+    Ok(out.flush()?)
+}
+
+/// Keeps where each lane stands.
+fn follow(lanes: &mut Vec<LaneState>, seen: &Seen<'_>) {
+    match seen {
+        Seen::Segment { lanes: then, .. } => *lanes = then.to_vec(),
+        Seen::Group { .. } => {}
+        Seen::Record { entry, .. } => {
+            let lane = &mut lanes[entry.lane.index()];
+            lane.next.0 = entry.lsn.0 + 1;
+            match entry.record {
+                Record::Open(_) => lane.epoch = entry.lsn,
+                Record::Release { upto } => lane.released = lane.released.max(upto),
+                Record::Turn(_) | Record::ClassRemoved { .. } => {}
+            }
+        }
+    }
+}
+
+fn lane_json(lane: usize, at: &LaneState) -> Value {
+    json!({ "lane": lane, "last": at.next.0 - 1, "epoch": at.epoch.0, "released": at.released.0 })
+}
+
+fn seen_json(seen: &Seen<'_>) -> Value {
+    match seen {
+        Seen::Segment { file, number, lanes } => {
+            let lanes: Vec<_> = lanes.iter().enumerate().map(|(lane, at)| lane_json(lane, at)).collect();
+            json!({ "segment": number, "file": file.to_string_lossy(), "lanes": lanes })
+        }
+        Seen::Group { offset, bytes, sequence, closed } => {
+            json!({ "group": sequence, "offset": offset, "bytes": bytes, "closed": closed })
+        }
+        Seen::Record { offset, entry: Entry { lane, lsn, record, .. } } => {
+            let mut shown = record_json(record);
+            shown["lane"] = lane.index().into();
+            shown["lsn"] = lsn.0.into();
+            shown["offset"] = (*offset).into();
+            shown
+        }
+    }
+}
+
+fn record_json(record: &Record<'_>) -> Value {
+    match record {
+        Record::Open(open) => json!({ "record": "open", "node": hex::encode(open.node), "time": open.wall_ms }),
+        Record::ClassRemoved { class } => json!({ "record": "class-removed", "class": class }),
+        Record::Release { upto } => json!({ "record": "release", "upto": upto.0 }),
+        Record::Turn(turn) => {
+            let head = &turn.head;
+            let alarm = head.alarm.map(|alarm| match alarm {
+                AlarmChange::Set { due_ms, attempt, next_ms } => {
+                    json!({ "due": due_ms, "attempt": attempt, "next": next_ms })
+                }
+                AlarmChange::Cleared => json!("cleared"),
+            });
+            json!({
+                "record": "turn", "class": head.class, "id": hex::encode(head.id), "incarnation": head.incarnation,
+                "previous": head.previous.0, "part": head.part, "last": head.last, "created": head.created,
+                "deleted": head.deleted, "database": head.page_count, "bytes": head.bytes, "name": head.name,
+                "alarm": alarm, "pages": turn.pages.numbers().collect::<Vec<_>>(),
+            })
+        }
+    }
+}
+
+fn seen_text(seen: &Seen<'_>) -> String {
+    match seen {
+        Seen::Segment { file, .. } => format!("{}", file.display()),
+        Seen::Group { offset, bytes, sequence, closed } => {
+            let closed = if *closed { ", closes the log" } else { "" };
+            format!("  group {sequence} at byte {offset}, {bytes} bytes{closed}")
+        }
+        Seen::Record { entry: Entry { lane, lsn, record, .. }, .. } => {
+            format!("    {lane} {lsn} {}", record_text(record))
+        }
+    }
+}
+
+fn record_text(record: &Record<'_>) -> String {
+    match record {
+        Record::Open(open) => {
+            format!("opened by {} at {}", hex::encode(open.node), show::time(open.wall_ms))
+        }
+        Record::ClassRemoved { class } => format!("class {} removed", show::printable(class)),
+        Record::Release { upto } => format!("released up to {upto}"),
+        Record::Turn(turn) => {
+            let pages = turn.pages.len();
+            format!("turn of {}, {pages} pages", head_text(&turn.head))
+        }
+    }
+}
+
+fn head_text(head: &TurnHead<'_>) -> String {
+    let mut text = format!("{}/@{}-{}", show::printable(head.class), hex::encode(head.id), head.incarnation);
+    if let Some(name) = head.name {
+        text += &format!(" named {}", show::printable(name));
+    }
+    for (said, what) in [(head.created, ", created"), (head.deleted, ", deleted")] {
+        text += if said { what } else { "" };
+    }
+    if head.part > 0 || !head.last {
+        text += &format!(", part {}{}", head.part, if head.last { ", the last" } else { "" });
+    }
+    match head.alarm {
+        Some(AlarmChange::Set { due_ms, .. }) => text + &format!(", alarm at {}", show::time(due_ms)),
+        Some(AlarmChange::Cleared) => text + ", alarm cleared",
+        None => text,
+    }
+}
