@@ -123,7 +123,7 @@ impl DataDir {
 
     /// The list of objects.
     pub fn catalog(&self) -> PathBuf {
-        self.root.join("catalog.sqlite")
+        self.root.join("catalog")
     }
 
     /// The commit log.
