@@ -87,6 +87,11 @@ impl Ledger {
         account
     }
 
+    /// It is known that what got no answer was not taken.
+    pub fn refuse_unanswered(&mut self) {
+        self.0.values_mut().for_each(|account| account.unanswered.clear());
+    }
+
     /// The host answered that there are so many entries.
     pub fn told(&mut self, object: &str, count: u64) {
         let told = &mut self.0.entry(object.into()).or_default().told;

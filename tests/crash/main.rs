@@ -10,6 +10,7 @@ mod harness;
 
 mod dice;
 mod ledger;
+mod log_files;
 mod world;
 
 mod damage;

@@ -95,6 +95,11 @@ impl World {
         self.ledger.lock().objects()
     }
 
+    /// Says that nothing came of the requests that got no answer; a check then fails if they are there.
+    pub fn nothing_is_unanswered(&self) {
+        self.ledger.lock().refuse_unanswered();
+    }
+
     fn check_these(&self, objects: &[String]) {
         for object in objects {
             let seen = self.list(object);
