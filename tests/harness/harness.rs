@@ -14,7 +14,7 @@ pub use answer::Answer;
 pub use client::Client;
 pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
-pub use program::{Ended, Program, holdfast};
+pub use program::{Program, holdfast};
 pub use wait::{eventually, within};
 
 /// The repository.
