@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub mod catalog;
 pub mod classes;
+pub mod commit_log;
 pub mod data_dir;
 pub mod database;
 pub mod durability;

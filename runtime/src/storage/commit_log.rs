@@ -1,0 +1,205 @@
+//! The commit log: ordered bytes that survive. Knows neither what objects are nor SQLite.
+//!
+//! Many lanes share one sequence of *groups*: what all lanes have gathered is written at once and flushed once, and then each
+//! lane's durable position is published; meanwhile the next group gathers. [`LaneLog`] is the seam: [`FileLog`] keeps segments
+//! in a directory (`docs/LOG_FORMAT.md` gives the bytes), [`MemoryLog`] keeps records in memory and crashes when it is told to.
+//! One conformance suite runs on both. What must stay true:
+//! * what was published is there after any crash, in order, until it is released;
+//! * only the last group may be cut, everything else that is not as written is an error that says where;
+//! * a position is published after the flush that covers it, and never if that failed;
+//! * readers never write, and a log of a newer version is never touched.
+//!
+//! ```text
+//! record  what a lane's entries say, as bytes         lane   positions, queues, who may submit, how far it is durable
+//! format  headers and checksums, by the document       room   budget, memory in flight, the disk's space
+//! disk    the operations of the disk, by name          scan   reads segments and judges what it finds
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use futures_util::future::BoxFuture;
+
+use crate::base::Env;
+
+mod disk;
+mod file;
+mod format;
+mod lane;
+mod memory;
+mod record;
+mod room;
+mod whole;
+
+pub use disk::{Disk, SystemDisk};
+pub use file::FileLog;
+pub use lane::{DurableWatch, LANES_MAX, Lane, LaneWriter, Lsn};
+pub use memory::MemoryLog;
+pub use record::{
+    AlarmChange, CLASS_MAX, Damage, Encoded, NAME_MAX, Open, PAGE, PART_BYTES, Pages, Record, TurnEncoder, TurnHead,
+    TurnRecord,
+};
+pub use room::{NoRoom, Reservation};
+pub use whole::{Part, Whole};
+
+/// A log of lanes, opened by this process.
+pub trait LaneLog: Send + Sync + 'static {
+    /// How many lanes there are; fixed when the log was made.
+    fn lanes(&self) -> u16;
+
+    /// Every record after its lane's released position, in the order of the log, as it was when the log was opened. For the time
+    /// before lanes are opened. Parts of turns that never became whole are shown, too; [`Whole`] filters.
+    fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError>;
+
+    /// Opens a lane: appends OPEN, whose position is the lane's epoch, and does not wait for it. Once for each lane.
+    fn open(&self, lane: Lane, node: [u8; 16]) -> Result<LaneWriter, LogError>;
+
+    /// The payload of a record that [`LaneLog::replay`] showed, for [`Record::parse`]. Its checksum is checked.
+    fn fetch(&self, at: At) -> Result<Vec<u8>, LogError>;
+
+    /// Up to where the lane is released.
+    fn released(&self, lane: Lane) -> Lsn;
+
+    /// Reserves bytes ([`Encoded::len`]) that will be submitted. Never blocks.
+    fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom>;
+
+    /// Resolves when trying again may succeed. To miss nothing, call it before [`LaneLog::try_reserve`].
+    fn room(&self) -> BoxFuture<'static, ()>;
+
+    /// Says that everything up to these durable positions (one a lane) is in flushed database files and catalogs, and drops the
+    /// segments that nobody needs any more. Blocks until that is durable. Lanes whose position is not new are left alone; the
+    /// others must be open.
+    fn release(&self, upto: &[Lsn]) -> Result<(), LogError>;
+
+    /// How full and how busy the log is.
+    fn usage(&self) -> LogUsage;
+
+    /// Makes everything submitted durable and ends the log cleanly. Nothing may be submitted afterwards. Blocks.
+    fn close(&self);
+}
+
+/// Reserves bytes, waiting for as long as the log is busy. The error says why the log is full.
+pub async fn reserve(log: &dyn LaneLog, bytes: u64) -> Result<Reservation, String> {
+    loop {
+        let room = log.room();
+        match log.try_reserve(bytes) {
+            Ok(reservation) => return Ok(reservation),
+            Err(NoRoom::Wait) => room.await,
+            Err(NoRoom::Full(why)) => return Err(why),
+        }
+    }
+}
+
+/// A record as [`LaneLog::replay`] shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry<'a> {
+    /// Whose it is.
+    pub lane: Lane,
+    /// Its position in the lane.
+    pub lsn: Lsn,
+    /// Where it is, for [`LaneLog::fetch`].
+    pub at: At,
+    /// What it says.
+    pub record: Record<'a>,
+}
+
+/// Where a record is. Means something only to the log that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At(u64);
+
+/// How a log is made and how much it may hold.
+#[derive(Clone)]
+pub struct LogOptions {
+    /// Lanes of a new log, 1 to 64; one that is there keeps its own.
+    pub lanes: u16,
+    /// Bytes of a segment. At most a quarter of the budget is used, so that there is always a segment to drop.
+    pub segment_bytes: u64,
+    /// Bytes that may be live: in segments that are needed, or on their way there. A turn takes at most three quarters.
+    pub budget: u64,
+    /// Bytes reserved or submitted and not yet durable, beyond which reservations wait. Bounds memory when the disk is slow.
+    pub in_flight: u64,
+    /// No threads: [`FileLog::step`] writes and flushes. For simulations.
+    pub manual: bool,
+    /// Randomness for salts, and the time in OPEN.
+    pub env: Env,
+}
+
+impl LogOptions {
+    /// What a server uses.
+    pub fn new(env: Env) -> Self {
+        Self { lanes: 16, segment_bytes: 64 << 20, budget: 1 << 30, in_flight: 64 << 20, manual: false, env }
+    }
+}
+
+/// How full and how busy a log is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogUsage {
+    /// Bytes in segments that are still needed.
+    pub live: u64,
+    /// Bytes that may be.
+    pub budget: u64,
+    /// Bytes reserved, or submitted and not yet durable.
+    pub in_flight: u64,
+    /// Segments that are still needed.
+    pub segments: u64,
+    /// Groups written since the log was opened; each was one write and one flush.
+    pub groups: u64,
+    /// Records written since the log was opened.
+    pub records: u64,
+    /// Bytes written since the log was opened.
+    pub bytes: u64,
+    /// Flushes since the log was opened, those of segment headers included.
+    pub flushes: u64,
+}
+
+/// Why a log cannot be opened, read or released.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The file system refused.
+    #[error("{action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, for example `cannot read`.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something that was durable is not as it was written.
+    #[error(
+        "the commit log is damaged: {} at byte {offset}: {why}; nothing was changed. Restore the data directory from a backup; \
+         `holdfast log verify` shows all that is wrong",
+        file.display()
+    )]
+    Damaged {
+        /// The segment.
+        file: PathBuf,
+        /// Where in it.
+        offset: u64,
+        /// What is wrong there.
+        why: String,
+    },
+    /// A newer version wrote it.
+    #[error("{} is of version {version} of the commit log and this program knows 1; start it with the version that wrote it", file.display())]
+    Newer {
+        /// The segment.
+        file: PathBuf,
+        /// Its version.
+        version: u16,
+    },
+    /// The lane cannot be opened twice, nor released before it is opened.
+    #[error("{0} is open already, or is to be released and is not open")]
+    Lane(Lane),
+    /// The record's segment was dropped: it was released.
+    #[error("this record of the commit log is released and gone")]
+    Gone,
+    /// What was visited made the visitor give up.
+    #[error(transparent)]
+    Visitor(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl LogError {
+    fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { action, path: path.into(), source }
+    }
+}

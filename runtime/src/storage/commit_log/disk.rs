@@ -1,0 +1,132 @@
+//! The disk as an argument: every operation of the log, of repair and of release goes through it, with the name of its point.
+//!
+//! Owns how bytes reach files and directories, and nothing of what they mean. Every method first calls [`Disk::at`], so a test
+//! can fail or stop the world before any of them; a simulated disk needs to replace only what makes things durable. Reads are
+//! not here: nothing depends on when they happen.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::fs::{FallocateFlags, fallocate, syncfs};
+
+use crate::base::points::{self, Point};
+
+/// Where files are.
+pub trait Disk: Send + Sync + 'static {
+    /// Called before each operation with its name. An error is the operation's error.
+    fn at(&self, point: Point) -> io::Result<()>;
+
+    /// Called when it is not known what is on disk: says why and ends the process.
+    fn lost(&self, what: &str) -> !;
+
+    /// Makes a file that must not be there yet.
+    fn create(&self, point: Point, path: &Path) -> io::Result<File> {
+        self.at(point)?;
+        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+    }
+
+    /// Opens a file to write it.
+    fn open(&self, point: Point, path: &Path) -> io::Result<File> {
+        self.at(point)?;
+        OpenOptions::new().read(true).write(true).open(path)
+    }
+
+    /// Writes all of it.
+    fn write_all_at(&self, point: Point, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.at(point)?;
+        file.write_all_at(bytes, offset)
+    }
+
+    /// Writes all of them one after the other, in one call if the system takes them so.
+    fn write_vectored_at(
+        &self,
+        point: Point,
+        file: &File,
+        mut parts: &mut [IoSlice<'_>],
+        mut offset: u64,
+    ) -> io::Result<()> {
+        self.at(point)?;
+        // IOV_MAX of Linux.
+        const MOST: usize = 1024;
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match rustix::io::pwritev(file, &parts[..parts.len().min(MOST)], offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut parts, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure that the first `bytes` of the file have their place on the disk.
+    fn allocate(&self, point: Point, file: &File, bytes: u64) -> io::Result<()> {
+        self.at(point)?;
+        match fallocate(file, FallocateFlags::empty(), 0, bytes) {
+            // A file system that cannot promise: the file's length is all that can be had.
+            Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
+            done => Ok(done?),
+        }
+    }
+
+    /// Cuts or lengthens the file.
+    fn set_len(&self, point: Point, file: &File, bytes: u64) -> io::Result<()> {
+        self.at(point)?;
+        file.set_len(bytes)
+    }
+
+    /// Returns when the file's contents and length are on disk.
+    fn sync_data(&self, point: Point, file: &File) -> io::Result<()> {
+        self.at(point)?;
+        file.sync_data()
+    }
+
+    /// Returns when the directory's entries are on disk.
+    fn sync_dir(&self, point: Point, dir: &Path) -> io::Result<()> {
+        self.at(point)?;
+        File::open(dir)?.sync_all()
+    }
+
+    /// Returns when everything of the file system that holds the directory is on disk, directory entries included.
+    fn sync_file_system(&self, point: Point, dir: &Path) -> io::Result<()> {
+        self.at(point)?;
+        Ok(syncfs(File::open(dir)?)?)
+    }
+
+    /// Moves a file in the place of another, within one directory.
+    fn rename(&self, point: Point, from: &Path, to: &Path) -> io::Result<()> {
+        self.at(point)?;
+        fs::rename(from, to)
+    }
+
+    /// Removes a file.
+    fn remove(&self, point: Point, path: &Path) -> io::Result<()> {
+        self.at(point)?;
+        fs::remove_file(path)
+    }
+}
+
+/// The machine's own disk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemDisk;
+
+impl Disk for SystemDisk {
+    fn at(&self, point: Point) -> io::Result<()> {
+        points::hit(point)
+    }
+
+    /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file holds,
+    /// and a later flush that succeeds would prove nothing. Recovery reads what is really there.
+    fn lost(&self, what: &str) -> ! {
+        tracing::error!(
+            "{what}; the process ends, because what the disk holds is unknown: check the disk, then start again"
+        );
+        std::process::abort();
+    }
+}

@@ -1,0 +1,285 @@
+//! Lanes: where an object's records go, positions in them, and how submitters and the writer meet.
+//!
+//! Owns the queues (one a lane, under a lock of its own) and how far each lane is durable. Does not own where bytes go: the
+//! file log and the memory log take what has gathered and publish. What must stay true: positions are dense and given in the
+//! order of the bytes; only a log's writer publishes, and only what it has made durable.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::{self, Thread};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use super::LogError;
+use super::record::Encoded;
+use super::room::{Reservation, Room};
+
+/// Most lanes that one log has.
+pub const LANES_MAX: u16 = 64;
+const SLOTS: u32 = 4096;
+
+/// A totally ordered log. Every object belongs to one lane for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lane(u16);
+
+impl Lane {
+    /// The lane with this number, from 0.
+    pub fn new(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// The lane of an object: the first 12 bits of its id are its slot, and slots are dealt out evenly.
+    pub fn of(id: &[u8; 32], lanes: u16) -> Self {
+        let slot = u32::from(u16::from_be_bytes([id[0], id[1]]) >> 4);
+        Self((slot * u32::from(lanes) / SLOTS) as u16)
+    }
+
+    /// The number, from 0.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl fmt::Display for Lane {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "lane {}", self.0)
+    }
+}
+
+/// A position in a lane; 0 is before the first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "@{}", self.0)
+    }
+}
+
+/// Watches how far one lane is durable. Clones watch the same lane.
+#[derive(Clone, Debug)]
+pub struct DurableWatch(watch::Receiver<Lsn>);
+
+impl DurableWatch {
+    /// How far the lane is durable.
+    pub fn upto(&self) -> Lsn {
+        *self.0.borrow()
+    }
+
+    /// Whether that position is durable by now.
+    pub fn covers(&self, lsn: Lsn) -> bool {
+        self.upto() >= lsn
+    }
+
+    /// Waits until that position is durable. Never returns if it never will be.
+    pub async fn reached(&mut self, lsn: Lsn) {
+        if self.0.wait_for(|durable| *durable >= lsn).await.is_err() {
+            std::future::pending().await
+        }
+    }
+
+    /// Blocks the thread until that position is durable. For threads that may block; never returns if it never will be.
+    pub fn wait(&self, lsn: Lsn) {
+        if !self.covers(lsn) {
+            block_on(self.clone().reached(lsn));
+        }
+    }
+}
+
+/// Drives a future by parking the thread: what waits for the log's writer needs no runtime.
+pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut context = Context::from_waker(&waker);
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut context) {
+            Poll::Ready(value) => return value,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
+
+/// Appends to one lane. Cheap to clone.
+#[derive(Clone)]
+pub struct LaneWriter {
+    lanes: Arc<Lanes>,
+    lane: Lane,
+}
+
+impl LaneWriter {
+    /// Appends a record. Never blocks on the disk. `then` runs under the lane's lock, before anybody gets a later position: it
+    /// must be short and must not submit. What the record takes is cut from the reservation.
+    pub fn submit(&self, record: Encoded, reservation: &mut Reservation, then: impl FnOnce(Lsn)) -> Lsn {
+        let covered = reservation.take(record.len() as u64);
+        self.lanes.submit(self.lane, &record, covered, None, then)
+    }
+
+    /// How far the lane is durable.
+    pub fn durable(&self) -> DurableWatch {
+        self.lanes.durable(self.lane)
+    }
+
+    /// The last position submitted.
+    pub fn appended(&self) -> Lsn {
+        self.lanes.appended(self.lane)
+    }
+}
+
+/// What submitters and a log's writer share.
+pub(super) struct Lanes {
+    lanes: Box<[Shared]>,
+    /// A bit for each lane with something in its queue.
+    dirty: AtomicU64,
+    writer: OnceLock<Thread>,
+    pub room: Arc<Room>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    durable: watch::Sender<Lsn>,
+    opened: AtomicBool,
+}
+
+struct Queue {
+    next: Lsn,
+    gathered: Gathered,
+}
+
+/// What has gathered in a lane: frames one after the other, their positions dense from `first`.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub first: Lsn,
+    pub records: u32,
+    pub frames: Vec<u8>,
+    /// Bytes of reservations that these frames stand for.
+    pub covered: u64,
+    /// What a Release among the records says.
+    pub release: Option<Lsn>,
+}
+
+impl Lanes {
+    /// Lanes that go on after these positions, all of them durable.
+    pub fn new(last: &[Lsn], room: Arc<Room>) -> Arc<Self> {
+        let lane = |last: &Lsn| Shared {
+            queue: Mutex::new(Queue { next: Lsn(last.0 + 1), gathered: Gathered::default() }),
+            durable: watch::Sender::new(*last),
+            opened: AtomicBool::new(false),
+        };
+        let lanes = last.iter().map(lane).collect();
+        Arc::new(Self { lanes, dirty: AtomicU64::new(0), writer: OnceLock::new(), room })
+    }
+
+    pub fn count(&self) -> u16 {
+        self.lanes.len() as u16
+    }
+
+    /// A lane's writer, after its OPEN; `None` if it has one already.
+    pub fn open(self: &Arc<Self>, lane: Lane, open: &Encoded) -> Option<LaneWriter> {
+        if self.lanes[lane.index()].opened.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        self.submit(lane, open, 0, None, |_| {});
+        Some(LaneWriter { lanes: self.clone(), lane })
+    }
+
+    fn is_open(&self, lane: Lane) -> bool {
+        self.lanes[lane.index()].opened.load(Ordering::Acquire)
+    }
+
+    pub fn submit(
+        &self,
+        lane: Lane,
+        record: &Encoded,
+        covered: u64,
+        release: Option<Lsn>,
+        then: impl FnOnce(Lsn),
+    ) -> Lsn {
+        let mut queue = self.lanes[lane.index()].queue.lock();
+        let lsn = queue.next;
+        queue.next = Lsn(lsn.0 + 1);
+        let gathered = &mut queue.gathered;
+        if gathered.records == 0 {
+            gathered.first = lsn;
+        }
+        gathered.records += 1;
+        gathered.frames.extend_from_slice(record.bytes());
+        gathered.covered += covered;
+        gathered.release = release.or(gathered.release);
+        then(lsn);
+        drop(queue);
+        if self.dirty.fetch_or(1 << lane.index(), Ordering::AcqRel) == 0 {
+            self.wake();
+        }
+        lsn
+    }
+
+    /// Appends a Release to each lane whose position is new. Answers with those positions.
+    pub fn submit_releases(&self, upto: &[Lsn], released: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
+        assert_eq!(upto.len(), self.lanes.len(), "a release names a position for each lane");
+        let lanes = (0..self.count()).map(Lane).zip(upto.iter().copied());
+        let moved: Vec<_> = lanes.filter(|(lane, upto)| *upto > released(*lane)).collect();
+        if let Some((lane, _)) = moved.iter().find(|(lane, _)| !self.is_open(*lane)) {
+            return Err(LogError::Lane(*lane));
+        }
+        let submit = |(lane, upto): (Lane, Lsn)| {
+            assert!(self.durable(lane).covers(upto), "only what is durable is released");
+            (lane, self.submit(lane, &Encoded::release(upto), 0, Some(upto), |_| {}))
+        };
+        Ok(moved.into_iter().map(submit).collect())
+    }
+
+    /// The thread that is woken when something was submitted.
+    pub fn wakes(&self, writer: Thread) {
+        let _ = self.writer.set(writer);
+    }
+
+    pub fn wake(&self) {
+        if let Some(writer) = self.writer.get() {
+            writer.unpark();
+        }
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.dirty.load(Ordering::Acquire) == 0
+    }
+
+    /// Takes what has gathered, lane by lane. Each lane goes on with the frames' buffer that `empty` gives.
+    pub fn gather(&self, mut empty: impl FnMut() -> Vec<u8>, mut take: impl FnMut(Lane, Gathered)) {
+        let mut dirty = self.dirty.swap(0, Ordering::AcqRel);
+        while dirty != 0 {
+            let index = dirty.trailing_zeros();
+            dirty &= dirty - 1;
+            let fresh = Gathered { frames: empty(), ..Gathered::default() };
+            let gathered = std::mem::replace(&mut self.lanes[index as usize].queue.lock().gathered, fresh);
+            // The bit may be set once more for what an earlier round took already.
+            if gathered.records > 0 {
+                take(Lane(index as u16), gathered);
+            }
+        }
+    }
+
+    /// Says that a lane is durable up to there. Only a log's writer does, after its flush.
+    pub fn publish(&self, lane: Lane, upto: Lsn) {
+        self.lanes[lane.index()].durable.send_replace(upto);
+    }
+
+    pub fn durable(&self, lane: Lane) -> DurableWatch {
+        DurableWatch(self.lanes[lane.index()].durable.subscribe())
+    }
+
+    pub fn appended(&self, lane: Lane) -> Lsn {
+        Lsn(self.lanes[lane.index()].queue.lock().next.0 - 1)
+    }
+}

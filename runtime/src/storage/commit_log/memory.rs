@@ -1,0 +1,175 @@
+//! A log in memory: the same seam without a disk, for tests and simulations.
+//!
+//! Deterministic: [`MemoryLog::step`] makes durable what has gathered, and [`MemoryLog::crash`] is the log that the next process
+//! finds: durable records, and nothing that was only appended. Shares queues and positions with the file log and none of its format, so
+//! that the conformance suite tests the seam.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::format::{FRAME, padded};
+use super::lane::{Gathered, Lane, LaneWriter, Lanes, Lsn};
+use super::record::{Encoded, Open, Record};
+use super::room::{NoRoom, Reservation, Room};
+use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
+
+/// A log in memory. `options.segment_bytes` means nothing to it; it is always driven by hand.
+pub struct MemoryLog {
+    options: LogOptions,
+    lanes: Arc<Lanes>,
+    kept: Mutex<Kept>,
+    /// How many entries were there at the opening.
+    opened_with: usize,
+    failed: AtomicBool,
+}
+
+#[derive(Clone, Default)]
+struct Kept {
+    /// All records ever made durable, in order; released ones are emptied.
+    records: Vec<Durable>,
+    last: Vec<Lsn>,
+    released: Vec<Lsn>,
+    usage: LogUsage,
+}
+
+#[derive(Clone)]
+struct Durable {
+    lane: Lane,
+    lsn: Lsn,
+    payload: Vec<u8>,
+}
+
+impl MemoryLog {
+    /// An empty log.
+    pub fn new(options: LogOptions) -> Self {
+        let lanes = usize::from(options.lanes);
+        let kept = Kept { last: vec![Lsn(0); lanes], released: vec![Lsn(0); lanes], ..Kept::default() };
+        Self::over(options, kept)
+    }
+
+    fn over(options: LogOptions, kept: Kept) -> Self {
+        let room = Room::new(options.budget, options.in_flight);
+        room.set(kept.usage.live, u64::MAX);
+        let lanes = Lanes::new(&kept.last, room);
+        let opened_with = kept.records.len();
+        Self { options, lanes, kept: Mutex::new(kept), opened_with, failed: AtomicBool::new(false) }
+    }
+
+    /// What the next process finds after this one has died: everything durable and nothing else.
+    pub fn crash(&self) -> Self {
+        Self::over(self.options.clone(), self.kept.lock().clone())
+    }
+
+    /// From now on nothing becomes durable, as if every flush hung.
+    pub fn fail(&self) {
+        self.failed.store(true, Ordering::Relaxed);
+    }
+
+    /// Makes durable what has gathered. Answers whether there was anything.
+    pub fn step(&self) -> bool {
+        if self.failed.load(Ordering::Relaxed) || self.lanes.is_idle() {
+            return false;
+        }
+        let mut kept = self.kept.lock();
+        let (mut covered, mut moved) = (0, Vec::new());
+        self.lanes.gather(Vec::new, |lane, gathered| {
+            covered += gathered.covered;
+            moved.push((lane, kept.keep(lane, &gathered)));
+        });
+        kept.usage.groups += 1;
+        kept.usage.flushes += 1;
+        self.lanes.room.written(covered, kept.usage.live, u64::MAX);
+        drop(kept);
+        for (lane, upto) in moved {
+            self.lanes.publish(lane, upto);
+        }
+        true
+    }
+}
+
+impl Kept {
+    fn keep(&mut self, lane: Lane, gathered: &Gathered) -> Lsn {
+        let (mut frames, mut lsn) = (&gathered.frames[..], gathered.first);
+        while let Some((length, _)) = frames.split_first_chunk() {
+            let length = u32::from_le_bytes(*length) as usize;
+            self.records.push(Durable { lane, lsn, payload: frames[FRAME..FRAME + length].to_vec() });
+            frames = &frames[padded(FRAME + length)..];
+            lsn.0 += 1;
+        }
+        self.usage.live += gathered.frames.len() as u64;
+        self.usage.bytes += gathered.frames.len() as u64;
+        self.usage.records += u64::from(gathered.records);
+        if let Some(upto) = gathered.release {
+            self.released[lane.index()] = upto;
+        }
+        self.last[lane.index()] = Lsn(lsn.0 - 1);
+        self.last[lane.index()]
+    }
+}
+
+impl LaneLog for MemoryLog {
+    fn lanes(&self) -> u16 {
+        self.lanes.count()
+    }
+
+    fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError> {
+        let kept = self.kept.lock().clone();
+        for (at, found) in kept.records[..self.opened_with].iter().enumerate() {
+            if found.lsn > kept.released[found.lane.index()] {
+                let record = Record::parse(&found.payload).expect("the log was handed whole records");
+                visit(Entry { lane: found.lane, lsn: found.lsn, at: At(at as u64), record })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn open(&self, lane: Lane, node: [u8; 16]) -> Result<LaneWriter, LogError> {
+        let open = Encoded::open(&Open { node, wall_ms: self.options.env.wall_ms() });
+        self.lanes.open(lane, &open).ok_or(LogError::Lane(lane))
+    }
+
+    fn fetch(&self, at: At) -> Result<Vec<u8>, LogError> {
+        match self.kept.lock().records.get(at.0 as usize) {
+            Some(found) if !found.payload.is_empty() => Ok(found.payload.clone()),
+            _ => Err(LogError::Gone),
+        }
+    }
+
+    fn released(&self, lane: Lane) -> Lsn {
+        self.kept.lock().released[lane.index()]
+    }
+
+    fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
+        self.lanes.room.try_reserve(bytes).map_err(|short| short.answer)
+    }
+
+    fn room(&self) -> BoxFuture<'static, ()> {
+        self.lanes.room.changed()
+    }
+
+    fn release(&self, upto: &[Lsn]) -> Result<(), LogError> {
+        self.lanes.submit_releases(upto, |lane| self.released(lane))?;
+        while self.step() {}
+        let mut kept = self.kept.lock();
+        let Kept { records, released, usage, .. } = &mut *kept;
+        let gone = records.iter_mut().filter(|found| found.lsn <= released[found.lane.index()]);
+        for found in gone.filter(|found| !found.payload.is_empty()) {
+            usage.live -= padded(FRAME + found.payload.len()) as u64;
+            found.payload = Vec::new();
+        }
+        self.lanes.room.set(usage.live, u64::MAX);
+        Ok(())
+    }
+
+    fn usage(&self) -> LogUsage {
+        let (live, in_flight) = self.lanes.room.usage();
+        LogUsage { live, in_flight, budget: self.options.budget, segments: 1, ..self.kept.lock().usage }
+    }
+
+    fn close(&self) {
+        while self.step() {}
+    }
+}
