@@ -61,11 +61,13 @@ pub enum Violation {
 }
 
 /// All objects.
+#[derive(Clone)]
 pub struct Model {
     objects: Vec<Object>,
     lanes: Vec<Lane>,
 }
 
+#[derive(Clone)]
 struct Object {
     lane: usize,
     latest: State,
@@ -73,7 +75,7 @@ struct Object {
     versions: Vec<u64>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Lane {
     /// Objects whose turns were applied, in that order.
     turns: Vec<usize>,
@@ -149,7 +151,9 @@ impl Model {
     fn check_lane(&self, lane: usize, digests: &[u64], seen: &[State]) -> Result<(), Violation> {
         let Lane { turns, told } = &self.lanes[lane];
         let of_lane: Vec<usize> = (0..self.objects.len()).filter(|object| self.objects[*object].lane == lane).collect();
-        if let Some(object) = of_lane.iter().find(|object| !self.objects[**object].versions.contains(&digests[**object])) {
+        if let Some(object) =
+            of_lane.iter().find(|object| !self.objects[**object].versions.contains(&digests[**object]))
+        {
             return Err(Violation::NeverWas { object: *object, seen: seen[*object].clone() });
         }
         let matches = |place: &usize| {

@@ -4,11 +4,26 @@
 //! about the others, and a failing schedule can be cut down to the steps that matter.
 
 use crate::base::Env;
+use crate::base::points::Point;
 
 /// Objects of a world; ids spread them over the lanes.
 pub const OBJECTS: usize = 6;
 /// Different keys, few enough that they are written again.
 const KEYS: u64 = 5;
+
+/// Where disks fail.
+const FAULTY: [Point; 10] = [
+    Point::LogWrite,
+    Point::LogFlush,
+    Point::SegmentCreate,
+    Point::SegmentDrop,
+    Point::ObjectCreate,
+    Point::ObjectRemove,
+    Point::ObjectRepair,
+    Point::WalReset,
+    Point::ReleaseSync,
+    Point::CatalogWrite,
+];
 
 /// One step.
 #[derive(Clone, Debug)]
@@ -27,8 +42,8 @@ pub enum Step {
     Release,
     /// The catalogs are written.
     Catalog,
-    /// The disk refuses its `after`th operation from now, once.
-    Fault { after: u64, full: bool },
+    /// The disk refuses the next operation at a point, once.
+    Fault { point: Point, full: bool },
     /// The process ends before the disk's `after`th operation from now, and another one starts.
     Crash { after: u64, power: bool, seed: u64 },
     /// A byte of the log that was durable before the last group is not what was written.
@@ -116,7 +131,8 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
         return Step::Crash { after: later(dice), power: dice.percent(60), seed: dice.seed() };
     }
     if dice.percent(faults) {
-        return Step::Fault { after: later(dice), full: dice.percent(60) };
+        let point = FAULTY[dice.below(FAULTY.len() as u64) as usize];
+        return Step::Fault { point, full: dice.percent(60) };
     }
     match dice.below(100) {
         0..6 => Step::Release,
