@@ -12,7 +12,9 @@
 //! ```text
 //! record  what a lane's entries say, as bytes         lane   positions, queues, who may submit, how far it is durable
 //! format  headers and checksums, by the document       room   budget, memory in flight, the disk's space
-//! disk    the operations of the disk, by name          scan   reads segments and judges what it finds
+//! scan    reads segments and judges what it finds     report verify and inspect, for people
+//! segments files: begun, dropped, used again           writer the end of the log: one write, one flush, publish
+//! disk    the operations of the disk, by name          simulated  a disk that loses power
 //! ```
 
 use std::io;
@@ -28,8 +30,15 @@ mod format;
 mod lane;
 mod memory;
 mod record;
+mod report;
 mod room;
+mod scan;
+mod segments;
+mod simulated;
 mod whole;
+mod writer;
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;
@@ -39,7 +48,10 @@ pub use record::{
     AlarmChange, CLASS_MAX, Damage, Encoded, NAME_MAX, Open, PAGE, PART_BYTES, Pages, Record, TurnEncoder, TurnHead,
     TurnRecord,
 };
+pub use report::{LogReport, SegmentReport, inspect, verify};
 pub use room::{NoRoom, Reservation};
+pub use scan::{End, Seen};
+pub use simulated::SimulatedDisk;
 pub use whole::{Part, Whole};
 
 /// A log of lanes, opened by this process.

@@ -87,6 +87,12 @@ pub trait Disk: Send + Sync + 'static {
         file.sync_data()
     }
 
+    /// Returns when the file is on disk with all that belongs to it, a shorter length included.
+    fn sync_all(&self, point: Point, file: &File) -> io::Result<()> {
+        self.at(point)?;
+        file.sync_all()
+    }
+
     /// Returns when the directory's entries are on disk.
     fn sync_dir(&self, point: Point, dir: &Path) -> io::Result<()> {
         self.at(point)?;

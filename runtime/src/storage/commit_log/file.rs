@@ -1,60 +1,278 @@
-//! The log in a directory. (The seam only at this commit.)
+//! The log in a directory: opened by scan, decide, cut; written by one thread; released segment by segment.
+//!
+//! Owns the threads and the order of an opening. What must stay true: nothing is written before everything was read and judged;
+//! what an earlier process left unflushed is flushed before anybody is told of it; this process writes to segments of its own.
 
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 
 use super::disk::Disk;
-use super::{
-    At, Entry, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, Lsn, MemoryLog, NoRoom, Reservation,
-};
+use super::format::{FRAME, check_frame};
+use super::lane::{LANES_MAX, Lane, LaneWriter, Lanes, Lsn};
+use super::record::{Encoded, Open};
+use super::room::{NoRoom, Reservation, Room};
+use super::scan::{End, Scan, Seen, damaged, located, scan};
+use super::segments::{Live, Segments};
+use super::writer::{Writer, begin};
+use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
+use crate::base::points::Point;
 
 /// The log in a directory.
-pub struct FileLog(MemoryLog);
+pub struct FileLog {
+    dir: PathBuf,
+    options: LogOptions,
+    disk: Arc<dyn Disk>,
+    lanes: Arc<Lanes>,
+    segments: Arc<Segments>,
+    writer: Arc<Mutex<Writer>>,
+    /// What replay shows of each lane: from after the first position up to the second one.
+    found: Vec<(Lsn, Lsn)>,
+    /// One release at a time.
+    releasing: Mutex<()>,
+    stopping: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
 
 impl FileLog {
-    /// Opens the log in `dir`, making both if they are not there: scan, decide, cut.
-    pub fn open(dir: &Path, options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
-        let _ = (dir, disk);
-        Ok(Self(MemoryLog::new(options)))
+    /// Opens the log in `dir`, making both if they are not there: scan, decide, cut. Blocks. The directory must be locked.
+    pub fn open(dir: &Path, mut options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
+        assert!((1..=LANES_MAX).contains(&options.lanes), "a log has 1 to 64 lanes");
+        options.segment_bytes = options.segment_bytes.min(options.budget / 4);
+        let scan = scan(dir, options.lanes, &mut |_| Ok(()))?;
+        make_dir(dir, &*disk).map_err(LogError::io("cannot make the directory", dir))?;
+        let last: Vec<Lsn> = scan.state.lanes.iter().map(|lane| Lsn(lane.next.0 - 1)).collect();
+        let released: Vec<Lsn> = scan.state.lanes.iter().map(|lane| lane.released).collect();
+        let room = Room::new(options.budget, options.in_flight);
+        let lanes = Lanes::new(&last, room.clone());
+        let found = released.iter().copied().zip(last).collect();
+        let segments = Segments::new(dir, disk.clone(), options.segment_bytes, room, released);
+        let (log, number) = match scan.segments.last() {
+            Some(last) => (last.header.log, last.header.number + 1),
+            None => (options.env.random(), 1),
+        };
+        repair(&scan, &*disk)?;
+        segments.remove_spares()?;
+        keep(&scan, &segments, &*disk)?;
+        let active = begin(&segments, &options.env, log, number, &scan.state)
+            .map_err(LogError::io("cannot begin a segment in", dir))?;
+        let segments = Arc::new(segments);
+        let writer = Writer {
+            disk: disk.clone(),
+            env: options.env.clone(),
+            lanes: lanes.clone(),
+            segments: segments.clone(),
+            log,
+            state: scan.state,
+            active,
+            empty: Vec::new(),
+            ended: false,
+        };
+        let log = Self {
+            dir: dir.into(),
+            options,
+            disk,
+            lanes,
+            segments,
+            writer: Arc::new(Mutex::new(writer)),
+            found,
+            releasing: Mutex::new(()),
+            stopping: Arc::default(),
+            threads: Mutex::default(),
+        };
+        if !log.options.manual {
+            log.start().map_err(LogError::io("cannot start the writer of", dir))?;
+        }
+        Ok(log)
     }
 
-    /// Writes and flushes one group, if anything has gathered. For logs without threads.
+    /// Writes and flushes what has gathered, if anything has. For logs without threads.
     pub fn step(&self) -> bool {
-        self.0.step()
+        let wrote = self.writer.lock().step();
+        if self.options.manual {
+            self.segments.supply();
+        }
+        wrote
     }
+
+    fn start(&self) -> io::Result<()> {
+        let (lanes, writer, stopping) = (self.lanes.clone(), self.writer.clone(), self.stopping.clone());
+        let write = move || {
+            while !stopping.load(Ordering::Acquire) {
+                if lanes.is_idle() || !writer.lock().step() {
+                    thread::park();
+                }
+            }
+        };
+        let writer = thread::Builder::new().name("log-writer".into()).spawn(write)?;
+        self.lanes.wakes(writer.thread().clone());
+        let segments = self.segments.clone();
+        let supply = thread::Builder::new().name("log-supply".into()).spawn(move || segments.supply_forever());
+        self.threads.lock().push(writer);
+        self.threads.lock().push(supply?);
+        Ok(())
+    }
+
+    fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.lanes.wake();
+        self.segments.stop();
+        for thread in self.threads.lock().drain(..) {
+            let _ = thread.join();
+        }
+    }
+
+    /// Waits until a position is durable, or makes it so.
+    fn settle(&self, lane: Lane, lsn: Lsn) {
+        let durable = self.lanes.durable(lane);
+        while self.options.manual && !durable.covers(lsn) {
+            assert!(self.step(), "what was submitted is written unless the log is lost or closed");
+        }
+        durable.wait(lsn);
+    }
+}
+
+impl Drop for FileLog {
+    /// As a crash would: what is not durable is not made so.
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
+    if !dir.is_dir() {
+        fs::create_dir_all(dir)?;
+        if let Some(parent) = dir.parent() {
+            disk.sync_dir(Point::SegmentCreate, parent)?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that was killed
+/// leaves groups that only the system's memory holds.
+fn repair(scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
+    let Some(last) = scan.segments.last() else { return Ok(()) };
+    let cut = || {
+        if scan.end == End::Torn {
+            tracing::warn!("the commit log ended in an unfinished group: {} is cut at {}", last.path.display(), last.end);
+            disk.at(Point::LogCut)?;
+        }
+        let file = disk.open(Point::LogOpen, &last.path)?;
+        if last.length > last.end {
+            disk.set_len(Point::LogOpen, &file, last.end)?;
+        }
+        disk.sync_all(Point::LogOpen, &file)
+    };
+    cut().map_err(LogError::io("cannot repair the end of", &last.path))
+}
+
+/// Puts what was found on the shelf, and removes what nobody needs.
+fn keep(scan: &Scan, segments: &Segments, disk: &dyn Disk) -> Result<(), LogError> {
+    for path in &scan.leftovers {
+        disk.remove(Point::SegmentDrop, path).map_err(LogError::io("cannot remove", path))?;
+    }
+    for (index, segment) in scan.segments.iter().enumerate() {
+        let file = fs::File::open(&segment.path).map_err(LogError::io("cannot open", &segment.path))?;
+        let next = segment.header.state.lanes.iter().map(|lane| lane.next).collect();
+        let (path, end) = (segment.path.clone(), segment.end);
+        // The last one was cut to what it holds.
+        let capacity = if index + 1 == scan.segments.len() { end } else { segment.length };
+        segments.found(segment.header.number, Live { file: file.into(), path, end, capacity, next });
+    }
+    Ok(())
 }
 
 impl LaneLog for FileLog {
     fn lanes(&self) -> u16 {
-        self.0.lanes()
+        self.lanes.count()
     }
+
     fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError> {
-        self.0.replay(visit)
+        let mut show = |seen: Seen<'_>| match seen {
+            Seen::Record { entry, .. } => match self.found[entry.lane.index()] {
+                (released, last) if released < entry.lsn && entry.lsn <= last => visit(entry),
+                _ => Ok(()),
+            },
+            _ => Ok(()),
+        };
+        scan(&self.dir, self.lanes.count(), &mut show).map(drop)
     }
+
     fn open(&self, lane: Lane, node: [u8; 16]) -> Result<LaneWriter, LogError> {
-        self.0.open(lane, node)
+        let open = Encoded::open(&Open { node, wall_ms: self.options.env.wall_ms() });
+        self.disk.at(Point::LogOpen).map_err(LogError::io("cannot open a lane of", &self.dir))?;
+        self.lanes.open(lane, &open).ok_or(LogError::Lane(lane))
     }
+
     fn fetch(&self, at: At) -> Result<Vec<u8>, LogError> {
-        self.0.fetch(at)
+        let (number, offset) = located(at);
+        let live = self.segments.shelf().live.get(&number).cloned().ok_or(LogError::Gone)?;
+        let refuse = |why| damaged(&live.path, offset as usize, why);
+        let read = |bytes: &mut [u8], offset| {
+            live.file.read_exact_at(bytes, offset).map_err(LogError::io("cannot read", &live.path))
+        };
+        let mut frame = [0; FRAME];
+        read(&mut frame, offset)?;
+        let [length, checksum] = [0, 4].map(|at| u32::from_le_bytes([0, 1, 2, 3].map(|byte| frame[at + byte])));
+        if u64::from(length) > live.end.saturating_sub(offset) {
+            return Err(refuse("a record goes beyond its segment"));
+        }
+        let mut payload = vec![0; length as usize];
+        read(&mut payload, offset + FRAME as u64)?;
+        check_frame(&payload, checksum).map_err(|damage| refuse(damage.0))?;
+        Ok(payload)
     }
+
     fn released(&self, lane: Lane) -> Lsn {
-        self.0.released(lane)
+        self.segments.shelf().released[lane.index()]
     }
+
     fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
-        self.0.try_reserve(bytes)
+        let room = &self.lanes.room;
+        room.try_reserve(bytes).or_else(|short| {
+            if !short.allocate {
+                return Err(short.answer);
+            }
+            self.segments.order_now();
+            if !self.options.manual {
+                return Err(short.answer);
+            }
+            self.segments.supply();
+            room.try_reserve(bytes).map_err(|short| short.answer)
+        })
     }
+
     fn room(&self) -> BoxFuture<'static, ()> {
-        self.0.room()
+        self.lanes.room.changed()
     }
+
     fn release(&self, upto: &[Lsn]) -> Result<(), LogError> {
-        self.0.release(upto)
+        let _one = self.releasing.lock();
+        for (lane, lsn) in self.lanes.submit_releases(upto, |lane| self.released(lane))? {
+            self.settle(lane, lsn);
+        }
+        self.segments.drop_released()
     }
+
     fn usage(&self) -> LogUsage {
-        self.0.usage()
+        let (live, in_flight) = self.lanes.room.usage();
+        let shelf = self.segments.shelf();
+        LogUsage { live, in_flight, segments: shelf.live.len() as u64, ..shelf.usage }
     }
+
     fn close(&self) {
-        self.0.close();
+        self.writer.lock().close();
+        self.stop();
+        if let Err(error) = self.segments.remove_spares() {
+            tracing::warn!("{error}; the next start removes it");
+        }
     }
 }

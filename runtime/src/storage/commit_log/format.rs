@@ -2,9 +2,24 @@
 //!
 //! Integers are little-endian. Whatever a segment holds begins at a multiple of 8. Checksums are XXH3-64.
 
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
+use super::lane::{LANES_MAX, Lane, Lsn};
 use super::record::Damage;
+
+/// The version that this code writes, and the only one that it reads.
+pub(super) const VERSION: u16 = 1;
+/// Bytes of a segment's header.
+pub(super) const SEGMENT_HEADER: usize = 4096;
+/// Bytes of a group's header.
+pub(super) const GROUP_HEADER: usize = 56;
+/// Bytes of a batch's header.
+pub(super) const BATCH_HEADER: usize = 48;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"hfsegmnt";
+const GROUP_MAGIC: [u8; 4] = *b"hfgr";
+/// Of a group's flags: the log was closed cleanly.
+pub(super) const CLOSED: u16 = 1;
 
 /// Bytes before a record's payload: its length and the low half of its checksum.
 pub(super) const FRAME: usize = 8;
@@ -87,4 +102,239 @@ pub(super) fn finish_frame(record: &mut Vec<u8>) {
     record[..4].copy_from_slice(&length.to_le_bytes());
     record[4..FRAME].copy_from_slice(&checksum.to_le_bytes());
     record.resize(padded(record.len()), 0);
+}
+
+/// Takes the frame at the front of `frames`: the payload, and what comes after the record.
+pub(super) fn split_frame(frames: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
+    let mut reader = Reader::new(frames);
+    let length = reader.u32()? as usize;
+    let checksum = reader.u32()?;
+    let payload = reader.bytes(length)?;
+    reader.bytes(padded(FRAME + length) - FRAME - length)?;
+    check_frame(payload, checksum).map(|()| (payload, reader.rest()))
+}
+
+pub(super) fn check_frame(payload: &[u8], checksum: u32) -> Result<(), Damage> {
+    if xxh3_64(payload) as u32 == checksum { Ok(()) } else { Err(Damage("a record does not match its checksum")) }
+}
+
+/// Where the log stands between two groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct State {
+    /// Number of the next group, from 1.
+    pub sequence: u64,
+    /// Checksum of the header of the group before; 0 before the first.
+    pub chain: u64,
+    pub lanes: Vec<LaneState>,
+}
+
+/// Where one lane stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LaneState {
+    pub next: Lsn,
+    /// Position of the lane's last OPEN.
+    pub epoch: Lsn,
+    /// Checksum of the lane's batch before; 0 before the first.
+    pub chain: u64,
+    pub released: Lsn,
+}
+
+impl State {
+    /// Of a log with nothing in it.
+    pub fn new(lanes: u16) -> Self {
+        let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, released: Lsn(0) };
+        Self { sequence: 1, chain: 0, lanes: vec![lane; usize::from(lanes)] }
+    }
+}
+
+/// What stands at the front of a segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SegmentHeader {
+    /// Which log it belongs to.
+    pub log: [u8; 16],
+    pub number: u64,
+    /// Marks the groups of this segment: a file is used again, and what it held then must not be taken for what it holds.
+    pub salt: u64,
+    /// Where the log stood when the segment was begun.
+    pub state: State,
+}
+
+/// Why a segment's header cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum HeaderError {
+    Damaged(Damage),
+    Newer(u16),
+}
+
+impl From<Damage> for HeaderError {
+    fn from(damage: Damage) -> Self {
+        Self::Damaged(damage)
+    }
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(SEGMENT_HEADER);
+        bytes.extend(SEGMENT_MAGIC);
+        bytes.extend(VERSION.to_le_bytes());
+        bytes.extend((self.state.lanes.len() as u16).to_le_bytes());
+        bytes.extend((SEGMENT_HEADER as u32).to_le_bytes());
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        bytes.extend(self.log);
+        for number in [self.number, self.salt, self.state.sequence, self.state.chain] {
+            bytes.extend(number.to_le_bytes());
+        }
+        for lane in &self.state.lanes {
+            for number in [lane.next.0, lane.epoch.0, lane.chain, lane.released.0] {
+                bytes.extend(number.to_le_bytes());
+            }
+        }
+        bytes.resize(SEGMENT_HEADER - 8, 0);
+        bytes.extend(xxh3_64(&bytes).to_le_bytes());
+        bytes
+    }
+
+    pub fn parse(bytes: &[u8]) -> Result<Self, HeaderError> {
+        let mut reader = Reader::new(bytes);
+        let magic: [u8; 8] = reader.array()?;
+        let (version, lanes, length) = (reader.u16()?, reader.u16()?, reader.u32()?);
+        // In every version the first 24 bytes are as here, so that a damaged number is not taken for a newer version.
+        if magic != SEGMENT_MAGIC || xxh3_64(&bytes[..16]) != reader.u64()? {
+            return Err(Damage("the header does not begin as one").into());
+        }
+        if version > VERSION {
+            return Err(HeaderError::Newer(version));
+        }
+        let checked = bytes.get(..SEGMENT_HEADER - 8).ok_or(SHORT)?;
+        let checksum = Reader::new(&bytes[checked.len()..]).u64()?;
+        let fits = length as usize == SEGMENT_HEADER && (1..=LANES_MAX).contains(&lanes) && version == VERSION;
+        if !fits || xxh3_64(checked) != checksum {
+            return Err(Damage("the header does not match its checksum").into());
+        }
+        let log = reader.array()?;
+        let (number, salt, sequence, chain) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
+        let mut lane = || {
+            let (next, epoch) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
+            Ok(LaneState { next, epoch, chain: reader.u64()?, released: Lsn(reader.u64()?) })
+        };
+        let lanes = (0..lanes).map(|_| lane()).collect::<Result<_, Damage>>()?;
+        Ok(Self { log, number, salt, state: State { sequence, chain, lanes } })
+    }
+}
+
+/// What stands before the batches that were written at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct GroupHeader {
+    /// Bytes of all batches.
+    pub length: u32,
+    pub batches: u16,
+    pub flags: u16,
+    pub sequence: u64,
+    pub salt: u64,
+    /// Checksum of the header of the group before.
+    pub chain: u64,
+    /// Checksum of the headers of all batches, each of which covers its records.
+    pub body: u64,
+}
+
+impl GroupHeader {
+    /// The bytes, and their checksum: the next group's chain.
+    pub fn encode(&self) -> ([u8; GROUP_HEADER], u64) {
+        let mut bytes = [0; GROUP_HEADER];
+        bytes[..4].copy_from_slice(&GROUP_MAGIC);
+        bytes[4..8].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.batches.to_le_bytes());
+        bytes[10..12].copy_from_slice(&self.flags.to_le_bytes());
+        for (at, number) in [(16, self.sequence), (24, self.salt), (32, self.chain), (40, self.body)] {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let checksum = xxh3_64(&bytes[..48]);
+        bytes[48..].copy_from_slice(&checksum.to_le_bytes());
+        (bytes, checksum)
+    }
+
+    /// Reads a header and its checksum; `None` if there is none.
+    pub fn parse(bytes: &[u8]) -> Option<(Self, u64)> {
+        let bytes: &[u8; GROUP_HEADER] = bytes.first_chunk()?;
+        let number = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("the header is longer"));
+        let checksum = number(48);
+        if bytes[..4] != GROUP_MAGIC || xxh3_64(&bytes[..48]) != checksum {
+            return None;
+        }
+        let (length, rest) = (number(0) >> 32, number(8));
+        let header = Self {
+            length: length as u32,
+            batches: rest as u16,
+            flags: (rest >> 16) as u16,
+            sequence: number(16),
+            salt: number(24),
+            chain: number(32),
+            body: number(40),
+        };
+        Some((header, checksum))
+    }
+}
+
+/// What stands before the records of one lane in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct BatchHeader {
+    pub lane: Lane,
+    pub records: u32,
+    pub first: Lsn,
+    pub epoch: Lsn,
+    /// Checksum of the lane's batch before.
+    pub chain: u64,
+    /// Bytes of the records.
+    pub length: u32,
+}
+
+impl BatchHeader {
+    /// The bytes, and the checksum of header and records: the chain of the lane's next batch.
+    pub fn encode(&self, records: &[u8]) -> ([u8; BATCH_HEADER], u64) {
+        let mut bytes = [0; BATCH_HEADER];
+        bytes[..2].copy_from_slice(&(self.lane.index() as u16).to_le_bytes());
+        bytes[4..8].copy_from_slice(&self.records.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.length.to_le_bytes());
+        for (at, number) in [(8, self.first.0), (16, self.epoch.0), (24, self.chain)] {
+            bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let checksum = xxh3_64_with_seed(records, xxh3_64(&bytes[..40]));
+        bytes[40..].copy_from_slice(&checksum.to_le_bytes());
+        (bytes, checksum)
+    }
+}
+
+/// One batch of a whole group.
+pub(super) struct Batch<'a> {
+    pub header: BatchHeader,
+    pub checksum: u64,
+    /// The records' frames.
+    pub frames: &'a [u8],
+}
+
+/// Takes apart the body of a group. An error means that it is not as it was written, or was never written whole.
+pub(super) fn parse_body<'a>(header: &GroupHeader, body: &'a [u8]) -> Result<Vec<Batch<'a>>, Damage> {
+    let mut reader = Reader::new(body);
+    let mut batches = Vec::new();
+    let mut headers = Vec::new();
+    for _ in 0..header.batches {
+        let bytes: &[u8; BATCH_HEADER] = reader.rest().first_chunk().ok_or(SHORT)?;
+        headers.extend_from_slice(bytes);
+        let lane = Lane::new(reader.u16()?);
+        reader.u16()?;
+        let (records, first, epoch, chain) = (reader.u32()?, Lsn(reader.u64()?), Lsn(reader.u64()?), reader.u64()?);
+        let length = reader.u32()?;
+        reader.u32()?;
+        let checksum = reader.u64()?;
+        let frames = reader.bytes(length as usize)?;
+        let header = BatchHeader { lane, records, first, epoch, chain, length };
+        if header.encode(frames) != (*bytes, checksum) {
+            return Err(Damage("a batch does not match its checksum"));
+        }
+        batches.push(Batch { header, checksum, frames });
+    }
+    if !reader.rest().is_empty() || xxh3_64(&headers) != header.body {
+        return Err(Damage("a group does not match its checksum"));
+    }
+    Ok(batches)
 }

@@ -52,7 +52,7 @@ impl MemoryLog {
 
     fn over(options: LogOptions, kept: Kept) -> Self {
         let room = Room::new(options.budget, options.in_flight);
-        room.set(kept.usage.live, u64::MAX);
+        room.written(0, kept.usage.live, u64::MAX);
         let lanes = Lanes::new(&kept.last, room);
         let opened_with = kept.records.len();
         Self { options, lanes, kept: Mutex::new(kept), opened_with, failed: AtomicBool::new(false) }
@@ -160,7 +160,7 @@ impl LaneLog for MemoryLog {
             usage.live -= padded(FRAME + found.payload.len()) as u64;
             found.payload = Vec::new();
         }
-        self.lanes.room.set(usage.live, u64::MAX);
+        self.lanes.room.written(0, usage.live, u64::MAX);
         Ok(())
     }
 

@@ -267,6 +267,11 @@ impl Encoded {
     }
 }
 
+/// Whether a payload is that of an OPEN.
+pub(super) fn is_open(payload: &[u8]) -> bool {
+    payload.first() == Some(&OPEN)
+}
+
 fn begin(kind: u8, capacity: usize) -> Vec<u8> {
     let mut record = Vec::with_capacity(FRAME + capacity);
     record.resize(FRAME, 0);

@@ -118,17 +118,12 @@ impl Room {
         self.change(|state| state.outstanding -= bytes);
     }
 
-    /// A group is durable: what it covered is no longer outstanding.
+    /// What groups that are durable covered is no longer outstanding; this much is live and allocated now.
     pub fn written(&self, covered: u64, live: u64, allocated: u64) {
         self.change(|state| {
             state.outstanding -= covered;
             (state.live, state.allocated) = (live, allocated);
         });
-    }
-
-    /// Segments came or went.
-    pub fn set(&self, live: u64, allocated: u64) {
-        self.change(|state| (state.live, state.allocated) = (live, allocated));
     }
 
     /// Bytes that should be allocated beyond what is, for those who wait; asking once answers once.

@@ -1,0 +1,304 @@
+//! Segments as files: which are live, which are spare, how they are made, begun, dropped and used again.
+//!
+//! Owns the directory's files and how many bytes the disk has given for what is to come ([`Room`] is told at each change). Does
+//! not own what is written into them. What must stay true: a file is called a segment only once its header is durable, and its name
+//! is durable before a group is written to it; a file is used again only once its old name is durably gone.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::disk::Disk;
+use super::format::{SEGMENT_HEADER, SegmentHeader};
+use super::room::Room;
+use super::scan::segment_path;
+use super::{LogError, LogUsage, Lsn};
+use crate::base::points::Point;
+
+/// A segment that is begun before a large one is ready has this many bytes: quickly had, and enough until then.
+const SMALL: u64 = 4 << 20;
+/// The most of a segment that one record and its headers may leave unused at the end, and so is never promised to anyone.
+const MARGIN: u64 = 5 << 18;
+/// Spare files that are kept when segments are dropped.
+const SPARES: usize = 2;
+const SPARE: &str = "spare";
+
+/// The files of one log.
+pub(super) struct Segments {
+    dir: PathBuf,
+    disk: Arc<dyn Disk>,
+    size: u64,
+    room: Arc<Room>,
+    shelf: Mutex<Shelf>,
+    orders: Mutex<Orders>,
+    ordered: Condvar,
+}
+
+/// What there is.
+pub(super) struct Shelf {
+    /// Live segments by number; the last one is being written.
+    pub live: BTreeMap<u64, Live>,
+    pub released: Vec<Lsn>,
+    pub usage: LogUsage,
+    spares: VecDeque<Spare>,
+    made: u64,
+}
+
+#[derive(Clone)]
+pub(super) struct Live {
+    pub file: Arc<File>,
+    pub path: PathBuf,
+    /// Up to where it is written.
+    pub end: u64,
+    /// Bytes that the disk has given.
+    pub capacity: u64,
+    /// The first position of each lane in it or after it.
+    pub next: Vec<Lsn>,
+}
+
+struct Spare {
+    file: File,
+    path: PathBuf,
+    capacity: u64,
+}
+
+/// What the thread that makes spare files is to do.
+#[derive(Default)]
+struct Orders {
+    /// Have a zeroed file ready.
+    ahead: bool,
+    /// Somebody waits for space.
+    now: bool,
+    stop: bool,
+}
+
+/// What of a segment may be promised.
+fn usable(capacity: u64, end: u64) -> u64 {
+    capacity.saturating_sub(end + MARGIN.min(capacity / 4))
+}
+
+impl Segments {
+    pub fn new(dir: &Path, disk: Arc<dyn Disk>, size: u64, room: Arc<Room>, released: Vec<Lsn>) -> Self {
+        let shelf = Shelf {
+            live: BTreeMap::new(),
+            released,
+            usage: LogUsage { budget: room.budget(), ..LogUsage::default() },
+            spares: VecDeque::new(),
+            made: 0,
+        };
+        let (shelf, orders, ordered) = (Mutex::new(shelf), Mutex::default(), Condvar::new());
+        Self { dir: dir.into(), disk, size, room, shelf, orders, ordered }
+    }
+
+    pub fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock()
+    }
+
+    /// A segment that was there when the log was opened.
+    pub fn found(&self, number: u64, live: Live) {
+        self.shelf().live.insert(number, live);
+    }
+
+    /// Begins a segment: its header, its name, both durable.
+    pub fn begin(&self, header: &SegmentHeader) -> io::Result<Live> {
+        let spare = self.shelf().spares.pop_front();
+        let spare = spare.map_or_else(|| self.make(SMALL.min(self.size), false), Ok)?;
+        let path = segment_path(&self.dir, header.number);
+        self.disk.write_all_at(Point::SegmentHeader, &spare.file, &header.encode(), 0)?;
+        self.disk.sync_data(Point::SegmentHeader, &spare.file)?;
+        self.disk.rename(Point::SegmentHeader, &spare.path, &path)?;
+        self.disk.sync_dir(Point::SegmentHeader, &self.dir)?;
+        let next = header.state.lanes.iter().map(|lane| lane.next).collect();
+        let (file, end) = (Arc::new(spare.file), SEGMENT_HEADER as u64);
+        let live = Live { file, path, end, capacity: spare.capacity, next };
+        let mut shelf = self.shelf();
+        shelf.live.insert(header.number, live.clone());
+        shelf.usage.flushes += 1;
+        self.tell(&shelf, 0);
+        Ok(live)
+    }
+
+    /// A group is durable in the last segment.
+    pub fn written(&self, end: u64, covered: u64, update: impl FnOnce(&mut Shelf)) {
+        let mut shelf = self.shelf();
+        let last = shelf.live.last_entry().expect("a log has a segment").into_mut();
+        last.end = end;
+        // A quarter is left for the time that making the next one takes; an idle log makes none.
+        let ahead = end > last.capacity / 4;
+        update(&mut shelf);
+        self.tell(&shelf, covered);
+        if ahead && shelf.spares.is_empty() {
+            drop(shelf);
+            self.order(|orders| orders.ahead = true);
+        }
+    }
+
+    fn tell(&self, shelf: &Shelf, covered: u64) {
+        let live = shelf.live.values().map(|live| live.end).sum();
+        let last = shelf.live.values().next_back().map_or(0, |last| usable(last.capacity, last.end));
+        let spares: u64 = shelf.spares.iter().map(|spare| usable(spare.capacity, SEGMENT_HEADER as u64)).sum();
+        self.room.written(covered, live, last + spares);
+    }
+
+    /// Removes what is released from the front, and keeps some of the files for later.
+    pub fn drop_released(&self) -> Result<(), LogError> {
+        let mut spares = Vec::new();
+        let mut moved = false;
+        while let Some((number, live)) = self.oldest_released() {
+            let keep = live.capacity == self.size && self.shelf().spares.len() + spares.len() < SPARES;
+            if keep {
+                let path = self.dir.join(format!("{number:016x}.{SPARE}"));
+                let rename = self.disk.rename(Point::SegmentDrop, &live.path, &path);
+                rename.map_err(LogError::io("cannot rename", &live.path))?;
+                spares.push((path, live.capacity));
+            } else {
+                let remove = self.disk.remove(Point::SegmentDrop, &live.path);
+                remove.map_err(LogError::io("cannot remove", &live.path))?;
+            }
+            self.shelf().live.remove(&number);
+            moved = true;
+        }
+        if moved {
+            self.disk.sync_dir(Point::SegmentDrop, &self.dir).map_err(LogError::io("cannot flush", &self.dir))?;
+            self.room.set_full(None);
+        }
+        for (path, capacity) in spares {
+            let file = self.disk.open(Point::SegmentCreate, &path).map_err(LogError::io("cannot open", &path))?;
+            self.shelf().spares.push_back(Spare { file, path, capacity });
+        }
+        self.tell(&self.shelf(), 0);
+        Ok(())
+    }
+
+    fn oldest_released(&self) -> Option<(u64, Live)> {
+        let shelf = self.shelf();
+        let mut live = shelf.live.iter();
+        let ((number, oldest), (_, second)) = (live.next()?, live.next()?);
+        let released = second.next.iter().zip(&shelf.released).all(|(next, released)| next.0 <= released.0 + 1);
+        released.then(|| (*number, oldest.clone()))
+    }
+
+    /// Removes spare files: when the log is opened, because nobody knows what is in them, and when it is closed.
+    pub fn remove_spares(&self) -> Result<(), LogError> {
+        self.shelf().spares.clear();
+        let entries = fs::read_dir(&self.dir).map_err(LogError::io("cannot list", &self.dir))?;
+        for entry in entries {
+            let path = entry.map_err(LogError::io("cannot list", &self.dir))?.path();
+            if path.extension().is_some_and(|extension| extension == SPARE) {
+                self.disk.remove(Point::SegmentDrop, &path).map_err(LogError::io("cannot remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make(&self, bytes: u64, zeroed: bool) -> io::Result<Spare> {
+        let number = {
+            let mut shelf = self.shelf();
+            shelf.made += 1;
+            shelf.made
+        };
+        let path = self.dir.join(format!("new-{number}.{SPARE}"));
+        let file = self.disk.create(Point::SegmentCreate, &path)?;
+        let make = || {
+            self.disk.allocate(Point::SegmentCreate, &file, bytes)?;
+            if zeroed {
+                self.zero(&file, bytes)?;
+            }
+            self.disk.sync_data(Point::SegmentCreate, &file)
+        };
+        match make() {
+            Ok(()) => Ok(Spare { file, path, capacity: bytes }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Blocks that were written once need no metadata when they are written again, which makes flushes cheaper. Not worth making
+    /// anybody wait.
+    fn zero(&self, file: &File, bytes: u64) -> io::Result<()> {
+        let zeros = vec![0; (1 << 20).min(bytes) as usize];
+        for at in (0..bytes).step_by(zeros.len()) {
+            let orders = self.orders.lock();
+            if orders.now || orders.stop {
+                break;
+            }
+            drop(orders);
+            let length = zeros.len().min((bytes - at) as usize);
+            self.disk.write_all_at(Point::SegmentCreate, file, &zeros[..length], at)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for space that somebody waits for.
+    pub fn order_now(&self) {
+        self.order(|orders| orders.now = true);
+    }
+
+    fn order(&self, change: impl FnOnce(&mut Orders)) {
+        change(&mut self.orders.lock());
+        self.ordered.notify_one();
+    }
+
+    pub fn stop(&self) {
+        self.order(|orders| orders.stop = true);
+    }
+
+    /// What the thread that makes spare files does, until it is stopped.
+    pub fn supply_forever(&self) {
+        let mut orders = self.orders.lock();
+        while !orders.stop {
+            if orders.now || orders.ahead {
+                drop(orders);
+                self.supply();
+                orders = self.orders.lock();
+            } else {
+                self.ordered.wait(&mut orders);
+            }
+        }
+    }
+
+    /// Carries out the orders there are.
+    pub fn supply(&self) {
+        let (now, ahead) = {
+            let mut orders = self.orders.lock();
+            (std::mem::take(&mut orders.now), std::mem::take(&mut orders.ahead))
+        };
+        let mut missing = if now { self.room.wanted() } else { 0 };
+        while missing > 0 {
+            let made = self.supply_one(false);
+            missing = missing.saturating_sub(made);
+            if made == 0 {
+                return;
+            }
+        }
+        if ahead && self.shelf().spares.is_empty() {
+            self.supply_one(true);
+        }
+    }
+
+    /// Answers how many more bytes may be promised.
+    fn supply_one(&self, zeroed: bool) -> u64 {
+        match self.make(self.size, zeroed) {
+            Ok(spare) => {
+                let made = usable(spare.capacity, SEGMENT_HEADER as u64);
+                let mut shelf = self.shelf();
+                shelf.spares.push_back(spare);
+                self.tell(&shelf, 0);
+                drop(shelf);
+                self.room.set_full(None);
+                made
+            }
+            Err(error) => {
+                let why = format!("cannot make a segment in {}: {error}", self.dir.display());
+                self.room.set_full(Some(why));
+                0
+            }
+        }
+    }
+}

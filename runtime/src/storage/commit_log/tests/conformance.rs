@@ -1,0 +1,292 @@
+//! What every log of lanes promises, run on the file log (by hand and with its threads) and on the one in memory.
+
+use futures_util::FutureExt;
+
+use super::*;
+
+/// One of the logs, and how to make it go on and die.
+enum Subject {
+    File { dir: Dir, log: Option<FileLog> },
+    Memory(MemoryLog),
+}
+
+impl Subject {
+    fn all(lanes: u16) -> Vec<Self> {
+        let file = |manual| {
+            let mut dir = Dir::new(lanes);
+            dir.options.manual = manual;
+            let log = Some(dir.open());
+            Self::File { dir, log }
+        };
+        vec![file(true), file(false), Self::Memory(MemoryLog::new(options(lanes)))]
+    }
+
+    fn log(&self) -> &dyn LaneLog {
+        match self {
+            Self::File { log, .. } => log.as_ref().unwrap(),
+            Self::Memory(log) => log,
+        }
+    }
+
+    /// Returns when everything submitted is durable.
+    fn settle(&self, writers: &[LaneWriter]) {
+        match self {
+            Self::File { log: Some(log), dir } if dir.options.manual => while log.step() {},
+            Self::Memory(log) => while log.step() {},
+            Self::File { .. } => {}
+        }
+        writers.iter().for_each(|writer| writer.durable().wait(writer.appended()));
+    }
+
+    fn crash(&mut self) {
+        match self {
+            Self::File { dir, log } => {
+                *log = None;
+                *log = Some(dir.open());
+            }
+            Self::Memory(log) => *log = log.crash(),
+        }
+    }
+
+    fn is_threaded(&self) -> bool {
+        matches!(self, Self::File { dir, .. } if !dir.options.manual)
+    }
+}
+
+fn open_all(log: &dyn LaneLog) -> Vec<LaneWriter> {
+    (0..log.lanes()).map(|lane| log.open(Lane::new(lane), NODE).unwrap()).collect()
+}
+
+#[test]
+fn positions_are_dense_and_replay_shows_them_in_order() {
+    for mut subject in Subject::all(4) {
+        let writers = open_all(subject.log());
+        for round in 0..20_u8 {
+            for (lane, writer) in writers.iter().enumerate() {
+                let record = turn(&head(lane as u16, round), u64::from(round), 100);
+                let mut reservation = subject.log().try_reserve(record.len() as u64).unwrap();
+                let mut told = None;
+                let lsn = writer.submit(record, &mut reservation, |lsn| told = Some(lsn));
+                assert_eq!(told, Some(lsn));
+                assert_eq!(lsn, Lsn(u64::from(round) + 2), "after OPEN and those before");
+                assert_eq!(writer.appended(), lsn);
+            }
+            if round % 3 == 0 {
+                subject.settle(&writers);
+            }
+        }
+        subject.settle(&writers);
+        assert!(writers.iter().all(|writer| writer.durable().upto() == Lsn(21)));
+        assert!(replayed(subject.log()).is_empty(), "what came after the opening is not replayed");
+        drop(writers);
+        subject.crash();
+        let first = replayed(subject.log());
+        for lane in 0..4 {
+            let mine: Vec<_> = first.iter().filter(|line| line.starts_with(&format!("lane {lane} "))).collect();
+            assert_eq!(mine.len(), 21);
+            assert!(mine[0].ends_with("@1 open"));
+            for (index, line) in mine.iter().enumerate().skip(1) {
+                assert!(line.starts_with(&format!("lane {lane} @{} turn {} ", index + 1, index - 1)), "{line}");
+            }
+        }
+        subject.crash();
+        assert_eq!(replayed(subject.log()), first, "reading changes nothing");
+    }
+}
+
+#[test]
+fn what_is_only_appended_is_not_durable() {
+    for mut subject in Subject::all(1).into_iter().filter(|subject| !subject.is_threaded()) {
+        let writers = open_all(subject.log());
+        subject.settle(&writers);
+        let lsn = submit(subject.log(), &writers[0], turn(&head(0, 1), 1, 100));
+        let durable = writers[0].durable();
+        assert_eq!((lsn, durable.upto(), durable.covers(lsn)), (Lsn(2), Lsn(1), false));
+        assert!(durable.clone().reached(lsn).now_or_never().is_none());
+        subject.crash();
+        assert_eq!(replayed(subject.log()), ["lane 0 @1 open"]);
+        let writers = open_all(subject.log());
+        assert_eq!(writers[0].appended(), Lsn(2), "the position is given again");
+    }
+}
+
+#[test]
+fn a_lane_has_one_writer() {
+    for subject in Subject::all(2) {
+        let _writer = subject.log().open(Lane::new(1), NODE).unwrap();
+        assert!(matches!(subject.log().open(Lane::new(1), NODE), Err(LogError::Lane(_))));
+        assert!(subject.log().open(Lane::new(0), NODE).is_ok());
+    }
+}
+
+#[test]
+fn what_is_released_is_not_shown_again() {
+    for mut subject in Subject::all(2) {
+        let writers = open_all(subject.log());
+        for object in 0..4 {
+            submit(subject.log(), &writers[0], turn(&head(0, object), 1, 100));
+        }
+        subject.settle(&writers);
+        subject.log().release(&[Lsn(3), Lsn(0)]).unwrap();
+        assert_eq!(subject.log().released(Lane::new(0)), Lsn(3));
+        assert_eq!(subject.log().released(Lane::new(1)), Lsn(0));
+        let lines = |subject: &Subject| -> Vec<String> {
+            replayed(subject.log()).iter().map(|line| line.split(' ').take(4).collect::<Vec<_>>().join(" ")).collect()
+        };
+        subject.crash();
+        let mut left = lines(&subject);
+        left.sort();
+        assert_eq!(left, ["lane 0 @4 turn", "lane 0 @5 turn", "lane 0 @6 release", "lane 1 @1 open"]);
+        assert_eq!(subject.log().released(Lane::new(0)), Lsn(3));
+        assert!(
+            matches!(subject.log().release(&[Lsn(5), Lsn(0)]), Err(LogError::Lane(_))),
+            "a lane that is not open cannot say what is released"
+        );
+        let writers = open_all(subject.log());
+        subject.settle(&writers);
+        subject.log().release(&[Lsn(6), Lsn(2)]).unwrap();
+        subject.crash();
+        let mut left = lines(&subject);
+        left.sort();
+        assert_eq!(left, ["lane 0 @7 open", "lane 0 @8 release", "lane 1 @3 release"]);
+    }
+}
+
+#[test]
+fn releasing_makes_room() {
+    for subject in Subject::all(1) {
+        let writers = open_all(subject.log());
+        let mut last = Lsn(0);
+        let mut rounds = 0;
+        // Four times the budget.
+        for number in 0..500 {
+            let record = turn(&head(0, 1), number, 4096);
+            let mut reservation = loop {
+                let room = subject.log().room();
+                match subject.log().try_reserve(record.len() as u64) {
+                    Ok(reservation) => break reservation,
+                    Err(NoRoom::Full(why)) => panic!("{why}"),
+                    Err(NoRoom::Wait) => {
+                        subject.settle(&writers);
+                        if subject.log().usage().live > 300 << 10 {
+                            subject.log().release(&[last]).unwrap();
+                            rounds += 1;
+                        }
+                        assert!(subject.is_threaded() || room.now_or_never().is_some(), "room was told");
+                    }
+                }
+            };
+            last = writers[0].submit(record, &mut reservation, |_| {});
+        }
+        subject.settle(&writers);
+        assert!(rounds >= 4, "{rounds}");
+        let usage = subject.log().usage();
+        assert!(usage.live <= usage.budget && usage.in_flight == 0, "{usage:?}");
+        assert_eq!(usage.records, 501 + rounds);
+    }
+}
+
+#[test]
+fn a_turn_counts_when_its_last_part_is_there() {
+    for mut subject in Subject::all(1) {
+        let writers = open_all(subject.log());
+        let part = |object, part, last| turn(&TurnHead { part, last, ..head(0, object) }, 1, 100);
+        for record in [part(1, 0, false), part(2, 0, true), part(1, 1, false), part(3, 0, false), part(1, 2, true)] {
+            submit(subject.log(), &writers[0], record);
+        }
+        subject.settle(&writers);
+        drop(writers);
+        subject.crash();
+        let writers = open_all(subject.log());
+        submit(subject.log(), &writers[0], part(3, 0, true));
+        subject.settle(&writers);
+        drop(writers);
+        subject.crash();
+        let (mut whole, mut seen) = (Whole::default(), Vec::new());
+        let replay = subject.log().replay(&mut |entry| {
+            if let Some(parts) = whole.next(&entry).unwrap() {
+                seen.push((entry.lsn.0, parts.iter().map(|part| part.lsn.0).collect::<Vec<_>>()));
+                for part in parts {
+                    let payload = subject.log().fetch(part.at)?;
+                    assert!(matches!(Record::parse(&payload), Ok(Record::Turn(turn)) if turn.head.id[1] == 1));
+                }
+            }
+            Ok(())
+        });
+        replay.unwrap();
+        assert_eq!(seen, [(1, vec![]), (3, vec![]), (6, vec![2, 4]), (7, vec![]), (8, vec![])]);
+    }
+}
+
+#[test]
+fn too_much_in_flight_waits() {
+    for subject in Subject::all(1).into_iter().filter(|subject| !subject.is_threaded()) {
+        let log = subject.log();
+        let writers = open_all(log);
+        let first = log.try_reserve(100 << 10).unwrap();
+        let second = log.try_reserve(100 << 10).expect("one reservation may go over the limit");
+        let room = log.room();
+        assert!(matches!(log.try_reserve(1), Err(NoRoom::Wait)));
+        assert!(log.room().now_or_never().is_none());
+        drop(second);
+        assert!(room.now_or_never().is_some());
+        let mut third = log.try_reserve(30 << 10).unwrap();
+        let record = turn(&head(0, 1), 1, 4096);
+        let taken = record.len() as u64;
+        writers[0].submit(record, &mut third, |_| {});
+        assert!(matches!(log.try_reserve(1), Err(NoRoom::Wait)), "submitted and not durable is in flight");
+        drop(first);
+        drop(third);
+        assert!((taken..taken + 200).contains(&log.usage().in_flight), "only what was submitted is");
+        subject.settle(&writers);
+        assert_eq!(log.usage().in_flight, 0);
+        assert!(matches!(log.try_reserve(1 << 20), Err(NoRoom::Full(_))), "more than the log ever takes");
+    }
+}
+
+#[test]
+fn a_log_in_memory_that_fails_makes_nothing_durable() {
+    let log = MemoryLog::new(options(1));
+    let writer = log.open(Lane::new(0), NODE).unwrap();
+    assert!(log.step());
+    log.fail();
+    let lsn = submit(&log, &writer, turn(&head(0, 1), 1, 10));
+    assert!(!log.step() && !writer.durable().covers(lsn));
+    assert_eq!(replayed(&log.crash()), ["lane 0 @1 open"]);
+}
+
+#[test]
+fn many_threads_share_groups_and_each_keeps_its_order() {
+    let mut dir = Dir::new(4);
+    dir.options.manual = false;
+    let log = dir.open();
+    let writers = open_all(&log);
+    std::thread::scope(|scope| {
+        for thread in 0..8_u16 {
+            let (log, writer) = (&log, &writers[usize::from(thread % 4)]);
+            scope.spawn(move || {
+                for number in 0..100 {
+                    let record = turn(&head(thread % 4, thread as u8), number, 20);
+                    let mut reservation = lane::block_on(reserve(log, record.len() as u64)).unwrap();
+                    let lsn = writer.submit(record, &mut reservation, |_| {});
+                    writer.durable().wait(lsn);
+                }
+            });
+        }
+    });
+    log.close();
+    let usage = log.usage();
+    assert_eq!(usage.records, 804);
+    assert!(usage.groups < 804 && usage.segments > 3, "{usage:?}");
+    drop((log, writers));
+    let (log, mut last) = (dir.open(), std::collections::HashMap::new());
+    log.replay(&mut |entry| {
+        if let Record::Turn(turn) = &entry.record {
+            let lsn = last.insert(turn.head.id, entry.lsn).unwrap_or_default();
+            assert!(lsn < entry.lsn);
+        }
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(last.len(), 8);
+}

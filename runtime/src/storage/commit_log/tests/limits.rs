@@ -1,0 +1,136 @@
+//! Segments, space and size: what does not fit, what is full, what is left over.
+
+use std::io::ErrorKind;
+
+use super::*;
+use crate::base::points::Point;
+
+#[test]
+fn a_group_goes_on_in_the_next_segment() {
+    let dir = Dir::new(2);
+    let log = dir.open();
+    let writers = [0, 1].map(|lane| log.open(Lane::new(lane), NODE).unwrap());
+    for number in 0..20 {
+        submit(&log, &writers[number as usize % 2], turn(&head(number % 2, 1), number.into(), 4096));
+    }
+    assert!(log.step() && !log.step());
+    let usage = log.usage();
+    assert!(usage.groups >= 3 && usage.segments >= 3, "80 KiB in segments of 32: {usage:?}");
+    assert_eq!((usage.records, usage.in_flight), (22, 0));
+    drop(log);
+    assert_eq!(replayed(&dir.open()).len(), 22);
+}
+
+#[test]
+fn a_record_larger_than_a_segment_is_written_all_the_same() {
+    let dir = Dir::new(1);
+    let log = dir.open();
+    let writer = log.open(Lane::new(0), NODE).unwrap();
+    let mut encoder = TurnEncoder::new(&head(0, 1));
+    for number in 1..20 {
+        let mut image = [0; PAGE];
+        Env::manual(number).0.fill_random(&mut image);
+        encoder.page(number as u32, &image);
+    }
+    let record = encoder.finish();
+    assert!(record.len() as u64 > dir.options.segment_bytes);
+    submit(&log, &writer, record);
+    submit(&log, &writer, turn(&head(0, 2), 1, 10));
+    log.step();
+    drop(log);
+    assert_eq!(replayed(&dir.open()).len(), 3);
+}
+
+#[test]
+fn a_full_disk_is_an_answer_and_passes() {
+    for manual in [true, false] {
+        let mut dir = Dir::new(1);
+        dir.options.manual = manual;
+        let disk = SimulatedDisk::new(dir.temp.path()).unwrap();
+        let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
+        let writer = log.open(Lane::new(0), NODE).unwrap();
+        for nth in 1..20 {
+            disk.fail(Point::SegmentCreate, ErrorKind::StorageFull, nth);
+        }
+        let mut told = 0;
+        let mut last = Lsn(0);
+        let mut number = 0;
+        while told < 3 {
+            let record = turn(&head(0, 1), number, 4096);
+            match lane::block_on(reserve(&log, record.len() as u64)) {
+                Ok(mut reservation) => last = writer.submit(record, &mut reservation, |_| {}),
+                Err(why) => {
+                    assert!(why.contains("cannot make a segment"), "{why}");
+                    told += 1;
+                }
+            }
+            number += 1;
+            if manual {
+                log.step();
+            }
+        }
+        assert!(number > 3, "the room there was is used");
+        writer.durable().wait(last);
+        // Space is back.
+        let disk_again = loop {
+            match lane::block_on(reserve(&log, 4096)) {
+                Ok(reservation) => break reservation,
+                Err(_) => told += 1,
+            }
+        };
+        drop(disk_again);
+        assert!(told < 40);
+        log.close();
+        drop((log, writer));
+        assert_eq!(replayed(&dir.open()).len() as u64, last.0, "nothing that was submitted is lost");
+    }
+}
+
+#[test]
+fn a_log_that_was_closed_leaves_only_segments_as_long_as_what_they_hold() {
+    let mut dir = Dir::new(1);
+    dir.options.manual = false;
+    let log = dir.open();
+    let writer = log.open(Lane::new(0), NODE).unwrap();
+    for number in 0..30 {
+        let record = turn(&head(0, 1), number, 2000);
+        let mut reservation = lane::block_on(reserve(&log, record.len() as u64)).unwrap();
+        writer.submit(record, &mut reservation, |_| {});
+    }
+    log.close();
+    let report = verify(&dir.path()).unwrap();
+    assert_eq!(report.end, Some(End::Closed));
+    let files = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(files, report.segments.len(), "no spare file is left");
+    let last = report.segments.last().unwrap();
+    assert_eq!(std::fs::metadata(&last.file).unwrap().len(), last.end);
+    log.close();
+}
+
+#[test]
+fn released_segments_go_and_records_in_them_are_gone() {
+    let dir = Dir::new(1);
+    let log = dir.open();
+    let writer = log.open(Lane::new(0), NODE).unwrap();
+    for number in 0..40 {
+        submit(&log, &writer, turn(&head(0, 1), number, 4096));
+        log.step();
+    }
+    drop((log, writer));
+    let log = dir.open();
+    let mut places = Vec::new();
+    log.replay(&mut |entry| {
+        places.push(entry.at);
+        Ok(())
+    })
+    .unwrap();
+    let writer = log.open(Lane::new(0), NODE).unwrap();
+    log.step();
+    let before = log.usage();
+    log.release(&[writer.appended()]).unwrap();
+    let after = log.usage();
+    assert!(after.live < before.live / 4 && after.segments == 1, "{before:?} {after:?}");
+    assert!(matches!(log.fetch(places[0]), Err(LogError::Gone)));
+    drop((log, writer));
+    assert_eq!(replayed(&dir.open()), ["lane 0 @43 release @42"]);
+}

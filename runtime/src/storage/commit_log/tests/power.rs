@@ -1,0 +1,226 @@
+//! Power goes out at any moment, again and again: what was told is there, what is there was submitted.
+
+use std::io::ErrorKind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use super::*;
+
+/// What clients know of the log.
+#[derive(Clone, Default)]
+struct Ledger {
+    /// What was submitted in each lane, from position 1; nothing is known of what an earlier life did not tell.
+    submitted: [Vec<String>; 2],
+    /// Up to where each lane was told to be durable.
+    told: [Lsn; 2],
+    /// Released for certain, and perhaps.
+    released: [(Lsn, Lsn); 2],
+    number: u64,
+}
+
+impl Ledger {
+    fn submit(&mut self, lane: usize, line: impl FnOnce(Lsn) -> String) -> Lsn {
+        let lsn = Lsn(self.submitted[lane].len() as u64 + 1);
+        self.submitted[lane].push(line(lsn));
+        lsn
+    }
+
+    /// What is found must be what was submitted, and all that was told.
+    fn check(&mut self, log: &dyn LaneLog) -> Vec<String> {
+        let lines = replayed(log);
+        let mut next = [0, 1].map(|lane| log.released(Lane::new(lane)));
+        for lane in 0..2 {
+            let (certain, perhaps) = self.released[lane];
+            assert!((certain..=perhaps).contains(&next[lane]), "lane {lane} is released up to {}", next[lane]);
+            self.released[lane] = (next[lane], next[lane]);
+        }
+        for line in &lines {
+            let lane = usize::from(line.starts_with("lane 1"));
+            assert_eq!(Some(line), self.submitted[lane].get(next[lane].0 as usize));
+            next[lane].0 += 1;
+        }
+        for lane in 0..2 {
+            assert!(next[lane] >= self.told[lane], "lane {lane}: {} was told, {} is there", self.told[lane], next[lane]);
+            self.told[lane] = next[lane];
+            self.submitted[lane].truncate(next[lane].0 as usize);
+        }
+        lines
+    }
+}
+
+/// One life of a process: opens, works, ends cleanly if `close`. Panics where the process would end.
+fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, close: bool) -> Result<(), LogError> {
+    let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone())?;
+    ledger.check(&log);
+    let mut writers = Vec::new();
+    for lane in 0..2 {
+        ledger.submit(lane, |lsn| format!("lane {lane} {lsn} open"));
+        let opened = log.open(Lane::new(lane as u16), NODE);
+        if opened.is_err() {
+            ledger.submitted[lane].pop();
+        }
+        writers.push(opened?);
+    }
+    for round in 0..rounds {
+        for (lane, writer) in writers.iter().enumerate().take(1 + round as usize % 2) {
+            ledger.number += 1;
+            let record = turn(&head(lane as u16, round as u8), ledger.number, 700);
+            let payload = record.bytes()[8..].to_vec();
+            let record_line = |lsn| {
+                let length = u32::from_le_bytes(record.bytes()[..4].try_into().unwrap()) as usize;
+                let entry = Entry { lane: Lane::new(lane as u16), lsn, at: At(0), record: Record::parse(&payload[..length]).unwrap() };
+                show(&entry)
+            };
+            let expected = ledger.submit(lane, record_line);
+            assert_eq!(submit(&log, writer, record), expected);
+        }
+        log.step();
+        for (lane, writer) in writers.iter().enumerate() {
+            ledger.told[lane] = writer.durable().upto();
+        }
+        if round % 5 == 4 {
+            let upto = ledger.told;
+            for (lane, upto) in upto.into_iter().enumerate() {
+                if upto > ledger.released[lane].0 {
+                    ledger.released[lane].1 = upto;
+                    ledger.submit(lane, |lsn| format!("lane {lane} {lsn} release {upto}"));
+                }
+            }
+            log.release(&upto)?;
+            for lane in 0..2 {
+                ledger.released[lane].0 = upto[lane];
+                ledger.told[lane] = writers[lane].durable().upto();
+            }
+        }
+    }
+    if close {
+        log.close();
+    }
+    Ok(())
+}
+
+/// A life that may end at once.
+fn life(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, close: bool) -> bool {
+    matches!(catch_unwind(AssertUnwindSafe(|| live(dir, disk, ledger, rounds, close))), Ok(Ok(())))
+}
+
+fn world() -> (Dir, Arc<SimulatedDisk>) {
+    let mut dir = Dir::new(2);
+    dir.options.segment_bytes = 8 << 10;
+    dir.options.budget = 128 << 10;
+    let disk = SimulatedDisk::new(dir.temp.path()).unwrap();
+    (dir, disk)
+}
+
+#[test]
+fn at_every_operation() {
+    let total = {
+        let (dir, disk) = world();
+        assert!(life(&dir, &disk, &mut Ledger::default(), 12, true));
+        disk.operations()
+    };
+    assert!(total > 80, "{total}");
+    for operation in 1..=total {
+        for seed in 0..6 {
+            let (dir, disk) = world();
+            let mut ledger = Ledger::default();
+            disk.stop_at(operation);
+            assert!(!life(&dir, &disk, &mut ledger, 12, true));
+            disk.power_cut(seed).unwrap();
+            // Judging alone changes nothing, and repairing again finds the same.
+            let report = verify(&dir.path()).unwrap();
+            assert!(report.damage.is_empty(), "{:?} after operation {operation}, seed {seed}", report.damage);
+            let found = ledger.check(&dir.open());
+            assert_eq!(ledger.check(&dir.open()), found);
+            let disk = SimulatedDisk::new(dir.temp.path()).unwrap();
+            assert!(life(&dir, &disk, &mut ledger, 6, true));
+            ledger.check(&dir.open());
+        }
+    }
+}
+
+#[test]
+fn again_and_again() {
+    for seed in 0..150 {
+        let (dir, disk) = world();
+        let (random, _) = Env::manual(seed);
+        let mut ledger = Ledger::default();
+        for _ in 0..5 {
+            let [stop, rounds, cut, close] = random.random::<4>();
+            disk.stop_at(u64::from(stop) % 120 + 1);
+            life(&dir, &disk, &mut ledger, u64::from(rounds) % 20, close % 2 == 0);
+            disk.power_cut(u64::from(cut)).unwrap();
+        }
+        ledger.check(&dir.open());
+    }
+}
+
+/// A process that is killed loses nothing that it wrote, flushed or not; what the next one shows is durable then.
+#[test]
+fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
+    let (dir, disk) = world();
+    let mut ledger = Ledger::default();
+    disk.fail(crate::base::points::Point::LogFlush, ErrorKind::Other, 4);
+    assert!(!life(&dir, &disk, &mut ledger, 12, false));
+    let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
+    let found = ledger.check(&log);
+    assert_eq!(found.len() as u64, ledger.submitted.iter().map(|lane| lane.len() as u64).sum::<u64>());
+    drop(log);
+    for seed in 0..20 {
+        disk.power_cut(seed).unwrap();
+        assert_eq!(ledger.check(&dir.open()), found);
+    }
+}
+
+#[test]
+fn a_write_or_flush_that_fails_ends_everything() {
+    use crate::base::points::Point;
+    for point in [Point::LogWrite, Point::LogFlush, Point::LogFlushed] {
+        let (dir, disk) = world();
+        let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
+        let writer = log.open(Lane::new(0), NODE).unwrap();
+        assert!(log.step());
+        disk.fail(point, ErrorKind::Other, 1);
+        let lsn = submit(&log, &writer, turn(&head(0, 1), 1, 10));
+        let lost = catch_unwind(AssertUnwindSafe(|| log.step())).unwrap_err();
+        let what = lost.downcast_ref::<String>().unwrap();
+        assert!(what.starts_with("writing the commit log failed"), "{what}");
+        submit(&log, &writer, turn(&head(0, 1), 2, 10));
+        assert!(!log.step(), "nothing is written after that");
+        assert!(!writer.durable().covers(lsn));
+    }
+}
+
+/// The simulated disk itself: it loses what it may lose, and only that.
+#[test]
+fn the_disk_keeps_what_was_flushed_and_loses_the_rest_in_many_ways() {
+    use crate::base::points::Point::LogWrite;
+    let mut seen = std::collections::BTreeMap::<Vec<(String, usize, u8)>, u32>::new();
+    for seed in 0..200 {
+        let temp = tempfile::tempdir().unwrap();
+        let path = |name: &str| temp.path().join(name);
+        std::fs::write(path("old"), [1; 1024]).unwrap();
+        let disk = SimulatedDisk::new(temp.path()).unwrap();
+        let file = disk.open(LogWrite, &path("old")).unwrap();
+        disk.write_all_at(LogWrite, &file, &[2; 512], 0).unwrap();
+        disk.sync_data(LogWrite, &file).unwrap();
+        disk.write_all_at(LogWrite, &file, &[3; 512], 512).unwrap();
+        std::fs::write(path("new"), [4; 10]).unwrap();
+        disk.rename(LogWrite, &path("old"), &path("moved")).unwrap();
+        drop(file);
+        disk.power_cut(seed).unwrap();
+        let mut state = Vec::new();
+        for name in ["old", "moved", "new"] {
+            if let Ok(bytes) = std::fs::read(path(name)) {
+                state.push((name.to_owned(), bytes.len(), bytes.last().copied().unwrap_or(0)));
+                if name != "new" {
+                    assert_eq!(bytes[..512], [2; 512], "it was flushed");
+                    assert!(bytes[512..] == [1; 512] || bytes[512..] == [3; 512], "a sector is old or new");
+                }
+            }
+        }
+        let names: Vec<_> = state.iter().filter(|(name, ..)| name != "new").collect();
+        assert_eq!(names.len(), 1, "a rename happens or does not");
+        *seen.entry(state).or_default() += 1;
+    }
+    assert!(seen.len() > 8, "{seen:?}");
+}

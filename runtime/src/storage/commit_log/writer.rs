@@ -1,0 +1,254 @@
+//! The writer: takes what all lanes have gathered, writes it once, flushes it once, publishes each lane's position.
+//!
+//! Owns the end of the log: sequence, chains, the open segment. One thread at a time ([`super::FileLog`] sees to it). What must stay
+//! true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or published any more.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::disk::Disk;
+use super::format::{
+    BATCH_HEADER, BatchHeader, CLOSED, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader, State,
+};
+use super::lane::{Gathered, Lane, Lanes, Lsn};
+use super::record::is_open;
+use super::scan::{fit, release_in};
+use super::segments::{Live, Segments};
+use crate::base::Env;
+use crate::base::points::Point;
+
+/// A group is ended when it has this many bytes, so that those who wait for its flush wait for no more than that.
+const GROUP_BYTES: usize = 16 << 20;
+
+pub(super) struct Writer {
+    pub disk: Arc<dyn Disk>,
+    pub env: Env,
+    pub lanes: Arc<Lanes>,
+    pub segments: Arc<Segments>,
+    pub log: [u8; 16],
+    /// Where the log stands.
+    pub state: State,
+    pub active: Active,
+    /// Buffers for lanes to gather in.
+    pub empty: Vec<Vec<u8>>,
+    /// Nothing is written any more: closed, or lost.
+    pub ended: bool,
+}
+
+/// The segment that is being written.
+pub(super) struct Active {
+    pub file: Arc<File>,
+    pub number: u64,
+    pub salt: u64,
+    pub end: u64,
+    pub capacity: u64,
+}
+
+/// A lane's share of what was taken, and how much of it is written.
+struct Taken {
+    lane: Lane,
+    gathered: Gathered,
+    written: usize,
+}
+
+/// A lane's share of one group.
+struct Batch {
+    index: usize,
+    header: [u8; BATCH_HEADER],
+    checksum: u64,
+    epoch: Lsn,
+    records: u32,
+    from: usize,
+    to: usize,
+}
+
+/// Begins the segment of this number. The writer goes on there.
+pub(super) fn begin(
+    segments: &Segments,
+    env: &Env,
+    log: [u8; 16],
+    number: u64,
+    state: &State,
+) -> io::Result<Active> {
+    let salt = u64::from_le_bytes(env.random());
+    let Live { file, end, capacity, .. } = segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
+    Ok(Active { file, number, salt, end, capacity })
+}
+
+impl Writer {
+    /// Writes all that has gathered. Answers whether there was anything.
+    pub fn step(&mut self) -> bool {
+        if self.ended {
+            return false;
+        }
+        let mut taken = Vec::with_capacity(usize::from(self.lanes.count()));
+        let empty = &mut self.empty;
+        self.lanes.gather(
+            || empty.pop().unwrap_or_default(),
+            |lane, gathered| taken.push(Taken { lane, gathered, written: 0 }),
+        );
+        if taken.is_empty() {
+            return false;
+        }
+        let mut batches = Vec::with_capacity(taken.len());
+        while taken.iter().any(|taken| taken.written < taken.gathered.frames.len()) {
+            self.fill(&taken, &mut batches);
+            if batches.is_empty() {
+                self.or_lost("beginning a segment of", Self::roll);
+                continue;
+            }
+            self.write_batches(&mut taken, &mut batches);
+        }
+        for Taken { gathered: Gathered { mut frames, .. }, .. } in taken {
+            // A large turn's buffer is not kept for small ones.
+            if frames.capacity() <= GROUP_BYTES {
+                frames.clear();
+                self.empty.push(frames);
+            }
+        }
+        true
+    }
+
+    /// Marks a clean end: damage to the last group is then not taken for a group that was being written.
+    pub fn close(&mut self) {
+        while self.step() {}
+        if !std::mem::replace(&mut self.ended, true) {
+            let header = self.group_header(0, 0, CLOSED, &[]);
+            self.or_lost("ending", |writer| {
+                writer.disk.at(Point::LogClose)?;
+                writer.write(&header, &mut [])?;
+                let Active { file, end, .. } = &writer.active;
+                writer.disk.set_len(Point::LogClose, file, *end)?;
+                writer.disk.sync_all(Point::LogClose, file)
+            });
+        }
+    }
+
+    /// Chooses what goes into the next group: all of it, or as many records as fit into the segment. Nothing, if none fits and the
+    /// segment is not empty; an empty one takes a record of any size.
+    fn fill(&self, taken: &[Taken], batches: &mut Vec<Batch>) {
+        let left = self.active.capacity.saturating_sub(self.active.end) as usize;
+        let mut room = left.min(GROUP_BYTES).saturating_sub(GROUP_HEADER);
+        for (index, Taken { lane, gathered, written }) in taken.iter().enumerate() {
+            let frames = &gathered.frames[*written..];
+            let left = gathered.records;
+            let mut fits = fit(frames, left, room.saturating_sub(BATCH_HEADER));
+            if fits.0 == 0 && !frames.is_empty() && batches.is_empty() && self.active.end == SEGMENT_HEADER as u64 {
+                fits = fit(frames, left, first_record(frames));
+            }
+            if fits.0 > 0 {
+                room = room.saturating_sub(BATCH_HEADER + fits.1);
+                batches.push(self.batch(index, *lane, gathered.first, fits.0, *written, &frames[..fits.1]));
+            }
+        }
+    }
+
+    fn batch(&self, index: usize, lane: Lane, first: Lsn, records: u32, from: usize, frames: &[u8]) -> Batch {
+        let state = &self.state.lanes[lane.index()];
+        let epoch = if is_open(&frames[FRAME..]) { first } else { state.epoch };
+        let length = u32::try_from(frames.len()).expect("a group is shorter than 4 GiB");
+        let header = BatchHeader { lane, records, first, epoch, chain: state.chain, length };
+        let (header, checksum) = header.encode(frames);
+        Batch { index, header, checksum, epoch, records, from, to: from + frames.len() }
+    }
+
+    /// Order: encode, write, flush, publish. What is appended meanwhile waits for the next group.
+    fn write_batches(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>) {
+        let headers: Vec<u8> = batches.iter().flat_map(|batch| batch.header).collect();
+        let length = batches.iter().map(|batch| BATCH_HEADER + batch.to - batch.from).sum();
+        let header = self.group_header(length, batches.len(), 0, &headers);
+        let mut parts = Vec::with_capacity(1 + 2 * batches.len());
+        for batch in &*batches {
+            parts.push(IoSlice::new(&batch.header));
+            parts.push(IoSlice::new(&taken[batch.index].gathered.frames[batch.from..batch.to]));
+        }
+        self.or_lost("writing", |writer| writer.write(&header, &mut parts));
+        drop(parts);
+        self.publish(taken, batches, (GROUP_HEADER + length) as u64);
+    }
+
+    fn group_header(&self, length: usize, batches: usize, flags: u16, headers: &[u8]) -> GroupHeader {
+        GroupHeader {
+            length: u32::try_from(length).expect("a group is shorter than 4 GiB"),
+            batches: batches as u16,
+            flags,
+            sequence: self.state.sequence,
+            salt: self.active.salt,
+            chain: self.state.chain,
+            body: xxh3_64(headers),
+        }
+    }
+
+    /// Writes a group at the end of the segment, and flushes it.
+    fn write(&mut self, header: &GroupHeader, batches: &mut [IoSlice<'_>]) -> io::Result<()> {
+        let (bytes, checksum) = header.encode();
+        let mut parts = Vec::with_capacity(1 + batches.len());
+        parts.push(IoSlice::new(&bytes));
+        parts.extend_from_slice(batches);
+        let active = &mut self.active;
+        self.disk.write_vectored_at(Point::LogWrite, &active.file, &mut parts, active.end)?;
+        self.disk.sync_data(Point::LogFlush, &active.file)?;
+        self.disk.at(Point::LogFlushed)?;
+        active.end += GROUP_HEADER as u64 + u64::from(header.length);
+        (self.state.sequence, self.state.chain) = (header.sequence + 1, checksum);
+        Ok(())
+    }
+
+    /// The group is durable: says so to everybody, the bytes first, so that nobody who is told finds the log as it was.
+    fn publish(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>, bytes: u64) {
+        let (mut covered, mut records, mut released) = (0, 0, Vec::new());
+        for batch in &*batches {
+            let Taken { lane, gathered, written } = &mut taken[batch.index];
+            let lane_state = &mut self.state.lanes[lane.index()];
+            if gathered.release.is_some()
+                && let Some(upto) = release_in(&gathered.frames[batch.from..batch.to])
+            {
+                lane_state.released = lane_state.released.max(upto);
+                released.push((*lane, lane_state.released));
+            }
+            *written = batch.to;
+            gathered.first.0 += u64::from(batch.records);
+            gathered.records -= batch.records;
+            lane_state.next = gathered.first;
+            (lane_state.epoch, lane_state.chain) = (batch.epoch, batch.checksum);
+            records += u64::from(batch.records);
+            // What a reservation covered is given back with the last of what was gathered with it.
+            if gathered.records == 0 {
+                covered += gathered.covered;
+            }
+        }
+        self.segments.written(self.active.end, covered, |shelf| {
+            for (lane, upto) in released {
+                shelf.released[lane.index()] = upto;
+            }
+            let usage = &mut shelf.usage;
+            usage.groups += 1;
+            usage.flushes += 1;
+            usage.records += records;
+            usage.bytes += bytes;
+        });
+        for batch in batches.drain(..) {
+            let Taken { lane, gathered, .. } = &taken[batch.index];
+            self.lanes.publish(*lane, Lsn(gathered.first.0 - 1));
+        }
+    }
+
+    fn roll(&mut self) -> io::Result<()> {
+        self.active = begin(&self.segments, &self.env, self.log, self.active.number + 1, &self.state)?;
+        Ok(())
+    }
+
+    fn or_lost(&mut self, what: &str, act: impl FnOnce(&mut Self) -> io::Result<()>) {
+        if let Err(error) = act(self) {
+            self.ended = true;
+            self.disk.lost(&format!("{what} the commit log failed: {error}"));
+        }
+    }
+}
+
+fn first_record(frames: &[u8]) -> usize {
+    frames.first_chunk().map_or(0, |length| super::format::padded(FRAME + u32::from_le_bytes(*length) as usize))
+}
