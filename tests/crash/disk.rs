@@ -13,8 +13,8 @@ use crate::world::{Tally, World};
 
 /// Set in the test's second life, inside a mount namespace of its own.
 const INSIDE: &str = "HOLDFAST_CRASH_DISK";
-/// The disk's size: the log's budget and a few objects.
-const DISK: &str = "48m";
+/// The disk's size: enough for the log's budget, and for objects with long WALs.
+const DISK: &str = "256m";
 
 #[test]
 #[ignore = "needs the commit log"]

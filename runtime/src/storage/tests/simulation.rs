@@ -4,9 +4,11 @@
 //! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
 //! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
 //! any end of the process: nothing that was told is lost, nothing is there that was rolled back or never written, objects of a lane
-//! come back as of the same turn, and what came back once comes back again. [`Broken`] variants prove that it would be seen.
+//! come back as of the same turn, and what came back once comes back again. [`Mistake`]s made on purpose prove that it
+//! would be seen.
 
 use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
@@ -14,19 +16,28 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::super::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
+use crate::base::mistakes::{self, Mistake};
+use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
 
 mod model;
 mod pages;
 mod schedule;
+mod whole_storage;
 
 use model::{Model, Place, State, Violation};
 use schedule::{Dice, End, OBJECTS, Step, Write, schedule};
 
 /// What is simulated: a process that keeps objects in a directory and a log.
 trait Subject: Sized {
+    /// A directory in which the subject sees to durability by itself, unseen by the simulated disk. A power cut leaves it as it is
+    /// or takes it away.
+    const FLUSHED_BY_ITSELF: Option<&str> = None;
+
+    /// Makes what is there, durable, before there is a disk.
+    fn prepare(_root: &Path) {}
+
     /// Starts on what an earlier process left. The error is a refusal to start.
-    fn open(root: &Path, disk: Arc<SimulatedDisk>, broken: Option<Broken>) -> Result<Self, String>;
+    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String>;
 
     /// Where an object's turns go.
     fn lane(object: usize) -> usize;
@@ -71,25 +82,6 @@ struct Turned {
 #[derive(Debug)]
 struct Failed(String);
 
-/// Mistakes that the simulation must see.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Broken {
-    /// An answer does not wait for the turn to be durable.
-    EarlyGate,
-    /// An error does not wait for what the failed turn has read.
-    EarlyError,
-    /// What an earlier process left of an object's WAL is read.
-    LeftoverWal,
-    /// The log is released further than files are flushed.
-    TrimTooFar,
-    /// Pages that are not durable are copied into the database file.
-    ResetNotDurable,
-    /// The parts of a turn count before the last one is there.
-    IncompleteParts,
-    /// A group that is not the last one is cut as if it were.
-    CutNotLast,
-}
-
 /// One life.
 struct Life<S> {
     directory: TempDir,
@@ -97,7 +89,6 @@ struct Life<S> {
     /// None between two processes.
     subject: Option<S>,
     model: Model,
-    broken: Option<Broken>,
     /// What will be told once the object's lane is durable up to there.
     waiting: Vec<(usize, Lsn, Place)>,
     /// How the process ends, if it does so by itself or in the midst of something: with the power or without.
@@ -123,13 +114,14 @@ enum Wrong {
 }
 
 impl<S: Subject> Life<S> {
-    fn new(broken: Option<Broken>) -> Result<Self, Wrong> {
+    fn new() -> Result<Self, Wrong> {
         let directory = simulated_directory();
+        S::prepare(directory.path());
         let disk = SimulatedDisk::new(directory.path()).expect("an empty directory can be read");
-        let subject = S::open(directory.path(), disk.clone(), broken).map_err(Wrong::Refused)?;
+        let subject = S::open(directory.path(), disk.clone()).map_err(Wrong::Refused)?;
         let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
         let (waiting, dice) = (Vec::new(), Dice::new(0));
-        Ok(Self { directory, disk, subject: Some(subject), model, broken, waiting, power: false, dice, faulty: false })
+        Ok(Self { directory, disk, subject: Some(subject), model, waiting, power: false, dice, faulty: false })
     }
 
     /// All steps, and a kill at the end.
@@ -200,8 +192,8 @@ impl<S: Subject> Life<S> {
             writes.iter().for_each(|write| state.write(write));
             self.model.applied(object, state);
         }
-        let early = if end == End::Apply { Broken::EarlyGate } else { Broken::EarlyError };
-        self.will_be_told(object, if self.broken == Some(early) { Lsn(0) } else { at });
+        let early = if end == End::Apply { Mistake::EarlyGate } else { Mistake::EarlyError };
+        self.will_be_told(object, if mistakes::is_made(early) { Lsn(0) } else { at });
         Ok(())
     }
 
@@ -249,7 +241,7 @@ impl<S: Subject> Life<S> {
             self.disk.stop_at(0);
             let _ = catch_unwind(AssertUnwindSafe(|| drop(self.subject.take())));
             match self.power {
-                true => self.disk.power_cut(self.dice.seed()).expect("the directory can be written"),
+                true => self.cut_power().expect("the directory can be written"),
                 false => self.disk.restart(),
             }
             (self.faulty, self.power) = (false, self.dice.percent(50));
@@ -262,7 +254,7 @@ impl<S: Subject> Life<S> {
                 self.disk.stop_at(self.disk.operations() + after);
             }
             let (root, disk) = (self.directory.path(), self.disk.clone());
-            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk, self.broken))) {
+            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk))) {
                 _ if self.disk.is_out() => {}
                 Ok(Ok(subject)) => {
                     self.subject = Some(subject);
@@ -274,13 +266,31 @@ impl<S: Subject> Life<S> {
         }
     }
 
+    fn cut_power(&mut self) -> io::Result<()> {
+        let flushed = S::FLUSHED_BY_ITSELF.map(|name| self.directory.path().join(name)).filter(|path| path.is_dir());
+        let kept = simulated_directory();
+        if let Some(flushed) = &flushed {
+            copy_files(flushed, kept.path())?;
+        }
+        self.disk.power_cut(self.dice.seed())?;
+        if let Some(flushed) = &flushed {
+            let _ = fs::remove_dir_all(flushed);
+            if self.dice.percent(75) {
+                fs::create_dir(flushed)?;
+                copy_files(kept.path(), flushed)?;
+            }
+            self.disk = SimulatedDisk::new(self.directory.path())?;
+        }
+        Ok(())
+    }
+
     /// What a process would find, after something was done to what is there.
     fn look_at(&self, change: impl FnOnce(&Path)) -> Result<Vec<State>, Wrong> {
         let copy = simulated_directory();
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
         change(copy.path());
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
-        let mut subject = S::open(copy.path(), disk, self.broken).map_err(Wrong::Refused)?;
+        let mut subject = S::open(copy.path(), disk).map_err(Wrong::Refused)?;
         let read = |object| subject.read(object).map(|(state, _)| state).map_err(|Failed(why)| Wrong::Refused(why));
         let states = (0..OBJECTS).map(read).collect::<Result<Vec<_>, _>>()?;
         if let Some(listed) = subject.listed() {
@@ -343,19 +353,18 @@ fn simulated_directory() -> TempDir {
     made.expect("there is room for a data directory")
 }
 
-/// Lives a schedule; panics count as wrong.
-fn life<S: Subject>(steps: &[Step], broken: Option<Broken>) -> Result<(), String> {
-    let lived = catch_unwind(|| Life::<S>::new(broken).and_then(|life| life.live(steps)));
-    lived.unwrap_or_else(|panic| resume_unwind(panic)).map_err(|wrong| wrong.to_string())
+/// Lives a schedule.
+fn life<S: Subject>(steps: &[Step]) -> Result<(), String> {
+    Life::<S>::new().and_then(|life| life.live(steps)).map_err(|wrong| wrong.to_string())
 }
 
 /// Leaves out steps for as long as the life stays wrong.
-fn shortest<S: Subject>(mut steps: Vec<Step>, broken: Option<Broken>) -> Vec<Step> {
+fn shortest<S: Subject>(mut steps: Vec<Step>) -> Vec<Step> {
     let mut at = 0;
     while at < steps.len() {
         let mut fewer = steps.clone();
         fewer.remove(at);
-        match life::<S>(&fewer, broken) {
+        match life::<S>(&fewer) {
             Ok(()) => at += 1,
             Err(_) => steps = fewer,
         }
@@ -363,39 +372,39 @@ fn shortest<S: Subject>(mut steps: Vec<Step>, broken: Option<Broken>) -> Vec<Ste
     steps
 }
 
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
 /// Lives of as many seeds as wanted, on all cores.
 fn simulate<S: Subject>(lives: u64) {
-    let (seed, lives) = match number("HOLDFAST_SIMULATION_SEED") {
+    let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let (first, lives) = match number("HOLDFAST_SIMULATION_SEED") {
         Some(seed) => (seed, 1),
-        None => (first_seed(), number("HOLDFAST_SIMULATION_LIVES").unwrap_or(lives)),
+        None => (another_seed(), number("HOLDFAST_SIMULATION_LIVES").unwrap_or(lives)),
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    std::thread::scope(|scope| {
-        for worker in 0..workers {
-            scope.spawn(move || {
-                for seed in (seed..seed + lives).skip(worker as usize).step_by(workers as usize) {
-                    if let Err(wrong) = life::<S>(&schedule(seed), None) {
-                        let steps = shortest::<S>(schedule(seed), None);
-                        let last = life::<S>(&steps, None).err();
-                        panic!("HOLDFAST_SIMULATION_SEED={seed}: {wrong}\nin short: {last:?}\n{steps:#?}");
-                    }
-                }
-            });
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let live = |worker: usize| {
+        for seed in (first..first + lives).skip(worker).step_by(workers) {
+            if let Err(wrong) = life::<S>(&schedule(seed)) {
+                let steps = shortest::<S>(schedule(seed));
+                let in_short = life::<S>(&steps).expect_err("it is wrong still");
+                panic!("HOLDFAST_SIMULATION_SEED={seed}: {wrong}\nin short: {in_short}\n{steps:#?}");
+            }
         }
-    });
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|worker| _ = scope.spawn(move || live(worker))));
 }
 
-/// Another one in each run, and the same for all lives of a run.
-fn first_seed() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish() >> 20
+/// Another one in each run.
+fn another_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 20
 }
 
-/// Whether the simulation sees a mistake within so many lives.
-fn sees<S: Subject>(broken: Broken, lives: u64) -> bool {
-    (0..lives).any(|seed| life::<S>(&schedule(seed), Some(broken)).is_err())
+/// Fails unless the simulation notices each mistake within so many lives.
+fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
+    for mistake in mistakes {
+        mistakes::make(Some(*mistake));
+        // Whatever ends a life badly will do: some mistakes are noticed by the code itself.
+        let goes_wrong = |seed| !matches!(catch_unwind(|| life::<S>(&schedule(seed))), Ok(Ok(())));
+        let noticed = (0..lives).any(goes_wrong);
+        mistakes::make(None);
+        assert!(noticed, "nobody notices {mistake:?}");
+    }
 }

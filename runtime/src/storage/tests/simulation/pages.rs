@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
-use super::{Broken, Failed, Subject, Turned};
+use super::{Failed, Subject, Turned};
 use crate::base::Env;
+use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::storage::commit_log::{
     At, Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, Lsn, PAGE, Record, SimulatedDisk, TurnEncoder,
@@ -32,7 +33,6 @@ pub struct Pages {
     live: HashMap<usize, Vec<At>>,
     objects: HashMap<usize, State>,
     last: [Lsn; OBJECTS],
-    broken: Option<Broken>,
 }
 
 /// Evenly spread over the lanes.
@@ -47,7 +47,7 @@ fn object_of(id: &[u8; 32]) -> usize {
 }
 
 impl Subject for Pages {
-    fn open(root: &Path, disk: Arc<SimulatedDisk>, broken: Option<Broken>) -> Result<Self, String> {
+    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String> {
         let env = Env::manual(disk.operations()).0;
         let options = LogOptions {
             lanes: LANES,
@@ -62,8 +62,7 @@ impl Subject for Pages {
         let replayed = log.replay(&mut |entry| {
             let parts = whole.next(&entry).expect("parts follow each other");
             let Record::Turn(turn) = &entry.record else { return Ok(()) };
-            let incomplete = (broken == Some(Broken::IncompleteParts)).then(Vec::new);
-            if let Some(parts) = parts.or(incomplete) {
+            if let Some(parts) = parts {
                 let places = parts.iter().map(|part| part.at).chain([entry.at]).collect();
                 live.insert(object_of(&turn.head.id), places);
             }
@@ -115,7 +114,7 @@ impl Subject for Pages {
     }
 
     fn maintain(&mut self, object: usize) -> Result<(), Failed> {
-        if self.durable(object) >= self.last[object] || self.broken == Some(Broken::ResetNotDurable) {
+        if self.durable(object) >= self.last[object] || mistakes::is_made(Mistake::ResetNotDurable) {
             self.write_file(object).map_err(|error| Failed(error.to_string()))?;
         }
         Ok(())
@@ -131,7 +130,7 @@ impl Subject for Pages {
 
     fn release(&mut self) -> Result<(), Failed> {
         let upto: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
-        if self.broken != Some(Broken::TrimTooFar) {
+        if !mistakes::is_made(Mistake::TrimTooFar) {
             let write = || -> io::Result<()> {
                 (0..OBJECTS).try_for_each(|object| self.write_file(object))?;
                 self.disk.sync_file_system(Point::ReleaseSync, &self.root)
@@ -247,9 +246,7 @@ fn the_log_by_itself_keeps_its_promises() {
 }
 
 #[test]
-fn mistakes_around_the_log_are_seen() {
-    use Broken::{EarlyError, EarlyGate, IncompleteParts, ResetNotDurable, TrimTooFar};
-    for broken in [EarlyGate, EarlyError, IncompleteParts, ResetNotDurable, TrimTooFar] {
-        assert!(super::sees::<Pages>(broken, 2_000), "{broken:?}");
-    }
+fn mistakes_around_the_log_are_noticed() {
+    use Mistake::{CutNotLast, EarlyError, EarlyGate, IncompleteParts, ResetNotDurable, TrimTooFar};
+    super::notices::<Pages>(&[EarlyGate, EarlyError, TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast], 2_000);
 }
