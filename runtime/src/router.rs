@@ -123,6 +123,16 @@ impl Router {
         self.send(address, invocation)?.outcome().await
     }
 
+    /// Sets the metrics that are not counted as they happen.
+    pub fn update_metrics(&self) {
+        let (usage, log) = (self.node.databases.log_usage(), &self.node.metrics.log);
+        log.flushes.inner().store(usage.flushes, Ordering::Relaxed);
+        log.records.inner().store(usage.records, Ordering::Relaxed);
+        log.bytes.inner().store(usage.bytes, Ordering::Relaxed);
+        log.live_bytes.set(usage.live as i64);
+        log.in_flight_bytes.set(usage.in_flight as i64);
+    }
+
     /// A new file for a database to be uploaded into; it goes when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
         self.node.databases.incoming()
@@ -203,8 +213,8 @@ impl Router {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
-        let (catalog, key) = (self.node.catalog.clone(), class.key.clone());
-        let listing = blocking(move || catalog.list(&key, prefix.as_deref(), cursor.as_deref(), limit));
+        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        let listing = blocking(move || databases.catalog().list(&key, prefix.as_deref(), cursor.as_deref(), limit));
         let page = listing.await?;
         let objects = page.entries.into_iter().map(|row| ObjectSummary {
             live: self.objects.live.contains_key(&row.id),
@@ -239,14 +249,14 @@ impl Router {
         if !with_objects && self.has_objects(class).await? {
             return Err(DeleteClassError::HasObjects);
         }
-        let (node, key) = (self.node.clone(), class.key.clone());
-        blocking(move || node.databases.remove_class(&key).and_then(|_| node.catalog.remove_class(&key))).await?;
+        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        blocking(move || databases.remove_class(&key)).await?;
         self.classes.remove(&class.name).await
     }
 
     async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {
-        let (catalog, key) = (self.node.catalog.clone(), class.key.clone());
-        Ok(blocking(move || catalog.has_objects(&key)).await?)
+        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        Ok(blocking(move || databases.catalog().has_objects(&key)).await?)
     }
 
     /// Asks instances to leave that have been idle for too long. Call it about ten times in that span.

@@ -25,7 +25,7 @@ use crate::gateway::{AdminSettings, AdminToken, DataSettings, admin_router, data
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
 use crate::router::{Classes, DeployError, Deployed, Router};
-use crate::storage::{Catalog, ClassRecords, DataDir, DataDirError, Databases, StorageError};
+use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::Engine;
 
 /// Guest threads per core: SQLite blocks a thread, so there are more of them than cores.
@@ -80,7 +80,7 @@ pub struct Server {
     admin_token: String,
     router: Arc<Router>,
     logs: Arc<GuestLogs>,
-    catalog: Arc<Catalog>,
+    databases: Databases,
     /// Locks the directory for as long as anything may write to it.
     data: DataDir,
     patience: Duration,
@@ -101,7 +101,7 @@ impl Server {
 
         let logs = Arc::new(GuestLogs::default());
         let metrics = Arc::new(Metrics::default());
-        let (router, catalog) = build(&config, &env, &data, &logs, &metrics, guests.handle().clone())?;
+        let (router, databases) = build(&config, &env, &data, &logs, &metrics, guests.handle().clone())?;
 
         let (stopping, _) = watch::channel(false);
         let addresses = [&data_listener, &admin_listener].map(|listener| listener.local_addr());
@@ -131,7 +131,7 @@ impl Server {
             admin_token,
             router,
             logs,
-            catalog,
+            databases,
             data,
             patience,
             stopping,
@@ -169,7 +169,7 @@ impl Server {
     /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
     /// `limits.shutdown_seconds` are over are rolled back. Blocks.
     pub fn stop(self) {
-        let Self { router, catalog, data, patience, stopping, mut listeners, gateway, guests, .. } = self;
+        let Self { router, databases, data, patience, stopping, mut listeners, gateway, guests, .. } = self;
         let all_left = gateway.block_on(async {
             stopping.send_replace(true);
             let all_left = router.stop(patience).await;
@@ -180,18 +180,15 @@ impl Server {
             let _ = tokio::time::timeout(LAST_RESPONSES, last_responses).await;
             all_left
         });
-        // Actors first: what they hold of the databases is closed before the catalog and the directory's lock.
+        // Actors first: what they hold of the databases is closed before the log and the directory's lock.
         guests.shutdown_timeout(Duration::from_secs(1));
         gateway.shutdown_timeout(Duration::from_secs(1));
         drop(router);
-        // An object that was cut off may have applied what the list has not been told of.
-        match Arc::into_inner(catalog).filter(|_| all_left) {
-            Some(catalog) => {
-                if let Err(error) = catalog.close() {
-                    tracing::warn!(%error, "the list of objects was not closed; it is checked at the next start");
-                }
-            }
-            None => tracing::warn!("a turn did not end; the list of objects is checked at the next start"),
+        // Nothing is lost without it: the next start has more of the log to read.
+        if !all_left {
+            tracing::warn!("a turn did not end; the commit log is left as a crash would leave it");
+        } else if let Err(error) = databases.close() {
+            tracing::warn!(%error, "the commit log was not released");
         }
         drop(data);
     }
@@ -205,19 +202,18 @@ fn build(
     logs: &Arc<GuestLogs>,
     metrics: &Arc<Metrics>,
     guests: Handle,
-) -> Result<(Arc<Router>, Arc<Catalog>), StartError> {
+) -> Result<(Arc<Router>, Databases), StartError> {
     let limits = Arc::new(config.limits.clone());
     let node_key = node_key(data, env)?;
     let engine = Engine::new(&limits, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
-    let catalog = Arc::new(Catalog::open(data)?);
+    let databases = Databases::open(data, &limits, env)?;
     let residency = Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone()));
     let node = Arc::new(Node {
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
-        databases: Databases::open(data, &limits)?,
-        catalog: catalog.clone(),
+        databases: databases.clone(),
         residency,
         limits,
         logs: logs.clone(),
@@ -225,7 +221,7 @@ fn build(
         env: env.clone(),
     });
     let classes = Classes::open(records, node.clone())?;
-    Ok((Arc::new(Router::new(node, classes, guests)), catalog))
+    Ok((Arc::new(Router::new(node, classes, guests)), databases))
 }
 
 /// A router without classes, for tests of the layers above it.

@@ -3,7 +3,7 @@
 //! Storage has never heard of WebAssembly or HTTP; it imports `base` only. Everything here blocks: callers run it where
 //! blocking is allowed. What must stay true:
 //! * a turn is applied whole or not at all, and only [`Turn::apply`] ends its transaction;
-//! * only `durability` makes a [`DurableLsn`]; applied work may be told to the world once a [`DurableWatch`] covers it;
+//! * applied work may be told to the world once a [`DurableWatch`] covers its [`Lsn`], which only the commit log moves;
 //! * a read, a refused statement and a failed turn leave nothing behind, not even a file;
 //! * readers of the data directory never write to what they read.
 
@@ -15,7 +15,6 @@ pub mod classes;
 pub mod commit_log;
 pub mod data_dir;
 pub mod database;
-pub mod durability;
 pub mod key_value;
 pub mod sql;
 pub mod transfer;
@@ -23,20 +22,24 @@ pub mod turn;
 pub mod whole;
 
 mod authorizer;
+mod capture;
 mod connection;
 mod files;
 mod identity;
 mod incarnations;
+mod release;
+mod repair;
+mod replay;
 mod statement;
 mod template;
 #[cfg(test)]
 mod tests;
 
-pub use catalog::{Catalog, CatalogEntry, CatalogPage};
+pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use data_dir::{DataDir, DataDirError};
 pub use database::{Database, Databases, Stored};
-pub use durability::{DurableLsn, DurableWatch, Lsn};
+pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
@@ -72,6 +75,15 @@ pub enum StorageError {
         /// What is wrong with it.
         why: String,
     },
+    /// The list of objects of one lane cannot be relied on, and its file was removed.
+    #[error("{} was damaged or of another log and is removed; start again to have it made from the databases", path.display())]
+    ListLost {
+        /// The lane's catalog file.
+        path: PathBuf,
+    },
+    /// The commit log failed or is not what it was.
+    #[error(transparent)]
+    Log(#[from] LogError),
     /// The object is being copied already.
     #[error("an export of the object is being copied; try again when it is done")]
     Busy,

@@ -34,6 +34,10 @@ pub struct Limits {
     pub component: u64,
     /// Bytes of one object's database.
     pub database: u64,
+    /// Bytes of the commit log that may be needed at once: what was written and is not yet in flushed database files.
+    pub log: u64,
+    /// Bytes of one file of the commit log.
+    pub log_segment: u64,
     /// Seconds after which an idle instance is dropped.
     pub idle_seconds: f64,
     /// Seconds that a shutdown waits for running turns.
@@ -55,6 +59,8 @@ impl Default for Limits {
             response_body: 32 << 20,
             component: 64 << 20,
             database: 10 << 30,
+            log: 1 << 30,
+            log_segment: 64 << 20,
             idle_seconds: 10.0,
             shutdown_seconds: 20.0,
         }

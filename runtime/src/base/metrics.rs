@@ -28,6 +28,33 @@ pub struct Metrics {
     pub live_objects: Gauge,
     /// Fuel units used by all turns.
     pub fuel: Counter,
+    /// The commit log.
+    pub log: LogMetrics,
+}
+
+/// What the commit log holds and has done since the start; set when asked for.
+#[derive(Clone, Default)]
+pub struct LogMetrics {
+    /// Flushes, whatever the number of turns and objects that shared them.
+    pub flushes: Counter,
+    /// Records: turns, or parts of large ones.
+    pub records: Counter,
+    /// Bytes written.
+    pub bytes: Counter,
+    /// Bytes of segments that are still needed.
+    pub live_bytes: Gauge,
+    /// Bytes that wait for the disk.
+    pub in_flight_bytes: Gauge,
+}
+
+impl LogMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("log_flushes", "Flushes of the commit log", self.flushes.clone());
+        registry.register("log_records", "Records written to the commit log", self.records.clone());
+        registry.register("log_bytes", "Bytes written to the commit log", self.bytes.clone());
+        registry.register("log_live_bytes", "Bytes of the commit log that are still needed", self.live_bytes.clone());
+        registry.register("log_in_flight_bytes", "Bytes that wait for the disk", self.in_flight_bytes.clone());
+    }
 }
 
 impl Default for Metrics {
@@ -43,7 +70,19 @@ impl Default for Metrics {
         registry.register("live_instances", "Instances in memory", live_instances.clone());
         registry.register("live_objects", "Objects with an actor", live_objects.clone());
         registry.register("fuel", "Fuel units used by turns", fuel.clone());
-        Self { registry, turns, failed_turns, instances_started, instances_evicted, live_instances, live_objects, fuel }
+        let log = LogMetrics::default();
+        log.register(&mut registry);
+        Self {
+            registry,
+            turns,
+            failed_turns,
+            instances_started,
+            instances_evicted,
+            live_instances,
+            live_objects,
+            fuel,
+            log,
+        }
     }
 }
 

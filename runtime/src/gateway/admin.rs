@@ -121,6 +121,7 @@ impl Admin {
     fn metrics(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
         only_get(method)?;
         let NoQuery {} = query(uri)?;
+        self.router.update_metrics();
         let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         Ok(([(CONTENT_TYPE, content_type)], self.metrics.encode()).into_response())
     }

@@ -21,7 +21,7 @@ use crate::base::{
     WorkBudget,
 };
 use crate::storage::{
-    ApplyError, Catalog, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn,
+    ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn,
 };
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
@@ -33,8 +33,6 @@ pub struct Node {
     pub loader: Loader,
     /// Databases of objects.
     pub databases: Databases,
-    /// The list of all objects.
-    pub catalog: Arc<Catalog>,
     /// Who may be in memory.
     pub residency: Arc<Residency>,
     /// What a turn may use.
@@ -54,6 +52,9 @@ pub trait Registry: Send + Sync {
 }
 
 struct Actor {
+    /// First, so that it is dropped first: once the inbox is gone a successor may open the same files. None only while a turn
+    /// owns it.
+    database: Option<Database>,
     node: Arc<Node>,
     registry: Arc<dyn Registry>,
     class: Arc<Class>,
@@ -62,17 +63,8 @@ struct Actor {
     inbox: Inbox,
     state: State,
     resident: Option<Resident>,
-    /// None only while a turn owns it.
-    database: Option<Database>,
     durable: DurableWatch,
     applied: Lsn,
-    /// Size of the database after the last turn that was applied.
-    bytes: u64,
-    /// Size that the catalog knows of; none if it is not to be relied on.
-    told: Option<u64>,
-    /// A size that the catalog is told once this position is durable. Later ones wait for their turn: were they to take
-    /// its place, an object that is always busy would never be told of.
-    untold: Option<(Lsn, u64)>,
 }
 
 /// A live instance with its right to be there.
@@ -108,9 +100,6 @@ impl ObjectHandle {
             database: Some(database),
             durable,
             applied,
-            bytes: 0,
-            told: None,
-            untold: None,
         };
         tokio::spawn(actor.live());
         handle
@@ -133,6 +122,10 @@ impl Actor {
     async fn next_message(&mut self) -> Next {
         loop {
             let settled = self.settle();
+            if !settled && self.database.as_ref().is_some_and(Database::must_settle) {
+                self.durable.reached(self.applied).await;
+                continue;
+            }
             if settled && self.state == State::Dormant && self.inbox.is_empty() {
                 return Next::Quiet;
             }
@@ -153,7 +146,6 @@ impl Actor {
 
     /// Does what had to wait for the disk, and says whether nothing waits any more.
     fn settle(&mut self) -> bool {
-        self.tell_catalog();
         if let Some(database) = &mut self.database {
             // The WAL stays long and is tried again; what it holds is safe.
             if let Err(error) = database.maintain() {
@@ -161,24 +153,6 @@ impl Actor {
             }
         }
         self.durable.covers(self.applied)
-    }
-
-    /// The catalog must never know of what a crash could undo.
-    fn tell_catalog(&mut self) {
-        while let Some((lsn, bytes)) = self.untold
-            && self.durable.covers(lsn)
-        {
-            let ObjectAddress { key, id, name, .. } = &self.address;
-            self.node.catalog.note(key, *id, name.as_ref(), bytes);
-            (self.told, self.untold) = (Some(bytes), None);
-            self.note_size();
-        }
-    }
-
-    fn note_size(&mut self) {
-        if self.untold.is_none() && self.told != Some(self.bytes) {
-            self.untold = Some((self.applied, self.bytes));
-        }
     }
 
     /// Feeds an event whose effect does not run a turn.
@@ -207,15 +181,14 @@ impl Actor {
         if let (None, Some(name)) = (&self.address.name, envelope.name) {
             self.database.iter_mut().for_each(|database| database.reached_by(&name));
             self.address.name = Some(name);
-            self.told = None;
         }
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.fetch(request).await,
-            Invocation::Describe => self.without_instance(Self::describe),
-            Invocation::Delete => self.without_instance(Self::delete),
-            Invocation::Query(query) => self.without_instance(|actor| actor.query(*query)),
-            Invocation::Import(database) => self.without_instance(|actor| actor.import(database)),
-            Invocation::Export => match self.snapshot() {
+            Invocation::Describe => self.describe(),
+            Invocation::Delete => self.delete().await,
+            Invocation::Query(query) => self.query(*query).await,
+            Invocation::Import(database) => self.import(database).await,
+            Invocation::Export => match self.snapshot().await {
                 Ok(Some(snapshot)) => return self.export(snapshot, envelope.reply),
                 Ok(None) => Ok(Reply::File(None)),
                 Err(error) => Err(error),
@@ -230,34 +203,10 @@ impl Actor {
         if let Err(error) = &outcome {
             self.node.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
         }
-        self.learn_applied();
+        // What was applied since the last message: by turns, and by failed ones up to where they settled.
+        self.applied = self.database.as_ref().expect("no turn is running").last_applied();
         // Nobody may be waiting any more; the turn has happened all the same.
         let _ = envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
-    }
-
-    /// What was applied since the last message: by turns, and by failed ones up to where they settled.
-    fn learn_applied(&mut self) {
-        let database = self.database.as_mut().expect("no turn is running");
-        self.applied = database.last_applied();
-        match database.take_change() {
-            Some(0) => self.forget_in_catalog(),
-            Some(bytes) => {
-                self.bytes = bytes;
-                self.note_size();
-            }
-            None => {}
-        }
-    }
-
-    /// The object stores nothing, which is durable already.
-    fn forget_in_catalog(&mut self) {
-        self.node.catalog.remove(&self.address.key, self.address.id);
-        (self.bytes, self.told, self.untold) = (0, None, None);
-    }
-
-    fn without_instance(&mut self, work: impl FnOnce(&mut Self) -> Outcome) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        work(self)
     }
 
     /// One fetch turn: wake, run, apply or roll back.
@@ -275,7 +224,7 @@ impl Actor {
         let end = instance.fetch(database, request).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let response = match end.result {
-            Ok(response) => self.apply(end.turn).map(|()| response),
+            Ok(response) => self.apply(end.turn).await.map(|()| response),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap(_)));
@@ -289,7 +238,8 @@ impl Actor {
     }
 
     /// Makes what a turn staged part of the object.
-    fn apply(&mut self, turn: Turn) -> Result<(), TurnError> {
+    async fn apply(&mut self, mut turn: Turn) -> Result<(), TurnError> {
+        turn.make_room().await;
         let (database, applied) = turn.apply();
         self.database = Some(database);
         applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
@@ -340,6 +290,7 @@ impl Actor {
     }
 
     fn describe(&mut self) -> Outcome {
+        self.advance(Event::InvokedWithoutInstance);
         self.learn_name()?;
         let database = self.database.as_mut().expect("no turn is running");
         let stored = database.description().map_err(storage_failed)?;
@@ -352,7 +303,8 @@ impl Actor {
     }
 
     /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
-    fn query(&mut self, query: Query) -> Outcome {
+    async fn query(&mut self, query: Query) -> Outcome {
+        self.advance(Event::InvokedWithoutInstance);
         let database = self.database.as_mut().expect("no turn is running");
         if database.description().map_err(storage_failed)?.is_none() {
             return Ok(Reply::Table(None));
@@ -367,7 +319,7 @@ impl Actor {
         let database = self.database.take().expect("no turn is running");
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
         match turn.query(&query.text, &query.parameters) {
-            Ok(table) => self.apply(turn).map(|()| Reply::Table(Some(Box::new(table)))),
+            Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
             Err(error) => {
                 self.database = Some(turn.roll_back());
                 Err(match error {
@@ -380,8 +332,9 @@ impl Actor {
     }
 
     /// What is stored at this moment, to be copied while turns go on.
-    fn snapshot(&mut self) -> Result<Option<Snapshot>, TurnError> {
+    async fn snapshot(&mut self) -> Result<Option<Snapshot>, TurnError> {
         self.advance(Event::InvokedWithoutInstance);
+        self.durable.reached(self.applied).await;
         self.database.as_mut().expect("no turn is running").snapshot().map_err(storage_failed)
     }
 
@@ -395,21 +348,20 @@ impl Actor {
         });
     }
 
-    fn import(&mut self, file: CheckedDatabase) -> Outcome {
+    async fn import(&mut self, file: CheckedDatabase) -> Outcome {
+        self.advance(Event::InvokedWithoutInstance);
         self.advance(Event::DropAsked);
-        let (database, applied) = self.database.take().expect("no turn is running").import(file);
+        let (database, applied) = self.database.take().expect("no turn is running").import(file).await;
         self.database = Some(database);
         applied.map(|_| Reply::Done(true)).map_err(|error| error.into_turn_error(&self.node.limits))
     }
 
     /// Removes everything that is stored. The instance goes, too: its memory tells of what is gone.
-    fn delete(&mut self) -> Outcome {
+    async fn delete(&mut self) -> Outcome {
+        self.advance(Event::InvokedWithoutInstance);
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
-        let existed = database.delete().map_err(storage_failed)?;
-        // Said even if there was nothing: the list may know of something that is not there. Durable already, unlike turns.
-        self.forget_in_catalog();
-        Ok(Reply::Done(existed))
+        Ok(Reply::Done(database.delete().await.map_err(storage_failed)?))
     }
 
     fn drop_instance(&mut self) {

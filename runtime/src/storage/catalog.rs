@@ -1,40 +1,42 @@
-//! The list of objects: a projection, kept so that nobody walks the databases to answer "which objects are there?".
+//! The list of objects: one catalog per lane, a projection of the commit log.
 //!
-//! What databases say of themselves is the truth; this is a copy of it in `catalog.sqlite`. **Only durable facts may be
-//! noted**: what a reader is told must survive a crash, so the object layer notes after the output gate. Notes gather in memory
-//! and are written in bulk about once a second; readers see them at once, because a reader writes them first.
+//! The log is the truth; this is a copy of what it says of names and sizes, in `catalog/<lane>.sqlite`, that can be asked
+//! "which objects are there?". Changes are noted when their records are appended and written in bulk about once a second by
+//! one thread for all lanes; readers see what is noted in front of what is written. What must stay true:
+//! * a reader is told of exactly what is durable: a change is invisible until its LSN is, and visible from then on;
+//! * each file says up to which LSN it lists everything, in the transaction that wrote it. So the file and the log's
+//!   records after that LSN are the whole list, whenever the process ended;
+//! * a file that is missing, damaged, of another version or older than what the log still holds is *lost*, and made again from the
+//!   databases and the log. Nothing is in the catalog alone.
 //!
-//! A clean shutdown leaves a mark. Without it, at the next opening, the databases are walked: those missing here are
-//! added, those gone are removed (sizes of the others may be old until they are next noted). A catalog that is damaged
-//! or deleted is made again the same way.
+//! ```text
+//! open → rebuild the lanes lost → replay the log → follow → note, list, write … → close
+//! ```
 
-use std::collections::{HashMap, HashSet};
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
-use rusqlite::types::{FromSqlError, ValueRef};
-use rusqlite::{Connection, OptionalExtension, params};
 
-use super::database::{is_damage, open_file};
-use super::durability::wal_path;
-use super::files::remove_if_there;
-use super::key_value::past_prefix;
+use super::commit_log::{DurableWatch, Lane, Lsn};
+use super::files::make_dir_durably;
 use super::{DataDir, StorageError};
 use crate::base::{ClassKey, ObjectId, ObjectName};
 
-/// How long notes gather. A crash costs the walk anyway, however little was not yet written.
-const WRITE_EVERY: Duration = Duration::from_secs(1);
+mod file;
+mod lane;
+mod notes;
+mod pages;
+mod rebuild;
 
-const SCHEMA: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
-     CREATE TABLE IF NOT EXISTS objects (class TEXT, id BLOB, unnamed INTEGER NOT NULL, name TEXT NOT NULL,
-         bytes INTEGER NOT NULL, PRIMARY KEY (class, id)) WITHOUT ROWID;
-     CREATE INDEX IF NOT EXISTS by_name ON objects (class, unnamed, name, id, bytes);
-     CREATE TABLE IF NOT EXISTS state (clean INTEGER NOT NULL);";
+use lane::LaneCatalog;
+pub use notes::Change;
+
+/// How long changes gather before they are written. A crash costs as much of replay.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
 
 /// One object of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,73 +65,94 @@ pub struct Catalog {
 }
 
 struct Shared {
-    path: PathBuf,
-    /// Locked before `notes` by whoever locks both, so that notes are written in the order they were taken.
-    database: Mutex<Connection>,
-    notes: Mutex<Notes>,
+    lanes: Vec<LaneCatalog>,
+    /// Something waits to be written, or did.
+    waiting: AtomicBool,
+    stopping: Mutex<bool>,
     wake: Condvar,
 }
 
-#[derive(Default)]
-struct Notes {
-    /// The newest of each object; none if it is gone.
-    of: HashMap<(ClassKey, ObjectId), Option<Note>>,
-    stopping: bool,
-}
-
-struct Note {
-    name: Option<ObjectName>,
-    bytes: u64,
-}
-
 impl Catalog {
-    /// Opens the catalog of a data directory, after making sure that it lists what is there. No object is open.
-    pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
-        let path = dir.catalog();
-        let database = match prepare(&path, &dir.objects()) {
-            Err(StorageError::Sqlite { source, .. }) if is_damage(&source) => {
-                tracing::warn!("{} is damaged ({source}); it is made again from the databases", path.display());
-                for file in [&path, &wal_path(&path)] {
-                    remove_if_there(file).map_err(StorageError::io("cannot remove", file))?;
-                }
-                prepare(&path, &dir.objects())?
-            }
-            prepared => prepared?,
-        };
-        let shared =
-            Arc::new(Shared { path, database: Mutex::new(database), notes: Mutex::default(), wake: Condvar::new() });
+    /// Opens the catalog of each lane, given up to where the log has released it. Answers, for each lane, the LSN after which
+    /// replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
+    pub fn open(dir: &DataDir, released: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
+        let files = dir.catalog();
+        make_dir_durably(&files)?;
+        let open = |(n, released): (usize, &Lsn)| LaneCatalog::open(files.join(format!("{n:02}.sqlite")), *released);
+        let lanes = released.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
+        let (applied, lost): (Vec<_>, Vec<_>) = lanes.iter().map(LaneCatalog::begin).unzip();
+        let lost = (0..).zip(lost).filter(|(_, lost)| *lost).map(|(n, _)| Lane::new(n)).collect();
+        let shared = Arc::new(Shared {
+            lanes,
+            waiting: AtomicBool::new(false),
+            stopping: Mutex::default(),
+            wake: Condvar::new(),
+        });
         let writer = {
             let shared = shared.clone();
             thread::Builder::new().name("catalog".into()).spawn(move || shared.work())
         };
-        let writer = writer.map_err(StorageError::io("cannot start the thread of", &shared.path))?;
-        Ok(Self { shared, writer: Some(writer) })
+        let writer = writer.map_err(StorageError::io("cannot start the thread of", &files))?;
+        Ok((Self { shared, writer: Some(writer) }, applied, lost))
     }
 
-    /// An object exists, with this name and size. The fact is durable.
-    pub fn note(&self, class: &ClassKey, id: ObjectId, name: Option<&ObjectName>, bytes: u64) {
-        let note = Note { name: name.cloned(), bytes };
-        self.shared.notes.lock().of.insert((class.clone(), id), Some(note));
+    /// Makes lost lanes again from the databases below `objects`, which has been given back what the log holds; none is open.
+    /// Touches every object. The log's replay comes after it. Answers how many objects were found.
+    pub fn rebuild(&self, lanes: &[Lane], objects: &Path) -> Result<u64, StorageError> {
+        let count = self.shared.lanes.len() as u16;
+        let mut found = 0;
+        if !lanes.is_empty() {
+            rebuild::find(
+                objects,
+                |id| lanes.contains(&Lane::of(id.as_bytes(), count)),
+                |id, object| {
+                    found += 1;
+                    self.lane(Lane::of(id.as_bytes(), count)).found(object)
+                },
+            )?;
+        }
+        lanes.iter().try_for_each(|lane| self.lane(*lane).restore())?;
+        if found > 0 {
+            tracing::info!("the list of objects was made again from the databases of {found} objects");
+        }
+        Ok(found)
     }
 
-    /// An object is gone. The fact is durable.
-    pub fn remove(&self, class: &ClassKey, id: ObjectId) {
-        self.shared.notes.lock().of.insert((class.clone(), id), None);
+    /// Takes in what a record of the log says, while the log is replayed: once for each, in the order of their LSNs. Ignored
+    /// if the lane's file has it.
+    pub fn replay(&self, lane: Lane, lsn: Lsn, change: Change) {
+        self.lane(lane).replay(lsn, change);
     }
 
-    /// All objects of a class are gone. The fact is durable.
-    pub fn remove_class(&self, class: &ClassKey) -> Result<(), StorageError> {
-        let run = |database: &mut Connection| {
-            database.execute("DELETE FROM objects WHERE class = ?1", [class.as_str()]).map(|_| ())
-        };
-        self.shared.with_notes_written(run)
+    /// Says how far each lane is durable from now on. Replay is over.
+    pub fn follow(&self, durable: Vec<DurableWatch>) -> Result<(), StorageError> {
+        assert_eq!(durable.len(), self.shared.lanes.len(), "each lane has its own");
+        self.shared.lanes.iter().zip(durable).try_for_each(|(lane, durable)| lane.follow(durable))
+    }
+
+    /// Takes in what a record says that was appended just now; it is seen once the record is durable. Called before it
+    /// can be, in the order of the LSNs; takes well under a microsecond.
+    pub fn note(&self, lane: Lane, lsn: Lsn, change: Change) {
+        self.lane(lane).note(lsn, change);
+        self.shared.announce();
+    }
+
+    /// Writes what is durable to the files; the applied LSN of each lane is `upto` or more when it returns. Waits until
+    /// `upto` is durable. The files reach the disk when the file system is flushed.
+    pub fn write(&self, upto: &[Lsn]) -> Result<(), StorageError> {
+        self.shared.write(upto.iter().copied())
     }
 
     /// Whether a class has objects.
     pub fn has_objects(&self, class: &ClassKey) -> Result<bool, StorageError> {
-        self.shared.with_notes_written(|database| {
-            database.prepare_cached("SELECT 1 FROM objects WHERE class = ?1")?.exists([class.as_str()])
-        })
+        for lane in &self.shared.lanes {
+            let mut lane = lane.current();
+            lane.check()?;
+            if lane.has_objects(class).map_err(|error| lane.failed(error))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Objects of a class whose name begins with `prefix` (those without a name only without one), at most `limit`,
@@ -141,30 +164,29 @@ impl Catalog {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<CatalogPage, StorageError> {
-        let after = match cursor {
-            Some(cursor) => Position::parse(cursor).ok_or(StorageError::BadCursor)?,
-            None => Position { unnamed: false, name: String::new(), id: Vec::new() },
-        };
-        let limit = limit.max(1);
-        let mut entries =
-            self.shared.with_notes_written(|database| select(database, class, prefix, after, limit + 1))?;
-        let more = entries.len() > limit;
-        entries.truncate(limit);
-        let cursor = entries.last().filter(|_| more).map(|last| Position::of(last).to_string());
-        Ok(CatalogPage { entries, cursor })
+        let range = pages::Range::new(prefix, cursor)?;
+        // All at once, in the order of their numbers: each is read bit by bit.
+        let mut lanes: Vec<_> = self.shared.lanes.iter().map(LaneCatalog::current).collect();
+        for lane in &mut lanes {
+            lane.check()?;
+            lane.complete(class).map_err(|error| lane.failed(error))?;
+        }
+        let page = pages::page(&lanes.iter().map(|lane| &**lane).collect::<Vec<_>>(), class, &range, limit);
+        page.map_err(|(n, error)| lanes[n].failed(error))
     }
 
-    /// Writes what was noted and leaves the mark of a clean shutdown. No note may come after.
+    /// Writes everything that is durable. No note may come after.
     pub fn close(mut self) -> Result<(), StorageError> {
         self.stop();
-        self.shared.with_notes_written(|database| {
-            set_clean(database, true)?;
-            database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        })
+        self.shared.write(self.shared.nothing_asked())
+    }
+
+    fn lane(&self, lane: Lane) -> &LaneCatalog {
+        &self.shared.lanes[lane.index()]
     }
 
     fn stop(&mut self) {
-        self.shared.notes.lock().stopping = true;
+        *self.shared.stopping.lock() = true;
         self.shared.wake.notify_all();
         if let Some(writer) = self.writer.take() {
             let _ = writer.join();
@@ -172,7 +194,7 @@ impl Catalog {
     }
 }
 
-/// Dropping a catalog without closing it is a crash: it leaves no mark.
+/// Dropping a catalog without closing it is a crash: what was not written is replayed.
 impl Drop for Catalog {
     fn drop(&mut self) {
         self.stop();
@@ -182,208 +204,44 @@ impl Drop for Catalog {
 impl Shared {
     fn work(&self) {
         loop {
-            let stopping = {
-                let mut notes = self.notes.lock();
-                if !notes.stopping {
-                    self.wake.wait_for(&mut notes, WRITE_EVERY);
+            {
+                let mut stopping = self.stopping.lock();
+                while !*stopping && !self.waiting.load(Ordering::Relaxed) {
+                    self.wake.wait(&mut stopping);
                 }
-                notes.stopping
-            };
-            if stopping {
-                return;
+                if !*stopping {
+                    self.wake.wait_for(&mut stopping, WRITE_EVERY);
+                }
+                if *stopping {
+                    return;
+                }
             }
-            if let Err(error) = self.with_notes_written(|_| Ok(())) {
+            // Before anything is looked at, so that what is noted meanwhile is announced again.
+            self.waiting.store(false, Ordering::SeqCst);
+            if let Err(error) = self.write(self.nothing_asked()) {
                 tracing::error!("the list of objects could not be written, it is tried again: {error}");
             }
-        }
-    }
-
-    /// Runs on the database after everything noted so far is in it.
-    fn with_notes_written<T>(
-        &self,
-        run: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
-    ) -> Result<T, StorageError> {
-        let mut database = self.database.lock();
-        let notes = std::mem::take(&mut self.notes.lock().of);
-        if !notes.is_empty()
-            && let Err(error) = write(&mut database, &notes)
-        {
-            // Put back what nothing newer was noted for.
-            let mut kept = self.notes.lock();
-            for (object, note) in notes {
-                kept.of.entry(object).or_insert(note);
-            }
-            return Err(StorageError::sqlite(&self.path)(error));
-        }
-        run(&mut database).map_err(StorageError::sqlite(&self.path))
-    }
-}
-
-fn write(database: &mut Connection, notes: &HashMap<(ClassKey, ObjectId), Option<Note>>) -> rusqlite::Result<()> {
-    let transaction = database.transaction()?;
-    {
-        let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO objects VALUES (?1, ?2, ?3, ?4, ?5)")?;
-        let mut remove = transaction.prepare_cached("DELETE FROM objects WHERE class = ?1 AND id = ?2")?;
-        for ((class, id), note) in notes {
-            match note {
-                Some(Note { name, bytes }) => {
-                    let text = name.as_ref().map_or("", ObjectName::as_str);
-                    put.execute(params![class.as_str(), id.as_bytes(), name.is_none(), text, *bytes as i64])?;
-                }
-                None => {
-                    remove.execute(params![class.as_str(), id.as_bytes()])?;
-                }
+            if self.lanes.iter().any(LaneCatalog::is_waiting) {
+                self.waiting.store(true, Ordering::SeqCst);
             }
         }
     }
-    transaction.commit()
-}
 
-fn select(
-    database: &Connection,
-    class: &ClassKey,
-    prefix: Option<&str>,
-    after: Position,
-    limit: usize,
-) -> rusqlite::Result<Vec<CatalogEntry>> {
-    // With a prefix the range ends before the first name past it, at the latest before those without a name.
-    let (from, to) = match prefix.filter(|prefix| !prefix.is_empty()) {
-        Some(prefix) => {
-            let from = Position { unnamed: false, name: prefix.into(), id: Vec::new() };
-            let to = past_prefix(prefix).map(|name| Position { unnamed: false, name, id: Vec::new() });
-            (after.max(from), to.unwrap_or(Position { unnamed: true, name: String::new(), id: Vec::new() }))
-        }
-        None => (after, Position { unnamed: true, name: "\u{10ffff}".into(), id: Vec::new() }),
-    };
-    let mut statement = database.prepare_cached(
-        "SELECT id, unnamed, name, bytes FROM objects WHERE class = ?1 AND (unnamed, name, id) > (?2, ?3, ?4)
-         AND (unnamed, name, id) < (?5, ?6, ?7) ORDER BY unnamed, name, id LIMIT ?8",
-    )?;
-    let range = params![
-        class.as_str(),
-        from.unnamed,
-        from.name,
-        from.id,
-        to.unnamed,
-        to.name,
-        to.id,
-        limit.min(i64::MAX as usize) as i64
-    ];
-    let rows = statement.query_map(range, |row| {
-        let name: String = row.get(2)?;
-        let bytes: i64 = row.get(3)?;
-        Ok(CatalogEntry { id: id_of(row.get_ref(0)?)?, name: ObjectName::parse(&name).ok(), bytes: bytes as u64 })
-    })?;
-    rows.collect()
-}
-
-fn id_of(value: ValueRef<'_>) -> rusqlite::Result<ObjectId> {
-    let hex = hex::encode(value.as_blob()?);
-    ObjectId::from_hex(&hex).map_err(|_| FromSqlError::InvalidType.into())
-}
-
-/// A place in the list: between the entries that order before it and those after.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Position {
-    unnamed: bool,
-    name: String,
-    id: Vec<u8>,
-}
-
-impl Position {
-    fn of(entry: &CatalogEntry) -> Self {
-        let name = entry.name.as_ref().map_or("", ObjectName::as_str);
-        Self { unnamed: entry.name.is_none(), name: name.into(), id: entry.id.as_bytes().to_vec() }
-    }
-
-    fn parse(cursor: &str) -> Option<Self> {
-        let (id, name) = cursor.split_once('-')?;
-        let name = String::from_utf8(hex::decode(name).ok()?).ok()?;
-        Some(Self { unnamed: name.is_empty(), name, id: ObjectId::from_hex(id).ok()?.as_bytes().to_vec() })
-    }
-}
-
-impl std::fmt::Display for Position {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", hex::encode(&self.id), hex::encode(&self.name))
-    }
-}
-
-/// Opens the file, walks the databases unless it was closed cleanly, and takes the mark away before anything changes.
-fn prepare(path: &Path, objects: &Path) -> Result<Connection, StorageError> {
-    super::connection::configure_process();
-    let open = || {
-        let database = Connection::open_with_flags_and_vfs(path, rusqlite::OpenFlags::default(), "unix-none")?;
-        database.execute_batch(SCHEMA)?;
-        let clean = database.query_row("SELECT clean FROM state", [], |row| row.get(0)).optional()?;
-        Ok((database, clean.unwrap_or(false)))
-    };
-    let (mut database, clean) = open().map_err(StorageError::sqlite(path))?;
-    if !clean {
-        reconcile(&mut database, path, objects)?;
-    }
-    set_clean(&database, false).map_err(StorageError::sqlite(path))?;
-    Ok(database)
-}
-
-/// Durable when it returns.
-fn set_clean(database: &Connection, clean: bool) -> rusqlite::Result<()> {
-    database.execute_batch(&format!(
-        "PRAGMA synchronous = FULL;
-         BEGIN; DELETE FROM state; INSERT INTO state VALUES ({clean}); COMMIT;
-         PRAGMA synchronous = NORMAL;"
-    ))
-}
-
-/// Makes the list agree with the databases that are there. Changes none of them.
-fn reconcile(database: &mut Connection, path: &Path, objects: &Path) -> Result<(), StorageError> {
-    let known = |database: &Connection| {
-        let mut statement = database.prepare("SELECT class, id FROM objects")?;
-        let rows = statement.query_map([], |row| {
-            let class: String = row.get(0)?;
-            Ok((ClassKey::new(&class), id_of(row.get_ref(1)?)?))
-        })?;
-        rows.collect::<rusqlite::Result<HashSet<_>>>()
-    };
-    let mut gone = known(database).map_err(StorageError::sqlite(path))?;
-    let mut notes = HashMap::new();
-    walk(objects, |class, id, file| {
-        if gone.remove(&(class.clone(), id)) {
-            return;
-        }
-        // Files without an identity are nobody's; damaged ones are told of when their object is used.
-        match open_file(file, u32::MAX).map(|file| (file.identity, file.bytes)) {
-            Ok((Some(identity), bytes)) => {
-                notes.insert((class, id), Some(Note { name: identity.name, bytes }));
-            }
-            Ok((None, _)) => {}
-            Err(error) => tracing::warn!("{} is not listed: {error}", file.display()),
-        }
-    })
-    .map_err(StorageError::io("cannot walk", objects))?;
-    notes.extend(gone.into_iter().map(|object| (object, None)));
-    write(database, &notes).map_err(StorageError::sqlite(path))
-}
-
-/// Visits every database file: `<class key>/<2 hex>/<id>-<incarnation>.sqlite`.
-fn walk(objects: &Path, mut visit: impl FnMut(ClassKey, ObjectId, &Path)) -> io::Result<()> {
-    for class in dirs(objects)? {
-        let Some(key) = class.file_name().and_then(|name| name.to_str()).map(ClassKey::new) else { continue };
-        for part in dirs(&class)? {
-            for entry in fs::read_dir(part)? {
-                let file = entry?.path();
-                let stem = file.file_name().and_then(|name| name.to_str()?.strip_suffix(".sqlite"));
-                let id = stem.and_then(|stem| ObjectId::from_hex(stem.split_once('-')?.0).ok());
-                if let Some(id) = id {
-                    visit(key.clone(), id, &file);
-                }
-            }
+    fn announce(&self) {
+        if !self.waiting.load(Ordering::Relaxed) && !self.waiting.swap(true, Ordering::SeqCst) {
+            // Under the lock, so that the thread does not miss it between looking and waiting.
+            let _stopping = self.stopping.lock();
+            self.wake.notify_one();
         }
     }
-    Ok(())
-}
 
-fn dirs(of: &Path) -> io::Result<Vec<PathBuf>> {
-    let paths = fs::read_dir(of)?.map(|entry| Ok(entry?.path())).collect::<io::Result<Vec<_>>>()?;
-    Ok(paths.into_iter().filter(|path| path.is_dir() && path.extension().is_none()).collect())
+    /// Writes every lane, whatever becomes of the others.
+    fn write(&self, upto: impl Iterator<Item = Lsn>) -> Result<(), StorageError> {
+        let written = self.lanes.iter().zip(upto).map(|(lane, upto)| lane.write(upto));
+        written.fold(Ok(()), Result::and)
+    }
+
+    fn nothing_asked(&self) -> impl Iterator<Item = Lsn> + use<> {
+        std::iter::repeat_n(Lsn::default(), self.lanes.len())
+    }
 }

@@ -26,7 +26,7 @@ use crate::base::limits::{
 use crate::base::{Exhausted, WorkBudget};
 
 /// The data directory is locked as a whole; SQLite's own locks would be lost whenever a flush closes its descriptor.
-const VFS: &str = "unix-none";
+pub(super) const VFS: &str = "unix-none";
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
@@ -36,10 +36,12 @@ const STATEMENTS: usize = 16;
 /// that name views multiply, and SQLite's own limits let one statement compile for 20 s.
 const QUESTIONS: u32 = 5_000;
 
-/// SQLite flushes nothing by itself: `durability` flushes applied turns, and a WAL reset sets `synchronous` for its own
-/// duration. The cache holds 2 MiB; what does not fit is written to the WAL before the turn is applied.
+/// SQLite flushes nothing: what counts is in the commit log. The cache holds 2 MiB; what does not fit is written to the WAL before the turn is applied.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
-     PRAGMA cache_size = -2048;";
+     PRAGMA cache_size = 512;";
+
+/// Pages that a connection keeps in memory. A transaction that changes more writes the rest before it is applied.
+pub(super) const CACHE_PAGES: u64 = 512;
 
 /// SQLite's limits. Those without a name in `base::limits` bound what compiling one statement may cost: instructions of
 /// the program (nested views can double them again and again), terms of a compound SELECT, arguments of a function,
@@ -147,14 +149,11 @@ impl Connection {
         self.session.frames.load(Relaxed)
     }
 
-    /// Copies the WAL into the database file and cuts it to nothing. SQLite flushes the WAL before and the database
-    /// after, so a crash at any point loses nothing. Answers whether it could: not while a statement is open.
+    /// Copies the WAL into the database file and cuts it to nothing, without a flush. Answers whether it could: not while a
+    /// statement is open.
     pub fn reset_wal(&self) -> rusqlite::Result<bool> {
         let busy = self.host(|sqlite| {
-            sqlite.execute_batch("PRAGMA synchronous = NORMAL")?;
-            let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, bool>(0));
-            sqlite.execute_batch("PRAGMA synchronous = OFF")?;
-            busy
+            sqlite.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |row| row.get::<_, bool>(0))
         })?;
         if !busy {
             self.session.frames.store(0, Relaxed);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LOCK             held (flock) while a process uses the directory
-//! FORMAT           `holdfast data 1`: which layout this is
+//! FORMAT           `holdfast data 2`: which layout this is
 //! admin.token      the admin API's bearer token, written by the server
 //! classes/         class records and components
 //! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite
@@ -21,7 +21,7 @@ use rustix::fs::{FlockOperation, flock};
 use super::StorageError;
 use super::files::{make_dir_durably, write_durably};
 
-const FORMAT: &str = "holdfast data 1\n";
+const FORMAT: &str = "holdfast data 2\n";
 
 /// An open data directory. Dropping it unlocks it.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl DataDir {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
             _ => {}
         }
-        for sub in [dir.objects(), dir.classes(), dir.cache(), dir.transfers()] {
+        for sub in [dir.objects(), dir.classes(), dir.cache(), dir.transfers(), dir.log()] {
             make_dir_durably(&sub)?;
         }
         Ok(dir)
@@ -125,6 +125,11 @@ impl DataDir {
     /// The list of objects.
     pub fn catalog(&self) -> PathBuf {
         self.root.join("catalog.sqlite")
+    }
+
+    /// The commit log.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("log")
     }
 
     /// Where the admin API's token is.

@@ -1,8 +1,8 @@
 //! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal`, one pair for each making of the object.
 //!
 //! An object has one incarnation but for moments: removing everything at once and importing make the next one beside it.
-//! **The newest incarnation whose file has an identity counts**; the identity is applied with what the file holds, so a
-//! crash leaves exactly one that counts. Older ones are litter from then on, and go when the newest is durable.
+//! **The newest incarnation whose file has an identity counts**, unless the commit log knows better; the identity is applied
+//! with what the file holds, and a file gets it only when that is durable. Older ones go when the newest is durable.
 //!
 //! Nearly every object stays at incarnation 1, and looking for others would mean to read a directory of thousands. So an
 //! empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
@@ -12,9 +12,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::durability::wal_path;
-use super::files::{remove_if_there, sync_parent};
-use crate::base::ObjectAddress;
+use super::capture::wal_path;
+use super::files::remove_if_there;
+use crate::base::{ClassKey, ObjectAddress, ObjectId};
 
 /// The incarnation of an object that was never replaced.
 pub(super) const FIRST: u32 = 1;
@@ -29,8 +29,13 @@ pub(super) struct Incarnations {
 impl Incarnations {
     /// Those of an object below `objects/`.
     pub fn of(objects: &Path, address: &ObjectAddress) -> Self {
-        let id = address.id.to_string();
-        Self { dir: objects.join(address.key.as_str()).join(&id[..2]), id }
+        Self::at(objects, &address.key, &address.id)
+    }
+
+    /// Those of the object with this class key and id.
+    pub fn at(objects: &Path, class: &ClassKey, id: &ObjectId) -> Self {
+        let id = id.to_string();
+        Self { dir: objects.join(class.as_str()).join(&id[..2]), id }
     }
 
     /// The database file of an incarnation.
@@ -70,35 +75,16 @@ impl Incarnations {
         Ok(())
     }
 
-    /// Removes every database file, the oldest first, so that no crash brings back what was replaced. The newest is gone
-    /// for good when it returns; what remains is litter.
-    pub fn remove_all(&self) -> Result<(), RemoveError> {
-        let mut candidates = self.candidates().map_err(RemoveError::Kept)?;
-        candidates.reverse();
-        let Some((newest, older)) = candidates.split_last() else { return Ok(()) };
-        let sync = |path: &Path| sync_parent(path).map_err(RemoveError::Unknown);
-        for incarnation in older {
-            remove_if_there(&self.file(*incarnation)).map_err(RemoveError::Kept)?;
+    /// Removes every file of the object; nobody waits for it to be durable.
+    pub fn remove_all(&self) -> io::Result<()> {
+        for incarnation in self.candidates()? {
+            self.remove(incarnation)?;
         }
-        let newest = self.file(*newest);
-        if !older.is_empty() {
-            sync(&newest)?;
-        }
-        remove_if_there(&newest).map_err(RemoveError::Kept)?;
-        sync(&newest)?;
-        // Whatever of this stays is told from something that counts, so it is no failure.
-        let litter = candidates.iter().map(|incarnation| wal_path(&self.file(*incarnation))).chain([self.mark_path()]);
-        litter.for_each(|path| _ = remove_if_there(&path));
-        let _ = sync_parent(&newest);
-        Ok(())
+        self.unmark()
     }
-}
 
-/// Why an object's files were not removed.
-#[derive(Debug)]
-pub(super) enum RemoveError {
-    /// The file that counts is still there.
-    Kept(io::Error),
-    /// It is gone from the directory, and nobody knows whether for good.
-    Unknown(io::Error),
+    /// Removes the mark: there is no file beyond incarnation 1.
+    pub fn unmark(&self) -> io::Result<()> {
+        remove_if_there(&self.mark_path()).map(drop)
+    }
 }

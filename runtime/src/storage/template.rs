@@ -8,8 +8,7 @@ use std::{fs, io, slice};
 
 use rusqlite::{Connection, ffi};
 
-/// Bytes of a page, in every database.
-pub(super) const PAGE: usize = 4096;
+pub(super) use super::commit_log::PAGE;
 
 /// The host's own tables, as every database has them.
 pub(super) const HOST_TABLES: [(&str, &str); 2] = [
@@ -35,6 +34,11 @@ impl Template {
     /// Writes a new database, replacing what is there.
     pub fn write(&self, path: &Path) -> io::Result<()> {
         fs::write(path, &self.0)
+    }
+
+    /// Its pages, with their numbers.
+    pub fn pages(&self) -> impl Iterator<Item = (u32, &[u8])> {
+        (1..).zip(self.0.chunks_exact(PAGE))
     }
 
     /// Whether the file is what a crash makes of a template that was written but not flushed: cut short, or with pages of

@@ -1,10 +1,12 @@
 //! Stories about storage, told through one harness: a data directory, objects in it, turns on them, and crashes.
 
+use std::sync::Arc;
+
 use tempfile::TempDir;
 
-use super::durability::{Disk, SystemDisk, WalFiles};
+use super::commit_log::{LogOptions, MemoryLog, SystemDisk};
 use super::*;
-use crate::base::{ClassKey, ClassName, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
+use crate::base::{ClassKey, ClassName, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
 mod authority;
 mod catalog;
@@ -20,32 +22,59 @@ mod transfer;
 mod turns;
 mod whole;
 
-/// A data directory with its databases.
+/// A data directory with its databases, on a log in memory that becomes durable when a test says so.
 struct World {
     databases: Databases,
+    log: Arc<MemoryLog>,
     dir: DataDir,
-    _root: TempDir,
+    limits: Limits,
+    root: TempDir,
 }
 
 impl World {
     fn new() -> Self {
-        Self::with(Limits::default(), SystemDisk::default())
+        Self::with(Limits::default())
     }
 
-    fn with(limits: Limits, disk: impl Disk + 'static) -> Self {
+    fn with(limits: Limits) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(root.path()).unwrap();
-        let databases = Databases::open_on(&dir, &limits, Box::new(disk)).unwrap();
-        Self { databases, dir, _root: root }
+        let options = LogOptions { lanes: 4, budget: limits.log, ..LogOptions::new(Env::manual(1).0) };
+        let log = Arc::new(MemoryLog::new(options));
+        let databases = open(&dir, &limits, &log);
+        Self { databases, log, dir, limits, root }
     }
 
     fn object(&self, name: &str) -> Object {
         Object(Some(self.databases.database(&address(name))))
     }
 
-    /// The process is killed and started again. Objects were dropped before.
+    /// Everything appended becomes durable.
+    fn flush(&self) {
+        while self.log.step() {}
+    }
+
+    /// Everything becomes durable, and the object does what had to wait for it.
+    fn settle(&self, object: &mut Object) {
+        self.flush();
+        object.database().maintain().unwrap();
+    }
+
+    /// The process is killed and started again: what was not durable is lost. The next one works on a copy of the files, so
+    /// that what is left of this one does no harm.
+    fn crash(&mut self) {
+        let root = tempfile::tempdir().unwrap();
+        copy(self.root.path(), root.path());
+        self.dir = DataDir::open(root.path()).unwrap();
+        self.root = root;
+        self.log = Arc::new(self.log.crash());
+        self.databases = open(&self.dir, &self.limits, &self.log);
+    }
+
+    /// The same, with everything durable.
     fn restart(&mut self) {
-        self.databases = Databases::open(&self.dir, &Limits::default()).unwrap();
+        self.flush();
+        self.crash();
     }
 
     /// The database file of an object.
@@ -119,6 +148,10 @@ impl Object {
         answer
     }
 
+    fn delete(&mut self) -> bool {
+        wait(self.database().delete()).unwrap()
+    }
+
     fn get(&mut self, key: &str) -> Option<Vec<u8>> {
         self.turn(|turn| turn.get(key).unwrap())
     }
@@ -152,24 +185,23 @@ fn text(text: &str) -> Value {
     Value::Text(text.into())
 }
 
-/// A disk that does what a test says: how it flushes, and what it does when it is lost.
-struct TestDisk<F, L>(F, L);
-
-impl<F, L> Disk for TestDisk<F, L>
-where
-    F: Fn(&WalFiles) -> std::io::Result<()> + Send + Sync,
-    L: Fn(&str) + Send + Sync,
-{
-    fn flush(&self, files: &WalFiles) -> std::io::Result<()> {
-        self.0(files)
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let (path, target) = (entry.as_ref().unwrap().path(), to.join(entry.unwrap().file_name()));
+        if path.is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
     }
+}
 
-    fn lost(&self, what: &str) {
-        self.1(what);
-    }
+fn open(dir: &DataDir, limits: &Limits, log: &Arc<MemoryLog>) -> Databases {
+    Databases::open_on(dir, limits, &Env::manual(2).0, Arc::new(SystemDisk), log.clone()).unwrap()
 }
 
 /// Waits for a future that another thread completes.
 fn wait<F: Future>(future: F) -> F::Output {
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(future)
 }

@@ -21,7 +21,8 @@ use tempfile::NamedTempFile;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
-use super::database::{Database, Databases, Node};
+use super::database::{Database, Databases, Made};
+use super::release::Unreleased;
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
@@ -34,7 +35,8 @@ const VERSIONS_AT: u64 = 18;
 pub struct Snapshot {
     source: File,
     path: PathBuf,
-    node: Arc<Node>,
+    transfers: PathBuf,
+    object: Arc<Unreleased>,
 }
 
 /// Why an upload is not made an object's database.
@@ -49,26 +51,34 @@ pub enum ImportError {
 }
 
 impl Database {
-    /// What is stored at this moment; none if the object does not exist. Called between turns; takes as long as copying
-    /// the WAL back. Refused while another snapshot of the object is being copied.
+    /// What is stored at this moment; none if the object does not exist. Called between turns, when everything applied is
+    /// durable; takes as long as copying the WAL back. Refused while another snapshot of the object is being copied.
     pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
         if self.look()?.is_none() {
             return Ok(None);
         }
-        let mut copying = self.node.copying.lock();
-        if copying.contains(&self.path) || !self.reset_wal()? {
+        if !self.reset_wal()? {
+            return Err(StorageError::Busy);
+        }
+        let object = self.unreleased.clone();
+        let mut state = object.lock();
+        if state.copying {
             return Err(StorageError::Busy);
         }
         let source = File::open(&self.path).map_err(StorageError::io("cannot read", &self.path))?;
-        copying.insert(self.path.clone());
-        Ok(Some(Snapshot { source, path: self.path.clone(), node: self.node.clone() }))
+        state.copying = true;
+        drop(state);
+        Ok(Some(Snapshot { source, path: self.path.clone(), transfers: self.node.transfers.clone(), object }))
     }
 
     /// Puts a database in the place of what is stored, as one turn. Damaged ones can be replaced.
-    pub fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
+    pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
         let mut turn = self.begin(WorkBudget::unlimited());
         match turn.adopt(&file) {
-            Ok(()) => turn.apply(),
+            Ok(()) => {
+                turn.make_room().await;
+                turn.apply()
+            }
             Err(error) => (turn.roll_back(), Err(error)),
         }
     }
@@ -81,7 +91,7 @@ impl Turn {
         // Noted before the file is there, so that one that cannot be opened is removed again.
         self.created = true;
         let from = file.0.path();
-        self.database().make(|to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
+        self.database().make(Made::FromFile, |to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
         self.writing().map_err(|error| failed(&error))?;
         self.changed_schema();
         Ok(())
@@ -90,7 +100,7 @@ impl Turn {
 
 impl Drop for Snapshot {
     fn drop(&mut self) {
-        self.node.copying.lock().remove(&self.path);
+        self.object.end_copy();
     }
 }
 
@@ -98,7 +108,7 @@ impl Snapshot {
     /// Copies it into a file without a name. Takes as long as the disk needs.
     pub fn copy(mut self) -> Result<File, StorageError> {
         let mut copy = || {
-            let mut file = tempfile::tempfile_in(&self.node.transfers)?;
+            let mut file = tempfile::tempfile_in(&self.transfers)?;
             io::copy(&mut self.source, &mut file)?;
             file.write_all_at(&[1, 1], VERSIONS_AT)?;
             file.rewind()?;
@@ -143,7 +153,7 @@ impl Databases {
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
         let scratch = tempfile::tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
-        let mut turn = self.database_below(scratch.path(), address).begin(work.clone());
+        let mut turn = self.scratch(scratch.path(), address).begin(work.clone());
         let checked = replay(&mut turn, schema);
         drop(turn.roll_back());
         checked

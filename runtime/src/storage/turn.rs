@@ -11,7 +11,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
-use super::connection::Connection;
+use super::commit_log::Reservation;
+use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
 use super::identity::Identity;
 use super::key_value::Listing;
@@ -22,6 +23,9 @@ use super::whole::Savepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Exhausted, Limits, TurnError, WorkBudget};
+
+/// What a page costs in a record beyond its image, with its share of the record's head.
+const PAGE_OVERHEAD: u64 = 16;
 
 /// A turn's use of its object's storage. Ends by [`apply`](Self::apply) or [`roll_back`](Self::roll_back), which give the
 /// database back; dropped, it takes the database with it as a crash would.
@@ -40,6 +44,8 @@ pub struct Turn {
     reads_only: bool,
     /// Those that are open, the outermost first.
     pub(super) savepoints: Vec<Savepoint>,
+    /// Room in the commit log for what the turn has written.
+    room: Option<Reservation>,
 }
 
 /// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.
@@ -109,6 +115,7 @@ impl Turn {
             may_be_empty: false,
             reads_only,
             savepoints: Vec::new(),
+            room: None,
         }
     }
 
@@ -117,7 +124,19 @@ impl Turn {
         self.database.name()
     }
 
-    /// Applies the turn: its writes are in the database, and their flush is requested.
+    /// Waits until the commit log has room for what the turn has written, before it is applied. Without room the turn fails.
+    pub async fn make_room(&mut self) {
+        if self.room.is_some() || self.broken.is_some() || !self.will_append() {
+            return;
+        }
+        let bytes = self.record_max();
+        match self.database.room(bytes).await {
+            Ok(room) => self.room = Some(room),
+            Err(why) => _ = self.break_with(ApplyError::Full(why.to_string())),
+        }
+    }
+
+    /// Applies the turn: its writes are in the database and in the commit log, which makes them durable.
     pub fn apply(mut self) -> (Database, Result<Applied, ApplyError>) {
         self.close_cursors();
         let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
@@ -140,16 +159,16 @@ impl Turn {
         self.end(false)
     }
 
-    /// Order: identity, COMMIT, append. Everything that can fail comes before the COMMIT. A turn that leaves nothing stored
-    /// removes the files instead, which is durable at once.
+    /// Order: room, identity, COMMIT, append. Everything that can fail comes before the COMMIT. A turn that leaves nothing
+    /// stored appends that, instead.
     pub(super) fn commit(&mut self) -> Result<Applied, ApplyError> {
         self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
         let lsn = self.database.last_applied();
         let (new, replaces) = (self.created, self.database.has_aside());
         let stored = self.changed() && !(self.may_be_empty && self.nothing_stored()?);
         if !stored && (replaces || (self.changed() && !new)) {
-            self.database.remove().map_err(|error| ApplyError::Failed(error.to_string()))?;
-            return Ok(Applied { lsn, wrote: true, bytes: 0 });
+            let mut room = self.take_room()?;
+            return Ok(Applied { lsn: self.database.append_removal(&mut room), wrote: true, bytes: 0 });
         }
         let Stage::Writing { .. } = self.stage else {
             let bytes = self.database.opened().filter(|_| !new).map_or(0, |file| file.bytes);
@@ -158,9 +177,9 @@ impl Turn {
         if new && !stored {
             return Ok(Applied { lsn, wrote: false, bytes: 0 });
         }
-        let mut replaced = None;
+        let mut room = self.take_room()?;
         if stored {
-            replaced = self.database.prepare_flush().map_err(|error| ApplyError::Failed(error.to_string()))?;
+            self.database.prepare_append().map_err(|error| ApplyError::Failed(error.to_string()))?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
@@ -177,7 +196,33 @@ impl Turn {
         // Applied; a size that cannot be read is not worth failing it.
         file.bytes = file.connection.bytes().unwrap_or(file.bytes);
         let bytes = file.bytes;
-        Ok(Applied { lsn: self.database.append(replaced, bytes), wrote, bytes })
+        Ok(Applied { lsn: self.database.append(&mut room), wrote, bytes })
+    }
+
+    /// Whether applying the turn may append something.
+    fn will_append(&self) -> bool {
+        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside()
+    }
+
+    /// Bytes that the turn's records may take: each page that it has written, and as many as its connection's cache holds.
+    fn record_max(&mut self) -> u64 {
+        let written = match (self.stage, self.database.opened()) {
+            (Stage::Writing { pages_written: before, .. }, Some(file)) => {
+                pages_written(file.connection.guest()) - before
+            }
+            _ => 0,
+        };
+        (written + CACHE_PAGES) * (PAGE as u64 + PAGE_OVERHEAD)
+    }
+
+    fn take_room(&mut self) -> Result<Reservation, ApplyError> {
+        match self.room.take() {
+            Some(room) => Ok(room),
+            None => {
+                let bytes = self.record_max();
+                self.database.room_now(bytes).map_err(|why| ApplyError::Full(why.to_string()))
+            }
+        }
     }
 
     /// Whether the turn's transaction has changed anything.

@@ -67,6 +67,12 @@ impl fmt::Display for Lsn {
 pub struct DurableWatch(watch::Receiver<Lsn>);
 
 impl DurableWatch {
+    /// A lane that is durable as far as a test says.
+    #[cfg(test)]
+    pub(in crate::storage) fn of(durable: watch::Receiver<Lsn>) -> Self {
+        Self(durable)
+    }
+
     /// How far the lane is durable.
     pub fn upto(&self) -> Lsn {
         *self.0.borrow()

@@ -30,7 +30,8 @@ const LAST: u8 = 1 << 2;
 const NAMED: u8 = 1 << 3;
 const ALARM_SET: u8 = 1 << 4;
 const ALARM_CLEARED: u8 = 1 << 5;
-const FLAGS: u8 = (1 << 6) - 1;
+const ADOPTED: u8 = 1 << 6;
+const FLAGS: u8 = (1 << 7) - 1;
 
 /// Why bytes are not what this log writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -91,6 +92,8 @@ pub struct TurnHead<'a> {
     pub last: bool,
     /// Carries all pages of the incarnation; nothing before it counts.
     pub created: bool,
+    /// With `created`: the incarnation's file was flushed before this record, and the record has what changed since.
+    pub adopted: bool,
     /// The object is gone; there are no pages.
     pub deleted: bool,
     /// Pages of the database after the turn (in the last part).
@@ -217,9 +220,9 @@ fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, Damage> {
     for _ in 0..pages.left {
         page(reader)?;
     }
-    let (last, created) = (flags & LAST != 0, flags & CREATED != 0);
+    let (last, created, adopted) = (flags & LAST != 0, flags & CREATED != 0, flags & ADOPTED != 0);
     let head =
-        TurnHead { class, id, incarnation, previous, part, last, created, deleted, page_count, bytes, name, alarm };
+        TurnHead { class, id, incarnation, previous, part, last, created, adopted, deleted, page_count, bytes, name, alarm };
     Ok(TurnRecord { head, pages })
 }
 
@@ -304,6 +307,7 @@ impl TurnEncoder {
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         record.push(
             flag(head.created, CREATED)
+                | flag(head.adopted, ADOPTED)
                 | flag(head.deleted, DELETED)
                 | flag(head.last, LAST)
                 | flag(head.name.is_some(), NAMED)

@@ -73,6 +73,7 @@ pub fn head(lane: u16, object: u8) -> TurnHead<'static> {
         part: 0,
         last: true,
         created: false,
+        adopted: false,
         deleted: false,
         page_count: 1,
         bytes: 4096,

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::*;
-use crate::storage::durability::wal_path;
+use crate::storage::capture::wal_path;
 
 #[test]
 fn what_was_applied_is_found_again() {
@@ -41,26 +41,52 @@ fn deleting_leaves_nothing_and_the_object_can_be_made_again() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
-    assert!(object.database().delete().unwrap());
+    assert!(object.delete());
+    assert!(!world.files().is_empty(), "until it is durable");
+    world.settle(&mut object);
     assert!(world.files().is_empty());
-    assert!(!object.database().delete().unwrap());
+    assert!(!object.delete());
     assert_eq!(object.get("k"), None);
-    let applied = object.end(|turn| turn.put("other", b"v").unwrap()).unwrap();
-    wait(object.database().durable().reached(applied.lsn));
+    object.turn(|turn| turn.put("other", b"v").unwrap());
     assert_eq!((object.get("k"), object.get("other")), (None, Some(b"v".to_vec())));
 }
 
 #[test]
-fn a_wal_without_its_database_is_not_believed() {
+fn what_was_not_durable_is_gone_after_a_crash() {
+    let mut world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"durable").unwrap());
+    world.flush();
+    object.turn(|turn| turn.put("k", b"applied").unwrap());
+    let mut other = world.object("b");
+    other.turn(|turn| turn.put("k", b"applied").unwrap());
+    for opened in [true, false] {
+        world.crash();
+        if opened {
+            assert_eq!(world.object("a").get("k").unwrap(), b"durable");
+        }
+        assert_eq!(world.object("b").get("k"), None);
+    }
+    world.databases.0.release_round().unwrap();
+    world.crash();
+    assert_eq!(world.object("a").get("k").unwrap(), b"durable");
+}
+
+#[test]
+fn what_a_database_could_not_finish_is_found_by_the_next_one() {
     let world = World::new();
     let mut object = world.object("a");
-    object.turn(|turn| turn.put("k", b"old").unwrap());
+    for n in 0..10_u8 {
+        let applied = object.end(|turn| turn.put("k", &[n]).unwrap()).unwrap();
+        drop(object);
+        object = world.object("a");
+        assert_eq!(object.database().last_applied(), applied.lsn, "it is not durable, and nobody may be told of it");
+        assert_eq!(object.get("k").unwrap(), [n]);
+    }
+    world.flush();
     drop(object);
-    fs::remove_file(world.file("a")).unwrap();
-    let mut object = world.object("a");
-    assert_eq!(object.get("k"), None);
-    object.turn(|turn| turn.put("new", b"v").unwrap());
-    assert_eq!((object.get("k"), object.get("new").is_some()), (None, true));
+    assert!(!wal_path(&world.file("a")).exists(), "nothing is left to do");
+    assert_eq!(world.object("a").get("k").unwrap(), [9]);
 }
 
 #[test]
@@ -79,7 +105,8 @@ fn what_a_crash_left_of_a_new_database_is_replaced() {
         assert_eq!(object.database().description().unwrap(), None, "{} bytes", left.len());
         assert!(world.files().is_empty());
         object.turn(|turn| turn.put("k", b"v").unwrap());
-        assert!(object.database().delete().unwrap());
+        assert!(object.delete());
+        world.settle(&mut object);
     }
 }
 
@@ -88,14 +115,16 @@ fn damage_is_told_and_can_be_deleted() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
+    world.flush();
     drop(object);
-    fs::remove_file(wal_path(&world.file("a"))).unwrap();
     fs::write(world.file("a"), vec![7; 3 * 4096]).unwrap();
     let mut object = world.object("a");
     assert!(matches!(object.database().description(), Err(StorageError::Damaged { .. })));
     let ended = object.end(|turn| assert!(matches!(turn.get("k"), Err(KvError::Other(_)))));
     assert!(matches!(ended, Err(ApplyError::Failed(_))));
-    assert!(object.database().delete().unwrap());
+    assert!(object.delete());
+    world.settle(&mut object);
+    assert!(world.files().is_empty());
     assert_eq!(object.get("k"), None);
 }
 
@@ -104,11 +133,10 @@ fn a_database_of_another_object_is_refused() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
+    world.flush();
     drop(object);
     fs::create_dir_all(world.file("b").parent().unwrap()).unwrap();
-    for (from, to) in [(world.file("a"), world.file("b")), (wal_path(&world.file("a")), wal_path(&world.file("b")))] {
-        fs::copy(from, to).unwrap();
-    }
+    fs::copy(world.file("a"), world.file("b")).unwrap();
     let error = world.object("b").database().description().unwrap_err().to_string();
     assert!(error.contains("another object"), "{error}");
 }
@@ -116,39 +144,101 @@ fn a_database_of_another_object_is_refused() {
 #[test]
 fn a_class_is_removed_whole() {
     let mut world = World::new();
-    world.object("a").turn(|turn| turn.put("k", b"v").unwrap());
-    world.object("b").turn(|turn| turn.put("k", b"v").unwrap());
-    fs::create_dir(world.dir.objects().join("gone.removed")).unwrap();
-    assert!(world.databases.remove_class(&ClassKey::new("key")).unwrap());
-    assert!(!world.databases.remove_class(&ClassKey::new("key")).unwrap());
+    for name in ["a", "b"] {
+        world.object(name).turn(|turn| turn.put("k", b"v").unwrap());
+    }
+    world.flush();
+    let removed = |world: &World| {
+        std::thread::scope(|scope| {
+            let removing = scope.spawn(|| world.databases.remove_class(&ClassKey::new("key")).unwrap());
+            while !removing.is_finished() {
+                world.log.step();
+            }
+        });
+    };
+    removed(&world);
+    removed(&world);
     assert!(world.files().is_empty());
-    assert_eq!(fs::read_dir(world.dir.objects()).unwrap().count(), 0, "an interrupted removal is finished too");
-    world.restart();
-    assert_eq!(world.object("a").get("k"), None);
+    for _ in 0..2 {
+        assert_eq!(world.object("a").get("k"), None);
+        assert!(!world.databases.catalog().has_objects(&ClassKey::new("key")).unwrap());
+        world.restart();
+    }
 }
 
 #[test]
-fn a_long_wal_is_begun_anew() {
+fn a_long_wal_is_begun_anew_once_it_is_durable() {
     let mut world = World::new();
     let mut object = world.object("a");
     let wal = wal_path(&world.file("a"));
-    let fill = |object: &mut Object, n: u8| {
-        object.turn(|turn| (0..500).for_each(|key| turn.put(&format!("{key}"), &[n; 4000]).unwrap()));
-    };
-    let mut last = Lsn::default();
-    for n in 0..4 {
-        fill(&mut object, n);
-        last = object.database().last_applied();
+    let length = || fs::metadata(&wal).unwrap().len();
+    object.turn(|turn| (0..200).for_each(|key| turn.put(&format!("{key}"), &[9; 4000]).unwrap()));
+    object.database().maintain().unwrap();
+    assert!(length() > 200 * 4096 && !object.database().must_settle());
+    world.settle(&mut object);
+    assert_eq!(length(), 0);
+    for n in 0..6_u8 {
+        object.turn(|turn| (0..200).for_each(|key| turn.put(&format!("{key}"), &[n; 4000]).unwrap()));
+        object.database().maintain().unwrap();
     }
-    wait(object.database().durable().reached(last));
-    assert!(fs::metadata(&wal).unwrap().len() > 1_000 * 4096);
-    object.database().maintain().unwrap();
-    assert_eq!(fs::metadata(&wal).unwrap().len(), 0);
-    object.database().maintain().unwrap();
-    fill(&mut object, 9);
-    drop(object);
+    assert!(object.database().must_settle(), "a WAL that is never durable does not grow for ever");
+    world.settle(&mut object);
+    assert!(!object.database().must_settle());
     world.restart();
-    assert_eq!(world.object("a").get("499").unwrap(), [9; 4000]);
+    assert_eq!(world.object("a").get("199").unwrap(), [5; 4000]);
+}
+
+/// What rounds of releases are for: the log holds nothing any more, and everything is there.
+#[test]
+fn a_round_releases_objects_whoever_uses_them() {
+    let mut world = World::new();
+    let mut objects: Vec<Object> = ["idle", "busy", "gone", "away", "again"].map(|name| world.object(name)).into();
+    for object in &mut objects {
+        object.turn(|turn| (0..300).for_each(|key| turn.put(&format!("{key}"), &[1; 4000]).unwrap()));
+    }
+    world.flush();
+    assert!(objects[2].delete());
+    drop(objects.remove(3));
+    objects.last_mut().unwrap().turn(|turn| {
+        turn.delete_all().unwrap();
+        turn.put("new", b"v").unwrap();
+    });
+    world.flush();
+    let mut busy = objects[1].begin(WorkBudget::unlimited());
+    busy.put("0", b"staged").unwrap();
+    world.databases.0.release_round().unwrap();
+    let usage = world.databases.log_usage();
+    assert!(usage.live < 4096, "{usage:?}");
+    busy.put("1", b"staged").unwrap();
+    assert_eq!(busy.get("2").unwrap().unwrap(), [1; 4000]);
+    objects[1].0 = Some(busy.apply().0);
+    assert_eq!(objects[1].get("299").unwrap(), [1; 4000]);
+    world.restart();
+    assert_eq!(world.object("idle").get("299").unwrap(), [1; 4000]);
+    assert_eq!(world.object("away").get("299").unwrap(), [1; 4000]);
+    assert_eq!(world.object("busy").get("0").unwrap(), b"staged");
+    assert_eq!(world.object("busy").get("299").unwrap(), [1; 4000]);
+    assert_eq!((world.object("gone").get("0"), world.object("again").get("0")), (None, None));
+    assert_eq!(world.object("again").get("new").unwrap(), b"v");
+}
+
+/// A turn of many megabytes is many records; a crash among them leaves nothing of it.
+#[test]
+fn a_large_turn_counts_whole() {
+    let mut world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("small", b"v").unwrap());
+    world.flush();
+    let large = |object: &mut Object, n: u8| {
+        object.turn(|turn| (0..20).for_each(|key| turn.put(&format!("{key}"), &vec![n; 1_000_000]).unwrap()));
+    };
+    large(&mut object, 1);
+    world.restart();
+    let mut object = world.object("a");
+    assert_eq!(object.get("19").unwrap(), vec![1; 1_000_000]);
+    large(&mut object, 2);
+    world.crash();
+    assert_eq!(world.object("a").get("0").unwrap(), vec![1; 1_000_000]);
 }
 
 #[test]

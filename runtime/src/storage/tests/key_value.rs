@@ -163,5 +163,5 @@ fn reading_makes_no_file() {
     });
     assert!(world.files().is_empty());
     assert_eq!(object.database().description().unwrap(), None);
-    assert!(!object.database().delete().unwrap());
+    assert!(!object.delete());
 }

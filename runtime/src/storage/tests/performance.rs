@@ -15,15 +15,10 @@ fn time<T>(what: &str, times: u32, mut run: impl FnMut(u32) -> T) -> Duration {
     each
 }
 
-/// A disk that is always done: only storage's own work counts.
-fn no_disk() -> impl Disk {
-    TestDisk(|_: &_| Ok(()), |what: &str| panic!("{what}"))
-}
-
 #[test]
 #[ignore = "measures"]
 fn figures() {
-    let world = World::with(Limits::default(), no_disk());
+    let world = World::new();
     let mut object = world.object("counter");
     object.turn(|turn| turn.put("n", b"0").unwrap());
     time("turn: get, put, apply", 50_000, |n| {
@@ -31,7 +26,7 @@ fn figures() {
             turn.get("n").unwrap();
             turn.put("n", &n.to_le_bytes()).unwrap();
         });
-        object.database().maintain().unwrap();
+        world.settle(&mut object);
     });
     object.turn(|turn| turn.exec("CREATE TABLE t (k INTEGER PRIMARY KEY, n)", &[]).unwrap());
     time("turn: SELECT, upsert, apply", 50_000, |_| {
@@ -39,7 +34,7 @@ fn figures() {
             turn.exec("SELECT n FROM t WHERE k = ?", &[int(1)]).unwrap();
             turn.exec("INSERT INTO t VALUES (?, 1) ON CONFLICT (k) DO UPDATE SET n = n + 1", &[int(1)]).unwrap();
         });
-        object.database().maintain().unwrap();
+        world.settle(&mut object);
     });
     time("turn: get", 100_000, |_| object.get("n"));
     let mut made: Vec<Object> = Vec::new();
@@ -56,7 +51,7 @@ fn figures() {
 #[test]
 #[ignore = "measures"]
 fn memory() {
-    let world = World::with(Limits::default(), no_disk());
+    let world = World::new();
     let resident = || -> u64 {
         let status = std::fs::read_to_string("/proc/self/statm").unwrap();
         status.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4
@@ -70,24 +65,4 @@ fn memory() {
         })
         .collect();
     println!("KiB an open object: {}", (resident() - before) / open.len() as u64);
-}
-
-#[test]
-#[ignore = "measures"]
-fn durable_turns() {
-    let world = World::new();
-    let mut objects: Vec<Object> = (0..256).map(|n| world.object(&format!("{n}"))).collect();
-    time("256 objects, one durable turn each (new)", 1, |n| round(&mut objects, n));
-    time("256 objects, one durable turn each", 20, |n| round(&mut objects, n + 1));
-    time("1 object, one durable turn", 200, |n| round(&mut objects[..1], n));
-}
-
-fn round(objects: &mut [Object], n: u32) {
-    for object in &mut *objects {
-        object.turn(|turn| turn.put("n", &n.to_le_bytes()).unwrap());
-    }
-    for object in objects {
-        let last = object.database().last_applied();
-        wait(object.database().durable().reached(last));
-    }
 }

@@ -19,7 +19,8 @@ fn saved(mut file: File) -> tempfile::NamedTempFile {
     named
 }
 
-fn export(object: &mut Object) -> tempfile::NamedTempFile {
+fn export(world: &World, object: &mut Object) -> tempfile::NamedTempFile {
+    world.flush();
     saved(object.database().snapshot().unwrap().unwrap().copy().unwrap())
 }
 
@@ -31,7 +32,7 @@ fn check(world: &World, bytes: &[u8]) -> Result<crate::base::CheckedDatabase, Im
 
 fn import(world: &World, object: &mut Object, bytes: &[u8]) -> Result<Applied, ApplyError> {
     let checked = check(world, bytes).unwrap_or_else(|error| panic!("{error}"));
-    let (database, applied) = object.0.take().unwrap().import(checked);
+    let (database, applied) = wait(object.0.take().unwrap().import(checked));
     object.0 = Some(database);
     applied
 }
@@ -57,6 +58,8 @@ fn an_export_is_a_plain_file_of_one_moment() {
         exec(turn, "CREATE TABLE t (x); INSERT INTO t VALUES (1); CREATE VIRTUAL TABLE f USING fts5 (body)");
         turn.put("k", b"v").unwrap();
     });
+    assert!(matches!(object.database().snapshot(), Err(StorageError::Busy)), "it is not durable");
+    world.flush();
     let snapshot = object.database().snapshot().unwrap().unwrap();
     assert!(matches!(object.database().snapshot(), Err(StorageError::Busy)), "one at a time");
     for n in 0..50 {
@@ -73,7 +76,7 @@ fn an_export_is_a_plain_file_of_one_moment() {
     assert_eq!(one("SELECT count(*) FROM t"), 1.into());
     assert_eq!(one("SELECT value FROM _hf_kv WHERE key = 'k'"), b"v".to_vec().into());
     assert_eq!(one("SELECT value FROM _hf_meta WHERE key = 'name'"), "a".to_owned().into());
-    let later = export(&mut object);
+    let later = export(&world, &mut object);
     let rows: i64 =
         Sqlite::open(later.path()).unwrap().query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap();
     assert_eq!(rows, 51);
@@ -86,6 +89,7 @@ fn exports_during_writes_are_consistent() {
     let mut object = world.object("a");
     object.turn(|turn| exec(turn, "CREATE TABLE t (x); INSERT INTO t VALUES (0), (0)"));
     for n in 1..30 {
+        world.flush();
         let snapshot = object.database().snapshot().unwrap().unwrap();
         let copying = std::thread::spawn(move || saved(snapshot.copy().unwrap()));
         for round in 0..20 {
@@ -114,14 +118,15 @@ fn what_was_exported_can_be_imported_elsewhere() {
         turn.put("k", b"v").unwrap();
         turn.put(&"l".repeat(2_048), &[1; 1_997_952]).unwrap();
     });
-    let bytes = fs::read(export(&mut from).path()).unwrap();
+    let bytes = fs::read(export(&world, &mut from).path()).unwrap();
     let mut to = world.object("a");
     to.turn(|turn| turn.put("old", b"v").unwrap());
     let applied = import(&world, &mut to, &bytes).unwrap();
     assert!(applied.wrote && applied.bytes >= bytes.len() as u64);
     assert_eq!((to.get("old"), to.get("k").unwrap()), (None, b"v".to_vec()));
     assert_eq!(to.rows("SELECT body FROM f WHERE f MATCH 'fast'"), [[text("hold fast")]]);
-    wait(to.database().durable().reached(applied.lsn));
+    assert!(applied.wrote);
+    world.flush();
     to.database().maintain().unwrap();
     to.turn(|turn| exec(turn, "INSERT INTO t (x) VALUES (3)"));
     drop((from, to));
@@ -147,7 +152,7 @@ fn a_damaged_object_can_be_replaced() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| (0..200).for_each(|n| turn.put(&n.to_string(), &[1; 2_000]).unwrap()));
-    let bytes = fs::read(export(&mut object).path()).unwrap();
+    let bytes = fs::read(export(&world, &mut object).path()).unwrap();
     drop(object);
     fs::write(world.file("a"), [7; 100_000]).unwrap();
     let mut object = world.object("a");
@@ -206,7 +211,7 @@ fn what_objects_cannot_have_is_refused() {
     for cut in [0, 1, 99, 4_095, 4_096, 4_097, whole.len() - 4_096, whole.len() - 1] {
         assert!(matches!(check(&world, &whole[..cut]), Err(ImportError::Refused(_))), "{cut}");
     }
-    let small = World::with(Limits { database: 4 * 4096, ..Limits::default() }, SystemDisk::default());
+    let small = World::with(Limits { database: 4 * 4096, ..Limits::default() });
     let refused = check(&small, &made("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(16384))"));
     assert!(matches!(refused, Err(ImportError::Refused(_))));
     assert!(fs::read_dir(world.dir.transfers()).unwrap().next().is_none(), "nothing stays behind");
@@ -282,7 +287,7 @@ proptest! {
     ]) {
         let world = World::new();
         if let Ok(checked) = check(&world, &bytes) {
-            let (database, applied) = world.object("a").0.unwrap().import(checked);
+            let (database, applied) = wait(world.object("a").0.unwrap().import(checked));
             if applied.is_ok() {
                 let mut turn = database.begin(WorkBudget::unlimited());
                 for sql in ["SELECT * FROM t", "SELECT * FROM f WHERE f MATCH 'b'", "INSERT INTO t (x) VALUES ('y')", "PRAGMA quick_check"] {
@@ -300,6 +305,7 @@ fn a_copy_is_read_from_its_start() {
     let world = World::new();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
+    world.flush();
     let mut file = object.database().snapshot().unwrap().unwrap().copy().unwrap();
     let mut start = [0; 16];
     file.read_exact(&mut start).unwrap();

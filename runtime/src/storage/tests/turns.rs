@@ -97,7 +97,7 @@ fn a_deferred_constraint_is_told_at_the_end() {
 
 #[test]
 fn a_full_database_fails_the_turn() {
-    let world = World::with(Limits { database: 40 * 4096, ..Limits::default() }, SystemDisk::default());
+    let world = World::with(Limits { database: 40 * 4096, ..Limits::default() });
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"kept").unwrap());
     let ended = object.end(|turn| {

@@ -1,9 +1,7 @@
 //! Storage as a whole: savepoints, size, removing everything, settling points, and what is left of nothing.
 
-use std::fs;
-
 use super::*;
-use crate::storage::durability::wal_path;
+use crate::storage::capture::wal_path;
 
 fn exec(turn: &mut Turn, sql: &str) {
     turn.exec(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -189,7 +187,7 @@ fn what_leaves_nothing_leaves_no_file() {
         object.fail(clear);
         let applied = object.end(clear).unwrap();
         assert_eq!((applied.wrote, applied.bytes), (true, 0), "{number}");
-        assert_eq!(object.database().take_change(), Some(0));
+        world.settle(&mut object);
         assert!(world.files().is_empty(), "{number}: {:?}", world.files());
         assert_eq!(object.database().description().unwrap(), None);
         let both = object.end(|turn| {
@@ -197,6 +195,7 @@ fn what_leaves_nothing_leaves_no_file() {
             clear(turn);
         });
         both.unwrap();
+        world.settle(&mut object);
         assert!(world.files().is_empty(), "{number}: {:?}", world.files());
         object.turn(fill);
         drop(object);
@@ -255,8 +254,7 @@ fn everything_is_removed_at_once_and_what_follows_stays() {
     });
     let applied = applied.unwrap();
     assert!(applied.wrote && applied.bytes == 3 * 4096);
-    wait(object.database().durable().reached(applied.lsn));
-    object.database().maintain().unwrap();
+    world.settle(&mut object);
     assert!(!world.file("a").exists() && !wal_path(&world.file("a")).exists(), "the old file went");
     assert!(incarnation(&world, "a", 2).exists());
     drop(object);
@@ -266,6 +264,7 @@ fn everything_is_removed_at_once_and_what_follows_stays() {
     let stored = object.database().description().unwrap().unwrap();
     assert_eq!(stored.name, address("a").name);
     object.turn(|turn| turn.delete_all().unwrap());
+    world.settle(&mut object);
     assert!(world.files().is_empty(), "{:?}", world.files());
 }
 
@@ -274,75 +273,49 @@ fn a_failed_removal_restores_what_an_earlier_turn_waits_for() {
     let world = World::new();
     let mut object = world.object("a");
     for n in 0..50_u8 {
-        let applied = object.end(|turn| turn.put("k", &[n]).unwrap()).unwrap();
+        object.turn(|turn| turn.put("k", &[n]).unwrap());
         object.fail(|turn| {
             turn.delete_all().unwrap();
             turn.put("k", b"x").unwrap();
         });
-        wait(object.database().durable().reached(applied.lsn));
+        world.flush();
         assert_eq!(object.get("k").unwrap(), [n]);
     }
     assert!(!incarnation(&world, "a", 2).exists());
 }
 
-/// Every set of files that a crash can leave of a replacement: exactly one of old and new counts.
 #[test]
 fn a_crash_during_a_replacement_leaves_old_or_new() {
-    let (go, gone) = std::sync::mpsc::channel::<()>();
-    let gone = std::sync::Mutex::new(gone);
-    let hold = move |_: &WalFiles| {
-        let _ = gone.lock().unwrap().recv();
-        Ok(())
-    };
-    let world = World::with(Limits::default(), TestDisk(hold, |_: &str| ()));
-    let mut object = world.object("a");
-    object.turn(|turn| turn.put("k", b"old").unwrap());
-    object.turn(|turn| {
-        turn.delete_all().unwrap();
-        turn.put("k", b"new").unwrap();
-    });
-    object.database().maintain().unwrap();
-    let (old, new) = (world.file("a"), incarnation(&world, "a", 2));
-    assert!(old.exists() && new.exists(), "nothing goes before its successor is durable");
-    let mark = old.with_file_name(format!("{}.incarnations", address("a").id));
-    let (new_file, new_wal) = (fs::read(&new).unwrap(), fs::read(wal_path(&new)).unwrap());
-    let (old_file, old_wal) = (fs::read(&old).unwrap(), fs::read(wal_path(&old)).unwrap());
-    drop(object);
-    drop(go);
-    let half = new_wal.len() / 2;
-    /// What happened, the new file and its WAL as far as they are on disk, and whether the new one counts.
-    type Story<'a> = (&'a str, Option<&'a [u8]>, Option<&'a [u8]>, bool);
-    let stories: [Story<'_>; 6] = [
-        ("the new file was not on disk", None, None, false),
-        ("only its name was", Some(&[]), None, false),
-        ("its pages were", Some(&new_file), None, false),
-        ("its WAL was torn", Some(&new_file), Some(&new_wal[..half]), false),
-        ("only its WAL was whole", Some(&new_file[..4096]), Some(&new_wal), false),
-        ("all of it was", Some(&new_file), Some(&new_wal), true),
-    ];
-    for (story, file, wal, new_counts) in stories {
-        let world = World::new();
-        let dir = world.file("a").parent().unwrap().to_owned();
-        fs::create_dir_all(&dir).unwrap();
-        let put = |path: &Path, bytes: &[u8]| fs::write(dir.join(path.file_name().unwrap()), bytes).unwrap();
-        put(&mark, b"");
-        put(&old, &old_file);
-        put(&wal_path(&old), &old_wal);
-        file.into_iter().for_each(|bytes| put(&new, bytes));
-        wal.into_iter().for_each(|bytes| put(&wal_path(&new), bytes));
-        let listed = Catalog::open(&world.dir).unwrap();
-        assert_eq!(listed.list(&ClassKey::new("key"), None, None, 10).unwrap().entries.len(), 1, "{story}");
-        let mut object = world.object("a");
-        assert_eq!(object.get("k").unwrap(), if new_counts { &b"new"[..] } else { b"old" }, "{story}");
-        object.database().maintain().unwrap();
-        let databases = world.files().iter().filter(|path| path.extension().unwrap() == "sqlite").count();
-        assert_eq!(databases, 1, "{story}");
-        object.turn(|turn| {
-            turn.delete_all().unwrap();
-            turn.put("k", b"newest").unwrap();
-        });
-        drop(object);
-        assert_eq!(world.object("a").get("k").unwrap(), b"newest", "{story}");
+    for durable in [false, true] {
+        for later in [false, true] {
+            let mut world = World::new();
+            let mut object = world.object("a");
+            object.turn(|turn| turn.put("k", b"old").unwrap());
+            world.flush();
+            object.turn(|turn| {
+                turn.delete_all().unwrap();
+                turn.put("k", b"new").unwrap();
+            });
+            object.database().maintain().unwrap();
+            assert!(world.file("a").exists() && incarnation(&world, "a", 2).exists(), "the old one stays until then");
+            if durable {
+                world.flush();
+            }
+            if later {
+                object.turn(|turn| turn.put("k", b"newest").unwrap());
+            }
+            world.crash();
+            let mut object = world.object("a");
+            assert_eq!(object.get("k").unwrap(), if durable { &b"new"[..] } else { b"old" });
+            let databases = world.files().iter().filter(|path| path.extension().unwrap() == "sqlite").count();
+            assert_eq!(databases, 1);
+            object.turn(|turn| {
+                turn.delete_all().unwrap();
+                turn.put("k", b"newest").unwrap();
+            });
+            world.restart();
+            assert_eq!(world.object("a").get("k").unwrap(), b"newest");
+        }
     }
 }
 
@@ -355,7 +328,8 @@ fn a_settling_point_keeps_what_was_written_before_it() {
         assert!(durable.covers(lsn) && world.files().is_empty(), "nothing was written");
         turn.put("k", b"1").unwrap();
         let (lsn, mut watch) = turn.apply_so_far().unwrap();
-        assert!(lsn > Lsn::default());
+        assert!(lsn > Lsn::default() && !watch.covers(lsn));
+        world.flush();
         wait(watch.reached(lsn));
         turn.put("k", b"2").unwrap();
         let savepoint = turn.savepoint().unwrap();
@@ -365,14 +339,14 @@ fn a_settling_point_keeps_what_was_written_before_it() {
         wait(durable.reached(lsn));
     });
     assert_eq!(object.get("k").unwrap(), b"1");
-    assert_eq!(object.database().take_change(), Some(3 * 4096));
     object.fail(|turn| {
         turn.delete_all().unwrap();
         turn.apply_so_far().unwrap();
         assert_eq!(turn.get("k").unwrap(), None);
         turn.put("k", b"3").unwrap();
     });
-    assert_eq!((object.get("k"), object.database().take_change()), (None, Some(0)));
+    assert_eq!(object.get("k"), None);
+    world.settle(&mut object);
     assert!(world.files().is_empty());
 }
 

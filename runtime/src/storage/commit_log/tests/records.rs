@@ -39,13 +39,13 @@ proptest! {
 
     #[test]
     fn a_turn_comes_back(
-        class in "[a-z]{1,255}", name in proptest::option::of("\\PC{1,200}"), id: [u8; 32], flags: (bool, bool),
+        class in "[a-z]{1,255}", name in proptest::option::of("\\PC{1,200}"), id: [u8; 32], flags: (bool, bool, bool),
         numbers: (u32, u32, u32), wide: (u64, u64), alarm in any_alarm(),
         pages in proptest::collection::vec((1_u32.., any_page()), 0..5),
     ) {
         let (incarnation, part, page_count) = numbers;
         let head = TurnHead {
-            class: &class, id, incarnation, previous: Lsn(wide.0), part, last: flags.0, created: flags.1,
+            class: &class, id, incarnation, previous: Lsn(wide.0), part, last: flags.0, created: flags.1, adopted: flags.2,
             deleted: pages.is_empty(), page_count, bytes: wide.1, name: name.as_deref(), alarm,
         };
         let mut encoder = TurnEncoder::new(&head);

@@ -1,0 +1,193 @@
+//! The file of one lane's catalog: a SQLite database with the objects and the applied LSN.
+//!
+//! What must stay true: the applied LSN is written in the same transaction as the changes up to it, and only of a file
+//! that lists everything. So a file that has one can be believed as it stands, and one that has none is half made.
+//!
+//! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may take the last transactions back, never a part of
+//! one. Whoever needs them on the disk flushes the file system.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::types::Value;
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Rows, params};
+
+use super::notes::{ClassNotes, Noted, Notes};
+use super::pages::{Position, Range, Until};
+use crate::base::{ClassKey, ObjectId, ObjectName};
+use crate::storage::commit_log::Lsn;
+use crate::storage::capture::wal_path;
+use crate::storage::files::remove_durably;
+use crate::storage::{StorageError, connection};
+
+/// What the tables look like and mean. A file with another number is not read: it is made anew, like one that is lost.
+const VERSION: u32 = 1;
+
+/// One MiB of pages: there are many lanes, and what is read again and again stays in the system's cache.
+const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+     PRAGMA cache_size = -1024;";
+
+/// The name of an object without one is an empty blob, which sorts after every text.
+const SCHEMA: &str = "CREATE TABLE objects (class TEXT, name, id BLOB, bytes INTEGER NOT NULL,
+         PRIMARY KEY (class, name, id)) WITHOUT ROWID;
+     CREATE UNIQUE INDEX by_id ON objects (class, id);
+     CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), applied INTEGER NOT NULL);";
+
+/// An open catalog file.
+pub(super) struct LaneFile {
+    pub path: PathBuf,
+    database: Connection,
+}
+
+impl LaneFile {
+    /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an applied
+    /// LSN; so is one that ends before `released`, because the log no longer has what it lacks.
+    pub fn open(path: PathBuf, released: Lsn) -> Result<(Self, Option<Lsn>), StorageError> {
+        connection::configure_process();
+        let there = path.try_exists().map_err(StorageError::io("cannot look for", &path))?;
+        if there {
+            let why = match Self::existing(&path) {
+                Ok((file, Some(applied))) if applied >= released => return Ok((file, Some(applied))),
+                Ok((_, Some(applied))) => format!("ends at {applied}, and the log begins after {released}"),
+                Ok((_, None)) => "is unfinished or of another version".into(),
+                Err(error) if is_the_systems(&error) => return Err(StorageError::sqlite(&path)(error)),
+                Err(error) => format!("is damaged ({error})"),
+            };
+            tracing::warn!("{} {why}: it is made again from the databases", path.display());
+        }
+        Self::remove(&path)?;
+        let file = Self::create(&path).map_err(StorageError::sqlite(&path))?;
+        Ok((file, None))
+    }
+
+    /// Removes the file at `path`, so that the next opening makes it anew.
+    pub fn remove(path: &Path) -> Result<(), StorageError> {
+        // In this order: a WAL must never meet a database that it does not belong to.
+        remove_durably(&wal_path(path))?;
+        remove_durably(path).map(|_| ())
+    }
+
+    fn existing(path: &Path) -> rusqlite::Result<(Self, Option<Lsn>)> {
+        let file = Self::connect(path, OpenFlags::empty())?;
+        let version: u32 = file.database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+        let ask = "SELECT applied FROM state";
+        let applied: Option<i64> = match version {
+            VERSION => file.database.query_row(ask, [], |row| row.get(0)).optional()?,
+            _ => None,
+        };
+        Ok((file, applied.map(|applied| Lsn(applied as u64))))
+    }
+
+    fn create(path: &Path) -> rusqlite::Result<Self> {
+        let file = Self::connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        file.database.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+        Ok(file)
+    }
+
+    fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Self> {
+        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let database = Connection::open_with_flags_and_vfs(path, flags, connection::VFS)?;
+        database.execute_batch(SETTINGS)?;
+        Ok(Self { path: path.into(), database })
+    }
+
+    /// Writes the notes and, if the file lists everything up to there, the applied LSN: all of it or nothing.
+    pub fn write(&mut self, notes: &Notes, applied: Option<Lsn>) -> rusqlite::Result<()> {
+        let transaction = self.database.transaction()?;
+        for (class, notes) in notes.classes() {
+            write_class(&transaction, class, notes)?;
+        }
+        if let Some(Lsn(applied)) = applied {
+            let mut put = transaction.prepare_cached("INSERT OR REPLACE INTO state VALUES (1, ?1)")?;
+            put.execute([applied as i64])?;
+        }
+        transaction.commit()
+    }
+
+    /// Reads the class's objects in the order of the list.
+    pub fn select(&self) -> rusqlite::Result<CachedStatement<'_>> {
+        self.database.prepare_cached(
+            "SELECT name, id, bytes FROM objects WHERE class = ?1 AND (name, id) > (?2, ?3) AND name < ?4
+             ORDER BY name, id",
+        )
+    }
+
+    /// The name of an object.
+    pub fn name(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<Option<ObjectName>> {
+        let mut statement = self.database.prepare_cached("SELECT name FROM objects WHERE class = ?1 AND id = ?2")?;
+        let name = statement.query_row(params![class.as_str(), id.as_bytes()], |row| row.get::<_, Value>(0)).optional();
+        Ok(name?.and_then(name_of))
+    }
+
+    /// Whether it lists an object of the class of which nothing is noted.
+    pub fn has_unnoted(&self, class: &ClassKey, notes: Option<&ClassNotes>) -> rusqlite::Result<bool> {
+        let mut statement = self.database.prepare_cached("SELECT id FROM objects WHERE class = ?1")?;
+        let ids = statement.query_map([class.as_str()], |row| row.get(0).map(ObjectId::from_bytes))?;
+        for id in ids {
+            let id = id?;
+            if !notes.is_some_and(|notes| notes.objects.contains_key(&id)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Whether the system refused, which says nothing of the file.
+fn is_the_systems(error: &rusqlite::Error) -> bool {
+    use ErrorCode::{CannotOpen, DiskFull, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure};
+    let systems = [CannotOpen, DiskFull, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure];
+    error.sqlite_error_code().is_some_and(|code| systems.contains(&code))
+}
+
+fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> rusqlite::Result<()> {
+    let class = class.as_str();
+    if notes.gone {
+        database.prepare_cached("DELETE FROM objects WHERE class = ?1")?.execute([class])?;
+    }
+    let mut remove = database.prepare_cached("DELETE FROM objects WHERE class = ?1 AND id = ?2")?;
+    let mut put = database.prepare_cached(
+        "INSERT INTO objects VALUES (?1, ?2, ?3, ?4) ON CONFLICT (class, id) DO UPDATE
+         SET bytes = excluded.bytes, name = iif(?5 AND excluded.name = x'', name, excluded.name)",
+    )?;
+    for (id, noted) in &notes.objects {
+        match noted {
+            Noted::Gone => remove.execute(params![class, id.as_bytes()])?,
+            Noted::Object { name, bytes, whole } => {
+                let name = name_value(name.as_ref().map(ObjectName::as_str));
+                put.execute(params![class, name, id.as_bytes(), *bytes as i64, !whole])?
+            }
+        };
+    }
+    Ok(())
+}
+
+/// Begins to read what [`LaneFile::select`] selects.
+pub(super) fn rows<'a>(
+    statement: &'a mut CachedStatement<'_>,
+    class: &ClassKey,
+    Range { after, until }: &Range,
+) -> rusqlite::Result<Rows<'a>> {
+    let until = match until {
+        Until::Name(name) => name_value(Some(name)),
+        Until::Unnamed => name_value(None),
+        Until::End => Value::Blob(vec![0]),
+    };
+    statement.query(params![class.as_str(), name_value(after.name()), after.id, until])
+}
+
+/// The row's place in the list and the object's size.
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<(Position, u64)> {
+    let position = Position::new(name_of(row.get(0)?).as_ref(), &ObjectId::from_bytes(row.get(1)?));
+    Ok((position, row.get::<_, i64>(2)? as u64))
+}
+
+fn name_value(name: Option<&str>) -> Value {
+    name.map_or(Value::Blob(Vec::new()), |name| Value::Text(name.into()))
+}
+
+fn name_of(value: Value) -> Option<ObjectName> {
+    match value {
+        Value::Text(name) => ObjectName::parse(&name).ok(),
+        _ => None,
+    }
+}

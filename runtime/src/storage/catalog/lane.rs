@@ -1,0 +1,205 @@
+//! One lane's catalog: what is noted, what of it is durable, and what is in the file.
+//!
+//! A change moves one way: noted (a queue, by LSN) → gathered into the notes once its LSN is durable → written to the
+//! file. What must stay true:
+//! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is durable
+//!   is read first, and a change is noted before its own LSN can be durable;
+//! * the notes and the file are read and changed under one lock, so a reader sees each change in exactly one of them;
+//! * a lost lane is neither written nor read, only made again. It holds nothing up: what the log has released is in the
+//!   databases, where it is found again.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use parking_lot::{Mutex, MutexGuard};
+
+use super::file::LaneFile;
+use super::notes::{Change, ClassNotes, Noted, Notes};
+use crate::base::ClassKey;
+use crate::storage::StorageError;
+use crate::storage::commit_log::{DurableWatch, Lsn};
+use crate::storage::database::is_damage;
+
+/// Notes that a replay or a rebuild gathers before it writes them: some MiB.
+const GATHER_MAX: usize = 10_000;
+
+/// The catalog of one lane.
+pub(super) struct LaneCatalog {
+    noted: Mutex<VecDeque<(Lsn, Change)>>,
+    durable: OnceLock<DurableWatch>,
+    /// Locked before `noted` by whoever locks both.
+    state: Mutex<LaneState>,
+}
+
+/// What of a lane is durable.
+pub(super) struct LaneState {
+    pub file: LaneFile,
+    /// What the file does not have yet.
+    pub notes: Notes,
+    /// Taken from the queue before it was durable.
+    early: VecDeque<(Lsn, Change)>,
+    /// Up to here every change is in the notes or in the file.
+    gathered: Lsn,
+    /// Up to here every change is in the file; none while the lane is lost.
+    applied: Option<Lsn>,
+}
+
+impl LaneCatalog {
+    /// Opens the file at `path`. If it is lost, replay begins after `released` all the same.
+    pub fn open(path: PathBuf, released: Lsn) -> Result<Self, StorageError> {
+        let (file, applied) = LaneFile::open(path, released)?;
+        let gathered = applied.unwrap_or(released);
+        let state = LaneState { file, notes: Notes::default(), early: VecDeque::new(), gathered, applied };
+        Ok(Self { noted: Mutex::default(), durable: OnceLock::new(), state: Mutex::new(state) })
+    }
+
+    /// Where replay goes on, and whether the lane is lost.
+    pub fn begin(&self) -> (Lsn, bool) {
+        let state = self.state.lock();
+        (state.gathered, state.applied.is_none())
+    }
+
+    /// Takes in a change that is durable, in the order of the LSNs. Ignored if the file has it.
+    pub fn replay(&self, lsn: Lsn, change: Change) {
+        let mut state = self.state.lock();
+        if lsn > state.gathered {
+            state.gathered = lsn;
+            state.add(change);
+            if state.notes.len() >= GATHER_MAX
+                && let Err(error) = state.write()
+            {
+                tracing::error!("the list of objects could not be written, it is tried again: {error}");
+            }
+        }
+    }
+
+    /// Takes in an object that was found, while the lane is lost.
+    pub fn found(&self, object: Change) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.notes.add(object);
+        if state.notes.len() >= GATHER_MAX { state.write() } else { Ok(()) }
+    }
+
+    /// Every object was found: the lane is as the log's records up to where replay begins left it, or newer.
+    pub fn restore(&self) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        state.applied = Some(state.gathered);
+        state.write()
+    }
+
+    /// Says how far the lane is durable from now on. Replay is over. A file that is ahead of the log is of another one.
+    pub fn follow(&self, durable: DurableWatch) -> Result<(), StorageError> {
+        let mut state = self.state.lock();
+        if state.gathered > durable.upto() {
+            return Err(state.lose());
+        }
+        let _ = self.durable.set(durable);
+        Ok(())
+    }
+
+    /// Takes in a change that counts once its LSN is durable.
+    pub fn note(&self, lsn: Lsn, change: Change) {
+        self.noted.lock().push_back((lsn, change));
+    }
+
+    /// Whether something has yet to be written, now or when it is durable.
+    pub fn is_waiting(&self) -> bool {
+        let state = self.state.lock();
+        !state.notes.is_empty() || !state.early.is_empty() || !self.noted.lock().is_empty()
+    }
+
+    /// Writes what is durable, if there is anything or the applied LSN has to reach `upto`, which is durable.
+    pub fn write(&self, upto: Lsn) -> Result<(), StorageError> {
+        if let Some(durable) = self.durable.get() {
+            durable.wait(upto);
+        }
+        let mut state = self.current();
+        match state.applied {
+            Some(applied) if upto > applied || !state.notes.is_empty() => state.write(),
+            _ => Ok(()),
+        }
+    }
+
+    /// The lane as of now: with every change that is durable, and no other.
+    pub fn current(&self) -> MutexGuard<'_, LaneState> {
+        let mut state = self.state.lock();
+        if let Some(durable) = self.durable.get() {
+            let upto = durable.upto();
+            let noted = std::mem::take(&mut *self.noted.lock());
+            state.gather(noted, upto);
+        }
+        state
+    }
+}
+
+impl LaneState {
+    fn gather(&mut self, noted: VecDeque<(Lsn, Change)>, upto: Lsn) {
+        self.early.extend(noted);
+        while let Some((_, change)) = self.early.pop_front_if(|(lsn, _)| *lsn <= upto) {
+            self.add(change);
+        }
+        self.gathered = self.gathered.max(upto);
+    }
+
+    fn add(&mut self, change: Change) {
+        if self.applied.is_some() {
+            self.notes.add(change);
+        }
+    }
+
+    fn write(&mut self) -> Result<(), StorageError> {
+        let applied = self.applied.map(|_| self.gathered);
+        self.file.write(&self.notes, applied).map_err(|error| self.failed(error))?;
+        self.notes.clear();
+        self.applied = applied;
+        Ok(())
+    }
+
+    /// Refuses to be read while it is lost.
+    pub fn check(&self) -> Result<(), StorageError> {
+        match self.applied {
+            Some(_) => Ok(()),
+            None => Err(StorageError::ListLost { path: self.file.path.clone() }),
+        }
+    }
+
+    /// Makes the notes of a class whole.
+    pub fn complete(&mut self, class: &ClassKey) -> rusqlite::Result<()> {
+        let objects = self.notes.class_mut(class).into_iter().flat_map(|notes| &mut notes.objects);
+        for (id, noted) in objects {
+            if let Noted::Object { name, whole, .. } = noted
+                && !*whole
+            {
+                if name.is_none() {
+                    *name = self.file.name(class, id)?;
+                }
+                *whole = true;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the class has objects in this lane.
+    pub fn has_objects(&self, class: &ClassKey) -> rusqlite::Result<bool> {
+        let notes = self.notes.class(class);
+        let exists = |notes: &ClassNotes| notes.objects.values().any(|noted| matches!(noted, Noted::Object { .. }));
+        Ok(notes.is_some_and(exists)
+            || !notes.is_some_and(|notes| notes.gone) && self.file.has_unnoted(class, notes)?)
+    }
+
+    /// What to answer when SQLite failed. After damage the lane is lost until the next opening, which makes it again.
+    pub fn failed(&mut self, error: rusqlite::Error) -> StorageError {
+        if is_damage(&error) { self.lose() } else { StorageError::sqlite(&self.file.path)(error) }
+    }
+
+    fn lose(&mut self) -> StorageError {
+        self.applied = None;
+        self.notes.clear();
+        let path = self.file.path.clone();
+        match LaneFile::remove(&path) {
+            Ok(()) => StorageError::ListLost { path },
+            Err(error) => error,
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What the log says and a lane's file does not say yet, one entry an object.
+//!
+//! Only durable changes come in here, in the order of their LSNs. Later ones replace earlier ones, so this is as large as
+//! the number of objects that changed, not of changes.
+
+use std::collections::HashMap;
+
+use crate::base::{ClassKey, ObjectId, ObjectName};
+use crate::storage::commit_log::Record;
+
+/// What a record of the log changes in the list of objects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// The object exists.
+    Object {
+        /// Its class.
+        class: ClassKey,
+        /// Its id.
+        id: ObjectId,
+        /// Its name; none keeps one that is known already.
+        name: Option<ObjectName>,
+        /// Pages in use × 4,096.
+        bytes: u64,
+    },
+    /// The object is gone, its name with it.
+    Gone {
+        /// Its class.
+        class: ClassKey,
+        /// Its id.
+        id: ObjectId,
+    },
+    /// Every object of the class in this lane is gone.
+    ClassGone {
+        /// The class.
+        class: ClassKey,
+    },
+}
+
+impl Change {
+    /// What a record changes. A turn of several parts changes something with its last one.
+    pub fn of(record: &Record<'_>) -> Option<Self> {
+        let head = match record {
+            Record::Turn(turn) if turn.head.last => &turn.head,
+            Record::ClassRemoved { class } => return Some(Self::ClassGone { class: ClassKey::new(class) }),
+            Record::Turn(_) | Record::Open(_) | Record::Release { .. } => return None,
+        };
+        let (class, id) = (ClassKey::new(head.class), ObjectId::from_bytes(head.id));
+        Some(match head.deleted {
+            true => Self::Gone { class, id },
+            false => {
+                let name = head.name.and_then(|name| ObjectName::parse(name).ok());
+                Self::Object { class, id, name, bytes: head.bytes }
+            }
+        })
+    }
+}
+
+/// The changes of one lane, by class.
+#[derive(Default)]
+pub(super) struct Notes(HashMap<ClassKey, ClassNotes>);
+
+/// The changes of one class.
+#[derive(Default)]
+pub(super) struct ClassNotes {
+    /// What the file lists of this class is gone.
+    pub gone: bool,
+    pub objects: HashMap<ObjectId, Noted>,
+}
+
+/// What became of one object.
+pub(super) enum Noted {
+    Gone,
+    Object {
+        name: Option<ObjectName>,
+        bytes: u64,
+        /// What the file says of the object does not count. Otherwise a name it has stays, if there is none here.
+        whole: bool,
+    },
+}
+
+impl Notes {
+    pub fn add(&mut self, change: Change) {
+        match change {
+            Change::Object { class, id, name, bytes } => self.0.entry(class).or_default().add(id, name, bytes),
+            Change::Gone { class, id } => {
+                self.0.entry(class).or_default().objects.insert(id, Noted::Gone);
+            }
+            Change::ClassGone { class } => {
+                self.0.insert(class, ClassNotes { gone: true, objects: HashMap::new() });
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Objects that it holds something of.
+    pub fn len(&self) -> usize {
+        self.0.values().map(|class| class.objects.len()).sum()
+    }
+
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    pub fn class(&self, class: &ClassKey) -> Option<&ClassNotes> {
+        self.0.get(class)
+    }
+
+    pub fn class_mut(&mut self, class: &ClassKey) -> Option<&mut ClassNotes> {
+        self.0.get_mut(class)
+    }
+
+    pub fn classes(&self) -> impl Iterator<Item = (&ClassKey, &ClassNotes)> {
+        self.0.iter()
+    }
+}
+
+impl ClassNotes {
+    fn add(&mut self, id: ObjectId, name: Option<ObjectName>, bytes: u64) {
+        let (name, whole) = match self.objects.remove(&id) {
+            Some(Noted::Object { name: known, whole, .. }) => (name.or(known), whole),
+            Some(Noted::Gone) => (name, true),
+            None => (name, self.gone),
+        };
+        self.objects.insert(id, Noted::Object { name, bytes, whole });
+    }
+}

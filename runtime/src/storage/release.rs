@@ -1,0 +1,232 @@
+//! Making database files durable in rounds, so that the commit log can be cut.
+//!
+//! What an object wrote is in its WAL, then in its database file, and neither is flushed: the commit log is what
+//! survives. A *round* makes the files catch up with the log. It takes how far each lane is durable (the cut), has every object's
+//! file hold what was written up to there, has the catalogs do the same, flushes the whole file system once, and then
+//! says in the log that everything up to the cut is released. One flush for all objects, whatever their number.
+//!
+//! A round asks nobody: it copies the durable frames of an object's WAL into the database file itself, beside whoever uses the
+//! object. That changes nothing for SQLite, which reads those pages from the WAL and will copy them again. So neither a
+//! busy object nor one in the midst of a long turn can pin the log, and turns that wait for room in the log cannot
+//! keep it from being made.
+//!
+//! What must stay true, for each object: `State` knows of a record before it can be durable; frames are copied and the
+//! WAL is begun anew only under its lock, and only once everything applied is durable.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::StorageError;
+use super::capture::Wal;
+use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
+use super::database::Node;
+use super::incarnations::{FIRST, Incarnations};
+use crate::base::ObjectId;
+use crate::base::points::Point;
+
+/// How often the log's size is looked at, and how soon a round that failed is tried again.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What one object has written and no flushed file holds. Shared by the object's `Database` and the rounds.
+pub(super) struct Unreleased {
+    files: Incarnations,
+    durable: DurableWatch,
+    state: Mutex<State>,
+    /// Told when an export has copied the database file.
+    copied: Condvar,
+}
+
+/// See [`Unreleased`].
+pub(super) struct State {
+    /// Whose files count.
+    pub incarnation: u32,
+    /// Frames of its WAL that hold applied turns.
+    pub frames: u32,
+    /// The object's last record.
+    pub last: Lsn,
+    /// The oldest record that is in no database file.
+    pub first: Option<Lsn>,
+    /// Incarnations that were replaced: their files go once `last` is durable.
+    pub stale: Vec<u32>,
+    /// The database file is being copied, so it must stay as it is.
+    pub copying: bool,
+}
+
+impl Unreleased {
+    /// Of an object that was released whole.
+    pub fn new(files: Incarnations, durable: DurableWatch) -> Self {
+        let state =
+            State { incarnation: FIRST, frames: 0, last: Lsn(0), first: None, stale: Vec::new(), copying: false };
+        Self { files, durable, state: Mutex::new(state), copied: Condvar::new() }
+    }
+
+    /// Holds the state: nobody copies frames or begins the WAL anew meanwhile.
+    pub fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    /// The database file may change again.
+    pub fn end_copy(&self) {
+        self.lock().copying = false;
+        self.copied.notify_all();
+    }
+
+    /// Has the files hold every record up to the cut. Waits for an export that copies them.
+    fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.stale.is_empty() && state.first.is_none_or(|first| first > cut) {
+            return Ok(());
+        }
+        // The object's next turn waits for this flush, once a round.
+        self.durable.wait(state.last);
+        while state.copying {
+            self.copied.wait(&mut state);
+        }
+        disk.at(Point::WalReset)?;
+        if state.frames > 0 {
+            let database = self.files.file(state.incarnation);
+            let file = File::options().write(true).open(&database)?;
+            Wal::open(&database)?.read(0..state.frames, |page, _, image| {
+                file.write_all_at(image, (u64::from(page) - 1) * PAGE as u64)
+            })?;
+        }
+        state.remove_stale(&self.files, disk)?;
+        state.first = None;
+        Ok(())
+    }
+}
+
+impl State {
+    /// Removes the files of replaced incarnations. What replaced them is durable.
+    pub fn remove_stale(&mut self, files: &Incarnations, disk: &dyn Disk) -> io::Result<()> {
+        while let Some(incarnation) = self.stale.last() {
+            disk.at(Point::ObjectRemove)?;
+            files.remove(*incarnation)?;
+            self.stale.pop();
+        }
+        Ok(())
+    }
+}
+
+/// All objects with something unreleased, and whoever runs the rounds.
+#[derive(Default)]
+pub(super) struct Release {
+    objects: Mutex<HashMap<ObjectId, Arc<Unreleased>>>,
+    /// Held by the round that runs.
+    running: Mutex<()>,
+    signal: Arc<Signal>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Signal {
+    state: Mutex<Wanted>,
+    wake: Condvar,
+}
+
+#[derive(Default)]
+struct Wanted {
+    round: bool,
+    stop: bool,
+}
+
+impl Release {
+    /// What an object that is opened again has unreleased.
+    pub fn of(&self, id: &ObjectId) -> Option<Arc<Unreleased>> {
+        self.objects.lock().get(id).cloned()
+    }
+
+    /// Rounds look after an object from now on: before its first record.
+    pub fn watch(&self, id: ObjectId, unreleased: &Arc<Unreleased>) {
+        self.objects.lock().insert(id, unreleased.clone());
+    }
+
+    /// An object is put away; if its files hold everything, rounds need not look after it any more.
+    pub fn put_away(&self, id: &ObjectId, unreleased: &Unreleased) {
+        let mut objects = self.objects.lock();
+        let state = unreleased.lock();
+        if state.frames == 0 && state.first.is_none() && state.stale.is_empty() {
+            objects.remove(id);
+        }
+    }
+
+    /// Asks for a round: somebody waits for room in the log.
+    pub fn want_round(&self) {
+        self.signal.state.lock().round = true;
+        self.signal.wake.notify_all();
+    }
+
+    /// Starts the thread that runs rounds when the log has grown to half of its budget, or when somebody waits.
+    pub fn start(&self, node: Weak<Node>) -> io::Result<()> {
+        let signal = self.signal.clone();
+        let thread = thread::Builder::new().name("log-release".into()).spawn(move || run(&signal, &node))?;
+        *self.thread.lock() = Some(thread);
+        Ok(())
+    }
+
+    /// Ends that thread, after the round that it runs.
+    pub fn stop(&self) {
+        self.signal.state.lock().stop = true;
+        self.signal.wake.notify_all();
+        if let Some(thread) = self.thread.lock().take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(signal: &Signal, node: &Weak<Node>) {
+    loop {
+        let wanted = {
+            let mut state = signal.state.lock();
+            if !state.round && !state.stop {
+                signal.wake.wait_for(&mut state, LOOK_EVERY);
+            }
+            if state.stop {
+                return;
+            }
+            std::mem::take(&mut state.round)
+        };
+        let Some(node) = node.upgrade() else { return };
+        let usage = node.log.usage();
+        if !wanted && usage.live < usage.budget / 2 {
+            continue;
+        }
+        if let Err(error) = node.release_round() {
+            tracing::error!(%error, "the commit log cannot be cut yet; it is tried again");
+            let mut state = signal.state.lock();
+            if !state.stop {
+                signal.wake.wait_for(&mut state, LOOK_EVERY);
+            }
+        }
+    }
+}
+
+impl Node {
+    /// One round; see the module. Blocks.
+    pub fn release_round(&self) -> Result<(), StorageError> {
+        let _alone = self.release.running.lock();
+        let failed = |action| StorageError::io(action, &self.objects);
+        let cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
+        for (class, id) in self.repairs.waiting() {
+            let files = Incarnations::at(&self.objects, &class, &id);
+            self.repairs.mend(&id, &files, &*self.log, &*self.disk)?;
+        }
+        let objects: Vec<_> = self.release.objects.lock().iter().map(|(id, object)| (*id, object.clone())).collect();
+        for (id, object) in objects {
+            let lane = self.lane_of(&id).index();
+            object.catch_up(cut[lane], &*self.disk).map_err(failed("cannot release objects below"))?;
+        }
+        self.catalog.write(&cut)?;
+        self.disk.sync_file_system(Point::ReleaseSync, &self.root).map_err(failed("cannot flush"))?;
+        self.disk.at(Point::ReleaseRecord).map_err(failed("cannot release"))?;
+        self.log.release(&cut)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,213 @@
+//! Objects whose database files may be older than the commit log: found at the start, mended when first opened.
+//!
+//! An earlier process wrote to the database files and never flushed them, so what they hold is unknown between the last release
+//! and its end; the log has every page written since. [`Repairs`] remembers where, for each object. **The first open of every
+//! object removes what is left of its WAL and writes those pages back**, the last image of each, which may be done any number
+//! of times. Start-up touches no object.
+//!
+//! What must stay true: an entry is forgotten only once its object is mended, and two threads never mend one object at once.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use super::capture::wal_path;
+use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
+use super::files::remove_if_there;
+use super::incarnations::{FIRST, Incarnations};
+use super::StorageError;
+use super::replay::Said;
+use crate::base::points::Point;
+use crate::base::{ClassKey, ObjectId};
+
+/// Objects that are mended at once differ in this much of their id.
+const SHARDS: usize = 64;
+
+/// Where the log has the pages of objects that were not opened yet.
+pub(super) struct Repairs(Box<[Mutex<HashMap<ObjectId, Live>>]>);
+
+/// What the log says of one object since its last release.
+struct Live {
+    class: ClassKey,
+    incarnation: u32,
+    /// What the file must hold before the records are applied.
+    base: Base,
+    deleted: bool,
+    page_count: u32,
+    last: Lsn,
+    records: Vec<At>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Base {
+    /// Nothing: the records have every page.
+    Nothing,
+    /// The file as it was flushed.
+    File,
+}
+
+/// What mending found.
+pub(super) enum Mended {
+    /// The log says nothing of the object: what was released counts.
+    Untouched,
+    /// It is at this incarnation now; files of others are gone.
+    At(u32),
+    /// It has been deleted; its files are gone.
+    Deleted,
+}
+
+impl Repairs {
+    pub fn new() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+
+    fn shard(&self, id: &ObjectId) -> &Mutex<HashMap<ObjectId, Live>> {
+        &self.0[usize::from(id.as_bytes()[0]) % SHARDS]
+    }
+
+    /// Takes note of what the log says, in its order.
+    pub fn note(&self, lsn: Lsn, said: Said<'_>) -> Result<(), StorageError> {
+        let (id, head, parts) = match said {
+            Said::ClassRemoved(class) => {
+                self.forget_class(class);
+                return Ok(());
+            }
+            Said::Turn { id, head, parts } => (id, head, parts),
+        };
+        let mut shard = self.shard(&id).lock();
+        let live = shard.entry(id).or_insert_with(|| Live {
+            class: ClassKey::new(head.class),
+            incarnation: head.incarnation,
+            base: Base::File,
+            deleted: false,
+            page_count: 0,
+            last: Lsn(0),
+            records: Vec::new(),
+        });
+        let known = live.last != Lsn(0);
+        let follows = head.previous == Lsn(0) || head.previous == live.last;
+        let continues = live.incarnation == head.incarnation && !live.deleted;
+        if known && !(follows && (continues || head.created || head.deleted)) {
+            let why = format!("the commit log's record {lsn} of object {id} does not follow the one before it");
+            return Err(StorageError::Log(LogError::Visitor(why.into())));
+        }
+        if head.created || head.deleted {
+            let whole = parts.len() == head.part as usize + 1;
+            live.base = if whole && !head.adopted { Base::Nothing } else { Base::File };
+            live.records.clear();
+        }
+        (live.incarnation, live.deleted) = (head.incarnation, head.deleted);
+        (live.page_count, live.last) = (head.page_count, lsn);
+        live.records.extend(parts);
+        Ok(())
+    }
+
+    /// Everything of a class is gone.
+    pub fn forget_class(&self, class: &str) {
+        for shard in &self.0 {
+            shard.lock().retain(|_, live| live.class.as_str() != class);
+        }
+    }
+
+    /// Objects that are not mended yet.
+    pub fn waiting(&self) -> Vec<(ClassKey, ObjectId)> {
+        let of = |shard: &Mutex<HashMap<ObjectId, Live>>| {
+            shard.lock().iter().map(|(id, live)| (live.class.clone(), *id)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
+    /// Mends an object that this process has not opened before.
+    pub fn mend(
+        &self,
+        id: &ObjectId,
+        files: &Incarnations,
+        log: &dyn LaneLog,
+        disk: &dyn Disk,
+    ) -> Result<Mended, StorageError> {
+        let mut shard = self.shard(id).lock();
+        let path = files.file(FIRST);
+        let failed = StorageError::io("cannot mend", &path);
+        let Some(live) = shard.get(id) else {
+            return remove_wals(files).map(|()| Mended::Untouched).map_err(failed);
+        };
+        disk.at(Point::ObjectRepair).map_err(StorageError::io("cannot mend", &path))?;
+        let mended = if live.deleted {
+            files.remove_all().map_err(failed)?;
+            Mended::Deleted
+        } else {
+            live.write_back(files, log, disk)?;
+            Mended::At(live.incarnation)
+        };
+        shard.remove(id);
+        Ok(mended)
+    }
+}
+
+/// Removes what an earlier process left of the object's WAL: it may hold what was never durable.
+fn remove_wals(files: &Incarnations) -> io::Result<()> {
+    for incarnation in files.candidates()? {
+        remove_if_there(&wal_path(&files.file(incarnation)))?;
+    }
+    Ok(())
+}
+
+impl Live {
+    /// Writes the last image of each page into the file, and removes the files of other incarnations.
+    fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
+        let path = files.file(self.incarnation);
+        let failed = |error| StorageError::io("cannot mend", &path)(error);
+        remove_if_there(&wal_path(&path)).map_err(failed)?;
+        let file = self.open(files, &path).map_err(failed)?;
+        let mut written = HashSet::new();
+        // Backwards, so that each page is written once.
+        for at in self.records.iter().rev() {
+            let payload = log.fetch(*at)?;
+            let damaged = |damage: Damage| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
+            let Record::Turn(turn) = Record::parse(&payload).map_err(damaged)? else {
+                let why = "the commit log has another record in the place of one of its own".into();
+                return Err(StorageError::Damaged { path, why });
+            };
+            let (mut pages, mut images) = (turn.pages, Vec::with_capacity(turn.pages.len()));
+            let mut image = [0; PAGE];
+            while let Some(page) = pages.next(&mut image) {
+                images.push((page.map_err(damaged)?, image));
+            }
+            for (page, image) in images.iter().rev() {
+                if written.insert(*page) {
+                    disk.at(Point::ObjectRepairPage).map_err(failed)?;
+                    file.write_all_at(image, (u64::from(*page) - 1) * PAGE as u64).map_err(failed)?;
+                }
+            }
+        }
+        file.set_len(u64::from(self.page_count) * PAGE as u64).map_err(failed)?;
+        let others = files.candidates().map_err(failed)?;
+        for other in others.into_iter().filter(|other| *other != self.incarnation) {
+            files.remove(other).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, files: &Incarnations, path: &Path) -> io::Result<File> {
+        let open = || match self.base {
+            Base::File => File::options().write(true).open(path),
+            Base::Nothing => {
+                if self.incarnation != FIRST {
+                    files.mark()?;
+                }
+                File::create(path)
+            }
+        };
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::Nothing => {
+                fs::create_dir_all(path.parent().expect("a database is in a directory"))?;
+                open()
+            }
+            opened => opened,
+        }
+    }
+}
