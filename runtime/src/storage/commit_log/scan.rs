@@ -312,7 +312,9 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
             let lsn = Lsn(batch.header.first.0 + index);
             match record {
                 Record::Open(_) if index == 0 => then.epoch = lsn,
-                Record::Open(_) => return ControlFlow::Break(Err(refuse("an OPEN that is not the first of its batch"))),
+                Record::Open(_) => {
+                    return ControlFlow::Break(Err(refuse("an OPEN that is not the first of its batch")));
+                }
                 Record::Release { upto } if upto >= lsn => {
                     return ControlFlow::Break(Err(refuse("a release of what comes after it")));
                 }

@@ -72,7 +72,7 @@ impl Subject for Pages {
         let open = |lane| log.open(Lane::new(lane), [1; 16]).map_err(|error| error.to_string());
         let lanes = (0..LANES).map(open).collect::<Result<_, _>>()?;
         fs::create_dir_all(root.join("objects")).map_err(|error| error.to_string())?;
-        Ok(Self { root: root.into(), log, disk, lanes, live, objects: HashMap::new(), last: [Lsn(0); OBJECTS], broken })
+        Ok(Self { root: root.into(), log, disk, lanes, live, objects: HashMap::new(), last: [Lsn(0); OBJECTS] })
     }
 
     fn lane(object: usize) -> usize {
@@ -211,6 +211,7 @@ fn records(object: usize, state: &State) -> Vec<Encoded> {
             part: part as u32,
             last: part + 1 == parts.len(),
             created: true,
+            adopted: false,
             deleted: false,
             page_count: (image.len() / PAGE) as u32,
             bytes: image.len() as u64,

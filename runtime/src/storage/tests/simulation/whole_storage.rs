@@ -37,7 +37,7 @@ fn failed(error: impl std::fmt::Display) -> Failed {
 }
 
 impl Subject for WholeStorage {
-    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog");
+    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog.sqlite");
 
     fn prepare(root: &Path) {
         DataDir::open(root).expect("an empty directory becomes a data directory");
