@@ -35,10 +35,10 @@ mod room;
 mod scan;
 mod segments;
 mod simulated;
-#[cfg(test)]
-mod tests;
 mod whole;
 mod writer;
+#[cfg(test)]
+mod tests;
 
 pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;

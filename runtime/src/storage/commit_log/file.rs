@@ -162,11 +162,7 @@ fn repair(scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     let Some(last) = scan.segments.last() else { return Ok(()) };
     let cut = || {
         if scan.end == End::Torn {
-            tracing::warn!(
-                "the commit log ended in an unfinished group: {} is cut at {}",
-                last.path.display(),
-                last.end
-            );
+            tracing::warn!("the commit log ended in an unfinished group: {} is cut at {}", last.path.display(), last.end);
             disk.at(Point::LogCut)?;
         }
         let file = disk.open(Point::LogOpen, &last.path)?;

@@ -66,10 +66,15 @@ struct Batch {
 }
 
 /// Begins the segment of this number. The writer goes on there.
-pub(super) fn begin(segments: &Segments, env: &Env, log: [u8; 16], number: u64, state: &State) -> io::Result<Active> {
+pub(super) fn begin(
+    segments: &Segments,
+    env: &Env,
+    log: [u8; 16],
+    number: u64,
+    state: &State,
+) -> io::Result<Active> {
     let salt = u64::from_le_bytes(env.random());
-    let Live { file, end, capacity, .. } =
-        segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
+    let Live { file, end, capacity, .. } = segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
     Ok(Active { file, number, salt, end, capacity })
 }
 

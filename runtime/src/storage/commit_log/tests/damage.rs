@@ -86,11 +86,7 @@ fn every_byte_matters_or_means_nothing() {
                         cut += 1;
                     }
                     Ok(found) => {
-                        assert!(
-                            group.is_none() && at >= SEGMENT_HEADER,
-                            "byte {at} of {} goes unnoticed",
-                            file.display()
-                        );
+                        assert!(group.is_none() && at >= SEGMENT_HEADER, "byte {at} of {} goes unnoticed", file.display());
                         assert_eq!(found.0, whole);
                     }
                     Err(other) => panic!("byte {at}: {other}"),

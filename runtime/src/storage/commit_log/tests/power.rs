@@ -39,12 +39,7 @@ impl Ledger {
             next[lane].0 += 1;
         }
         for lane in 0..2 {
-            assert!(
-                next[lane] >= self.told[lane],
-                "lane {lane}: {} was told, {} is there",
-                self.told[lane],
-                next[lane]
-            );
+            assert!(next[lane] >= self.told[lane], "lane {lane}: {} was told, {} is there", self.told[lane], next[lane]);
             self.told[lane] = next[lane];
             self.submitted[lane].truncate(next[lane].0 as usize);
         }
@@ -72,12 +67,7 @@ fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, 
             let payload = record.bytes()[8..].to_vec();
             let record_line = |lsn| {
                 let length = u32::from_le_bytes(record.bytes()[..4].try_into().unwrap()) as usize;
-                let entry = Entry {
-                    lane: Lane::new(lane as u16),
-                    lsn,
-                    at: At(0),
-                    record: Record::parse(&payload[..length]).unwrap(),
-                };
+                let entry = Entry { lane: Lane::new(lane as u16), lsn, at: At(0), record: Record::parse(&payload[..length]).unwrap() };
                 show(&entry)
             };
             let expected = ledger.submit(lane, record_line);

@@ -39,12 +39,7 @@ fn small_records_a_second() {
     writers.iter().for_each(|writer| writer.durable().wait(writer.appended()));
     let seconds = (env.elapsed() - from).as_secs_f64();
     let usage = log.usage();
-    println!(
-        "{:.0} records/s, {:.1} MB/s, {} groups",
-        usage.records as f64 / seconds,
-        usage.bytes as f64 / seconds / 1e6,
-        usage.groups
-    );
+    println!("{:.0} records/s, {:.1} MB/s, {} groups", usage.records as f64 / seconds, usage.bytes as f64 / seconds / 1e6, usage.groups);
 }
 
 #[test]
@@ -73,10 +68,7 @@ fn one_client_alone() {
     }
     times.sort();
     floor.sort();
-    println!(
-        "submit to durable: p50 {:?} p99 {:?}; write and fdatasync: p50 {:?} p99 {:?}",
-        times[1000], times[1980], floor[1000], floor[1980]
-    );
+    println!("submit to durable: p50 {:?} p99 {:?}; write and fdatasync: p50 {:?} p99 {:?}", times[1000], times[1980], floor[1000], floor[1980]);
 }
 
 /// 64 threads that wait for each turn, as turns of 1,000 objects do.
