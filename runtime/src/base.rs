@@ -10,6 +10,8 @@ pub mod invocation;
 pub mod limits;
 pub mod logs;
 pub mod metrics;
+#[cfg(test)]
+pub mod mistakes;
 pub mod outcome;
 pub mod points;
 

@@ -37,9 +37,9 @@ mod tests;
 
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
+pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Databases, Stored};
-pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};

@@ -48,6 +48,17 @@ fn crash_under_load(host: &Host) -> Vec<u64> {
     })
 }
 
+/// `docs/TESTING.md`: a fault that a test asks for and that never happens would prove nothing.
+#[test]
+fn named_points_are_announced_and_unknown_ones_refused() {
+    let mut host = Host::start();
+    host.kill();
+    let ended = host.restart_with_points("log-flsh:eio").unwrap_err();
+    assert!(ended.status.code() == Some(1) && ended.log.contains("there is no point `log-flsh`"), "{ended}");
+    host.restart_with_points("segment-drop:eio@1000").unwrap();
+    assert!(host.log().contains("HOLDFAST_TEST_POINTS is set"));
+}
+
 #[test]
 fn a_deploy_survives_a_crash() {
     let mut host = Host::start();

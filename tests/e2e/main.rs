@@ -4,7 +4,9 @@
 //! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports and has
 //! a data directory of its own, and every guest in `tests/guests` is used here.
 
+#[path = "../harness/harness.rs"]
 mod harness;
+mod transcript;
 
 mod addressing;
 mod admin;

@@ -2,7 +2,8 @@
 
 use std::fs;
 
-use crate::harness::{Host, example_names, guest, replay, root};
+use crate::harness::{Host, example_names, guest, root};
+use crate::transcript::replay;
 
 #[test]
 fn the_transcript_of_every_example_is_true() {

@@ -32,6 +32,8 @@ use super::repair::{Mended, Repairs};
 use super::replay::replay;
 use super::template::{PAGE, Template};
 use super::{DataDir, StorageError, Turn};
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::base::{ClassKey, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
@@ -196,7 +198,9 @@ impl Databases {
         node.repairs.forget_class(key.as_str());
         let dir = node.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StorageError::io("cannot remove", &dir)(error)),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::io("cannot remove", &dir)(error))
+            }
             _ => Ok(()),
         }
     }
@@ -375,7 +379,7 @@ impl Database {
     /// Removes replaced files, and copies a long WAL back into the database file to begin it anew. Called between turns;
     /// does nothing unless everything applied is durable.
     pub fn maintain(&mut self) -> Result<(), StorageError> {
-        if !self.durable.covers(self.last) {
+        if !self.may_reset() {
             return Ok(());
         }
         let mut state = self.unreleased.lock();
@@ -399,6 +403,15 @@ impl Database {
         if frames >= WAL_RESET_FRAMES { self.reset_wal().map(drop) } else { Ok(()) }
     }
 
+    /// Whether everything applied is durable, so the database file may hold it and what it replaced may go.
+    fn may_reset(&self) -> bool {
+        #[cfg(test)]
+        if mistakes::is_made(Mistake::ResetNotDurable) {
+            return true;
+        }
+        self.durable.covers(self.last)
+    }
+
     /// Whether the object must wait for the disk before its next turn, because its WAL has grown too long.
     pub fn must_settle(&self) -> bool {
         self.unreleased.lock().frames >= WAL_FRAMES_MAX
@@ -412,7 +425,7 @@ impl Database {
         if state.frames == 0 {
             return Ok(true);
         }
-        if state.copying || !self.durable.covers(self.last) {
+        if state.copying || !self.may_reset() {
             return Ok(false);
         }
         let reset = || {
@@ -486,7 +499,9 @@ impl Database {
             return Ok(());
         }
         let node = self.node.clone();
-        if let Mended::At(incarnation) = node.repairs.mend(&self.address.id, &self.incarnations, &*node.log, &*node.disk)? {
+        if let Mended::At(incarnation) =
+            node.repairs.mend(&self.address.id, &self.incarnations, &*node.log, &*node.disk)?
+        {
             self.use_incarnation(incarnation);
         }
         self.mended = true;
@@ -766,5 +781,10 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
 }
 
 pub(super) fn no_room(path: &Path) -> impl FnOnce(NoRoom) -> StorageError {
-    move |why| StorageError::io("cannot append to the commit log of", path)(io::Error::new(io::ErrorKind::StorageFull, why.to_string()))
+    move |why| {
+        StorageError::io("cannot append to the commit log of", path)(io::Error::new(
+            io::ErrorKind::StorageFull,
+            why.to_string(),
+        ))
+    }
 }

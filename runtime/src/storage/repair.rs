@@ -15,12 +15,14 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
+use super::StorageError;
 use super::capture::wal_path;
 use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
 use super::files::remove_if_there;
 use super::incarnations::{FIRST, Incarnations};
-use super::StorageError;
 use super::replay::Said;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::base::{ClassKey, ObjectId};
 
@@ -151,9 +153,17 @@ impl Repairs {
 /// Removes what an earlier process left of the object's WAL: it may hold what was never durable.
 fn remove_wals(files: &Incarnations) -> io::Result<()> {
     for incarnation in files.candidates()? {
-        remove_if_there(&wal_path(&files.file(incarnation)))?;
+        remove_wal(&files.file(incarnation))?;
     }
     Ok(())
+}
+
+fn remove_wal(database: &Path) -> io::Result<()> {
+    #[cfg(test)]
+    if mistakes::is_made(Mistake::LeftoverWal) {
+        return Ok(());
+    }
+    remove_if_there(&wal_path(database)).map(drop)
 }
 
 impl Live {
@@ -161,7 +171,7 @@ impl Live {
     fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
         let path = files.file(self.incarnation);
         let failed = |error| StorageError::io("cannot mend", &path)(error);
-        remove_if_there(&wal_path(&path)).map_err(failed)?;
+        remove_wal(&path).map_err(failed)?;
         let file = self.open(files, &path).map_err(failed)?;
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.

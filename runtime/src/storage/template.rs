@@ -10,6 +10,9 @@ use rusqlite::{Connection, ffi};
 
 pub(super) use super::commit_log::PAGE;
 
+/// What a disk writes whole, in bytes.
+const SECTOR: usize = 512;
+
 /// The host's own tables, as every database has them.
 pub(super) const HOST_TABLES: [(&str, &str); 2] = [
     ("_hf_kv", "CREATE TABLE _hf_kv (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"),
@@ -41,7 +44,7 @@ impl Template {
         (1..).zip(self.0.chunks_exact(PAGE))
     }
 
-    /// Whether the file is what a crash makes of a template that was written but not flushed: cut short, or with pages of
+    /// Whether the file is what a crash makes of a template that was written but not flushed: cut short, or with sectors of
     /// zeros. Such a file was never part of anything durable.
     pub fn is_torn(&self, path: &Path) -> io::Result<bool> {
         if fs::metadata(path)?.len() > self.0.len() as u64 {
@@ -49,7 +52,7 @@ impl Template {
         }
         let found = fs::read(path)?;
         let fits = |(found, whole): (&[u8], &[u8])| whole.starts_with(found) || found.iter().all(|byte| *byte == 0);
-        Ok(found != self.0 && found.chunks(PAGE).zip(self.0.chunks(PAGE)).all(fits))
+        Ok(found != self.0 && found.chunks(SECTOR).zip(self.0.chunks(SECTOR)).all(fits))
     }
 }
 

@@ -86,6 +86,18 @@ impl SimulatedDisk {
         self.state.lock().stop_at = Some(operation);
     }
 
+    /// Whether operations fail because of [`Self::stop_at`], or because the process has given up.
+    pub fn is_out(&self) -> bool {
+        let state = self.state.lock();
+        state.stop_at.is_some_and(|stop| state.operations >= stop)
+    }
+
+    /// Another process starts on the disk as it is, with nothing more of it durable. Faults are forgotten.
+    pub fn restart(&self) {
+        let mut state = self.state.lock();
+        (state.stop_at, state.faults) = (None, Vec::new());
+    }
+
     /// Power goes out and comes back: the directory is as a real disk could leave it, and all of that is durable. Faults are
     /// forgotten. Whoever has files open must have dropped them: they are replaced.
     pub fn power_cut(&self, seed: u64) -> io::Result<()> {
@@ -128,6 +140,7 @@ impl Disk for SimulatedDisk {
 
     /// Panics: the thread that would have ended the process ends.
     fn lost(&self, what: &str) -> ! {
+        self.stop_at(0);
         panic!("{what}");
     }
 

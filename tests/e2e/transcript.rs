@@ -7,7 +7,7 @@
 
 use ureq::http::{Method, StatusCode};
 
-use super::{Answer, Client};
+use crate::harness::{Answer, Client};
 
 /// How READMEs name the data listener.
 const DOCUMENTED_ADDRESS: &str = "127.0.0.1:8787";

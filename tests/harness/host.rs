@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::program::{Program, holdfast};
+use super::program::{Ended, Program, holdfast};
 use super::{Answer, Client, eventually, metrics};
 
 /// Many hosts run at once, so each is small unless its story needs more.
@@ -38,7 +38,7 @@ impl Host {
     pub fn with_config(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("there is room for a data directory");
         std::fs::write(directory.path().join("holdfast.toml"), config).expect("the directory can be written");
-        let (program, data, admin) = launch(&directory);
+        let (program, data, admin) = launch(&directory, "").unwrap_or_else(|ended| panic!("{ended}"));
         Self { directory, program, data, admin }
     }
 
@@ -102,8 +102,19 @@ impl Host {
 
     /// Starts the host again on the same data. It must have ended.
     pub fn restart(&mut self) {
+        self.restart_with_points("").unwrap_or_else(|ended| panic!("{ended}"));
+    }
+
+    /// [`Self::restart`] with these named points armed (`docs/TESTING.md`), or how the process ended instead of serving.
+    pub fn restart_with_points(&mut self, points: &str) -> Result<(), Ended> {
         assert!(!self.program.is_running(), "kill or terminate it first");
-        (self.program, self.data, self.admin) = launch(&self.directory);
+        (self.program, self.data, self.admin) = launch(&self.directory, points)?;
+        Ok(())
+    }
+
+    /// What the host has logged since it was last started.
+    pub fn log(&self) -> String {
+        self.program.stderr.text()
     }
 
     /// Fails the test unless the host still serves.
@@ -153,17 +164,20 @@ fn data_directory(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-fn launch(directory: &TempDir) -> (Program, Client, Client) {
+fn launch(directory: &TempDir, points: &str) -> Result<(Program, Client, Client), Ended> {
     let mut command = holdfast(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
     command.arg("--config").arg(directory.path().join("holdfast.toml"));
     command.arg("--data").arg(data_directory(directory));
+    if !points.is_empty() {
+        command.env("HOLDFAST_TEST_POINTS", points);
+    }
     let mut program = Program::start(command);
-    let (data, admin) = program.expect("the ready line", |stdout| {
+    let (data, admin) = program.await_output("the ready line", |stdout| {
         let line = stdout.strip_suffix('\n')?;
         let addresses = line.strip_prefix("holdfast ready data=").and_then(|rest| rest.split_once(" admin="));
         Some(addresses.map(|(data, admin)| (data.parse(), admin.parse())).expect("the line is as documented"))
-    });
+    })?;
     let token = std::fs::read_to_string(data_directory(directory).join("admin.token")).expect("there is a token");
     let data = Client::new(data.expect("it is an address"), None);
-    (program, data, Client::new(admin.expect("it is an address"), Some(token.trim().into())))
+    Ok((program, data, Client::new(admin.expect("it is an address"), Some(token.trim().into()))))
 }

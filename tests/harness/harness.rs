@@ -1,4 +1,4 @@
-//! What every story needs: a host to talk to, guests to deploy, and a way to wait.
+//! What every story needs: a host to talk to, guests to deploy, and a way to wait. Shared by `tests/e2e` and `tests/crash`.
 
 mod answer;
 mod client;
@@ -6,7 +6,6 @@ mod guests;
 mod host;
 mod metrics;
 mod program;
-mod transcript;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +15,6 @@ pub use client::Client;
 pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};
-pub use transcript::replay;
 pub use wait::{eventually, within};
 
 /// The repository.

@@ -1,5 +1,6 @@
 //! The `holdfast` binary as a child process: what it prints is collected, and it does not outlive its test.
 
+use std::fmt;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +15,7 @@ use super::eventually;
 pub fn holdfast(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
     command.args(arguments).stdin(Stdio::null());
-    for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG"] {
+    for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG", "TEST_POINTS"] {
         command.env_remove(format!("HOLDFAST_{variable}"));
     }
     command
@@ -39,12 +40,17 @@ impl Program {
 
     /// Waits until the program has printed something that `find` recognises on standard output.
     pub fn expect<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
+        self.await_output(what, find).unwrap_or_else(|ended| panic!("before {what}: {ended}"))
+    }
+
+    /// [`Self::expect`] of a program that may end before.
+    pub fn await_output<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T, Ended> {
         let found = eventually(what, || match find(&self.stdout.text()) {
             Some(found) => Some(Some(found)),
             // Whatever it printed last has been read when its pipes are closed.
             None => self.has_ended().then_some(None),
         });
-        found.unwrap_or_else(|| panic!("it ended before {what}:\n{}{}", self.stdout.text(), self.stderr.text()))
+        found.ok_or_else(|| Ended { status: self.end(), log: self.stdout.text() + &self.stderr.text() })
     }
 
     /// Whether it has ended and everything it printed was read.
@@ -83,6 +89,20 @@ impl Drop for Program {
         if std::thread::panicking() {
             eprintln!("--- the program's log:\n{}---", self.stderr.text());
         }
+    }
+}
+
+/// A program that ended sooner than expected.
+#[derive(Debug)]
+pub struct Ended {
+    pub status: ExitStatus,
+    /// What it printed.
+    pub log: String,
+}
+
+impl fmt::Display for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the program ended, {}:\n{}", self.status, self.log)
     }
 }
 

@@ -1,0 +1,38 @@
+//! Mistakes on purpose: what the simulation must notice, made at the place where it would be made by accident.
+//!
+//! Only in tests, and only in the thread that asks for one. A checker that has never seen a mistake proves nothing.
+
+use std::cell::Cell;
+
+/// Something that must never be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mistake {
+    /// An answer does not wait for its turn to be durable.
+    EarlyGate,
+    /// An error does not wait for what the failed turn has read to be durable.
+    EarlyError,
+    /// What an earlier process left of an object's WAL is read.
+    LeftoverWal,
+    /// The log is released further than files are flushed.
+    TrimTooFar,
+    /// Pages that are not durable are copied into the database file.
+    ResetNotDurable,
+    /// The parts of a turn count before the last one is there.
+    IncompleteParts,
+    /// A group that is not the last one is cut as if it were.
+    CutNotLast,
+}
+
+thread_local! {
+    static MADE: Cell<Option<Mistake>> = const { Cell::new(None) };
+}
+
+/// This thread makes that mistake from now on, and no other.
+pub fn make(mistake: Option<Mistake>) {
+    MADE.set(mistake);
+}
+
+/// Whether this thread makes it.
+pub fn is_made(mistake: Mistake) -> bool {
+    MADE.get() == Some(mistake)
+}

@@ -1,0 +1,410 @@
+//! The seeded simulation: thousands of short lives of a data directory, each a schedule of turns, flushes, releases, faults,
+//! kills and power cuts on a disk that forgets, against a model.
+//!
+//! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
+//! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
+//! any end of the process: nothing that was told is lost, nothing is there that was rolled back or never written, objects of a lane
+//! come back as of the same turn, and what came back once comes back again. [`Mistake`]s made on purpose prove that it
+//! would be seen.
+
+use std::fs;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use crate::base::mistakes::{self, Mistake};
+use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
+
+mod model;
+mod pages;
+mod schedule;
+mod whole_storage;
+
+use model::{Model, Place, State, Violation};
+use schedule::{Dice, End, OBJECTS, Step, Write, schedule};
+
+/// What is simulated: a process that keeps objects in a directory and a log.
+trait Subject: Sized {
+    /// A directory in which the subject sees to durability by itself, unseen by the simulated disk. A power cut leaves it as it is
+    /// or takes it away.
+    const FLUSHED_BY_ITSELF: Option<&str> = None;
+
+    /// Makes what is there, durable, before there is a disk.
+    fn prepare(_root: &Path) {}
+
+    /// Starts on what an earlier process left. The error is a refusal to start.
+    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String>;
+
+    /// Where an object's turns go.
+    fn lane(object: usize) -> usize;
+
+    /// A turn that writes.
+    fn turn(&mut self, object: usize, writes: &[Write], end: End) -> Result<Turned, Failed>;
+
+    /// What an object stores, and the position of its last applied turn.
+    fn read(&mut self, object: usize) -> Result<(State, Lsn), Failed>;
+
+    /// How far the object's lane is durable.
+    fn durable(&self, object: usize) -> Lsn;
+
+    /// One step of the log's writer. Answers whether there was anything to write.
+    fn flush(&mut self) -> bool;
+
+    /// What an actor does between turns.
+    fn maintain(&mut self, object: usize) -> Result<(), Failed>;
+
+    /// The actor leaves. Everything the object applied is durable.
+    fn leave(&mut self, object: usize);
+
+    /// A release round. Everything applied is durable.
+    fn release(&mut self) -> Result<(), Failed>;
+
+    /// Writes the catalogs.
+    fn catalog(&mut self) -> Result<(), Failed>;
+
+    /// The objects that are listed, if the subject has a list.
+    fn listed(&mut self) -> Option<Vec<usize>>;
+}
+
+/// What became of a turn.
+struct Turned {
+    /// Whether it has changed what is stored.
+    wrote: bool,
+    /// The object's last position: whoever is told of the turn's end must wait for it.
+    at: Lsn,
+}
+
+/// The disk refused, and nothing has changed.
+#[derive(Debug)]
+struct Failed(String);
+
+/// One life.
+struct Life<S> {
+    directory: TempDir,
+    disk: Arc<SimulatedDisk>,
+    /// None between two processes.
+    subject: Option<S>,
+    model: Model,
+    /// What will be told once the object's lane is durable up to there.
+    waiting: Vec<(usize, Lsn, Place)>,
+    /// How the process ends, if it does so by itself or in the midst of something: with the power or without.
+    power: bool,
+    dice: Dice,
+    /// A fault that the disk may show any time now.
+    faulty: bool,
+}
+
+/// Why a life is wrong.
+#[derive(Debug, thiserror::Error)]
+enum Wrong {
+    #[error(transparent)]
+    Violation(#[from] Violation),
+    #[error("it does not start: {0}")]
+    Refused(String),
+    #[error("it lists {listed:?} instead of {present:?}")]
+    Lists { listed: Vec<usize>, present: Vec<usize> },
+    #[error("it fails without a reason: {0}")]
+    Failed(String),
+    #[error("damage is not seen: {0}")]
+    Unseen(Violation),
+}
+
+impl<S: Subject> Life<S> {
+    fn new() -> Result<Self, Wrong> {
+        let directory = simulated_directory();
+        S::prepare(directory.path());
+        let disk = SimulatedDisk::new(directory.path()).expect("an empty directory can be read");
+        let subject = S::open(directory.path(), disk.clone()).map_err(Wrong::Refused)?;
+        let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
+        let (waiting, dice) = (Vec::new(), Dice::new(0));
+        Ok(Self { directory, disk, subject: Some(subject), model, waiting, power: false, dice, faulty: false })
+    }
+
+    /// All steps, and a kill at the end.
+    fn live(mut self, steps: &[Step]) -> Result<(), Wrong> {
+        for step in steps {
+            self.step(step)?;
+        }
+        self.power = false;
+        self.end()
+    }
+
+    fn subject(&mut self) -> &mut S {
+        self.subject.as_mut().expect("there is a process during a step")
+    }
+
+    fn step(&mut self, step: &Step) -> Result<(), Wrong> {
+        let performed = catch_unwind(AssertUnwindSafe(|| self.perform(step)));
+        if self.disk.is_out() {
+            // Whatever it saw of that is no concern of anybody any more.
+            return self.end();
+        }
+        performed.unwrap_or_else(|panic| resume_unwind(panic))?;
+        self.tell();
+        Ok(())
+    }
+
+    fn perform(&mut self, step: &Step) -> Result<(), Wrong> {
+        match step {
+            Step::Turn { object, writes, end } => self.turn(*object, writes, *end)?,
+            Step::Read { object } => self.read(*object)?,
+            Step::Flush => _ = self.subject().flush(),
+            Step::Maintain { object } => {
+                let done = self.subject().maintain(*object);
+                self.excuse(done)?;
+            }
+            Step::Leave { object } => {
+                self.flush_all();
+                self.subject().leave(*object);
+            }
+            Step::Release => {
+                self.flush_all();
+                let done = self.subject().release();
+                self.excuse(done)?;
+            }
+            Step::Catalog => {
+                let done = self.subject().catalog();
+                self.excuse(done)?;
+            }
+            Step::Fault { point, full } => {
+                let error = if *full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+                self.disk.fail(*point, error, 1);
+                self.faulty = true;
+            }
+            Step::Crash { after, power, seed } => {
+                (self.power, self.dice) = (*power, Dice::new(*seed));
+                self.disk.stop_at(self.disk.operations() + after);
+            }
+            Step::Damage { seed } => self.damage(&mut Dice::new(*seed))?,
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, object: usize, writes: &[Write], end: End) -> Result<(), Wrong> {
+        let turned = self.subject().turn(object, writes, end);
+        let Some(Turned { wrote, at }) = self.excuse(turned)? else { return Ok(()) };
+        if wrote {
+            let mut state = self.model.latest(object).clone();
+            writes.iter().for_each(|write| state.write(write));
+            self.model.applied(object, state);
+        }
+        let early = if end == End::Apply { Mistake::EarlyGate } else { Mistake::EarlyError };
+        self.will_be_told(object, if mistakes::is_made(early) { Lsn(0) } else { at });
+        Ok(())
+    }
+
+    fn read(&mut self, object: usize) -> Result<(), Wrong> {
+        let read = self.subject().read(object);
+        let Some((state, at)) = self.excuse(read)? else { return Ok(()) };
+        self.model.reads(object, state)?;
+        self.will_be_told(object, at);
+        Ok(())
+    }
+
+    fn will_be_told(&mut self, object: usize, at: Lsn) {
+        self.waiting.push((object, at, self.model.place(object)));
+    }
+
+    /// The output gate.
+    fn tell(&mut self) {
+        let (subject, model) = (self.subject.as_ref().expect("there is a process after a step"), &mut self.model);
+        self.waiting.retain(|(object, at, place)| {
+            let open = subject.durable(*object) >= *at;
+            if open {
+                model.told(*place);
+            }
+            !open
+        });
+    }
+
+    fn flush_all(&mut self) {
+        while self.subject().flush() {}
+    }
+
+    /// A failure is right only if the disk may have failed.
+    fn excuse<T>(&self, done: Result<T, Failed>) -> Result<Option<T>, Wrong> {
+        match done {
+            Ok(done) => Ok(Some(done)),
+            Err(_) if self.faulty || self.disk.is_out() => Ok(None),
+            Err(Failed(why)) => Err(Wrong::Failed(why)),
+        }
+    }
+
+    /// The process is gone; the next one starts on what it left, and may be gone before it has started.
+    fn end(&mut self) -> Result<(), Wrong> {
+        loop {
+            // From here on it can do nothing to the disk; what it makes of that while it is dropped is nobody's concern.
+            self.disk.stop_at(0);
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(self.subject.take())));
+            match self.power {
+                true => self.cut_power().expect("the directory can be written"),
+                false => self.disk.restart(),
+            }
+            (self.faulty, self.power) = (false, self.dice.percent(50));
+            self.waiting.clear();
+            // Looked at in a copy, so that the process itself goes on with objects that nobody has touched.
+            let seen = self.look_at(|_| ())?;
+            self.model.recovered(seen)?;
+            if self.dice.percent(30) {
+                let after = 1 + self.dice.below(30);
+                self.disk.stop_at(self.disk.operations() + after);
+            }
+            let (root, disk) = (self.directory.path(), self.disk.clone());
+            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk))) {
+                _ if self.disk.is_out() => {}
+                Ok(Ok(subject)) => {
+                    self.subject = Some(subject);
+                    return Ok(());
+                }
+                Ok(Err(why)) => return Err(Wrong::Refused(why)),
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+    }
+
+    fn cut_power(&mut self) -> io::Result<()> {
+        let flushed = S::FLUSHED_BY_ITSELF.map(|name| self.directory.path().join(name)).filter(|path| path.is_dir());
+        let kept = simulated_directory();
+        if let Some(flushed) = &flushed {
+            copy_files(flushed, kept.path())?;
+        }
+        self.disk.power_cut(self.dice.seed())?;
+        if let Some(flushed) = &flushed {
+            let _ = fs::remove_dir_all(flushed);
+            if self.dice.percent(75) {
+                fs::create_dir(flushed)?;
+                copy_files(kept.path(), flushed)?;
+            }
+            self.disk = SimulatedDisk::new(self.directory.path())?;
+        }
+        Ok(())
+    }
+
+    /// What a process would find, after something was done to what is there.
+    fn look_at(&self, change: impl FnOnce(&Path)) -> Result<Vec<State>, Wrong> {
+        let copy = simulated_directory();
+        copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
+        change(copy.path());
+        let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
+        let mut subject = S::open(copy.path(), disk).map_err(Wrong::Refused)?;
+        let read = |object| subject.read(object).map(|(state, _)| state).map_err(|Failed(why)| Wrong::Refused(why));
+        let states = (0..OBJECTS).map(read).collect::<Result<Vec<_>, _>>()?;
+        if let Some(listed) = subject.listed() {
+            let present: Vec<_> = (0..OBJECTS).filter(|object| states[*object] != State::default()).collect();
+            if listed != present {
+                return Err(Wrong::Lists { listed, present });
+            }
+        }
+        Ok(states)
+    }
+
+    /// What a damaged log tells must be true, or it must not be told.
+    fn damage(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
+        match self.look_at(|root| damage_log(&root.join("log"), dice)) {
+            Err(Wrong::Refused(_)) => Ok(()),
+            Err(other) => Err(other),
+            Ok(seen) => self.model.clone().recovered(seen).map_err(Wrong::Unseen),
+        }
+    }
+}
+
+/// Turns a bit over somewhere in the log before its last group, which may be torn.
+fn damage_log(log: &Path, dice: &mut Dice) {
+    let (mut groups, mut segment) = (Vec::new(), PathBuf::new());
+    let inspected = inspect(log, &mut |seen| {
+        match seen {
+            Seen::Segment { file, .. } => segment = file.into(),
+            Seen::Group { offset, bytes, .. } => groups.push((segment.clone(), offset + bytes)),
+            Seen::Record { .. } => {}
+        }
+        Ok(())
+    });
+    inspected.expect("nothing is wrong with it yet");
+    groups.pop();
+    let Some((file, _)) = groups.get(dice.below(groups.len().max(1) as u64) as usize) else { return };
+    let end = groups.iter().rev().find(|(of, _)| of == file).map_or(0, |(_, end)| *end);
+    let mut bytes = fs::read(file).expect("it was inspected");
+    bytes[dice.below(end) as usize] ^= 1 << dice.below(8);
+    fs::write(file, bytes).expect("it can be written");
+}
+
+fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            fs::create_dir(&to)?;
+            copy_files(&entry.path(), &to)?;
+        } else {
+            fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
+}
+
+/// In memory, if there is a place: flushes are simulated, real ones would only take time.
+fn simulated_directory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.expect("there is room for a data directory")
+}
+
+/// Lives a schedule.
+fn life<S: Subject>(steps: &[Step]) -> Result<(), String> {
+    Life::<S>::new().and_then(|life| life.live(steps)).map_err(|wrong| wrong.to_string())
+}
+
+/// Leaves out steps for as long as the life stays wrong.
+fn shortest<S: Subject>(mut steps: Vec<Step>) -> Vec<Step> {
+    let mut at = 0;
+    while at < steps.len() {
+        let mut fewer = steps.clone();
+        fewer.remove(at);
+        match life::<S>(&fewer) {
+            Ok(()) => at += 1,
+            Err(_) => steps = fewer,
+        }
+    }
+    steps
+}
+
+/// Lives of as many seeds as wanted, on all cores.
+fn simulate<S: Subject>(lives: u64) {
+    let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().expect("a number"));
+    let (first, lives) = match number("HOLDFAST_SIMULATION_SEED") {
+        Some(seed) => (seed, 1),
+        None => (another_seed(), number("HOLDFAST_SIMULATION_LIVES").unwrap_or(lives)),
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let live = |worker: usize| {
+        for seed in (first..first + lives).skip(worker).step_by(workers) {
+            if let Err(wrong) = life::<S>(&schedule(seed)) {
+                let steps = shortest::<S>(schedule(seed));
+                let in_short = life::<S>(&steps).expect_err("it is wrong still");
+                panic!("HOLDFAST_SIMULATION_SEED={seed}: {wrong}\nin short: {in_short}\n{steps:#?}");
+            }
+        }
+    };
+    std::thread::scope(|scope| (0..workers).for_each(|worker| _ = scope.spawn(move || live(worker))));
+}
+
+/// Another one in each run.
+fn another_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 20
+}
+
+/// Fails unless the simulation notices each mistake within so many lives.
+fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
+    for mistake in mistakes {
+        mistakes::make(Some(*mistake));
+        // Whatever ends a life badly will do: some mistakes are noticed by the code itself.
+        let goes_wrong = |seed| !matches!(catch_unwind(|| life::<S>(&schedule(seed))), Ok(Ok(())));
+        let noticed = (0..lives).any(goes_wrong);
+        mistakes::make(None);
+        assert!(noticed, "nobody notices {mistake:?}");
+    }
+}

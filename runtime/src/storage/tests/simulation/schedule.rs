@@ -1,0 +1,170 @@
+//! Schedules: what happens in one simulated life, as a list that a seed makes and that can be shortened.
+//!
+//! Steps carry everything they need (lengths and seeds of values, places of crashes), so that leaving some out changes nothing
+//! about the others, and a failing schedule can be cut down to the steps that matter.
+
+use crate::base::Env;
+use crate::base::points::Point;
+
+/// Objects of a world; ids spread them over the lanes.
+pub const OBJECTS: usize = 6;
+/// Different keys, few enough that they are written again.
+const KEYS: u64 = 5;
+
+/// Where disks fail.
+const FAULTY: [Point; 10] = [
+    Point::LogWrite,
+    Point::LogFlush,
+    Point::SegmentCreate,
+    Point::SegmentDrop,
+    Point::ObjectCreate,
+    Point::ObjectRemove,
+    Point::ObjectRepair,
+    Point::WalReset,
+    Point::ReleaseSync,
+    Point::CatalogWrite,
+];
+
+/// One step.
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A turn of an object.
+    Turn { object: usize, writes: Vec<Write>, end: End },
+    /// A turn that reads everything.
+    Read { object: usize },
+    /// The log's writer makes one group durable.
+    Flush,
+    /// What an actor does between turns: WAL resets and removal of replaced files.
+    Maintain { object: usize },
+    /// The actor leaves; the next turn opens the object again.
+    Leave { object: usize },
+    /// A round that releases the log.
+    Release,
+    /// The catalogs are written.
+    Catalog,
+    /// The disk refuses the next operation at a point, once.
+    Fault { point: Point, full: bool },
+    /// The process ends before the disk's `after`th operation from now, and another one starts.
+    Crash { after: u64, power: bool, seed: u64 },
+    /// A byte of the log that was durable before the last group is not what was written.
+    Damage { seed: u64 },
+}
+
+/// A write of a turn.
+#[derive(Clone, Debug)]
+pub enum Write {
+    Put { key: String, value: Bytes },
+    Delete { key: String },
+    Insert { rows: usize, value: Bytes },
+    DeleteAll,
+}
+
+/// How a turn ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum End {
+    Apply,
+    /// It is rolled back, and its error told.
+    Fail,
+}
+
+/// Bytes by the seed that makes them.
+#[derive(Clone, Copy, Debug)]
+pub struct Bytes {
+    pub len: usize,
+    seed: u64,
+}
+
+impl Bytes {
+    /// What is stored.
+    pub fn expand(self) -> Vec<u8> {
+        match self.seed % 3 {
+            0 => vec![self.seed as u8; self.len],
+            _ => Dice::new(self.seed).bytes(self.len),
+        }
+    }
+}
+
+/// Random choices that a seed repeats.
+pub struct Dice(Env);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(Env::manual(seed).0)
+    }
+
+    pub fn seed(&mut self) -> u64 {
+        u64::from_le_bytes(self.0.random())
+    }
+
+    /// A number below `end`, which is not 0.
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.seed() % end
+    }
+
+    /// Whether something happens that does in `percent` of all cases.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    fn bytes(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.fill_random(&mut bytes);
+        bytes
+    }
+}
+
+/// The schedule of a seed.
+pub fn schedule(seed: u64) -> Vec<Step> {
+    let mut dice = Dice::new(seed);
+    // Some worlds are calm and some are not, some write a lot between flushes and some little.
+    let length = 10 + dice.below(60);
+    let (flushes, crashes, faults) = (5 + dice.below(40), 1 + dice.below(8), dice.below(4));
+    (0..length).map(|_| step(&mut dice, flushes, crashes, faults)).collect()
+}
+
+fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
+    let object = dice.below(OBJECTS as u64) as usize;
+    if dice.percent(flushes) {
+        return Step::Flush;
+    }
+    if dice.percent(crashes) {
+        return Step::Crash { after: later(dice), power: dice.percent(60), seed: dice.seed() };
+    }
+    if dice.percent(faults) {
+        let point = FAULTY[dice.below(FAULTY.len() as u64) as usize];
+        return Step::Fault { point, full: dice.percent(60) };
+    }
+    match dice.below(100) {
+        0..6 => Step::Release,
+        6..10 => Step::Catalog,
+        10..16 => Step::Leave { object },
+        16..26 => Step::Maintain { object },
+        26..36 => Step::Read { object },
+        36..38 => Step::Damage { seed: dice.seed() },
+        _ => turn(dice, object),
+    }
+}
+
+/// At once, or in the midst of what comes next.
+fn later(dice: &mut Dice) -> u64 {
+    if dice.percent(40) { 0 } else { 1 + dice.below(40) }
+}
+
+fn turn(dice: &mut Dice, object: usize) -> Step {
+    let end = if dice.percent(15) { End::Fail } else { End::Apply };
+    let writes = (0..1 + dice.below(3)).map(|_| write(dice)).collect();
+    Step::Turn { object, writes, end }
+}
+
+fn write(dice: &mut Dice) -> Write {
+    let key = format!("key-{}", dice.below(KEYS));
+    let value = |dice: &mut Dice, most| Bytes { len: dice.below(most) as usize, seed: dice.seed() };
+    match dice.below(100) {
+        0..8 => Write::DeleteAll,
+        8..18 => Write::Delete { key },
+        18..40 => Write::Insert { rows: 1 + dice.below(8) as usize, value: value(dice, 600) },
+        // Enough pages for several parts.
+        40..45 => Write::Put { key, value: value(dice, 120_000) },
+        _ => Write::Put { key, value: value(dice, 6_000) },
+    }
+}

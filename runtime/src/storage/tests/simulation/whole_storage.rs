@@ -1,0 +1,184 @@
+//! The subject that matters: object databases, the commit log, repair, release rounds and catalogs, as a server uses them.
+//!
+//! SQLite writes its files by itself. That suits the simulated disk, which looks at files and not at writes: databases are never
+//! flushed by SQLite. Catalogs are; so what a power cut leaves of them is not for the simulated disk to say, and they are either
+//! as they were or gone.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::model::State;
+use super::schedule::{End, OBJECTS, Write};
+use super::{Failed, Subject, Turned};
+use crate::base::mistakes::Mistake;
+use crate::base::{ClassKey, Env, Limits, ObjectAddress, WorkBudget};
+use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
+use crate::storage::tests::address;
+use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
+
+const LANES: u16 = 3;
+/// Segments of a few groups. The budget is what one turn may reserve, and some more.
+const SEGMENT: u64 = 128 << 10;
+const BUDGET: u64 = 6 << 20;
+
+pub struct WholeStorage {
+    databases: Databases,
+    log: Arc<FileLog>,
+    objects: [Option<Database>; OBJECTS],
+    dir: DataDir,
+}
+
+fn object(number: usize) -> ObjectAddress {
+    address(&format!("object-{number}"))
+}
+
+fn failed(error: impl std::fmt::Display) -> Failed {
+    Failed(error.to_string())
+}
+
+impl Subject for WholeStorage {
+    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog.sqlite");
+
+    fn prepare(root: &Path) {
+        DataDir::open(root).expect("an empty directory becomes a data directory");
+    }
+
+    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String> {
+        let dir = DataDir::open(root).map_err(|error| error.to_string())?;
+        let env = Env::manual(disk.operations()).0;
+        let options = LogOptions {
+            lanes: LANES,
+            segment_bytes: SEGMENT,
+            budget: BUDGET,
+            in_flight: BUDGET,
+            manual: true,
+            ..LogOptions::new(env.clone())
+        };
+        let log = FileLog::open(&dir.log(), options, disk.clone()).map_err(|error| error.to_string())?;
+        let log = Arc::new(log);
+        let limits = Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() };
+        let databases = Databases::open_on(&dir, &limits, &env, disk, log.clone());
+        let databases = databases.map_err(|error| error.to_string())?;
+        Ok(Self { databases, log, objects: Default::default(), dir })
+    }
+
+    fn lane(number: usize) -> usize {
+        Lane::of(object(number).id.as_bytes(), LANES).index()
+    }
+
+    fn turn(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
+        let mut turn = self.take(number).begin(WorkBudget::unlimited());
+        let written = writes.iter().try_for_each(|each| write(&mut turn, each));
+        if written.is_err() || end == End::Fail {
+            let at = self.put(number, turn.roll_back());
+            return written.map(|()| Turned { wrote: false, at });
+        }
+        let (database, applied) = turn.apply();
+        let at = self.put(number, database);
+        match applied {
+            Ok(applied) => Ok(Turned { wrote: applied.wrote, at }),
+            Err(ApplyError::Full(_)) => Ok(Turned { wrote: false, at }),
+            Err(error) => Err(failed(error)),
+        }
+    }
+
+    fn read(&mut self, number: usize) -> Result<(State, Lsn), Failed> {
+        let mut turn = self.take(number).begin_reading(WorkBudget::unlimited());
+        let state = read(&mut turn);
+        let at = self.put(number, turn.roll_back());
+        Ok((state?, at))
+    }
+
+    fn durable(&self, number: usize) -> Lsn {
+        self.databases.0.lane(&object(number).id).durable().upto()
+    }
+
+    fn flush(&mut self) -> bool {
+        self.log.step()
+    }
+
+    fn maintain(&mut self, number: usize) -> Result<(), Failed> {
+        let mut database = self.take(number);
+        let maintained = database.maintain();
+        self.put(number, database);
+        maintained.map_err(failed)
+    }
+
+    fn leave(&mut self, number: usize) {
+        self.objects[number] = None;
+    }
+
+    fn release(&mut self) -> Result<(), Failed> {
+        self.databases.0.release_round().map_err(failed)
+    }
+
+    fn catalog(&mut self) -> Result<(), Failed> {
+        let durable: Vec<Lsn> = self.databases.0.lanes.iter().map(|lane| lane.durable().upto()).collect();
+        self.databases.catalog().write(&durable).map_err(failed)
+    }
+
+    fn listed(&mut self) -> Option<Vec<usize>> {
+        let page = self.databases.catalog().list(&ClassKey::new("key"), None, None, 100).expect("catalogs can be read");
+        let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
+        let mut listed: Vec<_> = page.entries.into_iter().map(|entry| number(entry.id)).collect();
+        listed.sort();
+        Some(listed)
+    }
+}
+
+impl WholeStorage {
+    fn take(&mut self, number: usize) -> Database {
+        self.objects[number].take().unwrap_or_else(|| self.databases.database(&object(number)))
+    }
+
+    fn put(&mut self, number: usize, database: Database) -> Lsn {
+        self.objects[number].insert(database).last_applied()
+    }
+}
+
+fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
+    match write {
+        Write::Put { key, value } => turn.put(key, &value.expand()).map_err(failed),
+        Write::Delete { key } => turn.delete(key).map(drop).map_err(failed),
+        Write::DeleteAll => turn.delete_all().map_err(failed),
+        Write::Insert { rows, value } => {
+            turn.exec("CREATE TABLE IF NOT EXISTS list (value BLOB NOT NULL)", &[]).map_err(failed)?;
+            let insert = |_| turn.exec("INSERT INTO list VALUES (?)", &[Value::Blob(value.expand())]).map(drop);
+            (0..*rows).try_for_each(insert).map_err(failed)
+        }
+    }
+}
+
+fn read(turn: &mut Turn) -> Result<State, Failed> {
+    let mut state = State::default();
+    let cursor = turn.list(ListOptions::default()).map_err(failed)?;
+    loop {
+        let entries = turn.list_next(cursor, 100).map_err(failed)?;
+        if entries.is_empty() {
+            break;
+        }
+        state.keys.extend(entries.into_iter().map(|entry| (entry.key, entry.value)));
+    }
+    let query = |turn: &mut Turn, text| crate::storage::tests::all_rows(turn, text, &[]).map_err(failed);
+    if !query(turn, "SELECT 1 FROM sqlite_schema WHERE name = 'list'")?.is_empty() {
+        let rows =
+            query(turn, "SELECT value FROM list ORDER BY rowid")?.into_iter().map(|mut row| match row.remove(0) {
+                Value::Blob(value) => value,
+                other => panic!("a blob was inserted, and {other:?} came back"),
+            });
+        state.rows = Some(rows.collect());
+    }
+    Ok(state)
+}
+
+#[test]
+fn storage_keeps_its_promises() {
+    super::simulate::<WholeStorage>(2_000);
+}
+
+#[test]
+fn mistakes_in_storage_are_noticed() {
+    use Mistake::{CutNotLast, EarlyError, EarlyGate, IncompleteParts, LeftoverWal, ResetNotDurable, TrimTooFar};
+    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast];
+    super::notices::<WholeStorage>(&all, 2_000);
+}

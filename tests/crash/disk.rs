@@ -1,0 +1,116 @@
+//! A disk that is full, and one that fails.
+//!
+//! The full disk is a real one where the system lets an ordinary user mount a small file system of his own (`unshare -r -m`);
+//! elsewhere the named points say that there is no room. The test prints which.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::dice::Dice;
+use crate::log_files::SMALL_LOG;
+use crate::world::{Tally, World};
+
+/// Set in the test's second life, inside a mount namespace of its own.
+const INSIDE: &str = "HOLDFAST_CRASH_DISK";
+/// The disk's size: enough for the log's budget, and for objects with long WALs.
+const DISK: &str = "256m";
+
+#[test]
+#[ignore = "needs the commit log"]
+fn a_full_disk_refuses_writes_and_nothing_else() {
+    if let Some(mount) = std::env::var_os(INSIDE) {
+        return fill(Path::new(&mount));
+    }
+    let mount = tempfile::tempdir().expect("there is room for a directory");
+    // The same test again, where it may mount; temporary directories are then on the small disk.
+    let script = "mount -t tmpfs -o size=$0 none \"$1\" && exec \"$2\" --exact \"$3\" --include-ignored --nocapture";
+    let mut command = Command::new("unshare");
+    command.args(["-r", "-m", "sh", "-c", script, DISK]).arg(mount.path());
+    command.arg(std::env::current_exe().expect("it runs")).arg("disk::a_full_disk_refuses_writes_and_nothing_else");
+    command.env(INSIDE, mount.path()).env("TMPDIR", mount.path());
+    let may_mount =
+        Command::new("unshare").args(["-r", "-m", "mount", "-t", "tmpfs", "none"]).arg(mount.path()).output();
+    if may_mount.is_ok_and(|output| output.status.success()) {
+        eprintln!("the disk is a file system of {DISK}");
+        let output = command.output().expect("it ran a moment ago");
+        let printed = [output.stdout, output.stderr].concat();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
+    } else {
+        eprintln!("the disk is full by named points: this system mounts nothing for ordinary users");
+        pretend();
+    }
+}
+
+/// Fills the disk that the host's data is on.
+fn fill(mount: &Path) {
+    let ballast = mount.join("ballast");
+    let mut world = World::with_config(SMALL_LOG);
+    let fill = || {
+        let mut file = fs::File::create(&ballast).expect("it can be made");
+        // Until not even a page goes in.
+        while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
+    };
+    no_room(&mut world, "", fill, || fs::remove_file(&ballast).expect("it is there"));
+}
+
+/// Says that there is no room while a file exists.
+fn pretend() {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let switch = directory.path().join("full");
+    let mut world = World::with_config(SMALL_LOG);
+    let points = ["segment-create", "object-create"].map(|point| format!("{point}:enospc@file={}", switch.display()));
+    let (fill, empty) =
+        (|| fs::write(&switch, "").expect("it can be made"), || fs::remove_file(&switch).expect("it is there"));
+    no_room(&mut world, &points.join(","), fill, empty);
+}
+
+fn no_room(world: &mut World, points: &str, fill: impl FnOnce(), empty: impl FnOnce()) {
+    let mut dice = Dice::of_the_run("disk");
+    world.host.kill();
+    world.host.restart_with_points(points).expect("there is room");
+    world.load(&mut dice, |tally| tally.acknowledged() >= 200);
+    let mut fill = Some(fill);
+    world.load(&mut dice, |tally| {
+        if tally.acknowledged() >= 50
+            && let Some(fill) = fill.take()
+        {
+            fill();
+        }
+        tally.full() >= 50
+    });
+    world.host.assert_alive();
+    world.check_all();
+    world.host.get("/ledger/shared-0/count").number();
+
+    empty();
+    world.load(&mut dice, |tally| tally.acknowledged() >= 200);
+    world.check_all();
+    world.host.kill();
+    world.host.restart();
+    world.check_all();
+}
+
+#[test]
+#[ignore = "needs the commit log"]
+fn a_failed_write_of_the_log_ends_the_process() {
+    let mut dice = Dice::of_the_run("eio");
+    let mut world = World::with_config(SMALL_LOG);
+    for point in ["log-write", "log-flush"] {
+        for _ in 0..3 {
+            world.host.kill();
+            let nth = 1 + dice.below(150);
+            world.host.restart_with_points(&format!("{point}:eio@{nth}")).expect("it dies of load");
+            world.load(&mut dice, |_: &Tally| false);
+            let status = world.host.end();
+            let log = world.host.log();
+            assert!(status.code().is_some_and(|code| code != 0), "{point}: {status}\n{log}");
+            for part in ["log", "Input/output error", "start it again"] {
+                assert!(log.contains(part), "the message says {part}: {log}");
+            }
+            world.host.restart();
+            world.check();
+        }
+    }
+    world.check_all();
+}

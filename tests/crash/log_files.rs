@@ -1,0 +1,43 @@
+//! The files of the log and of the catalogs, as far as tests damage or remove them: `docs/LOG_FORMAT.md` is theirs to know.
+
+use std::fs;
+use std::path::PathBuf;
+
+use crate::harness::Host;
+
+/// Lines in `[limits]` that make a log whose segments come and go within seconds.
+pub const SMALL_LOG: &str = "log = 16777216\nlog-segment = 1048576";
+
+/// The segments, the oldest first.
+pub fn segments(host: &Host) -> Vec<PathBuf> {
+    let entries = fs::read_dir(host.data_directory().join("log")).expect("there is a log").flatten();
+    let mut files: Vec<_> = entries.map(|entry| entry.path()).filter(|path| used(path) > 0).collect();
+    files.sort();
+    assert!(!files.is_empty(), "the log has segments");
+    files
+}
+
+/// How far a segment is written: where its last byte is that is not 0.
+pub fn used(segment: &PathBuf) -> usize {
+    let bytes = fs::read(segment).expect("it can be read");
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Turns a bit of a byte over.
+pub fn flip(segment: &PathBuf, offset: usize) {
+    let mut bytes = fs::read(segment).expect("it can be read");
+    bytes[offset] ^= 1;
+    fs::write(segment, bytes).expect("it can be written");
+}
+
+/// What a power cut can do to a group whose flush has not returned.
+pub fn tear_last_group(host: &Host) {
+    let segments = segments(host);
+    let last = segments.last().expect("there is one");
+    flip(last, used(last) - 1);
+}
+
+/// Takes all catalogs away.
+pub fn remove_catalogs(host: &Host) {
+    fs::remove_dir_all(host.data_directory().join("catalog")).expect("there are catalogs");
+}
