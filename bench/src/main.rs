@@ -9,6 +9,7 @@ mod http;
 mod load;
 mod report;
 mod soak;
+mod sql;
 mod systems;
 mod workloads;
 
@@ -32,6 +33,8 @@ enum Command {
     Run(workloads::Args),
     /// Serve a million requests with a cap on live instances and watch the memory.
     Soak(soak::Args),
+    /// B8: 10,000 inserts, 10,000 point reads and a scan of 10,000 rows in one turn each, beside rusqlite in process.
+    Sql(sql::Args),
     /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
     Floor {
         /// Where the file is kept.
@@ -60,6 +63,7 @@ fn main() -> anyhow::Result<()> {
         Command::Floor { data } => runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(floor::serve(&data)),
         // The load comes from one thread: it shares the machine with what it measures.
         Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
+        Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),
         Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),
     }
 }

@@ -13,6 +13,8 @@ mod api;
 mod classes;
 mod deploy;
 mod dev;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod invoke;
 mod log;
 mod logs;

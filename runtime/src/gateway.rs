@@ -10,6 +10,8 @@
 mod admin;
 mod body;
 mod data;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod logs;
 mod path;
 mod problem;

@@ -7,6 +7,8 @@
 pub mod base;
 pub mod cli;
 pub mod config;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 pub mod gateway;
 pub mod object;
 pub mod router;

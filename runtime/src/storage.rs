@@ -25,6 +25,8 @@ mod authorizer;
 mod capture;
 mod connection;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod identity;
 mod incarnations;
 mod release;

@@ -200,3 +200,156 @@ fn objects_have_databases_of_their_own() {
     let bob = |text: &str| object.host.post("/storage/bob", json!([sql(text)]).to_string()).json();
     assert_eq!(bob("SELECT * FROM t")[0]["error"], "sqlite");
 }
+
+#[test]
+fn a_scan_of_a_million_rows_needs_no_memory() {
+    let object = Object::with("memory-per-instance = 16_777_216");
+    object.one(sql("CREATE TABLE t (x INTEGER PRIMARY KEY, y TEXT)"));
+    object.one(sql("WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000000)
+         INSERT INTO t SELECT n, 'what a row of some length has to say' FROM c"));
+    let scanned = object.one(json!({ "op": "scan", "text": "SELECT x, y FROM t" }));
+    assert_eq!((&scanned["rows"], &scanned["sum"]), (&json!(1_000_000), &json!(500_000_500_000_i64)));
+    assert!(scanned["grown"].as_u64().unwrap() < 4 << 20, "{scanned}");
+}
+
+#[test]
+fn integers_are_exact_wherever_they_pass() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x INTEGER)"));
+    for exact in [i64::MIN, i64::MIN + 1, -(1 << 53) - 1, -1, 0, (1 << 53) + 1, i64::MAX - 1, i64::MAX] {
+        let results = object.turn(json!([
+            sql_with("INSERT INTO t VALUES (?)", json!([exact])),
+            sql_with("SELECT x, x = ?, CAST(x AS TEXT) FROM t", json!([exact])),
+            sql("DELETE FROM t RETURNING x"),
+        ]));
+        assert_eq!(results[1]["rows"], json!([[exact, 1, exact.to_string()]]));
+        assert_eq!(results[2]["rows"], json!([[exact]]));
+    }
+}
+
+#[test]
+fn rows_and_parameters_at_their_limit() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x, y)"));
+    let text = "x".repeat(2_000_000);
+    let results = object.turn(json!([
+        sql_with("SELECT length(?)", json!([text])),
+        sql_with("SELECT length(?)", json!([format!("{text}x")])),
+        sql("INSERT INTO t VALUES (zeroblob(1000000), zeroblob(1500000))"),
+        sql("SELECT zeroblob(1000000), zeroblob(1000001)"),
+        sql("INSERT INTO t VALUES (1, zeroblob(1999000))"),
+        // What joins large values is as large as they are together.
+        sql("SELECT a.y, b.y FROM t a, t b"),
+        sql("SELECT count(*), max(length(y)) FROM t"),
+    ]));
+    assert_eq!(results[0]["rows"], json!([[2_000_000]]));
+    for at in [1, 2, 3, 5] {
+        assert_eq!(results[at]["error"], "too-large", "{at}: {:.300}", results[at].to_string());
+    }
+    assert_eq!(results[6]["rows"], json!([[1, 1_999_000]]), "the turn went on");
+}
+
+#[test]
+fn a_cursor_ends_with_its_turn_or_by_a_later_statement() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x)"));
+    let many = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 600) SELECT n FROM c";
+    let (open, next) = (json!({ "op": "open_rows", "text": many }), json!({ "op": "next_rows", "max": 0 }));
+    let results = object.turn(json!([open, next, sql("INSERT INTO t VALUES (1)"), next, sql("DROP TABLE t"), next]));
+    assert_eq!((&results[0]["rows"], &results[0]["more"]), (&json!(256), &json!(true)));
+    assert_eq!((&results[1]["rows"], &results[3]["rows"]), (&json!([[257]]), &json!([[258]])), "0 is taken as 1");
+    assert_eq!(results[5]["error"], "closed", "SQLite cannot change the schema under a reader");
+    object.turn(json!([open]));
+    assert_eq!(object.one(next)["error"], "closed");
+}
+
+/// A query that the turn's budget interrupts takes the turn with it, and what the turn had written.
+#[test]
+fn an_interrupted_query_fails_the_turn() {
+    let object = Object::with("fuel-per-turn = 2_000_000_000");
+    object.one(sql("CREATE TABLE t (x); INSERT INTO t VALUES (1)"));
+    let endless = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c)";
+    for text in [
+        format!("{endless} SELECT max(n) FROM c"),
+        format!("{endless} INSERT INTO t SELECT n FROM c"),
+        format!("UPDATE t SET x = ({endless} SELECT max(n) FROM c)"),
+        format!("CREATE TABLE u AS {endless} SELECT n FROM c"),
+    ] {
+        let operations = json!([sql("INSERT INTO t VALUES (2)"), sql(&text), sql("INSERT INTO t VALUES (3)")]);
+        object.host.post("/storage/alice", operations.to_string()).problem(500, "fuel-exhausted");
+        assert_eq!(value(&object, "SELECT group_concat(x) FROM t"), "1", "{text}");
+    }
+}
+
+#[test]
+fn of_a_call_that_fails_nothing_stays() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x UNIQUE)"));
+    let results = object.turn(json!([
+        sql("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2); INSERT INTO t VALUES (1)"),
+        sql("CREATE TABLE u (x); INSERT INTO u VALUES (1); SELEC"),
+        sql("INSERT INTO t VALUES (3) RETURNING x; INSERT INTO t VALUES (4); SELECT ?"),
+        sql("INSERT INTO t VALUES (5), (5) RETURNING x"),
+        sql("SELECT * FROM u"),
+        sql("SELECT count(*) FROM t"),
+    ]));
+    for (result, error) in results.iter().zip(["constraint", "sqlite", "parameter-count", "constraint", "sqlite"]) {
+        assert_eq!(result["error"], error, "{result}");
+    }
+    assert_eq!(results[5]["rows"], json!([[0]]));
+}
+
+#[test]
+fn changes_and_rowids_are_told() {
+    let object = Object::start();
+    let result = object.one(sql("CREATE TABLE t (id INTEGER PRIMARY KEY, x); CREATE TABLE log (x);
+         CREATE TRIGGER g AFTER INSERT ON t BEGIN INSERT INTO log VALUES (new.x), (new.x); END;
+         INSERT INTO t VALUES (41, 1), (42, 2); UPDATE t SET x = x + 1"));
+    assert_eq!((&result["changes"], &result["last_insert_rowid"]), (&json!(4), &json!(42)), "triggers do not count");
+    let result = object.one(sql("SELECT * FROM log"));
+    assert_eq!((&result["changes"], result["rows"].as_array().unwrap().len()), (&json!(0), 4));
+    assert_eq!(object.one(sql("DELETE FROM t WHERE id > 41 RETURNING id"))["changes"], 1);
+}
+
+#[test]
+fn pragmas_that_tell_and_those_that_set() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (x REFERENCES p, y UNIQUE)"));
+    for pragma in [
+        "table_info(t)",
+        "table_xinfo(t)",
+        "table_list",
+        "index_list(t)",
+        "index_info(sqlite_autoindex_t_1)",
+        "index_xinfo(sqlite_autoindex_t_1)",
+        "foreign_key_list(t)",
+        "quick_check",
+        "data_version",
+        "page_size",
+    ] {
+        let rows = object.one(sql(&format!("PRAGMA {pragma}")));
+        assert!(rows["rows"].as_array().is_some_and(|rows| !rows.is_empty()), "{pragma}: {rows}");
+    }
+    for pragma in [
+        "foreign_keys",
+        "defer_foreign_keys",
+        "case_sensitive_like",
+        "ignore_check_constraints",
+        "recursive_triggers",
+        "reverse_unordered_selects",
+        "legacy_alter_table",
+    ] {
+        for state in ["ON", "OFF"] {
+            let result = object.one(sql(&format!("PRAGMA {pragma} = {state}")));
+            assert!(result.get("error").is_none(), "{pragma}: {result}");
+        }
+    }
+    let results = object.turn(json!([
+        sql("PRAGMA foreign_keys = OFF"),
+        sql("INSERT INTO t VALUES (7, 7)"),
+        sql("PRAGMA foreign_keys = ON"),
+        sql("PRAGMA foreign_key_check"),
+    ]));
+    assert_eq!(results[2]["error"], "not-authorised", "not after the turn's first write");
+    assert_eq!(results[3]["rows"].as_array().unwrap().len(), 1);
+}

@@ -38,7 +38,8 @@ impl Object {
         assert_eq!(failure["guest_code"], "told-to-fail", "{failure}");
     }
 
-    fn keys(&self, mut options: Json) -> Vec<String> {
+    /// The keys that a list with these options has.
+    pub fn keys(&self, mut options: Json) -> Vec<String> {
         options["op"] = "list".into();
         let listed = self.one(options);
         let entries: Vec<(String, String)> =
@@ -47,11 +48,11 @@ impl Object {
     }
 }
 
-fn put(key: &str, value: &str) -> Json {
+pub fn put(key: &str, value: &str) -> Json {
     json!({ "op": "put", "key": key, "value": value })
 }
 
-fn get(key: &str) -> Json {
+pub fn get(key: &str) -> Json {
     json!({ "op": "get", "key": key })
 }
 
@@ -196,4 +197,76 @@ fn a_database_stays_within_its_size() {
     object.host.kill();
     object.host.restart();
     assert_eq!(object.keys(json!({})).len(), stored);
+}
+
+/// All combinations of options, against filtering everything.
+#[test]
+fn every_combination_of_list_options_is_a_filter() {
+    let object = Object::start();
+    let all = ["a", "a1", "a2", "b", "b1", "ä", "€", "😀"];
+    let entries: Vec<_> = all.iter().map(|key| (key, "")).collect();
+    object.turn(json!([{ "op": "put_many", "entries": entries }]));
+    let bounds = [None, Some("a"), Some("a1x"), Some("b1"), Some("😀")];
+    let (mut asked, mut expected) = (Vec::new(), Vec::new());
+    for number in 0..bounds.len().pow(3) {
+        let [start, after, end] = [number, number / 5, number / 25].map(|at| bounds[at % 5]);
+        if start.is_some() && after.is_some() {
+            continue;
+        }
+        for prefix in [None, Some("a"), Some("b"), Some("c")] {
+            let (reverse, limit) = (asked.len() % 2 == 1, [None, Some(1), Some(3)][asked.len() % 3]);
+            let options = json!({ "op": "list", "start": start, "start_after": after, "end": end, "prefix": prefix,
+                "reverse": reverse, "limit": limit });
+            let fits = |key: &&str| {
+                start.is_none_or(|start| *key >= start)
+                    && after.is_none_or(|after| *key > after)
+                    && end.is_none_or(|end| *key < end)
+                    && prefix.is_none_or(|prefix| key.starts_with(prefix))
+            };
+            let mut keys: Vec<&str> = all.into_iter().filter(fits).collect();
+            if reverse {
+                keys.reverse();
+            }
+            keys.truncate(limit.unwrap_or(usize::MAX));
+            expected.push(json!(keys.iter().map(|key| (key, "")).collect::<Vec<_>>()));
+            asked.push(options);
+        }
+    }
+    let results = object.turn(json!(asked));
+    assert_eq!(results.len(), 180);
+    for ((options, result), expected) in asked.iter().zip(results).zip(expected) {
+        assert_eq!(result["entries"], expected, "{options}");
+    }
+}
+
+#[test]
+fn a_listing_ends_with_its_turn() {
+    let object = Object::start();
+    object.turn(json!([{ "op": "put_many", "entries": [["a", "1"], ["b", "2"], ["c", "3"]] }]));
+    let next = |max: u32| json!({ "op": "next_entries", "max": max });
+    let results = object.turn(json!([
+        { "op": "open_entries" },
+        next(1),
+        { "op": "delete", "key": "b" },
+        next(0),
+        next(9),
+        next(9),
+    ]));
+    assert_eq!(results[1]["entries"], json!([["a", "1"]]));
+    assert_eq!(results[3]["entries"], json!([["c", "3"]]), "it reads what the turn has written, and 0 is taken as 1");
+    assert_eq!((&results[4]["entries"], &results[5]["entries"]), (&json!([]), &json!([])), "it stays at its end");
+    assert_eq!(object.one(next(1))["error"], "closed");
+}
+
+/// Reading more than the instance may have in memory, entry by entry.
+#[test]
+fn a_list_needs_no_memory() {
+    let object = Object::with("memory-per-instance = 16_777_216");
+    let put = |key: usize| json!({ "op": "put_bytes_len", "key": format!("{key:04}"), "len": 50_000 });
+    for batch in 0..4 {
+        object.turn((batch * 200..(batch + 1) * 200).map(put).collect());
+    }
+    let scanned = object.one(json!({ "op": "scan_list" }));
+    assert_eq!(scanned["entries"], 800, "40 MB of values in 16 MiB of memory: {scanned}");
+    assert!(scanned["grown"].as_u64().unwrap() < 8 << 20, "{scanned}");
 }

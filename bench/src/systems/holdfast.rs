@@ -13,7 +13,10 @@ use super::{Kind, Launcher, Running, address, output};
 use crate::http::{Connection, request};
 use crate::load::Objects;
 
-/// The components of the classes `hello` and `number`.
+/// Each has a package of its own in `bench/guests`.
+const CLASSES: [&str; 3] = ["hello", "number", "table"];
+
+/// The components of the classes `hello`, `number` and `table`.
 pub struct Guests(HashMap<&'static str, Vec<u8>>);
 
 impl Guests {
@@ -22,7 +25,7 @@ impl Guests {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let arguments =
             ["build", "--profile", "guest", "--target", "wasm32-wasip2", "--message-format=json-render-diagnostics"];
-        let packages = ["-p", "bench-hello", "-p", "bench-number"];
+        let packages = CLASSES.iter().flat_map(|class| ["-p".to_owned(), format!("bench-{class}")]);
         let mut command = Command::new(cargo);
         command.args(arguments).args(packages).current_dir(env!("CARGO_MANIFEST_DIR"));
         let messages = output(&mut command).await?;
@@ -34,8 +37,9 @@ impl Guests {
             .filter_map(|file| file.as_str().map(PathBuf::from))
             .collect();
         let mut guests = HashMap::new();
-        for (class, name) in [("hello", "bench_hello.wasm"), ("number", "bench_number.wasm")] {
-            let file = files.iter().find(|file| file.file_name() == Some(OsStr::new(name)));
+        for class in CLASSES {
+            let name = format!("bench_{class}.wasm");
+            let file = files.iter().find(|file| file.file_name() == Some(OsStr::new(&name)));
             let file = file.with_context(|| format!("cargo built no {name}"))?;
             guests.insert(class, std::fs::read(file)?);
         }

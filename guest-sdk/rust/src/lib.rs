@@ -89,6 +89,8 @@
 pub mod bindings;
 mod entry;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod logs;
 mod object;
 mod request;

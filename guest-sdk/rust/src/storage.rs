@@ -373,12 +373,12 @@ impl Storage {
     }
 }
 
-fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>, StorageError> {
+pub(crate) fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>, StorageError> {
     rmp_serde::to_vec_named(value)
         .map_err(|error| StorageError::Encode { key: key.to_owned(), reason: error.to_string() })
 }
 
-fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StorageError> {
+pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StorageError> {
     let fail = |reason| StorageError::Decode { key: key.to_owned(), wanted: std::any::type_name::<T>(), reason };
     let mut rest = bytes;
     let value =

@@ -8,7 +8,7 @@
 
 mod classes;
 mod objects;
-mod sql;
+pub(super) mod sql;
 mod transfer;
 
 use std::future::Future;

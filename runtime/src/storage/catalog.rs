@@ -32,6 +32,9 @@ mod notes;
 mod pages;
 mod rebuild;
 
+#[cfg(any(test, fuzzing))]
+pub(super) use pages::Position;
+
 use lane::LaneCatalog;
 pub use notes::Change;
 

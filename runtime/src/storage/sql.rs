@@ -15,6 +15,10 @@ pub use crate::base::Value;
 use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX, TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 use crate::base::{Exhausted, Table};
 
+/// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
+/// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
+const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
+
 /// An error that SQLite reports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (SQLite code {code})")]
@@ -217,7 +221,8 @@ impl Turn {
         session.check_time().map_err(|exhausted| self.exhausted(exhausted))?;
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
-        let cacheable = whole && rest.is_empty() && !seen.schema && !seen.pragma;
+        let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
+        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
         Ok(Prepared { statement, schema: seen.schema, cacheable, text, rest })
     }
 
@@ -362,10 +367,10 @@ impl Turn {
         if self.check().is_err() {
             return Ok(());
         }
-        if !keep {
-            self.host_statement("ROLLBACK TO _hf_call")?;
-        }
-        self.host_statement("RELEASE _hf_call")
+        let undone = if keep { Ok(()) } else { self.host_statement("ROLLBACK TO _hf_call") };
+        // Half of a call must not become part of the turn.
+        let ended = undone.and_then(|()| self.host_statement("RELEASE _hf_call"));
+        ended.map_err(|error| self.failed(format!("a call could not be ended: {error}")))
     }
 
     /// A statement that writes and still has rows would stand in the way of savepoints and of the turn's end.

@@ -16,6 +16,7 @@ mod key_value;
 mod model;
 mod oracle;
 mod performance;
+mod plain;
 mod simulation;
 mod sql;
 mod sql_limits;

@@ -87,8 +87,10 @@ impl Turn {
         let depth = self.depth_of(savepoint)?;
         if let Stage::Writing { .. } = self.stage {
             self.close_sql_cursors(|_| true);
-            self.host_statement(&format!("ROLLBACK TO {}", name(depth)))?;
-            self.host_statement(&format!("RELEASE {}", name(depth)))?;
+            let undone = self.host_statement(&format!("ROLLBACK TO {}", name(depth)));
+            let ended = undone.and_then(|()| self.host_statement(&format!("RELEASE {}", name(depth))));
+            // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
+            ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             self.may_be_empty = true;
         }
         self.savepoints.truncate(depth - 1);

@@ -30,7 +30,7 @@ pub struct Row {
 }
 
 impl Row {
-    pub(super) fn new(columns: Rc<[String]>, values: Vec<Value>) -> Self {
+    pub(crate) fn new(columns: Rc<[String]>, values: Vec<Value>) -> Self {
         Self { columns, values }
     }
 

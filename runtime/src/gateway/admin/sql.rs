@@ -27,7 +27,7 @@ struct Asked {
 
 /// The members of the answer.
 #[derive(Serialize)]
-pub(super) struct Answer {
+pub(in crate::gateway) struct Answer {
     columns: Vec<String>,
     rows: Vec<Vec<Json>>,
     changes: u64,
@@ -36,7 +36,7 @@ pub(super) struct Answer {
 }
 
 /// Reads the body of a request.
-pub(super) fn read(body: &[u8]) -> Result<Query, Problem> {
+pub(in crate::gateway) fn read(body: &[u8]) -> Result<Query, Problem> {
     let bad = |why: String| Problem::new(&BAD_BODY, why);
     let asked: Asked = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
     let parameter = |(at, json)| from_json(json).map_err(|why| bad(format!("parameter {}: {why}", at + 1)));
@@ -45,7 +45,7 @@ pub(super) fn read(body: &[u8]) -> Result<Query, Problem> {
 }
 
 /// What is answered.
-pub(super) fn answer(table: Table) -> Answer {
+pub(in crate::gateway) fn answer(table: Table) -> Answer {
     let row = |row: Vec<Value>| row.into_iter().map(to_json).collect();
     Answer {
         columns: table.columns,

@@ -19,7 +19,7 @@ use crate::storage::key_value::past_prefix;
 
 /// A place in the list: that of an object, or one between.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Position {
+pub(in crate::storage) struct Position {
     unnamed: bool,
     name: String,
     /// 32 bytes, or none to come before every object of the name.
@@ -50,7 +50,7 @@ impl Position {
         Self { unnamed: false, name: name.into(), id: Vec::new() }
     }
 
-    fn parse(cursor: &str) -> Option<Self> {
+    pub fn parse(cursor: &str) -> Option<Self> {
         let (id, name) = cursor.split_once('-')?;
         let name = String::from_utf8(hex::decode(name).ok()?).ok()?;
         Some(Self { unnamed: name.is_empty(), name, id: ObjectId::from_hex(id).ok()?.as_bytes().to_vec() })

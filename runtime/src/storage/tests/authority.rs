@@ -170,3 +170,81 @@ fn what_is_allowed_works_in_any_case() {
         }
     });
 }
+
+/// Whatever SQLite has compiled in, and whatever a later SQLite adds, is refused unless it is on one of our lists.
+#[test]
+fn nothing_of_sqlite_is_allowed_that_is_not_listed() {
+    let plain = rusqlite::Connection::open_in_memory().unwrap();
+    let all = |pragma: &str| -> Vec<String> {
+        let mut statement = plain.prepare(&format!("SELECT DISTINCT name FROM {pragma}")).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let documented = [
+        "table_info",
+        "table_xinfo",
+        "table_list",
+        "index_list",
+        "index_info",
+        "index_xinfo",
+        "foreign_key_list",
+        "foreign_key_check",
+        "quick_check",
+        "optimize",
+        "data_version",
+        "page_size",
+        "foreign_keys",
+        "defer_foreign_keys",
+        "case_sensitive_like",
+        "ignore_check_constraints",
+        "recursive_triggers",
+        "reverse_unordered_selects",
+        "legacy_alter_table",
+    ];
+    let (pragmas, modules) = (all("pragma_pragma_list"), all("pragma_module_list"));
+    let mut functions = plain.prepare("SELECT DISTINCT name, max(narg, 1) FROM pragma_function_list").unwrap();
+    let functions: Vec<(String, i64)> =
+        functions.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap().collect::<Result<_, _>>().unwrap();
+    assert!(documented.iter().all(|name| pragmas.iter().any(|pragma| pragma == name)), "{pragmas:?}");
+    assert!(pragmas.len() > 50 && modules.len() > 5 && functions.len() > 100);
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        turn.exec("CREATE TABLE t (x)", &[]).unwrap();
+        let refused = |outcome| matches!(outcome, Err(SqlError::NotAuthorised(_)));
+        for name in pragmas {
+            let allowed = documented.contains(&name.as_str());
+            assert_eq!(!refused(turn.exec(&format!("PRAGMA {name}"), &[])), allowed, "{name}");
+            assert!(allowed || refused(turn.exec(&format!("PRAGMA {name} = 1"), &[])), "{name}");
+            assert!(allowed || turn.exec(&format!("SELECT * FROM pragma_{name}"), &[]).is_err(), "{name}");
+        }
+        for name in ["data_version", "page_size"] {
+            assert!(refused(turn.exec(&format!("PRAGMA {name} = 1"), &[])), "{name}");
+        }
+        for name in modules.iter().filter(|name| !["fts5", "fts5vocab", "rtree", "rtree_i32"].contains(&name.as_str()))
+        {
+            assert!(refused(turn.exec(&format!("CREATE VIRTUAL TABLE v USING {name}"), &[])), "{name}");
+        }
+        // Any other error says that it may be called: in another place, or with other arguments.
+        for (name, arguments) in functions {
+            let refusable = ["load_extension", "fts3_tokenizer"].contains(&name.as_str());
+            let outcome =
+                turn.exec(&format!("SELECT \"{name}\"({})", vec!["NULL"; arguments as usize].join(", ")), &[]);
+            assert_eq!(refused(outcome), refusable, "{name}");
+        }
+    });
+}
+
+#[test]
+fn foreign_keys_are_switched_before_the_first_write_only() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
+        turn.exec("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p)", &[]).unwrap();
+        let late = turn.exec("PRAGMA foreign_keys = ON", &[]);
+        assert_eq!(late, Err(SqlError::NotAuthorised("PRAGMA foreign_keys after the turn's first write".into())));
+        turn.exec("INSERT INTO c VALUES (1)", &[]).unwrap();
+    });
+    object.database().reset_session();
+    assert_eq!(object.rows("PRAGMA foreign_keys"), [[int(1)]]);
+    object.turn(|turn| assert!(matches!(turn.exec("INSERT INTO c VALUES (2)", &[]), Err(SqlError::Constraint(_)))));
+}

@@ -202,3 +202,74 @@ fn what_is_compiled_in_works() {
         one("DROP TABLE words; DROP TABLE notes; DROP TABLE boxes");
     });
 }
+
+/// The handle of a statement that was kept is the handle that runs next time; what changes the schema or the connection is
+/// compiled each time, and so is what was not used for long.
+#[test]
+fn repeated_statements_are_compiled_once() {
+    let world = World::new();
+    let mut object = world.object("a");
+    let cached = |turn: &mut Turn, sql: &str| {
+        let connection = turn.connection().unwrap();
+        let statement = connection.take_statement(sql);
+        let found = statement.is_some();
+        statement.into_iter().for_each(|statement| connection.keep_statement(sql.into(), statement));
+        found
+    };
+    object.turn(|turn| {
+        for sql in ["CREATE TABLE u (x)", "PRAGMA table_info(u)", "SELECT 1; SELECT 2", "SELEC"] {
+            let _ = turn.exec(sql, &[]);
+            assert!(!cached(turn, sql), "{sql}");
+        }
+        fill(turn, 300);
+        for sql in ["SELECT count(*) FROM t", "INSERT INTO t VALUES (?)"] {
+            assert!(!cached(turn, sql), "{sql}");
+            turn.exec(sql, &vec![int(1); sql.matches('?').count()]).unwrap();
+            assert!(cached(turn, sql), "{sql}");
+        }
+        // One that stands at a row is not there to be run; it comes back when it has ended.
+        let rows = turn.exec("SELECT x FROM t", &[]).unwrap().more.unwrap();
+        assert!(!cached(turn, "SELECT x FROM t"));
+        turn.close(rows);
+        assert!(cached(turn, "SELECT x FROM t"));
+    });
+    // Across turns, and after a change of the schema, which SQLite notices.
+    object.turn(|turn| {
+        assert!(cached(turn, "SELECT count(*) FROM t"));
+        turn.exec("ALTER TABLE t ADD COLUMN y", &[]).unwrap();
+        turn.exec("SELECT * FROM t LIMIT 1", &[]).unwrap();
+        turn.exec("ALTER TABLE t RENAME COLUMN y TO z", &[]).unwrap();
+        assert_eq!(turn.exec("SELECT * FROM t LIMIT 1", &[]).unwrap().columns.last().unwrap(), "z");
+        for n in 0..16 {
+            turn.exec(&format!("SELECT {n}"), &[]).unwrap();
+        }
+        assert!(!cached(turn, "SELECT count(*) FROM t") && cached(turn, "SELECT 0"));
+    });
+}
+
+/// Compiled to nothing, it would do nothing again, or do it outside of the turn's transaction.
+#[test]
+fn statements_that_found_nothing_to_do_are_compiled_again() {
+    let world = World::new();
+    let mut object = world.object("a");
+    let drop =
+        ["DROP VIEW IF EXISTS v", "DROP TRIGGER IF EXISTS g", "DROP INDEX IF EXISTS i", "DROP TABLE IF EXISTS t"];
+    let create = [
+        "CREATE TABLE IF NOT EXISTS t (x)",
+        "CREATE INDEX IF NOT EXISTS i ON t (x)",
+        "CREATE VIEW IF NOT EXISTS v AS SELECT 1",
+        "CREATE TRIGGER IF NOT EXISTS g AFTER INSERT ON t BEGIN SELECT 1; END",
+    ];
+    for _ in 0..3 {
+        for (statements, left) in [(drop, 0), (create, 4), (create, 4), (drop, 0)] {
+            for sql in statements {
+                object.turn(|turn| {
+                    let outcome = turn.exec(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
+                    assert_eq!(outcome.changes, 0, "{sql}");
+                });
+            }
+            let there = object.rows("SELECT count(*) FROM sqlite_schema WHERE name IN ('t', 'i', 'v', 'g')");
+            assert_eq!(there, [[int(left)]]);
+        }
+    }
+}

@@ -408,3 +408,22 @@ fn savepoints_are_charged() {
     assert!(matches!(ended, WholeError::Exhausted(_)) && rounds < 1_000, "{ended:?} {rounds}");
     assert!(matches!(object.apply(turn), Err(ApplyError::Exhausted(_))));
 }
+
+/// Whoever drops a savepoint never learns that it could not be undone.
+#[test]
+fn a_savepoint_that_cannot_be_undone_fails_the_turn() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"before").unwrap());
+    let ended = object.end(|turn| {
+        let outer = turn.savepoint().unwrap();
+        let inner = turn.savepoint().unwrap();
+        turn.put("k", b"to be undone").unwrap();
+        // Behind its back, for want of a way in which SQLite fails at this.
+        turn.connection().unwrap().host(|sqlite| sqlite.execute_batch("RELEASE _hf_2")).unwrap();
+        assert!(matches!(turn.undo(inner), Err(WholeError::Other(_))));
+        assert!(turn.keep(outer).is_err());
+    });
+    assert!(matches!(ended, Err(ApplyError::Failed(_))), "{ended:?}");
+    assert_eq!(object.get("k").unwrap(), b"before");
+}

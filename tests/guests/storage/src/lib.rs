@@ -1,7 +1,7 @@
 //! Applies the JSON list of storage operations in the body, in order and in one turn, and answers the list of their results.
 //!
-//! An operation that is refused has the result `{"error": <case of the contract>, "message": ...}` and does not fail the turn;
-//! `fail` and `panic` do. Values are stored as they are, without the SDK's encoding, so that sizes are exact.
+//! An operation that is refused has the result `{"error": <case of the contract>, "message": ..., "code": <SQLite's or null>}`
+//! and does not fail the turn; `fail` and `panic` do. Values are stored as they are, without the SDK's encoding, so that sizes are exact.
 //!
 //! | `op` | with | result |
 //! |---|---|---|
@@ -221,7 +221,13 @@ fn growth<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
 
 fn refusal(error: &Error) -> Json {
     let case = error.downcast_ref().map(storage_case).or_else(|| error.downcast_ref().map(sql_case));
-    json!({ "error": case.unwrap_or(error.code()), "message": error.to_string() })
+    let (code, message) = match error.downcast_ref() {
+        Some(SqlError::Constraint { code, message } | SqlError::Sqlite { code, message }) => {
+            (Some(code), message.clone())
+        }
+        _ => (None, error.to_string()),
+    };
+    json!({ "error": case.unwrap_or(error.code()), "message": message, "code": code })
 }
 
 fn storage_case(error: &StorageError) -> &'static str {
