@@ -89,6 +89,7 @@ fn turn(lane: u16, n: u8) -> Encoded {
         part: 0,
         last: true,
         created: true,
+        adopted: false,
         deleted: false,
         page_count: 3,
         bytes: 12_288,

@@ -7,6 +7,7 @@
 //! come back as of the same turn, and what came back once comes back again. [`Mistake`]s made on purpose prove that it
 //! would be seen.
 
+use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
+use crate::base::Env;
 use crate::base::mistakes::{self, Mistake};
 use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
 
@@ -37,7 +39,7 @@ trait Subject: Sized {
     fn prepare(_root: &Path) {}
 
     /// Starts on what an earlier process left. The error is a refusal to start.
-    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String>;
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String>;
 
     /// Where an object's turns go.
     fn lane(object: usize) -> usize;
@@ -96,6 +98,8 @@ struct Life<S> {
     dice: Dice,
     /// A fault that the disk may show any time now.
     faulty: bool,
+    /// How many processes there were. Each has randomness of its own, because segments are told apart by it.
+    processes: Cell<u64>,
 }
 
 /// Why a life is wrong.
@@ -118,10 +122,14 @@ impl<S: Subject> Life<S> {
         let directory = simulated_directory();
         S::prepare(directory.path());
         let disk = SimulatedDisk::new(directory.path()).expect("an empty directory can be read");
-        let subject = S::open(directory.path(), disk.clone()).map_err(Wrong::Refused)?;
+        let subject = S::open(directory.path(), disk.clone(), Env::manual(0).0).map_err(Wrong::Refused)?;
         let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
         let (waiting, dice) = (Vec::new(), Dice::new(0));
-        Ok(Self { directory, disk, subject: Some(subject), model, waiting, power: false, dice, faulty: false })
+        Ok(Self { directory, disk, subject: Some(subject), model, waiting, power: false, dice, faulty: false, processes: Cell::new(1) })
+    }
+
+    fn next_env(&self) -> Env {
+        Env::manual(self.processes.replace(self.processes.get() + 1)).0
     }
 
     /// All steps, and a kill at the end.
@@ -253,8 +261,8 @@ impl<S: Subject> Life<S> {
                 let after = 1 + self.dice.below(30);
                 self.disk.stop_at(self.disk.operations() + after);
             }
-            let (root, disk) = (self.directory.path(), self.disk.clone());
-            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk))) {
+            let (root, disk, env) = (self.directory.path(), self.disk.clone(), self.next_env());
+            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk, env))) {
                 _ if self.disk.is_out() => {}
                 Ok(Ok(subject)) => {
                     self.subject = Some(subject);
@@ -290,7 +298,7 @@ impl<S: Subject> Life<S> {
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
         change(copy.path());
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
-        let mut subject = S::open(copy.path(), disk).map_err(Wrong::Refused)?;
+        let mut subject = S::open(copy.path(), disk, self.next_env()).map_err(Wrong::Refused)?;
         let read = |object| subject.read(object).map(|(state, _)| state).map_err(|Failed(why)| Wrong::Refused(why));
         let states = (0..OBJECTS).map(read).collect::<Result<Vec<_>, _>>()?;
         if let Some(listed) = subject.listed() {

@@ -166,6 +166,7 @@ fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
         let mut ledger = Ledger::default();
         disk.fail(crate::base::points::Point::LogFlush, ErrorKind::Other, 4);
         assert!(!life(&dir, &disk, &mut ledger, 12, false));
+        disk.restart();
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let found = ledger.check(&log);
         assert_eq!(found.len(), ledger.submitted.iter().map(Vec::len).sum::<usize>());

@@ -106,11 +106,6 @@ impl Model {
         &self.objects[object].latest
     }
 
-    /// Which objects are there, as the process sees it.
-    pub fn present(&self) -> Vec<usize> {
-        (0..self.objects.len()).filter(|object| *self.latest(*object) != State::default()).collect()
-    }
-
     /// A turn was applied.
     pub fn applied(&mut self, object: usize, state: State) {
         let Object { lane, latest, versions } = &mut self.objects[object];

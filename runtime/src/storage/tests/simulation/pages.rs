@@ -47,8 +47,7 @@ fn object_of(id: &[u8; 32]) -> usize {
 }
 
 impl Subject for Pages {
-    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String> {
-        let env = Env::manual(disk.operations()).0;
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String> {
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: 64 << 10,

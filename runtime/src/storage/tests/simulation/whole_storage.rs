@@ -25,7 +25,8 @@ pub struct WholeStorage {
     databases: Databases,
     log: Arc<FileLog>,
     objects: [Option<Database>; OBJECTS],
-    dir: DataDir,
+    /// Keeps the directory locked.
+    _dir: DataDir,
 }
 
 fn object(number: usize) -> ObjectAddress {
@@ -37,15 +38,14 @@ fn failed(error: impl std::fmt::Display) -> Failed {
 }
 
 impl Subject for WholeStorage {
-    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog.sqlite");
+    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog");
 
     fn prepare(root: &Path) {
         DataDir::open(root).expect("an empty directory becomes a data directory");
     }
 
-    fn open(root: &Path, disk: Arc<SimulatedDisk>) -> Result<Self, String> {
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String> {
         let dir = DataDir::open(root).map_err(|error| error.to_string())?;
-        let env = Env::manual(disk.operations()).0;
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: SEGMENT,
@@ -59,7 +59,7 @@ impl Subject for WholeStorage {
         let limits = Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() };
         let databases = Databases::open_on(&dir, &limits, &env, disk, log.clone());
         let databases = databases.map_err(|error| error.to_string())?;
-        Ok(Self { databases, log, objects: Default::default(), dir })
+        Ok(Self { databases, log, objects: Default::default(), _dir: dir })
     }
 
     fn lane(number: usize) -> usize {
