@@ -244,6 +244,7 @@ impl<S: Subject> Life<S> {
 
     /// The process is gone; the next one starts on what it left, and may be gone before it has started.
     fn end(&mut self) -> Result<(), Wrong> {
+        let mut before = None;
         loop {
             // From here on it can do nothing to the disk; what it makes of that while it is dropped is nobody's concern.
             self.disk.stop_at(0);
@@ -252,20 +253,25 @@ impl<S: Subject> Life<S> {
                 true => self.cut_power().expect("the directory can be written"),
                 false => self.disk.restart(),
             }
-            (self.faulty, self.power) = (false, self.dice.percent(50));
             self.waiting.clear();
             // Looked at in a copy, so that the process itself goes on with objects that nobody has touched.
             let seen = self.look_at(|_| ())?;
-            self.model.recovered(seen)?;
+            let mut model = self.model.clone();
+            // A start that was interrupted comes to the same again, unless the power took what it had yet to flush.
+            if let Some(before) = before.filter(|_| !self.power) {
+                model.recovered(before)?;
+            }
+            model.recovered(seen.clone())?;
+            (self.faulty, self.power) = (false, self.dice.percent(50));
             if self.dice.percent(30) {
                 let after = 1 + self.dice.below(30);
                 self.disk.stop_at(self.disk.operations() + after);
             }
             let (root, disk, env) = (self.directory.path(), self.disk.clone(), self.next_env());
             match catch_unwind(AssertUnwindSafe(|| S::open(root, disk, env))) {
-                _ if self.disk.is_out() => {}
+                _ if self.disk.is_out() => before = Some(seen),
                 Ok(Ok(subject)) => {
-                    self.subject = Some(subject);
+                    (self.subject, self.model) = (Some(subject), model);
                     return Ok(());
                 }
                 Ok(Err(why)) => return Err(Wrong::Refused(why)),
