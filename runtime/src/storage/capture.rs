@@ -47,11 +47,7 @@ impl Wal {
 
     /// Reads frames, counted from 0, in order: each one's page number, the size of the database in pages if the frame ends a
     /// transaction (else 0), and the image.
-    pub fn read(
-        &self,
-        frames: Range<u32>,
-        mut each: impl FnMut(u32, u32, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub fn read(&self, frames: Range<u32>, mut each: impl FnMut(u32, u32, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut salt = [0; 8];
         self.0.read_exact_at(&mut salt, 16)?;
         let mut batch = vec![0; FRAME * frames.len().min(BATCH as usize)];

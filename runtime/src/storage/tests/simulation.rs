@@ -125,7 +125,17 @@ impl<S: Subject> Life<S> {
         let subject = S::open(directory.path(), disk.clone(), Env::manual(0).0).map_err(Wrong::Refused)?;
         let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
         let (waiting, dice) = (Vec::new(), Dice::new(0));
-        Ok(Self { directory, disk, subject: Some(subject), model, waiting, power: false, dice, faulty: false, processes: Cell::new(1) })
+        Ok(Self {
+            directory,
+            disk,
+            subject: Some(subject),
+            model,
+            waiting,
+            power: false,
+            dice,
+            faulty: false,
+            processes: Cell::new(1),
+        })
     }
 
     fn next_env(&self) -> Env {
