@@ -3,6 +3,7 @@
 //! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
 //! clock and randomness of the machine are read, and `points`, which does what tests want.
 
+pub mod alarm;
 pub mod budget;
 pub mod env;
 pub mod id;
@@ -15,6 +16,7 @@ pub mod mistakes;
 pub mod outcome;
 pub mod points;
 
+pub use alarm::Alarm;
 pub use budget::{Exhausted, WorkBudget};
 pub use env::Env;
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};

@@ -3,6 +3,7 @@
 //! Invocations are put into mailboxes while the map's entry is locked, and an actor leaves the map only under the same lock and
 //! with an empty mailbox; so nothing is ever sent to an actor that has left.
 
+mod alarms;
 pub mod classes;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tempfile::NamedTempFile;
 use tokio::sync::Notify;
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
-use crate::base::{ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
+use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal};
 use crate::object::{Node, ObjectHandle, Registry};
@@ -89,6 +90,8 @@ pub struct ObjectSummary {
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
+    /// Its alarm, if one is set.
+    pub alarm: Option<Alarm>,
     /// Whether it has an actor at this moment.
     pub live: bool,
 }
@@ -188,7 +191,7 @@ impl Router {
 
     /// Whether turns of this class may begin.
     fn admits(&self, class: &Class) -> Result<(), TurnError> {
-        match (self.stopping.load(Ordering::Acquire), class.is_retired()) {
+        match (self.is_stopping(), class.is_retired()) {
             (true, _) => Err(TurnError::Stopping),
             (_, true) => Err(TurnError::ClassUnavailable("it is being deleted".into())),
             (false, false) => Ok(()),
@@ -221,6 +224,7 @@ impl Router {
             id: row.id,
             name: row.name,
             bytes: row.bytes,
+            alarm: row.alarm,
         });
         Ok(ObjectPage { objects: objects.collect(), cursor: page.cursor })
     }
@@ -257,6 +261,10 @@ impl Router {
     async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {
         let (databases, key) = (self.node.databases.clone(), class.key.clone());
         Ok(blocking(move || databases.catalog().has_objects(&key)).await?)
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Asks instances to leave that have been idle for too long. Call it about ten times in that span.

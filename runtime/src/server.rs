@@ -124,6 +124,7 @@ impl Server {
         listeners.spawn_on(serve(data_listener, data_service, stopping.subscribe()), runtime);
         listeners.spawn_on(serve(admin_listener, admin_service, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
+        runtime.spawn(router.clone().run_alarms());
         let patience = config.limits.shutdown();
         Ok(Self {
             data_addr,

@@ -10,6 +10,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+pub mod alarm_index;
 pub mod catalog;
 pub mod classes;
 pub mod commit_log;
@@ -22,6 +23,7 @@ pub mod transfer;
 pub mod turn;
 pub mod whole;
 
+mod alarms;
 mod append;
 mod authorizer;
 mod capture;
@@ -39,6 +41,7 @@ mod template;
 #[cfg(test)]
 mod tests;
 
+pub use alarm_index::Alarms;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};

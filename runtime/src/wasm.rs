@@ -16,4 +16,4 @@ mod meter;
 pub use budget::{Budget, Cost};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
-pub use instance::{Instance, InstanceContext, TurnEnd};
+pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};

@@ -6,7 +6,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
 /// Clocks and randomness. Cheap to clone.
 #[derive(Clone)]
@@ -17,6 +19,7 @@ trait Source: Send + Sync {
     fn elapsed(&self) -> Duration;
     fn thread_cpu(&self) -> Duration;
     fn fill_random(&self, bytes: &mut [u8]);
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
 }
 
 impl Env {
@@ -28,7 +31,9 @@ impl Env {
 
     /// A world that stands still: time moves only by [`Manual::advance`], randomness is a fixed sequence per seed.
     pub fn manual(seed: u64) -> (Self, Arc<Manual>) {
-        let manual = Arc::new(Manual { state: Mutex::new((Duration::from_secs(1_700_000_000), seed)) });
+        let start = Duration::from_secs(1_700_000_000);
+        let (wall, elapsed, seed) = (Mutex::new(start), watch::Sender::new(start), Mutex::new(seed));
+        let manual = Arc::new(Manual { wall, elapsed, seed });
         (Self(manual.clone()), manual)
     }
 
@@ -50,6 +55,11 @@ impl Env {
     /// CPU time that the calling thread has used.
     pub fn thread_cpu(&self) -> Duration {
         self.0.thread_cpu()
+    }
+
+    /// Resolves when this much time has passed.
+    pub async fn sleep(&self, duration: Duration) {
+        self.0.sleep(duration).await;
     }
 
     /// Fills `bytes` with random ones.
@@ -88,36 +98,54 @@ impl Source for System {
     fn fill_random(&self, bytes: &mut [u8]) {
         getrandom::fill(bytes).expect("the machine gives random bytes");
     }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(duration))
+    }
 }
 
 /// The hand on a standing clock.
 pub struct Manual {
-    state: Mutex<(Duration, u64)>,
+    wall: Mutex<Duration>,
+    elapsed: watch::Sender<Duration>,
+    seed: Mutex<u64>,
 }
 
 impl Manual {
     /// Moves time forward.
     pub fn advance(&self, by: Duration) {
-        self.state.lock().0 += by;
+        *self.wall.lock() += by;
+        self.elapsed.send_modify(|elapsed| *elapsed += by);
+    }
+
+    /// Sets the wall clock, as somebody does while no time passes.
+    pub fn set_wall(&self, to: Duration) {
+        *self.wall.lock() = to;
     }
 }
 
 impl Source for Manual {
     fn wall(&self) -> Duration {
-        self.state.lock().0
+        *self.wall.lock()
     }
 
     fn elapsed(&self) -> Duration {
-        self.state.lock().0
+        *self.elapsed.borrow()
     }
 
     fn thread_cpu(&self) -> Duration {
-        self.state.lock().0
+        self.elapsed()
+    }
+
+    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
+        let (mut elapsed, until) = (self.elapsed.subscribe(), self.elapsed() + duration);
+        // Nobody moves a clock that is gone.
+        Box::pin(async move { drop(elapsed.wait_for(|elapsed| *elapsed >= until).await) })
     }
 
     /// SplitMix64: enough for tests, and one seed gives one sequence.
     fn fill_random(&self, bytes: &mut [u8]) {
-        let state = &mut self.state.lock().1;
+        let state = &mut *self.seed.lock();
         for chunk in bytes.chunks_mut(8) {
             *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mut z = *state;

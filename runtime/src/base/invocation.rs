@@ -9,6 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tempfile::NamedTempFile;
 
+use super::Alarm;
+
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "nearly all are `Fetch`; a box would cost each of them an allocation")]
@@ -27,6 +29,11 @@ pub enum Invocation {
     Export,
     /// Put a database in the place of what is stored and drop the instance.
     Import(CheckedDatabase),
+    /// Run the alarm: if its time has come, or whatever its time.
+    Alarm {
+        /// Whatever its time.
+        now: bool,
+    },
 }
 
 /// SQL of the admin API.
@@ -83,7 +90,7 @@ impl Invocation {
                 let parameters: usize = query.parameters.iter().map(Value::heap_bytes).sum();
                 (query.text.len() + parameters) as u64 + 256
             }
-            Self::Describe | Self::Delete | Self::Evict | Self::Export | Self::Import(_) => 256,
+            Self::Describe | Self::Delete | Self::Evict | Self::Export | Self::Import(_) | Self::Alarm { .. } => 256,
         }
     }
 }
@@ -119,7 +126,7 @@ pub enum Reply {
     Response(Response),
     /// To `Describe`; none if the object does not exist.
     Description(Option<Description>),
-    /// To `Delete` and `Evict`: whether there was something to delete or to drop. To `Import`: always true.
+    /// To `Delete`, `Evict` and `Alarm`: whether there was something to delete, to drop or to run. To `Import`: always true.
     Done(bool),
     /// To `Query`; none if the object does not exist.
     Table(Option<Box<Table>>),
@@ -151,4 +158,6 @@ pub struct Description {
     pub bytes: u64,
     /// Whether it has a live instance.
     pub live: bool,
+    /// Its alarm, if one is set.
+    pub alarm: Option<Alarm>,
 }

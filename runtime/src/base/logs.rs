@@ -9,6 +9,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::{Env, ObjectAddress};
+
 /// Entries that are remembered, and how far a follower may fall behind.
 pub const HISTORY: usize = 1_024;
 
@@ -40,6 +42,19 @@ pub struct LogEntry {
     /// Named details.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub fields: Vec<(String, String)>,
+}
+
+impl LogEntry {
+    /// What the host says of an object at this moment.
+    pub fn new(env: &Env, address: &ObjectAddress, level: Level, message: String) -> Self {
+        let (time, class, object) = (env.wall_ms(), address.class.to_string(), shown(address));
+        Self { time, class, object, level, message, fields: Vec::new() }
+    }
+}
+
+/// How an object is called in the log.
+pub fn shown(address: &ObjectAddress) -> String {
+    address.name.as_ref().map_or_else(|| format!("@{}", address.id), ToString::to_string)
 }
 
 /// The log of all guests of this host.

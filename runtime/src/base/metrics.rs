@@ -28,6 +28,10 @@ pub struct Metrics {
     pub live_objects: Gauge,
     /// Fuel units used by all turns.
     pub fuel: Counter,
+    /// Alarm handlers that were run, whatever their outcome.
+    pub alarms: Counter,
+    /// Alarms that were given up after their last attempt.
+    pub alarms_given_up: Counter,
     /// The commit log.
     pub log: LogMetrics,
 }
@@ -70,6 +74,9 @@ impl Default for Metrics {
         registry.register("live_instances", "Instances in memory", live_instances.clone());
         registry.register("live_objects", "Objects with an actor", live_objects.clone());
         registry.register("fuel", "Fuel units used by turns", fuel.clone());
+        let (alarms, alarms_given_up) = (Counter::default(), Counter::default());
+        registry.register("alarms", "Alarm handlers that were run", alarms.clone());
+        registry.register("alarms_given_up", "Alarms given up after the last attempt", alarms_given_up.clone());
         let log = LogMetrics::default();
         log.register(&mut registry);
         Self {
@@ -81,6 +88,8 @@ impl Default for Metrics {
             live_instances,
             live_objects,
             fuel,
+            alarms,
+            alarms_given_up,
             log,
         }
     }

@@ -11,6 +11,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::show;
+use crate::base::Alarm;
 use crate::config::DEFAULT_DATA;
 use crate::storage::commit_log::{
     self, AlarmChange, End, Entry, LaneState, LogError, LogReport, Record, Seen, TurnHead,
@@ -213,7 +214,7 @@ fn record_json(record: &Record<'_>) -> Value {
         Record::Turn(turn) => {
             let head = &turn.head;
             let alarm = head.alarm.map(|alarm| match alarm {
-                AlarmChange::Set { due_ms, attempt, next_ms } => {
+                AlarmChange::Set(Alarm { due_ms, attempt, next_ms }) => {
                     json!({ "due": due_ms, "attempt": attempt, "next": next_ms })
                 }
                 AlarmChange::Cleared => json!("cleared"),
@@ -267,7 +268,7 @@ fn head_text(head: &TurnHead<'_>) -> String {
         text += &format!(", part {}{}", head.part, if head.last { ", the last" } else { "" });
     }
     match head.alarm {
-        Some(AlarmChange::Set { due_ms, .. }) => text + &format!(", alarm at {}", show::time(due_ms)),
+        Some(AlarmChange::Set(Alarm { due_ms, .. })) => text + &format!(", alarm at {}", show::time(due_ms)),
         Some(AlarmChange::Cleared) => text + ", alarm cleared",
         None => text,
     }

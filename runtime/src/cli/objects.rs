@@ -16,7 +16,7 @@ use crate::base::ClassName;
 /// The most that the admin API answers at once.
 const PAGE: usize = 1_000;
 
-/// List, show, query, export, import, delete and evict objects.
+/// List, show, query, export, import, delete and evict objects, and run their alarms.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -72,6 +72,8 @@ enum Command {
         /// The file.
         file: PathBuf,
     },
+    /// Run an object's alarm now, whatever its time.
+    Alarm(Which),
     /// Drop an object's live instance; what it stored stays, and its next request begins with a fresh one.
     Evict(Which),
 }
@@ -107,6 +109,24 @@ struct ObjectInfo {
     name: Option<String>,
     bytes: u64,
     state: String,
+    alarm: Option<AlarmInfo>,
+}
+
+#[derive(Deserialize)]
+struct AlarmInfo {
+    scheduled: u64,
+    failed: u32,
+    next: u64,
+}
+
+impl AlarmInfo {
+    fn shown(&self) -> String {
+        let scheduled = show::time(self.scheduled);
+        match self.failed {
+            0 => scheduled,
+            failed => format!("{scheduled}, failed {failed} times, next try {}", show::time(self.next)),
+        }
+    }
 }
 
 impl ObjectInfo {
@@ -141,6 +161,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let source = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
             api.upload(&format!("{}/import", which.path()), &source)?;
             eprintln!("imported {} as {}", file.display(), which.shown());
+            Ok(())
+        }
+        Command::Alarm(which) => {
+            let value: Value = api.post(&format!("{}/alarm", which.path()))?;
+            if args.json {
+                writeln!(out, "{value}")?;
+            } else {
+                eprintln!("ran the alarm of {}", which.shown());
+            }
             Ok(())
         }
         Command::Evict(which) => {
@@ -261,6 +290,7 @@ fn show_one(which: &Which, value: Value, out: &mut impl Write) -> anyhow::Result
         ("id", format!("@{}", object.id)),
         ("size", show::bytes(object.bytes)),
         ("state", object.state),
+        ("alarm", object.alarm.map_or("none".into(), |alarm| alarm.shown())),
     ];
     Ok(show::fields(out, &fields)?)
 }

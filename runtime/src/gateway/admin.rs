@@ -90,6 +90,7 @@ impl Admin {
             ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
             ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,
+            ["v1", "classes", class, "objects", object, "alarm"] => self.alarm(method, &parts.uri, class, object).await,
             ["v1", "classes", class, "objects", object, "sql"] => {
                 self.sql(method, &parts.uri, class, object, body).await
             }

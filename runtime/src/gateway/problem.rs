@@ -49,6 +49,7 @@ kinds! {
     UNAUTHORISED "unauthorised" UNAUTHORIZED "The admin token is missing or wrong"
     UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
     UNKNOWN_OBJECT "unknown-object" NOT_FOUND "No such object"
+    NO_ALARM "no-alarm" NOT_FOUND "The object has no alarm"
     UNKNOWN_ROUTE "unknown-route" NOT_FOUND "No such route"
     RESERVED "reserved" NOT_FOUND "Paths that begin with _ are reserved"
     METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not take this method"

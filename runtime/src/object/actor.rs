@@ -13,15 +13,16 @@ use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, ma
 use super::lifecycle::{Effect, Event, State};
 use super::output_gate::{self, Gated};
 use super::residency::{Permit, Residency};
+use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::invocation::Description;
-use crate::base::logs::GuestLogs;
+use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::{
-    CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, Request, TurnError,
+    Alarm, CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, TurnError,
     WorkBudget,
 };
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
-use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
+use crate::wasm::{ClassCode, Engine, Instance, InstanceContext, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -181,7 +182,8 @@ impl Actor {
             self.address.name = Some(name);
         }
         let outcome = match envelope.invocation {
-            Invocation::Fetch(request) => self.fetch(request).await,
+            Invocation::Fetch(request) => self.turn(TurnEvent::Fetch(request)).await,
+            Invocation::Alarm { now } => self.alarm(now).await,
             Invocation::Describe => self.describe(),
             Invocation::Delete => self.delete().await,
             Invocation::Query(query) => self.query(*query).await,
@@ -207,22 +209,62 @@ impl Actor {
         let _ = envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
     }
 
-    /// One fetch turn: wake, run, apply or roll back.
-    async fn fetch(&mut self, request: Request) -> Outcome {
+    /// One turn of the instance: wake, run, apply or roll back.
+    async fn turn(&mut self, event: TurnEvent) -> Outcome {
         let (state, _run) = self.state.handle(Event::Invoked);
         self.state = state;
-        let outcome = self.run(request).await;
+        let outcome = self.run(event).await;
         self.advance(if outcome.is_ok() { Event::TurnApplied } else { Event::TurnFailed });
         outcome
     }
 
-    async fn run(&mut self, request: Request) -> Outcome {
+    /// Runs the alarm. A failure is followed by a turn of the host's that says when it is tried again, or that it is given up.
+    async fn alarm(&mut self, now: bool) -> Outcome {
+        let database = self.database.as_mut().expect("no turn is running");
+        let Some(alarm) = database.alarm().map_err(storage_failed)? else { return Ok(Reply::Done(false)) };
+        if !now && self.node.env.wall_ms() < alarm.next_ms {
+            // It was set to another time meanwhile, or the clock was set back.
+            return Ok(Reply::Done(false));
+        }
+        self.node.metrics.alarms.inc();
+        let outcome = self.turn(TurnEvent::Alarm(alarm)).await;
+        if let Err(error) = &outcome
+            && counts_as_attempt(error)
+        {
+            self.alarm_failed(alarm, error).await?;
+        }
+        outcome
+    }
+
+    async fn alarm_failed(&mut self, alarm: Alarm, error: &TurnError) -> Result<(), TurnError> {
+        let now_ms = self.node.env.wall_ms();
+        let next = alarm.after_failure(now_ms, &self.node.env);
+        let mut turn = self.database.take().expect("no turn is running").begin(WorkBudget::unlimited());
+        turn.set_alarm(next);
+        self.apply(turn).await?;
+        // Nobody waits for an alarm, so this is where its error is told.
+        let failed = format!("the alarm failed (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
+        let (level, message) = match next {
+            Some(next) => {
+                let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
+                (Level::Warn, format!("{failed} and is tried again in {seconds:.1} s: {error}"))
+            }
+            None => {
+                self.node.metrics.alarms_given_up.inc();
+                (Level::Error, format!("{failed} and is given up: {error}"))
+            }
+        };
+        self.node.logs.add(LogEntry::new(&self.node.env, &self.address, level, message));
+        Ok(())
+    }
+
+    async fn run(&mut self, event: TurnEvent) -> Outcome {
         let Resident { instance, permit } = self.wake().await?;
         let database = self.database.take().expect("no turn is running");
-        let end = instance.fetch(database, request).await;
+        let end = instance.run(database, event).await;
         self.node.metrics.fuel.inc_by(end.fuel);
-        let response = match end.result {
-            Ok(response) => self.apply(end.turn).await.map(|()| response),
+        let reply = match end.result {
+            Ok(reply) => self.apply(end.turn).await.map(|()| reply),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap(_)));
@@ -232,7 +274,7 @@ impl Actor {
             }
         }?;
         self.resident = end.instance.map(|instance| Resident { instance, permit });
-        Ok(Reply::Response(response))
+        Ok(reply)
     }
 
     /// Makes what a turn staged part of the object.
@@ -296,6 +338,7 @@ impl Actor {
             name: self.address.name.clone(),
             bytes: stored.bytes,
             live: self.resident.is_some(),
+            alarm: stored.alarm,
         });
         Ok(Reply::Description(description))
     }

@@ -97,6 +97,11 @@ impl Classes {
         self.by_name.get(name).map(|class| class.clone())
     }
 
+    /// The class with this key.
+    pub fn with_key(&self, key: &ClassKey) -> Option<Arc<Class>> {
+        self.by_name.iter().find(|class| class.key == *key).map(|class| class.clone())
+    }
+
     /// All classes, by name.
     pub fn list(&self) -> Vec<Arc<Class>> {
         let mut classes: Vec<Arc<Class>> = self.by_name.iter().map(|class| class.clone()).collect();

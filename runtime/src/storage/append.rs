@@ -8,8 +8,8 @@ use std::io;
 
 use super::capture::{Wal, capture};
 use super::catalog::Change;
-use super::commit_log::{Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
-use super::database::{Database, FileState, Made};
+use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
+use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
 use crate::base::ObjectName;
 use crate::base::points::Point;
@@ -66,12 +66,14 @@ impl Database {
         let wal = file.wal.as_ref().expect("opened before the COMMIT");
         let before = if self.aside.is_some() { 0 } else { self.unreleased.lock().frames };
         let name = file.identity.as_ref().and_then(|identity| identity.name.as_ref());
-        let known = self.told.as_ref().is_some_and(|(told, _)| told.as_ref() == name);
+        let (alarm, told) = (file.alarm, self.told.as_ref());
+        let known = told.is_some_and(|told| told.name.as_ref() == name);
         let head = TurnHead {
             created: file.made.is_some(),
             adopted: file.made == Some(Made::FromFile),
             bytes: file.bytes,
             name: name.filter(|_| !known || file.made.is_some()).map(ObjectName::as_str),
+            alarm: told.is_none_or(|told| told.alarm != alarm).then(|| AlarmChange::to(alarm)),
             ..self.head()
         };
         let template = (file.made == Some(Made::FromTemplate)).then_some(&self.node.template);
@@ -98,14 +100,18 @@ impl Database {
 
     /// What the last turn changed in the list of objects, if anything.
     fn change(&mut self) -> Option<Change> {
-        let file = self.opened()?;
-        let (name, bytes) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.bytes);
-        let now = Some((name.clone(), bytes));
+        let FileState::Open(file) = &self.file else { return None };
+        let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm);
+        let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm });
         if self.told == now {
             return None;
         }
+        let (class, id, bytes) = (self.address.key.clone(), self.address.id, file.bytes);
+        if self.told.as_ref().is_none_or(|told| told.alarm != alarm) {
+            self.node.alarms.note(&class, id, alarm);
+        }
         self.told = now;
-        Some(Change::Object { class: self.address.key.clone(), id: self.address.id, name, bytes })
+        Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) })
     }
 
     /// Appends that nothing is stored any more. The files go once that is durable.
@@ -116,6 +122,7 @@ impl Database {
         }
         self.file = FileState::Absent;
         self.told = None;
+        self.node.alarms.note(&self.address.key, self.address.id, None);
         self.watch();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);

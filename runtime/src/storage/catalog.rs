@@ -21,10 +21,11 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::alarm_index::Place;
 use super::commit_log::{DurableWatch, Lane, Lsn};
 use super::files::make_dir_durably;
 use super::{DataDir, StorageError};
-use crate::base::{ClassKey, ObjectId, ObjectName};
+use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 
 mod file;
 mod lane;
@@ -50,6 +51,8 @@ pub struct CatalogEntry {
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
+    /// Its alarm, if one is set.
+    pub alarm: Option<Alarm>,
 }
 
 /// A part of the list.
@@ -176,6 +179,28 @@ impl Catalog {
         }
         let page = pages::page(&lanes.iter().map(|lane| &**lane).collect::<Vec<_>>(), class, &range, limit);
         page.map_err(|(n, error)| lanes[n].failed(error))
+    }
+
+    /// The alarms that the files list from one place up to another (exclusive), at most `limit` of each lane, and up to where
+    /// that is all of them.
+    pub(super) fn alarms(
+        &self,
+        from: Place,
+        until: Place,
+        limit: usize,
+    ) -> Result<(Vec<(ClassKey, Place)>, Place), StorageError> {
+        let (mut found, mut end) = (Vec::new(), until);
+        for lane in &self.shared.lanes {
+            let mut lane = lane.current();
+            lane.check()?;
+            let listed = lane.file.alarms(from, end, limit).map_err(|error| lane.failed(error))?;
+            if let Some((_, last)) = listed.get(limit - 1) {
+                end = *last;
+            }
+            found.extend(listed);
+        }
+        found.retain(|(_, place)| *place < end);
+        Ok((found, end))
     }
 
     /// Writes everything that is durable. No note may come after.

@@ -31,7 +31,7 @@ use super::{StorageError, Turn};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
-use crate::base::{ObjectAddress, ObjectName, WorkBudget};
+use crate::base::{Alarm, ObjectAddress, ObjectName, WorkBudget};
 
 /// Frames in a WAL (4 KiB each) at which it is copied back and begun anew, once everything in it is durable. More frames
 /// cost disk, and time when the log is cut.
@@ -63,8 +63,8 @@ pub struct Database {
     pub(super) durable: DurableWatch,
     /// The object's last record; 0 if this process has not appended one.
     pub(super) last: Lsn,
-    /// What the list of objects was told last: the name and the bytes.
-    pub(super) told: Option<(Option<ObjectName>, u64)>,
+    /// What the list of objects was told last.
+    pub(super) told: Option<Stored>,
     pub(super) handles: u64,
 }
 
@@ -83,6 +83,8 @@ pub(super) struct OpenFile {
     pub(super) wal: Option<Wal>,
     /// What the file says of itself; none until the first turn is applied.
     pub identity: Option<Identity>,
+    /// The alarm that is set.
+    pub alarm: Option<Alarm>,
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
     /// How it came to be, if nothing of it is in the log yet.
@@ -105,6 +107,8 @@ pub struct Stored {
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
+    /// The alarm, if one is set.
+    pub alarm: Option<Alarm>,
 }
 
 impl Database {
@@ -134,7 +138,12 @@ impl Database {
     /// What is stored; none if the object does not exist. Makes no file.
     pub fn description(&mut self) -> Result<Option<Stored>, StorageError> {
         let Some(bytes) = self.look()?.map(|file| file.bytes) else { return Ok(None) };
-        Ok(Some(Stored { name: self.name()?, bytes }))
+        Ok(Some(Stored { name: self.name()?, bytes, alarm: self.alarm()? }))
+    }
+
+    /// The alarm that is set, by turns that were applied.
+    pub fn alarm(&mut self) -> Result<Option<Alarm>, StorageError> {
+        Ok(self.look()?.and_then(|file| file.alarm))
     }
 
     /// Removes everything the object stored, as a turn does: gone for good once that is durable. Answers whether there was
@@ -469,7 +478,8 @@ pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFil
     let connection = Connection::open(path, max_pages)?;
     let identity = connection.host(Identity::read)?;
     let bytes = connection.bytes()?;
-    Ok(OpenFile { connection, wal: None, identity, bytes, made: None })
+    let alarm = identity.as_ref().and_then(|identity| identity.alarm);
+    Ok(OpenFile { connection, wal: None, identity, alarm, bytes, made: None })
 }
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {

@@ -8,6 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::alarm_index::Alarms;
 use super::catalog::{Catalog, Change};
 use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, SystemDisk};
 use super::database::{Database, FileState, no_room};
@@ -36,6 +37,7 @@ pub(super) struct Node {
     pub catalog: Catalog,
     pub repairs: Repairs,
     pub release: Release,
+    pub alarms: Alarms,
 }
 
 impl Databases {
@@ -99,6 +101,7 @@ impl Databases {
             catalog,
             repairs,
             release: Release::default(),
+            alarms: Alarms::default(),
         })))
     }
 

@@ -1,12 +1,13 @@
 //! `_hf_meta`: which object a database file belongs to, kept in the file itself.
 //!
 //! The identity is written by the first turn that is applied. A file without one was left by a crash before that and is
-//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, and perhaps `name`.
+//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
+//! is one (three numbers: when it is due, attempts, when it is tried next).
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
-use crate::base::{ObjectAddress, ObjectName};
+use crate::base::{Alarm, ObjectAddress, ObjectName};
 
 /// What a database says of itself.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,6 +15,8 @@ pub(super) struct Identity {
     pub class: String,
     pub id: String,
     pub name: Option<ObjectName>,
+    /// As it was read.
+    pub alarm: Option<Alarm>,
 }
 
 impl Identity {
@@ -34,6 +37,7 @@ impl Identity {
                 "class" => identity.class = text,
                 "id" => identity.id = text,
                 "name" => identity.name = ObjectName::parse(&text).ok(),
+                "alarm" => identity.alarm = parse_alarm(&text),
                 _ => {}
             }
         }
@@ -54,4 +58,22 @@ impl Identity {
         connection.execute("INSERT OR REPLACE INTO _hf_meta (key, value) VALUES ('name', ?1)", [name.as_str()])?;
         Ok(())
     }
+
+    /// Writes the alarm, inside the turn that is being applied.
+    pub fn write_alarm(connection: &Connection, alarm: Option<Alarm>) -> rusqlite::Result<()> {
+        match alarm {
+            Some(Alarm { due_ms, attempt, next_ms }) => connection.execute(
+                "INSERT OR REPLACE INTO _hf_meta (key, value) VALUES ('alarm', ?1)",
+                [format!("{due_ms} {attempt} {next_ms}")],
+            )?,
+            None => connection.execute("DELETE FROM _hf_meta WHERE key = 'alarm'", [])?,
+        };
+        Ok(())
+    }
+}
+
+fn parse_alarm(text: &str) -> Option<Alarm> {
+    let mut numbers = text.split(' ').map(|number| number.parse::<u64>().ok());
+    let mut next = || numbers.next().flatten();
+    Some(Alarm { due_ms: next()?, attempt: next()?.try_into().ok()?, next_ms: next()? })
 }

@@ -52,6 +52,7 @@ impl Said<'_> {
                 id: *id,
                 name: head.name.and_then(|name| ObjectName::parse(name).ok()),
                 bytes: head.bytes,
+                alarm: head.alarm,
             },
         }
     }

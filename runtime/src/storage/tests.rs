@@ -8,6 +8,7 @@ use super::commit_log::{LogOptions, MemoryLog, SystemDisk};
 use super::*;
 use crate::base::{ClassKey, ClassName, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
+mod alarms;
 mod authority;
 mod catalog;
 mod durability;

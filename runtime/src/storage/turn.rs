@@ -19,10 +19,10 @@ use super::key_value::Listing;
 use super::sql::{SqlCursor, SqlError, SqliteError};
 use super::statement::{last_error, pages_written};
 use super::template::PAGE;
-use super::whole::Savepoint;
+use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Exhausted, Limits, TurnError, WorkBudget};
+use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -43,7 +43,9 @@ pub struct Turn {
     /// The turn only reads: its writes are refused.
     reads_only: bool,
     /// Those that are open, the outermost first.
-    pub(super) savepoints: Vec<Savepoint>,
+    pub(super) savepoints: Vec<OpenSavepoint>,
+    /// What the alarm will be when the turn is applied, if the turn changes it.
+    pub(super) alarm: Option<Option<Alarm>>,
     /// Room in the commit log for what the turn has written.
     room: Option<Reservation>,
 }
@@ -115,6 +117,7 @@ impl Turn {
             may_be_empty: false,
             reads_only,
             savepoints: Vec::new(),
+            alarm: None,
             room: None,
         }
     }
@@ -142,7 +145,7 @@ impl Turn {
         let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
             Some(broken) => Err(broken),
             None if !self.savepoints.is_empty() => Err(ApplyError::SavepointOpen),
-            None => self.commit(),
+            None => self.write_alarm().and_then(|()| self.commit()),
         };
         let wrote = applied.as_ref().is_ok_and(|applied| applied.wrote);
         (self.end(wrote), applied)
@@ -201,7 +204,7 @@ impl Turn {
 
     /// Whether applying the turn may append something.
     fn will_append(&self) -> bool {
-        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside()
+        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside() || self.alarm.is_some()
     }
 
     /// Bytes that the turn's records may take: each page that it has written, and as many as its connection's cache holds.
@@ -232,10 +235,11 @@ impl Turn {
             || self.database.opened().is_some_and(|file| file.connection.guest().total_changes() != total_changes)
     }
 
-    /// Whether there is no key and nothing in the schema but what the host and SQLite put there.
+    /// Whether there is no key, no alarm and nothing in the schema but what the host and SQLite put there.
     fn nothing_stored(&mut self) -> Result<bool, ApplyError> {
         const NOTHING: &str = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv) AND NOT EXISTS (SELECT 1 FROM sqlite_schema
-             WHERE tbl_name NOT IN ('_hf_kv', '_hf_meta') AND substr(name, 1, 7) <> 'sqlite_')";
+             WHERE tbl_name NOT IN ('_hf_kv', '_hf_meta') AND substr(name, 1, 7) <> 'sqlite_')
+             AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key = 'alarm')";
         let Some(file) = self.database.opened() else { return Ok(true) };
         let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
         asked.map_err(|_| at_commit(&file.connection))
@@ -272,7 +276,7 @@ impl Turn {
         if std::mem::take(&mut self.created) {
             self.database.discard();
         }
-        self.may_be_empty = true;
+        (self.may_be_empty, self.alarm) = (true, Some(None));
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 
@@ -298,7 +302,7 @@ impl Turn {
         stored.map_err(|_| at_commit(connection))?;
         let known = identity.take().and_then(|identity| identity.name);
         let (class, id) = (address.key.as_str().into(), address.id.to_string());
-        *identity = Some(Identity { class, id, name: address.name.or(known) });
+        *identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
         Ok(())
     }
 
@@ -316,8 +320,9 @@ impl Turn {
             && wrote_something
             && file.identity.is_some()
         {
-            // What `write_identity` noted was rolled back with the turn.
+            // What `write_identity` and `write_alarm` noted was rolled back with the turn.
             file.identity = file.connection.host(Identity::read).ok().flatten().or(file.identity.take());
+            file.alarm = file.identity.as_ref().and_then(|identity| identity.alarm);
         }
         self.database.restore_aside();
         if let Some(file) = self.database.opened() {

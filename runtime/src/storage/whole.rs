@@ -8,8 +8,8 @@ use super::sql::SqlError;
 use super::statement::last_error;
 use super::turn::Stage;
 use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
-use crate::base::Exhausted;
 use crate::base::limits::SAVEPOINTS_MAX;
+use crate::base::{Alarm, Exhausted};
 
 /// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
 const SAVEPOINT_STEPS: u64 = 200;
@@ -17,6 +17,12 @@ const SAVEPOINT_STEPS: u64 = 200;
 /// Names an open savepoint. Never names another one as long as the `Database` lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Savepoint(u64);
+
+/// A savepoint that is open, with what undoing it brings back besides what is stored.
+pub(super) struct OpenSavepoint {
+    savepoint: Savepoint,
+    alarm: Option<Option<Alarm>>,
+}
 
 /// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -61,7 +67,7 @@ impl Turn {
         }
         self.pay(SAVEPOINT_STEPS)?;
         let savepoint = Savepoint(self.next_handle());
-        self.savepoints.push(savepoint);
+        self.savepoints.push(OpenSavepoint { savepoint, alarm: self.alarm });
         if let Stage::Writing { .. } = self.stage {
             self.close_writing_cursors();
             let begun = self.host_statement(&format!("SAVEPOINT {}", name(self.savepoints.len())));
@@ -93,6 +99,7 @@ impl Turn {
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             self.may_be_empty = true;
         }
+        self.alarm = self.savepoints[depth - 1].alarm;
         self.savepoints.truncate(depth - 1);
         Ok(())
     }
@@ -150,7 +157,7 @@ impl Turn {
     fn depth_of(&mut self, savepoint: Savepoint) -> Result<usize, WholeError> {
         self.check()?;
         self.pay(SAVEPOINT_STEPS)?;
-        let at = self.savepoints.iter().position(|open| *open == savepoint);
+        let at = self.savepoints.iter().position(|open| open.savepoint == savepoint);
         at.map(|at| at + 1).ok_or(WholeError::Closed)
     }
 

@@ -7,7 +7,7 @@
 
 wasmtime::component::bindgen!({
     path: "../wit",
-    world: "object-with-init",
+    world: "full-object",
     imports: { "holdfast:object/storage.sync": async | trappable, default: trappable },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
@@ -18,5 +18,5 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub use exports::holdfast::object::{fetch_handler, lifecycle};
-pub use holdfast::object::{identity, key_value, logging, sql, storage, types};
+pub use exports::holdfast::object::{alarm_handler, fetch_handler, lifecycle};
+pub use holdfast::object::{alarms, identity, key_value, logging, sql, storage, types};

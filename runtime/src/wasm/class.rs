@@ -7,7 +7,7 @@
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{fetch_handler, lifecycle};
+use super::bindings::{alarm_handler, fetch_handler, lifecycle};
 use super::budget::Cost;
 use super::engine::Engine;
 use super::host::Host;
@@ -19,6 +19,7 @@ const STANDARD: &[&str] =
 
 /// Interfaces of Holdfast that every class is granted.
 pub const GRANTED: &[&str] = &[
+    "holdfast:object/alarms@0.1.0",
     "holdfast:object/identity@0.1.0",
     "holdfast:object/key-value@0.1.0",
     "holdfast:object/logging@0.1.0",
@@ -77,6 +78,7 @@ pub struct ClassCode {
     pub cost: Cost,
     pub(super) pre: InstancePre<Host>,
     pub(super) handler: RequestHandler,
+    pub(super) alarm: Option<alarm_handler::GuestIndices>,
     pub(super) lifecycle: Option<lifecycle::GuestIndices>,
 }
 
@@ -119,15 +121,15 @@ impl ClassCode {
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
             (false, false) => return Err(LoadError::NoHandler(exports)),
         };
-        let lifecycle = match exports_any("holdfast:object/lifecycle@") {
-            true => Some(lifecycle::GuestIndices::new(&pre).map_err(invalid)?),
-            false => None,
-        };
+        let alarm = exports_any("holdfast:object/alarm-handler@").then(|| alarm_handler::GuestIndices::new(&pre));
+        let alarm = alarm.transpose().map_err(invalid)?;
+        let lifecycle = exports_any("holdfast:object/lifecycle@").then(|| lifecycle::GuestIndices::new(&pre));
+        let lifecycle = lifecycle.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
         if !engine.budget.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        Ok(Self { digest, exports, imports, cost, pre, handler, lifecycle })
+        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, lifecycle })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! A host function may read and write only what belongs to its own object. It may trap its guest, never panic.
 
+mod alarms;
 pub(super) mod http;
 mod identity;
 pub(super) mod key_value;
@@ -33,6 +34,8 @@ pub(super) struct Host {
     /// The turn that is running. Some exactly while a handler runs.
     pub(super) turn: Option<Turn>,
     pub(super) address: ObjectAddress,
+    /// Whether the class has a handler for alarms.
+    handles_alarms: bool,
     pub(super) memory: MemoryMeter,
     pub(super) clock: Arc<TurnClock>,
     env: Env,
@@ -44,7 +47,7 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter) -> Self {
+    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter, handles_alarms: bool) -> Self {
         let clock = Arc::new(TurnClock::new(&context.env));
         let log = Arc::new(ObjectLog::new(context.logs.clone(), context.env.clone(), &context.address));
         let wasi = wasi::context(&context.env, &clock, &log);
@@ -53,6 +56,7 @@ impl Host {
         Self {
             turn: None,
             address: context.address.clone(),
+            handles_alarms,
             memory,
             clock,
             env: context.env.clone(),
@@ -76,6 +80,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::alarms::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;

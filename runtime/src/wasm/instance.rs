@@ -18,7 +18,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::bindings::{fetch_handler, lifecycle};
+use super::bindings::{alarm_handler, fetch_handler, lifecycle};
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
@@ -26,7 +26,7 @@ use super::host::wasi::TurnClock;
 use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::{GuestLogs, Level};
 use crate::base::{
-    Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Request, Response, TurnError, WorkBudget,
+    Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
 };
 use crate::storage::{Database, Turn};
 
@@ -47,6 +47,7 @@ pub struct InstanceContext {
 pub struct Instance {
     store: Store<Host>,
     handler: Handler,
+    alarm: Option<alarm_handler::Guest>,
     /// Some until the first turn has called it.
     init: Option<lifecycle::Guest>,
     /// Whether no turn has begun yet: making the instance used fuel of the first one.
@@ -61,6 +62,14 @@ enum Handler {
     Incoming(Proxy),
 }
 
+/// What a turn of an instance is about.
+pub enum TurnEvent {
+    /// A request.
+    Fetch(Request),
+    /// The object's alarm, which is done if the turn succeeds.
+    Alarm(Alarm),
+}
+
 /// How a call ended.
 pub struct TurnEnd {
     /// The turn with what the handler staged, to be applied or rolled back.
@@ -68,7 +77,7 @@ pub struct TurnEnd {
     /// The instance; none if it is not to be used again.
     pub instance: Option<Instance>,
     /// What the handler answered.
-    pub result: Result<Response, TurnError>,
+    pub result: Result<Reply, TurnError>,
     /// Fuel units that the turn used.
     pub fuel: u64,
 }
@@ -77,7 +86,7 @@ impl Instance {
     /// Makes an instance of a class. Its memory counts from here on.
     pub async fn new(engine: &Engine, code: Arc<ClassCode>, context: InstanceContext) -> Result<Self, TurnError> {
         let memory = MemoryMeter::new(engine.budget.clone(), context.limits.memory_per_instance);
-        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory));
+        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, code.alarm.is_some()));
         store.limiter(|host| &mut host.memory);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
@@ -89,9 +98,9 @@ impl Instance {
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
-            Ok(Ok((handler, init))) => {
+            Ok(Ok((handler, alarm, init))) => {
                 let heavy_work = engine.heavy_work.clone();
-                Ok(Self { store, handler, init, fresh: true, code, context, heavy_work })
+                Ok(Self { store, handler, alarm, init, fresh: true, code, context, heavy_work })
             }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
@@ -111,18 +120,24 @@ impl Instance {
         }
     }
 
-    /// Runs one fetch turn on a database that no other turn uses.
-    pub async fn fetch(mut self, database: Database, request: Request) -> TurnEnd {
+    /// Runs one turn on a database that no other turn uses.
+    pub async fn run(mut self, database: Database, event: TurnEvent) -> TurnEnd {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
         if !std::mem::take(&mut self.fresh) {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
         let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
         let work = WorkBudget::new(limit, move || timer.is_over());
-        let clock = self.begin(database.begin(work.clone()));
+        let mut turn = database.begin(work.clone());
+        if let TurnEvent::Alarm(_) = event {
+            // It has come; what the handler sets is another one.
+            turn.set_alarm(None);
+        }
+        let clock = self.begin(turn);
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handler, request, body_limit));
+            let handlers = (&self.handler, self.alarm.as_ref());
+            let call = std::pin::pin!(call(&mut self.store, init, handlers, event, body_limit));
             Timed::new(call, &self.context, &cpu, &clock).await
         };
         let result = match called {
@@ -143,7 +158,7 @@ impl Instance {
 
     /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
     /// what counts is the sum.
-    fn end(mut self, mut result: Result<Response, TurnError>, work: &WorkBudget) -> TurnEnd {
+    fn end(mut self, mut result: Result<Reply, TurnError>, work: &WorkBudget) -> TurnEnd {
         let limit = self.context.limits.fuel_per_turn;
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let fuel = used_by_code + limit.saturating_sub(work.remaining());
@@ -166,33 +181,53 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
 async fn instantiate(
     store: &mut Store<Host>,
     code: &ClassCode,
-) -> wasmtime::Result<(Handler, Option<lifecycle::Guest>)> {
+) -> wasmtime::Result<(Handler, Option<alarm_handler::Guest>, Option<lifecycle::Guest>)> {
     let instance = code.pre.instantiate_async(&mut *store).await?;
     let handler = match &code.handler {
         RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
         RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
     };
     let init = code.lifecycle.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    Ok((handler, init))
+    let alarm = code.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
+    Ok((handler, alarm, init))
 }
 
 /// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
 async fn call(
     store: &mut Store<Host>,
     init: Option<lifecycle::Guest>,
-    handler: &Handler,
-    request: Request,
+    (handler, alarm): (&Handler, Option<&alarm_handler::Guest>),
+    event: TurnEvent,
     body_limit: u64,
-) -> wasmtime::Result<Result<Response, TurnError>> {
+) -> wasmtime::Result<Result<Reply, TurnError>> {
     if let Some(init) = init
         && let Err(failure) = init.call_init(&mut *store).await?
     {
         return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
     }
-    match handler {
+    let request = match event {
+        TurnEvent::Fetch(request) => request,
+        TurnEvent::Alarm(due) => return call_alarm(store, alarm, due).await,
+    };
+    let response = match handler {
         Handler::Fetch(guest) => call_fetch(store, guest, &request, body_limit).await,
         Handler::Incoming(proxy) => call_incoming(store, proxy, request, body_limit).await,
-    }
+    };
+    Ok(response?.map(Reply::Response))
+}
+
+async fn call_alarm(
+    store: &mut Store<Host>,
+    guest: Option<&alarm_handler::Guest>,
+    due: Alarm,
+) -> wasmtime::Result<Result<Reply, TurnError>> {
+    // The class had one when the alarm was set, in an earlier version.
+    let Some(guest) = guest else { return Ok(Err(TurnError::NoHandler("alarm"))) };
+    let info = alarm_handler::AlarmInfo { scheduled: due.due_ms, retry_count: due.attempt };
+    Ok(match guest.call_alarm(store, info).await? {
+        Ok(()) => Ok(Reply::Done(true)),
+        Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
+    })
 }
 
 async fn call_fetch(

@@ -1,4 +1,4 @@
-//! `/v1/classes/{class}/objects`: list, show, query, delete and evict objects.
+//! `/v1/classes/{class}/objects`: list, show, query, delete and evict objects, run their alarms.
 //!
 //! Whatever is asked of one object goes to it as an invocation, so it is ordered with its turns and waits at its output gate.
 
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, body, json, only_get, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
-use crate::base::{ClassName, Invocation, ObjectAddress, Reply};
+use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
 use crate::gateway::problem::Problem;
 use crate::storage::StorageError;
 
@@ -35,6 +35,24 @@ struct Shown {
     class: Option<ClassName>,
     bytes: u64,
     state: &'static str,
+    alarm: Option<ShownAlarm>,
+}
+
+/// Times are milliseconds since the Unix epoch.
+#[derive(Serialize)]
+struct ShownAlarm {
+    /// What it was set to.
+    scheduled: u64,
+    /// How many attempts have failed.
+    failed: u32,
+    /// When it is tried next.
+    next: u64,
+}
+
+impl From<Alarm> for ShownAlarm {
+    fn from(Alarm { due_ms, attempt, next_ms }: Alarm) -> Self {
+        Self { scheduled: due_ms, failed: attempt, next: next_ms }
+    }
 }
 
 fn state(live: bool) -> &'static str {
@@ -78,6 +96,7 @@ impl Admin {
             class: None,
             bytes: object.bytes,
             state: state(object.live),
+            alarm: object.alarm.map(ShownAlarm::from),
         });
         Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
     }
@@ -105,6 +124,7 @@ impl Admin {
                     class: Some(address.class.clone()),
                     bytes: description.bytes,
                     state: state(description.live),
+                    alarm: description.alarm.map(ShownAlarm::from),
                 };
                 Ok(json(StatusCode::OK, &shown))
             }
@@ -132,6 +152,30 @@ impl Admin {
         let address = self.address(class, object)?;
         let evicted = matches!(self.deliver(&address, Invocation::Evict).await?, Reply::Done(true));
         Ok(json(StatusCode::OK, &Evicted { evicted }))
+    }
+
+    /// Runs the alarm now. What comes of it is told as of any turn, and a failure counts as an attempt.
+    pub(super) async fn alarm(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        class: &str,
+        object: &str,
+    ) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct Ran {
+            ran: bool,
+        }
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let NoQuery {} = query(uri)?;
+        let address = self.address(class, object)?;
+        match self.deliver(&address, Invocation::Alarm { now: true }).await? {
+            Reply::Done(true) => Ok(json(StatusCode::OK, &Ran { ran: true })),
+            Reply::Done(false) => Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address)),
+            reply => Err(unexpected(&reply)),
+        }
     }
 
     pub(super) async fn sql(

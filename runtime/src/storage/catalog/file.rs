@@ -12,16 +12,17 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Rows, params};
 
 use super::notes::{ClassNotes, Noted, Notes};
-use super::pages::{Position, Range, Until};
+use super::pages::{Found, Position, Range, Until};
 use crate::base::points::{self, Point};
-use crate::base::{ClassKey, ObjectId, ObjectName};
+use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
+use crate::storage::alarm_index::Place;
 use crate::storage::capture::wal_path;
-use crate::storage::commit_log::Lsn;
+use crate::storage::commit_log::{AlarmChange, Lsn};
 use crate::storage::files::remove_durably;
 use crate::storage::{StorageError, connection};
 
 /// What the tables look like and mean. A file with another number is not read: it is made anew, like one that is lost.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// One MiB of pages: there are many lanes, and what is read again and again stays in the system's cache.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
@@ -29,8 +30,9 @@ const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = W
 
 /// The name of an object without one is an empty blob, which sorts after every text.
 const SCHEMA: &str = "CREATE TABLE objects (class TEXT, name, id BLOB, bytes INTEGER NOT NULL,
-         PRIMARY KEY (class, name, id)) WITHOUT ROWID;
+         due INTEGER, attempt INTEGER, next INTEGER, PRIMARY KEY (class, name, id)) WITHOUT ROWID;
      CREATE UNIQUE INDEX by_id ON objects (class, id);
+     CREATE INDEX by_alarm ON objects (next, id) WHERE next IS NOT NULL;
      CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), applied INTEGER NOT NULL);";
 
 /// An open catalog file.
@@ -108,16 +110,32 @@ impl LaneFile {
     /// Reads the class's objects in the order of the list.
     pub fn select(&self) -> rusqlite::Result<CachedStatement<'_>> {
         self.database.prepare_cached(
-            "SELECT name, id, bytes FROM objects WHERE class = ?1 AND (name, id) > (?2, ?3) AND name < ?4
+            "SELECT name, id, bytes, due, attempt, next FROM objects WHERE class = ?1 AND (name, id) > (?2, ?3) AND name < ?4
              ORDER BY name, id",
         )
     }
 
-    /// The name of an object.
-    pub fn name(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<Option<ObjectName>> {
-        let mut statement = self.database.prepare_cached("SELECT name FROM objects WHERE class = ?1 AND id = ?2")?;
-        let name = statement.query_row(params![class.as_str(), id.as_bytes()], |row| row.get::<_, Value>(0)).optional();
-        Ok(name?.and_then(name_of))
+    /// The name and the alarm of an object.
+    pub fn object(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<(Option<ObjectName>, Option<Alarm>)> {
+        let mut statement = self
+            .database
+            .prepare_cached("SELECT name, due, attempt, next FROM objects WHERE class = ?1 AND id = ?2")?;
+        let known = |row: &Row<'_>| Ok((name_of(row.get(0)?), alarm_of(row, 1)?));
+        Ok(statement.query_row(params![class.as_str(), id.as_bytes()], known).optional()?.unwrap_or_default())
+    }
+
+    /// Alarms from one place up to another (exclusive), at most `limit`, in order.
+    pub fn alarms(&self, from: Place, until: Place, limit: usize) -> rusqlite::Result<Vec<(ClassKey, Place)>> {
+        let mut statement = self.database.prepare_cached(
+            "SELECT class, next, id FROM objects WHERE next IS NOT NULL AND (next, id) >= (?1, ?2) AND (next, id) < (?3, ?4)
+             ORDER BY next, id LIMIT ?5",
+        )?;
+        let range = params![from.0 as i64, from.1.as_bytes(), until.0 as i64, until.1.as_bytes(), limit as i64];
+        let rows = statement.query_map(range, |row| {
+            let place = (row.get::<_, i64>(1)? as u64, ObjectId::from_bytes(row.get(2)?));
+            Ok((ClassKey::new(row.get_ref(0)?.as_str()?), place))
+        })?;
+        rows.collect()
     }
 
     /// Whether it lists an object of the class of which nothing is noted.
@@ -148,15 +166,21 @@ fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> r
     }
     let mut remove = database.prepare_cached("DELETE FROM objects WHERE class = ?1 AND id = ?2")?;
     let mut put = database.prepare_cached(
-        "INSERT INTO objects VALUES (?1, ?2, ?3, ?4) ON CONFLICT (class, id) DO UPDATE
-         SET bytes = excluded.bytes, name = iif(?5 AND excluded.name = x'', name, excluded.name)",
+        "INSERT INTO objects VALUES (?1, ?2, ?3, ?4, ?7, ?8, ?9) ON CONFLICT (class, id) DO UPDATE
+         SET bytes = excluded.bytes, name = iif(?5 AND excluded.name = x'', name, excluded.name),
+         due = iif(?6, due, excluded.due), attempt = iif(?6, attempt, excluded.attempt),
+         next = iif(?6, next, excluded.next)",
     )?;
     for (id, noted) in &notes.objects {
         match noted {
             Noted::Gone => remove.execute(params![class, id.as_bytes()])?,
-            Noted::Object { name, bytes, whole } => {
+            Noted::Object { name, bytes, alarm, whole } => {
                 let name = name_value(name.as_ref().map(ObjectName::as_str));
-                put.execute(params![class, name, id.as_bytes(), *bytes as i64, !whole])?
+                let keeps = !whole && alarm.is_none();
+                let alarm = alarm.and_then(AlarmChange::alarm);
+                let (due, next) = (alarm.map(|alarm| alarm.due_ms as i64), alarm.map(|alarm| alarm.next_ms as i64));
+                let attempt = alarm.map(|alarm| alarm.attempt);
+                put.execute(params![class, name, id.as_bytes(), *bytes as i64, !whole, keeps, due, attempt, next])?
             }
         };
     }
@@ -177,10 +201,20 @@ pub(super) fn rows<'a>(
     statement.query(params![class.as_str(), name_value(after.name()), after.id, until])
 }
 
-/// The row's place in the list and the object's size.
-pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<(Position, u64)> {
+/// The row's place in the list, and the object's size and alarm.
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Found> {
     let position = Position::new(name_of(row.get(0)?).as_ref(), &ObjectId::from_bytes(row.get(1)?));
-    Ok((position, row.get::<_, i64>(2)? as u64))
+    Ok((position, row.get::<_, i64>(2)? as u64, alarm_of(row, 3)?))
+}
+
+fn alarm_of(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Alarm>> {
+    let number = |at| row.get::<_, Option<i64>>(at);
+    Ok(match (number(at)?, number(at + 1)?, number(at + 2)?) {
+        (Some(due), Some(attempt), Some(next)) => {
+            Some(Alarm { due_ms: due as u64, attempt: attempt as u32, next_ms: next as u64 })
+        }
+        _ => None,
+    })
 }
 
 fn name_value(name: Option<&str>) -> Value {

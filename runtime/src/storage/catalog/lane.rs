@@ -19,7 +19,7 @@ use super::notes::{Change, ClassNotes, Noted, Notes};
 use crate::base::ClassKey;
 use crate::base::points::{self, Point};
 use crate::storage::StorageError;
-use crate::storage::commit_log::{DurableWatch, Lsn};
+use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
 use crate::storage::database::is_damage;
 
 /// Notes that a replay or a rebuild gathers before it writes them: some MiB.
@@ -170,11 +170,13 @@ impl LaneState {
     pub fn complete(&mut self, class: &ClassKey) -> rusqlite::Result<()> {
         let objects = self.notes.class_mut(class).into_iter().flat_map(|notes| &mut notes.objects);
         for (id, noted) in objects {
-            if let Noted::Object { name, whole, .. } = noted
+            if let Noted::Object { name, alarm, whole, .. } = noted
                 && !*whole
             {
-                if name.is_none() {
-                    *name = self.file.name(class, id)?;
+                if name.is_none() || alarm.is_none() {
+                    let (named, set) = self.file.object(class, id)?;
+                    *name = name.take().or(named);
+                    *alarm = alarm.or(Some(AlarmChange::to(set)));
                 }
                 *whole = true;
             }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::base::{ClassKey, ObjectId, ObjectName};
-use crate::storage::commit_log::Record;
+use crate::storage::commit_log::{AlarmChange, Record};
 
 /// What a record of the log changes in the list of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +21,10 @@ pub enum Change {
         name: Option<ObjectName>,
         /// Pages in use × 4,096.
         bytes: u64,
+        /// What became of its alarm; none keeps it.
+        alarm: Option<AlarmChange>,
     },
-    /// The object is gone, its name with it.
+    /// The object is gone, its name and alarm with it.
     Gone {
         /// Its class.
         class: ClassKey,
@@ -49,7 +51,7 @@ impl Change {
             true => Self::Gone { class, id },
             false => {
                 let name = head.name.and_then(|name| ObjectName::parse(name).ok());
-                Self::Object { class, id, name, bytes: head.bytes }
+                Self::Object { class, id, name, bytes: head.bytes, alarm: head.alarm }
             }
         })
     }
@@ -73,7 +75,8 @@ pub(super) enum Noted {
     Object {
         name: Option<ObjectName>,
         bytes: u64,
-        /// What the file says of the object does not count. Otherwise a name it has stays, if there is none here.
+        alarm: Option<AlarmChange>,
+        /// What the file says of the object does not count. Otherwise a name and an alarm it has stay, if there is none here.
         whole: bool,
     },
 }
@@ -81,7 +84,9 @@ pub(super) enum Noted {
 impl Notes {
     pub fn add(&mut self, change: Change) {
         match change {
-            Change::Object { class, id, name, bytes } => self.0.entry(class).or_default().add(id, name, bytes),
+            Change::Object { class, id, name, bytes, alarm } => {
+                self.0.entry(class).or_default().add(id, name, bytes, alarm);
+            }
             Change::Gone { class, id } => {
                 self.0.entry(class).or_default().objects.insert(id, Noted::Gone);
             }
@@ -118,12 +123,12 @@ impl Notes {
 }
 
 impl ClassNotes {
-    fn add(&mut self, id: ObjectId, name: Option<ObjectName>, bytes: u64) {
-        let (name, whole) = match self.objects.remove(&id) {
-            Some(Noted::Object { name: known, whole, .. }) => (name.or(known), whole),
-            Some(Noted::Gone) => (name, true),
-            None => (name, self.gone),
+    fn add(&mut self, id: ObjectId, name: Option<ObjectName>, bytes: u64, alarm: Option<AlarmChange>) {
+        let (name, alarm, whole) = match self.objects.remove(&id) {
+            Some(Noted::Object { name: named, alarm: set, whole, .. }) => (name.or(named), alarm.or(set), whole),
+            Some(Noted::Gone) => (name, alarm, true),
+            None => (name, alarm, self.gone),
         };
-        self.objects.insert(id, Noted::Object { name, bytes, whole });
+        self.objects.insert(id, Noted::Object { name, bytes, alarm, whole });
     }
 }

@@ -13,8 +13,9 @@ use super::file;
 use super::lane::LaneState;
 use super::notes::{ClassNotes, Noted};
 use super::{CatalogEntry, CatalogPage};
-use crate::base::{ClassKey, ObjectId, ObjectName};
+use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 use crate::storage::StorageError;
+use crate::storage::commit_log::AlarmChange;
 use crate::storage::key_value::past_prefix;
 
 /// A place in the list: that of an object, or one between.
@@ -60,9 +61,9 @@ impl Position {
         (!self.unnamed).then_some(&self.name)
     }
 
-    fn entry(self, bytes: u64) -> CatalogEntry {
+    fn entry(self, bytes: u64, alarm: Option<Alarm>) -> CatalogEntry {
         let id = ObjectId::from_bytes(self.id.try_into().expect("the place of an object has its id"));
-        CatalogEntry { id, name: ObjectName::parse(&self.name).ok(), bytes }
+        CatalogEntry { id, name: ObjectName::parse(&self.name).ok(), bytes, alarm }
     }
 }
 
@@ -100,6 +101,9 @@ impl Range {
     }
 }
 
+/// An object's place, its bytes and its alarm.
+pub(super) type Found = (Position, u64, Option<Alarm>);
+
 /// Why a lane could not be read: which one, and what SQLite says.
 pub(super) type Failed = (usize, rusqlite::Error);
 
@@ -117,26 +121,27 @@ pub(super) fn page(lanes: &[&LaneState], class: &ClassKey, range: &Range, limit:
         let notes = lane.notes.class(class);
         let rows = file::rows(statement, class, range).map_err(failed)?;
         let mut file = Listed { rows, notes };
-        next.extend(file.next().map_err(failed)?.map(|(position, bytes)| Reverse((position, bytes, Some(n)))));
+        next.extend(file.next().map_err(failed)?.map(|found| Reverse((found, Some(n)))));
         files.push(file);
         for (id, noted) in notes.into_iter().flat_map(|notes| &notes.objects) {
-            if let Noted::Object { name, bytes, .. } = noted {
+            if let Noted::Object { name, bytes, alarm, .. } = noted {
                 let position = Position::new(name.as_ref(), id);
-                next.extend(range.contains(&position).then_some(Reverse((position, *bytes, None))));
+                let alarm = alarm.and_then(AlarmChange::alarm);
+                next.extend(range.contains(&position).then_some(Reverse(((position, *bytes, alarm), None))));
             }
         }
     }
     let mut entries = Vec::new();
     let mut cursor = None;
     while entries.len() < limit
-        && let Some(Reverse((position, bytes, from))) = next.pop()
+        && let Some(Reverse(((position, bytes, alarm), from))) = next.pop()
     {
         if let Some(n) = from {
             let following = files[n].next().map_err(|error| (n, error))?;
-            next.extend(following.map(|(position, bytes)| Reverse((position, bytes, from))));
+            next.extend(following.map(|found| Reverse((found, from))));
         }
         cursor = (entries.len() + 1 == limit && !next.is_empty()).then(|| position.to_string());
-        entries.push(position.entry(bytes));
+        entries.push(position.entry(bytes, alarm));
     }
     Ok(CatalogPage { entries, cursor })
 }
@@ -148,7 +153,7 @@ struct Listed<'a> {
 }
 
 impl Listed<'_> {
-    fn next(&mut self) -> rusqlite::Result<Option<(Position, u64)>> {
+    fn next(&mut self) -> rusqlite::Result<Option<Found>> {
         if self.notes.is_some_and(|notes| notes.gone) {
             return Ok(None);
         }

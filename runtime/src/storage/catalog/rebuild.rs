@@ -15,6 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::notes::Change;
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
+use crate::storage::commit_log::AlarmChange;
 use crate::storage::connection;
 use crate::storage::identity::Identity;
 use crate::storage::template::PAGE;
@@ -72,7 +73,8 @@ fn newest(
     for path in files {
         match read(&path) {
             Ok(Some((identity, bytes))) if identity.class == class.as_str() && identity.id == id.to_string() => {
-                return Ok(Some(Change::Object { class: class.clone(), id, name: identity.name, bytes }));
+                let (class, alarm) = (class.clone(), Some(AlarmChange::to(identity.alarm)));
+                return Ok(Some(Change::Object { class, id, name: identity.name, bytes, alarm }));
             }
             Ok(Some(_)) => tracing::warn!("{} is the database of another object and is not listed", path.display()),
             Ok(None) => {}

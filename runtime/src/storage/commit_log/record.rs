@@ -8,6 +8,7 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
 use super::format::{FRAME, Reader, finish_frame};
 use super::lane::Lsn;
+use crate::base::Alarm;
 
 /// Bytes of a database page, always.
 pub const PAGE: usize = 4096;
@@ -110,16 +111,24 @@ pub struct TurnHead<'a> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlarmChange {
     /// It will ring.
-    Set {
-        /// When it is due, in milliseconds since the Unix epoch.
-        due_ms: u64,
-        /// How often it has been tried.
-        attempt: u32,
-        /// When it is tried next, in milliseconds since the Unix epoch.
-        next_ms: u64,
-    },
+    Set(Alarm),
     /// It will not ring.
     Cleared,
+}
+
+impl AlarmChange {
+    /// To what it has become.
+    pub fn to(alarm: Option<Alarm>) -> Self {
+        alarm.map_or(Self::Cleared, Self::Set)
+    }
+
+    /// What it is now.
+    pub fn alarm(self) -> Option<Alarm> {
+        match self {
+            Self::Set(alarm) => Some(alarm),
+            Self::Cleared => None,
+        }
+    }
 }
 
 /// The page images of one record, in the order in which they were put in.
@@ -208,7 +217,10 @@ fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, Damage> {
     let class = reader.text8()?;
     let name = if flags & NAMED != 0 { Some(reader.text16(NAME_MAX)?) } else { None };
     let alarm = match (flags & ALARM_SET != 0, flags & ALARM_CLEARED != 0) {
-        (true, _) => Some(AlarmChange::Set { due_ms: reader.u64()?, attempt: reader.u32()?, next_ms: reader.u64()? }),
+        (true, _) => {
+            let (due_ms, attempt, next_ms) = (reader.u64()?, reader.u32()?, reader.u64()?);
+            Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms }))
+        }
         (_, true) => Some(AlarmChange::Cleared),
         _ => None,
     };
@@ -324,7 +336,7 @@ impl TurnEncoder {
                 | flag(head.deleted, DELETED)
                 | flag(head.last, LAST)
                 | flag(head.name.is_some(), NAMED)
-                | flag(matches!(head.alarm, Some(AlarmChange::Set { .. })), ALARM_SET)
+                | flag(matches!(head.alarm, Some(AlarmChange::Set(_))), ALARM_SET)
                 | flag(head.alarm == Some(AlarmChange::Cleared), ALARM_CLEARED),
         );
         for number in [head.incarnation, head.part, head.page_count] {
@@ -339,7 +351,7 @@ impl TurnEncoder {
             record.extend((name.len() as u16).to_le_bytes());
             record.extend(name.as_bytes());
         }
-        if let Some(AlarmChange::Set { due_ms, attempt, next_ms }) = head.alarm {
+        if let Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms })) = head.alarm {
             record.extend(due_ms.to_le_bytes());
             record.extend(attempt.to_le_bytes());
             record.extend(next_ms.to_le_bytes());

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 use tokio::sync::watch;
 
 use super::*;
+use crate::base::Alarm;
 use crate::storage::commit_log::{DurableWatch, Lane, Lsn};
 use crate::storage::identity::Identity;
 use crate::storage::template::Template;
@@ -103,7 +104,7 @@ fn key() -> ClassKey {
 }
 
 fn exists(address: &ObjectAddress, bytes: u64) -> Change {
-    Change::Object { class: address.key.clone(), id: address.id, name: address.name.clone(), bytes }
+    Change::Object { class: address.key.clone(), id: address.id, name: address.name.clone(), bytes, alarm: None }
 }
 
 fn gone(address: &ObjectAddress) -> Change {
@@ -139,12 +140,17 @@ fn listed(catalog: &Catalog, prefix: Option<&str>, limit: usize) -> Vec<CatalogE
 
 /// The database of an object as a repair leaves it, and what the list says of its size.
 fn database(address: &ObjectAddress, incarnation: u32, padding: u32) -> (Vec<u8>, u64) {
+    with_alarm(address, incarnation, padding, None)
+}
+
+fn with_alarm(address: &ObjectAddress, incarnation: u32, padding: u32, alarm: Option<Alarm>) -> (Vec<u8>, u64) {
     let file = tempfile::NamedTempFile::new().unwrap();
     Template::build().unwrap().write(file.path()).unwrap();
     let database = Connection::open(file.path()).unwrap();
     database.execute_batch("PRAGMA synchronous = OFF").unwrap();
     Identity::write(&database, address, incarnation).unwrap();
     address.name.iter().for_each(|name| Identity::write_name(&database, name).unwrap());
+    Identity::write_alarm(&database, alarm).unwrap();
     database.execute("INSERT INTO _hf_kv VALUES ('padding', zeroblob(?1))", [padding]).unwrap();
     let count = |pragma| database.query_row(pragma, [], |row| row.get::<_, u32>(0)).unwrap();
     let pages = count("PRAGMA page_count") - count("PRAGMA freelist_count");

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::Host;
 use crate::base::limits::{LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
-use crate::base::logs::{GuestLogs, Level, LogEntry};
+use crate::base::logs::{GuestLogs, Level, LogEntry, shown};
 use crate::base::{Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 
@@ -26,11 +26,7 @@ pub(in crate::wasm) struct ObjectLog {
 
 impl ObjectLog {
     pub(super) fn new(logs: Arc<GuestLogs>, env: Env, address: &ObjectAddress) -> Self {
-        let object = match &address.name {
-            Some(name) => name.to_string(),
-            None => format!("@{}", address.id),
-        };
-        Self { logs, env, class: address.class.to_string(), object, entries: AtomicU32::new(0) }
+        Self { logs, env, class: address.class.to_string(), object: shown(address), entries: AtomicU32::new(0) }
     }
 
     /// Adds an entry, cut to size, unless the turn has logged its share.

@@ -5,6 +5,7 @@
 use std::fs;
 
 use super::*;
+use crate::base::Alarm;
 
 fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/commit_log/golden/v1")
@@ -24,7 +25,7 @@ fn write(dir: &mut Dir) {
     Env::manual(1).0.fill_random(&mut image);
     encoder.page(3, &image);
     submit(&log, &writers[0], encoder.finish());
-    let alarm = Some(AlarmChange::Set { due_ms: 1, attempt: 2, next_ms: 3 });
+    let alarm = Some(AlarmChange::Set(Alarm { due_ms: 1, attempt: 2, next_ms: 3 }));
     submit(&log, &writers[1], turn(&TurnHead { part: 0, last: false, alarm, ..head(1, 2) }, 2, 3000));
     log.step();
     let alarm = Some(AlarmChange::Cleared);

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::super::format::*;
 use super::*;
+use crate::base::Alarm;
 
 fn payload(record: &Encoded) -> &[u8] {
     let (payload, rest) = split_frame(record.bytes()).unwrap();
@@ -16,7 +17,7 @@ prop_compose! {
         match kind {
             0 => None,
             1 => Some(AlarmChange::Cleared),
-            _ => Some(AlarmChange::Set { due_ms, attempt, next_ms }),
+            _ => Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms })),
         }
     }
 }

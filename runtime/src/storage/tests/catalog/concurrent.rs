@@ -43,7 +43,11 @@ fn readers_see_whole_prefixes() {
             for lsn in 1..=EACH {
                 for n in 0..LANES {
                     let (lane, class) = (Lane::new(n), key());
-                    catalog.note(lane, Lsn(lsn), Change::Object { class, id: object(lane, lsn), name: None, bytes: 1 });
+                    catalog.note(
+                        lane,
+                        Lsn(lsn),
+                        Change::Object { class, id: object(lane, lsn), name: None, bytes: 1, alarm: None },
+                    );
                     if lsn % (3 + u64::from(n)) == 0 {
                         lanes.durable[lane.index()].send_replace(Lsn(lsn));
                     }

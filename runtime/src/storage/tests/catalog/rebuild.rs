@@ -22,7 +22,7 @@ fn populate(dir: &DataDir) -> Vec<CatalogEntry> {
     let mut object = |address: ObjectAddress, incarnation, padding| {
         let (file, bytes) = database(&address, incarnation, padding);
         put(&place(dir, &address, incarnation), &file);
-        expected.push(CatalogEntry { id: address.id, name: address.name, bytes });
+        expected.push(CatalogEntry { id: address.id, name: address.name, bytes, alarm: None });
     };
     object(address("a"), 1, 10);
     object(address("replaced"), 3, 20_000);

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use proptest::prelude::*;
 
 use super::*;
+use crate::storage::commit_log::AlarmChange;
 
 #[derive(Debug, Clone)]
 enum Op {
@@ -72,12 +73,19 @@ struct Stored {
     bytes: u64,
 }
 
+/// The alarm of an object that has one of the sizes.
+fn alarm(size: usize) -> Option<Alarm> {
+    (size > 0).then(|| Alarm { due_ms: 10, attempt: 2, next_ms: 10 * size as u64 })
+}
+
 /// The databases of an object that knows its name or not, with one of the sizes.
 fn stored(object: usize, named: bool, size: usize) -> &'static Stored {
     static ALL: LazyLock<Vec<Stored>> = LazyLock::new(|| {
         let all = OBJECTS.iter().flat_map(|object| [None, object.name.clone()].map(|name| (object, name)));
         let addresses = all.map(|(object, name)| ObjectAddress { name, ..object.clone() });
-        let sizes = |address: ObjectAddress| (0..SIZES).map(move |size| database(&address, 1, size as u32 * 9_000));
+        let sizes = |address: ObjectAddress| {
+            (0..SIZES).map(move |size| with_alarm(&address, 1, size as u32 * 9_000, alarm(size)))
+        };
         addresses.flat_map(sizes).map(|(file, bytes)| Stored { file, bytes }).collect()
     });
     &ALL[(object * 2 + usize::from(named)) * SIZES + size]
@@ -114,7 +122,8 @@ fn change(said: Said) -> Option<Change> {
     Some(match said {
         Said::Turn(n, named, size) => {
             let name = OBJECTS[n].name.clone().filter(|_| named);
-            exists(&ObjectAddress { name, ..OBJECTS[n].clone() }, stored(n, true, size).bytes)
+            let (class, bytes) = (OBJECTS[n].key.clone(), stored(n, true, size).bytes);
+            Change::Object { class, id: OBJECTS[n].id, name, bytes, alarm: Some(AlarmChange::to(alarm(size))) }
         }
         Said::Delete(n) => gone(&OBJECTS[n]),
         Said::RemoveClass => Change::ClassGone { class: key() },
@@ -161,7 +170,10 @@ impl Node {
             Op::Flush(n, records) => self.lanes.durable[usize::from(*n)].send_modify(|durable| {
                 durable.0 = (durable.0 + *records as u64).min(self.lanes.appended[usize::from(*n)]);
             }),
-            Op::Write => self.catalog().write(&vec![Lsn(0); LANES.into()]).unwrap(),
+            Op::Write => {
+                self.catalog().write(&vec![Lsn(0); LANES.into()]).unwrap();
+                self.check_alarms();
+            }
             Op::Release => {
                 let upto = self.lanes.upto();
                 self.catalog().write(&upto).unwrap();
@@ -191,11 +203,30 @@ impl Node {
         model
     }
 
+    /// The files list each alarm by its time, all in one go and bit by bit.
+    fn check_alarms(&self) {
+        let place = |(n, (_, size)): (usize, (bool, usize))| Some((alarm(size)?.next_ms, OBJECTS[n].id));
+        let mut expected: Vec<_> = self.model().into_iter().filter_map(place).collect();
+        expected.sort();
+        for limit in [2, 100] {
+            let (mut from, mut listed) = ((0, ObjectId::from_bytes([0; 32])), Vec::new());
+            let until = (u64::MAX >> 1, from.1);
+            while from < until {
+                let (found, end) = self.catalog().alarms(from, until, limit).unwrap();
+                listed.extend(found.into_iter().map(|(_, place)| place));
+                from = end;
+            }
+            listed.sort();
+            assert_eq!(listed, expected);
+        }
+    }
+
     fn check(&self, prefix: Option<&str>, limit: usize) {
         let all = self.model().into_iter().map(|(n, (named, size))| CatalogEntry {
             id: OBJECTS[n].id,
             name: OBJECTS[n].name.clone().filter(|_| named),
             bytes: stored(n, true, size).bytes,
+            alarm: alarm(size),
         });
         let prefix_fits = |entry: &CatalogEntry| match (&entry.name, prefix.unwrap_or("")) {
             (_, "") => true,
