@@ -4,8 +4,10 @@
 //! lives in `holdfast::__private`, so that generated code stays small and its errors point at the user's own lines.
 
 use proc_macro2::TokenStream;
-use quote::{quote, quote_spanned};
-use syn::{Error, Item, ItemStruct};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::parse::Parser;
+use syn::punctuated::Punctuated;
+use syn::{Error, Ident, Item, ItemStruct, Token};
 
 /// See `holdfast::object`.
 #[proc_macro_attribute]
@@ -17,10 +19,12 @@ pub fn object(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream)
 }
 
 fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let object = check(arguments, item)?;
+    let Declared { alarm } = parse(arguments)?;
+    let object = check(item)?;
     let name = &object.ident;
-    // Spanned so that "has no `impl Object`" points at the struct.
+    // Spanned so that "has no `impl ..`" points at the struct.
     let init = quote_spanned! { name.span() => ::holdfast::__private::init::<#name> };
+    let alarm = alarm.then(|| alarm_export(name));
     Ok(quote! {
         // Lives at the root of the crate wherever it is written, so a second one is an error that says its name.
         #[doc(hidden)]
@@ -53,17 +57,60 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
             // The names of a component's exports are not symbols that a native linker takes.
             #[cfg(target_family = "wasm")]
             __holdfast::bindings::export!(__Exports with_types_in __holdfast::bindings);
+
+            #alarm
         };
     })
 }
 
-fn check(arguments: TokenStream, item: TokenStream) -> syn::Result<ItemStruct> {
-    if !arguments.is_empty() {
-        return Err(Error::new_spanned(
-            arguments,
-            "#[object] takes no arguments: write `class = \"...\"` in holdfast.toml to name the class",
-        ));
+/// The part of a class that handles alarms; it stands beside the other exports.
+fn alarm_export(name: &Ident) -> TokenStream {
+    let alarm = quote_spanned! { name.span() => ::holdfast::__private::alarm::<#name> };
+    quote! {
+        use __holdfast::bindings::with_alarm::{self as __with_alarm, exports::holdfast::object::alarm_handler as __alarm};
+
+        impl __holdfast::declared::Alarm for #name {}
+
+        #[used]
+        static ALARM: fn(__alarm::AlarmInfo) -> ::core::result::Result<(), __holdfast::Failure> = #alarm;
+
+        impl __alarm::Guest for __Exports {
+            fn alarm(info: __alarm::AlarmInfo) -> ::core::result::Result<(), __holdfast::Failure> {
+                ALARM(info)
+            }
+        }
+
+        #[cfg(target_family = "wasm")]
+        __with_alarm::export!(__Exports with_types_in __with_alarm);
     }
+}
+
+/// What the attribute says that the class has.
+#[derive(Default)]
+struct Declared {
+    alarm: bool,
+}
+
+fn parse(arguments: TokenStream) -> syn::Result<Declared> {
+    let mut declared = Declared::default();
+    let refusal = |arguments| {
+        Error::new_spanned(
+            arguments,
+            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm`; its name is `class = \"...\"` \
+             in holdfast.toml",
+        )
+    };
+    let handlers = Punctuated::<Ident, Token![,]>::parse_terminated;
+    for handler in handlers.parse2(arguments.clone()).map_err(|_| refusal(arguments))? {
+        match handler.to_string().as_str() {
+            "alarm" => declared.alarm = true,
+            _ => return Err(refusal(handler.into_token_stream())),
+        }
+    }
+    Ok(declared)
+}
+
+fn check(item: TokenStream) -> syn::Result<ItemStruct> {
     let object = match syn::parse2(item)? {
         Item::Struct(object) => object,
         other => {
@@ -110,6 +157,23 @@ mod tests {
     }
 
     #[test]
+    fn handlers_are_exported_if_the_attribute_says_so() {
+        let written = |arguments| {
+            exports(
+                arguments,
+                quote!(
+                    struct A;
+                ),
+            )
+            .unwrap()
+            .to_string()
+        };
+        assert!(!written(quote!()).contains("AlarmInfo"));
+        assert!(written(quote!(alarm)).contains("AlarmInfo"));
+        assert!(written(quote!(alarm,)).contains("AlarmInfo"));
+    }
+
+    #[test]
     fn what_is_refused_says_why() {
         assert!(
             refusal(
@@ -118,7 +182,7 @@ mod tests {
                     struct A;
                 )
             )
-            .contains("takes no arguments")
+            .contains("takes the handlers")
         );
         assert!(
             refusal(

@@ -9,3 +9,15 @@ wit_bindgen::generate!({
     pub_export_macro: true,
     additional_type_attributes: { "holdfast:object/sql@0.1.0/value": [#[derive(PartialEq)]] },
 });
+
+/// The handler that not every class exports, as a world of its own: a component is the union of the worlds that it asks
+/// for, so those with it are what `wit/` calls a `full-object`, and the others do not have the export at all.
+pub mod with_alarm {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package holdfast:sdk; world with-alarm { export holdfast:object/alarm-handler@0.1.0; }",
+        world: "holdfast:sdk/with-alarm",
+        with: { "holdfast:object/types@0.1.0": crate::bindings::holdfast::object::types },
+        pub_export_macro: true,
+    });
+}

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::bindings::holdfast::object::types::Failure;
-use crate::{BadRequest, SqlError, StorageError};
+use crate::{AlarmError, BadRequest, SqlError, StorageError};
 
 /// What handlers return; the error is [`Error`] unless said otherwise.
 ///
@@ -114,6 +114,7 @@ impl<E: StdError + 'static> From<E> for Error {
         let code = match () {
             () if any.is::<StorageError>() => "storage-error",
             () if any.is::<SqlError>() => "sql-error",
+            () if any.is::<AlarmError>() => "alarm-error",
             () if any.is::<BadRequest>() => "bad-request",
             () => Self::DEFAULT_CODE,
         };
@@ -222,6 +223,7 @@ mod tests {
     fn errors_of_the_sdk_keep_a_code_of_their_own() {
         assert_eq!(Error::from(StorageError::Full).code(), "storage-error");
         assert_eq!(Error::from(SqlError::Full).code(), "sql-error");
+        assert_eq!(Error::from(AlarmError::NoHandler).code(), "alarm-error");
         assert_eq!(Error::from(std::fmt::Error).code(), "guest-error");
     }
 

@@ -72,6 +72,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! # Alarms
+//! An object can have itself called at a time, whether or not anybody is there then: `#[object(alarm)]`, a handler, and
+//! [`ctx.alarm().set(..)`](AlarmClock::set). The handler is a turn like any other, and retried when it fails. [`mod@alarm`] has all of it.
+//!
 //! # Errors
 //! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one with a
 //! code that callers can match on, and [`ErrorContext::context`] says what was being done.
@@ -85,6 +89,7 @@
 //! A class can be checked and unit-tested natively as long as the tests call nothing of [`Context`], which only the host can
 //! answer. It is compiled for `wasm32-wasip2` as a `cdylib`.
 
+pub mod alarm;
 #[doc(hidden)] // Public for `__private` only.
 pub mod bindings;
 mod entry;
@@ -98,6 +103,7 @@ mod response;
 pub mod sql;
 pub mod storage;
 
+pub use alarm::{Alarm, AlarmClock, AlarmError, AlarmHandler};
 pub use error::{Error, ErrorContext, Result};
 pub use object::{Context, Object};
 pub use request::{BadRequest, Request};
@@ -109,6 +115,8 @@ pub use storage::{Entries, ListOptions, Storage, StorageError};
 ///
 /// Goes on one struct in the crate. The struct has no generic parameters, implements [`Object`] and can have any fields.
 /// The crate is compiled as a `cdylib`.
+///
+/// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -134,8 +142,8 @@ pub use {http, log, serde_json};
 /// Everything a class usually needs: `use holdfast::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        BadRequest, Context, Error, ErrorContext as _, ListOptions, Object, Request, Response, Result, SqlError,
-        StorageError, bail, ensure, object, params,
+        Alarm, AlarmError, AlarmHandler, BadRequest, Context, Error, ErrorContext as _, ListOptions, Object, Request,
+        Response, Result, SqlError, StorageError, bail, ensure, object, params,
     };
     pub use http::{HeaderMap, Method, StatusCode};
     pub use log::{debug, error, info, trace, warn};
@@ -146,5 +154,18 @@ pub mod prelude {
 #[doc(hidden)]
 pub mod __private {
     pub use crate::bindings::{self, holdfast::object::types::Failure};
-    pub use crate::entry::{fetch, init};
+    pub use crate::declared;
+    pub use crate::entry::{alarm, fetch, init};
+}
+
+/// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because its
+/// trait asks for the one here, and only the attribute implements it.
+#[doc(hidden)]
+pub mod declared {
+    /// `#[object(alarm)]`.
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` handles alarms and does not say so",
+        label = "write `#[object(alarm)]` on the struct: the host calls only what a class says that it has"
+    )]
+    pub trait Alarm {}
 }

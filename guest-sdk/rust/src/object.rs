@@ -1,7 +1,9 @@
 //! What a class implements ([`Object`]) and what it is given ([`Context`]).
 
+use std::any::Any;
+
 use crate::bindings::holdfast::object::identity;
-use crate::{Request, Response, Result, Sql, Storage};
+use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
 
 /// A class: how its objects are made and what they do.
 ///
@@ -10,6 +12,8 @@ use crate::{Request, Response, Result, Sql, Storage};
 /// together; when it returns `Err`, panics, or runs out of its time or memory, nothing of it stays and the instance is
 /// dropped. Between turns an instance may be dropped at any time (it is after some seconds without requests), so fields
 /// are a cache: what must last goes to [`Context::storage`] or [`Context::sql`].
+///
+/// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler).
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -38,7 +42,7 @@ use crate::{Request, Response, Result, Sql, Storage};
     note = "fn new(ctx: Context) -> Result<Self>",
     note = "fn fetch(&mut self, request: Request) -> Result<Response>"
 )]
-pub trait Object: 'static {
+pub trait Object: Any {
     /// Makes the instance, before its first turn and as part of it: the place to create tables (see
     /// [`Sql::migrate`]) and to load what the handlers need at hand. An error fails that turn; the next one tries again.
     fn new(ctx: Context) -> Result<Self>
@@ -49,7 +53,7 @@ pub trait Object: 'static {
     fn fetch(&mut self, request: Request) -> Result<Response>;
 }
 
-/// What an object has of its own: who it is, its storage and its database. Cheap to clone.
+/// What an object has of its own: who it is, its storage, its database and its alarm. Cheap to clone.
 ///
 /// ```no_run
 /// # use holdfast::prelude::*;
@@ -89,5 +93,10 @@ impl Context {
     /// The object's own SQLite database.
     pub fn sql(&self) -> Sql {
         Sql::new()
+    }
+
+    /// The object's one alarm.
+    pub fn alarm(&self) -> AlarmClock {
+        AlarmClock::new()
     }
 }

@@ -22,6 +22,7 @@
 //! | `keep`, `undo`, `drop` | `savepoint` | what becomes of it. Left open, it stays so at the end of the turn |
 //! | `size` | | `size` |
 //! | `delete_all`, `sync` | | |
+//! | `set_alarm` | `in`: milliseconds | refused, because the class has no handler |
 //! | `open_rows` | `text`, `params`? | `rows`: how many came at once, `more`: whether a cursor is kept in the instance |
 //! | `next_rows` | `max` | `rows`, from the kept cursor, in this turn or a later one |
 //! | `open_entries` | as `list` | keeps a listing in the instance |
@@ -34,6 +35,8 @@
 mod kept;
 mod key_value;
 mod sql;
+
+use std::time::Duration;
 
 use holdfast::prelude::*;
 use holdfast::serde_json::Value as Json;
@@ -100,6 +103,9 @@ enum Operation {
     Size,
     DeleteAll,
     Sync,
+    SetAlarm {
+        r#in: u64,
+    },
     OpenRows(sql::Statement),
     NextRows {
         max: u32,
@@ -172,6 +178,7 @@ impl Storage {
             Operation::Size => json!({ "size": storage.size()? }),
             Operation::DeleteAll => done(storage.delete_all()?),
             Operation::Sync => done(storage.sync()?),
+            Operation::SetAlarm { r#in } => done(self.ctx.alarm().set(Duration::from_millis(r#in))?),
             Operation::OpenRows(statement) => self.kept.open_rows(statement)?,
             Operation::NextRows { max } => self.kept.next_rows(max)?,
             Operation::OpenEntries(list) => done(self.kept.open_entries(list)?),
@@ -221,6 +228,7 @@ fn growth<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
 
 fn refusal(error: &Error) -> Json {
     let case = error.downcast_ref().map(storage_case).or_else(|| error.downcast_ref().map(sql_case));
+    let case = case.or_else(|| error.downcast_ref().map(alarm_case));
     let (code, message) = match error.downcast_ref() {
         Some(SqlError::Constraint { code, message } | SqlError::Sqlite { code, message }) => {
             (Some(code), message.clone())
@@ -254,6 +262,14 @@ fn sql_case(error: &SqlError) -> &'static str {
         SqlError::Full => "full",
         SqlError::Closed => "closed",
         SqlError::Sqlite { .. } => "sqlite",
+        _ => "other",
+    }
+}
+
+fn alarm_case(error: &AlarmError) -> &'static str {
+    match error {
+        AlarmError::BadTime => "bad-time",
+        AlarmError::NoHandler => "no-handler",
         _ => "other",
     }
 }
