@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
@@ -34,6 +34,7 @@ pub struct Router {
     /// Where actors run: apart from the gateway, because guests compute and SQLite blocks.
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
+    alarm_slots: Arc<Semaphore>,
 }
 
 /// The actors of live objects.
@@ -113,7 +114,14 @@ pub enum ImportFailed {
 impl Router {
     /// A router over these classes whose actors run on `guests`.
     pub fn new(node: Arc<Node>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
-        Self { node, classes, objects: Arc::default(), guests, stopping: AtomicBool::new(false) }
+        Self {
+            node,
+            classes,
+            objects: Arc::default(),
+            guests,
+            stopping: AtomicBool::new(false),
+            alarm_slots: alarms::slots(),
+        }
     }
 
     /// The deployed classes.

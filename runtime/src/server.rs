@@ -162,6 +162,11 @@ impl Server {
         &self.logs
     }
 
+    /// Whether every alarm that is due by then was handed to its object and is done with. For tests, which move the clock.
+    pub fn alarms_are_done(&self, by_ms: u64) -> bool {
+        self.router.alarms_are_done(by_ms)
+    }
+
     /// Deploys a component. Blocks.
     pub fn deploy(&self, class: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
         self.gateway.block_on(self.router.classes().deploy(class, component))

@@ -10,6 +10,7 @@ mod transcript;
 
 mod addressing;
 mod admin;
+mod alarms;
 mod cli;
 mod counter;
 mod crash;

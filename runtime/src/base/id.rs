@@ -182,7 +182,7 @@ impl ObjectId {
     }
 
     /// The id with these bytes, without checking the class: for ids that the host wrote itself.
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 

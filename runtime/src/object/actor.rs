@@ -227,7 +227,11 @@ impl Actor {
             return Ok(Reply::Done(false));
         }
         self.node.metrics.alarms.inc();
-        let outcome = self.turn(TurnEvent::Alarm(alarm)).await;
+        let node = self.node.clone();
+        let outcome = match node.databases.alarm_runs().begin(self.address.id) {
+            Some(_running) => self.turn(TurnEvent::Alarm(alarm)).await,
+            None => Err(TurnError::Trap("the host ended three times in a row while it ran".into())),
+        };
         if let Err(error) = &outcome
             && counts_as_attempt(error)
         {

@@ -17,14 +17,18 @@ const RUNNING_MAX: usize = 64;
 /// How often the wall clock is looked at while nothing is due: it may be set by hand.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// As many as may run at once. One is taken before an alarm is.
+pub(super) fn slots() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(RUNNING_MAX))
+}
+
 impl Router {
     /// Runs alarms until the router stops.
     pub async fn run_alarms(self: Arc<Self>) {
-        let slots = Arc::new(Semaphore::new(RUNNING_MAX));
         while !self.is_stopping() {
             self.look_ahead().await;
             // Waits while as many run as may.
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Ok(slot) = self.alarm_slots.clone().acquire_owned().await else { return };
             let alarms = self.node.databases.alarms();
             let Some((class, id)) = alarms.take_due(self.node.env.wall_ms(), 1).pop() else {
                 drop(slot);
@@ -37,6 +41,14 @@ impl Router {
                 drop(slot);
             });
         }
+    }
+
+    /// Whether every alarm that is due by then was handed to its object and is done with.
+    pub fn alarms_are_done(&self, by_ms: u64) -> bool {
+        let alarms = self.node.databases.alarms();
+        !alarms.wants_look(by_ms)
+            && alarms.first_ms().is_none_or(|first| first > by_ms)
+            && self.alarm_slots.available_permits() == RUNNING_MAX
     }
 
     async fn look_ahead(&self) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::alarm_runs::AlarmRuns;
 use super::{Databases, StorageError};
 use crate::base::{Alarm, ClassKey, ObjectId};
 
@@ -131,6 +132,11 @@ impl Databases {
     /// The alarms that come next.
     pub fn alarms(&self) -> &Alarms {
         &self.0.alarms
+    }
+
+    /// The alarms that are running.
+    pub fn alarm_runs(&self) -> &AlarmRuns {
+        &self.0.alarm_runs
     }
 
     /// Takes the alarms of the next minute into memory, as many as there is room for. Waits for the disk: what was

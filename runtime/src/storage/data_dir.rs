@@ -126,6 +126,11 @@ impl DataDir {
         self.root.join("catalog")
     }
 
+    /// Which alarms are running.
+    pub fn alarm_runs(&self) -> PathBuf {
+        self.root.join("alarms.running")
+    }
+
     /// The commit log.
     pub fn log(&self) -> PathBuf {
         self.root.join("log")

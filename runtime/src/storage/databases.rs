@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::alarm_index::Alarms;
+use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
 use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, SystemDisk};
 use super::database::{Database, FileState, no_room};
@@ -38,6 +39,7 @@ pub(super) struct Node {
     pub repairs: Repairs,
     pub release: Release,
     pub alarms: Alarms,
+    pub alarm_runs: AlarmRuns,
 }
 
 impl Databases {
@@ -86,6 +88,8 @@ impl Databases {
                 Ok(())
             })?;
         }
+        let runs = dir.alarm_runs();
+        let alarm_runs = AlarmRuns::open(&runs).map_err(StorageError::io("cannot open", &runs))?;
         let node_id = env.random();
         let lanes = lanes().map(|lane| log.open(lane, node_id)).collect::<Result<Vec<_>, _>>()?;
         catalog.follow(lanes.iter().map(LaneWriter::durable).collect())?;
@@ -102,6 +106,7 @@ impl Databases {
             repairs,
             release: Release::default(),
             alarms: Alarms::default(),
+            alarm_runs,
         })))
     }
 

@@ -1,0 +1,157 @@
+//! Which alarms were running when a process ended, so that one that ends the process every time is not tried for ever.
+//!
+//! A file of lines that is never flushed: a process that is killed leaves it to the next one, and after a power cut nobody
+//! is blamed. `+ID` an alarm begins, `-ID` it has ended, `ID N` it was running when the last N processes in a row ended that
+//! ran it. Whatever cannot be read is left out; failing to write costs no alarm.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use crate::base::ObjectId;
+
+/// Processes that end in a row while one alarm runs, which count as one failed attempt.
+const ENDS_MAX: u32 = 3;
+/// Bytes at which the file is begun anew.
+const LARGE: u64 = 1 << 20;
+
+/// The alarms that are running.
+pub struct AlarmRuns(Mutex<Runs>);
+
+struct Runs {
+    file: File,
+    bytes: u64,
+    running: u64,
+    /// How many processes have ended in a row while it ran.
+    ends: HashMap<ObjectId, u32>,
+}
+
+/// What an earlier process left.
+fn parse(text: &str) -> HashMap<ObjectId, u32> {
+    let mut ends = HashMap::new();
+    let mut running = HashMap::new();
+    for line in text.lines() {
+        let id = |text: &str| ObjectId::from_hex(text).ok();
+        if let Some(id) = line.strip_prefix('+').and_then(id) {
+            running.insert(id, ());
+        } else if let Some(id) = line.strip_prefix('-').and_then(id) {
+            running.remove(&id);
+            ends.remove(&id);
+        } else if let Some((id, count)) = line.split_once(' ').and_then(|(of, n)| Some((id(of)?, n.parse().ok()?))) {
+            ends.insert(id, count);
+        }
+    }
+    running.into_keys().for_each(|id| *ends.entry(id).or_insert(0) += 1);
+    ends
+}
+
+impl AlarmRuns {
+    /// Reads what the last process left, and begins anew.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        let ends = match fs::read(path) {
+            Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
+            Err(error) => return Err(error),
+        };
+        // Appending, so that cutting it off moves where the next line goes.
+        let file = File::options().create(true).append(true).open(path)?;
+        let mut runs = Runs { file, bytes: 0, running: 0, ends };
+        runs.begin_anew();
+        Ok(Self(Mutex::new(runs)))
+    }
+
+    /// An alarm begins to run; it ends when the guard is dropped. None if the process has ended too often while it ran: this
+    /// counts as an attempt that failed, and the count begins again.
+    pub fn begin(&self, id: ObjectId) -> Option<AlarmRun<'_>> {
+        let mut runs = self.0.lock();
+        if runs.ends.get(&id).is_some_and(|ends| *ends >= ENDS_MAX) {
+            runs.ends.remove(&id);
+            runs.write(&format!("-{id}\n"));
+            return None;
+        }
+        runs.running += 1;
+        runs.write(&format!("+{id}\n"));
+        Some(AlarmRun { runs: self, id })
+    }
+}
+
+/// An alarm that is running.
+pub struct AlarmRun<'a> {
+    runs: &'a AlarmRuns,
+    id: ObjectId,
+}
+
+impl Drop for AlarmRun<'_> {
+    fn drop(&mut self) {
+        let mut runs = self.runs.0.lock();
+        runs.running -= 1;
+        runs.ends.remove(&self.id);
+        runs.write(&format!("-{}\n", self.id));
+        if runs.running == 0 && runs.bytes > LARGE {
+            runs.begin_anew();
+        }
+    }
+}
+
+impl Runs {
+    /// Not worth failing an alarm: an unwritten line is a process that ends without being counted.
+    fn write(&mut self, line: &str) {
+        if self.file.write_all(line.as_bytes()).is_ok() {
+            self.bytes += line.len() as u64;
+        }
+    }
+
+    fn begin_anew(&mut self) {
+        let lines: String = self.ends.iter().map(|(id, ends)| format!("{id} {ends}\n")).collect();
+        if self.file.set_len(0).is_ok() {
+            self.bytes = 0;
+            self.write(&lines);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: ObjectId = ObjectId::from_bytes([1; 32]);
+    const B: ObjectId = ObjectId::from_bytes([2; 32]);
+
+    #[test]
+    fn the_third_end_in_a_row_counts_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs");
+        let open = || AlarmRuns::open(&path).unwrap();
+        for end in 0..ENDS_MAX {
+            let runs = open();
+            std::mem::forget(runs.begin(A).unwrap_or_else(|| panic!("after {end} ends")));
+            drop(runs.begin(B).unwrap());
+        }
+        let runs = open();
+        assert!(runs.begin(A).is_none());
+        std::mem::forget(runs.begin(A).expect("the count begins again"));
+        let runs = open();
+        drop(runs.begin(A).unwrap());
+        for _ in 0..2 {
+            std::mem::forget(open().begin(A).expect("one that ended well was in between"));
+        }
+        assert!(open().begin(B).is_some());
+    }
+
+    #[test]
+    fn the_file_stays_small_and_garbage_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("runs");
+        fs::write(&path, format!("\u{0}\n+\n-x\n{A} many\n{B} 2\nno line\n+{B}\n+{}", &A.to_string()[..9])).unwrap();
+        let runs = AlarmRuns::open(&path).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{B} 3\n"));
+        assert!(runs.begin(A).is_some());
+        for _ in 0..20_000 {
+            drop(runs.begin(A));
+        }
+        assert!(fs::metadata(&path).unwrap().len() <= LARGE + 200);
+    }
+}

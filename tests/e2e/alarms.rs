@@ -1,0 +1,375 @@
+//! Alarms: in a host whose clock the test moves, and at the end in processes that have the machine's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use holdfast_runtime::base::env::Manual;
+use holdfast_runtime::base::{Env, Limits};
+use holdfast_runtime::config::ServerConfig;
+use holdfast_runtime::server::Server;
+use serde_json::{Value as Json, json};
+use tempfile::TempDir;
+
+use crate::harness::{Client, Host, eventually, guest};
+
+/// A host in this process, for which time moves only when told.
+struct Virtual {
+    directory: TempDir,
+    env: Env,
+    clock: Arc<Manual>,
+    server: Option<Server>,
+    data: Client,
+    admin: Client,
+}
+
+impl Virtual {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let (env, clock) = Env::manual(1);
+        let (server, data, admin) = serve(&directory, &env);
+        let host = Self { directory, env, clock, server: Some(server), data, admin };
+        let deployed = host.admin.put("/v1/classes/alarms", guest("alarms"));
+        assert_eq!(deployed.status, 201, "{deployed:?}");
+        host
+    }
+
+    fn stop(&mut self) {
+        self.server.take().unwrap().stop();
+    }
+
+    fn start_again(&mut self) {
+        let (server, data, admin) = serve(&self.directory, &self.env);
+        (self.server, self.data, self.admin) = (Some(server), data, admin);
+    }
+
+    fn now(&self) -> u64 {
+        self.env.wall_ms()
+    }
+
+    fn advance(&self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
+    }
+
+    fn metric(&self, name: &str) -> f64 {
+        let text = self.admin.get("/metrics").text().to_owned();
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+        value.unwrap_or_else(|| panic!("{name} is not in {text}"))
+    }
+
+    fn object(&self, name: &'static str) -> Object<'_> {
+        Object { name, data: &self.data, admin: &self.admin }
+    }
+
+    /// Every alarm that was due has been looked at: waits until the scheduler has none in hand that is due.
+    fn rest(&self) {
+        eventually("nothing to be due", || self.server.as_ref().unwrap().alarms_are_done(self.now()).then_some(()));
+    }
+}
+
+impl Drop for Virtual {
+    fn drop(&mut self) {
+        if let Some(server) = self.server.take() {
+            server.stop();
+        }
+    }
+}
+
+fn serve(directory: &TempDir, env: &Env) -> (Server, Client, Client) {
+    let nowhere = "127.0.0.1:0".parse().unwrap();
+    let config = ServerConfig {
+        data: directory.path().join("data"),
+        listen: nowhere,
+        admin_listen: nowhere,
+        limits: Limits { live_instances: 32, ..Limits::default() },
+        error_details: true,
+    };
+    let server = Server::start(config, env.clone()).unwrap();
+    let data = Client::new(server.data_addr(), None);
+    let admin = Client::new(server.admin_addr(), Some(server.admin_token().into()));
+    (server, data, admin)
+}
+
+/// An object of the guest `alarms`.
+struct Object<'a> {
+    name: &'static str,
+    data: &'a Client,
+    admin: &'a Client,
+}
+
+impl<'a> Object<'a> {
+    fn of(host: &'a Host, name: &'static str) -> Self {
+        Self { name, data: host.data(), admin: host.admin() }
+    }
+
+    fn post(&self, what: &str) -> u16 {
+        self.data.post(&format!("/alarms/{}/{what}", self.name), "").status
+    }
+
+    fn set_in(&self, ms: u64) {
+        assert_eq!(self.post(&format!("set?in={ms}")), 204);
+    }
+
+    fn mode(&self, mode: &Json) {
+        assert_eq!(self.data.put(&format!("/alarms/{}/mode", self.name), mode.to_string()).status, 204);
+    }
+
+    fn show(&self) -> Json {
+        self.data.get(&format!("/alarms/{}/", self.name)).json()
+    }
+
+    /// The alarm as the object sees it.
+    fn alarm(&self) -> Option<u64> {
+        self.show()["alarm"].as_u64()
+    }
+
+    /// The alarm as the admin API shows it, without waking the object.
+    fn shown(&self) -> Json {
+        self.admin.get(&format!("/v1/classes/alarms/objects/{}", self.name)).json()["alarm"].clone()
+    }
+
+    /// The runs of turns that succeeded.
+    fn runs(&self) -> Vec<Json> {
+        self.show()["runs"].as_array().unwrap().clone()
+    }
+
+    /// Every run that began, as the log tells it.
+    fn begun(&self) -> Vec<Json> {
+        let entries = self.admin.get("/v1/logs").json()["entries"].as_array().unwrap().clone();
+        let of_this = entries.iter().filter(|entry| entry["object"] == self.name);
+        let run = |entry: &Json| entry["message"].as_str()?.strip_prefix("alarm handled: ").map(str::to_owned);
+        of_this.filter_map(run).map(|run| serde_json::from_str(&run).unwrap()).collect()
+    }
+
+    fn wait_for_runs(&self, count: usize) -> Vec<Json> {
+        eventually("the alarm to be handled", || Some(self.begun()).filter(|runs| runs.len() >= count))
+    }
+}
+
+#[test]
+fn an_alarm_comes_at_its_time_once_and_never_early() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    let due = host.now() + 10_000;
+    a.set_in(10_000);
+    assert_eq!(a.alarm(), Some(due));
+    assert_eq!(a.shown(), json!({ "scheduled": due, "failed": 0, "next": due }));
+    host.advance(9_999);
+    host.rest();
+    assert_eq!(a.begun(), Vec::<Json>::new());
+    host.advance(1);
+    a.wait_for_runs(1);
+    host.advance(1_000_000);
+    host.rest();
+    // While it is handled there is no alarm, and the object knows its name though nobody has called it.
+    let run = json!({ "scheduled": due, "retry_count": 0, "at": due, "alarm": null, "name": "a" });
+    assert_eq!((a.runs(), a.alarm(), a.shown()), (vec![run], None, Json::Null));
+}
+
+#[test]
+fn a_later_alarm_replaces_the_one_there_is_and_a_past_one_comes_at_once() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    a.set_in(1_000);
+    a.set_in(5_000);
+    host.advance(4_999);
+    host.rest();
+    assert_eq!(a.begun(), Vec::<Json>::new());
+    assert_eq!(a.post("delete"), 204);
+    host.advance(1_000);
+    host.rest();
+    assert_eq!((a.begun(), a.alarm()), (Vec::new(), None));
+    assert_eq!(a.post("set?at=1"), 204);
+    assert_eq!(a.wait_for_runs(1)[0]["scheduled"], 1);
+}
+
+#[test]
+fn a_turn_that_fails_leaves_the_alarm_as_it_was() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    for how in ["fail", "trap", "settle-fail"] {
+        assert_eq!(a.post(&format!("set?in=1000&then={how}")), 500, "{how}");
+        assert_eq!(a.alarm(), None, "{how}");
+    }
+    assert_eq!(a.post("set?in=1000&then=undo"), 204);
+    assert_eq!(a.alarm(), None);
+    assert_eq!(a.post("set?in=1000&then=delete-all"), 204);
+    assert_eq!(a.alarm(), None);
+    let due = host.now() + 1_000;
+    assert_eq!(a.post("set?in=1000&then=keep"), 204);
+    for how in ["fail", "trap", "settle-fail", "undo"] {
+        a.post(&format!("delete?then={how}"));
+        a.post(&format!("set?in=50&then={how}"));
+        assert_eq!(a.alarm(), Some(due), "{how}");
+    }
+    host.advance(1_000);
+    assert_eq!(a.wait_for_runs(1)[0]["scheduled"], due);
+    assert_eq!(a.data.delete("/alarms/a/").status, 204);
+    assert_eq!(a.admin.get("/v1/classes/alarms/objects/a").status, 404, "nothing is left");
+}
+
+#[test]
+fn what_cannot_be_set_is_refused() {
+    let host = Virtual::start();
+    for at in ["0", "9007199254740992", "18446744073709551615"] {
+        let answer = host.data.post(&format!("/alarms/a/set?at={at}"), "");
+        assert_eq!((answer.status, answer.text()), (422, "bad-time".into()), "{at}");
+    }
+    assert_eq!(host.object("a").post("set?at=9007199254740991"), 204);
+}
+
+/// SEMANTICS: attempts 0 to 6, after 2, 4, 8, 16, 32, 64 s and up to a quarter more; then no alarm.
+#[test]
+fn a_failing_handler_runs_seven_times_and_is_given_up() {
+    for mode in [json!({ "fail": 99 }), json!("trap"), json!({ "set-fail": 1 })] {
+        let mut host = Virtual::start();
+        host.object("a").mode(&mode);
+        let fails_for_ever = mode["set-fail"].is_null();
+        let due = host.now() + 500;
+        host.object("a").set_in(500);
+        host.advance(500);
+        let failures: u64 = if fails_for_ever { 7 } else { 2 };
+        for failed in 1..=failures {
+            let a = host.object("a");
+            let next = eventually("the failure to be noted", || {
+                let alarm = a.shown();
+                (alarm.is_null() || alarm["failed"] == failed).then_some(alarm)
+            });
+            assert_eq!(a.begun().len() as u64, failed);
+            assert_eq!(a.runs(), Vec::<Json>::new(), "a run that fails leaves nothing");
+            if failed == 7 {
+                assert_eq!(next, Json::Null);
+                break;
+            }
+            assert_eq!(next["scheduled"], due, "whatever the turn that failed has set");
+            let (now, delay) = (host.now(), 1_000 << failed);
+            let wait = next["next"].as_u64().unwrap() - now;
+            assert!((delay..=delay + delay / 4).contains(&wait), "{failed}: {wait} ms");
+            if failed == 3 {
+                host.stop();
+                host.start_again();
+            }
+            host.advance(wait - 1);
+            host.rest();
+            assert_eq!(host.object("a").shown()["failed"], failed, "not early");
+            host.advance(1);
+        }
+        let a = host.object("a");
+        if fails_for_ever {
+            host.advance(1_000_000);
+            host.rest();
+            assert_eq!(
+                (a.shown(), a.begun().len()),
+                (Json::Null, 4),
+                "three more were in the log of the first process"
+            );
+            assert_eq!(host.metric("holdfast_alarms_given_up_total"), 1.0);
+            let log = a.admin.get("/v1/logs").text();
+            assert!(log.contains("attempt 7 of 7") && log.contains("is given up"), "{log}");
+        } else {
+            // The third attempt succeeds, and what it set counts.
+            let runs = eventually("the attempt to succeed", || Some(a.runs()).filter(|runs| !runs.is_empty()));
+            assert_eq!((&runs[0]["scheduled"], &runs[0]["retry_count"]), (&json!(due), &json!(2)));
+            assert_eq!(a.alarm(), Some(host.now() + 1));
+        }
+    }
+}
+
+#[test]
+fn an_alarm_may_set_the_next_one() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    a.mode(&json!({ "set": 1_000 }));
+    let first = host.now() + 1_000;
+    a.set_in(1_000);
+    for count in 1..=5 {
+        host.advance(1_000);
+        eventually("it to be set again", || (a.alarm() == Some(first + count * 1_000)).then_some(()));
+        assert_eq!(a.runs().len() as u64, count);
+    }
+}
+
+#[test]
+fn the_wall_clock_may_jump() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    let start = host.env.wall();
+    a.set_in(60_000);
+    // Set back by a day, and time goes on: not early.
+    host.clock.set_wall(start - Duration::from_secs(86_400));
+    host.advance(120_000);
+    host.rest();
+    assert_eq!(a.begun(), Vec::<Json>::new());
+    // Set far ahead: overdue.
+    host.clock.set_wall(start + Duration::from_secs(10 * 86_400));
+    host.advance(1_000);
+    a.wait_for_runs(1);
+}
+
+#[test]
+fn alarms_of_many_objects_come_by_themselves_after_a_restart() {
+    let mut host = Virtual::start();
+    let names: Vec<&'static str> = (0..200).map(|n| &*format!("object-{n}").leak()).collect();
+    for (n, name) in names.iter().enumerate() {
+        host.object(name).set_in(1 + 700 * (n as u64 % 97) * 60);
+    }
+    host.stop();
+    host.advance(700 * 97 * 60);
+    host.start_again();
+    let handled = || host.metric("holdfast_alarms_total");
+    eventually("all to be handled", || (handled() >= 200.0).then_some(()));
+    host.rest();
+    for name in names {
+        let runs = host.object(name).runs();
+        assert_eq!(runs.len(), 1, "{name}: {runs:?}");
+    }
+}
+
+#[test]
+fn an_alarm_can_be_run_now() {
+    let host = Virtual::start();
+    let a = host.object("a");
+    let run = || a.admin.post("/v1/classes/alarms/objects/a/alarm", "");
+    run().problem(404, "no-alarm");
+    let due = host.now() + 1_000_000;
+    a.set_in(1_000_000);
+    assert_eq!(run().json(), json!({ "ran": true }));
+    assert_eq!((a.runs()[0]["scheduled"].as_u64(), a.alarm()), (Some(due), None));
+    run().problem(404, "no-alarm");
+    a.mode(&json!({ "fail": 1 }));
+    a.set_in(1_000_000);
+    run().problem(500, "told-to-fail");
+    assert_eq!(a.shown()["failed"], 1);
+    assert_eq!(run().json(), json!({ "ran": true }));
+}
+
+/// The machine's clock, from here on.
+#[test]
+fn an_overdue_alarm_comes_after_a_crash_without_a_request() {
+    let mut host = Host::start();
+    host.deploy("alarms", guest("alarms"));
+    Object::of(&host, "a").set_in(600);
+    Object::of(&host, "b").set_in(86_400_000);
+    host.kill();
+    host.restart();
+    let runs = Object::of(&host, "a").wait_for_runs(1);
+    assert!(runs[0]["at"].as_u64() >= runs[0]["scheduled"].as_u64(), "{runs:?}");
+    assert_eq!(Object::of(&host, "b").begun(), Vec::<Json>::new());
+}
+
+/// What was running when the process was killed runs again, and it is no attempt of its own.
+#[test]
+fn an_alarm_that_a_crash_interrupts_runs_again() {
+    let mut host = Host::start();
+    host.deploy("alarms", guest("alarms"));
+    Object::of(&host, "a").mode(&json!({ "sleep": 60_000 }));
+    Object::of(&host, "a").set_in(1);
+    for _ in 0..3 {
+        assert_eq!(Object::of(&host, "a").wait_for_runs(1)[0]["retry_count"], 0);
+        host.kill();
+        host.restart();
+    }
+    // Three crashes in a row while it ran are one failure.
+    let shown = || Object::of(&host, "a").shown();
+    eventually("the crashes to count", || (shown()["failed"] == 1).then_some(()));
+    assert_eq!(Object::of(&host, "a").begun(), Vec::<Json>::new());
+}
