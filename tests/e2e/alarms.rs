@@ -212,7 +212,7 @@ fn what_cannot_be_set_is_refused() {
     let host = Virtual::start();
     for at in ["0", "9007199254740992", "18446744073709551615"] {
         let answer = host.data.post(&format!("/alarms/a/set?at={at}"), "");
-        assert_eq!((answer.status, answer.text()), (422, "bad-time".into()), "{at}");
+        assert_eq!((answer.status, &answer.body[..]), (422, &b"bad-time"[..]), "{at}");
     }
     assert_eq!(host.object("a").post("set?at=9007199254740991"), 204);
 }
@@ -234,7 +234,8 @@ fn a_failing_handler_runs_seven_times_and_is_given_up() {
                 let alarm = a.shown();
                 (alarm.is_null() || alarm["failed"] == failed).then_some(alarm)
             });
-            assert_eq!(a.begun().len() as u64, failed);
+            // The log is that of the process, and the third failure ends one.
+            assert_eq!(a.begun().len() as u64, if failed > 3 { failed - 3 } else { failed });
             assert_eq!(a.runs(), Vec::<Json>::new(), "a run that fails leaves nothing");
             if failed == 7 {
                 assert_eq!(next, Json::Null);
@@ -263,7 +264,7 @@ fn a_failing_handler_runs_seven_times_and_is_given_up() {
                 "three more were in the log of the first process"
             );
             assert_eq!(host.metric("holdfast_alarms_given_up_total"), 1.0);
-            let log = a.admin.get("/v1/logs").text();
+            let log = a.admin.get("/v1/logs").text().to_owned();
             assert!(log.contains("attempt 7 of 7") && log.contains("is given up"), "{log}");
         } else {
             // The third attempt succeeds, and what it set counts.
@@ -337,7 +338,7 @@ fn an_alarm_can_be_run_now() {
     run().problem(404, "no-alarm");
     a.mode(&json!({ "fail": 1 }));
     a.set_in(1_000_000);
-    run().problem(500, "told-to-fail");
+    run().problem(500, "guest-error");
     assert_eq!(a.shown()["failed"], 1);
     assert_eq!(run().json(), json!({ "ran": true }));
 }
