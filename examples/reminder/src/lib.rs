@@ -51,6 +51,7 @@ struct Pending {
     cron: Option<String>,
 }
 
+/// One that was.
 #[derive(Serialize, Deserialize)]
 struct Delivered {
     id: i64,
@@ -58,6 +59,12 @@ struct Delivered {
     /// When it was to be delivered, and when it was.
     due: u64,
     at: u64,
+}
+
+#[derive(Serialize)]
+struct Lists {
+    pending: Vec<Pending>,
+    delivered: Vec<Delivered>,
 }
 
 const MIGRATIONS: &[&str] =
@@ -105,11 +112,11 @@ impl Reminders {
     }
 
     fn list(&self) -> Result<Response> {
-        let pending: Vec<Pending> =
-            self.schedules().pending()?.take(100).map(|job| Pending::try_from(job?)).collect::<Result<_>>()?;
+        let jobs = self.schedules().pending()?.take(100);
+        let pending = jobs.map(|job| Pending::try_from(job?)).collect::<Result<_>>()?;
         let sql = "SELECT id, text, due, at FROM delivered ORDER BY rowid DESC LIMIT 100";
-        let delivered: Vec<Delivered> = self.ctx.sql().query_all(sql, [])?;
-        Ok(Response::json(&json!({ "pending": pending, "delivered": delivered })))
+        let delivered = self.ctx.sql().query_all(sql, [])?;
+        Ok(Response::json(&Lists { pending, delivered }))
     }
 
     fn cancel(&self, id: &str) -> Result<Response> {

@@ -56,8 +56,9 @@
 //!   [`transaction`](crate::Storage::transaction) together with what marks it as done. So it cannot `sync` or `delete_all`.
 //! * A job that fails is undone, the others are not. It is tried again after 2, 4, 8, 16, 32 and 64 seconds. After the seventh
 //!   failure one that runs once is kept as [failed](Schedules::failed), and a repeated one goes on with its next time.
-//! * A job that panics or runs out of the turn's time takes its turn with it. Its alarm is then retried, and from there on each job is
-//!   settled before it runs: the one at fault is found, counted as failed and put back, and what the others did stays.
+//! * A job that panics, or runs out of the turn's time, takes its turn with it. When the host retries the alarm, some seconds
+//!   later, each job is settled before it runs. So the one at fault is found and waits like any that failed, and what the
+//!   others did stays.
 //! * A repeated job that missed its time, because the host was down, runs once and not once for each time that it missed.
 //! * A job is not scheduled any more while it runs, except for its next time: what it sets or cancels under its own name stays.
 //!
@@ -199,7 +200,7 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
     ///
     /// # Errors
     /// Each can be a payload that is not a `T`.
-    pub fn pending(&self) -> Result<impl Iterator<Item = Result<Job<T>>>> {
+    pub fn pending(&self) -> Result<impl Iterator<Item = Result<Job<T>>> + use<T>> {
         self.rows("WHERE due IS NOT NULL ORDER BY due, id")
     }
 
@@ -207,7 +208,7 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
     ///
     /// # Errors
     /// Each can be a payload that is not a `T`.
-    pub fn failed(&self) -> Result<impl Iterator<Item = Result<Job<T>>>> {
+    pub fn failed(&self) -> Result<impl Iterator<Item = Result<Job<T>>> + use<T>> {
         self.rows("WHERE due IS NULL ORDER BY id")
     }
 
@@ -252,12 +253,14 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         }
         // The alarm has come, so its time has, whatever has been done to the clock since.
         let now = now().max(millis(alarm.scheduled)?);
+        // After an attempt that was cut off, jobs that have failed before wait for the alarm after this one: were one of them to
+        // cut it off again, the host would wait longer and longer with all the others.
+        let failures_max = if alarm.is_retry() { 0 } else { i64::MAX };
         for _ in 0..JOBS_PER_TURN {
-            let due = format!("{COLUMNS} WHERE due <= ? ORDER BY due, id LIMIT 1");
-            let Some(Some(row)) = if_there(sql().query_optional::<Row>(&due, [Value::from(now as i64)]))? else {
-                break;
-            };
-            run(&row, now, alarm.is_retry(), &mut work)?;
+            let due = format!("{COLUMNS} WHERE due <= ? AND failures <= ? ORDER BY due, id LIMIT 1");
+            let row = if_there(sql().query_optional::<Row>(&due, params![now as i64, failures_max]))?.flatten();
+            let Some(row) = row else { break };
+            run(&row, now, alarm.is_retry() || row.failures > 0, &mut work)?;
         }
         arm()
     }
@@ -284,14 +287,14 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
 fn run<T: DeserializeOwned>(
     row: &Row,
     now: u64,
-    is_retry: bool,
+    is_suspect: bool,
     work: impl FnOnce(Job<T>) -> Result<()>,
 ) -> Result<()> {
     // A row that cannot be read fails like any other job.
     let repeat = row.repeat().ok().flatten();
     let after_failure = schedule::after_failure(row.scheduled, row.failures, repeat.as_ref(), now);
-    if is_retry {
-        // An attempt at this alarm was cut off, and this may be the job that did it. If it does it again, this stays.
+    if is_suspect {
+        // If it takes the turn with it, this stays, and with it what the jobs before it did.
         put_back(row, after_failure, Some("it ended the whole turn: a panic, or a limit"))?;
         Storage::new().sync()?;
     }
