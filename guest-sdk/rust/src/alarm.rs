@@ -1,5 +1,5 @@
 //! The object's one alarm: setting it ([`AlarmClock`]) and handling it ([`AlarmHandler`], [`Alarm`]). The rest of this page
-//! teaches both. Time and retries are the host's. Many alarms in one object are [`schedules`](crate::schedules).
+//! teaches both. Time and retries are the host's. Many times in one object are `holdfast::schedules`.
 //!
 //! # A time at which the host calls
 //! An object can ask to be called at a time, whether or not anybody is there: after an hour without requests, a deploy or a
