@@ -74,8 +74,9 @@
 //!
 //! # Alarms
 //! An object can have itself called at a time, whether or not anybody is there then: `#[object(alarm)]`, a handler, and
-//! [`ctx.alarm().set(..)`](AlarmClock::set). The handler is a turn like any other, and retried when it fails. [`mod@alarm`] has all of it. With the
-//! feature `schedules` there are many of them in one object, once, every hour or by a cron expression: `holdfast::schedules`.
+//! [`ctx.alarm().set(..)`](AlarmClock::set). The handler is a turn like any other, and retried when it fails. [`mod@alarm`] has
+//! all of it. With the feature `schedules` there are many times in one object, once, every hour or by a cron expression:
+//! `holdfast::schedules`.
 //!
 //! # Errors
 //! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one with a
