@@ -374,3 +374,91 @@ fn an_alarm_that_a_crash_interrupts_runs_again() {
     eventually("the crashes to count", || (shown()["failed"] == 1).then_some(()));
     assert_eq!(Object::of(&host, "a").begun(), Vec::<Json>::new());
 }
+
+#[test]
+fn a_class_without_a_handler_cannot_set_an_alarm() {
+    let host = Host::start();
+    host.deploy("storage", guest("storage"));
+    let answer = host.post("/storage/a/run", json!([{ "set_alarm": { "in": 1_000 } }]).to_string());
+    assert!(answer.text().contains("no-handler"), "{answer:?}");
+}
+
+/// One alarm for many jobs: those that trap take nobody with them.
+#[test]
+fn schedules_share_one_alarm() {
+    let host = Virtual::start();
+    assert_eq!(host.admin.put("/v1/classes/schedules", guest("schedules")).status, 201);
+    let add = |wait: &str, job: &Json| {
+        assert_eq!(host.data.post(&format!("/schedules/a/?{wait}"), job.to_string()).status, 200)
+    };
+    add("in=10", &json!("succeed"));
+    add("in=20", &json!({ "panic": 99 }));
+    add("in=30", &json!("succeed"));
+    add("every=60000&name=minutely", &json!({ "fail": 1 }));
+    let show = || host.data.get("/schedules/a/").json();
+    let runs = || show()["runs"].as_array().unwrap().len();
+    for _ in 0..240 {
+        host.advance(1_000);
+        host.rest();
+    }
+    let end = eventually("the culprit to be found", || {
+        host.advance(1_000);
+        host.rest();
+        Some(show()).filter(|shown| shown["failed"].as_array().is_some_and(|failed| !failed.is_empty()))
+    });
+    assert_eq!((&end["failed"][0]["failures"], end["failed"].as_array().unwrap().len()), (&json!(7), 1), "{end}");
+    assert_eq!(end["pending"][0]["name"], "minutely", "{end}");
+    assert!(runs() >= 5, "two that succeed, and one a minute: {end}");
+}
+
+#[test]
+fn reminders_are_delivered() {
+    let host = Virtual::start();
+    assert_eq!(host.admin.put("/v1/classes/reminder", guest("reminder")).status, 201);
+    let remind = |body: Json| host.data.post("/reminder/ann/", body.to_string());
+    assert_eq!(remind(json!({ "text": "tea", "in": 180 })).status, 201);
+    assert_eq!(remind(json!({ "text": "stand up", "cron": "0 * * * *" })).status, 201);
+    let cancelled = remind(json!({ "text": "never", "in": 60 }));
+    let place = cancelled.header("location").to_owned();
+    assert_eq!(host.data.delete(&place).status, 204);
+    assert_eq!(remind(json!({ "text": "x", "cron": "every day" })).status, 400);
+    let texts = |of: &str| -> Vec<String> {
+        let shown = host.data.get("/reminder/ann/").json();
+        shown[of].as_array().unwrap().iter().map(|one| one["text"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(texts("pending").len(), 2);
+    host.advance(180_000);
+    eventually("the tea", || (texts("delivered") == ["tea"]).then_some(()));
+    host.advance(3_600_000);
+    eventually("the full hour", || (texts("delivered") == ["stand up", "tea"]).then_some(()));
+    assert_eq!(texts("pending"), ["stand up"]);
+}
+
+#[test]
+fn a_queue_handles_batches_and_keeps_what_is_dead() {
+    let host = Virtual::start();
+    assert_eq!(host.admin.put("/v1/classes/queue", guest("queue")).status, 201);
+    let stats = || host.data.get("/queue/bank/stats").json();
+    let messages = |list: &Json| assert_eq!(host.data.post("/queue/bank/messages", list.to_string()).status, 202);
+    messages(&json!([{ "account": "ann", "amount": 70 }, { "account": "bob", "amount": -5 }]));
+    assert_eq!(stats()["waiting"], 2);
+    host.advance(5_000);
+    eventually("the batch", || (stats()["handled"] == 1).then_some(()));
+    assert_eq!(host.data.get("/queue/bank/accounts").json(), json!({ "ann": 70 }));
+    for wait in [2, 4, 8, 16] {
+        host.advance(wait * 1_000);
+        host.rest();
+    }
+    eventually("the retries to end", || {
+        host.advance(1_000);
+        (stats()["dead"] == 1).then_some(())
+    });
+    messages(&json!([{ "account": "bob", "amount": 6 }]));
+    assert_eq!(host.data.post("/queue/bank/dead/redrive", "").json(), json!({ "redriven": 1 }));
+    host.advance(5_000);
+    eventually("bob", || {
+        host.advance(1_000);
+        (host.data.get("/queue/bank/accounts").json()["bob"] == 1).then_some(())
+    });
+    assert_eq!(stats()["dead"], 0);
+}
