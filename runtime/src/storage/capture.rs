@@ -22,7 +22,8 @@ const FRAME: usize = FRAME_HEADER + PAGE;
 /// Frames that are read at once.
 const BATCH: u32 = 64;
 /// Pages in one record: with one part for each MiB, no record is long enough to make others wait.
-const PAGES_PER_RECORD: u32 = 256;
+/// Few in tests, so that many turns have several.
+const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { 256 };
 
 /// The `-wal` beside a database file.
 pub(super) fn wal_path(database: &Path) -> PathBuf {
@@ -47,11 +48,7 @@ impl Wal {
 
     /// Reads frames, counted from 0, in order: each one's page number, the size of the database in pages if the frame ends a
     /// transaction (else 0), and the image.
-    pub fn read(
-        &self,
-        frames: Range<u32>,
-        mut each: impl FnMut(u32, u32, &[u8]) -> io::Result<()>,
-    ) -> io::Result<()> {
+    pub fn read(&self, frames: Range<u32>, mut each: impl FnMut(u32, u32, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut salt = [0; 8];
         self.0.read_exact_at(&mut salt, 16)?;
         let mut batch = vec![0; FRAME * frames.len().min(BATCH as usize)];

@@ -51,6 +51,10 @@ impl ClassRecords {
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
         let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
         make_dir_durably(&records.components)?;
+        // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
+        for dir in [&records.dir, &records.components] {
+            fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(StorageError::io("cannot flush", dir))?;
+        }
         let named: HashSet<_> =
             records.load_all()?.iter().map(|record| records.component_path(&record.digest)).collect();
         for file in paths(&records.components)? {
