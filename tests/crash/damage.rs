@@ -10,7 +10,6 @@ use crate::log_files::{SMALL_LOG, flip, remove_catalogs, segments, used};
 use crate::world::World;
 
 #[test]
-#[ignore = "needs the commit log"]
 fn lost_catalogs_come_back_whole() {
     let mut dice = Dice::of_the_run("catalogs");
     let mut world = World::with_config(SMALL_LOG);
@@ -51,7 +50,6 @@ fn listed(world: &World) -> BTreeMap<(String, String), u64> {
 }
 
 #[test]
-#[ignore = "needs the commit log"]
 fn a_damaged_segment_is_reported_and_not_served() {
     const PLACES: usize = 12;
     let mut dice = Dice::of_the_run("damage");

@@ -17,7 +17,6 @@ const INSIDE: &str = "HOLDFAST_CRASH_DISK";
 const DISK: &str = "256m";
 
 #[test]
-#[ignore = "needs the commit log"]
 fn a_full_disk_refuses_writes_and_nothing_else() {
     if let Some(mount) = std::env::var_os(INSIDE) {
         return fill(Path::new(&mount));
@@ -92,7 +91,6 @@ fn no_room(world: &mut World, points: &str, fill: impl FnOnce(), empty: impl FnO
 }
 
 #[test]
-#[ignore = "needs the commit log"]
 fn a_failed_write_of_the_log_ends_the_process() {
     let mut dice = Dice::of_the_run("eio");
     let mut world = World::with_config(SMALL_LOG);

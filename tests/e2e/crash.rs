@@ -92,7 +92,7 @@ fn what_is_derived_is_made_again() {
     assert_eq!(host.get("/counter/alice").text(), "1");
     host.kill();
     let data = host.data_directory();
-    fs::remove_file(data.join("catalog.sqlite")).unwrap();
+    fs::remove_dir_all(data.join("catalog")).unwrap();
     let code: Vec<_> = files_below(&data.join("cache"))
         .into_iter()
         .filter(|file| file.extension() == Some("cwasm".as_ref()))

@@ -20,9 +20,7 @@ use crate::base::{
     CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, Request, TurnError,
     WorkBudget,
 };
-use crate::storage::{
-    ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn,
-};
+use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext};
 
 /// What the actors of one host share.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
 use super::{DataDir, StorageError};
+use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ClassName, Digest};
 
 /// One class as it is stored.
@@ -83,8 +84,9 @@ impl ClassRecords {
 
     /// Writes a record, replacing the one of the same name. Its component has been put before.
     pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
-        let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
-        write_durably(&self.record_path(&record.name), &json)
+        let (json, path) = (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
+        points::hit(Point::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
+        write_durably(&path, &json)
     }
 
     /// Removes a record. Answers whether there was one.

@@ -17,25 +17,21 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
-use super::capture::{Wal, capture, wal_length, wal_path};
-use super::catalog::{Catalog, Change};
-use super::commit_log::{
-    Disk, DurableWatch, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, NoRoom, Reservation,
-    SystemDisk, TurnEncoder, TurnHead,
-};
+use super::capture::{Wal, wal_length, wal_path};
+use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
 use super::connection::Connection;
-use super::files::{remove_if_there, sync_parent};
+use super::databases::Node;
+use super::files::remove_if_there;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
-use super::release::{Release, Unreleased};
-use super::repair::{Mended, Repairs};
-use super::replay::replay;
-use super::template::{PAGE, Template};
-use super::{DataDir, StorageError, Turn};
+use super::release::Unreleased;
+use super::repair::Mended;
+use super::template::Template;
+use super::{StorageError, Turn};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
-use crate::base::{ClassKey, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
+use crate::base::{ObjectAddress, ObjectName, WorkBudget};
 
 /// Frames in a WAL (4 KiB each) at which it is copied back and begun anew, once everything in it is durable. More frames
 /// cost disk, and time when the log is cut.
@@ -47,211 +43,29 @@ const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// Frames at which an object whose turns never stop waits for the disk, to begin its WAL anew.
 const WAL_FRAMES_MAX: u32 = 8 * WAL_RESET_FRAMES;
 
-/// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
-#[derive(Clone)]
-pub struct Databases(pub(super) Arc<Node>);
-
-pub(super) struct Node {
-    pub root: PathBuf,
-    pub objects: PathBuf,
-    /// Files on their way in or out; emptied when the directory is opened.
-    pub transfers: PathBuf,
-    pub template: Template,
-    pub max_pages: u32,
-    pub disk: Arc<dyn Disk>,
-    pub log: Arc<dyn LaneLog>,
-    pub lanes: Vec<LaneWriter>,
-    pub catalog: Catalog,
-    pub repairs: Repairs,
-    pub release: Release,
-}
-
-impl Databases {
-    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
-    /// to append. Touches no object, unless a part of the list was lost.
-    pub fn open(dir: &DataDir, limits: &Limits, env: &Env) -> Result<Self, StorageError> {
-        let disk = Arc::new(SystemDisk);
-        let (budget, segment_bytes) = (limits.log, limits.log_segment);
-        let options = LogOptions { budget, segment_bytes, ..LogOptions::new(env.clone()) };
-        let log = FileLog::open(&dir.log(), options, disk.clone())?;
-        let databases = Self::open_on(dir, limits, env, disk, Arc::new(log))?;
-        let started = databases.0.release.start(Arc::downgrade(&databases.0));
-        started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
-        Ok(databases)
-    }
-
-    /// The same on a given log and disk; nobody cuts the log unless asked.
-    pub(super) fn open_on(
-        dir: &DataDir,
-        limits: &Limits,
-        env: &Env,
-        disk: Arc<dyn Disk>,
-        log: Arc<dyn LaneLog>,
-    ) -> Result<Self, StorageError> {
-        super::connection::configure_process();
-        let objects = dir.objects();
-        let template = Template::build().map_err(StorageError::sqlite(&objects))?;
-        let lanes = || (0..log.lanes()).map(Lane::new);
-        let released: Vec<Lsn> = lanes().map(|lane| log.released(lane)).collect();
-        let (catalog, _, lost) = Catalog::open(dir, &released)?;
-        let repairs = Repairs::new();
-        replay(&*log, |lane, lsn, said| {
-            if lost.is_empty() {
-                catalog.replay(lane, lsn, said.change());
-            }
-            repairs.note(lsn, said)
-        })?;
-        if !lost.is_empty() {
-            // The list is made again from the databases, which must hold what the log holds.
-            for (class, id) in repairs.waiting() {
-                repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
-            }
-            catalog.rebuild(&lost, &objects)?;
-            replay(&*log, |lane, lsn, said| {
-                catalog.replay(lane, lsn, said.change());
-                Ok(())
-            })?;
-        }
-        let node_id = env.random();
-        let lanes = lanes().map(|lane| log.open(lane, node_id)).collect::<Result<Vec<_>, _>>()?;
-        catalog.follow(lanes.iter().map(LaneWriter::durable).collect())?;
-        Ok(Self(Arc::new(Node {
-            root: dir.root().into(),
-            objects,
-            transfers: dir.transfers(),
-            template,
-            max_pages: (limits.database / PAGE as u64).min(u32::MAX.into()) as u32,
-            disk,
-            log,
-            lanes,
-            catalog,
-            repairs,
-            release: Release::default(),
-        })))
-    }
-
-    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
-    /// only when everything applied is durable.
-    pub fn database(&self, address: &ObjectAddress) -> Database {
-        // What an earlier `Database` of this process could not finish.
-        let left = self.0.release.of(&address.id);
-        self.database_below(&self.0.objects, address, left)
-    }
-
-    /// A database below another directory than the objects', which is never applied to.
-    pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
-        self.database_below(directory, address, None)
-    }
-
-    fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<Unreleased>>) -> Database {
-        let files = Incarnations::of(directory, address);
-        let lane = self.0.lane(&address.id).clone();
-        let durable = lane.durable();
-        let (mended, watched) = (left.is_some(), left.is_some());
-        let unreleased = left.unwrap_or_else(|| Arc::new(Unreleased::new(files.clone(), durable.clone())));
-        let (incarnation, last) = {
-            let state = unreleased.lock();
-            (state.incarnation, state.last)
-        };
-        Database {
-            node: self.0.clone(),
-            address: address.clone(),
-            path: files.file(incarnation),
-            incarnations: files,
-            incarnation,
-            file: FileState::Unknown,
-            aside: None,
-            mended,
-            watched,
-            unreleased,
-            lane,
-            durable,
-            last,
-            told: None,
-            handles: 0,
-        }
-    }
-
-    /// The list of all objects.
-    pub fn catalog(&self) -> &Catalog {
-        &self.0.catalog
-    }
-
-    /// What the commit log holds and has done.
-    pub fn log_usage(&self) -> LogUsage {
-        self.0.log.usage()
-    }
-
-    /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
-    /// open, and none will be.
-    pub fn remove_class(&self, key: &ClassKey) -> Result<(), StorageError> {
-        let node = &self.0;
-        let record = Encoded::class_removed(key.as_str());
-        let mut waits = Vec::with_capacity(node.lanes.len());
-        for (n, lane) in node.lanes.iter().enumerate() {
-            let room = node.log.try_reserve(record.len() as u64);
-            let mut reservation = room.map_err(no_room(&node.root))?;
-            let gone = |lsn| node.catalog.note(Lane::new(n as u16), lsn, Change::ClassGone { class: key.clone() });
-            waits.push((lane.durable(), lane.submit(record.clone(), &mut reservation, gone)));
-        }
-        waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
-        node.repairs.forget_class(key.as_str());
-        let dir = node.objects.join(key.as_str());
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StorageError::io("cannot remove", &dir)(error))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Has the database files hold everything, says so in the log, and ends it. Objects were dropped before.
-    pub fn close(self) -> Result<(), StorageError> {
-        self.0.release.stop();
-        self.0.release_round()?;
-        self.0.log.close();
-        Ok(())
-    }
-}
-
-impl Node {
-    pub fn lane_of(&self, id: &ObjectId) -> Lane {
-        Lane::of(id.as_bytes(), self.lanes.len() as u16)
-    }
-
-    pub fn lane(&self, id: &ObjectId) -> &LaneWriter {
-        &self.lanes[self.lane_of(id).index()]
-    }
-
-    /// What was applied and cannot be appended must not be seen by anybody.
-    fn lost(&self, path: &Path, error: &io::Error) -> ! {
-        self.disk.lost(&format!("what a turn wrote to {} cannot be put into the commit log: {error}", path.display()))
-    }
-}
-
 /// One object's database. Owned by whoever runs the object; moves between threads, used by one at a time.
 pub struct Database {
     pub(super) node: Arc<Node>,
-    address: ObjectAddress,
+    pub(super) address: ObjectAddress,
     pub(super) incarnations: Incarnations,
     /// Whose file is used, and its path.
     pub(super) incarnation: u32,
     pub(super) path: PathBuf,
     pub(super) file: FileState,
     /// What counts until the running turn, which replaces it, is applied.
-    aside: Option<(u32, FileState)>,
+    pub(super) aside: Option<(u32, FileState)>,
     /// What an earlier process left of the object's WAL is gone.
-    mended: bool,
+    pub(super) mended: bool,
     /// Release rounds know of the object.
-    watched: bool,
+    pub(super) watched: bool,
     pub(super) unreleased: Arc<Unreleased>,
-    lane: LaneWriter,
-    durable: DurableWatch,
+    pub(super) lane: LaneWriter,
+    pub(super) durable: DurableWatch,
     /// The object's last record; 0 if this process has not appended one.
-    last: Lsn,
+    pub(super) last: Lsn,
     /// What the list of objects was told last: the name and the bytes.
-    told: Option<(Option<ObjectName>, u64)>,
-    handles: u64,
+    pub(super) told: Option<(Option<ObjectName>, u64)>,
+    pub(super) handles: u64,
 }
 
 /// What is known of the file. `Unknown` → `Absent` or `Open` when looked at; `Absent` → `Open` when a turn needs it;
@@ -266,7 +80,7 @@ pub(super) enum FileState {
 pub(super) struct OpenFile {
     pub connection: Connection,
     /// Its WAL, to read back what a COMMIT wrote; opened when it is first needed, closed after the connection.
-    wal: Option<Wal>,
+    pub(super) wal: Option<Wal>,
     /// What the file says of itself; none until the first turn is applied.
     pub identity: Option<Identity>,
     /// Bytes of pages in use after the last applied turn.
@@ -596,125 +410,7 @@ impl Database {
         }
     }
 
-    /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
-    pub(super) fn prepare_append(&mut self) -> io::Result<()> {
-        let path = &self.path;
-        let FileState::Open(file) = &mut self.file else { return Ok(()) };
-        if file.wal.is_none() {
-            file.wal = Some(Wal::open(path)?);
-        }
-        if file.made == Some(Made::FromFile) {
-            // The log does not have these pages, so they must be on disk before it names them.
-            fs::File::open(path)?.sync_all()?;
-            path.ancestors().take(3).try_for_each(sync_parent)?;
-        }
-        Ok(())
-    }
-
-    /// Appends what a COMMIT has just written to the WAL. Nobody has seen it yet; if it cannot be appended the process ends.
-    pub(super) fn append(&mut self, room: &mut Reservation) -> Lsn {
-        let path = self.path.clone();
-        let records = match self.records() {
-            Ok(records) => records,
-            Err(error) => self.node.lost(&path, &error),
-        };
-        self.watch();
-        let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
-        file.made = None;
-        let frames = file.connection.frames();
-        let change = self.change();
-        let mut state = self.unreleased.lock();
-        state.frames = frames;
-        state.incarnation = self.incarnation;
-        state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
-        let count = records.len();
-        for (n, record) in records.into_iter().enumerate() {
-            self.last = self.lane.submit(record, room, |lsn| {
-                state.first.get_or_insert(lsn);
-                state.last = lsn;
-                if let (true, Some(change)) = (n + 1 == count, &change) {
-                    self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change.clone());
-                }
-            });
-        }
-        self.last
-    }
-
-    /// What the last COMMIT wrote.
-    fn records(&self) -> io::Result<Vec<Encoded>> {
-        self.node.disk.at(Point::TurnApplied)?;
-        let FileState::Open(file) = &self.file else { unreachable!("a turn was applied to it") };
-        let wal = file.wal.as_ref().expect("opened before the COMMIT");
-        let before = if self.aside.is_some() { 0 } else { self.unreleased.lock().frames };
-        let name = file.identity.as_ref().and_then(|identity| identity.name.as_ref());
-        let known = self.told.as_ref().is_some_and(|(told, _)| told.as_ref() == name);
-        let head = TurnHead {
-            created: file.made.is_some(),
-            adopted: file.made == Some(Made::FromFile),
-            bytes: file.bytes,
-            name: name.filter(|_| !known || file.made.is_some()).map(ObjectName::as_str),
-            ..self.head()
-        };
-        let template = (file.made == Some(Made::FromTemplate)).then_some(&self.node.template);
-        capture(wal, before..file.connection.frames(), head, template)
-    }
-
-    fn head(&self) -> TurnHead<'_> {
-        TurnHead {
-            class: self.address.key.as_str(),
-            id: *self.address.id.as_bytes(),
-            incarnation: self.incarnation,
-            previous: self.last,
-            part: 0,
-            last: true,
-            created: false,
-            adopted: false,
-            deleted: false,
-            page_count: 0,
-            bytes: 0,
-            name: None,
-            alarm: None,
-        }
-    }
-
-    /// What the last turn changed in the list of objects, if anything.
-    fn change(&mut self) -> Option<Change> {
-        let file = self.opened()?;
-        let (name, bytes) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.bytes);
-        let now = Some((name.clone(), bytes));
-        if self.told == now {
-            return None;
-        }
-        self.told = now;
-        Some(Change::Object { class: self.address.key.clone(), id: self.address.id, name, bytes })
-    }
-
-    /// Appends that nothing is stored any more. The files go once that is durable.
-    pub(super) fn append_removal(&mut self, room: &mut Reservation) -> Lsn {
-        if self.aside.take().is_some() {
-            // What this turn made instead never counted.
-            self.discard();
-        }
-        self.file = FileState::Absent;
-        self.told = None;
-        self.watch();
-        let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
-        let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
-        let mut state = self.unreleased.lock();
-        state.stale = gone;
-        state.frames = 0;
-        state.incarnation = self.incarnation + 1;
-        let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
-        self.last = self.lane.submit(record, room, |lsn| {
-            state.last = lsn;
-            self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change);
-        });
-        drop(state);
-        self.use_incarnation(self.incarnation + 1);
-        self.last
-    }
-
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         if !std::mem::replace(&mut self.watched, true) {
             self.node.release.watch(self.address.id, &self.unreleased);
         }

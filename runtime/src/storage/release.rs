@@ -26,7 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use super::StorageError;
 use super::capture::Wal;
 use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
-use super::database::Node;
+use super::databases::Node;
 use super::incarnations::{FIRST, Incarnations};
 use crate::base::ObjectId;
 #[cfg(test)]

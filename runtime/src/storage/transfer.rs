@@ -21,7 +21,8 @@ use tempfile::NamedTempFile;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
-use super::database::{Database, Databases, Made};
+use super::database::{Database, Made};
+use super::databases::Databases;
 use super::release::Unreleased;
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};

@@ -15,8 +15,8 @@ use super::notes::{ClassNotes, Noted, Notes};
 use super::pages::{Position, Range, Until};
 use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ObjectId, ObjectName};
-use crate::storage::commit_log::Lsn;
 use crate::storage::capture::wal_path;
+use crate::storage::commit_log::Lsn;
 use crate::storage::files::remove_durably;
 use crate::storage::{StorageError, connection};
 

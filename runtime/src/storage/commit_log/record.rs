@@ -221,8 +221,21 @@ fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, Damage> {
         page(reader)?;
     }
     let (last, created, adopted) = (flags & LAST != 0, flags & CREATED != 0, flags & ADOPTED != 0);
-    let head =
-        TurnHead { class, id, incarnation, previous, part, last, created, adopted, deleted, page_count, bytes, name, alarm };
+    let head = TurnHead {
+        class,
+        id,
+        incarnation,
+        previous,
+        part,
+        last,
+        created,
+        adopted,
+        deleted,
+        page_count,
+        bytes,
+        name,
+        alarm,
+    };
     Ok(TurnRecord { head, pages })
 }
 

@@ -10,8 +10,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use super::format::{
-    Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State, padded,
-    parse_body, split_frame,
+    Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State,
+    padded, parse_body, split_frame,
 };
 use super::record::{Damage, Record};
 use super::{At, Entry, LogError, Lsn};

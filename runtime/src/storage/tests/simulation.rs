@@ -128,7 +128,6 @@ impl<S: Subject> Life<S> {
         let subject = S::open(directory.path(), disk.clone(), Env::manual(0).0).map_err(Wrong::Refused)?;
         let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
         let (waiting, dice) = (Vec::new(), Dice::new(0));
-        let processes = Cell::new(1);
         Ok(Self {
             directory,
             disk,
@@ -138,7 +137,7 @@ impl<S: Subject> Life<S> {
             power: false,
             dice,
             faulty: false,
-            processes,
+            processes: Cell::new(1),
         })
     }
 

@@ -178,7 +178,7 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{CutNotLast, EarlyError, EarlyGate, IncompleteParts, LeftoverWal, ResetNotDurable, TrimTooFar};
-    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast];
+    use Mistake::{CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar};
+    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast];
     super::notices::<WholeStorage>(&all, 2_000);
 }

@@ -1,0 +1,135 @@
+//! How an applied turn gets into the commit log: what its COMMIT wrote to the WAL, as records, before anybody can see it.
+//!
+//! What must stay true: everything that can fail is done before the COMMIT; what was committed and cannot be appended ends the
+//! process. The records, what the release rounds know, and the list of objects change together.
+
+use std::fs;
+use std::io;
+
+use super::capture::{Wal, capture};
+use super::catalog::Change;
+use super::commit_log::{Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
+use super::database::{Database, FileState, Made};
+use super::files::sync_parent;
+use crate::base::ObjectName;
+use crate::base::points::Point;
+
+impl Database {
+    /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
+    pub(super) fn prepare_append(&mut self) -> io::Result<()> {
+        let path = &self.path;
+        let FileState::Open(file) = &mut self.file else { return Ok(()) };
+        if file.wal.is_none() {
+            file.wal = Some(Wal::open(path)?);
+        }
+        if file.made == Some(Made::FromFile) {
+            // The log does not have these pages, so they must be on disk before it names them.
+            fs::File::open(path)?.sync_all()?;
+            path.ancestors().take(3).try_for_each(sync_parent)?;
+        }
+        Ok(())
+    }
+
+    /// Appends what a COMMIT has just written to the WAL. Nobody has seen it yet; if it cannot be appended the process ends.
+    pub(super) fn append(&mut self, room: &mut Reservation) -> Lsn {
+        let path = self.path.clone();
+        let records = match self.records() {
+            Ok(records) => records,
+            Err(error) => self.node.lost(&path, &error),
+        };
+        self.watch();
+        let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
+        file.made = None;
+        let frames = file.connection.frames();
+        let change = self.change();
+        let mut state = self.unreleased.lock();
+        state.frames = frames;
+        state.incarnation = self.incarnation;
+        state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
+        let count = records.len();
+        for (n, record) in records.into_iter().enumerate() {
+            self.last = self.lane.submit(record, room, |lsn| {
+                state.first.get_or_insert(lsn);
+                state.last = lsn;
+                if let (true, Some(change)) = (n + 1 == count, &change) {
+                    self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change.clone());
+                }
+            });
+        }
+        self.last
+    }
+
+    /// What the last COMMIT wrote.
+    fn records(&self) -> io::Result<Vec<Encoded>> {
+        self.node.disk.at(Point::TurnApplied)?;
+        let FileState::Open(file) = &self.file else { unreachable!("a turn was applied to it") };
+        let wal = file.wal.as_ref().expect("opened before the COMMIT");
+        let before = if self.aside.is_some() { 0 } else { self.unreleased.lock().frames };
+        let name = file.identity.as_ref().and_then(|identity| identity.name.as_ref());
+        let known = self.told.as_ref().is_some_and(|(told, _)| told.as_ref() == name);
+        let head = TurnHead {
+            created: file.made.is_some(),
+            adopted: file.made == Some(Made::FromFile),
+            bytes: file.bytes,
+            name: name.filter(|_| !known || file.made.is_some()).map(ObjectName::as_str),
+            ..self.head()
+        };
+        let template = (file.made == Some(Made::FromTemplate)).then_some(&self.node.template);
+        capture(wal, before..file.connection.frames(), head, template)
+    }
+
+    fn head(&self) -> TurnHead<'_> {
+        TurnHead {
+            class: self.address.key.as_str(),
+            id: *self.address.id.as_bytes(),
+            incarnation: self.incarnation,
+            previous: self.last,
+            part: 0,
+            last: true,
+            created: false,
+            adopted: false,
+            deleted: false,
+            page_count: 0,
+            bytes: 0,
+            name: None,
+            alarm: None,
+        }
+    }
+
+    /// What the last turn changed in the list of objects, if anything.
+    fn change(&mut self) -> Option<Change> {
+        let file = self.opened()?;
+        let (name, bytes) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.bytes);
+        let now = Some((name.clone(), bytes));
+        if self.told == now {
+            return None;
+        }
+        self.told = now;
+        Some(Change::Object { class: self.address.key.clone(), id: self.address.id, name, bytes })
+    }
+
+    /// Appends that nothing is stored any more. The files go once that is durable.
+    pub(super) fn append_removal(&mut self, room: &mut Reservation) -> Lsn {
+        if self.aside.take().is_some() {
+            // What this turn made instead never counted.
+            self.discard();
+        }
+        self.file = FileState::Absent;
+        self.told = None;
+        self.watch();
+        let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
+        let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
+        let mut state = self.unreleased.lock();
+        state.stale = gone;
+        state.frames = 0;
+        state.incarnation = self.incarnation + 1;
+        let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
+        self.last = self.lane.submit(record, room, |lsn| {
+            state.last = lsn;
+            self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change);
+        });
+        drop(state);
+        self.use_incarnation(self.incarnation + 1);
+        self.last
+    }
+}

@@ -1,0 +1,202 @@
+//! All objects' databases, the commit log that they share, and the list of them.
+//!
+//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No object is
+//! touched by a start, unless a part of the list was lost; each is repaired when it is first opened (`repair`).
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::catalog::{Catalog, Change};
+use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, SystemDisk};
+use super::database::{Database, FileState, no_room};
+use super::incarnations::Incarnations;
+use super::release::{Release, Unreleased};
+use super::repair::Repairs;
+use super::replay::replay;
+use super::template::{PAGE, Template};
+use super::{DataDir, StorageError};
+use crate::base::{ClassKey, Env, Limits, ObjectAddress, ObjectId};
+
+/// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Databases(pub(super) Arc<Node>);
+
+pub(super) struct Node {
+    pub root: PathBuf,
+    pub objects: PathBuf,
+    /// Files on their way in or out; emptied when the directory is opened.
+    pub transfers: PathBuf,
+    pub template: Template,
+    pub max_pages: u32,
+    pub disk: Arc<dyn Disk>,
+    pub log: Arc<dyn LaneLog>,
+    pub lanes: Vec<LaneWriter>,
+    pub catalog: Catalog,
+    pub repairs: Repairs,
+    pub release: Release,
+}
+
+impl Databases {
+    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
+    /// to append. Touches no object, unless a part of the list was lost.
+    pub fn open(dir: &DataDir, limits: &Limits, env: &Env) -> Result<Self, StorageError> {
+        let disk = Arc::new(SystemDisk);
+        let (budget, segment_bytes) = (limits.log, limits.log_segment);
+        let options = LogOptions { budget, segment_bytes, ..LogOptions::new(env.clone()) };
+        let log = FileLog::open(&dir.log(), options, disk.clone())?;
+        let databases = Self::open_on(dir, limits, env, disk, Arc::new(log))?;
+        let started = databases.0.release.start(Arc::downgrade(&databases.0));
+        started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
+        Ok(databases)
+    }
+
+    /// The same on a given log and disk; nobody cuts the log unless asked.
+    pub(super) fn open_on(
+        dir: &DataDir,
+        limits: &Limits,
+        env: &Env,
+        disk: Arc<dyn Disk>,
+        log: Arc<dyn LaneLog>,
+    ) -> Result<Self, StorageError> {
+        super::connection::configure_process();
+        let objects = dir.objects();
+        let template = Template::build().map_err(StorageError::sqlite(&objects))?;
+        let lanes = || (0..log.lanes()).map(Lane::new);
+        let released: Vec<Lsn> = lanes().map(|lane| log.released(lane)).collect();
+        let (catalog, _, lost) = Catalog::open(dir, &released)?;
+        let repairs = Repairs::new();
+        replay(&*log, |lane, lsn, said| {
+            if lost.is_empty() {
+                catalog.replay(lane, lsn, said.change());
+            }
+            repairs.note(lsn, said)
+        })?;
+        if !lost.is_empty() {
+            // The list is made again from the databases, which must hold what the log holds.
+            for (class, id) in repairs.waiting() {
+                repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
+            }
+            catalog.rebuild(&lost, &objects)?;
+            replay(&*log, |lane, lsn, said| {
+                catalog.replay(lane, lsn, said.change());
+                Ok(())
+            })?;
+        }
+        let node_id = env.random();
+        let lanes = lanes().map(|lane| log.open(lane, node_id)).collect::<Result<Vec<_>, _>>()?;
+        catalog.follow(lanes.iter().map(LaneWriter::durable).collect())?;
+        Ok(Self(Arc::new(Node {
+            root: dir.root().into(),
+            objects,
+            transfers: dir.transfers(),
+            template,
+            max_pages: (limits.database / PAGE as u64).min(u32::MAX.into()) as u32,
+            disk,
+            log,
+            lanes,
+            catalog,
+            repairs,
+            release: Release::default(),
+        })))
+    }
+
+    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
+    /// only when everything applied is durable.
+    pub fn database(&self, address: &ObjectAddress) -> Database {
+        // What an earlier `Database` of this process could not finish.
+        let left = self.0.release.of(&address.id);
+        self.database_below(&self.0.objects, address, left)
+    }
+
+    /// A database below another directory than the objects', which is never applied to.
+    pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
+        self.database_below(directory, address, None)
+    }
+
+    fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<Unreleased>>) -> Database {
+        let files = Incarnations::of(directory, address);
+        let lane = self.0.lane(&address.id).clone();
+        let durable = lane.durable();
+        let (mended, watched) = (left.is_some(), left.is_some());
+        let unreleased = left.unwrap_or_else(|| Arc::new(Unreleased::new(files.clone(), durable.clone())));
+        let (incarnation, last) = {
+            let state = unreleased.lock();
+            (state.incarnation, state.last)
+        };
+        Database {
+            node: self.0.clone(),
+            address: address.clone(),
+            path: files.file(incarnation),
+            incarnations: files,
+            incarnation,
+            file: FileState::Unknown,
+            aside: None,
+            mended,
+            watched,
+            unreleased,
+            lane,
+            durable,
+            last,
+            told: None,
+            handles: 0,
+        }
+    }
+
+    /// The list of all objects.
+    pub fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    /// What the commit log holds and has done.
+    pub fn log_usage(&self) -> LogUsage {
+        self.0.log.usage()
+    }
+
+    /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
+    /// open, and none will be.
+    pub fn remove_class(&self, key: &ClassKey) -> Result<(), StorageError> {
+        let node = &self.0;
+        let record = Encoded::class_removed(key.as_str());
+        let mut waits = Vec::with_capacity(node.lanes.len());
+        for (n, lane) in node.lanes.iter().enumerate() {
+            let room = node.log.try_reserve(record.len() as u64);
+            let mut reservation = room.map_err(no_room(&node.root))?;
+            let gone = |lsn| node.catalog.note(Lane::new(n as u16), lsn, Change::ClassGone { class: key.clone() });
+            waits.push((lane.durable(), lane.submit(record.clone(), &mut reservation, gone)));
+        }
+        waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
+        node.repairs.forget_class(key.as_str());
+        let dir = node.objects.join(key.as_str());
+        match fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(StorageError::io("cannot remove", &dir)(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Has the database files hold everything, says so in the log, and ends it. Objects were dropped before.
+    pub fn close(self) -> Result<(), StorageError> {
+        self.0.release.stop();
+        self.0.release_round()?;
+        self.0.log.close();
+        Ok(())
+    }
+}
+
+impl Node {
+    pub fn lane_of(&self, id: &ObjectId) -> Lane {
+        Lane::of(id.as_bytes(), self.lanes.len() as u16)
+    }
+
+    pub fn lane(&self, id: &ObjectId) -> &LaneWriter {
+        &self.lanes[self.lane_of(id).index()]
+    }
+
+    /// What was applied and cannot be appended must not be seen by anybody.
+    pub(super) fn lost(&self, path: &Path, error: &io::Error) -> ! {
+        self.disk.lost(&format!("what a turn wrote to {} cannot be put into the commit log: {error}", path.display()))
+    }
+}
