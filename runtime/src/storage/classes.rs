@@ -84,7 +84,8 @@ impl ClassRecords {
 
     /// Writes a record, replacing the one of the same name. Its component has been put before.
     pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
-        let (json, path) = (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
+        let (json, path) =
+            (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
         points::hit(Point::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
         write_durably(&path, &json)
     }

@@ -136,7 +136,9 @@ impl Disk for SystemDisk {
     /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file holds,
     /// and a later flush that succeeds would prove nothing. Recovery reads what is really there.
     fn lost(&self, what: &str) -> ! {
-        tracing::error!("{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again");
+        tracing::error!(
+            "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"
+        );
         std::process::exit(LOST)
     }
 }
