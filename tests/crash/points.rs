@@ -87,7 +87,7 @@ fn die_at(world: &mut World, dice: &mut Dice, point: &str) -> std::process::Exit
             _ = world.host.admin().try_send(ureq::http::Method::PUT, "/v1/classes/new", &[], guest("echo"))
         }
         "object-remove" => remove_an_object(world),
-        _ => world.load(dice, |_| false),
+        _ => _ = world.load(dice, |_| false),
     }
     world.host.end()
 }
