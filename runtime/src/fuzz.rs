@@ -1,4 +1,4 @@
-//! What the fuzzer may choose from: every decoder of the host that reads bytes of guests or clients. `fuzz/README.md` says how
+//! What the fuzzer may choose from: every decoder of the host that reads bytes of guests, clients or disks. `fuzz/README.md` says how
 //! to run one.
 //!
 //! A target is a function of bytes that panics when something is wrong. It lives in the `fuzz.rs` of the layer whose
@@ -11,12 +11,14 @@ use crate::{cli, config, gateway, storage};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, in the order in which bytes come in.
-pub const TARGETS: [Target; 7] = [
+pub const TARGETS: [Target; 9] = [
     ("path", gateway::fuzz::path),
     ("query", gateway::fuzz::query),
     ("cursor", storage::fuzz::cursor),
     ("sql", storage::fuzz::sql),
     ("import", storage::fuzz::import),
+    ("record", storage::commit_log::fuzz::record),
+    ("log", storage::commit_log::fuzz::log),
     ("config", config),
     ("events", cli::fuzz::events),
 ];

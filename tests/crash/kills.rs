@@ -26,20 +26,25 @@ fn every_acknowledged_write_is_there_once_and_in_order() {
 fn for_minutes() {
     let rounds = std::env::var("HOLDFAST_CRASH_ROUNDS").map_or(200, |rounds| rounds.parse().expect("a number"));
     let mut dice = Dice::of_the_run("for_minutes");
-    let mut world = World::with_config("");
+    let (mut world, mut acknowledged) = (World::with_config(""), 0);
     for round in 1..=rounds {
-        crash(&mut world, &mut dice, 20 * ACKNOWLEDGEMENTS);
-        eprintln!("{round} of {rounds}: {} objects agree", world.objects().len());
+        acknowledged += crash(&mut world, &mut dice, 20 * ACKNOWLEDGEMENTS);
+        eprintln!("{round} of {rounds}: {} objects agree, {acknowledged} writes acknowledged", world.objects().len());
+        // Whole lists are read after each crash, so they must not grow for ever.
+        if round % 25 == 0 {
+            world.check_all();
+            world = World::with_config("");
+        }
     }
     world.check_all();
 }
 
-/// Load, an end in the middle of it, a start, and a look at what is there.
-fn crash(world: &mut World, dice: &mut Dice, acknowledgements: u64) {
+/// Load, an end in the middle of it, a start, and a look at what is there. Answers how many writes were acknowledged.
+fn crash(world: &mut World, dice: &mut Dice, acknowledgements: u64) -> u64 {
     let wanted = dice.below(acknowledgements);
     let clean = dice.below(CLEAN) == 0;
     let mut told = false;
-    world.load(dice, |tally| {
+    let acknowledged = world.load(dice, |tally| {
         if !told && tally.acknowledged() >= wanted {
             told = true;
             if clean { world.host.begin_to_stop() } else { world.host.begin_to_die() }
@@ -49,4 +54,5 @@ fn crash(world: &mut World, dice: &mut Dice, acknowledgements: u64) {
     world.host.end();
     world.host.restart();
     world.check();
+    acknowledged
 }

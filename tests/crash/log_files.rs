@@ -1,7 +1,9 @@
 //! The files of the log and of the catalogs, as far as tests damage or remove them: `docs/LOG_FORMAT.md` is theirs to know.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use holdfast_runtime::storage::commit_log::{Seen, inspect};
 
 use crate::harness::Host;
 
@@ -18,13 +20,35 @@ pub fn segments(host: &Host) -> Vec<PathBuf> {
 }
 
 /// How far a segment is written: where its last byte is that is not 0.
-pub fn used(segment: &PathBuf) -> usize {
+pub fn used(segment: &Path) -> usize {
     let bytes = fs::read(segment).expect("it can be read");
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
+/// A group of records: what damage is reported at the beginning of.
+pub struct Group {
+    pub segment: PathBuf,
+    pub offset: u64,
+    pub bytes: u64,
+}
+
+/// All groups of the log, the oldest first.
+pub fn groups(host: &Host) -> Vec<Group> {
+    let (mut groups, mut segment) = (Vec::new(), PathBuf::new());
+    let inspected = inspect(&host.data_directory().join("log"), &mut |seen| {
+        match seen {
+            Seen::Segment { file, .. } => segment = file.into(),
+            Seen::Group { offset, bytes, .. } => groups.push(Group { segment: segment.clone(), offset, bytes }),
+            Seen::Record { .. } => {}
+        }
+        Ok(())
+    });
+    inspected.expect("nothing is wrong with it");
+    groups
+}
+
 /// Turns a bit of a byte over.
-pub fn flip(segment: &PathBuf, offset: usize) {
+pub fn flip(segment: &Path, offset: usize) {
     let mut bytes = fs::read(segment).expect("it can be read");
     bytes[offset] ^= 1;
     fs::write(segment, bytes).expect("it can be written");

@@ -56,8 +56,9 @@ impl World {
         Self { host, ledger: Mutex::default(), next_client: AtomicU64::new(1) }
     }
 
-    /// Clients write until `enough` says so, or until the host has gone. Returns when the last of them has ended.
-    pub fn load(&self, dice: &mut Dice, mut enough: impl FnMut(&Tally) -> bool) {
+    /// Clients write until `enough` says so, or until the host has gone. Returns when the last of them has ended, and answers
+    /// how many writes were acknowledged.
+    pub fn load(&self, dice: &mut Dice, mut enough: impl FnMut(&Tally) -> bool) -> u64 {
         let (stop, tally) = (AtomicBool::new(false), Tally::default());
         std::thread::scope(|scope| {
             let (stop, tally) = (&stop, &tally);
@@ -70,6 +71,7 @@ impl World {
                 (gone || enough(tally)).then_some(())
             });
         });
+        tally.acknowledged()
     }
 
     /// A client of its own number.

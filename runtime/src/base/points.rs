@@ -54,7 +54,7 @@ points! {
     SegmentDrop = "segment-drop",
     /// Recovery has found an unfinished group at the end of the log; before it is cut.
     LogCut = "log-cut",
-    /// Before the log of a lane is opened by this process.
+    /// Before each step that mends the end of a log that was there, and before a lane of it is opened.
     LogOpen = "log-open",
     /// Before a clean end of the log is written.
     LogClose = "log-close",
@@ -78,7 +78,7 @@ points! {
     CatalogWrite = "catalog-write",
     /// Before a catalog that was lost is made anew.
     CatalogRebuild = "catalog-rebuild",
-    /// Before a deployed class is written.
+    /// A deployed component is on disk; before the record of its class is written.
     ClassWrite = "class-write",
 }
 

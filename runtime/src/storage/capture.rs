@@ -22,7 +22,8 @@ const FRAME: usize = FRAME_HEADER + PAGE;
 /// Frames that are read at once.
 const BATCH: u32 = 64;
 /// Pages in one record: with one part for each MiB, no record is long enough to make others wait.
-const PAGES_PER_RECORD: u32 = 256;
+/// Few in tests, so that many turns have several.
+const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { 256 };
 
 /// The `-wal` beside a database file.
 pub(super) fn wal_path(database: &Path) -> PathBuf {

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
 use super::{DataDir, StorageError};
+use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ClassName, Digest};
 
 /// One class as it is stored.
@@ -51,6 +52,10 @@ impl ClassRecords {
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
         let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
         make_dir_durably(&records.components)?;
+        // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
+        for dir in [&records.dir, &records.components] {
+            fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(StorageError::io("cannot flush", dir))?;
+        }
         let named: HashSet<_> =
             records.load_all()?.iter().map(|record| records.component_path(&record.digest)).collect();
         for file in paths(&records.components)? {
@@ -79,8 +84,10 @@ impl ClassRecords {
 
     /// Writes a record, replacing the one of the same name. Its component has been put before.
     pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
-        let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
-        write_durably(&self.record_path(&record.name), &json)
+        let (json, path) =
+            (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
+        points::hit(Point::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
+        write_durably(&path, &json)
     }
 
     /// Removes a record. Answers whether there was one.

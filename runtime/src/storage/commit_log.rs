@@ -27,6 +27,8 @@ use crate::base::Env;
 mod disk;
 mod file;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod lane;
 mod memory;
 mod record;

@@ -34,10 +34,10 @@ pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
 /// Makes a directory and those above it; durable when it returns.
 pub(super) fn make_dir_durably(path: &Path) -> Result<(), StorageError> {
     let make = || {
-        let missing: Vec<&Path> =
-            path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).collect();
+        let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
         fs::create_dir_all(path)?;
-        missing.into_iter().try_for_each(sync_parent)
+        // Also if it was there: a process that was killed may have made it and not flushed that.
+        path.ancestors().take(missing.max(1)).try_for_each(sync_parent)
     };
     make().map_err(StorageError::io("cannot make the directory", path))
 }

@@ -123,7 +123,7 @@ impl Repairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// Mends an object that this process has not opened before.
+    /// Mends an object that this process has not opened before, for whoever opens it now.
     pub fn mend(
         &self,
         id: &ObjectId,
@@ -132,22 +132,48 @@ impl Repairs {
         disk: &dyn Disk,
     ) -> Result<Mended, StorageError> {
         let mut shard = self.shard(id).lock();
-        let path = files.file(FIRST);
-        let failed = StorageError::io("cannot mend", &path);
-        let Some(live) = shard.get(id) else {
-            return remove_wals(files).map(|()| Mended::Untouched).map_err(failed);
-        };
-        disk.at(Point::ObjectRepair).map_err(StorageError::io("cannot mend", &path))?;
-        let mended = if live.deleted {
-            files.remove_all().map_err(failed)?;
-            Mended::Deleted
-        } else {
-            live.write_back(files, log, disk)?;
-            Mended::At(live.incarnation)
-        };
-        shard.remove(id);
-        Ok(mended)
+        match mend(&mut shard, id, files, log, disk)? {
+            Some(mended) => Ok(mended),
+            None => remove_wals(files)
+                .map(|()| Mended::Untouched)
+                .map_err(StorageError::io("cannot mend", &files.file(FIRST))),
+        }
     }
+
+    /// Mends an object if nobody has done so yet. One that was opened since [`Self::waiting`] was asked is left alone: its WAL is
+    /// this process's own.
+    pub fn mend_waiting(
+        &self,
+        id: &ObjectId,
+        files: &Incarnations,
+        log: &dyn LaneLog,
+        disk: &dyn Disk,
+    ) -> Result<(), StorageError> {
+        mend(&mut self.shard(id).lock(), id, files, log, disk).map(drop)
+    }
+}
+
+/// `None` if the log says nothing of the object.
+fn mend(
+    waiting: &mut HashMap<ObjectId, Live>,
+    id: &ObjectId,
+    files: &Incarnations,
+    log: &dyn LaneLog,
+    disk: &dyn Disk,
+) -> Result<Option<Mended>, StorageError> {
+    let Some(live) = waiting.get(id) else { return Ok(None) };
+    let path = files.file(FIRST);
+    let failed = StorageError::io("cannot mend", &path);
+    disk.at(Point::ObjectRepair).map_err(StorageError::io("cannot mend", &path))?;
+    let mended = if live.deleted {
+        files.remove_all().map_err(failed)?;
+        Mended::Deleted
+    } else {
+        live.write_back(files, log, disk)?;
+        Mended::At(live.incarnation)
+    };
+    waiting.remove(id);
+    Ok(Some(mended))
 }
 
 /// Removes what an earlier process left of the object's WAL: it may hold what was never durable.

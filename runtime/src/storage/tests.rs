@@ -100,6 +100,13 @@ impl World {
     }
 }
 
+/// In memory, if there is a place: where flushes are simulated, real ones would only take time.
+pub fn directory_in_memory() -> TempDir {
+    let memory = Path::new("/dev/shm");
+    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+    made.unwrap()
+}
+
 fn address(name: &str) -> ObjectAddress {
     let (class, key, name) =
         (ClassName::parse("thing").unwrap(), ClassKey::new("key"), ObjectName::parse(name).unwrap());

@@ -13,6 +13,9 @@ use rustix::fs::{FallocateFlags, fallocate, syncfs};
 
 use crate::base::points::{self, Point};
 
+/// The exit code of a process that has lost its log; the same as of one that does not start.
+const LOST: i32 = 1;
+
 /// Where files are.
 pub trait Disk: Send + Sync + 'static {
     /// Called before each operation with its name. An error is the operation's error.
@@ -127,12 +130,15 @@ impl Disk for SystemDisk {
         points::hit(point)
     }
 
+    /// Ends the process as an error does, with a message and without a core. Nothing of this program runs at exit: destructors do
+    /// not, and nobody has registered anything, so nothing more is written or told.
+    ///
     /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file holds,
     /// and a later flush that succeeds would prove nothing. Recovery reads what is really there.
     fn lost(&self, what: &str) -> ! {
         tracing::error!(
-            "{what}; the process ends, because what the disk holds is unknown: check the disk, then start again"
+            "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"
         );
-        std::process::abort();
+        std::process::exit(LOST)
     }
 }

@@ -58,7 +58,7 @@ impl FileLog {
             Some(last) => (last.header.log, last.header.number + 1),
             None => (options.env.random(), 1),
         };
-        repair(&scan, &*disk)?;
+        repair(dir, &scan, &*disk)?;
         segments.remove_spares()?;
         keep(&scan, &segments, &*disk)?;
         let active = begin(&segments, &options.env, log, number, &scan.state)
@@ -147,18 +147,15 @@ impl Drop for FileLog {
 }
 
 fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
-    if !dir.is_dir() {
-        fs::create_dir_all(dir)?;
-        if let Some(parent) = dir.parent() {
-            disk.sync_dir(Point::SegmentCreate, parent)?;
-        }
-    }
-    Ok(())
+    fs::create_dir_all(dir)?;
+    // Also if it was there: a process that was killed may have made it and not flushed that.
+    dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Point::SegmentCreate, parent))
 }
 
 /// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that was killed
-/// leaves groups that only the system's memory holds.
-fn repair(scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
+/// leaves groups, and names of segments, that only the system's memory holds. Without its name the segment would be missing
+/// once the next one's is durable.
+fn repair(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     let Some(last) = scan.segments.last() else { return Ok(()) };
     let cut = || {
         if scan.end == End::Torn {
@@ -173,7 +170,8 @@ fn repair(scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
         if last.length > last.end {
             disk.set_len(Point::LogOpen, &file, last.end)?;
         }
-        disk.sync_all(Point::LogOpen, &file)
+        disk.sync_all(Point::LogOpen, &file)?;
+        disk.sync_dir(Point::LogOpen, dir)
     };
     cut().map_err(LogError::io("cannot repair the end of", &last.path))
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::storage::tests::directory_in_memory;
 
 pub const NODE: [u8; 16] = *b"node of the test";
 
@@ -37,7 +38,7 @@ pub struct Dir {
 
 impl Dir {
     pub fn new(lanes: u16) -> Self {
-        Self { temp: tempfile::tempdir().unwrap(), options: options(lanes) }
+        Self { temp: directory_in_memory(), options: options(lanes) }
     }
 
     pub fn path(&self) -> PathBuf {

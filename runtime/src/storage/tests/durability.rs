@@ -63,6 +63,28 @@ fn the_list_tells_what_is_durable() {
     assert_eq!(listed(&world), [("b".into(), 3 * 4096)], "made again from the databases");
 }
 
+/// A release round asks which objects wait for being mended, and one of them is opened before the round comes to it.
+#[test]
+fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
+    let mut world = World::new();
+    world.object("a").turn(|turn| turn.put("k", b"1").unwrap());
+    world.restart();
+    let node = world.databases.0.clone();
+    let waiting = node.repairs.waiting();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"2").unwrap());
+    for (class, id) in waiting {
+        let files = incarnations::Incarnations::at(&node.objects, &class, &id);
+        node.repairs.mend_waiting(&id, &files, &*node.log, &SystemDisk).unwrap();
+    }
+    assert!(capture::wal_path(&world.file("a")).exists(), "its WAL is of this process");
+    world.flush();
+    node.release_round().unwrap();
+    drop(object);
+    world.restart();
+    assert_eq!(world.object("a").get("k").unwrap(), b"2");
+}
+
 #[test]
 fn without_room_in_the_log_a_turn_leaves_no_trace() {
     let world = World::with(Limits { log: 8 << 20, ..Limits::default() });

@@ -11,12 +11,15 @@ use std::cell::Cell;
 use std::fs;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tempfile::TempDir;
 
+use super::directory_in_memory;
 use crate::base::Env;
 use crate::base::mistakes::{self, Mistake};
 use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
@@ -119,7 +122,7 @@ enum Wrong {
 
 impl<S: Subject> Life<S> {
     fn new() -> Result<Self, Wrong> {
-        let directory = simulated_directory();
+        let directory = directory_in_memory();
         S::prepare(directory.path());
         let disk = SimulatedDisk::new(directory.path()).expect("an empty directory can be read");
         let subject = S::open(directory.path(), disk.clone(), Env::manual(0).0).map_err(Wrong::Refused)?;
@@ -292,7 +295,7 @@ impl<S: Subject> Life<S> {
 
     fn cut_power(&mut self) -> io::Result<()> {
         let flushed = S::FLUSHED_BY_ITSELF.map(|name| self.directory.path().join(name)).filter(|path| path.is_dir());
-        let kept = simulated_directory();
+        let kept = directory_in_memory();
         if let Some(flushed) = &flushed {
             copy_files(flushed, kept.path())?;
         }
@@ -310,7 +313,7 @@ impl<S: Subject> Life<S> {
 
     /// What a process would find, after something was done to what is there.
     fn look_at(&self, change: impl FnOnce(&Path)) -> Result<Vec<State>, Wrong> {
-        let copy = simulated_directory();
+        let copy = directory_in_memory();
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
         change(copy.path());
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
@@ -370,16 +373,13 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// In memory, if there is a place: flushes are simulated, real ones would only take time.
-fn simulated_directory() -> TempDir {
-    let memory = Path::new("/dev/shm");
-    let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
-    made.expect("there is room for a data directory")
-}
-
-/// Lives a schedule.
+/// Lives a schedule. The error is what is wrong with it.
 fn life<S: Subject>(steps: &[Step]) -> Result<(), String> {
-    Life::<S>::new().and_then(|life| life.live(steps)).map_err(|wrong| wrong.to_string())
+    let live = || Life::<S>::new().and_then(|life| life.live(steps)).map_err(|wrong| wrong.to_string());
+    catch_unwind(live).unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
+        Err(format!("it panics: {}", message.unwrap_or("without a word")))
+    })
 }
 
 /// Leaves out steps for as long as the life stays wrong.
@@ -403,17 +403,28 @@ fn simulate<S: Subject>(lives: u64) {
         Some(seed) => (seed, 1),
         None => (another_seed(), number("HOLDFAST_SIMULATION_LIVES").unwrap_or(lives)),
     };
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let live = |worker: usize| {
-        for seed in (first..first + lives).skip(worker).step_by(workers) {
-            if let Err(wrong) = life::<S>(&schedule(seed)) {
-                let steps = shortest::<S>(schedule(seed));
-                let in_short = life::<S>(&steps).expect_err("it is wrong still");
-                panic!("HOLDFAST_SIMULATION_SEED={seed}: {wrong}\nin short: {in_short}\n{steps:#?}");
+    if let Some(seed) = find(first..first + lives, |seed| life::<S>(&schedule(seed)).is_err()) {
+        let steps = shortest::<S>(schedule(seed));
+        let [wrong, in_short] = [&schedule(seed), &steps].map(|steps| life::<S>(steps).expect_err("it is wrong still"));
+        panic!("HOLDFAST_SIMULATION_SEED={seed}: {wrong}\nin short: {in_short}\n{steps:#?}");
+    }
+}
+
+/// One of the seeds that this is true of, if there is one. Looks for it on all cores.
+fn find(seeds: Range<u64>, wanted: impl Fn(u64) -> bool + Sync) -> Option<u64> {
+    let (next, found) = (AtomicU64::new(seeds.start), OnceLock::new());
+    let look = || {
+        while found.get().is_none() {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                seed if seed >= seeds.end => return,
+                seed if wanted(seed) => _ = found.set(seed),
+                _ => {}
             }
         }
     };
-    std::thread::scope(|scope| (0..workers).for_each(|worker| _ = scope.spawn(move || live(worker))));
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| (0..workers).for_each(|_| _ = scope.spawn(look)));
+    found.into_inner()
 }
 
 /// Another one in each run.
@@ -421,14 +432,15 @@ fn another_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 20
 }
 
-/// Fails unless the simulation notices each mistake within so many lives.
+/// Fails unless the simulation notices each mistake within so many lives. Whatever ends a life badly will do: some mistakes
+/// are noticed by the code itself.
 fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
     for mistake in mistakes {
-        mistakes::make(Some(*mistake));
-        // Whatever ends a life badly will do: some mistakes are noticed by the code itself.
-        let goes_wrong = |seed| !matches!(catch_unwind(|| life::<S>(&schedule(seed))), Ok(Ok(())));
-        let noticed = (0..lives).any(goes_wrong);
-        mistakes::make(None);
-        assert!(noticed, "nobody notices {mistake:?}");
+        let goes_wrong = |seed| {
+            mistakes::make(Some(*mistake));
+            life::<S>(&schedule(seed)).is_err()
+        };
+        let noticed = find(0..lives, goes_wrong);
+        assert!(noticed.is_some(), "nobody notices {mistake:?}");
     }
 }

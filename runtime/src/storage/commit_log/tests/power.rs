@@ -142,6 +142,28 @@ fn at_every_operation() {
     }
 }
 
+/// A start is killed, the next one loses power: what the first had not flushed may be gone, and what the second had not, there.
+#[test]
+fn a_killed_start_and_one_without_power() {
+    // More than the operations of a start.
+    const STOPS: u64 = 20;
+    for case in 0..STOPS * STOPS * 4 {
+        let (killed, cut, seed) = (1 + case % STOPS, 1 + case / STOPS % STOPS, case / STOPS / STOPS);
+        let (dir, disk) = world();
+        let mut ledger = Ledger::default();
+        assert!(life(&dir, &disk, &mut ledger, 4, false));
+        for stop in [killed, cut] {
+            disk.restart();
+            disk.stop_at(disk.operations() + stop);
+            life(&dir, &disk, &mut ledger, 0, false);
+        }
+        disk.power_cut(seed).unwrap();
+        let report = verify(&dir.path()).unwrap();
+        assert!(report.damage.is_empty(), "{:?} after operations {killed} and {cut}, seed {seed}", report.damage);
+        ledger.check(&dir.open());
+    }
+}
+
 #[test]
 fn again_and_again() {
     for seed in 0..80 {

@@ -173,7 +173,7 @@ fn read(turn: &mut Turn) -> Result<State, Failed> {
 
 #[test]
 fn storage_keeps_its_promises() {
-    super::simulate::<WholeStorage>(2_000);
+    super::simulate::<WholeStorage>(1_000);
 }
 
 #[test]

@@ -1,0 +1,148 @@
+//! What the fuzzer tries of the commit log; see [`crate::fuzz`].
+//!
+//! Checksums keep nearly every damaged byte from the code behind them, so these targets put the right ones around whatever
+//! the fuzzer thinks of.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::format::{
+    BatchHeader, FRAME, GroupHeader, Reader, SegmentHeader, State, finish_frame, parse_body, split_frame,
+};
+use super::record::is_open;
+use super::scan::segment_path;
+use super::{
+    Damage, FileLog, Lane, LaneLog, LogError, LogOptions, Lsn, PAGE, Record, Seen, SimulatedDisk, Whole, inspect,
+    verify,
+};
+use crate::base::Env;
+
+/// The payload of a record, and headers as they are: what is taken can be used.
+pub fn record(input: &[u8]) {
+    if let Ok(Record::Turn(mut turn)) = Record::parse(input) {
+        let mut image = [0; PAGE];
+        while let Some(Ok(_)) = turn.pages.next(&mut image) {}
+    }
+    let _ = (SegmentHeader::parse(input), split_frame(input));
+    if let Some((header, _)) = GroupHeader::parse(input) {
+        let _ = parse_body(&header, input);
+    }
+}
+
+/// A log of one segment: groups of one batch each, then bytes as they are. What is refused is refused without a change, and by
+/// everybody; what is taken can be opened, replayed and opened again.
+pub fn log(input: &[u8]) {
+    let root = tempfile::tempdir().expect("there is room for a directory");
+    let dir = root.path().join("log");
+    fs::create_dir(&dir).expect("there is room for a directory");
+    let file = segment_path(&dir, 1);
+    let bytes = segment(input);
+    fs::write(&file, &bytes).expect("there is room for a file");
+
+    let whole = verify(&dir).expect("it can be read").damage.is_empty();
+    match records(&dir) {
+        Ok(before) => {
+            assert!(whole, "everybody takes it");
+            let log = open(root.path(), &dir).expect("what was inspected can be opened");
+            let (mut parts, mut replayed) = (Whole::default(), 0);
+            let visit = &mut |entry: super::Entry<'_>| {
+                let _ = parts.next(&entry);
+                replayed += 1;
+                let fetched = log.fetch(entry.at)?;
+                assert_eq!(Record::parse(&fetched), Ok(entry.record));
+                Ok(())
+            };
+            log.replay(visit).expect("what was inspected can be replayed");
+            assert!(replayed <= before);
+            drop(log);
+            assert_eq!(records(&dir).expect("opening mends what it must"), before);
+        }
+        Err(LogError::Damaged { file: named, offset, .. }) => {
+            assert!(!whole && named == file && offset <= bytes.len() as u64, "{} at {offset}", named.display());
+            assert!(open(root.path(), &dir).is_err(), "nobody takes it");
+            assert!(fs::read(&file).expect("it is there") == bytes, "nothing was changed");
+        }
+        Err(other) => panic!("{other}"),
+    }
+}
+
+fn open(root: &Path, dir: &Path) -> Result<FileLog, LogError> {
+    let options = LogOptions {
+        lanes: 1,
+        segment_bytes: 64 << 10,
+        budget: 1 << 20,
+        manual: true,
+        ..LogOptions::new(Env::manual(1).0)
+    };
+    FileLog::open(dir, options, SimulatedDisk::new(root).expect("it can be read") as Arc<_>)
+}
+
+fn records(dir: &Path) -> Result<u64, LogError> {
+    let mut records = 0;
+    let count = &mut |seen: Seen<'_>| {
+        records += u64::from(matches!(seen, Seen::Record { .. }));
+        Ok(())
+    };
+    inspect(dir, count).map(|_| records)
+}
+
+/// The bytes of a segment.
+fn segment(input: &[u8]) -> Vec<u8> {
+    let mut input = Reader::new(input);
+    let mut state = State::new(1 + u16::from(input.u8().unwrap_or_default() % 4));
+    let header = SegmentHeader { log: [1; 16], number: 1, salt: 2, state: state.clone() };
+    let mut bytes = header.encode();
+    loop {
+        let rest = input.rest();
+        match group(&mut input, &mut state, header.salt) {
+            Ok(group) => bytes.extend(group),
+            Err(_) => {
+                bytes.extend(rest);
+                return bytes;
+            }
+        }
+    }
+}
+
+/// A group, if the input has one: first its lane, flags, and how many records it has and says to have. Of its numbers the input
+/// says how far they are from those that are due.
+fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>, Damage> {
+    let [lane, flags, count, records, first, epoch] = input.array()?;
+    let mut frames = Vec::new();
+    for _ in 0..count % 4 {
+        let length = input.u16()?;
+        let mut record = vec![0; FRAME];
+        record.extend(input.bytes(length.into())?);
+        finish_frame(&mut record);
+        frames.extend(record);
+    }
+    let lanes = state.lanes.len();
+    let then = &mut state.lanes[usize::from(lane) % lanes];
+    let opens = frames.get(FRAME..).is_some_and(is_open);
+    let due = if opens { then.next } else { then.epoch };
+    let header = BatchHeader {
+        lane: Lane::new(u16::from(lane) % lanes as u16),
+        records: u32::from(count % 4) + u32::from(records),
+        first: Lsn(then.next.0 + u64::from(first)),
+        epoch: Lsn(due.0 + u64::from(epoch)),
+        chain: then.chain,
+        length: frames.len() as u32,
+    };
+    let (batch, checksum) = header.encode(&frames);
+    (then.next.0, then.epoch, then.chain) = (then.next.0 + u64::from(count % 4), due, checksum);
+    let header = GroupHeader {
+        length: (batch.len() + frames.len()) as u32,
+        batches: 1,
+        flags: u16::from(flags),
+        sequence: state.sequence,
+        salt,
+        chain: state.chain,
+        body: xxh3_64(&batch),
+    };
+    let (group, checksum) = header.encode();
+    (state.sequence, state.chain) = (state.sequence + 1, checksum);
+    Ok([&group[..], &batch[..], &frames[..]].concat())
+}
