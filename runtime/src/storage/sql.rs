@@ -115,8 +115,8 @@ struct Call {
 struct Prepared<'a> {
     statement: Statement,
     schema: bool,
-    cacheable: bool,
-    text: &'a str,
+    /// Under which text it may be cached, if it may.
+    text: Option<Box<str>>,
     /// What follows it in the call's text.
     rest: &'a str,
 }
@@ -205,9 +205,9 @@ impl Turn {
         }
         let connection = self.connection()?;
         connection.session.take_seen();
-        if whole && let Some(statement) = connection.take_statement(text) {
-            self.settle(text.len() as u64)?;
-            return Ok(Prepared { statement, schema: false, cacheable: true, text, rest: "" });
+        if whole && let Some((cached, statement)) = connection.take_statement(text) {
+            self.pay(text.len() as u64)?;
+            return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
         let prepared = Statement::prepare(connection.guest(), text);
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
@@ -223,7 +223,7 @@ impl Turn {
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
         let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
-        Ok(Prepared { statement, schema: seen.schema, cacheable, text, rest })
+        Ok(Prepared { statement, schema: seen.schema, text: cacheable.then(|| text.into()), rest })
     }
 
     /// Everything before the first step: parameters, transaction, savepoint.
@@ -286,8 +286,7 @@ impl Turn {
             self.finish(call, &prepared, before)?;
         }
         let writes = !prepared.statement.is_readonly();
-        let text = prepared.cacheable.then(|| prepared.text.into());
-        let cursor = SqlCursor { statement: prepared.statement, text, writes };
+        let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
         call.held = more && writes;
         let more = match more {
             true => Some(self.open_cursor(OpenCursor::Sql(cursor))),
@@ -326,6 +325,7 @@ impl Turn {
             let columns = statement.columns();
             let row_bytes: usize = (0..columns).map(|column| statement.value_bytes(column)).sum();
             if row_bytes > SQL_VALUE_MAX {
+                self.pay(statement.take_steps())?;
                 return Err(SqlError::TooLarge(format!(
                     "a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}"
                 )));
@@ -338,24 +338,22 @@ impl Turn {
                 return Ok((rows, false));
             }
             if rows.len() >= max || bytes >= BATCH_BYTES {
+                self.pay(statement.take_steps())?;
                 return Ok((rows, true));
             }
         }
     }
 
-    /// After each step of the guest's statements: its error, its cost, and whether the transaction is still there.
+    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is still
+    /// there. In between the progress handler charges for it.
     fn after_step(&mut self, statement: &mut Statement, code: i32) -> Result<(), SqlError> {
-        let steps = statement.take_steps();
         match code {
-            ffi::SQLITE_ROW => self.pay(steps),
-            ffi::SQLITE_DONE => {
-                statement.reset();
-                self.settle(steps)
-            }
+            ffi::SQLITE_ROW => Ok(()),
+            ffi::SQLITE_DONE => self.settle(statement.take_steps()),
             _ => {
                 let error = last_error(self.connection()?.guest());
                 statement.reset();
-                let paid = self.pay(steps);
+                let paid = self.pay(statement.take_steps());
                 let refused = self.refused(error);
                 paid.and(Err(refused))
             }

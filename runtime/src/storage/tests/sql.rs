@@ -213,7 +213,7 @@ fn repeated_statements_are_compiled_once() {
         let connection = turn.connection().unwrap();
         let statement = connection.take_statement(sql);
         let found = statement.is_some();
-        statement.into_iter().for_each(|statement| connection.keep_statement(sql.into(), statement));
+        statement.into_iter().for_each(|(text, statement)| connection.keep_statement(text, statement));
         found
     };
     object.turn(|turn| {
