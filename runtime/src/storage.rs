@@ -32,6 +32,7 @@ mod incarnations;
 mod release;
 mod repair;
 mod replay;
+mod rows;
 mod statement;
 mod template;
 #[cfg(test)]
@@ -43,7 +44,7 @@ pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Databases, Stored};
 pub use key_value::{Entry, KvError, ListOptions};
-pub use sql::{Outcome, SqlError, SqliteError, Value};
+pub use sql::{Outcome, PackedOutcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
 pub use turn::{Applied, ApplyError, Cursor, Turn};
 pub use whole::{Savepoint, WholeError};

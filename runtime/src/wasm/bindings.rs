@@ -19,4 +19,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::holdfast::object::{fetch_handler, lifecycle};
-pub use holdfast::object::{identity, key_value, logging, sql, storage, types};
+pub use holdfast::object::{identity, key_value, logging, packed_sql, sql, storage, types};
