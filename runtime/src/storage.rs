@@ -37,6 +37,7 @@ mod incarnations;
 mod release;
 mod repair;
 mod replay;
+mod rows;
 mod statement;
 mod template;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};
 pub use databases::Databases;
 pub use key_value::{Entry, KvError, ListOptions};
-pub use sql::{Outcome, SqlError, SqliteError, Value};
+pub use sql::{Outcome, PackedOutcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
 pub use turn::{Applied, ApplyError, Cursor, Turn};
 pub use whole::{Savepoint, WholeError};

@@ -1,18 +1,24 @@
 //! The object's SQLite database: statements, parameters and typed rows. What may be run, and the limits, are the host's.
 
 mod migrate;
+mod packed;
 mod row;
 mod value;
 
+use std::cell::OnceCell;
 use std::marker::PhantomData;
+use std::mem;
+use std::ops::Range;
 use std::rc::Rc;
-use std::vec;
 
 use serde::de::DeserializeOwned;
 
+use crate::bindings::holdfast::object::packed_sql;
 use crate::bindings::holdfast::object::sql as wit;
 pub use crate::bindings::holdfast::object::sql::Value;
 pub use migrate::Migration;
+use packed::Values;
+use row::Fields;
 pub use row::Row;
 
 /// The object's own SQLite database.
@@ -68,14 +74,7 @@ impl Sql {
     /// [`SqlError`]; the effects of the statement that failed are undone, and the turn can go on.
     pub fn exec(&self, text: &str, params: impl IntoIterator<Item = Value>) -> Result<Rows, SqlError> {
         let params: Vec<Value> = params.into_iter().collect();
-        let outcome = wit::exec(text, &params)?;
-        Ok(Rows {
-            columns: outcome.columns.into(),
-            changes: outcome.changes,
-            last_insert_rowid: outcome.last_insert_rowid,
-            batch: outcome.rows.into_iter(),
-            more: outcome.more,
-        })
+        Ok(Rows::new(packed_sql::exec(text, &params)?))
     }
 
     /// The rows as values of a [type](Sql#rows-as-types), read in batches: a long result is never in memory as a whole.
@@ -180,20 +179,44 @@ impl Sql {
 /// What [`Sql::exec`] did, and an iterator over its rows, which ends at the first error.
 #[derive(Debug)]
 pub struct Rows {
-    columns: Rc<[String]>,
     changes: u64,
     last_insert_rowid: i64,
-    batch: vec::IntoIter<Vec<Value>>,
+    /// How many columns there are.
+    width: usize,
+    /// Their names, encoded; none as long as they are in front of the first batch, which has these bytes before its rows.
+    head: Option<Vec<u8>>,
+    head_bytes: usize,
+    /// Their names, once somebody has asked.
+    columns: OnceCell<Rc<[String]>>,
+    /// Rows, encoded. Those up to `read` have been answered.
+    batch: Vec<u8>,
+    read: usize,
     more: Option<wit::Cursor>,
 }
 
 impl Rows {
     /// How many rows are asked for at once after the first ones; the host also ends a batch at about 1 MiB.
     const BATCH: u32 = 256;
+    /// The number of columns, before their names.
+    const WIDTH_BYTES: usize = 4;
+
+    fn new(outcome: packed_sql::Outcome) -> Self {
+        let packed_sql::Outcome { changes, last_insert_rowid, result, more } = outcome;
+        let batch = result.unwrap_or_default();
+        let (mut width, mut read) = (0, 0);
+        if !batch.is_empty() {
+            let mut values = Values(&batch);
+            width = values.length();
+            values.pass(width);
+            read = batch.len() - values.0.len();
+        }
+        let columns = OnceCell::new();
+        Self { changes, last_insert_rowid, width, head: None, head_bytes: read, columns, batch, read, more }
+    }
 
     /// The names of the columns; empty for statements that return no rows.
     pub fn columns(&self) -> &[String] {
-        &self.columns
+        self.shared_columns()
     }
 
     /// Rows that the statements inserted, updated or deleted, without those of triggers.
@@ -205,25 +228,53 @@ impl Rows {
     pub fn last_insert_rowid(&self) -> i64 {
         self.last_insert_rowid
     }
+
+    fn shared_columns(&self) -> &Rc<[String]> {
+        self.columns.get_or_init(|| self.names().map(str::to_owned).collect())
+    }
+
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let head = self.head.as_deref().unwrap_or(&self.batch[..self.head_bytes]);
+        Values(head.get(Self::WIDTH_BYTES..).unwrap_or_default()).texts()
+    }
+
+    /// Goes on to the next row, which is in these bytes of the batch.
+    fn advance(&mut self) -> Option<Result<Range<usize>, SqlError>> {
+        if self.read == self.batch.len() {
+            match packed_sql::next(self.more.as_ref()?, Self::BATCH) {
+                Ok(batch) => {
+                    let mut last = mem::replace(&mut self.batch, batch);
+                    self.read = 0;
+                    self.head.get_or_insert_with(|| {
+                        last.truncate(self.head_bytes);
+                        last.shrink_to_fit();
+                        last
+                    });
+                }
+                Err(error) => {
+                    self.more = None;
+                    return Some(Err(error.into()));
+                }
+            }
+            if self.batch.is_empty() {
+                self.more = None;
+                return None;
+            }
+        }
+        let mut values = Values(&self.batch[self.read..]);
+        values.pass(self.width);
+        let row = self.read..self.batch.len() - values.0.len();
+        self.read = row.end;
+        Some(Ok(row))
+    }
 }
 
 impl Iterator for Rows {
     type Item = Result<Row, SqlError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        loop {
-            if let Some(values) = self.batch.next() {
-                return Some(Ok(Row::new(self.columns.clone(), values)));
-            }
-            match self.more.as_ref()?.next(Self::BATCH) {
-                Ok(batch) if batch.is_empty() => self.more = None,
-                Ok(batch) => self.batch = batch.into_iter(),
-                Err(error) => {
-                    self.more = None;
-                    return Some(Err(error.into()));
-                }
-            }
-        }
+        let row = self.advance()?;
+        Some(row.map(|row| Row::new(self.shared_columns().clone(), Values(&self.batch[row]).collect())))
     }
 }
 
@@ -238,7 +289,11 @@ impl<T: DeserializeOwned> Iterator for RowsAs<T> {
     type Item = Result<T, SqlError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        Some(self.rows.next()?.and_then(Row::to))
+        let row = self.rows.advance()?;
+        let rows = &self.rows;
+        Some(row.and_then(|row| {
+            T::deserialize(Fields { width: rows.width, names: rows.names(), values: Values(&rows.batch[row]) })
+        }))
     }
 }
 

@@ -87,7 +87,7 @@ pub(super) struct Session {
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
     budget: Mutex<Option<WorkBudget>>,
-    /// Steps that the progress handler has charged since the last `settle`.
+    /// Steps that the progress handler has charged since the last `take_charged`.
     charged: AtomicU64,
 }
 
@@ -162,9 +162,9 @@ impl Connection {
     }
 
     /// Takes the compiled statement of this text out of the cache.
-    pub fn take_statement(&mut self, text: &str) -> Option<Statement> {
+    pub fn take_statement(&mut self, text: &str) -> Option<(Box<str>, Statement)> {
         let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
-        self.statements.remove(at).map(|(_, statement)| statement)
+        self.statements.remove(at)
     }
 
     /// Puts a statement that ended into the cache; the one unused longest leaves.
@@ -247,14 +247,11 @@ impl Session {
         self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
     }
 
-    /// Charges the steps of a statement that the progress handler has not: without it, statements of fewer than
-    /// `PROGRESS_STEPS` would be free.
-    pub fn settle(&self, steps: u64) -> Result<(), Exhausted> {
-        let charged = self.charged.swap(0, Relaxed);
-        match &*self.budget.lock() {
-            Some(budget) => budget.charge(steps.saturating_sub(charged) * FUEL_PER_SQL_STEP),
-            None => Ok(()),
-        }
+    /// Steps that the progress handler has charged since this was last asked.
+    pub fn take_charged(&self) -> u64 {
+        let charged = self.charged.load(Relaxed);
+        self.charged.store(0, Relaxed);
+        charged
     }
 }
 

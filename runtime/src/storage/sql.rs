@@ -8,6 +8,7 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::rows::{Lists, Packed, Sink};
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
@@ -85,6 +86,19 @@ pub struct Outcome {
     pub more: Option<Cursor>,
 }
 
+/// What a call did, with its first rows in one piece.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PackedOutcome {
+    /// As in [`Outcome`].
+    pub changes: u64,
+    /// As in [`Outcome`].
+    pub last_insert_rowid: i64,
+    /// Columns and first rows in the encoding of `wit/packed-sql.wit`; none for a statement that returns no rows.
+    pub result: Option<Vec<u8>>,
+    /// Reads the rest; none if `result` holds all rows.
+    pub more: Option<Cursor>,
+}
+
 /// A statement whose rows have not all been read. It stands at a row that was not answered yet.
 pub(super) struct SqlCursor {
     statement: Statement,
@@ -103,6 +117,9 @@ impl SqlCursor {
 #[derive(Default)]
 struct Call {
     changes: u64,
+    /// Of the last one: the rowid of the object's last insert, and the rest of its rows.
+    last_insert_rowid: i64,
+    more: Option<Cursor>,
     /// The host's savepoint is open.
     savepoint: bool,
     /// It consists of several statements.
@@ -115,8 +132,8 @@ struct Call {
 struct Prepared<'a> {
     statement: Statement,
     schema: bool,
-    cacheable: bool,
-    text: &'a str,
+    /// Under which text it may be cached, if it may.
+    text: Option<Box<str>>,
     /// What follows it in the call's text.
     rest: &'a str,
 }
@@ -124,41 +141,31 @@ struct Prepared<'a> {
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
     pub fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
-        self.check()?;
-        check_sizes(text, parameters)?;
-        let text = skip_blank(text);
-        if text.is_empty() {
-            return Err(SqlError::NoStatement);
-        }
-        self.close_writing_cursors();
-        let mut call = Call::default();
-        let outcome = self.run_call(&mut call, text, parameters);
-        if call.savepoint && !call.held {
-            self.end_savepoint(outcome.is_ok())?;
-        }
-        outcome
+        let mut lists = Lists::default();
+        let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut lists)?;
+        Ok(Outcome { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
+    }
+
+    /// The same with the rows in one piece.
+    pub fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+        let mut packed = Packed::default();
+        let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut packed)?;
+        let result = Some(packed.0).filter(|bytes| !bytes.is_empty());
+        Ok(PackedOutcome { changes, last_insert_rowid, result, more })
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
     pub fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
-        self.check()?;
-        match self.cursors().remove(&cursor) {
-            Some(OpenCursor::Sql(mut open)) => {
-                let (rows, more) = self.rows(&mut open.statement, max_rows.max(1) as usize)?;
-                if more {
-                    self.cursors().insert(cursor, OpenCursor::Sql(open));
-                } else {
-                    self.keep_statement(open);
-                    self.cursors().insert(cursor, OpenCursor::Ended);
-                }
-                Ok(rows)
-            }
-            Some(OpenCursor::Ended) => {
-                self.cursors().insert(cursor, OpenCursor::Ended);
-                Ok(Vec::new())
-            }
-            _ => Err(SqlError::Closed),
-        }
+        let mut lists = Lists::default();
+        self.read_on(cursor, max_rows, &mut lists)?;
+        Ok(lists.rows)
+    }
+
+    /// The same in one piece.
+    pub fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
+        let mut packed = Packed::default();
+        self.read_on(cursor, max_rows, &mut packed)?;
+        Ok(packed.0)
     }
 
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
@@ -185,16 +192,58 @@ impl Turn {
         Ok(Table { changes: changed, ..table })
     }
 
-    fn run_call(&mut self, call: &mut Call, mut text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+    fn run_call(&mut self, text: &str, parameters: &[Value], sink: &mut impl Sink) -> Result<Call, SqlError> {
+        self.check()?;
+        check_sizes(text, parameters)?;
+        let text = skip_blank(text);
+        if text.is_empty() {
+            return Err(SqlError::NoStatement);
+        }
+        self.close_writing_cursors();
+        let mut call = Call::default();
+        let outcome = self.run_statements(&mut call, text, parameters, sink);
+        if call.savepoint && !call.held {
+            self.end_savepoint(outcome.is_ok())?;
+        }
+        outcome.map(|()| call)
+    }
+
+    fn run_statements(
+        &mut self,
+        call: &mut Call,
+        mut text: &str,
+        parameters: &[Value],
+        sink: &mut impl Sink,
+    ) -> Result<(), SqlError> {
         loop {
             let prepared = self.prepare(text, !call.several)?;
             text = prepared.rest;
             if text.is_empty() {
-                return self.run_last(call, prepared, parameters);
+                return self.run_last(call, prepared, parameters, sink);
             }
             call.several = true;
             self.start(call, &prepared, &[])?;
             self.run_through(call, prepared)?;
+        }
+    }
+
+    fn read_on(&mut self, cursor: Cursor, max_rows: u32, sink: &mut impl Sink) -> Result<(), SqlError> {
+        self.check()?;
+        match self.cursors().remove(&cursor) {
+            Some(OpenCursor::Sql(mut open)) => {
+                if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
+                    self.cursors().insert(cursor, OpenCursor::Sql(open));
+                } else {
+                    self.keep_statement(open);
+                    self.cursors().insert(cursor, OpenCursor::Ended);
+                }
+                Ok(())
+            }
+            Some(OpenCursor::Ended) => {
+                self.cursors().insert(cursor, OpenCursor::Ended);
+                Ok(())
+            }
+            _ => Err(SqlError::Closed),
         }
     }
 
@@ -205,9 +254,9 @@ impl Turn {
         }
         let connection = self.connection()?;
         connection.session.take_seen();
-        if whole && let Some(statement) = connection.take_statement(text) {
-            self.settle(text.len() as u64)?;
-            return Ok(Prepared { statement, schema: false, cacheable: true, text, rest: "" });
+        if whole && let Some((cached, statement)) = connection.take_statement(text) {
+            self.pay(text.len() as u64)?;
+            return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
         let prepared = Statement::prepare(connection.guest(), text);
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
@@ -223,7 +272,7 @@ impl Turn {
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
         let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
-        Ok(Prepared { statement, schema: seen.schema, cacheable, text, rest })
+        Ok(Prepared { statement, schema: seen.schema, text: cacheable.then(|| text.into()), rest })
     }
 
     /// Everything before the first step: parameters, transaction, savepoint.
@@ -265,7 +314,8 @@ impl Turn {
         call: &mut Call,
         mut prepared: Prepared<'_>,
         parameters: &[Value],
-    ) -> Result<Outcome, SqlError> {
+        sink: &mut impl Sink,
+    ) -> Result<(), SqlError> {
         self.start(call, &prepared, parameters)?;
         for (index, value) in parameters.iter().enumerate() {
             if prepared.statement.bind(index + 1, value) != ffi::SQLITE_OK {
@@ -275,29 +325,25 @@ impl Turn {
         }
         let before = self.connection()?.guest().total_changes();
         let first = prepared.statement.step();
-        // Asked after the first step: a cached statement is compiled anew there when the schema has changed.
-        let columns = prepared.statement.column_names();
         self.after_step(&mut prepared.statement, first)?;
-        let (rows, more) = match first {
-            ffi::SQLITE_ROW => self.rows(&mut prepared.statement, FIRST_ROWS)?,
-            _ => (Vec::new(), false),
-        };
+        // Asked after the first step: a cached statement is compiled anew there when the schema has changed.
+        if prepared.statement.columns() > 0 {
+            sink.columns(&prepared.statement);
+        }
+        let more = first == ffi::SQLITE_ROW && self.rows(&mut prepared.statement, FIRST_ROWS, sink)?;
         if !more {
             self.finish(call, &prepared, before)?;
         }
         let writes = !prepared.statement.is_readonly();
-        let text = prepared.cacheable.then(|| prepared.text.into());
-        let cursor = SqlCursor { statement: prepared.statement, text, writes };
+        let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
         call.held = more && writes;
-        let more = match more {
-            true => Some(self.open_cursor(OpenCursor::Sql(cursor))),
-            false => {
-                self.keep_statement(cursor);
-                None
-            }
-        };
-        let last_insert_rowid = self.connection()?.guest().last_insert_rowid();
-        Ok(Outcome { columns, changes: call.changes, last_insert_rowid, rows, more })
+        if more {
+            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor)));
+        } else {
+            self.keep_statement(cursor);
+        }
+        call.last_insert_rowid = self.connection()?.guest().last_insert_rowid();
+        Ok(())
     }
 
     /// After a statement's last step: counts its changes and reads the schema if it changed that.
@@ -319,43 +365,49 @@ impl Turn {
         Ok(())
     }
 
-    /// Answers rows from the current one on. The statement then stands at the next row, or has ended (`false`).
-    fn rows(&mut self, statement: &mut Statement, max: usize) -> Result<(Vec<Vec<Value>>, bool), SqlError> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
+    /// Reads rows from the current one on. Answers whether the statement stands at a further row; else it has ended.
+    fn rows(&mut self, statement: &mut Statement, max: usize, sink: &mut impl Sink) -> Result<bool, SqlError> {
+        let (mut rows, mut bytes) = (0, 0);
         loop {
             let columns = statement.columns();
-            let row_bytes: usize = (0..columns).map(|column| statement.value_bytes(column)).sum();
-            if row_bytes > SQL_VALUE_MAX {
-                return Err(SqlError::TooLarge(format!(
-                    "a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}"
-                )));
+            let mut row_bytes = 0;
+            sink.row(columns);
+            for column in 0..columns {
+                let value = statement.value(column);
+                row_bytes += value.bytes();
+                if row_bytes > SQL_VALUE_MAX {
+                    let row_bytes: usize = (0..columns).map(|column| statement.value(column).bytes()).sum();
+                    self.pay(statement.take_steps())?;
+                    return Err(SqlError::TooLarge(format!(
+                        "a row has at most {SQL_VALUE_MAX} bytes, this one {row_bytes}"
+                    )));
+                }
+                sink.value(value);
             }
-            rows.push((0..columns).map(|column| statement.value(column)).collect());
+            rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
             let code = statement.step();
             self.after_step(statement, code)?;
             if code == ffi::SQLITE_DONE {
-                return Ok((rows, false));
+                return Ok(false);
             }
-            if rows.len() >= max || bytes >= BATCH_BYTES {
-                return Ok((rows, true));
+            if rows >= max || bytes >= BATCH_BYTES {
+                self.pay(statement.take_steps())?;
+                return Ok(true);
             }
         }
     }
 
-    /// After each step of the guest's statements: its error, its cost, and whether the transaction is still there.
+    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is still
+    /// there. In between the progress handler charges for it.
     fn after_step(&mut self, statement: &mut Statement, code: i32) -> Result<(), SqlError> {
-        let steps = statement.take_steps();
         match code {
-            ffi::SQLITE_ROW => self.pay(steps),
-            ffi::SQLITE_DONE => {
-                statement.reset();
-                self.settle(steps)
-            }
+            ffi::SQLITE_ROW => Ok(()),
+            ffi::SQLITE_DONE => self.settle(statement.take_steps()),
             _ => {
                 let error = last_error(self.connection()?.guest());
                 statement.reset();
-                let paid = self.pay(steps);
+                let paid = self.pay(statement.take_steps());
                 let refused = self.refused(error);
                 paid.and(Err(refused))
             }

@@ -5,6 +5,7 @@
 //! connection's owner keeps both in one value, statements first. (Dropped too late it would leak, not dangle: SQLite
 //! refuses to close a connection that has statements.)
 
+use std::borrow::Cow;
 use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 use std::slice;
@@ -132,51 +133,59 @@ impl Statement {
         unsafe { ffi::sqlite3_column_count(self.0.as_ptr()) as usize }
     }
 
-    /// The names of its columns.
-    pub fn column_names(&self) -> Vec<String> {
-        let name = |column| {
-            // SAFETY: the handle is live and the column exists; the name is copied at once. Null means out of memory.
-            unsafe {
-                let name = ffi::sqlite3_column_name(self.0.as_ptr(), column as c_int);
-                if name.is_null() { String::new() } else { CStr::from_ptr(name).to_string_lossy().into_owned() }
-            }
-        };
-        (0..self.columns()).map(name).collect()
-    }
-
-    /// Bytes of a column of the current row, without reading it.
-    pub fn value_bytes(&self, column: usize) -> usize {
-        // SAFETY: the last step answered a row and the column exists. Asked of text and blobs only, because it would
-        // turn a number into text.
+    /// The name of a column.
+    pub fn column_name(&self, column: usize) -> Cow<'_, str> {
+        // SAFETY: the handle is live and the column exists; nothing that would change the name is called while it is borrowed.
+        // Null means out of memory.
         unsafe {
-            let (handle, column) = (self.0.as_ptr(), column as c_int);
-            match ffi::sqlite3_column_type(handle, column) {
-                ffi::SQLITE_TEXT | ffi::SQLITE_BLOB => ffi::sqlite3_column_bytes(handle, column) as usize,
-                _ => 8,
-            }
+            let name = ffi::sqlite3_column_name(self.0.as_ptr(), column as c_int);
+            if name.is_null() { Cow::Borrowed("") } else { repaired(CStr::from_ptr(name).to_bytes()) }
         }
     }
 
-    /// A column of the current row. Text that is not UTF-8 is repaired.
-    pub fn value(&mut self, column: usize) -> Value {
+    /// A column of the current row.
+    pub fn value(&self, column: usize) -> ValueRef<'_> {
         let (handle, column) = (self.0.as_ptr(), column as c_int);
-        // SAFETY: the last step answered a row and the column exists. Bytes are copied before any other call; a pointer
-        // is null only where the length is 0 (or memory ran out, and then the length is 0 too).
+        // SAFETY: the last step answered a row and the column exists. The bytes stay as they are until the next step, which
+        // needs `&mut`: their type is not changed by reading them as what they are. A pointer is null only where the length is
+        // 0 (or memory ran out, and then the length is 0 too).
         unsafe {
             let bytes = |start: *const u8| {
                 let length = ffi::sqlite3_column_bytes(handle, column) as usize;
                 if start.is_null() { &[] } else { slice::from_raw_parts(start, length) }
             };
             match ffi::sqlite3_column_type(handle, column) {
-                ffi::SQLITE_INTEGER => Value::Integer(ffi::sqlite3_column_int64(handle, column)),
-                ffi::SQLITE_FLOAT => Value::Real(ffi::sqlite3_column_double(handle, column)),
-                ffi::SQLITE_TEXT => {
-                    let text = bytes(ffi::sqlite3_column_text(handle, column));
-                    Value::Text(String::from_utf8_lossy(text).into_owned())
-                }
-                ffi::SQLITE_BLOB => Value::Blob(bytes(ffi::sqlite3_column_blob(handle, column).cast()).to_vec()),
-                _ => Value::Null,
+                ffi::SQLITE_INTEGER => ValueRef::Integer(ffi::sqlite3_column_int64(handle, column)),
+                ffi::SQLITE_FLOAT => ValueRef::Real(ffi::sqlite3_column_double(handle, column)),
+                ffi::SQLITE_TEXT => ValueRef::Text(repaired(bytes(ffi::sqlite3_column_text(handle, column)))),
+                ffi::SQLITE_BLOB => ValueRef::Blob(bytes(ffi::sqlite3_column_blob(handle, column).cast())),
+                _ => ValueRef::Null,
             }
         }
     }
+}
+
+/// A column of the current row as SQLite holds it. Text that is not UTF-8 is repaired.
+pub(super) enum ValueRef<'a> {
+    Null,
+    Integer(i64),
+    Real(f64),
+    Text(Cow<'a, str>),
+    Blob(&'a [u8]),
+}
+
+impl ValueRef<'_> {
+    /// What it counts as against the limits.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Blob(bytes) => bytes.len(),
+            Self::Null | Self::Integer(_) | Self::Real(_) => 8,
+        }
+    }
+}
+
+/// Text that needs no repair is checked much faster than it would be repaired.
+fn repaired(text: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(text).map_or_else(|_| String::from_utf8_lossy(text), Cow::Borrowed)
 }

@@ -355,7 +355,7 @@ impl Turn {
 
     /// The connection; makes the file if the object has none.
     pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
-        if self.existing()?.is_none() {
+        if self.database.opened().is_none() && self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
                 Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
@@ -365,7 +365,7 @@ impl Turn {
             }
             (self.created, self.may_be_empty) = (true, true);
         }
-        Ok(self.existing()?.expect("made above"))
+        Ok(&mut self.database.opened().expect("made above").connection)
     }
 
     /// The connection, in a transaction.
@@ -404,12 +404,11 @@ impl Turn {
         self.check_written()
     }
 
-    /// Charges steps of SQLite's virtual machine to the turn.
+    /// Charges steps of SQLite's virtual machine to the turn, those that the progress handler has not: without it, statements
+    /// that it never interrupts would be free.
     pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
-        let paid = match self.database.opened() {
-            Some(file) => file.connection.session.settle(steps),
-            None => self.work.charge(steps * FUEL_PER_SQL_STEP),
-        };
+        let charged = self.database.opened().map_or(0, |file| file.connection.session.take_charged());
+        let paid = self.work.charge(steps.saturating_sub(charged) * FUEL_PER_SQL_STEP);
         paid.map_err(|exhausted| self.exhausted(exhausted))
     }
 

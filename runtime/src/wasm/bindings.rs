@@ -19,4 +19,4 @@ wasmtime::component::bindgen!({
 });
 
 pub use exports::holdfast::object::{alarm_handler, fetch_handler, lifecycle};
-pub use holdfast::object::{alarms, identity, key_value, logging, sql, storage, types};
+pub use holdfast::object::{alarms, identity, key_value, logging, packed_sql, sql, storage, types};

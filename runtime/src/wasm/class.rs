@@ -23,6 +23,7 @@ pub const GRANTED: &[&str] = &[
     "holdfast:object/identity@0.1.0",
     "holdfast:object/key-value@0.1.0",
     "holdfast:object/logging@0.1.0",
+    "holdfast:object/packed-sql@0.1.0",
     "holdfast:object/sql@0.1.0",
     "holdfast:object/storage@0.1.0",
     "holdfast:object/types@0.1.0",

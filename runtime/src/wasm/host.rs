@@ -84,6 +84,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::packed_sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     Ok(linker)

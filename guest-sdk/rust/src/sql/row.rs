@@ -1,6 +1,7 @@
 //! Rows, and reading them as types: a serde deserializer over one row's columns.
 
 use std::fmt::Display;
+use std::iter;
 use std::rc::Rc;
 
 use serde::de::value::{MapDeserializer, SeqDeserializer};
@@ -59,29 +60,38 @@ impl Row {
     /// # Errors
     /// [`SqlError::Decode`] if it is not what the type wants.
     pub fn to<T: DeserializeOwned>(self) -> Result<T, SqlError> {
-        T::deserialize(self)
+        let names = self.columns.iter().map(String::as_str);
+        T::deserialize(Fields { width: self.columns.len(), names, values: self.values.into_iter() })
     }
+}
 
-    fn cells(columns: &[String], values: Vec<Value>) -> impl Iterator<Item = Cell<'_>> {
-        columns.iter().zip(values).map(|(column, value)| Cell { column, value })
+/// The names and the values of one row's columns, as they come.
+pub(super) struct Fields<N, I> {
+    /// How many there are.
+    pub width: usize,
+    pub names: N,
+    pub values: I,
+}
+
+impl<'c, N: Iterator<Item = &'c str>, I: Iterator<Item = Value>> Fields<N, I> {
+    fn cells(self) -> impl Iterator<Item = Cell<'c>> {
+        self.names.zip(self.values).map(|(column, value)| Cell { column, value })
     }
 
     /// The only value, for types that are neither structs nor sequences.
-    fn only(&mut self) -> Result<Cell<'_>, SqlError> {
-        match (&*self.columns, &mut *self.values) {
-            ([column], [value]) => Ok(Cell { column, value: std::mem::replace(value, Value::Null) }),
-            (columns, _) => Err(de::Error::custom(format_args!(
-                "{} columns for a type that takes one; use a struct or a tuple",
-                columns.len()
-            ))),
-        }
+    fn only(self) -> Result<Cell<'c>, SqlError> {
+        let width = self.width;
+        let only = self.cells().next().filter(|_| width == 1);
+        only.ok_or_else(|| {
+            de::Error::custom(format_args!("{width} columns for a type that takes one; use a struct or a tuple"))
+        })
     }
 }
 
 /// Reads the only column.
 macro_rules! only {
     ($($method:ident)*) => {
-        $(fn $method<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, SqlError> {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SqlError> {
             self.only()?.$method(visitor)
         })*
     };
@@ -91,17 +101,16 @@ macro_rules! only {
 macro_rules! sequence {
     ($($method:ident($($argument:ty),*))*) => {
         $(fn $method<V: Visitor<'de>>(self, $(_: $argument,)* visitor: V) -> Result<V::Value, SqlError> {
-            SeqDeserializer::new(Row::cells(&self.columns, self.values)).deserialize_any(visitor)
+            SeqDeserializer::new(self.cells()).deserialize_any(visitor)
         })*
     };
 }
 
-impl<'de> Deserializer<'de> for Row {
+impl<'de, 'c, N: Iterator<Item = &'c str>, I: Iterator<Item = Value>> Deserializer<'de> for Fields<N, I> {
     type Error = SqlError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SqlError> {
-        let cells = Row::cells(&self.columns, self.values).map(|cell| (cell.column, cell));
-        MapDeserializer::new(cells).deserialize_any(visitor)
+        MapDeserializer::new(self.cells().map(|cell| (cell.column, cell))).deserialize_any(visitor)
     }
 
     only! {
@@ -111,13 +120,14 @@ impl<'de> Deserializer<'de> for Row {
     }
 
     /// `Vec<u8>` and `Vec<T>` ask for the same; of a single BLOB the bytes are meant.
-    fn deserialize_seq<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, SqlError> {
-        match &*self.values {
-            [Value::Blob(_)] => self.only()?.deserialize_seq(visitor),
-            values => {
-                let len = values.len();
-                self.deserialize_tuple(len, visitor)
-            }
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SqlError> {
+        if self.width != 1 {
+            let width = self.width;
+            return self.deserialize_tuple(width, visitor);
+        }
+        match self.only()? {
+            blob @ Cell { value: Value::Blob(_), .. } => blob.deserialize_seq(visitor),
+            cell => SeqDeserializer::new(iter::once(cell)).deserialize_any(visitor),
         }
     }
 
@@ -126,9 +136,9 @@ impl<'de> Deserializer<'de> for Row {
         deserialize_tuple_struct(&'static str, usize)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(mut self, visitor: V) -> Result<V::Value, SqlError> {
-        match &*self.columns {
-            [_] => self.only()?.deserialize_option(visitor),
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, SqlError> {
+        match self.width {
+            1 => self.only()?.deserialize_option(visitor),
             _ => visitor.visit_some(self),
         }
     }
@@ -138,7 +148,7 @@ impl<'de> Deserializer<'de> for Row {
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
-        mut self,
+        self,
         name: &'static str,
         variants: &'static [&'static str],
         visitor: V,

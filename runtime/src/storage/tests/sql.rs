@@ -136,6 +136,61 @@ fn long_results_come_in_batches() {
     });
 }
 
+/// Values in the encoding of `wit/packed-sql.wit`.
+fn unpack(mut bytes: &[u8]) -> Vec<Value> {
+    let take = |bytes: &mut &[u8], length| bytes.split_off(..length).unwrap().to_vec();
+    let number = |bytes: &mut &[u8]| take(bytes, 8).try_into().unwrap();
+    let sized = |bytes: &mut &[u8]| {
+        let length = u32::from_le_bytes(take(bytes, 4).try_into().unwrap());
+        take(bytes, length as usize)
+    };
+    let mut values = Vec::new();
+    while let Some(tag) = bytes.split_off_first() {
+        values.push(match tag {
+            0 => Value::Null,
+            1 => int(i64::from_le_bytes(number(&mut bytes))),
+            2 => Value::Real(f64::from_le_bytes(number(&mut bytes))),
+            3 => Value::Text(String::from_utf8(sized(&mut bytes)).unwrap()),
+            4 => Value::Blob(sized(&mut bytes)),
+            other => panic!("{other} is no type"),
+        });
+    }
+    values
+}
+
+#[test]
+fn results_in_one_piece_say_what_lists_say() {
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        let nothing = turn.exec_packed("CREATE TABLE t (x)", &[]).unwrap();
+        assert_eq!((nothing.result, nothing.more), (None, None));
+        let inserted = turn.exec_packed("INSERT INTO t VALUES (?), ('é'), ('')", &[int(7)]).unwrap();
+        assert_eq!((inserted.changes, inserted.last_insert_rowid, inserted.result), (3, 3, None));
+        let none = turn.exec_packed("SELECT x FROM t WHERE 0", &[]).unwrap();
+        assert_eq!(none.result.as_deref(), Some(&b"\x01\0\0\0\x03\x01\0\0\0x"[..]));
+        let query = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 600)
+                     SELECT i, i / 4.0 AS \"é\", x'00ff' AS i, NULL, CAST(x'61ff' AS TEXT), x, zeroblob(0) FROM n, t";
+        let lists = turn.exec(query, &[]).unwrap();
+        let packed = turn.exec_packed(query, &[]).unwrap();
+        let (width, values) = packed.result.as_deref().unwrap().split_first_chunk().unwrap();
+        assert_eq!(u32::from_le_bytes(*width), 7);
+        let names: Vec<Value> = lists.columns.iter().map(|name| text(name)).collect();
+        let first = unpack(values);
+        assert_eq!(first[..7], names);
+        assert_eq!(first[7..], lists.rows.concat());
+        // Either form reads on what the other began.
+        let (of_lists, of_packed) = (lists.more.unwrap(), packed.more.unwrap());
+        loop {
+            let batch = turn.next(of_packed, 500).unwrap();
+            let bytes = turn.next_packed(of_lists, 500).unwrap();
+            assert_eq!(unpack(&bytes), batch.concat());
+            if bytes.is_empty() {
+                break;
+            }
+        }
+    });
+}
+
 #[test]
 fn cursors_end_with_their_turn_or_by_a_later_statement() {
     let world = World::new();
@@ -213,7 +268,7 @@ fn repeated_statements_are_compiled_once() {
         let connection = turn.connection().unwrap();
         let statement = connection.take_statement(sql);
         let found = statement.is_some();
-        statement.into_iter().for_each(|statement| connection.keep_statement(sql.into(), statement));
+        statement.into_iter().for_each(|(text, statement)| connection.keep_statement(text, statement));
         found
     };
     object.turn(|turn| {

@@ -1,10 +1,10 @@
-//! `holdfast:object/sql`: the running turn's SQL, one to one.
+//! `holdfast:object/sql` and `packed-sql`: the running turn's SQL, one to one.
 
 use wasmtime::component::Resource;
 
 use super::Host;
 use crate::storage::{self, SqlError, SqliteError, Value};
-use crate::wasm::bindings::sql as wit;
+use crate::wasm::bindings::{packed_sql as packed, sql as wit};
 
 /// The rest of a result, open in a guest.
 pub struct Cursor(storage::Cursor);
@@ -61,7 +61,7 @@ impl wit::Host for Host {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
-        let more = outcome.more.map(|cursor| self.table.push(Cursor(cursor))).transpose()?;
+        let more = self.cursor(outcome.more)?;
         Ok(Ok(wit::Outcome {
             columns: outcome.columns,
             changes: outcome.changes,
@@ -69,6 +69,31 @@ impl wit::Host for Host {
             rows: to_guest(outcome.rows),
             more,
         }))
+    }
+}
+
+impl packed::Host for Host {
+    fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::Outcome> {
+        let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
+        let outcome = match self.turn()?.exec_packed(&text, &parameters) {
+            Ok(outcome) => outcome,
+            Err(error) => return answer(Err(error)),
+        };
+        let more = self.cursor(outcome.more)?;
+        let storage::PackedOutcome { changes, last_insert_rowid, result, .. } = outcome;
+        Ok(Ok(packed::Outcome { changes, last_insert_rowid, result, more }))
+    }
+
+    fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<u8>> {
+        let cursor = self.table.get(&cursor)?.0;
+        answer(self.turn()?.next_packed(cursor, max_rows))
+    }
+}
+
+impl Host {
+    /// Gives the guest the rest of a result, if there is one.
+    fn cursor(&mut self, cursor: Option<storage::Cursor>) -> wasmtime::Result<Option<Resource<Cursor>>> {
+        Ok(cursor.map(|cursor| self.table.push(Cursor(cursor))).transpose()?)
     }
 }
 
