@@ -379,7 +379,7 @@ fn an_alarm_that_a_crash_interrupts_runs_again() {
 fn a_class_without_a_handler_cannot_set_an_alarm() {
     let host = Host::start();
     host.deploy("storage", guest("storage"));
-    let answer = host.post("/storage/a/run", json!([{ "set_alarm": { "in": 1_000 } }]).to_string());
+    let answer = host.post("/storage/a", json!([{ "op": "set_alarm", "in": 1_000 }]).to_string());
     assert!(answer.text().contains("no-handler"), "{answer:?}");
 }
 

@@ -234,7 +234,8 @@ impl Rows {
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
-        let head = self.head.as_deref().unwrap_or(&self.batch[..self.head_bytes]);
+        // Not before it is known that they are there: a later batch may be shorter.
+        let head = self.head.as_deref().unwrap_or_else(|| &self.batch[..self.head_bytes]);
         Values(head.get(Self::WIDTH_BYTES..).unwrap_or_default()).texts()
     }
 
@@ -376,5 +377,21 @@ impl From<wit::Error> for SqlError {
             wit::Error::Sqlite(wit::SqliteError { code, message }) => Self::Sqlite { code, message },
             wit::Error::Other(reason) => Self::Other(reason),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The last batch of a long result may have fewer bytes than the names in front of the first one.
+    #[test]
+    fn names_outlive_the_batch_they_came_with() {
+        let head = b"\x01\0\0\0\x03\x04\0\0\0long".to_vec();
+        let (head_bytes, columns) = (head.len(), OnceCell::new());
+        let (head, batch) = (Some(head), vec![0]);
+        let rows =
+            Rows { changes: 0, last_insert_rowid: 0, width: 1, head, head_bytes, columns, batch, read: 0, more: None };
+        assert!(rows.names().eq(["long"]));
     }
 }
