@@ -63,6 +63,7 @@ enum Handler {
 }
 
 /// What a turn of an instance is about.
+#[allow(clippy::large_enum_variant, reason = "nearly all are `Fetch`; a box would cost each of them an allocation")]
 pub enum TurnEvent {
     /// A request.
     Fetch(Request),
