@@ -462,3 +462,29 @@ fn a_queue_handles_batches_and_keeps_what_is_dead() {
     });
     assert_eq!(stats()["dead"], 0);
 }
+
+#[test]
+fn the_command_line_shows_and_runs_alarms() {
+    let host = Host::start();
+    host.deploy("alarms", guest("alarms"));
+    let a = Object::of(&host, "a");
+    let run = |arguments: &[&str]| {
+        let output = host.run(&[&["objects"], arguments].concat());
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it prints text");
+        (output.status.success(), text(&output.stdout) + &text(&output.stderr))
+    };
+    assert_eq!(a.post("set?at=4102444800000"), 204);
+    let (ok, shown) = run(&["show", "alarms", "a"]);
+    assert!(ok && shown.contains("2100-01-01"), "{shown}");
+    let (ok, listed) = run(&["list", "alarms", "--json"]);
+    assert!(ok && listed.contains(r#""alarm":{"scheduled":4102444800000,"failed":0,"#), "{listed}");
+    a.mode(&json!({ "fail": 1 }));
+    let (ok, failed) = run(&["alarm", "alarms", "a"]);
+    assert!(!ok && failed.contains("told-to-fail"), "{failed}");
+    let (ok, shown) = run(&["show", "alarms", "a"]);
+    assert!(ok && shown.contains("failed 1 times"), "{shown}");
+    let (ok, ran) = run(&["alarm", "alarms", "a"]);
+    assert!(ok && ran.contains("ran the alarm of alarms/a"), "{ran}");
+    let (ok, none) = run(&["alarm", "alarms", "a"]);
+    assert!(!ok && none.contains("no-alarm"), "{none}");
+}
