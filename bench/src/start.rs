@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use rustix::fs::{Advice, fadvise};
@@ -25,6 +25,8 @@ use crate::systems::{Launcher, Running};
 
 /// From the start of the process to the first answer, in seconds.
 const GOAL: f64 = 3.0;
+/// For a release round.
+const PATIENCE: Duration = Duration::from_secs(300);
 const MIB: u64 = 1 << 20;
 /// How often the log's length is looked at while it is filled: after so many parts of all objects.
 const PARTS: usize = 20;
@@ -58,7 +60,7 @@ enum Kind {
     Plain,
     /// The log's files are not in the page cache.
     Cold,
-    /// With the default budget, of which the log takes more than half: a release round begins at once.
+    /// With a budget that the log has used up: a release round begins at once.
     Round,
     /// Without the list of objects.
     Unlisted,
@@ -123,15 +125,15 @@ fn path(object: usize) -> String {
     format!("/value/o{object}")
 }
 
-/// So much of the log that no round begins on its own.
-fn long_log(log_mib: u64) -> String {
-    format!("[limits]\nlog = {}\n", log_mib * MIB * 5 / 2)
+fn budget(bytes: u64) -> String {
+    format!("[limits]\nlog = {bytes}\n")
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
-    let settings = long_log(args.log_mib);
+    // A round begins at half of the budget: here never.
+    let settings = budget(args.log_mib * MIB * 5 / 2);
     let flush = disk::flush_latency(launcher.scratch())?;
 
     let system = launcher.start_holdfast(&settings).await?;
@@ -228,7 +230,8 @@ impl Restarting<'_> {
             Kind::Unlisted => std::fs::remove_dir_all(data.join("catalog"))?,
             Kind::Plain | Kind::Round => {}
         }
-        let settings = if kind == Kind::Round { "" } else { self.settings };
+        let round = budget(self.args.log_mib * MIB);
+        let settings = if kind == Kind::Round { &round } else { self.settings };
         let mut objects = self.pick(kind, time).into_iter();
 
         let began = Instant::now();
@@ -248,7 +251,8 @@ impl Restarting<'_> {
         let resident_kib = system.resident_kib()?;
         let log_short_us = if kind == Kind::Round {
             while system.metric("holdfast_log_live_bytes").await? > self.args.log_mib * MIB / 2 {
-                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+                ensure!(began.elapsed() < PATIENCE, "no release round has made the log short within {PATIENCE:?}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Some(whole_micros(began.elapsed()))
         } else {
