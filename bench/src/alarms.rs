@@ -3,11 +3,13 @@
 //! Alarms are set over HTTP, each at a time of its own, spread evenly over a window that begins when all are set. The load
 //! is silent meanwhile. Then every object is asked what it has stored: how often its handler was applied, what for, and when.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, ensure};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use tempfile::TempDir;
 
 use crate::Common;
 use crate::disk;
@@ -146,11 +148,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         millis(flush.p99_us.into())
     );
 
-    let calm = round(&args, &launcher, false).await.context("left alone")?;
+    let (calm, _calm_data) = round(&args, &launcher, false).await.context("left alone")?;
     println!("  left alone");
     show(&calm);
     println!("    {:.0} µs of CPU time an alarm", calm.cpu_us_per_alarm.unwrap_or(f64::NAN));
-    let killed = round(&args, &launcher, true).await.context("killed in the midst")?;
+    let (killed, _killed_data) = round(&args, &launcher, true).await.context("killed in the midst")?;
     println!("  killed in the midst");
     show(&killed);
     if let Some(Interruption { killed_ms, down_ms, overdue, caught_up_ms, after, .. }) = &killed.interruption {
@@ -189,7 +191,8 @@ fn show(Outcome { late, wrong, done_ms, .. }: &Outcome) {
     println!("    {} lost, {} twice, {} early, {} otherwise wrong", wrong.lost, wrong.twice, wrong.early, wrong.other);
 }
 
-async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<Outcome> {
+/// Answers its data, too: removing so many files may take minutes, which is better done when everything is said.
+async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<(Outcome, Arc<TempDir>)> {
     let mut system = launcher.start_holdfast("").await?;
     let begin = now_ms() + args.lead.as_millis() as u64;
     let (objects, window_ms) = (args.objects, args.window.as_millis() as u64);
@@ -231,7 +234,7 @@ async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<O
             after: Lateness::of(again().filter(|handled| handled.due > ready)),
         }
     });
-    Ok(Outcome {
+    let outcome = Outcome {
         setting,
         late: Lateness::of(all.iter().filter(|handled| handled.times > 0)),
         wrong: Wrong::of(&all),
@@ -239,7 +242,8 @@ async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<O
         cpu_us_per_alarm: (!kill).then(|| cpu.as_secs_f64() * 1e6 / objects as f64),
         resident_kib,
         interruption,
-    })
+    };
+    Ok((outcome, system.data()))
 }
 
 /// Waits until no alarm has run for a while.

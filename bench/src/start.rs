@@ -60,14 +60,15 @@ enum Kind {
     Plain,
     /// The log's files are not in the page cache.
     Cold,
-    /// With a budget that the log has used up: a release round begins at once.
-    Round,
     /// Without the list of objects.
     Unlisted,
+    /// With a budget that the log has used up: a release round begins at once.
+    Round,
 }
 
 impl Kind {
-    const ALL: [Self; 4] = [Self::Plain, Self::Cold, Self::Round, Self::Unlisted];
+    /// The round is last: it makes the log short.
+    const ALL: [Self; 4] = [Self::Plain, Self::Cold, Self::Unlisted, Self::Round];
 
     fn name(self) -> &'static str {
         match self {
