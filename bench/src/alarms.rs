@@ -33,7 +33,7 @@ pub struct Args {
     #[arg(long, default_value = "30", value_parser = crate::seconds)]
     window: Duration,
     /// Seconds from now until the window begins; all must be set by then.
-    #[arg(long, default_value = "60", value_parser = crate::seconds)]
+    #[arg(long, default_value = "150", value_parser = crate::seconds)]
     lead: Duration,
     #[arg(long, default_value_t = 64)]
     connections: usize,
