@@ -4,8 +4,9 @@
 //! are counted per object, so that `verify` can compare what was acknowledged with what is stored.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -112,7 +113,7 @@ pub async fn run(
     for (seed, client) in clients.into_iter().enumerate() {
         let objects = objects.clone();
         let pick = match order {
-            Order::Random => Pick::Random(0x9e37_79b9_7f4a_7c15 ^ (seed as u64 + 1)),
+            Order::Random => Pick::Random(Random::new(seed as u64)),
             Order::Once => Pick::Once,
         };
         let (requests, started) = (requests.clone(), started.clone());
@@ -124,6 +125,45 @@ pub async fn run(
         micros.extend(result??);
     }
     Ok(Measured::new(start.elapsed(), micros))
+}
+
+/// Sends a request for each number of a range once, over so many connections, and hands every answer's body to `judge`; one
+/// that it refuses ends the load. Answers what was judged, in any order.
+pub async fn each<T: Send + 'static>(
+    address: SocketAddr,
+    connections: usize,
+    numbers: Range<usize>,
+    prepare: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static,
+    judge: impl Fn(usize, &[u8]) -> anyhow::Result<T> + Send + Sync + 'static,
+) -> anyhow::Result<(Measured, Vec<T>)> {
+    let shared = Arc::new((prepare, judge, Mutex::new(numbers)));
+    let start = Instant::now();
+    let mut tasks = JoinSet::new();
+    for _ in 0..connections {
+        let shared = shared.clone();
+        tasks.spawn(async move {
+            let (prepare, judge, numbers) = &*shared;
+            let mut client = Connection::open(address).await?;
+            let mut done = Vec::new();
+            loop {
+                let next = numbers.lock().expect("no holder panics").next();
+                let Some(number) = next else { return anyhow::Ok(done) };
+                let request = prepare(number);
+                let sent = Instant::now();
+                let answer = client.exchange(&request).await?;
+                let took = whole_micros(sent.elapsed());
+                let judged = answer.ok().and_then(|body| judge(number, body));
+                done.push((took, judged.with_context(|| format!("request {number}"))?));
+            }
+        });
+    }
+    let (mut micros, mut judged) = (Vec::new(), Vec::new());
+    while let Some(result) = tasks.join_next().await {
+        let (took, said): (Vec<u32>, Vec<T>) = result??.into_iter().unzip();
+        micros.extend(took);
+        judged.extend(said);
+    }
+    Ok((Measured::new(start.elapsed(), micros), judged))
 }
 
 /// Reads each object once over one connection and measures that. Every one of them must have been dormant.
@@ -156,8 +196,7 @@ pub async fn verify(address: SocketAddr, objects: &Objects) -> anyhow::Result<()
 }
 
 enum Pick {
-    /// The state of a xorshift generator.
-    Random(u64),
+    Random(Random),
     Once,
 }
 
@@ -196,18 +235,29 @@ impl Client {
         };
         let index = match &mut self.pick {
             Pick::Once => count as usize,
-            Pick::Random(state) => {
-                *state ^= *state << 13;
-                *state ^= *state >> 7;
-                *state ^= *state << 17;
-                (*state % self.objects.len() as u64) as usize
-            }
+            Pick::Random(random) => (random.next() % self.objects.len() as u64) as usize,
         };
         (!over && index < self.objects.len()).then_some(index)
     }
 }
 
-fn whole_micros(duration: Duration) -> u32 {
+/// A xorshift generator: the same numbers for the same seed.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ (seed + 1))
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+}
+
+pub fn whole_micros(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
 

@@ -3,6 +3,7 @@
 //! Knows the command line and nothing else. A run ends with the children that it started: they are killed by handle
 //! when their `Running` is dropped, and Ctrl-C or SIGTERM end `main` by returning from it.
 
+mod alarms;
 mod disk;
 mod floor;
 mod http;
@@ -10,6 +11,7 @@ mod load;
 mod report;
 mod soak;
 mod sql;
+mod start;
 mod systems;
 mod workloads;
 
@@ -35,6 +37,10 @@ enum Command {
     Soak(soak::Args),
     /// B8: 10,000 inserts, 10,000 point reads and a scan of 10,000 rows in one turn each, beside rusqlite in process.
     Sql(sql::Args),
+    /// B10: restart after SIGKILL with 100,000 objects and a commit log of 1 GiB.
+    Start(start::Args),
+    /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the midst.
+    Alarms(alarms::Args),
     /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
     Floor {
         /// Where the file is kept.
@@ -64,6 +70,8 @@ fn main() -> anyhow::Result<()> {
         // The load comes from one thread: it shares the machine with what it measures.
         Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
         Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),
+        Command::Start(args) => load_runtime()?.block_on(until_stopped(start::run(args))),
+        Command::Alarms(args) => load_runtime()?.block_on(until_stopped(alarms::run(args))),
         Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),
     }
 }

@@ -9,6 +9,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -24,7 +25,8 @@ use crate::load::Objects;
 
 pub use holdfast::Guests;
 
-const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Long enough for a start that makes the list of objects again.
+const READY_WITHIN: Duration = Duration::from_secs(300);
 
 /// Which system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,16 +127,27 @@ impl Launcher {
 
     /// Starts Holdfast with settings of its own, in the syntax of `holdfast.toml`.
     pub async fn start_holdfast(&self, settings: &str) -> anyhow::Result<Running> {
-        let (binary, guests) = self.holdfast.as_ref().context("say where the binary is: --holdfast FILE")?;
-        holdfast::start(self, binary, guests, settings).await
+        let (_, guests) = self.holdfast()?;
+        let system = self.start_holdfast_on(self.data_directory()?, settings).await?;
+        system.admin()?.deploy(guests).await?;
+        Ok(system)
     }
 
-    fn data_directory(&self) -> anyhow::Result<TempDir> {
-        Ok(tempfile::Builder::new().prefix("data-").tempdir_in(&self.scratch)?)
+    /// Starts Holdfast on what another left behind, classes included; see [`Running::data`].
+    pub async fn start_holdfast_on(&self, data: Arc<TempDir>, settings: &str) -> anyhow::Result<Running> {
+        holdfast::start(self, &self.holdfast()?.0, data, settings).await
+    }
+
+    fn holdfast(&self) -> anyhow::Result<&(PathBuf, Guests)> {
+        self.holdfast.as_ref().context("say where the binary is: --holdfast FILE")
+    }
+
+    fn data_directory(&self) -> anyhow::Result<Arc<TempDir>> {
+        Ok(Arc::new(tempfile::Builder::new().prefix("data-").tempdir_in(&self.scratch)?))
     }
 
     /// Starts a child in a process group of its own, under strace when flushes are to be slowed down.
-    fn spawn(&self, kind: Kind, command: Vec<OsString>, data: TempDir) -> anyhow::Result<Process> {
+    fn spawn(&self, kind: Kind, command: Vec<OsString>, data: Arc<TempDir>) -> anyhow::Result<Process> {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(micros) = self.flush_delay_us {
             // -D: the system stays our child, and strace becomes the one that is looked after by nobody.
@@ -155,11 +168,11 @@ impl Launcher {
             .spawn()
             .with_context(|| format!("cannot run {}", arguments[0].display()))?;
         let stdout = child.stdout.take().context("the child has no standard output")?;
-        Ok(Process { kind, child, lines: BufReader::new(stdout).lines(), complaints, _data: data })
+        Ok(Process { kind, child, lines: BufReader::new(stdout).lines(), complaints, data })
     }
 }
 
-/// A system that serves. Dropping it kills it and removes its data.
+/// A system that serves. Dropping it kills it (SIGKILL) and removes its data, unless somebody else holds that, too.
 pub struct Running {
     /// Which one.
     pub kind: Kind,
@@ -180,6 +193,30 @@ impl Running {
             }
             (None, kind) => bail!("{} has no dormant objects", kind.name()),
         }
+    }
+
+    /// Its data, which stays for as long as this is held: to start another on it.
+    pub fn data(&self) -> Arc<TempDir> {
+        self.process.data.clone()
+    }
+
+    /// One number that the host counts (ours only).
+    pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        self.admin()?.metric(name).await
+    }
+
+    fn admin(&self) -> anyhow::Result<&holdfast::Admin> {
+        self.admin.as_ref().with_context(|| format!("{} has no admin API", self.kind.name()))
+    }
+
+    /// CPU time that its process has used, on all cores together (Linux).
+    pub fn cpu_time(&self) -> anyhow::Result<Duration> {
+        let pid = self.process.child.id().context("it has ended")?;
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        // The command's name, in parentheses, may hold anything; user and system time are 11 and 12 fields behind it.
+        let (_, fields) = stat.rsplit_once(')').context("no command in stat")?;
+        let ticks: Vec<u64> = fields.split_whitespace().skip(11).take(2).map(str::parse).collect::<Result<_, _>>()?;
+        Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
     /// Resident memory in KiB (`VmRSS`; Linux).
@@ -205,7 +242,7 @@ struct Process {
     /// Held open: a child that prints more must not find a closed pipe.
     lines: Lines<BufReader<ChildStdout>>,
     complaints: PathBuf,
-    _data: TempDir,
+    data: Arc<TempDir>,
 }
 
 impl Process {

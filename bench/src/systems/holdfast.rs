@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::{Kind, Launcher, Running, address, output};
@@ -14,9 +16,9 @@ use crate::http::{Connection, request};
 use crate::load::Objects;
 
 /// Each has a package of its own in `bench/guests`.
-const CLASSES: [&str; 3] = ["hello", "number", "table"];
+const CLASSES: [&str; 5] = ["hello", "number", "table", "value", "alarm"];
 
-/// The components of the classes `hello`, `number` and `table`.
+/// The components of the classes.
 pub struct Guests(HashMap<&'static str, Vec<u8>>);
 
 impl Guests {
@@ -54,7 +56,7 @@ pub struct Admin {
 }
 
 impl Admin {
-    async fn deploy(&self, guests: &Guests) -> anyhow::Result<()> {
+    pub async fn deploy(&self, guests: &Guests) -> anyhow::Result<()> {
         let mut connection = Connection::open(self.address).await?;
         for (class, component) in &guests.0 {
             let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/wasm")];
@@ -62,6 +64,15 @@ impl Admin {
             connection.exchange(&deploy).await?.ok().with_context(|| format!("cannot deploy {class}"))?;
         }
         Ok(())
+    }
+
+    /// One number of `/metrics`.
+    pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
+        let mut connection = Connection::open(self.address).await?;
+        let asked = request("GET", "/metrics", &[("authorization", &self.authorization)], b"");
+        let text = String::from_utf8(connection.exchange(&asked).await?.ok()?.to_vec())?;
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok());
+        found.with_context(|| format!("no metric {name}"))
     }
 
     /// Drops the instances of these objects of `number`, all of which must be live.
@@ -78,8 +89,13 @@ impl Admin {
     }
 }
 
-pub async fn start(launcher: &Launcher, binary: &Path, guests: &Guests, settings: &str) -> anyhow::Result<Running> {
-    let parent = launcher.data_directory()?;
+/// Starts it on data that may be there already.
+pub async fn start(
+    launcher: &Launcher,
+    binary: &Path,
+    parent: Arc<TempDir>,
+    settings: &str,
+) -> anyhow::Result<Running> {
     let (data, config) = (parent.path().join("data"), parent.path().join("settings.toml"));
     std::fs::write(&config, settings)?;
     let mut command: Vec<OsString> = vec![binary.into(), "serve".into(), "--json".into()];
@@ -89,6 +105,5 @@ pub async fn start(launcher: &Launcher, binary: &Path, guests: &Guests, settings
     let ready = process.ready_line().await?;
     let token = std::fs::read_to_string(data.join("admin.token"))?;
     let admin = Admin { address: address(&ready, "admin")?, authorization: format!("Bearer {}", token.trim()) };
-    admin.deploy(guests).await?;
     Ok(Running { kind: Kind::Holdfast, address: address(&ready, "data")?, admin: Some(admin), process })
 }

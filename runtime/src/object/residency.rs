@@ -82,7 +82,6 @@ impl Residency {
             return Some(permit);
         }
         let _waiting = Waiting::begin(&self.waiting);
-        self.ask_to_leave(0);
         let first_in_line = async {
             let _first = self.line.lock().await;
             loop {
@@ -91,6 +90,8 @@ impl Residency {
                 if let Some(permit) = self.try_admit(cost, mailbox) {
                     return permit;
                 }
+                // Only now: while there is room, nobody has to leave however many stand in line.
+                self.ask_to_leave(0);
                 if tokio::time::timeout(ASK_AGAIN, changed).await.is_err() {
                     self.ask_to_leave(1);
                 }
@@ -143,7 +144,9 @@ impl Residency {
     /// The instance went idle while somebody waits: it is the one that can leave.
     fn went_idle(&self, key: u64) {
         let mut residents = self.residents.lock();
-        if residents.leaving < self.waiting.load(Ordering::SeqCst) {
+        let Some(resident) = residents.by_key.get(&key) else { return };
+        let full = !self.budget.holds(residents.used.plus(resident.cost));
+        if full && residents.leaving < self.waiting.load(Ordering::SeqCst) {
             self.ask_for_room(&mut residents, key);
         }
     }
@@ -294,6 +297,30 @@ mod tests {
         assert!(is_asked_to_leave(&mut inbox).await);
         drop(permit);
         assert!(newcomer.await.is_ok());
+    }
+
+    /// Those who stand in line when room is made do not have others leave for it.
+    #[tokio::test]
+    async fn nobody_leaves_while_there_is_room() {
+        let (house, _clock) = house(3);
+        let (busy, mut busy_inbox) = live_in(&house).await;
+        let (gone, _inbox) = live_in(&house).await;
+        let (also_gone, _inbox) = live_in(&house).await;
+        let newcomers: Vec<_> = (0..2)
+            .map(|_| {
+                let house = house.clone();
+                tokio::spawn(async move { live_in(&house).await })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drop((gone, also_gone));
+        busy.mark_idle();
+        for newcomer in newcomers {
+            let (permit, mut inbox) = newcomer.await.unwrap();
+            permit.mark_idle();
+            assert!(!is_asked_to_leave(&mut inbox).await);
+        }
+        assert!(!is_asked_to_leave(&mut busy_inbox).await);
     }
 
     #[tokio::test]
