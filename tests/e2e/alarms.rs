@@ -477,10 +477,10 @@ fn the_command_line_shows_and_runs_alarms() {
     let (ok, shown) = run(&["show", "alarms", "a"]);
     assert!(ok && shown.contains("2100-01-01"), "{shown}");
     let (ok, listed) = run(&["list", "alarms", "--json"]);
-    assert!(ok && listed.contains(r#""alarm":{"scheduled":4102444800000,"failed":0,"#), "{listed}");
+    assert!(ok && listed.contains(r#""scheduled":4102444800000"#), "{listed}");
     a.mode(&json!({ "fail": 1 }));
     let (ok, failed) = run(&["alarm", "alarms", "a"]);
-    assert!(!ok && failed.contains("told-to-fail"), "{failed}");
+    assert!(!ok && failed.contains("guest-error"), "{failed}");
     let (ok, shown) = run(&["show", "alarms", "a"]);
     assert!(ok && shown.contains("failed 1 times"), "{shown}");
     let (ok, ran) = run(&["alarm", "alarms", "a"]);

@@ -19,7 +19,7 @@ trait Source: Send + Sync {
     fn elapsed(&self) -> Duration;
     fn thread_cpu(&self) -> Duration;
     fn fill_random(&self, bytes: &mut [u8]);
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()>;
+    fn sleep_until(&self, elapsed: Duration) -> BoxFuture<'static, ()>;
 }
 
 impl Env {
@@ -57,9 +57,9 @@ impl Env {
         self.0.thread_cpu()
     }
 
-    /// Resolves when this much time has passed.
-    pub async fn sleep(&self, duration: Duration) {
-        self.0.sleep(duration).await;
+    /// Resolves when [`Self::elapsed`] has come to this.
+    pub async fn sleep_until(&self, elapsed: Duration) {
+        self.0.sleep_until(elapsed).await;
     }
 
     /// Fills `bytes` with random ones.
@@ -99,8 +99,8 @@ impl Source for System {
         getrandom::fill(bytes).expect("the machine gives random bytes");
     }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(tokio::time::sleep(duration))
+    fn sleep_until(&self, elapsed: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(elapsed.saturating_sub(self.elapsed())))
     }
 }
 
@@ -137,8 +137,8 @@ impl Source for Manual {
         self.elapsed()
     }
 
-    fn sleep(&self, duration: Duration) -> BoxFuture<'static, ()> {
-        let (mut elapsed, until) = (self.elapsed.subscribe(), self.elapsed() + duration);
+    fn sleep_until(&self, until: Duration) -> BoxFuture<'static, ()> {
+        let mut elapsed = self.elapsed.subscribe();
         // Nobody moves a clock that is gone.
         Box::pin(async move { drop(elapsed.wait_for(|elapsed| *elapsed >= until).await) })
     }

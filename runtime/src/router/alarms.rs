@@ -26,13 +26,15 @@ impl Router {
     /// Runs alarms until the router stops.
     pub async fn run_alarms(self: Arc<Self>) {
         while !self.is_stopping() {
-            self.look_ahead().await;
+            // Before the clock is looked at, so that no time that passes meanwhile is slept twice.
+            let began = self.node.env.elapsed();
+            self.look_ahead(began).await;
             // Waits while as many run as may.
             let Ok(slot) = self.alarm_slots.clone().acquire_owned().await else { return };
             let alarms = self.node.databases.alarms();
             let Some((class, id)) = alarms.take_due(self.node.env.wall_ms(), 1).pop() else {
                 drop(slot);
-                self.wait_for_alarms().await;
+                self.wait_for_alarms(began).await;
                 continue;
             };
             let router = self.clone();
@@ -46,29 +48,29 @@ impl Router {
     /// Whether every alarm that is due by then was handed to its object and is done with.
     pub fn alarms_are_done(&self, by_ms: u64) -> bool {
         let alarms = self.node.databases.alarms();
-        !alarms.wants_look(by_ms)
+        alarms.knows(by_ms)
             && alarms.first_ms().is_none_or(|first| first > by_ms)
             && self.alarm_slots.available_permits() == RUNNING_MAX
     }
 
-    async fn look_ahead(&self) {
+    async fn look_ahead(&self, began: Duration) {
         let now_ms = self.node.env.wall_ms();
         if self.node.databases.alarms().wants_look(now_ms) {
             let databases = self.node.databases.clone();
             if let Err(error) = blocking(move || databases.look_for_alarms(now_ms)).await {
                 tracing::error!("which alarms come next could not be read, it is tried again: {error}");
-                self.node.env.sleep(LOOK_EVERY).await;
+                self.node.env.sleep_until(began + LOOK_EVERY).await;
             }
         }
     }
 
-    async fn wait_for_alarms(&self) {
+    async fn wait_for_alarms(&self, began: Duration) {
         let alarms = self.node.databases.alarms();
         let until_first =
             alarms.first_ms().map(|first| Duration::from_millis(first.saturating_sub(self.node.env.wall_ms())));
         let wait = until_first.map_or(LOOK_EVERY, |until| until.min(LOOK_EVERY));
         tokio::select! {
-            () = self.node.env.sleep(wait) => {}
+            () = self.node.env.sleep_until(began + wait) => {}
             () = alarms.changed() => {}
         }
     }

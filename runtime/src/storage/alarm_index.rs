@@ -122,6 +122,11 @@ impl Alarms {
         near.horizon.0 < now_ms + AHEAD.as_millis() as u64 / 2 && near.order.len() <= NEAR_MAX / 2
     }
 
+    /// Whether all alarms up to this time are in memory.
+    pub fn knows(&self, by_ms: u64) -> bool {
+        self.near.lock().horizon.0 > by_ms
+    }
+
     /// Resolves once an alarm was noted that comes before all others.
     pub async fn changed(&self) {
         self.changed.notified().await;
