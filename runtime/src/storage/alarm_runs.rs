@@ -4,7 +4,7 @@
 //! is blamed. `+ID` an alarm begins, `-ID` it has ended, `ID N` it was running when the last N processes in a row ended that
 //! ran it. Whatever cannot be read is left out; failing to write costs no alarm.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::Path;
@@ -32,11 +32,11 @@ struct Runs {
 /// What an earlier process left.
 fn parse(text: &str) -> HashMap<ObjectId, u32> {
     let mut ends = HashMap::new();
-    let mut running = HashMap::new();
+    let mut running = HashSet::new();
     for line in text.lines() {
         let id = |text: &str| ObjectId::from_hex(text).ok();
         if let Some(id) = line.strip_prefix('+').and_then(id) {
-            running.insert(id, ());
+            running.insert(id);
         } else if let Some(id) = line.strip_prefix('-').and_then(id) {
             running.remove(&id);
             ends.remove(&id);
@@ -44,7 +44,7 @@ fn parse(text: &str) -> HashMap<ObjectId, u32> {
             ends.insert(id, count);
         }
     }
-    running.into_keys().for_each(|id| *ends.entry(id).or_insert(0) += 1);
+    running.into_iter().for_each(|id| *ends.entry(id).or_insert(0) += 1);
     ends
 }
 

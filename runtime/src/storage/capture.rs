@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::commit_log::{Encoded, TurnEncoder, TurnHead};
+use super::commit_log::{Encoded, PART_BYTES, TurnEncoder, TurnHead};
 use super::template::{PAGE, Template};
 
 const HEADER: u64 = 32;
@@ -21,9 +21,8 @@ const FRAME_HEADER: usize = 24;
 const FRAME: usize = FRAME_HEADER + PAGE;
 /// Frames that are read at once.
 const BATCH: u32 = 64;
-/// Pages in one record: with one part for each MiB, no record is long enough to make others wait.
-/// Few in tests, so that many turns have several.
-const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { 256 };
+/// Pages in one record; a turn with more of them has several. Few in tests, so that many turns do.
+const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { (PART_BYTES / PAGE) as u32 };
 
 /// The `-wal` beside a database file.
 pub(super) fn wal_path(database: &Path) -> PathBuf {
@@ -69,19 +68,6 @@ impl Wal {
         }
         Ok(())
     }
-
-    /// The database's size in pages after the transaction that these frames end with.
-    fn size_after(&self, frames: &Range<u32>) -> io::Result<u32> {
-        let mut size = 0;
-        self.read(frames.end - 1..frames.end, |_, after, _| {
-            size = after;
-            Ok(())
-        })?;
-        if size == 0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "the last frame of a COMMIT does not end it"));
-        }
-        Ok(size)
-    }
 }
 
 fn number(bytes: &[u8]) -> u32 {
@@ -96,22 +82,27 @@ pub(super) fn capture(
     head: TurnHead<'_>,
     template: Option<&Template>,
 ) -> io::Result<Vec<Encoded>> {
-    let page_count = wal.size_after(&frames)?;
     let mut records = Vec::with_capacity(frames.len() / PAGES_PER_RECORD as usize + 1);
-    let mut part = frames.start;
+    let (mut part, mut page_count) = (frames.start, 0);
     while part < frames.end {
         let end = part.saturating_add(PAGES_PER_RECORD).min(frames.end);
         let number = records.len() as u32;
-        let mut record = TurnEncoder::new(&TurnHead { part: number, last: end == frames.end, page_count, ..head });
+        let mut record = TurnEncoder::new(&TurnHead { part: number, last: end == frames.end, ..head });
         if let Some(template) = template.filter(|_| number == 0) {
             template.pages().for_each(|(page, image)| record.page(page, image));
         }
-        wal.read(part..end, |page, _, image| {
+        wal.read(part..end, |page, size, image| {
             record.page(page, image);
+            page_count = size;
             Ok(())
         })?;
-        records.push(record.finish());
+        records.push(record);
         part = end;
     }
-    Ok(records)
+    if page_count == 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "the last frame of a COMMIT does not end it"));
+    }
+    // Only the last frame of all says it, and every part tells it.
+    records.iter_mut().for_each(|record| record.set_page_count(page_count));
+    Ok(records.into_iter().map(TurnEncoder::finish).collect())
 }

@@ -25,7 +25,7 @@ use crate::base::limits::{
 };
 use crate::base::{Exhausted, WorkBudget};
 
-/// The data directory is locked as a whole; SQLite's own locks would be lost whenever a flush closes its descriptor.
+/// The data directory is locked as a whole; SQLite's own locks would be lost whenever a release round closes its descriptor.
 pub(super) const VFS: &str = "unix-none";
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
@@ -36,7 +36,7 @@ const STATEMENTS: usize = 16;
 /// that name views multiply, and SQLite's own limits let one statement compile for 20 s.
 const QUESTIONS: u32 = 5_000;
 
-/// SQLite flushes nothing: what counts is in the commit log. The cache holds 2 MiB; what does not fit is written to the WAL before the turn is applied.
+/// SQLite flushes nothing: what counts is in the commit log. The cache is [`CACHE_PAGES`] large.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
      PRAGMA cache_size = 512;";
 

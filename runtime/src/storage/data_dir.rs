@@ -6,7 +6,9 @@
 //! admin.token      the admin API's bearer token, written by the server
 //! classes/         class records and components
 //! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite
-//! catalog.sqlite   the list of objects; can be rebuilt
+//! log/             the commit log
+//! catalog/         the list of objects, a file for each lane of the log; can be rebuilt
+//! alarms.running   which alarms run; can be deleted
 //! cache/           compiled code; can be deleted
 //! transfers/       exports and imports on their way; emptied at the start
 //! ```

@@ -25,7 +25,6 @@ use super::files::remove_if_there;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
-use super::repair::Mended;
 use super::template::Template;
 use super::{StorageError, Turn};
 #[cfg(test)]
@@ -322,9 +321,8 @@ impl Database {
             return Ok(());
         }
         let node = self.node.clone();
-        if let Mended::At(incarnation) =
-            node.repairs.mend(&self.address.id, &self.incarnations, &*node.log, &*node.disk)?
-        {
+        let mended = node.repairs.mend(&self.address.id, &self.incarnations, &*node.log, &*node.disk)?;
+        if let Some(incarnation) = mended {
             self.use_incarnation(incarnation);
         }
         self.mended = true;

@@ -52,16 +52,6 @@ enum Base {
     File,
 }
 
-/// What mending found.
-pub(super) enum Mended {
-    /// The log says nothing of the object: what was released counts.
-    Untouched,
-    /// It is at this incarnation now; files of others are gone.
-    At(u32),
-    /// It has been deleted; its files are gone.
-    Deleted,
-}
-
 impl Repairs {
     pub fn new() -> Self {
         Self((0..SHARDS).map(|_| Mutex::default()).collect())
@@ -123,21 +113,20 @@ impl Repairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// Mends an object that this process has not opened before, for whoever opens it now.
+    /// Mends an object that this process has not opened before, for whoever opens it now. Answers at which incarnation it is, if
+    /// the log says so; files of others are gone.
     pub fn mend(
         &self,
         id: &ObjectId,
         files: &Incarnations,
         log: &dyn LaneLog,
         disk: &dyn Disk,
-    ) -> Result<Mended, StorageError> {
+    ) -> Result<Option<u32>, StorageError> {
         let mut shard = self.shard(id).lock();
-        match mend(&mut shard, id, files, log, disk)? {
-            Some(mended) => Ok(mended),
-            None => remove_wals(files)
-                .map(|()| Mended::Untouched)
-                .map_err(StorageError::io("cannot mend", &files.file(FIRST))),
+        if !shard.contains_key(id) {
+            remove_wals(files).map_err(StorageError::io("cannot mend", &files.file(FIRST)))?;
         }
+        mend(&mut shard, id, files, log, disk)
     }
 
     /// Mends an object if nobody has done so yet. One that was opened since [`Self::waiting`] was asked is left alone: its WAL is
@@ -153,27 +142,27 @@ impl Repairs {
     }
 }
 
-/// `None` if the log says nothing of the object.
+/// Answers at which incarnation the object is: at none if the log says nothing of it, or that it is deleted.
 fn mend(
     waiting: &mut HashMap<ObjectId, Live>,
     id: &ObjectId,
     files: &Incarnations,
     log: &dyn LaneLog,
     disk: &dyn Disk,
-) -> Result<Option<Mended>, StorageError> {
+) -> Result<Option<u32>, StorageError> {
     let Some(live) = waiting.get(id) else { return Ok(None) };
     let path = files.file(FIRST);
-    let failed = StorageError::io("cannot mend", &path);
-    disk.at(Point::ObjectRepair).map_err(StorageError::io("cannot mend", &path))?;
-    let mended = if live.deleted {
+    let failed = |error| StorageError::io("cannot mend", &path)(error);
+    disk.at(Point::ObjectRepair).map_err(failed)?;
+    let incarnation = if live.deleted {
         files.remove_all().map_err(failed)?;
-        Mended::Deleted
+        None
     } else {
         live.write_back(files, log, disk)?;
-        Mended::At(live.incarnation)
+        Some(live.incarnation)
     };
     waiting.remove(id);
-    Ok(Some(mended))
+    Ok(incarnation)
 }
 
 /// Removes what an earlier process left of the object's WAL: it may hold what was never durable.

@@ -145,11 +145,7 @@ impl Admin {
         struct Evicted {
             evicted: bool,
         }
-        if method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
-        }
-        let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
+        let address = self.posted(method, uri, class, object)?;
         let evicted = matches!(self.deliver(&address, Invocation::Evict).await?, Reply::Done(true));
         Ok(json(StatusCode::OK, &Evicted { evicted }))
     }
@@ -166,11 +162,7 @@ impl Admin {
         struct Ran {
             ran: bool,
         }
-        if method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
-        }
-        let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
+        let address = self.posted(method, uri, class, object)?;
         match self.deliver(&address, Invocation::Alarm { now: true }).await? {
             Reply::Done(true) => Ok(json(StatusCode::OK, &Ran { ran: true })),
             Reply::Done(false) => Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address)),
@@ -186,17 +178,22 @@ impl Admin {
         object: &str,
         body: &mut Body,
     ) -> Result<Response, Problem> {
-        if method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
-        }
-        let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
+        let address = self.posted(method, uri, class, object)?;
         let asked = sql::read(&body::collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?)?;
         match self.deliver(&address, Invocation::Query(Box::new(asked))).await? {
             Reply::Table(Some(table)) => Ok(json(StatusCode::OK, &sql::answer(*table))),
             Reply::Table(None) => Err(unknown(&address)),
             reply => Err(unexpected(&reply)),
         }
+    }
+
+    /// The object that a `POST` without a query is about.
+    fn posted(&self, method: &Method, uri: &Uri, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let NoQuery {} = query(uri)?;
+        self.address(class, object)
     }
 
     pub(super) fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {

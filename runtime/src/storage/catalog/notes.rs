@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use crate::base::{ClassKey, ObjectId, ObjectName};
-use crate::storage::commit_log::{AlarmChange, Record};
+use crate::storage::commit_log::AlarmChange;
 
 /// What a record of the log changes in the list of objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,25 +36,6 @@ pub enum Change {
         /// The class.
         class: ClassKey,
     },
-}
-
-impl Change {
-    /// What a record changes. A turn of several parts changes something with its last one.
-    pub fn of(record: &Record<'_>) -> Option<Self> {
-        let head = match record {
-            Record::Turn(turn) if turn.head.last => &turn.head,
-            Record::ClassRemoved { class } => return Some(Self::ClassGone { class: ClassKey::new(class) }),
-            Record::Turn(_) | Record::Open(_) | Record::Release { .. } => return None,
-        };
-        let (class, id) = (ClassKey::new(head.class), ObjectId::from_bytes(head.id));
-        Some(match head.deleted {
-            true => Self::Gone { class, id },
-            false => {
-                let name = head.name.and_then(|name| ObjectName::parse(name).ok());
-                Self::Object { class, id, name, bytes: head.bytes, alarm: head.alarm }
-            }
-        })
-    }
 }
 
 /// The changes of one lane, by class.

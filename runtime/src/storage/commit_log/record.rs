@@ -16,14 +16,17 @@ pub const PAGE: usize = 4096;
 pub const CLASS_MAX: usize = 255;
 /// Longest object name in bytes.
 pub const NAME_MAX: usize = 1024;
-/// A turn's record that has grown past this is finished and the turn goes on in another part. Larger ones are written and read
-/// all the same; the point is that no submitter holds its lane for long.
+/// A turn with pages of more bytes than this goes on in another part. Larger records are written and read all the same; the
+/// point is that no submitter holds its lane for long.
 pub const PART_BYTES: usize = 1 << 20;
 
 const OPEN: u8 = 1;
 const TURN: u8 = 2;
 const CLASS_REMOVED: u8 = 3;
 const RELEASE: u8 = 4;
+
+/// Where a turn's record has it: after its frame, its kind and flags, the incarnation and the part.
+const PAGE_COUNT_AT: usize = FRAME + 1 + 1 + 4 + 4;
 
 const CREATED: u8 = 1;
 const DELETED: u8 = 1 << 1;
@@ -386,15 +389,9 @@ impl TurnEncoder {
         self.record[at - 2..at].copy_from_slice(&(stored as u16).to_le_bytes());
     }
 
-    /// Bytes so far.
-    #[allow(clippy::len_without_is_empty, reason = "no record is empty")]
-    pub fn len(&self) -> usize {
-        self.record.len()
-    }
-
-    /// Whether the record is large enough that the turn should go on in another part.
-    pub fn is_full(&self) -> bool {
-        self.record.len() >= PART_BYTES
+    /// Says of how many pages the database is, in the place of what the head said.
+    pub fn set_page_count(&mut self, pages: u32) {
+        self.record[PAGE_COUNT_AT..PAGE_COUNT_AT + 4].copy_from_slice(&pages.to_le_bytes());
     }
 
     /// The record, ready to be submitted.

@@ -2,9 +2,8 @@
 
 use super::*;
 use crate::base::Env;
-use crate::storage::commit_log::{
-    Encoded, LaneLog, LaneWriter, LogOptions, MemoryLog, PAGE, TurnEncoder, TurnHead, Whole,
-};
+use crate::storage::commit_log::{Encoded, LaneLog, LaneWriter, LogOptions, MemoryLog, PAGE, TurnEncoder, TurnHead};
+use crate::storage::replay::replay;
 
 fn bytes(part: u32) -> u64 {
     4096 * u64::from(part + 3)
@@ -44,11 +43,8 @@ impl Node {
         let released: Vec<_> = (0..LANES).map(|n| log.released(Lane::new(n))).collect();
         let (catalog, _, lost) = Catalog::open(dir, &released).unwrap();
         catalog.rebuild(&lost, &dir.objects()).unwrap();
-        let mut whole = Whole::default();
-        log.replay(&mut |entry| {
-            if whole.next(&entry).unwrap().is_some() {
-                Change::of(&entry.record).into_iter().for_each(|change| catalog.replay(entry.lane, entry.lsn, change));
-            }
+        replay(&log, |lane, lsn, said| {
+            catalog.replay(lane, lsn, said.change());
             Ok(())
         })
         .unwrap();
