@@ -256,10 +256,10 @@ async fn call_websocket(
     let socket = event.socket.0;
     let called = match event.kind {
         SocketEventKind::Message(Message::Text(text)) => {
-            guest.call_message(store, socket, websocket_handler::Message::Text(text.as_str())).await
+            guest.call_message(store, socket, websocket_handler::SocketMessage::Text(text.as_str())).await
         }
         SocketEventKind::Message(Message::Binary(bytes)) => {
-            guest.call_message(store, socket, websocket_handler::Message::Binary(&bytes)).await
+            guest.call_message(store, socket, websocket_handler::SocketMessage::Binary(&bytes)).await
         }
         SocketEventKind::Close { code, reason, was_clean } => {
             guest.call_close(store, socket, code, &reason, was_clean).await

@@ -33,11 +33,11 @@ impl wit::Host for Host {
         Ok(told(self.socket_turn()?.set_attachment(SocketId(socket), attachment.map(Bytes::from))))
     }
 
-    fn send(&mut self, socket: u64, message: wit::Message) -> Answer<()> {
+    fn send(&mut self, socket: u64, message: wit::MessageResult) -> Answer<()> {
         Ok(told(self.socket_turn()?.send(SocketId(socket), message.into())))
     }
 
-    fn broadcast(&mut self, tag: Option<String>, message: wit::Message) -> Answer<u32> {
+    fn broadcast(&mut self, tag: Option<String>, message: wit::MessageResult) -> Answer<u32> {
         Ok(told(self.socket_turn()?.broadcast(tag.as_deref(), message.into())))
     }
 
@@ -49,13 +49,13 @@ impl wit::Host for Host {
         Ok(told(self.socket_turn()?.close(SocketId(socket), Goodbye { code, reason })))
     }
 
-    fn get_auto_response(&mut self) -> wasmtime::Result<Option<wit::AutoResponse>> {
+    fn auto_response(&mut self) -> wasmtime::Result<Option<wit::AutoResponsePair>> {
         let pair = self.socket_turn()?.auto_response();
-        Ok(pair.map(|AutoResponse { request, response }| wit::AutoResponse { request, response }))
+        Ok(pair.map(|AutoResponse { request, response }| wit::AutoResponsePair { request, response }))
     }
 
-    fn set_auto_response(&mut self, pair: Option<wit::AutoResponse>) -> Answer<()> {
-        let pair = pair.map(|wit::AutoResponse { request, response }| AutoResponse { request, response });
+    fn set_auto_response(&mut self, pair: Option<wit::AutoResponsePair>) -> Answer<()> {
+        let pair = pair.map(|wit::AutoResponsePair { request, response }| AutoResponse { request, response });
         Ok(told(self.socket_turn()?.set_auto_response(pair)))
     }
 
@@ -64,11 +64,11 @@ impl wit::Host for Host {
     }
 }
 
-impl From<wit::Message> for Message {
-    fn from(message: wit::Message) -> Self {
+impl From<wit::MessageResult> for Message {
+    fn from(message: wit::MessageResult) -> Self {
         match message {
-            wit::Message::Text(text) => Self::Text(text.into()),
-            wit::Message::Binary(bytes) => Self::Binary(bytes.into()),
+            wit::MessageResult::Text(text) => Self::Text(text.into()),
+            wit::MessageResult::Binary(bytes) => Self::Binary(bytes.into()),
         }
     }
 }
