@@ -131,15 +131,14 @@ impl WebSocketHandler for Sockets {
         self.remember(socket, "message", told)?;
         if let Some(ops) = message.as_text().and_then(|text| text.strip_prefix('!')) {
             let results = self.run(Some(socket), &serde_json::from_str::<Vec<Op>>(ops)?)?;
-            return match socket.send(format!("={}", Json::from(results))) {
-                Err(WebSocketError::Closing) => Ok(()),
-                sent => Ok(sent?),
-            };
+            socket.send(format!("={}", Json::from(results)))?;
+            return Ok(());
         }
         match self.told_to_do("message")? {
-            Some(ops) => self.run(Some(socket), &ops).map(drop),
-            None => Ok(socket.send(message)?),
+            Some(ops) => _ = self.run(Some(socket), &ops)?,
+            None => _ = socket.send(message)?,
         }
+        Ok(())
     }
 
     fn close(&mut self, socket: WebSocket, close: Close) -> Result<()> {

@@ -95,13 +95,18 @@ impl Sockets {
         // An op about no socket in a turn that is about none is about one that nobody has.
         let socket = |id: &Option<u64>| id.map(WebSocket::from_id).or(own).unwrap_or(WebSocket::from_id(0));
         let done = |()| Json::Null;
+        let unless_closing = |open: bool| if open { Ok(Json::Null) } else { Err(WebSocketError::Closing) };
         match op {
-            Op::Send { text, socket: id } => socket(id).send(&**text).map(done),
+            Op::Send { text, socket: id } => socket(id).send(&**text).and_then(unless_closing),
             Op::SendBytes { size, byte, times, socket: id } => {
-                (0..*times).try_for_each(|_| socket(id).send(vec![*byte; *size])).map(done)
+                let mut sent = true;
+                for _ in 0..*times {
+                    sent &= socket(id).send(vec![*byte; *size])?;
+                }
+                unless_closing(sent)
             }
             Op::Broadcast { text, tag } => self.ctx.broadcast(tag.as_deref(), &**text).map(Json::from),
-            Op::Close { code, reason, socket: id } => socket(id).close(*code, reason).map(done),
+            Op::Close { code, reason, socket: id } => socket(id).close(*code, reason).and_then(unless_closing),
             Op::Sockets(tag) => {
                 let sockets = self.ctx.websockets(tag.as_deref());
                 Ok(sockets.into_iter().map(WebSocket::id).collect())
