@@ -14,6 +14,23 @@ const TYPING = 4_000;
 /** So many messages stay on the page. */
 const SHOWN = 1_000;
 
+// ---- Colours
+
+const THEMES = ["automatic", "light", "dark"];
+let theme = Math.max(0, THEMES.indexOf(localStorage.getItem("chat-theme") ?? ""));
+function showTheme() {
+  document.documentElement.dataset.theme = THEMES[theme];
+  $("theme").title = `Colours: ${THEMES[theme]}`;
+  $("theme").setAttribute("aria-label", $("theme").title);
+}
+$("theme").onclick = () => {
+  theme = (theme + 1) % THEMES.length;
+  localStorage.setItem("chat-theme", /** @type {string} */ (THEMES[theme]));
+  showTheme();
+};
+
+showTheme();
+
 // ---- Who I am
 
 /** @returns {Promise<string>} */
@@ -40,9 +57,15 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-const time = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
-const day = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
+const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
+const date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
 const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+
+/** @param {number} at */
+function day(at) {
+  const days = Math.round((new Date().setHours(0, 0, 0, 0) - new Date(at).setHours(0, 0, 0, 0)) / 86_400_000);
+  return days < 2 ? ago.format(-days, "day") : date.format(at);
+}
 
 /** @param {number} at */
 function since(at) {
@@ -163,7 +186,7 @@ function showLine(line) {
   const wasAtEnd = isAtEnd();
   const isMine = line.from === me;
   if (!last || new Date(last.at).toDateString() !== new Date(line.at).toDateString()) {
-    $("lines").append(element("li", { className: "day" }, element("span", {}, day.format(line.at))));
+    $("lines").append(element("li", { className: "day" }, element("span", {}, day(line.at))));
     last = undefined;
   }
   const follows = last !== undefined && last.from === line.from && last.to === line.to && line.at - last.at < TOGETHER;
@@ -377,7 +400,7 @@ $("composer").addEventListener("submit", (/** @type {SubmitEvent} */ event) => {
 
 $("to-all").onclick = () => writeTo();
 
-// ---- Panels and colours
+// ---- Panels
 
 /** @param {boolean} shown */
 function showPanel(shown) {
@@ -388,20 +411,7 @@ function showPanel(shown) {
 $("show-people").onclick = () => showPanel(!document.body.classList.contains("people"));
 $("rename").onclick = async () => {
   await askName(me);
-  location.search = "";
-};
-
-const THEMES = ["automatic", "light", "dark"];
-let theme = Math.max(0, THEMES.indexOf(localStorage.getItem("chat-theme") ?? ""));
-function showTheme() {
-  document.documentElement.dataset.theme = THEMES[theme];
-  $("theme").title = `Colours: ${THEMES[theme]}`;
-  $("theme").setAttribute("aria-label", $("theme").title);
-}
-$("theme").onclick = () => {
-  theme = (theme + 1) % THEMES.length;
-  localStorage.setItem("chat-theme", /** @type {string} */ (THEMES[theme]));
-  showTheme();
+  location.assign(location.pathname);
 };
 
 document.addEventListener("keydown", (event) => {
@@ -413,7 +423,6 @@ document.addEventListener("keydown", (event) => {
 // Times such as "5 min. ago" grow old.
 setInterval(showPeople, 60_000);
 
-showTheme();
 showConnection(socket.state);
 showPending();
 fit();
