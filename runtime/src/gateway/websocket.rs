@@ -21,8 +21,7 @@ use futures_util::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::AsyncReadExt;
@@ -85,22 +84,22 @@ fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
 
 impl Handshake {
     /// Reads the handshake of a request that asks for a WebSocket (RFC 6455 §4.2.1).
-    pub fn of(parts: &mut Parts) -> Result<Self, Problem> {
+    pub fn of(method: &Method, headers: &HeaderMap, extensions: &mut Extensions) -> Result<Self, Problem> {
         let bad = |what: &'static str| Problem::new(&problem::BAD_HANDSHAKE, what);
-        if parts.method != Method::GET {
+        if method != Method::GET {
             return Err(bad("a WebSocket is asked for with GET"));
         }
-        if !names(&parts.headers, &CONNECTION, "upgrade") {
+        if !names(headers, &CONNECTION, "upgrade") {
             return Err(bad("the header `connection: upgrade` is missing"));
         }
-        if parts.headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
             let detail = "the header `sec-websocket-version` has to be 13";
             return Err(Problem::new(&problem::WEBSOCKET_VERSION, detail));
         }
-        let key = parts.headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
         let key = key.ok_or_else(|| bad("the header `sec-websocket-key` has to be 16 bytes in base64"))?;
         let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 is a header value");
-        let upgrade = parts.extensions.remove::<OnUpgrade>();
+        let upgrade = extensions.remove::<OnUpgrade>();
         Ok(Self { accept, upgrade: upgrade.ok_or_else(|| bad("the connection cannot be upgraded; use HTTP/1.1"))? })
     }
 
