@@ -409,6 +409,7 @@ function showPanel(shown) {
 }
 
 $("show-people").onclick = () => showPanel(!document.body.classList.contains("people"));
+document.querySelector("main")?.addEventListener("pointerdown", () => showPanel(false));
 $("rename").onclick = async () => {
   await askName(me);
   location.assign(location.pathname);
