@@ -93,11 +93,11 @@ def do(room, *ops):
         return json.load(answer)
 
 
-def goodbye(room):
+def goodbye(of):
     """Waits until the object was told of a close, once: code, reason, whether it was clean."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
-        closes = [event for event in get(room, "/events") if event["event"] == "close"]
+        closes = [event for event in get(of, "/events") if event["event"] == "close"]
         if closes:
             same(len(closes), 1)
             return closes[0]["code"], closes[0]["reason"], closes[0]["was_clean"]
