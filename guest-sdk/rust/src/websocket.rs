@@ -352,7 +352,8 @@ impl Context {
     }
 
     /// Has the host answer one text message with another on all sockets of this object, without waking it, in place of what was
-    /// set. Each is at most 2,048 bytes long. Like the sockets, it is gone after a restart of the host.
+    /// set. Each is at most 2,048 bytes long. It is kept as long as the object has a socket or an instance, so the place to set
+    /// it is where sockets are accepted.
     ///
     /// # Errors
     /// [`TooLarge`](WebSocketError::TooLarge).
