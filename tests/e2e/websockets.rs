@@ -79,7 +79,7 @@ fn the_largest_message_passes_and_one_byte_more_does_not() {
     let largest = "x".repeat(100_000);
     alice.say(&largest);
     assert_eq!(alice.hear(), largest);
-    assert_eq!(bob.order_one(json!({ "send": { "text": "x".repeat(100_001) } })), json!({ "error": "too-large" }));
+    assert_eq!(bob.order_one(json!({ "send_bytes": { "size": 100_001 } })), json!({ "error": "too-large" }));
 
     alice.say(&"x".repeat(100_001));
     let (code, reason) = alice.closed().unwrap();
