@@ -423,7 +423,7 @@ fn what_is_deleted_takes_its_sockets_along() {
     assert_eq!(host.admin().delete("/v1/classes/sockets/objects/a").status, 204);
     assert_eq!(alice.closed().unwrap().0, 1001);
     assert_eq!(events(&host, "a", "close").len(), 0, "what is deleted is not woken");
-    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=true").status, 204);
+    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=delete").status, 204);
     assert_eq!(bob.closed().unwrap().0, 1001);
 }
 
