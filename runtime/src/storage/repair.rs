@@ -16,13 +16,10 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::StorageError;
-use super::capture::wal_path;
+use super::capture::cut_wal;
 use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
-use super::files::remove_if_there;
 use super::incarnations::{FIRST, Incarnations};
 use super::replay::Said;
-#[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::base::{ClassKey, ObjectId};
 
@@ -122,11 +119,7 @@ impl Repairs {
         log: &dyn LaneLog,
         disk: &dyn Disk,
     ) -> Result<Option<u32>, StorageError> {
-        let mut shard = self.shard(id).lock();
-        if !shard.contains_key(id) {
-            remove_wals(files).map_err(StorageError::io("cannot mend", &files.file(FIRST)))?;
-        }
-        mend(&mut shard, id, files, log, disk)
+        mend(&mut self.shard(id).lock(), id, files, log, disk)
     }
 
     /// Mends an object if nobody has done so yet. One that was opened since [`Self::waiting`] was asked is left alone: its WAL is
@@ -165,28 +158,13 @@ fn mend(
     Ok(incarnation)
 }
 
-/// Removes what an earlier process left of the object's WAL: it may hold what was never durable.
-fn remove_wals(files: &Incarnations) -> io::Result<()> {
-    for incarnation in files.candidates()? {
-        remove_wal(&files.file(incarnation))?;
-    }
-    Ok(())
-}
-
-fn remove_wal(database: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    if mistakes::is_made(Mistake::LeftoverWal) {
-        return Ok(());
-    }
-    remove_if_there(&wal_path(database)).map(drop)
-}
-
 impl Live {
     /// Writes the last image of each page into the file, and removes the files of other incarnations.
     fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
         let path = files.file(self.incarnation);
         let failed = |error| StorageError::io("cannot mend", &path)(error);
-        remove_wal(&path).map_err(failed)?;
+        // It may hold what was never durable.
+        cut_wal(&path, 0).map_err(failed)?;
         let file = self.open(files, &path).map_err(failed)?;
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.
