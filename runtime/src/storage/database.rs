@@ -3,7 +3,7 @@
 //! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. It is a fast
 //! local copy of what the commit log says: nothing here is flushed. Which incarnation counts is told in `incarnations`. What must
 //! stay true:
-//! * a `-wal` that an earlier process left is never opened: `repair` sees to that before anything else is done;
+//! * SQLite never sees what an earlier process left in a `-wal`: it is emptied before the file is opened;
 //! * the WAL is copied into the database file only once everything in it is durable;
 //! * a file without an identity holds nothing that was ever durable, and is replaced;
 //! * an object's record is in the log before anybody can see what it wrote outside its own turns.
