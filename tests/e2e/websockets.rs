@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tungstenite::Message;
 use ureq::http::Method;
 
-use crate::harness::{Host, Socket, eventually, guest};
+use crate::harness::{Answer, Host, Socket, eventually, guest};
 
 fn host() -> Host {
     host_with("")
@@ -22,8 +22,8 @@ fn open(host: &Host, path: &str) -> Socket {
     Socket::open(host.data(), path)
 }
 
-fn refused(host: &Host, path: &str) -> crate::harness::Answer {
-    Socket::offer(host.data(), path, "").err().unwrap_or_else(|| panic!("{path} was accepted"))
+fn refused(host: &Host, path: &str) -> Answer {
+    *Socket::offer(host.data(), path, "").err().unwrap_or_else(|| panic!("{path} was accepted"))
 }
 
 /// What the object stored of the events with this name.
@@ -79,7 +79,7 @@ fn the_largest_message_passes_and_one_byte_more_does_not() {
     let largest = "x".repeat(100_000);
     alice.say(&largest);
     assert_eq!(alice.hear(), largest);
-    assert_eq!(bob.order_one(json!({ "send": { "text": "x".repeat(100_001) } })), json!({ "error": "too-large" }));
+    assert_eq!(bob.order_one(json!({ "send_bytes": { "size": 100_001 } })), json!({ "error": "too-large" }));
 
     alice.say(&"x".repeat(100_001));
     let (code, reason) = alice.closed().unwrap();
@@ -423,7 +423,7 @@ fn what_is_deleted_takes_its_sockets_along() {
     assert_eq!(host.admin().delete("/v1/classes/sockets/objects/a").status, 204);
     assert_eq!(alice.closed().unwrap().0, 1001);
     assert_eq!(events(&host, "a", "close").len(), 0, "what is deleted is not woken");
-    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=true").status, 204);
+    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=delete").status, 204);
     assert_eq!(bob.closed().unwrap().0, 1001);
 }
 
