@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
 pub use crate::object::Class;
-use crate::object::handle::{Pending, Refusal};
+use crate::object::handle::{Pending, Refusal, ReplyTo};
 use crate::object::{Node, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
@@ -178,11 +178,27 @@ impl Router {
 
     /// Delivers an invocation whose outcome is waited for elsewhere. Those sent one after the other to one object are delivered in
     /// that order.
-    pub fn send(&self, address: ObjectAddress, mut invocation: Invocation) -> Result<Pending, TurnError> {
+    pub fn send(&self, address: ObjectAddress, invocation: Invocation) -> Result<Pending, TurnError> {
+        let (reply, pending) = ReplyTo::caller();
+        self.put(address, invocation, reply)?;
+        Ok(pending)
+    }
+
+    /// Delivers an invocation, in the same order, whose outcome nobody waits for. The permit is given back when its turn is over.
+    pub fn post(
+        &self,
+        address: ObjectAddress,
+        invocation: Invocation,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), TurnError> {
+        self.put(address, invocation, ReplyTo::Nobody(permit))
+    }
+
+    fn put(&self, address: ObjectAddress, mut invocation: Invocation, mut reply: ReplyTo) -> Result<(), TurnError> {
         loop {
             let name = address.name.clone();
             let sent = match self.objects.live.get(&address.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, &self.node.limits)),
+                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node.limits)),
                 None => {
                     let class = self.class_of(&address)?;
                     let entry = self.objects.live.entry(address.id);
@@ -190,17 +206,17 @@ impl Router {
                     // none is added after he looked.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, address.clone()));
-                        live.send(invocation, name, &self.node.limits)
+                        live.send(invocation, name, reply, &self.node.limits)
                     })
                 }
             };
             match sent? {
-                Ok(pending) => return Ok(pending),
+                Ok(()) => return Ok(()),
                 Err(Refusal::Full) => return Err(TurnError::Overloaded),
-                Err(Refusal::Dead(returned)) => {
+                Err(Refusal::Dead(returned, returned_reply)) => {
                     tracing::error!(object = %address, "the object's actor died; starting another");
                     self.objects.live.remove_if(&address.id, |_, live| live.is_dead());
-                    invocation = *returned;
+                    (invocation, reply) = (*returned, returned_reply);
                 }
             }
         }

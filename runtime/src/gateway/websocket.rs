@@ -8,7 +8,7 @@
 //! that does not read, does not answer or does not finish its messages costs no more than the limits say; reading and writing do
 //! not wait for each other.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use http::header::{
     CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
@@ -24,8 +24,8 @@ use http::header::{
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncReadExt;
-use tokio::sync::{Notify, oneshot};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -47,7 +47,7 @@ use crate::sockets::{Connection, Outgoing, Payload};
 const READ_BYTES: usize = 2 << 10;
 /// Bytes of one frame that is sent, and of the buffer of a socket that has sent one. A longer message goes out in fragments.
 const FRAME_BYTES: usize = 16 << 10;
-/// Messages of one socket that may wait for their turns to be durable. More are left unread, so that the peer feels it.
+/// Messages of one socket that may wait for their turns. More are left unread, so that the peer feels it.
 const IN_FLIGHT: usize = 32;
 /// How long a peer may take to answer a goodbye.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
@@ -154,8 +154,6 @@ pub async fn open(
 }
 
 type Stream = WebSocketStream<TokioIo<Upgraded>>;
-/// Turns that were begun for a socket and whose end is awaited.
-type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
 
 /// What serves one socket.
 struct Serving {
@@ -200,19 +198,16 @@ impl Serving {
     async fn until_closed(self, upgrade: OnUpgrade) {
         // None if the object, or its class, was deleted meanwhile.
         let Some(connection) = self.router.connect(&self.address.id, self.socket) else { return };
-        let mut in_flight = InFlight::new();
         let end = match upgrade.await {
-            Ok(upgraded) => self.converse(upgraded, &connection, &mut in_flight).await,
+            Ok(upgraded) => self.converse(upgraded, &connection).await,
             Err(_) => End::Vanished,
         };
         // What is sent from here on is dropped instead of kept.
         drop(connection);
         self.tell_end(end).await;
-        // Whoever stops waiting for a turn that has not begun cancels it.
-        while in_flight.next().await.is_some() {}
     }
 
-    async fn converse(&self, upgraded: Upgraded, connection: &Connection, in_flight: &mut InFlight) -> End {
+    async fn converse(&self, upgraded: Upgraded, connection: &Connection) -> End {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(FRAME_BYTES)
@@ -220,7 +215,7 @@ impl Serving {
             .max_frame_size(Some(self.settings.message as usize));
         let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
         let (mut sink, mut stream) = stream.split();
-        let end = self.both_ways(&mut sink, &mut stream, connection, in_flight).await;
+        let end = self.both_ways(&mut sink, &mut stream, connection).await;
         if let End::Broken(code, reason) = &end
             && let Ok(stream) = stream.reunite(sink)
         {
@@ -236,10 +231,9 @@ impl Serving {
         sink: &mut SplitSink<Stream, Wire>,
         stream: &mut SplitStream<Stream>,
         connection: &Connection,
-        in_flight: &mut InFlight,
     ) -> End {
         let (peer, ping) = (Attention::default(), Notify::new());
-        let mut reading = pin!(self.read(stream, connection, in_flight, &peer));
+        let mut reading = pin!(self.read(stream, connection, &peer));
         let mut writing = pin!(write(sink, connection, &ping));
         let mut silence = interval(self.settings.silence);
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -265,23 +259,14 @@ impl Serving {
     }
 
     /// Gives what comes to the object, until nothing comes any more.
-    async fn read(
-        &self,
-        stream: &mut SplitStream<Stream>,
-        connection: &Connection,
-        in_flight: &mut InFlight,
-        peer: &Attention,
-    ) -> End {
-        let mut goodbye = None;
+    async fn read(&self, stream: &mut SplitStream<Stream>, connection: &Connection, peer: &Attention) -> End {
+        let (mut goodbye, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
         loop {
-            peer.listen(in_flight.len() < IN_FLIGHT);
-            let came = tokio::select! {
-                Some(()) = in_flight.next() => continue,
-                came = stream.next(), if in_flight.len() < IN_FLIGHT => came,
-            };
-            // Until what came is in the mailbox.
+            // Until there is room for what comes.
             peer.listen(false);
-            let message = match came {
+            let Ok(permit) = in_flight.clone().acquire_owned().await else { return End::Vanished };
+            peer.listen(true);
+            let message = match stream.next().await {
                 Some(Ok(Wire::Text(text))) => match Text::try_from(Bytes::from(text)) {
                     Ok(text) => Message::Text(text),
                     Err(error) => return End::Broken(code::NOT_UTF8, error.to_string()),
@@ -296,12 +281,25 @@ impl Serving {
                 Some(Err(error)) => return goodbye.map_or_else(|| end_of(&error), End::Goodbye),
                 None => return goodbye.map_or(End::Vanished, End::Goodbye),
             };
-            if !connection.received(&message)
-                && let Some(pending) = self.tell(SocketEventKind::Message(message)).await
-            {
-                let address = self.address.clone();
-                in_flight.push(Box::pin(async move { log(pending.outcome().await, &address) }));
+            if !connection.received(&message) {
+                peer.listen(false);
+                self.pass_on(message, permit, &in_flight).await;
             }
+        }
+    }
+
+    /// Puts a message into the object's mailbox, waiting while that is full. What becomes of its turn is in the object's log.
+    async fn pass_on(&self, message: Message, mut permit: OwnedSemaphorePermit, in_flight: &Arc<Semaphore>) {
+        loop {
+            let kind = SocketEventKind::Message(message.clone());
+            let event = Invocation::Socket(SocketEvent { socket: self.socket, kind });
+            match self.router.post(self.address.clone(), event, permit) {
+                Err(TurnError::Overloaded) => sleep(BUSY_WAIT).await,
+                // The host stops, or the class is gone: the socket is being closed.
+                Ok(()) | Err(_) => return,
+            }
+            let Ok(another) = in_flight.clone().acquire_owned().await else { return };
+            permit = another;
         }
     }
 
@@ -404,6 +402,8 @@ async fn send(sink: &mut SplitSink<Stream, Wire>, payload: &Payload) -> Result<(
 async fn refuse(mut stream: Stream, code: u16, reason: &str) -> std::io::Result<()> {
     let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
     let _ = stream.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await;
+    // Nothing more comes: some peers wait for that before they end the connection.
+    stream.get_mut().shutdown().await?;
     let mut unread = [0; 1024];
     while stream.get_mut().read(&mut unread).await? > 0 {}
     Ok(())

@@ -6,13 +6,11 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use super::class::{Class, Loader};
-use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
+use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, ReplyTo, mailbox};
 use super::lifecycle::{Effect, Event, State};
 use super::outbox::Outbox;
-use super::output_gate::{self, Gated};
+use super::output_gate;
 use super::residency::{Permit, Residency};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::invocation::Description;
@@ -221,8 +219,7 @@ impl Actor {
         }
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
         self.applied = self.database.as_ref().expect("no turn is running").last_applied();
-        // Nobody may be waiting any more; the turn has happened all the same.
-        let _ = envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
+        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
     }
 
     /// One turn of the instance: wake, run, apply or roll back.
@@ -295,6 +292,9 @@ impl Actor {
         };
         if let Err(error) = &outcome {
             // Nobody waits for it, so this is where its error is told.
+            if !counts_as_attempt(error) {
+                tracing::warn!(object = %self.address, %error, "a turn with a WebSocket could not be run");
+            }
             let message = format!("a turn with the WebSocket {id} failed: {error}");
             self.node.logs.add(LogEntry::new(&self.node.env, &self.address, Level::Error, message));
             if !is_last {
@@ -454,12 +454,12 @@ impl Actor {
     }
 
     /// Copies it in a thread of its own, which answers in the place of the actor.
-    fn export(&self, snapshot: Snapshot, reply: oneshot::Sender<Gated<Outcome>>) {
+    fn export(&self, snapshot: Snapshot, reply: ReplyTo) {
         self.node.metrics.turns.inc();
         let (applied, durable) = (self.applied, self.durable.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
-            let _ = reply.send(output_gate::hold(copied, applied, &durable));
+            reply.send(output_gate::hold(copied, applied, &durable));
         });
     }
 

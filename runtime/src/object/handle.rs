@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::class::Class;
 use super::output_gate::{self, Gated};
@@ -28,9 +28,20 @@ pub(super) struct Envelope {
     pub(super) invocation: Invocation,
     /// The name that the object was reached by this time.
     pub(super) name: Option<ObjectName>,
-    pub(super) reply: oneshot::Sender<Gated<Outcome>>,
+    pub(super) reply: ReplyTo,
     bytes: u64,
 }
+
+/// Who is told how a turn ended.
+pub enum ReplyTo {
+    /// Somebody who waits for it, and cancels the turn by waiting no more.
+    Caller(Caller),
+    /// Nobody. The permit is held until the turn is over.
+    Nobody(OwnedSemaphorePermit),
+}
+
+/// The way back to a caller.
+pub struct Caller(oneshot::Sender<Gated<Outcome>>);
 
 /// The sending end, cheap to clone.
 #[derive(Clone)]
@@ -57,7 +68,7 @@ pub enum Refusal {
     /// The mailbox is full.
     Full,
     /// The actor is gone without having left: it died of a bug of ours.
-    Dead(Box<Invocation>),
+    Dead(Box<Invocation>, ReplyTo),
 }
 
 /// A reference to a live object.
@@ -80,17 +91,22 @@ pub(super) fn mailbox() -> (Mailbox, Inbox) {
 
 impl ObjectHandle {
     /// Puts an invocation into the mailbox.
-    pub fn send(&self, invocation: Invocation, name: Option<ObjectName>, limits: &Limits) -> Result<Pending, Refusal> {
+    pub fn send(
+        &self,
+        invocation: Invocation,
+        name: Option<ObjectName>,
+        reply: ReplyTo,
+        limits: &Limits,
+    ) -> Result<(), Refusal> {
         let bytes = invocation.queued_bytes();
         if !self.mailbox.load.lock().take(bytes, limits) {
             return Err(Refusal::Full);
         }
-        let (sender, reply) = oneshot::channel();
-        let envelope = Box::new(Envelope { invocation, name, reply: sender, bytes });
+        let envelope = Box::new(Envelope { invocation, name, reply, bytes });
         match self.mailbox.sender.send(Message::Deliver(envelope)) {
-            Ok(()) => Ok(Pending { reply }),
+            Ok(()) => Ok(()),
             Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
-                Err(Refusal::Dead(Box::new(envelope.invocation)))
+                Err(Refusal::Dead(Box::new(envelope.invocation), envelope.reply))
             }
             Err(_) => unreachable!("the message that was sent comes back"),
         }
@@ -122,6 +138,25 @@ impl ObjectHandle {
     }
 }
 
+impl ReplyTo {
+    /// To a caller, who has the other end.
+    pub fn caller() -> (Self, Pending) {
+        let (sender, reply) = oneshot::channel();
+        (Self::Caller(Caller(sender)), Pending { reply })
+    }
+
+    pub(super) fn send(self, outcome: Gated<Outcome>) {
+        if let Self::Caller(Caller(sender)) = self {
+            // Nobody may be waiting any more; the turn has happened all the same.
+            let _ = sender.send(outcome);
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Caller(Caller(sender)) if sender.is_closed())
+    }
+}
+
 impl Pending {
     /// The outcome, once the output gate lets it out.
     pub async fn outcome(self) -> Result<Reply, TurnError> {
@@ -145,7 +180,7 @@ impl Inbox {
         let message = self.receiver.recv().await?;
         if let Message::Deliver(envelope) = &message {
             self.load.lock().give_back(envelope.bytes);
-            if envelope.reply.is_closed() {
+            if envelope.reply.is_cancelled() {
                 return None;
             }
         }
