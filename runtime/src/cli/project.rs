@@ -1,11 +1,11 @@
-//! A project on disk: a directory with a `Cargo.toml` that makes one component, and perhaps a `holdfast.toml`.
+//! A project on disk: a directory whose sources make one component, with its language's manifest and perhaps a `holdfast.toml`.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
 use crate::base::ClassName;
-use crate::config::{ConfigFile, FILE_NAME};
+use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
 /// What a build and a deployment need to know of a project.
 #[derive(Debug)]
@@ -14,8 +14,10 @@ pub struct Project {
     pub root: PathBuf,
     /// The class it deploys as.
     pub class: ClassName,
-    /// The Cargo profile it is built with.
-    pub profile: String,
+    /// What it is written in.
+    pub language: Language,
+    /// How it is built.
+    pub build: BuildSection,
 }
 
 impl Project {
@@ -23,19 +25,28 @@ impl Project {
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         let root = directory.canonicalize().with_context(|| {
-            format!("no project at {shown}; make one with `holdfast new NAME --lang rust` or name its directory")
+            format!("no project at {shown}; make one with `holdfast new NAME --lang LANGUAGE` or name its directory")
         })?;
-        if !root.join("Cargo.toml").is_file() {
-            bail!(
-                "{shown} has no Cargo.toml; name a project's directory, or make one with `holdfast new NAME --lang rust`"
-            );
-        }
         let file = ConfigFile::of_directory(&root)?;
+        let Some(language) = file.build.language.or_else(|| Language::detect(&root)) else {
+            bail!(
+                "{shown} shows no language: it has no Cargo.toml, package.json, pyproject.toml, requirements.txt, go.mod or src/main.c; \
+                 name a project's directory, write `language` under [build] in its {FILE_NAME}, or make one with \
+                 `holdfast new NAME --lang LANGUAGE`"
+            );
+        };
         let class = match file.class {
             Some(class) => class,
             None => class_of_directory(&root)?,
         };
-        Ok(Self { root, class, profile: file.build.profile })
+        Ok(Self { root, class, language, build: file.build })
+    }
+
+    /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.
+    pub fn work(&self) -> anyhow::Result<PathBuf> {
+        let directory = self.root.join(DEFAULT_DATA).join("build");
+        std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(directory)
     }
 }
 
@@ -68,11 +79,13 @@ mod tests {
     fn the_class_is_the_directory_unless_the_file_names_one() {
         let (_keep, root) = directory("rate-limiter", None);
         let project = Project::open(&root).unwrap();
-        assert_eq!((project.class.as_str(), project.profile.as_str()), ("rate-limiter", "release"));
+        assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("rate-limiter", "release"));
+        assert_eq!(project.language, Language::Rust);
 
-        let (_keep, root) = directory("Some_Thing", Some("class = 'thing'\n[build]\nprofile = 'guest'"));
+        let (_keep, root) = directory("Some_Thing", Some("class = 'thing'\n[build]\nlanguage = 'c'\nprofile = 'guest'"));
         let project = Project::open(&root).unwrap();
-        assert_eq!((project.class.as_str(), project.profile.as_str()), ("thing", "guest"));
+        assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("thing", "guest"));
+        assert_eq!(project.language, Language::C, "what the file says goes before what the directory shows");
     }
 
     #[test]
