@@ -19,12 +19,13 @@ pub fn object(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream)
 }
 
 fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let Declared { alarm } = parse(arguments)?;
+    let Declared { alarm, websocket } = parse(arguments)?;
     let object = check(item)?;
     let name = &object.ident;
     // Spanned so that "has no `impl ..`" points at the struct.
     let init = quote_spanned! { name.span() => ::holdfast::__private::init::<#name> };
     let alarm = alarm.then(|| alarm_export(name));
+    let websocket = websocket.then(|| websocket_export(name));
     Ok(quote! {
         // Lives at the root of the crate wherever it is written, so a second one is an error that says its name.
         #[doc(hidden)]
@@ -59,6 +60,7 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
             __holdfast::bindings::export!(__Exports with_types_in __holdfast::bindings);
 
             #alarm
+            #websocket
         };
     })
 }
@@ -85,10 +87,44 @@ fn alarm_export(name: &Ident) -> TokenStream {
     }
 }
 
+/// The part of a class that listens to WebSockets.
+fn websocket_export(name: &Ident) -> TokenStream {
+    let event = quote_spanned! { name.span() => ::holdfast::__private::socket_event::<#name> };
+    let result = quote! { ::core::result::Result<(), __holdfast::Failure> };
+    quote! {
+        use __holdfast::bindings::with_websocket::{
+            self as __with_websocket, exports::holdfast::object::websocket_handler as __websocket,
+        };
+
+        impl __holdfast::declared::WebSocket for #name {}
+
+        #[used]
+        static EVENT: fn(u64, __holdfast::SocketEvent) -> #result = #event;
+
+        impl __websocket::Guest for __Exports {
+            fn message(socket: u64, message: __websocket::SocketMessage) -> #result {
+                EVENT(socket, __holdfast::SocketEvent::Message(message))
+            }
+
+            fn close(socket: u64, code: u16, reason: ::std::string::String, was_clean: bool) -> #result {
+                EVENT(socket, __holdfast::SocketEvent::Close { code, reason, was_clean })
+            }
+
+            fn error(socket: u64, text: ::std::string::String) -> #result {
+                EVENT(socket, __holdfast::SocketEvent::Error(text))
+            }
+        }
+
+        #[cfg(target_family = "wasm")]
+        __with_websocket::export!(__Exports with_types_in __with_websocket);
+    }
+}
+
 /// What the attribute says that the class has.
 #[derive(Default)]
 struct Declared {
     alarm: bool,
+    websocket: bool,
 }
 
 fn parse(arguments: TokenStream) -> syn::Result<Declared> {
@@ -96,14 +132,15 @@ fn parse(arguments: TokenStream) -> syn::Result<Declared> {
     let refusal = |arguments| {
         Error::new_spanned(
             arguments,
-            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm`; its name is `class = \"...\"` \
-             in holdfast.toml",
+            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm` and `websocket`; its name is \
+             `class = \"...\"` in holdfast.toml",
         )
     };
     let handlers = Punctuated::<Ident, Token![,]>::parse_terminated;
     for handler in handlers.parse2(arguments.clone()).map_err(|_| refusal(arguments))? {
         match handler.to_string().as_str() {
             "alarm" => declared.alarm = true,
+            "websocket" => declared.websocket = true,
             _ => return Err(refusal(handler.into_token_stream())),
         }
     }
@@ -168,9 +205,15 @@ mod tests {
             .unwrap()
             .to_string()
         };
-        assert!(!written(quote!()).contains("AlarmInfo"));
-        assert!(written(quote!(alarm)).contains("AlarmInfo"));
-        assert!(written(quote!(alarm,)).contains("AlarmInfo"));
+        let has = |arguments| {
+            let written = written(arguments);
+            (written.contains("AlarmInfo"), written.contains("websocket_handler"))
+        };
+        assert_eq!(has(quote!()), (false, false));
+        assert_eq!(has(quote!(alarm)), (true, false));
+        assert_eq!(has(quote!(alarm,)), (true, false));
+        assert_eq!(has(quote!(websocket)), (false, true));
+        assert_eq!(has(quote!(websocket, alarm)), (true, true));
     }
 
     #[test]

@@ -7,17 +7,34 @@ wit_bindgen::generate!({
     path: "../../wit",
     world: "object-with-init",
     pub_export_macro: true,
-    additional_type_attributes: { "holdfast:object/sql@0.1.0/value": [#[derive(PartialEq)]] },
+    additional_type_attributes: {
+        "holdfast:object/sql@0.1.0/value": [#[derive(PartialEq)]],
+        "holdfast:object/websockets@0.1.0/message": [#[derive(PartialEq, Eq)]],
+    },
 });
 
-/// The handler that not every class exports, as a world of its own: a component is the union of the worlds that it asks
-/// for, so those with it are what `wit/` calls a `full-object`, and the others do not have the export at all.
+/// The handlers that not every class exports, each as a world of its own: a component is the union of the worlds that it asks
+/// for, so those with all of them are what `wit/` calls a `full-object`, and the others do not have the exports at all.
 pub mod with_alarm {
     wit_bindgen::generate!({
         path: "../../wit",
         inline: "package holdfast:sdk; world with-alarm { export holdfast:object/alarm-handler@0.1.0; }",
         world: "holdfast:sdk/with-alarm",
         with: { "holdfast:object/types@0.1.0": crate::bindings::holdfast::object::types },
+        pub_export_macro: true,
+    });
+}
+
+/// See [`with_alarm`].
+pub mod with_websocket {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package holdfast:sdk; world with-websocket { export holdfast:object/websocket-handler@0.1.0; }",
+        world: "holdfast:sdk/with-websocket",
+        with: {
+            "holdfast:object/types@0.1.0": crate::bindings::holdfast::object::types,
+            "holdfast:object/websockets@0.1.0": crate::bindings::holdfast::object::websockets,
+        },
         pub_export_macro: true,
     });
 }

@@ -7,8 +7,9 @@ use std::cell::RefCell;
 
 use crate::bindings::exports::holdfast::object::fetch_handler as wit;
 use crate::bindings::holdfast::object::types::Failure;
+use crate::bindings::holdfast::object::websockets::Message;
 use crate::bindings::with_alarm::exports::holdfast::object::alarm_handler::AlarmInfo;
-use crate::{AlarmHandler, Context, Error, Object, Request, Result, logs};
+use crate::{AlarmHandler, Close, Context, Error, Object, Request, Result, WebSocket, WebSocketHandler, logs};
 
 thread_local! {
     static OBJECT: RefCell<Option<Box<dyn Object>>> = const { RefCell::new(None) };
@@ -31,11 +32,32 @@ pub fn fetch(request: wit::Request) -> Result<wit::Response, Failure> {
 
 /// Gives an alarm to the instance, which is a `T`.
 pub fn alarm<T: AlarmHandler>(info: AlarmInfo) -> Result<(), Failure> {
-    let handle = |object: &mut dyn Any| match object.downcast_mut::<T>() {
-        Some(object) => object.alarm(info.into()),
-        None => Err(Error::new("not-initialised", "the instance is of another class")),
+    Ok(with_instance(|object: &mut T| object.alarm(info.into()))?)
+}
+
+/// What happens on a socket.
+pub enum SocketEvent {
+    Message(Message),
+    Close { code: u16, reason: String, was_clean: bool },
+    Error(String),
+}
+
+/// Tells the instance, which is a `T`, what happened on a socket.
+pub fn socket_event<T: WebSocketHandler>(socket: u64, event: SocketEvent) -> Result<(), Failure> {
+    let socket = WebSocket::from_id(socket);
+    let handle = |object: &mut T| match event {
+        SocketEvent::Message(message) => object.message(socket, message),
+        SocketEvent::Close { code, reason, was_clean } => object.close(socket, Close { code, reason, was_clean }),
+        SocketEvent::Error(reason) => object.error(socket, reason),
     };
-    Ok(with_object(|object| handle(object))?)
+    Ok(with_instance(handle)?)
+}
+
+fn with_instance<T: Object>(handle: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
+    with_object(|object| match (object as &mut dyn Any).downcast_mut() {
+        Some(object) => handle(object),
+        None => Err(Error::new("not-initialised", "the instance is of another class")),
+    })
 }
 
 fn with_object<T>(work: impl FnOnce(&mut dyn Object) -> Result<T>) -> Result<T> {

@@ -6,7 +6,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::bindings::holdfast::object::types::Failure;
-use crate::{AlarmError, BadRequest, SqlError, StorageError};
+use crate::{AlarmError, BadRequest, SqlError, StorageError, WebSocketError};
 
 /// What handlers return; the error is [`Error`] unless said otherwise.
 ///
@@ -115,6 +115,7 @@ impl<E: StdError + 'static> From<E> for Error {
             () if any.is::<StorageError>() => "storage-error",
             () if any.is::<SqlError>() => "sql-error",
             () if any.is::<AlarmError>() => "alarm-error",
+            () if any.is::<WebSocketError>() => "websocket-error",
             () if any.is::<BadRequest>() => "bad-request",
             () => Self::DEFAULT_CODE,
         };
@@ -224,6 +225,7 @@ mod tests {
         assert_eq!(Error::from(StorageError::Full).code(), "storage-error");
         assert_eq!(Error::from(SqlError::Full).code(), "sql-error");
         assert_eq!(Error::from(AlarmError::NoHandler).code(), "alarm-error");
+        assert_eq!(Error::from(WebSocketError::Closing).code(), "websocket-error");
         assert_eq!(Error::from(std::fmt::Error).code(), "guest-error");
     }
 

@@ -78,6 +78,10 @@
 //! all of it. With the feature `schedules` there are many times in one object, once, every hour or by a cron expression:
 //! `holdfast::schedules`.
 //!
+//! # WebSockets
+//! An object can accept [`WebSocket`]s, send to them, and with `#[object(websocket)]` handle what they say. The host holds the
+//! connections, also while the object is not in memory. [`mod@websocket`] has all of it.
+//!
 //! # Errors
 //! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one with a
 //! code that callers can match on, and [`ErrorContext::context`] says what was being done.
@@ -85,7 +89,7 @@
 //! # Log, time, randomness
 //! `info!("moved to {place}")`, `warn!(tries = 3; "moved")` with fields, and the other macros of the [`log`] crate write to the
 //! object's log, and so do panics and `println!`; what a failed turn logged stays. `std::time::SystemTime` stands still during a turn, at its start;
-//! `std::time::Instant` runs. Random numbers come from the usual crates. There are no files, sockets or threads.
+//! `std::time::Instant` runs. Random numbers come from the usual crates. There are no files, network sockets or threads.
 //!
 //! # On your machine
 //! A class can be checked and unit-tested natively as long as the tests call nothing of [`Context`], which only the host can
@@ -94,6 +98,7 @@
 pub mod alarm;
 #[doc(hidden)] // Public for `__private` only.
 pub mod bindings;
+mod encoding;
 mod entry;
 mod error;
 #[cfg(any(test, fuzzing))]
@@ -106,6 +111,7 @@ mod response;
 pub mod schedules;
 pub mod sql;
 pub mod storage;
+pub mod websocket;
 
 pub use alarm::{Alarm, AlarmClock, AlarmError, AlarmHandler};
 pub use error::{Error, ErrorContext, Result};
@@ -114,13 +120,16 @@ pub use request::{BadRequest, Request};
 pub use response::Response;
 pub use sql::{Sql, SqlError};
 pub use storage::{Entries, ListOptions, Storage, StorageError};
+pub use websocket::{AutoResponse, Close, Message, WebSocket, WebSocketError, WebSocketHandler};
 
 /// Makes a struct the object of this crate: the host creates it with `Object::new` and calls its handlers.
 ///
 /// Goes on one struct in the crate. The struct has no generic parameters, implements [`Object`] and can have any fields.
 /// The crate is compiled as a `cdylib`.
 ///
-/// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
+/// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too. `#[object(websocket)]` is
+/// for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`]; `#[object(alarm, websocket)]` for one
+/// that does both.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -146,8 +155,9 @@ pub use {http, log, serde_json};
 /// Everything a class usually needs: `use holdfast::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Alarm, AlarmError, AlarmHandler, BadRequest, Context, Error, ErrorContext as _, ListOptions, Object, Request,
-        Response, Result, SqlError, StorageError, bail, ensure, object, params,
+        Alarm, AlarmError, AlarmHandler, BadRequest, Close, Context, Error, ErrorContext as _, ListOptions, Message,
+        Object, Request, Response, Result, SqlError, StorageError, WebSocket, WebSocketError, WebSocketHandler, bail,
+        ensure, object, params,
     };
     pub use http::{HeaderMap, Method, StatusCode};
     pub use log::{debug, error, info, trace, warn};
@@ -159,7 +169,7 @@ pub mod prelude {
 pub mod __private {
     pub use crate::bindings::{self, holdfast::object::types::Failure};
     pub use crate::declared;
-    pub use crate::entry::{alarm, fetch, init};
+    pub use crate::entry::{SocketEvent, alarm, fetch, init, socket_event};
 }
 
 /// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because its
@@ -172,4 +182,11 @@ pub mod declared {
         label = "write `#[object(alarm)]` on the struct: the host calls only what a class says that it has"
     )]
     pub trait Alarm {}
+
+    /// `#[object(websocket)]`.
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` listens to WebSockets and does not say so",
+        label = "write `#[object(websocket)]` on the struct: the host calls only what a class says that it has"
+    )]
+    pub trait WebSocket {}
 }

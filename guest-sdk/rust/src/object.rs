@@ -13,7 +13,8 @@ use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
 /// dropped. Between turns an instance may be dropped at any time (it is after some seconds without requests), so fields
 /// are a cache: what must last goes to [`Context::storage`] or [`Context::sql`].
 ///
-/// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler).
+/// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler), one that listens to
+/// WebSockets [`WebSocketHandler`](crate::WebSocketHandler).
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -53,7 +54,8 @@ pub trait Object: Any {
     fn fetch(&mut self, request: Request) -> Result<Response>;
 }
 
-/// What an object has of its own: who it is, its storage, its database and its alarm. Cheap to clone.
+/// What an object has of its own: who it is, its storage, its database, its alarm and its [WebSockets](mod@crate::websocket).
+/// Cheap to clone.
 ///
 /// ```no_run
 /// # use holdfast::prelude::*;

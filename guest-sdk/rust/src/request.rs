@@ -126,6 +126,37 @@ impl Request {
         std::str::from_utf8(self.headers().get(name)?.as_bytes()).ok()
     }
 
+    /// Whether the caller asks for a WebSocket, which [`Context::accept_websocket`](crate::Context::accept_websocket) gives it.
+    ///
+    /// ```
+    /// # use holdfast::Request;
+    /// let request = http::Request::get("/").header("connection", "Upgrade").header("upgrade", "websocket").body(vec![])?;
+    /// assert!(Request::from(request).is_websocket_upgrade());
+    /// # Ok::<(), holdfast::Error>(())
+    /// ```
+    pub fn is_websocket_upgrade(&self) -> bool {
+        self.listed("upgrade").any(|protocol| protocol.eq_ignore_ascii_case("websocket"))
+    }
+
+    /// The sub-protocols that a client offers for its WebSocket, those that it likes best first. The header
+    /// `sec-websocket-protocol` of the answer chooses one of them.
+    ///
+    /// ```
+    /// # use holdfast::Request;
+    /// let request = http::Request::get("/").header("sec-websocket-protocol", "chat.v2, chat.v1").body(vec![])?;
+    /// assert_eq!(Request::from(request).websocket_protocols().collect::<Vec<_>>(), ["chat.v2", "chat.v1"]);
+    /// # Ok::<(), holdfast::Error>(())
+    /// ```
+    pub fn websocket_protocols(&self) -> impl Iterator<Item = &str> {
+        self.listed("sec-websocket-protocol")
+    }
+
+    /// The elements of headers that are lists with commas.
+    fn listed(&self, name: &str) -> impl Iterator<Item = &str> {
+        let values = self.headers().get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).map(str::trim).filter(|element| !element.is_empty())
+    }
+
     /// The body.
     pub fn body(&self) -> &[u8] {
         self.http.body()
@@ -257,6 +288,21 @@ mod tests {
     #[test]
     fn repeated_headers_stay_in_their_order() {
         assert_eq!(get("/").headers().get_all("x-a").iter().collect::<Vec<_>>(), ["1", "2"]);
+    }
+
+    #[test]
+    fn an_upgrade_is_recognised_in_any_spelling() {
+        let with = |name: &str, values: &[&str]| {
+            let headers = values.iter().map(|value| (name.to_owned(), value.as_bytes().to_vec())).collect();
+            let request = wit::Request { method: "GET".into(), uri: "/".into(), headers, body: vec![] };
+            Request::try_from(request).unwrap()
+        };
+        for (values, asks) in [(&["websocket"][..], true), (&["h2c, WebSocket"], true), (&["h2c"], false), (&[], false)]
+        {
+            assert_eq!(with("upgrade", values).is_websocket_upgrade(), asks, "{values:?}");
+        }
+        let request = with("sec-websocket-protocol", &["a,, b", "c"]);
+        assert_eq!(request.websocket_protocols().collect::<Vec<_>>(), ["a", "b", "c"]);
     }
 
     #[test]

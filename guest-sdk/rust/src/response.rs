@@ -32,7 +32,8 @@ pub struct Response {
 }
 
 impl Response {
-    /// An empty response, for example of [`StatusCode::NO_CONTENT`]. Statuses under 200 and over 599 fail the turn.
+    /// An empty response, for example of [`StatusCode::NO_CONTENT`]. Statuses under 200 and over 599 fail the turn,
+    /// but for the 101 of [an accepted WebSocket](crate::Context::accept_websocket).
     pub fn new(status: StatusCode) -> Self {
         let mut http = http::Response::new(Vec::new());
         *http.status_mut() = status;

@@ -114,9 +114,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Result;
 use crate::bindings::holdfast::object::key_value::{self as wit, Entry};
 use crate::bindings::holdfast::object::storage as whole;
+use crate::{Result, encoding};
 pub use error::StorageError;
 pub use list::{Entries, ListOptions};
 
@@ -374,17 +374,12 @@ impl Storage {
 }
 
 pub(crate) fn encode<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<Vec<u8>, StorageError> {
-    rmp_serde::to_vec_named(value)
-        .map_err(|error| StorageError::Encode { key: key.to_owned(), reason: error.to_string() })
+    encoding::encode(value).map_err(|reason| StorageError::Encode { key: key.to_owned(), reason })
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, StorageError> {
-    let fail = |reason| StorageError::Decode { key: key.to_owned(), wanted: std::any::type_name::<T>(), reason };
-    let mut rest = bytes;
-    let value =
-        T::deserialize(&mut rmp_serde::Deserializer::new(&mut rest)).map_err(|error| fail(error.to_string()))?;
-    // Only bytes that were never encoded, or not as one value, have a rest.
-    if rest.is_empty() { Ok(value) } else { Err(fail(format!("{} bytes follow its end", rest.len()))) }
+    let wanted = std::any::type_name::<T>();
+    encoding::decode(bytes).map_err(|reason| StorageError::Decode { key: key.to_owned(), wanted, reason })
 }
 
 fn decode_entry<T: DeserializeOwned>(entry: Entry) -> Result<(String, T), StorageError> {
