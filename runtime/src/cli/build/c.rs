@@ -18,7 +18,7 @@ const ZIG: &str = "ziglang==0.17.0";
 /// Where `holdfast new` puts the SDK.
 const SDK: &str = ".sdk/guest-sdk/c";
 const FLAGS: [&str; 8] =
-    ["-std=c11", "-Oz", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--gc-sections", "-Wl,--strip-all", "-fno-strict-aliasing"];
+    ["-std=gnu11", "-Oz", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--gc-sections", "-Wl,--strip-all", "-fno-strict-aliasing"];
 
 /// Needs Python 3 and its package index, the first time, unless there is a WASI SDK.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
