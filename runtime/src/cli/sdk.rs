@@ -26,3 +26,14 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
         Language::JavaScript | Language::TypeScript | Language::Python | Language::Go => vec![],
     }
 }
+
+/// The file that an SDK's directory has.
+pub fn manifest(language: Language) -> &'static str {
+    match language {
+        Language::Rust => "Cargo.toml",
+        Language::JavaScript | Language::TypeScript => "package.json",
+        Language::Python => "pyproject.toml",
+        Language::Go => "go.mod",
+        Language::C => "holdfast.h",
+    }
+}

@@ -15,20 +15,15 @@ use super::component;
 use crate::cli::project::Project;
 
 const ZIG: &str = "ziglang==0.17.0";
-/// Where `holdfast new` puts the SDK.
-const SDK: &str = ".sdk/guest-sdk/c";
 const FLAGS: [&str; 8] =
     ["-std=gnu11", "-Oz", "-Wall", "-Wextra", "-mexec-model=reactor", "-Wl,--gc-sections", "-Wl,--strip-all", "-fno-strict-aliasing"];
 
 /// Needs Python 3 and its package index, the first time, unless there is a WASI SDK.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
-    let sdk = project.build.sdk.clone().unwrap_or_else(|| project.root.join(SDK));
+    let named = "name the directory of the SDK for C as `sdk` under [build] in holdfast.toml; `holdfast new` makes one";
+    let sdk = project.build.sdk.as_deref().context(named)?;
     if !sdk.join("holdfast.h").is_file() {
-        bail!(
-            "there is no SDK at {}; copy it there from a project that `holdfast new` makes, or name its directory as `sdk` under \
-             [build] in holdfast.toml",
-            sdk.display()
-        );
+        bail!("there is no holdfast.h in {}; {named}", sdk.display());
     }
     let sources = sources(&project.root.join("src"))?;
     if sources.is_empty() {
@@ -37,12 +32,12 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let work = project.work()?;
     let module = work.join("module.wasm");
     let mut compiler = compiler(project)?;
-    compiler.args(FLAGS).arg("-I").arg(&sdk).args(sources).args(self::sources(&sdk)?).arg("-o").arg(&module);
+    compiler.args(FLAGS).arg("-I").arg(sdk).args(sources).args(self::sources(sdk)?).arg("-o").arg(&module);
     compile("the C compiler", compiler.current_dir(&project.root))?;
 
     let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let file = work.join(format!("{}.wasm", project.class));
-    fs::write(&file, component::of_core_module(built)?).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::write(&file, component::of_core_module(built, component::Adapter::OwnMemory)?).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 

@@ -18,8 +18,18 @@ use crate::cli::sdk::WIT;
 /// Of exports of the contract.
 const PACKAGE: &str = "holdfast:object/";
 
+/// Where the translation of WASI preview 1 keeps its state, one page.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Adapter {
+    /// In memory that it grows by itself: for modules that do not take all growth for their own.
+    OwnMemory,
+    /// In what the module's `cabi_realloc` gives it for ever.
+    #[allow(dead_code)]
+    Allocated,
+}
+
 /// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
-pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+pub fn of_core_module(mut module: Vec<u8>, adapter: Adapter) -> anyhow::Result<Vec<u8>> {
     let handlers = handlers(&module).context("what the compiler made is no WebAssembly module")?;
     let mut resolve = Resolve::default();
     let mut contract = SourceMap::new();
@@ -36,6 +46,7 @@ pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     let mut encoder = ComponentEncoder::default()
         .validate(true)
+        .realloc_via_memory_grow(adapter == Adapter::OwnMemory)
         .module(&module)?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
     encoder.encode().context("the module does not keep to the contract")
@@ -71,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_world_is_what_the_module_has() {
-        let component = of_core_module(wat::parse_str(FETCH).unwrap()).unwrap();
+        let component = of_core_module(wat::parse_str(FETCH).unwrap(), Adapter::OwnMemory).unwrap();
         let shown = wit_component::decode(&component).unwrap();
         let wit_component::DecodedWasm::Component(resolve, world) = shown else { panic!("it is no component") };
         let names = |items: &wit_parser::IndexMap<_, _>| {
@@ -84,11 +95,11 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_contract_is_said() {
-        let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap()).unwrap_err());
+        let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap(), Adapter::OwnMemory).unwrap_err());
         let other = FETCH.replace("fetch-handler@0.1.0#fetch", "catch-handler@0.1.0#catch");
         assert!(error(&other).contains("catch-handler"), "{}", error(&other));
         let wrong = FETCH.replace("#fetch\") (param i32", "#fetch\") (param");
         assert!(error(&wrong).contains("fetch"), "{}", error(&wrong));
-        assert!(of_core_module(b"no wasm".to_vec()).is_err());
+        assert!(of_core_module(b"no wasm".to_vec(), Adapter::OwnMemory).is_err());
     }
 }
