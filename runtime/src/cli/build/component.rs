@@ -44,12 +44,13 @@ pub fn of_core_module(mut module: Vec<u8>, adapter: Adapter) -> anyhow::Result<V
     let world = resolve.select_world(&[package], Some("class")).expect("it was just written");
 
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
-    let mut encoder = ComponentEncoder::default()
+    ComponentEncoder::default()
         .validate(true)
         .realloc_via_memory_grow(adapter == Adapter::OwnMemory)
         .module(&module)?
-        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?;
-    encoder.encode().context("the module does not keep to the contract")
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
+        .encode()
+        .context("the module does not keep to the contract")
 }
 
 /// The interfaces of the contract that a core module exports functions of.
