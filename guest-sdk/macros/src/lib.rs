@@ -107,7 +107,7 @@ fn websocket_export(name: &Ident) -> TokenStream {
             }
 
             fn close(socket: u64, code: u16, reason: ::std::string::String, was_clean: bool) -> #result {
-                EVENT(socket, __holdfast::SocketEvent::Close { code, reason, was_clean })
+                EVENT(socket, __holdfast::SocketEvent::Close(code, reason, was_clean))
             }
 
             fn error(socket: u64, text: ::std::string::String) -> #result {

@@ -35,10 +35,13 @@ pub fn alarm<T: AlarmHandler>(info: AlarmInfo) -> Result<(), Failure> {
     Ok(with_instance(|object: &mut T| object.alarm(info.into()))?)
 }
 
-/// What happens on a socket.
+/// What happens on a socket, as the contract has it.
 pub enum SocketEvent {
+    /// A message came.
     Message(Message),
-    Close { code: u16, reason: String, was_clean: bool },
+    /// The connection is over: the code, the reason, whether it was clean.
+    Close(u16, String, bool),
+    /// Something went wrong, in words.
     Error(String),
 }
 
@@ -47,7 +50,7 @@ pub fn socket_event<T: WebSocketHandler>(socket: u64, event: SocketEvent) -> Res
     let socket = WebSocket::from_id(socket);
     let handle = |object: &mut T| match event {
         SocketEvent::Message(message) => object.message(socket, message),
-        SocketEvent::Close { code, reason, was_clean } => object.close(socket, Close { code, reason, was_clean }),
+        SocketEvent::Close(code, reason, was_clean) => object.close(socket, Close { code, reason, was_clean }),
         SocketEvent::Error(reason) => object.error(socket, reason),
     };
     Ok(with_instance(handle)?)

@@ -199,7 +199,8 @@ impl WebSocket {
         self.0
     }
 
-    /// Sends a message: text, bytes, or a [`Message`]. It leaves when everything that this turn wrote is on disk.
+    /// Sends a message: text, bytes, or a [`Message`]. It leaves when everything that this turn wrote is on disk. `false` if the
+    /// socket is closing, so that nobody will read it: the client may go at any time, and that is no reason for the turn to fail.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -210,22 +211,22 @@ impl WebSocket {
     /// ```
     ///
     /// # Errors
-    /// [`Closing`](WebSocketError::Closing), [`UnknownSocket`](WebSocketError::UnknownSocket);
-    /// [`TooLarge`](WebSocketError::TooLarge) over 32 MiB; [`TooMuch`](WebSocketError::TooMuch).
-    pub fn send(self, message: impl Into<Message>) -> Result<(), WebSocketError> {
-        Ok(wit::send(self.0, &message.into())?)
+    /// [`TooLarge`](WebSocketError::TooLarge) over 32 MiB; [`TooMuch`](WebSocketError::TooMuch);
+    /// [`UnknownSocket`](WebSocketError::UnknownSocket).
+    pub fn send(self, message: impl Into<Message>) -> Result<bool, WebSocketError> {
+        unless_closing(wit::send(self.0, &message.into()))
     }
 
-    /// Sends a value as JSON, in a text message.
+    /// [Sends](Self::send) a value as JSON, in a text message.
     ///
     /// # Errors
     /// [`Encode`](WebSocketError::Encode) if the value cannot be JSON, and those of [`send`](Self::send).
-    pub fn send_json<T: Serialize + ?Sized>(self, value: &T) -> Result<(), WebSocketError> {
+    pub fn send_json<T: Serialize + ?Sized>(self, value: &T) -> Result<bool, WebSocketError> {
         self.send(Message::json(value)?)
     }
 
     /// Closes it after what was sent to it, with a code and a reason of at most 123 bytes; `None` tells no code, and the reason
-    /// is empty then. Its close event comes when the client has answered.
+    /// is empty then. Its close event comes when the client has answered. `false` if it is closing already.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -235,10 +236,10 @@ impl WebSocket {
     /// ```
     ///
     /// # Errors
-    /// [`BadCode`](WebSocketError::BadCode), [`TooLarge`](WebSocketError::TooLarge), [`Closing`](WebSocketError::Closing),
+    /// [`BadCode`](WebSocketError::BadCode), [`TooLarge`](WebSocketError::TooLarge),
     /// [`UnknownSocket`](WebSocketError::UnknownSocket).
-    pub fn close(self, code: impl Into<Option<u16>>, reason: impl AsRef<str>) -> Result<(), WebSocketError> {
-        Ok(wit::close(self.0, code.into(), reason.as_ref())?)
+    pub fn close(self, code: impl Into<Option<u16>>, reason: impl AsRef<str>) -> Result<bool, WebSocketError> {
+        unless_closing(wit::close(self.0, code.into(), reason.as_ref()))
     }
 
     /// The tags that it was accepted with, sorted.
@@ -297,6 +298,15 @@ impl WebSocket {
     }
 }
 
+/// A socket that is closing is what happens, not what went wrong.
+fn unless_closing(outcome: Result<(), wit::Error>) -> Result<bool, WebSocketError> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(wit::Error::Closing) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 impl Context {
     /// Accepts the WebSocket that a request asks for; a turn can do that once. Answering with the response, which has status 101,
     /// makes the connection; any other answer refuses it. What is sent meanwhile comes after the handshake.
@@ -342,7 +352,8 @@ impl Context {
     }
 
     /// Has the host answer one text message with another on all sockets of this object, without waking it, in place of what was
-    /// set. Each is at most 2,048 bytes long. Like the sockets, it is gone after a restart of the host.
+    /// set. Each is at most 2,048 bytes long. It is kept as long as the object has a socket or an instance, so the place to set
+    /// it is where sockets are accepted.
     ///
     /// # Errors
     /// [`TooLarge`](WebSocketError::TooLarge).
@@ -361,5 +372,17 @@ impl Context {
     /// Only what is the host's fault.
     pub fn remove_auto_response(&self) -> Result<(), WebSocketError> {
         Ok(wit::set_auto_response(None)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_that_closes_meanwhile_fails_no_turn() {
+        assert_eq!(unless_closing(Ok(())), Ok(true));
+        assert_eq!(unless_closing(Err(wit::Error::Closing)), Ok(false));
+        assert_eq!(unless_closing(Err(wit::Error::UnknownSocket)), Err(WebSocketError::UnknownSocket));
     }
 }

@@ -21,7 +21,8 @@ pub enum WebSocketError {
     /// The object has no such socket: it never had it, or the socket's close event is over.
     #[error("the object has no such socket")]
     UnknownSocket,
-    /// The socket is closing: this side has closed it, or the client has gone.
+    /// The socket is closing: this side has closed it, or the client has gone. Sending and closing are not refused then; they
+    /// answer `false`.
     #[error("the socket is closing")]
     Closing,
     /// A message, an attachment, an automatic answer or a reason is too long.

@@ -44,7 +44,10 @@ impl Message {
     /// fn message(socket: WebSocket, message: Message) -> Result<()> {
     ///     match message.parse() {
     ///         Ok(next) => play(next),
-    ///         Err(error) => Ok(socket.send_json(&json!({ "error": error.to_string() }))?),
+    ///         Err(error) => {
+    ///             socket.send_json(&json!({ "error": error.to_string() }))?;
+    ///             Ok(())
+    ///         }
     ///     }
     /// }
     /// ```
