@@ -69,7 +69,4 @@ fn names(kit: &Subject) {
         let by_id = kit.named(&format!("@{id}"));
         assert_eq!(by_id.ask("id\nname"), [id.clone(), format!("some {encoded}")], "the same object");
     }
-    let unique = kit.host.admin().post("/v1/classes/kit/ids", b"");
-    let id = unique.json()["id"].as_str().expect("an id").to_owned();
-    assert_eq!(kit.named(&format!("@{id}")).ask("id\nname"), [id, "none".into()]);
 }
