@@ -57,12 +57,14 @@ class AlarmClock:
         It never comes early, and a time that has passed comes at once, after this turn. Times are kept in milliseconds. A
         `datetime` needs a time zone, because without one it could be any of many times.
         """
-        if isinstance(when, timedelta):
-            when = datetime.now(timezone.utc) + when
-        elif when.tzinfo is None:
-            raise ValueError("the time of an alarm needs a time zone, for example datetime.now(timezone.utc)")
+        if isinstance(when, datetime):
+            if when.tzinfo is None:
+                raise ValueError("the time of an alarm needs a time zone, for example datetime.now(timezone.utc)")
+            since_epoch = when - _EPOCH
+        else:
+            since_epoch = datetime.now(timezone.utc) - _EPOCH + when
         # Rounded up, because it must not come before its time. What is before 1970 is for the host to refuse, as 0.
-        _set(max(0, -((_EPOCH - when) // _MILLISECOND)))
+        _set(max(0, -(-since_epoch // _MILLISECOND)))
 
     def delete(self) -> None:
         """Remove the alarm. Without one this does nothing."""

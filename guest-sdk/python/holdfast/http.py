@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Union, cast
+from typing import Any, Union
 from urllib.parse import parse_qsl, unquote
 
 from ._json import encode
@@ -30,8 +30,8 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, items: HeaderItems = ()) -> None:
         self.raw = []
-        pairs = items.items() if isinstance(items, Mapping) else items
-        for name, value in cast("Iterable[tuple[str, str]]", pairs):
+        pairs: Any = items.items() if isinstance(items, Mapping) else items
+        for name, value in pairs:
             self.append(name, value)
 
     @classmethod

@@ -118,7 +118,7 @@ def _integer(value: int) -> Any:
 
 
 _CASES: dict[type, Callable[[Any], Any]] = {
-    type(None): lambda _: _host.sql.Value_Null(),  # type: ignore[no-untyped-call]
+    type(None): lambda _: _host.sql.Value_Null(),
     bool: _integer,
     int: _integer,
     float: _host.sql.Value_Real,
