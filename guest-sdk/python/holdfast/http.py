@@ -30,7 +30,7 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, items: HeaderItems = ()) -> None:
         self.raw = []
-        pairs: Any = items.items() if isinstance(items, Mapping) else items
+        pairs: Any = items.items() if isinstance(items, Mapping) else items  # pyright: ignore[reportUnknownVariableType]
         for name, value in pairs:
             self.append(name, value)
 
