@@ -149,4 +149,3 @@ func toSQL(parameter any) (any, error) {
 	}
 	return nil, fmt.Errorf("a %T is no SQL value: use an integer, float, bool, string, []byte, or a pointer to one", parameter)
 }
-
