@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod mistakes;
 pub mod outcome;
 pub mod points;
+pub mod socket;
 
 pub use alarm::Alarm;
 pub use budget::{Exhausted, WorkBudget};

@@ -16,6 +16,7 @@ mod logs;
 mod path;
 mod problem;
 mod token;
+mod websocket;
 
 #[cfg(test)]
 mod tests;
@@ -23,3 +24,4 @@ mod tests;
 pub use admin::{AdminSettings, admin_router};
 pub use data::{DataSettings, data_router};
 pub use token::AdminToken;
+pub use websocket::SocketSettings;

@@ -2,7 +2,7 @@
 //! SQLite database of their own.
 //!
 //! Layers, each importing only those to its right (a test proves it):
-//! `gateway → router → object → wasm → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
+//! `gateway → router → object → wasm → sockets → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
 
 pub mod base;
 pub mod cli;
@@ -13,5 +13,6 @@ pub mod gateway;
 pub mod object;
 pub mod router;
 pub mod server;
+pub mod sockets;
 pub mod storage;
 pub mod wasm;

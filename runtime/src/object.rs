@@ -7,6 +7,7 @@ mod actor;
 pub mod class;
 pub mod handle;
 mod lifecycle;
+mod outbox;
 mod output_gate;
 pub mod residency;
 

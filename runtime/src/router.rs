@@ -15,10 +15,12 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Notify, Semaphore};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
+use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal};
 use crate::object::{Node, ObjectHandle, Registry};
+use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 
 /// How long an upload may be checked: much longer than any honest one needs at the largest size.
@@ -134,6 +136,11 @@ impl Router {
         self.send(address, invocation)?.outcome().await
     }
 
+    /// The end of an accepted socket that moves its bytes. None if the socket is gone again.
+    pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
+        self.node.sockets.connect(object, socket)
+    }
+
     /// Sets the metrics that are not counted as they happen.
     pub fn update_metrics(&self) {
         let (usage, log) = (self.node.databases.log_usage(), &self.node.metrics.log);
@@ -169,7 +176,9 @@ impl Router {
         self.deliver(address, Invocation::Import(checked)).await.map(drop).map_err(ImportFailed::Turn)
     }
 
-    fn send(&self, address: ObjectAddress, mut invocation: Invocation) -> Result<Pending, TurnError> {
+    /// Delivers an invocation whose outcome is waited for elsewhere. Those sent one after the other to one object are delivered in
+    /// that order.
+    pub fn send(&self, address: ObjectAddress, mut invocation: Invocation) -> Result<Pending, TurnError> {
         loop {
             let name = address.name.clone();
             let sent = match self.objects.live.get(&address.id) {
@@ -261,6 +270,7 @@ impl Router {
         if !with_objects && self.has_objects(class).await? {
             return Err(DeleteClassError::HasObjects);
         }
+        self.node.sockets.close_class(&class.key, &Goodbye::of_host(code::GOING_AWAY, "the class was deleted"));
         let (databases, key) = (self.node.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
         self.classes.remove(&class.name).await
@@ -285,6 +295,11 @@ impl Router {
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.store(true, Ordering::Release);
         self.all_leave(patience, |_| true).await
+    }
+
+    /// Closes all WebSockets, and waits until they are closed. Call it when every object has left.
+    pub async fn close_sockets(&self) {
+        self.node.sockets.close(&Goodbye::of_host(code::RESTART, "the host stops")).await;
     }
 
     /// Waits until none of these objects is live. The caller sees to it that none starts. False if some were when the

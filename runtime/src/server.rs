@@ -21,16 +21,17 @@ use tokio::task::JoinSet;
 use crate::base::logs::GuestLogs;
 use crate::base::{ClassName, Env, Metrics};
 use crate::config::ServerConfig;
-use crate::gateway::{AdminSettings, AdminToken, DataSettings, admin_router, data_router};
+use crate::gateway::{AdminSettings, AdminToken, DataSettings, SocketSettings, admin_router, data_router};
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
 use crate::router::{Classes, DeployError, Deployed, Router};
+use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::Engine;
 
 /// Guest threads per core: SQLite blocks a thread, so there are more of them than cores.
 const GUEST_THREADS_PER_CORE: usize = 4;
-/// What the listeners get to send the last responses after every object has left.
+/// What peers of WebSockets get to say goodbye, and then the listeners to send the last responses, after every object has left.
 const LAST_RESPONSES: Duration = Duration::from_secs(5);
 
 /// Why a host did not start.
@@ -110,7 +111,14 @@ impl Server {
         };
         let data_service = data_router(
             router.clone(),
-            DataSettings { request_body: config.limits.request_body, error_details: config.error_details },
+            DataSettings {
+                request_body: config.limits.request_body,
+                sockets: SocketSettings {
+                    message: config.limits.socket_message,
+                    silence: config.limits.socket_silence(),
+                },
+                error_details: config.error_details,
+            },
         );
         let admin_service = admin_router(
             router.clone(),
@@ -182,6 +190,7 @@ impl Server {
             if !all_left {
                 tracing::warn!("turns were still running after {} s and are rolled back", patience.as_secs_f64());
             }
+            let _ = tokio::time::timeout(LAST_RESPONSES, router.close_sockets()).await;
             let last_responses = async { while listeners.join_next().await.is_some() {} };
             let _ = tokio::time::timeout(LAST_RESPONSES, last_responses).await;
             all_left
@@ -220,6 +229,7 @@ fn build(
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),
+        sockets: Arc::new(Sockets::new(limits.clone(), metrics.clone(), env.clone())),
         residency,
         limits,
         logs: logs.clone(),

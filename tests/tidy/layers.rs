@@ -7,12 +7,13 @@
 use crate::sources::{Source, assert_none, rust};
 
 /// From the top to the bottom: each may import itself and those after it.
-const LAYERS: [&str; 6] = ["gateway", "router", "object", "wasm", "storage", "base"];
+const LAYERS: [&str; 7] = ["gateway", "router", "object", "wasm", "sockets", "storage", "base"];
 /// What sits on top of all layers.
 const TOP: [&str; 6] = ["cli", "server", "config", "main", "lib", "fuzz"];
 /// Crates with their only home among the layers.
-const HOMES: [(&str, &str); 7] = [
+const HOMES: [(&str, &str); 8] = [
     ("axum", "gateway"),
+    ("tokio_tungstenite", "gateway"),
     ("wasmtime", "wasm"),
     ("wasmtime_wasi", "wasm"),
     ("wasmtime_wasi_http", "wasm"),

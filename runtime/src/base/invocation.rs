@@ -6,10 +6,12 @@
 use std::fs::File;
 
 use bytes::Bytes;
+use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tempfile::NamedTempFile;
 
 use super::Alarm;
+use super::socket::{SocketCounts, SocketEvent, SocketId};
 
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ use super::Alarm;
 pub enum Invocation {
     /// A request for the guest's fetch handler.
     Fetch(Request),
+    /// Something happened to a WebSocket of the object.
+    Socket(SocketEvent),
     /// Tell what is stored, without waking the instance.
     Describe,
     /// Remove everything the object stored and drop its instance.
@@ -90,6 +94,7 @@ impl Invocation {
                 let parameters: usize = query.parameters.iter().map(Value::heap_bytes).sum();
                 (query.text.len() + parameters) as u64 + 256
             }
+            Self::Socket(event) => event.kind.size() + 256,
             Self::Describe | Self::Delete | Self::Evict | Self::Export | Self::Import(_) | Self::Alarm { .. } => 256,
         }
     }
@@ -106,9 +111,19 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+    /// Whether it asks for a WebSocket, in a way that can be answered with one.
+    pub websocket: bool,
 }
 
-/// An HTTP response of a guest, checked: its status is 200 to 599, its headers are valid and none of them is the host's.
+impl Request {
+    /// The sub-protocols that the client offers, in its order.
+    pub fn websocket_protocols(&self) -> Vec<String> {
+        let offers = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+        offers.flat_map(|value| value.split(',')).map(|protocol| protocol.trim().to_owned()).collect()
+    }
+}
+
+/// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `Reply::Upgrade`), its headers are valid and none of them is the host's.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.
@@ -124,9 +139,12 @@ pub struct Response {
 pub enum Reply {
     /// To `Fetch`.
     Response(Response),
+    /// To `Fetch` with a request for a WebSocket: it is accepted.
+    Upgrade(Response, SocketId),
     /// To `Describe`; none if the object does not exist.
     Description(Option<Description>),
-    /// To `Delete`, `Evict` and `Alarm`: whether there was something to delete, to drop or to run. To `Import`: always true.
+    /// To `Delete`, `Evict`, `Alarm` and `Socket`: whether there was something to delete, to drop, to run or to hear. To `Import`:
+    /// always true.
     Done(bool),
     /// To `Query`; none if the object does not exist.
     Table(Option<Box<Table>>),
@@ -160,4 +178,6 @@ pub struct Description {
     pub live: bool,
     /// Its alarm, if one is set.
     pub alarm: Option<Alarm>,
+    /// Its WebSockets.
+    pub sockets: SocketCounts,
 }

@@ -38,6 +38,17 @@ pub struct Limits {
     pub log: u64,
     /// Bytes of one file of the commit log.
     pub log_segment: u64,
+    /// WebSockets of one object.
+    pub sockets_per_object: u32,
+    /// Bytes of one WebSocket message, either way.
+    pub socket_message: u64,
+    /// Bytes of messages that may wait for one peer: seconds of a busy feed on a slow line.
+    pub socket_buffer: u64,
+    /// Bytes of messages that may wait for all peers; each message counts once. Beyond, a peer gets a message only when none waits
+    /// for it.
+    pub socket_buffers: u64,
+    /// Seconds of silence after which the peer of a WebSocket is pinged; after as many again it counts as gone.
+    pub socket_silence_seconds: f64,
     /// Seconds after which an idle instance is dropped.
     pub idle_seconds: f64,
     /// Seconds that a shutdown waits for running turns.
@@ -61,6 +72,11 @@ impl Default for Limits {
             database: 10 << 30,
             log: 1 << 30,
             log_segment: 64 << 20,
+            sockets_per_object: 32_768,
+            socket_message: 32 << 20,
+            socket_buffer: 8 << 20,
+            socket_buffers: 1 << 30,
+            socket_silence_seconds: 30.0,
             idle_seconds: 10.0,
             shutdown_seconds: 20.0,
         }
@@ -76,6 +92,11 @@ impl Limits {
     /// Wall time per turn.
     pub fn wall_time(&self) -> Duration {
         Duration::from_secs_f64(self.wall_seconds_per_turn)
+    }
+
+    /// How long the peer of a WebSocket may be silent before it is pinged.
+    pub fn socket_silence(&self) -> Duration {
+        Duration::from_secs_f64(self.socket_silence_seconds)
     }
 
     /// How long an instance may sit idle.
@@ -124,6 +145,19 @@ pub const TURN_WRITE_MAX: u64 = 256 << 20;
 /// Fuel that one step of SQLite's virtual machine costs: a step takes about 10 ns, compiled guest code uses about 10 units a
 /// nanosecond, so a turn in SQL ends after about as long as a turn in code.
 pub const FUEL_PER_SQL_STEP: u64 = 100;
+/// Different tags of one WebSocket (Durable Objects: 10).
+pub const TAGS_MAX: usize = 10;
+/// Bytes of one tag (Durable Objects: 256 characters).
+pub const TAG_MAX: usize = 256;
+/// Bytes that an object may attach to a WebSocket (Durable Objects: 16,384).
+pub const ATTACHMENT_MAX: usize = 16_384;
+/// Bytes of each half of an auto-response (Durable Objects: 2,048 characters).
+pub const AUTO_RESPONSE_MAX: usize = 2_048;
+/// Bytes of the reason that a WebSocket is closed with (RFC 6455 §5.5: 125, less the code).
+pub const REASON_MAX: usize = 123;
+/// Bytes of messages that one turn may send, each counted once however many receive it, with what the host takes to remember
+/// them: they are held until the turn is durable.
+pub const SENDS_PER_TURN_BYTES: u64 = 64 << 20;
 /// Bytes of one log entry, message and fields together.
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.

@@ -32,8 +32,32 @@ pub struct Metrics {
     pub alarms: Counter,
     /// Alarms that were given up after their last attempt.
     pub alarms_given_up: Counter,
+    /// WebSockets.
+    pub sockets: SocketMetrics,
     /// The commit log.
     pub log: LogMetrics,
+}
+
+/// WebSockets.
+#[derive(Clone, Default)]
+pub struct SocketMetrics {
+    /// Connections, closing ones included.
+    pub open: Gauge,
+    /// Bytes of messages that wait for peers or for their turn to be durable; one that many receive counts once.
+    pub buffered_bytes: Gauge,
+    /// Messages that came.
+    pub messages_in: Counter,
+    /// Messages that were sent.
+    pub messages_out: Counter,
+}
+
+impl SocketMetrics {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("sockets", "Open WebSockets", self.open.clone());
+        registry.register("socket_buffered_bytes", "Bytes that wait for WebSockets", self.buffered_bytes.clone());
+        registry.register("socket_messages_in", "Messages that WebSockets brought", self.messages_in.clone());
+        registry.register("socket_messages_out", "Messages sent to WebSockets", self.messages_out.clone());
+    }
 }
 
 /// What the commit log holds and has done since the start; set when asked for.
@@ -77,6 +101,8 @@ impl Default for Metrics {
         let (alarms, alarms_given_up) = (Counter::default(), Counter::default());
         registry.register("alarms", "Alarm handlers that were run", alarms.clone());
         registry.register("alarms_given_up", "Alarms given up after the last attempt", alarms_given_up.clone());
+        let sockets = SocketMetrics::default();
+        sockets.register(&mut registry);
         let log = LogMetrics::default();
         log.register(&mut registry);
         Self {
@@ -90,6 +116,7 @@ impl Default for Metrics {
             fuel,
             alarms,
             alarms_given_up,
+            sockets,
             log,
         }
     }

@@ -12,13 +12,14 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::{HOST, UPGRADE};
+use http::header::HOST;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 
 use super::body;
 use super::path::{self, Target};
 use super::problem::{self, Problem};
+use super::websocket::{self, Handshake, Opening, SocketSettings};
 use crate::base::{ClassName, Invocation, Reply, Request};
 use crate::router::Router;
 
@@ -27,6 +28,8 @@ use crate::router::Router;
 pub struct DataSettings {
     /// Bytes of one request body (`Limits::request_body`).
     pub request_body: u64,
+    /// WebSockets.
+    pub sockets: SocketSettings,
     /// Whether clients are told what guests and the host wrote for developers: failure messages, traps, storage errors.
     pub error_details: bool,
 }
@@ -53,7 +56,7 @@ async fn handle(State(data): State<Arc<Data>>, request: axum::extract::Request) 
 }
 
 impl Data {
-    async fn answer(&self, parts: Parts, body: &mut Body) -> Result<Response, Problem> {
+    async fn answer(&self, mut parts: Parts, body: &mut Body) -> Result<Response, Problem> {
         let target = match Target::of(parts.uri.path()) {
             Some(target) if target.class.starts_with('_') => return host_path(&parts),
             Some(target) if !target.class.is_empty() => target,
@@ -62,15 +65,24 @@ impl Data {
         let name = ClassName::parse(target.class)?;
         let class = self.router.classes().get(&name).ok_or_else(|| problem::unknown_class(&name))?;
         let address = path::object(name, &class.key, target.object)?;
-        if wants_websocket(&parts.headers) {
-            let detail = "this version answers plain requests only; leave the Upgrade header out";
-            return Err(Problem::new(&problem::WEBSOCKETS_NOT_SUPPORTED, detail).about(&address));
-        }
+        let asked = websocket::is_asked_for(&parts.headers);
+        let handshake = asked.then(|| Handshake::of(&parts.method, &parts.headers, &mut parts.extensions)).transpose()?;
         let limit = self.settings.request_body;
         let (uri, headers) = seen_by_guest(&parts.uri, target.prefix, parts.headers)?;
         let body = body::collect(body, limit, &problem::BODY_TOO_LARGE).await?;
-        let request = Request { method: parts.method, uri, headers, body };
-        match self.router.deliver(address.clone(), Invocation::Fetch(request)).await {
+        let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some() };
+        let outcome = match handshake {
+            None => self.router.deliver(address.clone(), Invocation::Fetch(request)).await,
+            Some(handshake) => {
+                let opening =
+                    websocket::open(self.router.clone(), address.clone(), request, handshake, self.settings.sockets);
+                match opening.await {
+                    Opening::Opened(response) => return Ok(response),
+                    Opening::Answered(outcome) => outcome,
+                }
+            }
+        };
+        match outcome {
             Ok(Reply::Response(response)) => {
                 let mut sent = Response::new(Body::from(response.body));
                 *sent.status_mut() = response.status;
@@ -92,11 +104,6 @@ fn host_path(parts: &Parts) -> Result<Response, Problem> {
     }
 }
 
-fn wants_websocket(headers: &HeaderMap) -> bool {
-    let protocols = headers.get_all(UPGRADE).iter().filter_map(|value| value.to_str().ok());
-    protocols.flat_map(|value| value.split(',')).any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
-}
-
 /// The URI and the headers that the guest is given.
 fn seen_by_guest(uri: &Uri, prefix: &str, mut headers: HeaderMap) -> Result<(Uri, HeaderMap), Problem> {
     const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
@@ -115,8 +122,6 @@ fn seen_by_guest(uri: &Uri, prefix: &str, mut headers: HeaderMap) -> Result<(Uri
 
 #[cfg(test)]
 mod tests {
-    use http::header::CONNECTION;
-
     use super::*;
 
     #[test]
@@ -134,13 +139,5 @@ mod tests {
         assert_eq!(uri, "/");
         assert_eq!(headers["x-forwarded-prefix"].as_bytes(), "/c/€".as_bytes());
         assert_eq!(headers.get_all(HOST).iter().collect::<Vec<_>>(), ["target.example:8080"]);
-    }
-
-    #[test]
-    fn a_websocket_is_recognised() {
-        let with = |upgrade: &'static str| HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(upgrade))]);
-        assert!(wants_websocket(&with("websocket")) && wants_websocket(&with("h2c, WebSocket")));
-        assert!(!wants_websocket(&with("h2c")));
-        assert!(!wants_websocket(&HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("upgrade"))])));
     }
 }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -57,7 +57,8 @@ kinds! {
     BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "The request body is too large"
     QUERY_FAILED "query-failed" UNPROCESSABLE_ENTITY "The query failed"
     IMPORT_REFUSED "import-refused" UNPROCESSABLE_ENTITY "Not a database that an object can have"
-    WEBSOCKETS_NOT_SUPPORTED "websockets-not-supported" NOT_IMPLEMENTED "WebSockets are not supported yet"
+    BAD_HANDSHAKE "bad-handshake" BAD_REQUEST "Not a request that can open a WebSocket"
+    WEBSOCKET_VERSION "websocket-version" UPGRADE_REQUIRED "Not a version of the WebSocket protocol that the host speaks"
     // Deploying.
     COMPONENT_TOO_LARGE "component-too-large" PAYLOAD_TOO_LARGE "The component is too large"
     NOT_A_COMPONENT "not-a-component" UNPROCESSABLE_ENTITY "Not a WebAssembly component"
@@ -173,7 +174,8 @@ impl Problem {
 
 /// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
 /// free of what a guest or the host wrote for developers.
-fn log(error: &TurnError, object: &str) -> bool {
+/// Logs how a turn ended badly. True if what it says is the host's own text.
+pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
     match error {
         Guest(_) => {
@@ -257,6 +259,9 @@ impl IntoResponse for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             header(WWW_AUTHENTICATE, "Bearer");
+        }
+        if self.status == StatusCode::UPGRADE_REQUIRED {
+            header(SEC_WEBSOCKET_VERSION, "13");
         }
         if let Some(allow) = self.allow {
             header(ALLOW, allow);

@@ -2,6 +2,7 @@
 //! following logs promise is tested beside each.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
@@ -83,7 +84,11 @@ impl Host {
         let settings = AdminSettings { component: LIMIT, stopping };
         let token = AdminToken::new("token");
         Self {
-            data: data_router(router.clone(), DataSettings { request_body: LIMIT, error_details: false }),
+            data: data_router(router.clone(), DataSettings {
+                    request_body: LIMIT,
+                    sockets: SocketSettings { message: LIMIT, silence: Duration::from_secs(1) },
+                    error_details: false,
+                }),
             admin: admin_router(router, logs, Arc::new(Metrics::default()), token, settings),
             _stop: stop,
         }

@@ -11,16 +11,19 @@ use tokio::sync::oneshot;
 use super::class::{Class, Loader};
 use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
 use super::lifecycle::{Effect, Event, State};
+use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
 use super::residency::{Permit, Residency};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::invocation::Description;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
+use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
     Alarm, CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, TurnError,
     WorkBudget,
 };
+use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
 use crate::wasm::{ClassCode, Engine, Instance, InstanceContext, TurnEvent};
 
@@ -32,6 +35,8 @@ pub struct Node {
     pub loader: Loader,
     /// Databases of objects.
     pub databases: Databases,
+    /// WebSockets of objects.
+    pub sockets: Arc<Sockets>,
     /// Who may be in memory.
     pub residency: Arc<Residency>,
     /// What a turn may use.
@@ -64,6 +69,9 @@ struct Actor {
     resident: Option<Resident>,
     durable: DurableWatch,
     applied: Lsn,
+    /// None if the object has nothing to do with any.
+    sockets: Option<Arc<ObjectSockets>>,
+    outbox: Outbox,
 }
 
 /// A live instance with its right to be there.
@@ -87,7 +95,10 @@ impl ObjectHandle {
         let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
         let database = node.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
+        let sockets = node.sockets.of(&address.id);
         let actor = Actor {
+            sockets,
+            outbox: Outbox::default(),
             node,
             registry,
             class,
@@ -164,11 +175,15 @@ impl Actor {
             Effect::Leave => {
                 // Closed before the map lets a successor in, which will open the same file.
                 self.database = None;
+                // All of it is durable. What the successor sends comes after it.
+                self.outbox.flush();
+                self.node.sockets.forget_if_empty(&self.address.id);
                 let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
                 if !self.registry.leave(&self.address.id, &handle) {
                     let database = self.node.databases.database(&self.address);
                     (self.durable, self.applied) = (database.durable(), database.last_applied());
                     self.database = Some(database);
+                    self.sockets = self.node.sockets.of(&self.address.id);
                     self.state = State::Dormant;
                 }
             }
@@ -184,6 +199,7 @@ impl Actor {
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.turn(TurnEvent::Fetch(request)).await,
             Invocation::Alarm { now } => self.alarm(now).await,
+            Invocation::Socket(event) => self.socket(event).await,
             Invocation::Describe => self.describe(),
             Invocation::Delete => self.delete().await,
             Invocation::Query(query) => self.query(*query).await,
@@ -262,10 +278,57 @@ impl Actor {
         Ok(())
     }
 
+    /// An event of a socket. Messages that come after the object or the host has closed it are not for the object any more.
+    async fn socket(&mut self, event: SocketEvent) -> Outcome {
+        let (id, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
+        let Some(sockets) = self.sockets.clone() else { return Ok(Reply::Done(false)) };
+        if !(if is_last { sockets.contains(id) } else { sockets.listens_to(id) }) {
+            return Ok(Reply::Done(false));
+        }
+        if is_last {
+            sockets.mark_closing(id);
+        }
+        let outcome = match self.class.code(&self.node.loader).await {
+            Ok(code) if !code.listens_to_websockets() => Ok(Reply::Done(false)),
+            Ok(_) => self.turn(TurnEvent::Socket(event)).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &outcome {
+            // Nobody waits for it, so this is where its error is told.
+            let message = format!("a turn with the WebSocket {id} failed: {error}");
+            self.node.logs.add(LogEntry::new(&self.node.env, &self.address, Level::Error, message));
+            if !is_last {
+                self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
+            }
+        }
+        // Without room for an instance nothing was run, and it comes again.
+        if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
+            sockets.remove(id);
+        }
+        outcome
+    }
+
+    /// Has something sent when all that the object has applied is durable.
+    fn release(&mut self, release: Release) {
+        let applied = self.database.as_ref().expect("no turn is running").last_applied();
+        self.outbox.put(output_gate::hold(release, applied, &self.durable));
+    }
+
+    /// What the next turn does with sockets. `event` tells whether it is about a new one.
+    fn begin_with_sockets(&self, event: &TurnEvent) -> SocketTurn {
+        let offered = match event {
+            TurnEvent::Fetch(request) if request.websocket => Some(request.websocket_protocols()),
+            _ => None,
+        };
+        let object = (self.address.id, self.address.key.clone());
+        SocketTurn::begin(self.node.sockets.clone(), object, self.sockets.clone(), offered)
+    }
+
     async fn run(&mut self, event: TurnEvent) -> Outcome {
         let Resident { instance, permit } = self.wake().await?;
         let database = self.database.take().expect("no turn is running");
-        let end = instance.run(database, event).await;
+        let sockets = self.begin_with_sockets(&event);
+        let end = instance.run(database, sockets, event).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let reply = match end.result {
             Ok(reply) => self.apply(end.turn).await.map(|()| reply),
@@ -277,6 +340,10 @@ impl Actor {
                 Err(cause.unwrap_or(error))
             }
         }?;
+        if let Some(release) = end.sockets.apply(matches!(reply, Reply::Upgrade(..))) {
+            self.sockets = Some(release.of().clone());
+            self.release(release);
+        }
         self.resident = end.instance.map(|instance| Resident { instance, permit });
         Ok(reply)
     }
@@ -338,11 +405,14 @@ impl Actor {
         self.learn_name()?;
         let database = self.database.as_mut().expect("no turn is running");
         let stored = database.description().map_err(storage_failed)?;
-        let description = stored.map(|stored| Description {
+        let sockets = self.sockets.as_ref().map(|sockets| sockets.counts()).unwrap_or_default();
+        let exists = stored.is_some() || sockets.sockets > 0;
+        let description = exists.then(|| Description {
             name: self.address.name.clone(),
-            bytes: stored.bytes,
+            bytes: stored.as_ref().map_or(0, |stored| stored.bytes),
             live: self.resident.is_some(),
-            alarm: stored.alarm,
+            alarm: stored.and_then(|stored| stored.alarm),
+            sockets,
         });
         Ok(Reply::Description(description))
     }
@@ -401,12 +471,16 @@ impl Actor {
         applied.map(|_| Reply::Done(true)).map_err(|error| error.into_turn_error(&self.node.limits))
     }
 
-    /// Removes everything that is stored. The instance goes, too: its memory tells of what is gone.
+    /// Removes everything that is stored, and closes the sockets. The instance goes, too: its memory tells of what is gone.
     async fn delete(&mut self) -> Outcome {
         self.advance(Event::InvokedWithoutInstance);
         self.advance(Event::DropAsked);
         let database = self.database.as_mut().expect("no turn is running");
-        Ok(Reply::Done(database.delete().await.map_err(storage_failed)?))
+        let deleted = database.delete().await.map_err(storage_failed)?;
+        let Some(sockets) = self.sockets.take() else { return Ok(Reply::Done(deleted)) };
+        self.node.sockets.forget(&self.address.id);
+        self.release(sockets.goodbye_to_all(&Goodbye::of_host(code::GOING_AWAY, "the object was deleted")));
+        Ok(Reply::Done(true))
     }
 
     fn drop_instance(&mut self) {

@@ -21,6 +21,21 @@ pub(super) fn hold<T>(value: T, applied: Lsn, durable: &DurableWatch) -> Gated<T
     Gated { value, waits_for }
 }
 
+impl<T> Gated<T> {
+    /// The position that it waits for, and who tells of it. None if it may leave.
+    pub(super) fn waits_for(&self) -> Option<(Lsn, DurableWatch)> {
+        self.waits_for.clone().filter(|(applied, durable)| !durable.covers(*applied))
+    }
+}
+
+/// The value, if it may leave.
+pub(super) fn open_now<T>(gated: Gated<T>) -> Result<T, Gated<T>> {
+    match gated.waits_for() {
+        None => Ok(gated.value),
+        Some(_) => Err(gated),
+    }
+}
+
 /// Waits until the value may leave.
 pub(super) async fn open<T>(gated: Gated<T>) -> T {
     if let Some((applied, mut durable)) = gated.waits_for {

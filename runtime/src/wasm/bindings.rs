@@ -18,5 +18,5 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub use exports::holdfast::object::{alarm_handler, fetch_handler, lifecycle};
-pub use holdfast::object::{alarms, identity, key_value, logging, packed_sql, sql, storage, types};
+pub use exports::holdfast::object::{alarm_handler, fetch_handler, lifecycle, websocket_handler};
+pub use holdfast::object::{alarms, identity, key_value, logging, packed_sql, sql, storage, types, websockets};

@@ -7,7 +7,7 @@
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{alarm_handler, fetch_handler, lifecycle};
+use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler};
 use super::budget::Cost;
 use super::engine::Engine;
 use super::host::Host;
@@ -27,6 +27,7 @@ pub const GRANTED: &[&str] = &[
     "holdfast:object/sql@0.1.0",
     "holdfast:object/storage@0.1.0",
     "holdfast:object/types@0.1.0",
+    "holdfast:object/websockets@0.1.0",
 ];
 
 /// Why a component cannot be a class.
@@ -80,10 +81,16 @@ pub struct ClassCode {
     pub(super) pre: InstancePre<Host>,
     pub(super) handler: RequestHandler,
     pub(super) alarm: Option<alarm_handler::GuestIndices>,
+    pub(super) websocket: Option<websocket_handler::GuestIndices>,
     pub(super) lifecycle: Option<lifecycle::GuestIndices>,
 }
 
 impl ClassCode {
+    /// Whether its objects hear what their WebSockets bring.
+    pub fn listens_to_websockets(&self) -> bool {
+        self.websocket.is_some()
+    }
+
     /// Compiles a component, or takes its code from the cache, and checks it. Takes seconds of one core for large
     /// components: call it where blocking is allowed.
     pub fn load(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
@@ -124,13 +131,16 @@ impl ClassCode {
         };
         let alarm = exports_any("holdfast:object/alarm-handler@").then(|| alarm_handler::GuestIndices::new(&pre));
         let alarm = alarm.transpose().map_err(invalid)?;
+        let websocket =
+            exports_any("holdfast:object/websocket-handler@").then(|| websocket_handler::GuestIndices::new(&pre));
+        let websocket = websocket.transpose().map_err(invalid)?;
         let lifecycle = exports_any("holdfast:object/lifecycle@").then(|| lifecycle::GuestIndices::new(&pre));
         let lifecycle = lifecycle.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
         if !engine.budget.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, lifecycle })
+        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, websocket, lifecycle })
     }
 }
 

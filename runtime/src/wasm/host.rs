@@ -10,6 +10,7 @@ mod logging;
 pub(super) mod sql;
 pub(super) mod storage;
 pub(super) mod wasi;
+mod websockets;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use super::bindings;
 use super::instance::InstanceContext;
 use super::meter::MemoryMeter;
 use crate::base::{Env, ObjectAddress};
+use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
 /// Open cursors, streams and requests of one instance; more than any honest guest holds at once.
@@ -33,6 +35,8 @@ const RESOURCES_MAX: usize = 10_000;
 pub(super) struct Host {
     /// The turn that is running. Some exactly while a handler runs.
     pub(super) turn: Option<Turn>,
+    /// What it does with sockets.
+    pub(super) sockets: Option<SocketTurn>,
     pub(super) address: ObjectAddress,
     /// Whether the class has a handler for alarms.
     handles_alarms: bool,
@@ -55,6 +59,7 @@ impl Host {
         table.set_max_capacity(RESOURCES_MAX);
         Self {
             turn: None,
+            sockets: None,
             address: context.address.clone(),
             handles_alarms,
             memory,
@@ -72,6 +77,10 @@ impl Host {
     fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
         self.turn.as_mut().ok_or_else(|| wasmtime::format_err!("storage was used outside of a turn"))
     }
+
+    fn socket_turn(&mut self) -> wasmtime::Result<&mut SocketTurn> {
+        self.sockets.as_mut().ok_or_else(|| wasmtime::format_err!("sockets were used outside of a turn"))
+    }
 }
 
 /// Everything that components can import.
@@ -87,6 +96,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::packed_sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::websockets::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     Ok(linker)
 }
 

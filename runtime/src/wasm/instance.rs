@@ -18,7 +18,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::bindings::{alarm_handler, fetch_handler, lifecycle};
+use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler};
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
@@ -28,6 +28,8 @@ use crate::base::logs::{GuestLogs, Level};
 use crate::base::{
     Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
 };
+use crate::base::socket::{Message, SocketEvent, SocketEventKind};
+use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
 
 /// What an instance is made with.
@@ -46,8 +48,7 @@ pub struct InstanceContext {
 /// The live memory of one object.
 pub struct Instance {
     store: Store<Host>,
-    handler: Handler,
-    alarm: Option<alarm_handler::Guest>,
+    handlers: Handlers,
     /// Some until the first turn has called it.
     init: Option<lifecycle::Guest>,
     /// Whether no turn has begun yet: making the instance used fuel of the first one.
@@ -55,6 +56,13 @@ pub struct Instance {
     code: Arc<ClassCode>,
     context: InstanceContext,
     heavy_work: HeavyWork,
+}
+
+/// What the class exports.
+struct Handlers {
+    request: Handler,
+    alarm: Option<alarm_handler::Guest>,
+    websocket: Option<websocket_handler::Guest>,
 }
 
 enum Handler {
@@ -69,12 +77,16 @@ pub enum TurnEvent {
     Fetch(Request),
     /// The object's alarm, which is done if the turn succeeds.
     Alarm(Alarm),
+    /// Something happened to a WebSocket.
+    Socket(SocketEvent),
 }
 
 /// How a call ended.
 pub struct TurnEnd {
     /// The turn with what the handler staged, to be applied or rolled back.
     pub turn: Turn,
+    /// What the handler did with sockets, to be applied or dropped with the turn.
+    pub sockets: SocketTurn,
     /// The instance; none if it is not to be used again.
     pub instance: Option<Instance>,
     /// What the handler answered.
@@ -99,9 +111,9 @@ impl Instance {
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
-            Ok(Ok((handler, alarm, init))) => {
+            Ok(Ok((handlers, init))) => {
                 let heavy_work = engine.heavy_work.clone();
-                Ok(Self { store, handler, alarm, init, fresh: true, code, context, heavy_work })
+                Ok(Self { store, handlers, init, fresh: true, code, context, heavy_work })
             }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
@@ -121,8 +133,8 @@ impl Instance {
         }
     }
 
-    /// Runs one turn on a database that no other turn uses.
-    pub async fn run(mut self, database: Database, event: TurnEvent) -> TurnEnd {
+    /// Runs one turn on a database and sockets that no other turn uses.
+    pub async fn run(mut self, database: Database, sockets: SocketTurn, event: TurnEvent) -> TurnEnd {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
         if !std::mem::take(&mut self.fresh) {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
@@ -134,11 +146,10 @@ impl Instance {
             // It has come; what the handler sets is another one.
             turn.set_alarm(None);
         }
-        let clock = self.begin(turn);
+        let clock = self.begin(turn, sockets);
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let handlers = (&self.handler, self.alarm.as_ref());
-            let call = std::pin::pin!(call(&mut self.store, init, handlers, event, body_limit));
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, body_limit));
             Timed::new(call, &self.context, &cpu, &clock).await
         };
         let result = match called {
@@ -149,11 +160,12 @@ impl Instance {
         self.end(result, &work)
     }
 
-    fn begin(&mut self, turn: Turn) -> Arc<TurnClock> {
+    fn begin(&mut self, turn: Turn, sockets: SocketTurn) -> Arc<TurnClock> {
         let host = self.store.data_mut();
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
         host.turn = Some(turn);
+        host.sockets = Some(sockets);
         host.clock.clone()
     }
 
@@ -169,8 +181,10 @@ impl Instance {
         let host = self.store.data_mut();
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
+        let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
+        let result = result.and_then(|reply| upgraded(reply, &sockets));
         let instance = result.is_ok().then_some(self);
-        TurnEnd { turn, instance, result, fuel }
+        TurnEnd { turn, sockets, instance, result, fuel }
     }
 }
 
@@ -182,22 +196,23 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
 async fn instantiate(
     store: &mut Store<Host>,
     code: &ClassCode,
-) -> wasmtime::Result<(Handler, Option<alarm_handler::Guest>, Option<lifecycle::Guest>)> {
+) -> wasmtime::Result<(Handlers, Option<lifecycle::Guest>)> {
     let instance = code.pre.instantiate_async(&mut *store).await?;
-    let handler = match &code.handler {
+    let request = match &code.handler {
         RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
         RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
     };
     let init = code.lifecycle.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     let alarm = code.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    Ok((handler, alarm, init))
+    let websocket = code.websocket.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
+    Ok((Handlers { request, alarm, websocket }, init))
 }
 
 /// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
 async fn call(
     store: &mut Store<Host>,
     init: Option<lifecycle::Guest>,
-    (handler, alarm): (&Handler, Option<&alarm_handler::Guest>),
+    handlers: &Handlers,
     event: TurnEvent,
     body_limit: u64,
 ) -> wasmtime::Result<Result<Reply, TurnError>> {
@@ -208,9 +223,10 @@ async fn call(
     }
     let request = match event {
         TurnEvent::Fetch(request) => request,
-        TurnEvent::Alarm(due) => return call_alarm(store, alarm, due).await,
+        TurnEvent::Alarm(due) => return call_alarm(store, handlers.alarm.as_ref(), due).await,
+        TurnEvent::Socket(event) => return call_websocket(store, handlers.websocket.as_ref(), event).await,
     };
-    let response = match handler {
+    let response = match &handlers.request {
         Handler::Fetch(guest) => call_fetch(store, guest, &request, body_limit).await,
         Handler::Incoming(proxy) => call_incoming(store, proxy, request, body_limit).await,
     };
@@ -229,6 +245,49 @@ async fn call_alarm(
         Ok(()) => Ok(Reply::Done(true)),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
     })
+}
+
+async fn call_websocket(
+    store: &mut Store<Host>,
+    guest: Option<&websocket_handler::Guest>,
+    event: SocketEvent,
+) -> wasmtime::Result<Result<Reply, TurnError>> {
+    let Some(guest) = guest else { return Ok(Ok(Reply::Done(false))) };
+    let socket = event.socket.0;
+    let called = match event.kind {
+        SocketEventKind::Message(Message::Text(text)) => {
+            guest.call_message(store, socket, websocket_handler::SocketMessage::Text(text.as_str())).await
+        }
+        SocketEventKind::Message(Message::Binary(bytes)) => {
+            guest.call_message(store, socket, websocket_handler::SocketMessage::Binary(&bytes)).await
+        }
+        SocketEventKind::Close { code, reason, was_clean } => {
+            guest.call_close(store, socket, code, &reason, was_clean).await
+        }
+        SocketEventKind::Error(text) => guest.call_error(store, socket, &text).await,
+    };
+    Ok(match called? {
+        Ok(()) => Ok(Reply::Done(true)),
+        Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
+    })
+}
+
+/// What a response with status 101 means: the socket that the turn accepted is to be opened.
+fn upgraded(reply: Reply, sockets: &SocketTurn) -> Result<Reply, TurnError> {
+    let response = match reply {
+        Reply::Response(response) if response.status == StatusCode::SWITCHING_PROTOCOLS => response,
+        other => return Ok(other),
+    };
+    let invalid = |what: &str| Err(TurnError::InvalidResponse(what.into()));
+    let Some(socket) = sockets.accepted() else {
+        return invalid("its status is 101, but the turn accepted no socket");
+    };
+    match response.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        Some(protocol) if !sockets.offers(protocol.as_bytes()) => {
+            invalid("its sec-websocket-protocol is none that the client offers")
+        }
+        _ => Ok(Reply::Upgrade(response, socket)),
+    }
 }
 
 async fn call_fetch(
@@ -326,8 +385,8 @@ const HOST_HEADERS: [HeaderName; 7] = [
 ];
 
 fn finish_response(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<Response, TurnError> {
-    if !(200..=599).contains(&status.as_u16()) {
-        return Err(TurnError::InvalidResponse(format!("its status is {status}; use 200 to 599")));
+    if !matches!(status.as_u16(), 101 | 200..=599) {
+        return Err(TurnError::InvalidResponse(format!("its status is {status}; use 200 to 599, or 101 for a socket")));
     }
     for name in &HOST_HEADERS {
         headers.remove(name);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, body, json, only_get, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
+use crate::base::socket::SocketCounts;
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
 use crate::gateway::problem::Problem;
 use crate::storage::StorageError;
@@ -36,6 +37,9 @@ struct Shown {
     bytes: u64,
     state: &'static str,
     alarm: Option<ShownAlarm>,
+    /// Left out of lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sockets: Option<ShownSockets>,
 }
 
 /// Times are milliseconds since the Unix epoch.
@@ -52,6 +56,22 @@ struct ShownAlarm {
 impl From<Alarm> for ShownAlarm {
     fn from(Alarm { due_ms, attempt, next_ms }: Alarm) -> Self {
         Self { scheduled: due_ms, failed: attempt, next: next_ms }
+    }
+}
+
+#[derive(Serialize)]
+struct ShownSockets {
+    /// Open or closing.
+    open: u64,
+    buffered_bytes: u64,
+    messages_in: u64,
+    messages_out: u64,
+}
+
+impl From<SocketCounts> for ShownSockets {
+    fn from(counts: SocketCounts) -> Self {
+        let SocketCounts { sockets, buffered_bytes, messages_in, messages_out } = counts;
+        Self { open: sockets, buffered_bytes, messages_in, messages_out }
     }
 }
 
@@ -97,6 +117,7 @@ impl Admin {
             bytes: object.bytes,
             state: state(object.live),
             alarm: object.alarm.map(ShownAlarm::from),
+            sockets: None,
         });
         Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
     }
@@ -125,6 +146,7 @@ impl Admin {
                     bytes: description.bytes,
                     state: state(description.live),
                     alarm: description.alarm.map(ShownAlarm::from),
+                    sockets: Some(description.sockets.into()),
                 };
                 Ok(json(StatusCode::OK, &shown))
             }

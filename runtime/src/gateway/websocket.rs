@@ -1,0 +1,426 @@
+//! WebSockets: the handshake of an upgrade request, and the task that moves the bytes of one socket until it is closed.
+//!
+//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The protocol
+//! (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close. Not here: when something may be sent,
+//! and what is buffered (`crate::sockets`).
+//!
+//! What must stay true: a socket that was accepted ends with exactly one close event, whatever becomes of its connection; a peer
+//! that does not read, does not answer or does not finish its messages costs no more than the limits say; reading and writing do
+//! not wait for each other.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use http::header::{
+    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_EXTENSIONS, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use hyper::upgrade::{OnUpgrade, Upgraded};
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{Notify, oneshot};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message as Wire};
+
+use super::problem::{self, Problem};
+use crate::base::limits::REASON_MAX;
+use crate::base::socket::{Goodbye, Message, SocketEvent, SocketEventKind, SocketId, Text, code};
+use crate::base::{Invocation, ObjectAddress, Reply, Request, TurnError};
+use crate::object::handle::Pending;
+use crate::router::Router;
+use crate::sockets::{Connection, Outgoing, Payload};
+
+/// Bytes that are read at a time. Every socket keeps as many.
+const READ_BYTES: usize = 2 << 10;
+/// Bytes of one frame that is sent, and of the buffer of a socket that has sent one. A longer message goes out in fragments.
+const FRAME_BYTES: usize = 16 << 10;
+/// Messages of one socket that may wait for their turns to be durable. More are left unread, so that the peer feels it.
+const IN_FLIGHT: usize = 32;
+/// How long a peer may take to answer a goodbye.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
+/// Before an event is sent again to an object that takes none at the moment.
+const BUSY_WAIT: Duration = Duration::from_millis(20);
+/// Before the last event is sent again to an object for which the host has no room.
+const NO_ROOM_WAIT: Duration = Duration::from_secs(1);
+
+/// What the operator decides about sockets.
+#[derive(Debug, Clone, Copy)]
+pub struct SocketSettings {
+    /// Bytes of one message (`Limits::socket_message`).
+    pub message: u64,
+    /// How long a peer may be silent before it is pinged, and then again before it counts as gone.
+    pub silence: Duration,
+}
+
+/// A request for a WebSocket that can be answered with one.
+pub struct Handshake {
+    accept: HeaderValue,
+    upgrade: OnUpgrade,
+}
+
+/// Whether a request asks for a WebSocket.
+pub fn is_asked_for(headers: &HeaderMap) -> bool {
+    names(headers, &UPGRADE, "websocket")
+}
+
+/// Whether one of the words of a header is this one.
+fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
+    let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case(word))
+}
+
+impl Handshake {
+    /// Reads the handshake of a request that asks for a WebSocket (RFC 6455 §4.2.1).
+    pub fn of(method: &Method, headers: &HeaderMap, extensions: &mut Extensions) -> Result<Self, Problem> {
+        let bad = |what: &'static str| Problem::new(&problem::BAD_HANDSHAKE, what);
+        if method != Method::GET {
+            return Err(bad("a WebSocket is asked for with GET"));
+        }
+        if !names(headers, &CONNECTION, "upgrade") {
+            return Err(bad("the header `connection: upgrade` is missing"));
+        }
+        if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
+            let detail = "the header `sec-websocket-version` has to be 13";
+            return Err(Problem::new(&problem::WEBSOCKET_VERSION, detail));
+        }
+        let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
+        let key = key.ok_or_else(|| bad("the header `sec-websocket-key` has to be 16 bytes in base64"))?;
+        let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 is a header value");
+        let upgrade = extensions.remove::<OnUpgrade>();
+        Ok(Self { accept, upgrade: upgrade.ok_or_else(|| bad("the connection cannot be upgraded; use HTTP/1.1"))? })
+    }
+
+    fn response(&self, of_object: HeaderMap) -> Response {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+        let headers = response.headers_mut();
+        *headers = of_object;
+        // None is offered back: what the object may have written of them is not true.
+        headers.remove(SEC_WEBSOCKET_EXTENSIONS);
+        headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_ACCEPT, self.accept.clone());
+        response
+    }
+}
+
+/// What became of an upgrade request.
+pub enum Opening {
+    /// The object accepted the socket: the response that opens it.
+    Opened(Response),
+    /// It did not; how its turn ended.
+    Answered(Result<Reply, TurnError>),
+}
+
+/// Gives an upgrade request to the object. A socket that it accepts is served by a task of its own until it is closed.
+///
+/// The turn goes on when the client goes away meanwhile: what the object accepts then is a socket that is closed at once.
+pub async fn open(
+    router: Arc<Router>,
+    address: ObjectAddress,
+    request: Request,
+    handshake: Handshake,
+    settings: SocketSettings,
+) -> Opening {
+    let (answer, answered) = oneshot::channel();
+    tokio::spawn(async move {
+        let opening = match router.deliver(address.clone(), Invocation::Fetch(request)).await {
+            Ok(Reply::Upgrade(response, socket)) => {
+                let response = handshake.response(response.headers);
+                let serving = Serving { router, address, socket, settings };
+                tokio::spawn(serving.until_closed(handshake.upgrade));
+                Opening::Opened(response)
+            }
+            outcome => Opening::Answered(outcome),
+        };
+        // A client that has gone needs no answer.
+        let _ = answer.send(opening);
+    });
+    let lost = || Opening::Answered(Err(TurnError::Host("the task of an upgrade request ended early".into())));
+    answered.await.unwrap_or_else(|_| lost())
+}
+
+type Stream = WebSocketStream<TokioIo<Upgraded>>;
+/// Turns that were begun for a socket and whose end is awaited.
+type InFlight = FuturesUnordered<Pin<Box<dyn Future<Output = ()> + Send>>>;
+
+/// What serves one socket.
+struct Serving {
+    router: Arc<Router>,
+    address: ObjectAddress,
+    socket: SocketId,
+    settings: SocketSettings,
+}
+
+/// How a conversation ended.
+enum End {
+    /// Both sides said goodbye; with what the peer did.
+    Goodbye(Option<CloseFrame>),
+    /// The peer did not answer this goodbye.
+    Unanswered(Goodbye),
+    /// The connection broke, or the peer was silent for too long.
+    Vanished,
+    /// The peer broke a rule: the code that it is closed with, and why.
+    Broken(u16, String),
+}
+
+impl Serving {
+    async fn until_closed(self, upgrade: OnUpgrade) {
+        // None if the object, or its class, was deleted meanwhile.
+        let Some(connection) = self.router.connect(&self.address.id, self.socket) else { return };
+        let mut in_flight = InFlight::new();
+        let end = match upgrade.await {
+            Ok(upgraded) => self.converse(upgraded, &connection, &mut in_flight).await,
+            Err(_) => End::Vanished,
+        };
+        // What is sent from here on is dropped instead of kept.
+        drop(connection);
+        self.tell_end(end).await;
+        // Whoever stops waiting for a turn that has not begun cancels it.
+        while in_flight.next().await.is_some() {}
+    }
+
+    async fn converse(&self, upgraded: Upgraded, connection: &Connection, in_flight: &mut InFlight) -> End {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BYTES)
+            .write_buffer_size(FRAME_BYTES)
+            .max_message_size(Some(self.settings.message as usize))
+            .max_frame_size(Some(self.settings.message as usize));
+        let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        let (mut sink, mut stream) = stream.split();
+        let end = self.both_ways(&mut sink, &mut stream, connection, in_flight).await;
+        if let End::Broken(code, reason) = &end
+            && let Ok(stream) = stream.reunite(sink)
+        {
+            // Without an answer the connection is over, too.
+            let _ = timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
+        }
+        end
+    }
+
+    /// Reads and writes until one of the two is over.
+    async fn both_ways(
+        &self,
+        sink: &mut SplitSink<Stream, Wire>,
+        stream: &mut SplitStream<Stream>,
+        connection: &Connection,
+        in_flight: &mut InFlight,
+    ) -> End {
+        let (heard, ping) = (AtomicBool::new(true), Notify::new());
+        let mut reading = pin!(self.read(stream, connection, in_flight, &heard));
+        let mut writing = pin!(write(sink, connection, &ping));
+        let mut silence = interval(self.settings.silence);
+        silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pinged = false;
+        let said = loop {
+            tokio::select! {
+                end = &mut reading => return end,
+                said = &mut writing => break said,
+                _ = silence.tick() => match (heard.swap(false, Ordering::Relaxed), pinged) {
+                    (true, _) => pinged = false,
+                    (false, true) => return End::Vanished,
+                    (false, false) => {
+                        pinged = true;
+                        ping.notify_one();
+                    }
+                },
+            }
+        };
+        let Some(goodbye) = said else { return End::Vanished };
+        match timeout(CLOSE_PATIENCE, reading).await {
+            Ok(end @ (End::Goodbye(_) | End::Broken(..))) => end,
+            Ok(End::Vanished | End::Unanswered(_)) | Err(_) => End::Unanswered(goodbye),
+        }
+    }
+
+    /// Gives what comes to the object, until nothing comes any more.
+    async fn read(
+        &self,
+        stream: &mut SplitStream<Stream>,
+        connection: &Connection,
+        in_flight: &mut InFlight,
+        heard: &AtomicBool,
+    ) -> End {
+        let mut goodbye = None;
+        loop {
+            let came = tokio::select! {
+                Some(()) = in_flight.next() => continue,
+                came = stream.next(), if in_flight.len() < IN_FLIGHT => came,
+            };
+            heard.store(true, Ordering::Relaxed);
+            let message = match came {
+                Some(Ok(Wire::Text(text))) => match Text::try_from(Bytes::from(text)) {
+                    Ok(text) => Message::Text(text),
+                    Err(error) => return End::Broken(code::NOT_UTF8, error.to_string()),
+                },
+                Some(Ok(Wire::Binary(bytes))) => Message::Binary(bytes),
+                // The library answers both. The answer to a close is sent when it is asked for more.
+                Some(Ok(Wire::Close(frame))) => {
+                    goodbye = Some(frame);
+                    continue;
+                }
+                Some(Ok(Wire::Ping(_) | Wire::Pong(_) | Wire::Frame(_))) => continue,
+                Some(Err(error)) => return goodbye.map_or_else(|| end_of(&error), End::Goodbye),
+                None => return goodbye.map_or(End::Vanished, End::Goodbye),
+            };
+            if !connection.received(&message)
+                && let Some(pending) = self.tell(SocketEventKind::Message(message)).await
+            {
+                let object = self.address.to_string();
+                in_flight.push(Box::pin(async move { log(pending.outcome().await, &object) }));
+            }
+        }
+    }
+
+    /// Puts an event into the object's mailbox, waiting while that is full. None if nobody wants to know any more.
+    async fn tell(&self, kind: SocketEventKind) -> Option<Pending> {
+        let event = SocketEvent { socket: self.socket, kind };
+        loop {
+            match self.router.send(self.address.clone(), Invocation::Socket(event.clone())) {
+                Ok(pending) => return Some(pending),
+                Err(TurnError::Overloaded) => sleep(BUSY_WAIT).await,
+                // The host stops, or the class is gone: the socket is being closed.
+                Err(_) => return None,
+            }
+        }
+    }
+
+    async fn tell_end(&self, end: End) {
+        let (code, reason, was_clean) = match end {
+            End::Goodbye(Some(frame)) => (frame.code.into(), frame.reason.as_str().into(), true),
+            End::Goodbye(None) => (code::NONE, "".into(), true),
+            End::Unanswered(goodbye) => (goodbye.code.unwrap_or(code::NONE), goodbye.reason.into(), false),
+            End::Vanished => (code::VANISHED, "".into(), false),
+            End::Broken(code, why) => {
+                let why: Arc<str> = why.into();
+                if let Some(pending) = self.tell(SocketEventKind::Error(why.clone())).await {
+                    log(pending.outcome().await, &self.address.to_string());
+                }
+                (code, why, false)
+            }
+        };
+        let close = SocketEventKind::Close { code, reason, was_clean };
+        while let Some(pending) = self.tell(close.clone()).await {
+            let outcome = pending.outcome().await;
+            let again = matches!(outcome, Err(TurnError::NoCapacity));
+            log(outcome, &self.address.to_string());
+            if !again {
+                return;
+            }
+            sleep(NO_ROOM_WAIT).await;
+        }
+    }
+}
+
+/// Sends what the object says, and pings. Ends with the goodbye that was sent; none if the connection is broken.
+async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, ping: &Notify) -> Option<Goodbye> {
+    loop {
+        let mut next = tokio::select! {
+            next = connection.next() => Some(next),
+            () = ping.notified() => None,
+        };
+        if next.is_none() {
+            unless_too_slow(connection, sink.send(Wire::Ping(Bytes::new()))).await.ok()?;
+        }
+        // What waits goes out together.
+        while let Some(outgoing) = next {
+            match outgoing {
+                Outgoing::Message(payload) => {
+                    unless_too_slow(connection, send(sink, &payload)).await.ok()?;
+                    connection.sent(&payload);
+                }
+                Outgoing::Goodbye(goodbye) => {
+                    let sending = sink.send(Wire::Close(close_frame(&goodbye)));
+                    timeout(CLOSE_PATIENCE, sending).await.ok()?.ok()?;
+                    return Some(goodbye);
+                }
+            }
+            next = connection.next_at_hand();
+        }
+        unless_too_slow(connection, sink.flush()).await.ok()?;
+    }
+}
+
+/// Sends, unless the peer turns out to be too slow: then the rest is of no use to it, and the goodbye that says so comes next.
+async fn unless_too_slow(
+    connection: &Connection,
+    sending: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    tokio::select! {
+        sent = sending => sent,
+        () = connection.too_slow() => Ok(()),
+    }
+}
+
+/// Puts a message on its way, in fragments if it is long: the library keeps the buffer of the longest frame it has sent.
+async fn send(sink: &mut SplitSink<Stream, Wire>, payload: &Payload) -> Result<(), Error> {
+    let (mut kind, mut rest) = match payload.message().clone() {
+        Message::Text(text) => (Data::Text, text.into_bytes()),
+        Message::Binary(bytes) => (Data::Binary, bytes),
+    };
+    while rest.len() > FRAME_BYTES {
+        let fragment = rest.split_to(FRAME_BYTES);
+        sink.feed(Wire::Frame(Frame::message(fragment, OpCode::Data(kind), false))).await?;
+        kind = Data::Continue;
+    }
+    sink.feed(Wire::Frame(Frame::message(rest, OpCode::Data(kind), true))).await
+}
+
+/// Says goodbye to a peer that broke a rule, and reads on until it has heard that: closing a connection with unread bytes would
+/// take the goodbye back.
+async fn refuse(mut stream: Stream, code: u16, reason: &str) -> std::io::Result<()> {
+    let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
+    let _ = stream.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await;
+    let mut unread = [0; 1024];
+    while stream.get_mut().read(&mut unread).await? > 0 {}
+    Ok(())
+}
+
+fn close_frame(goodbye: &Goodbye) -> Option<CloseFrame> {
+    let code = goodbye.code?;
+    Some(CloseFrame { code: code.into(), reason: goodbye.reason.as_str().into() })
+}
+
+/// What an error of the connection means for the peer.
+fn end_of(error: &Error) -> End {
+    match error {
+        Error::Capacity(_) => End::Broken(code::TOO_BIG, error.to_string()),
+        Error::Utf8(_) => End::Broken(code::NOT_UTF8, error.to_string()),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Vanished,
+        Error::Protocol(_) => End::Broken(code::PROTOCOL, error.to_string()),
+        _ => End::Vanished,
+    }
+}
+
+/// Nobody waits for the turn of an event: the object's log has what its author wants to know, the server's log the rest.
+fn log(outcome: Result<Reply, TurnError>, object: &str) {
+    if let Err(error) = outcome {
+        problem::log(&error, object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_websocket_is_recognised() {
+        let with = |upgrade: &'static str| HeaderMap::from_iter([(UPGRADE, HeaderValue::from_static(upgrade))]);
+        assert!(is_asked_for(&with("websocket")) && is_asked_for(&with("h2c, WebSocket")));
+        assert!(!is_asked_for(&with("h2c")));
+        assert!(!is_asked_for(&HeaderMap::from_iter([(CONNECTION, HeaderValue::from_static("upgrade"))])));
+    }
+}

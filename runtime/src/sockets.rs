@@ -1,0 +1,127 @@
+//! The WebSockets of objects: which there are, what a turn does with them, and what waits to be sent.
+//!
+//! The host owns every socket; an instance never does. This layer knows neither WebAssembly nor HTTP nor storage: handlers use it
+//! as they use storage ([`SocketTurn`]), the gateway moves the bytes ([`Connection`]), and between them the object layer decides
+//! when something becomes true. Three times in the life of a change:
+//!
+//! * **staged** in a [`SocketTurn`], seen by that turn only;
+//! * **applied** ([`SocketTurn::apply`]) to the object's table ([`ObjectSockets`]), seen by its next turns;
+//! * **released** ([`Release::now`]) when what the turn wrote is durable: only now does it reach the gateway.
+//!
+//! What must stay true: the table of an object is changed only between its turns, by whoever runs them; nothing waits in a
+//! [`Connection`] without being counted; what is sent is copied out of the guest once, however many receive it.
+
+mod line;
+mod object;
+mod turn;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+use tokio::sync::Notify;
+
+pub use self::line::{Outgoing, Payload};
+pub use self::object::{Connection, ObjectSockets};
+pub use self::turn::{Release, SocketError, SocketTurn};
+use crate::base::socket::{Goodbye, SocketId};
+use crate::base::{ClassKey, Env, Limits, Metrics, ObjectId};
+
+/// Ids that one process may use up in a millisecond without meeting those of the next: 2^41 ms (until 2039) × 2^12 < 2^53.
+const IDS_PER_MS: u64 = 1 << 12;
+
+/// The sockets of all objects of one host.
+pub struct Sockets {
+    objects: DashMap<ObjectId, Arc<ObjectSockets>>,
+    /// Later processes begin with a later time.
+    next_id: AtomicU64,
+    /// Connections that the gateway has, closing ones included.
+    connected: AtomicUsize,
+    /// Told when the last of them ends.
+    all_ended: Notify,
+    limits: Arc<Limits>,
+    metrics: Arc<Metrics>,
+    env: Env,
+}
+
+impl Sockets {
+    /// No sockets yet.
+    pub fn new(limits: Arc<Limits>, metrics: Arc<Metrics>, env: Env) -> Self {
+        let next_id = AtomicU64::new(env.wall_ms().saturating_mul(IDS_PER_MS));
+        let (connected, all_ended) = (AtomicUsize::new(0), Notify::new());
+        Self { objects: DashMap::new(), next_id, connected, all_ended, limits, metrics, env }
+    }
+
+    /// The sockets of an object; none if it has none.
+    pub fn of(&self, object: &ObjectId) -> Option<Arc<ObjectSockets>> {
+        self.objects.get(object).map(|sockets| sockets.clone())
+    }
+
+    fn of_or_new(self: &Arc<Self>, (object, class): (ObjectId, ClassKey)) -> Arc<ObjectSockets> {
+        self.objects.entry(object).or_insert_with(|| Arc::new(ObjectSockets::new(self.clone(), class))).clone()
+    }
+
+    /// Forgets what an object without sockets and without an instance had set for them.
+    pub fn forget_if_empty(&self, object: &ObjectId) {
+        self.objects.remove_if(object, |_, sockets| sockets.is_empty());
+    }
+
+    /// Whether more waits for peers than the host holds for all of them.
+    fn is_short_of_memory(&self) -> bool {
+        self.metrics.sockets.buffered_bytes.get() as u64 > self.limits.socket_buffers
+    }
+
+    fn next_id(&self) -> SocketId {
+        SocketId(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The gateway's end of a socket that was accepted. None if it is gone again.
+    pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
+        self.of(object)?.connect(socket)
+    }
+
+    /// Forgets the sockets of an object that is deleted: no event of theirs comes to it any more.
+    pub fn forget(&self, object: &ObjectId) {
+        self.objects.remove(object);
+    }
+
+    /// Closes the sockets of all objects of a class that is deleted, none of which is live.
+    pub fn close_class(&self, class: &ClassKey, goodbye: &Goodbye) {
+        self.close_where(goodbye, |sockets| sockets.class() == class);
+    }
+
+    /// Closes all sockets and waits until they are closed.
+    pub async fn close(&self, goodbye: &Goodbye) {
+        self.close_where(goodbye, |_| true);
+        loop {
+            let ended = self.all_ended.notified();
+            if self.connected.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn close_where(&self, goodbye: &Goodbye, these: impl Fn(&ObjectSockets) -> bool) {
+        self.objects.retain(|_, sockets| {
+            let close = these(sockets);
+            if close {
+                sockets.goodbye_to_all(goodbye).now();
+            }
+            !close
+        });
+    }
+
+    /// Counts a connection until [`ended`](Self::ended).
+    fn connected(&self) {
+        self.connected.fetch_add(1, Ordering::SeqCst);
+        self.metrics.sockets.open.inc();
+    }
+
+    fn ended(&self) {
+        self.metrics.sockets.open.dec();
+        if self.connected.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.all_ended.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The sockets of one object: the table that its turns see, and the gateway's end of each.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwapOption;
+use bytes::Bytes;
+use parking_lot::Mutex;
+
+use super::Sockets;
+use super::line::{Line, Outgoing, Payload};
+use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
+use crate::base::ClassKey;
+
+/// The sockets of one object, and what concerns all of them.
+pub struct ObjectSockets {
+    pub(super) host: Arc<Sockets>,
+    class: ClassKey,
+    pub(super) table: Mutex<Table>,
+    /// What the gateway answers: released, not merely applied.
+    pub(super) answers: ArcSwapOption<AutoResponse>,
+    messages_in: AtomicU64,
+    messages_out: AtomicU64,
+}
+
+/// What turns see. Changed only between turns.
+#[derive(Default)]
+pub(super) struct Table {
+    pub(super) sockets: BTreeMap<SocketId, Socket>,
+    by_tag: HashMap<Box<str>, BTreeSet<SocketId>>,
+    pub(super) auto_response: Option<AutoResponse>,
+}
+
+/// One socket.
+pub(super) struct Socket {
+    /// Sorted, without duplicates.
+    pub(super) tags: Box<[Box<str>]>,
+    pub(super) attachment: Option<Bytes>,
+    /// The object closed it, or its connection is over.
+    pub(super) closing: bool,
+    pub(super) line: Arc<Line>,
+    /// When the host last answered for the object, in milliseconds since the Unix epoch; 0 for never.
+    pub(super) answered_ms: Arc<AtomicU64>,
+}
+
+impl Socket {
+    pub(super) fn new(tags: Box<[Box<str>]>) -> Self {
+        Self { tags, attachment: None, closing: false, line: Arc::default(), answered_ms: Arc::default() }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing || self.line.is_closing()
+    }
+}
+
+impl Table {
+    pub(super) fn insert(&mut self, id: SocketId, socket: Socket) {
+        for tag in &socket.tags {
+            self.by_tag.entry(tag.clone()).or_default().insert(id);
+        }
+        self.sockets.insert(id, socket);
+    }
+
+    fn remove(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(&id) else { return };
+        for tag in &socket.tags {
+            if let Some(tagged) = self.by_tag.get_mut(tag) {
+                tagged.remove(&id);
+                if tagged.is_empty() {
+                    self.by_tag.remove(tag);
+                }
+            }
+        }
+    }
+
+    /// Those with the tag, or all; closing ones included. In the order of their ids.
+    pub(super) fn select<'a>(&'a self, tag: Option<&str>) -> Box<dyn Iterator<Item = (SocketId, &'a Socket)> + 'a> {
+        match tag {
+            None => Box::new(self.sockets.iter().map(|(id, socket)| (*id, socket))),
+            Some(tag) => {
+                let tagged = self.by_tag.get(tag).into_iter().flatten();
+                Box::new(tagged.filter_map(|id| Some((*id, self.sockets.get(id)?))))
+            }
+        }
+    }
+}
+
+impl ObjectSockets {
+    pub(super) fn new(host: Arc<Sockets>, class: ClassKey) -> Self {
+        Self {
+            host,
+            class,
+            table: Mutex::default(),
+            answers: ArcSwapOption::empty(),
+            messages_in: AtomicU64::new(0),
+            messages_out: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn class(&self) -> &ClassKey {
+        &self.class
+    }
+
+    /// Whether messages of this socket still come to the object.
+    pub fn listens_to(&self, id: SocketId) -> bool {
+        self.table.lock().sockets.get(&id).is_some_and(|socket| !socket.closing)
+    }
+
+    /// Whether the socket is the object's, closing or not.
+    pub fn contains(&self, id: SocketId) -> bool {
+        self.table.lock().sockets.contains_key(&id)
+    }
+
+    /// No more messages of this socket come to the object, and it sends none: its connection is over.
+    pub fn mark_closing(&self, id: SocketId) {
+        if let Some(socket) = self.table.lock().sockets.get_mut(&id) {
+            socket.closing = true;
+        }
+    }
+
+    /// Forgets a socket whose last turn is over.
+    pub fn remove(&self, id: SocketId) {
+        self.table.lock().remove(id);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.lock().sockets.is_empty()
+    }
+
+    /// What there is to tell.
+    pub fn counts(&self) -> SocketCounts {
+        let table = self.table.lock();
+        SocketCounts {
+            sockets: table.sockets.len() as u64,
+            buffered_bytes: table.sockets.values().map(|socket| socket.line.buffered()).sum(),
+            messages_in: self.messages_in.load(Ordering::Relaxed),
+            messages_out: self.messages_out.load(Ordering::Relaxed),
+        }
+    }
+
+    pub(super) fn connect(self: &Arc<Self>, id: SocketId) -> Option<Connection> {
+        let table = self.table.lock();
+        let socket = table.sockets.get(&id)?;
+        self.host.connected();
+        let (line, answered_ms) = (socket.line.clone(), socket.answered_ms.clone());
+        Some(Connection { id, of: self.clone(), line, answered_ms })
+    }
+}
+
+/// The gateway's end of one socket: it takes what is to be sent, and says what came. The socket counts as open while this exists.
+pub struct Connection {
+    id: SocketId,
+    of: Arc<ObjectSockets>,
+    line: Arc<Line>,
+    answered_ms: Arc<AtomicU64>,
+}
+
+impl Connection {
+    /// The socket.
+    pub fn id(&self) -> SocketId {
+        self.id
+    }
+
+    /// What is to be sent next; waits for it. Safe to cancel. One caller at a time, not together with
+    /// [`too_slow`](Self::too_slow).
+    pub async fn next(&self) -> Outgoing {
+        self.line.next().await
+    }
+
+    /// What is to be sent next, if it is there.
+    pub fn next_at_hand(&self) -> Option<Outgoing> {
+        self.line.next_at_hand()
+    }
+
+    /// Waits until the peer has not taken so much of what it was sent that the rest was dropped.
+    pub async fn too_slow(&self) {
+        self.line.too_slow().await;
+    }
+
+    /// Says that a message was sent.
+    pub fn sent(&self, payload: &Payload) {
+        self.line.written(payload.message().size());
+        self.count_out();
+    }
+
+    /// Says that a message came. What the object wants answered without being asked is answered here: true if it was.
+    pub fn received(&self, message: &Message) -> bool {
+        self.of.messages_in.fetch_add(1, Ordering::Relaxed);
+        self.of.host.metrics.sockets.messages_in.inc();
+        let Message::Text(text) = message else { return false };
+        let answers = self.of.answers.load();
+        let Some(answer) = answers.as_deref().filter(|answer| answer.request == text.as_str()) else { return false };
+        let response = Message::Text(Text::from(answer.response.clone()));
+        let host = &self.of.host;
+        self.line.send(&Payload::new(response, &host.metrics), host.limits.socket_buffer);
+        self.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
+        true
+    }
+
+    fn count_out(&self) {
+        self.of.messages_out.fetch_add(1, Ordering::Relaxed);
+        self.of.host.metrics.sockets.messages_out.inc();
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        // Nobody takes what still waits, or is put in from now on.
+        self.line.end();
+        self.of.host.ended();
+    }
+}

@@ -1,0 +1,356 @@
+//! What one turn does with the object's sockets: staged here, seen by this turn, applied or dropped as a whole.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::Sockets;
+use super::line::{Line, Payload};
+use super::object::{ObjectSockets, Socket, Table};
+use crate::base::limits::{
+    ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX,
+};
+use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
+use crate::base::{ClassKey, ObjectId};
+
+/// What a send costs of a turn's limit beside its payload, and so does each of its receivers: about what it takes of memory.
+const SEND_BYTES: u64 = 64;
+const RECEIVER_BYTES: u64 = 8;
+
+/// Why an operation was refused. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SocketError {
+    /// The turn is not about an upgrade request.
+    #[error("the turn is not about a request that asks for a WebSocket")]
+    NotAnUpgrade,
+    /// Its socket was accepted before.
+    #[error("the turn has accepted its socket already")]
+    AcceptedAlready,
+    /// As many as there may be.
+    #[error("the object has {0} sockets, as many as it may")]
+    TooManySockets(u32),
+    /// A tag, or how many there are.
+    #[error("{0}")]
+    BadTag(String),
+    /// Never was, or is over.
+    #[error("there is no such socket")]
+    UnknownSocket,
+    /// No more can be said to its peer.
+    #[error("the socket is closing")]
+    Closing,
+    /// Bytes, and how many there may be.
+    #[error("{0} bytes are more than the limit of {1}")]
+    TooLarge(u64, u64),
+    /// What the turn sends altogether.
+    #[error("the turn sends more than {0} bytes")]
+    TooMuch(u64),
+    /// A code that is not for applications.
+    #[error("{0} is not a code that an application may close with")]
+    BadCode(u16),
+}
+
+/// What a turn sees and does.
+pub struct SocketTurn {
+    host: Arc<Sockets>,
+    object: (ObjectId, ClassKey),
+    /// What is applied; none if the object has had nothing to do with sockets.
+    applied: Option<Arc<ObjectSockets>>,
+    /// The sub-protocols that the client offers, if the turn is about an upgrade request.
+    offered: Option<Vec<String>>,
+    accepted: Option<(SocketId, Socket)>,
+    attachments: BTreeMap<SocketId, Option<Bytes>>,
+    closed: BTreeSet<SocketId>,
+    auto_response: Option<Option<AutoResponse>>,
+    sends: Vec<Send>,
+    /// Counts towards `SENDS_PER_TURN_BYTES`.
+    bytes: u64,
+}
+
+enum Send {
+    Message(Arc<Payload>, Vec<Arc<Line>>),
+    Goodbye(Goodbye, Arc<Line>),
+}
+
+/// What leaves an object when its turn is durable.
+#[must_use = "what is not released is never sent"]
+pub struct Release {
+    of: Arc<ObjectSockets>,
+    sends: Vec<Send>,
+    auto_response: Option<Option<AutoResponse>>,
+}
+
+impl SocketTurn {
+    /// A turn that begins. `offered` are the sub-protocols of the upgrade request that it is about.
+    pub fn begin(
+        host: Arc<Sockets>,
+        object: (ObjectId, ClassKey),
+        applied: Option<Arc<ObjectSockets>>,
+        offered: Option<Vec<String>>,
+    ) -> Self {
+        Self {
+            host,
+            object,
+            applied,
+            offered,
+            accepted: None,
+            attachments: BTreeMap::new(),
+            closed: BTreeSet::new(),
+            auto_response: None,
+            sends: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Accepts the socket that the request asks for.
+    pub fn accept(&mut self, tags: Vec<String>) -> Result<SocketId, SocketError> {
+        if self.offered.is_none() {
+            return Err(SocketError::NotAnUpgrade);
+        }
+        if self.accepted.is_some() {
+            return Err(SocketError::AcceptedAlready);
+        }
+        let limit = self.host.limits.sockets_per_object;
+        if self.with_table(|table| table.sockets.len()).unwrap_or(0) >= limit as usize {
+            return Err(SocketError::TooManySockets(limit));
+        }
+        let tags: BTreeSet<Box<str>> = tags.into_iter().map(String::into_boxed_str).collect();
+        if tags.len() > TAGS_MAX {
+            return Err(SocketError::BadTag(format!("{} different tags; a socket has at most {TAGS_MAX}", tags.len())));
+        }
+        if let Some(tag) = tags.iter().find(|tag| !(1..=TAG_MAX).contains(&tag.len())) {
+            return Err(SocketError::BadTag(format!("a tag has {} bytes; it may have 1 to {TAG_MAX}", tag.len())));
+        }
+        let id = self.host.next_id();
+        self.accepted = Some((id, Socket::new(tags.into_iter().collect())));
+        Ok(id)
+    }
+
+    /// The socket that this turn accepted.
+    pub fn accepted(&self) -> Option<SocketId> {
+        self.accepted.as_ref().map(|(id, _)| *id)
+    }
+
+    /// Whether the client offers this sub-protocol.
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        self.offered.iter().flatten().any(|offered| offered.as_bytes() == protocol)
+    }
+
+    /// The open sockets with a tag, or all.
+    pub fn sockets(&self, tag: Option<&str>) -> Vec<SocketId> {
+        self.open(tag, |id, _| id)
+    }
+
+    /// Something of each open socket with a tag, or of all, in the order of their ids.
+    fn open<T>(&self, tag: Option<&str>, each: impl Fn(SocketId, &Socket) -> T) -> Vec<T> {
+        let is_open = |id: SocketId, socket: &Socket| !self.closed.contains(&id) && !socket.is_closing();
+        let of_table = self.with_table(|table| {
+            let open = table.select(tag).filter(|(id, socket)| is_open(*id, socket));
+            open.map(|(id, socket)| each(id, socket)).collect()
+        });
+        let mut sockets: Vec<T> = of_table.unwrap_or_default();
+        // Its id is the highest.
+        if let Some((id, socket)) = &self.accepted
+            && is_open(*id, socket)
+            && tag.is_none_or(|tag| socket.tags.iter().any(|of_socket| **of_socket == *tag))
+        {
+            sockets.push(each(*id, socket));
+        }
+        sockets
+    }
+
+    /// The tags of a socket.
+    pub fn tags(&self, id: SocketId) -> Result<Vec<String>, SocketError> {
+        self.socket(id, |socket| socket.tags.iter().map(|tag| tag.to_string()).collect())
+    }
+
+    /// What is attached to a socket.
+    pub fn attachment(&self, id: SocketId) -> Result<Option<Bytes>, SocketError> {
+        let applied = self.socket(id, |socket| socket.attachment.clone())?;
+        Ok(self.attachments.get(&id).cloned().unwrap_or(applied))
+    }
+
+    /// Attaches bytes to a socket.
+    pub fn set_attachment(&mut self, id: SocketId, attachment: Option<Bytes>) -> Result<(), SocketError> {
+        within(attachment.as_ref().map_or(0, Bytes::len) as u64, ATTACHMENT_MAX as u64)?;
+        self.socket(id, |_| ())?;
+        self.attachments.insert(id, attachment);
+        Ok(())
+    }
+
+    /// Sends a message to a socket.
+    pub fn send(&mut self, id: SocketId, message: Message) -> Result<(), SocketError> {
+        within(message.size(), self.host.limits.socket_message)?;
+        let line = self.open_line(id)?;
+        self.stage(message, vec![line])
+    }
+
+    /// Sends a message to all open sockets with a tag, or to all. Answers how many they are.
+    pub fn broadcast(&mut self, tag: Option<&str>, message: Message) -> Result<u32, SocketError> {
+        within(message.size(), self.host.limits.socket_message)?;
+        let lines = self.open(tag, |_, socket| socket.line.clone());
+        let receivers = lines.len() as u32;
+        if receivers > 0 {
+            self.stage(message, lines)?;
+        }
+        Ok(receivers)
+    }
+
+    fn stage(&mut self, message: Message, lines: Vec<Arc<Line>>) -> Result<(), SocketError> {
+        self.charge(message.size() + RECEIVER_BYTES * lines.len() as u64)?;
+        self.sends.push(Send::Message(Payload::new(message, &self.host.metrics), lines));
+        Ok(())
+    }
+
+    fn charge(&mut self, bytes: u64) -> Result<(), SocketError> {
+        let charged = self.bytes + SEND_BYTES + bytes;
+        if charged > SENDS_PER_TURN_BYTES {
+            return Err(SocketError::TooMuch(SENDS_PER_TURN_BYTES));
+        }
+        self.bytes = charged;
+        Ok(())
+    }
+
+    /// Bytes that wait for the peer.
+    pub fn buffered(&self, id: SocketId) -> Result<u64, SocketError> {
+        self.socket(id, |socket| socket.line.buffered())
+    }
+
+    /// Closes a socket.
+    pub fn close(&mut self, id: SocketId, goodbye: Goodbye) -> Result<(), SocketError> {
+        within(goodbye.reason.len() as u64, if goodbye.code.is_some() { REASON_MAX as u64 } else { 0 })?;
+        // RFC 6455 §7.4.1 reserves the others, and those that IANA has given to applications since.
+        if let Some(code) = goodbye.code
+            && !matches!(code, 1000 | 1001 | 1003 | 1007..=1014 | 3000..=4999)
+        {
+            return Err(SocketError::BadCode(code));
+        }
+        let line = self.open_line(id)?;
+        self.charge(goodbye.reason.len() as u64)?;
+        self.closed.insert(id);
+        self.sends.push(Send::Goodbye(goodbye, line));
+        Ok(())
+    }
+
+    /// What the host answers for the object.
+    pub fn auto_response(&self) -> Option<AutoResponse> {
+        let applied = || self.with_table(|table| table.auto_response.clone()).flatten();
+        self.auto_response.clone().unwrap_or_else(applied)
+    }
+
+    /// Has the host answer for the object.
+    pub fn set_auto_response(&mut self, pair: Option<AutoResponse>) -> Result<(), SocketError> {
+        if let Some(pair) = &pair {
+            within(pair.request.len().max(pair.response.len()) as u64, AUTO_RESPONSE_MAX as u64)?;
+        }
+        self.auto_response = Some(pair);
+        Ok(())
+    }
+
+    /// When the host last answered on a socket, in milliseconds since the Unix epoch.
+    pub fn auto_response_ms(&self, id: SocketId) -> Result<Option<u64>, SocketError> {
+        let answered = self.socket(id, |socket| socket.answered_ms.load(Ordering::Relaxed))?;
+        Ok((answered > 0).then_some(answered))
+    }
+
+    fn open_line(&self, id: SocketId) -> Result<Arc<Line>, SocketError> {
+        let (closing, line) = self.socket(id, |socket| (socket.is_closing(), socket.line.clone()))?;
+        if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(line) }
+    }
+
+    fn socket<T>(&self, id: SocketId, of: impl FnOnce(&Socket) -> T) -> Result<T, SocketError> {
+        if let Some((accepted, socket)) = &self.accepted
+            && *accepted == id
+        {
+            return Ok(of(socket));
+        }
+        let of_table = self.with_table(|table| table.sockets.get(&id).map(of)).flatten();
+        of_table.ok_or(SocketError::UnknownSocket)
+    }
+
+    fn with_table<T>(&self, of: impl FnOnce(&Table) -> T) -> Option<T> {
+        self.applied.as_ref().map(|applied| of(&applied.table.lock()))
+    }
+
+    /// Makes it what the object's next turns see. `open` says whether the answer opens the accepted socket; otherwise that
+    /// never was. None if there is nothing to release.
+    pub fn apply(mut self, open: bool) -> Option<Release> {
+        let accepted = self.accepted.take().filter(|_| open);
+        let changes_nothing = accepted.is_none() && self.attachments.is_empty() && self.sends.is_empty();
+        if changes_nothing && self.auto_response.is_none() {
+            return None;
+        }
+        let of = match self.applied {
+            Some(applied) => applied,
+            None => self.host.of_or_new(self.object),
+        };
+        let mut table = of.table.lock();
+        if let Some((id, socket)) = accepted {
+            table.insert(id, socket);
+        }
+        for (id, attachment) in self.attachments {
+            if let Some(socket) = table.sockets.get_mut(&id) {
+                socket.attachment = attachment;
+            }
+        }
+        for id in self.closed {
+            if let Some(socket) = table.sockets.get_mut(&id) {
+                socket.closing = true;
+            }
+        }
+        if let Some(auto_response) = &self.auto_response {
+            table.auto_response.clone_from(auto_response);
+        }
+        drop(table);
+        Some(Release { of, sends: self.sends, auto_response: self.auto_response })
+    }
+}
+
+impl ObjectSockets {
+    /// Closes a socket: its object hears no more of it but its close.
+    pub fn goodbye(self: &Arc<Self>, id: SocketId, goodbye: Goodbye) -> Release {
+        let mut table = self.table.lock();
+        let closed = table.sockets.get_mut(&id).into_iter().map(|socket| {
+            socket.closing = true;
+            Send::Goodbye(goodbye.clone(), socket.line.clone())
+        });
+        Release { sends: closed.collect(), of: self.clone(), auto_response: None }
+    }
+
+    /// Closes all sockets.
+    pub fn goodbye_to_all(self: &Arc<Self>, goodbye: &Goodbye) -> Release {
+        let lines = self.table.lock().sockets.values().map(|socket| socket.line.clone()).collect::<Vec<_>>();
+        let sends = lines.into_iter().map(|line| Send::Goodbye(goodbye.clone(), line)).collect();
+        Release { sends, of: self.clone(), auto_response: None }
+    }
+}
+
+impl Release {
+    /// The sockets that it is about.
+    pub fn of(&self) -> &Arc<ObjectSockets> {
+        &self.of
+    }
+
+    /// Lets it out.
+    pub fn now(self) {
+        let host = &self.of.host;
+        for send in self.sends {
+            match send {
+                Send::Goodbye(goodbye, line) => line.close(goodbye),
+                Send::Message(payload, lines) => {
+                    // Short of memory, peers that have not taken what they were sent before get no more.
+                    let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
+                    lines.iter().for_each(|line| _ = line.send(&payload, limit));
+                }
+            }
+        }
+        if let Some(auto_response) = self.auto_response {
+            self.of.answers.store(auto_response.map(Arc::new));
+        }
+    }
+}
+
+fn within(bytes: u64, limit: u64) -> Result<(), SocketError> {
+    if bytes > limit { Err(SocketError::TooLarge(bytes, limit)) } else { Ok(()) }
+}
