@@ -4,19 +4,22 @@
 //
 //   holdfast-build [--entry FILE] [--out FILE] [--class NAME]
 //
-// In the project's directory. `--entry` is package.json's "main", or src/index.ts or src/index.js. `--out` is dist/class.wasm; the
-// bundle is written beside it, as FILE.js, for the line numbers in stack traces. `--class` is needed when the module exports several.
+// In the project's directory. `--entry` is package.json's "main", or src/index.ts or src/index.js. `--out` is dist/class.wasm.
+// `--class` is needed when the module exports several.
 // Diagnostics go to standard error; the exit code is 1 if there is no component.
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { SourceMap, createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
-import { componentize } from "componentize-qjs";
-import * as esbuild from "esbuild";
+// The tools are the project's, at the versions that it pins.
+const require = createRequire(resolve("package.json"));
+const { componentize } = require("componentize-qjs");
+const esbuild = require("esbuild");
 
 const SDK = dirname(fileURLToPath(import.meta.url));
 /** The contract lies beside the SDK, in the repository as in a project's copy. */
@@ -46,7 +49,6 @@ async function build({ entry, out, class: name }) {
     { supported: LOWERED },
   );
   mkdirSync(dirname(out), { recursive: true });
-  writeFileSync(out.replace(/(\.wasm)?$/, ".js"), bundle);
 
   const scratch = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
@@ -61,6 +63,8 @@ async function build({ entry, out, class: name }) {
 /** One module with all that the source imports. Interfaces of the contract stay imports. */
 async function bundled(source, more) {
   const { outputFiles } = await esbuild.build({
+    sourcemap: "external",
+    outfile: "class.js",
     stdin: { contents: source, resolveDir: process.cwd() },
     bundle: true,
     write: false,
@@ -75,7 +79,23 @@ async function bundled(source, more) {
     keepNames: false,
     ...more,
   });
-  return outputFiles[0].text;
+  const [map, code] = outputFiles.map(({ text }) => text);
+  return `${code}globalThis[Symbol.for("holdfast.sources")] = ${JSON.stringify(sources(code, JSON.parse(map)))};\n`;
+}
+
+/** The table for `src/stack.js`. Lines that are not the class's, nor of what it imports, have no source. */
+function sources(code, map) {
+  const table = [];
+  const places = new SourceMap(map);
+  code.split("\n").forEach((text, index) => {
+    const { originalLine, originalSource: source } = places.findEntry(index, text.search(/\S|$/));
+    const mine = source && source !== "<stdin>" && !resolve(source).startsWith(join(SDK, "src"));
+    const [line, file] = mine ? [originalLine + 1, source] : [0, null];
+    const last = table.at(-1);
+    const follows = last?.[2] === file && (file === null || last[1] + index + 1 - last[0] === line);
+    if (!follows) table.push([index + 1, line, file]);
+  });
+  return table;
 }
 
 /** Where the SDK's own modules are, under each of their names. */

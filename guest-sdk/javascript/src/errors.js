@@ -5,12 +5,14 @@ export class ClassError extends Error {
   /**
    * @param {string} code `[a-z0-9-]`, 1 to 64 bytes.
    * @param {string} message What went wrong, for a person.
-   * @param {{ retryable?: boolean, cause?: unknown }} options `retryable`: whether the same request may succeed later.
+   * @param {{ retryable?: boolean, detail?: unknown, cause?: unknown }} options `retryable`: whether the same request may
+   * succeed later. `detail`: what the case of the contract carries (null if nothing), for a refusal of the host.
    */
-  constructor(code, message, { retryable = false, ...options } = {}) {
+  constructor(code, message, { retryable = false, detail, ...options } = {}) {
     super(message, options);
     this.code = code;
     this.retryable = retryable;
+    this.detail = detail;
   }
 }
 Object.defineProperty(ClassError.prototype, "name", { value: "ClassError", configurable: true, writable: true });
@@ -24,7 +26,7 @@ const WORDS = {
   closed: () => "the turn that this belongs to has ended",
   "savepoint-open": () => "not possible inside a transaction",
   "too-deep": (limit) => `at most ${limit} transactions inside each other`,
-  "bad-time": () => "an alarm's time is more than 0 and at most 2^53 − 1 milliseconds since the Unix epoch",
+  "bad-time": () => "setAlarm() cannot be called with an alarm time <= 0, or beyond 2^53 − 1",
   "no-handler": () => "Your Durable Object class must have an alarm() handler in order to call setAlarm()",
   "no-statement": () => "SQL code did not contain a statement.",
   "parameter-count": ([takes, given]) =>
@@ -53,7 +55,7 @@ export function host(call, ...args) {
     if (typeof refusal?.tag !== "string") throw thrown;
     const words = WORDS[refusal.tag];
     const message = words ? words(refusal.val) : String(refusal.val ?? refusal.tag);
-    throw new ClassError(refusal.tag, message, { cause: thrown });
+    throw new ClassError(refusal.tag, message, { detail: refusal.val ?? null });
   }
 }
 

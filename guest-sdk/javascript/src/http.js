@@ -1,6 +1,6 @@
 // Requests and responses between the contract's records and the web's classes.
 
-import { fromText, toTextLossy } from "./bytes.js";
+import { fromLatin1, toLatin1 } from "./bytes.js";
 import { Headers } from "./web/headers.js";
 import { Arrival, Request, Response, takeBody } from "./web/message.js";
 import { URL } from "./web/url.js";
@@ -10,11 +10,14 @@ import { isAccepted } from "./websocket.js";
 const PLAIN = /^(?!.*\/\.)[\w\-/?=&+,;:@!$()*~.]*$/;
 
 export function toRequest({ method, uri, headers, body }) {
-  const header = (name) => headers.find(([key]) => key === name)?.[1];
-  const scheme = toTextLossy(header("x-forwarded-proto") ?? new Uint8Array()) === "https" ? "https" : "http";
-  const text = `${scheme}://${toTextLossy(header("host") ?? fromText("object"))}${uri}`;
+  const header = (name) => {
+    const found = headers.find(([key]) => key === name);
+    return found && toLatin1(found[1]);
+  };
+  const scheme = header("x-forwarded-proto") === "https" ? "https" : "http";
+  const text = `${scheme}://${header("host") ?? "object"}${uri}`;
   const url = PLAIN.test(uri) ? text : new URL(text).href;
-  const make = () => new Headers(headers.map(([name, value]) => [name, toTextLossy(value)]));
+  const make = () => new Headers(headers.map(([name, value]) => [name, toLatin1(value)]));
   return new Request(new Arrival(method, url, make, body));
 }
 
@@ -26,6 +29,6 @@ export function toRecord(response) {
     throw new TypeError("the WebSocket of the response was not accepted with ctx.acceptWebSocket()");
   }
   const headers = [];
-  for (const [name, value] of response.headers) headers.push([name, fromText(value)]);
+  for (const [name, value] of response.headers) headers.push([name, fromLatin1(value)]);
   return { status: response.status, headers, body: takeBody(response) ?? new Uint8Array() };
 }

@@ -59,14 +59,14 @@ function* entries(options) {
 
 function checkRange({ start, startAfter, end, prefix, reverse = false, limit }) {
   const text = (value) => (value === undefined || value === null ? null : String(value).toWellFormed());
-  if (limit !== undefined && !(Number.isInteger(limit) && limit > 0)) throw new TypeError("List limit must be positive.");
   return {
     start: text(start),
     startAfter: text(startAfter),
     end: text(end),
     prefix: text(prefix),
     reverse: Boolean(reverse),
-    limit: limit === undefined ? null : Math.min(limit, 2 ** 31 - 1),
+    // The host refuses 0, and so all that is no limit.
+    limit: limit === undefined || limit === null ? null : Math.min(Math.max(Math.floor(limit) || 0, 0), 2 ** 31 - 1),
   };
 }
 

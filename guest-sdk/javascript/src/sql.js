@@ -166,7 +166,7 @@ function toSql(value) {
     case "string":
       return { tag: "text", val: value.toWellFormed() };
     case "number":
-      return Number.isSafeInteger(value) ? { tag: "integer", val: value } : { tag: "real", val: value };
+      return Number.isSafeInteger(value) && !Object.is(value, -0) ? { tag: "integer", val: value } : { tag: "real", val: value };
     case "bigint":
       if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} does not fit into 64 bits`);
       return isBig(value) ? { tag: "text", val: String(value) } : { tag: "integer", val: Number(value) };

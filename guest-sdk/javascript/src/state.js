@@ -45,6 +45,11 @@ export class DurableObjectState {
     return this.#id;
   }
 
+  /** The name of the object's class. Not in Durable Objects. */
+  get className() {
+    return identity.class();
+  }
+
   get storage() {
     return this.#storage;
   }

@@ -62,7 +62,6 @@ export class WebSocket {
   }
 
   send(message) {
-    if (this.#state >= STATES.CLOSING) throw new TypeError("Can't call WebSocket send() after close().");
     host(websockets.send, idOf(this), toMessage(message));
   }
 

@@ -3,6 +3,8 @@
 
 import logging from "holdfast:object/logging@0.1.0";
 
+import { stackOf, title } from "../stack.js";
+
 let started = false;
 const before = globalThis.console;
 
@@ -33,15 +35,6 @@ function write(level, values) {
   logging.log(level, format(shown).toWellFormed(), fields);
 }
 
-/** As V8 tells it: the error first, then where it came from, then what caused it. */
-function stackOf(error) {
-  const cause = error.cause instanceof Error ? `\ncaused by ${stackOf(error.cause)}` : "";
-  return `${title(error)}\n${String(error.stack).trimEnd()}${cause}`;
-}
-
-function title(error) {
-  return error.message ? `${error.name}: ${error.message}` : error.name;
-}
 
 function format(values) {
   let [first, ...rest] = values;

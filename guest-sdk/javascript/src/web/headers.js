@@ -1,7 +1,7 @@
 // `Headers` after the Fetch Standard, without guards: everything here is the class's own to change.
 
 const NAME = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/;
-const VALUE = /^[^\0\r\n]*$/;
+const VALUE = /^[\x01-\x09\x0b\x0c\x0e-\xff]*$/;
 
 export class Headers {
   /** Name in lower case to values, in the order of their first appearance. */
@@ -78,6 +78,6 @@ function checkName(name) {
 
 function checkValue(value) {
   const text = String(value).replace(/^[\t\n\r ]+|[\t\n\r ]+$/g, "");
-  if (!VALUE.test(text)) throw new TypeError("a header's value has no NUL and no line breaks");
+  if (!VALUE.test(text)) throw new TypeError("a header's value is ISO 8859-1 without NUL and line breaks");
   return text;
 }
