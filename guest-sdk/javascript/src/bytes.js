@@ -1,0 +1,61 @@
+// Text and bytes. The engine has no text encoder and walks a string slowly; what it does fast, in C, is base64. Hence the detours.
+
+/** Bytes that are the code units of a string, all of them below 256. */
+export function fromLatin1(text) {
+  return Uint8Array.fromBase64(btoa(text));
+}
+
+/** The string whose code units are these bytes. */
+export function toLatin1(bytes) {
+  return atob(bytes.toBase64());
+}
+
+/** The UTF-8 of a string. Halves of surrogate pairs become U+FFFD. */
+export function fromText(text) {
+  return fromLatin1(isAscii(text) ? text : unescape(encodeURIComponent(text.toWellFormed())));
+}
+
+/** The string that these bytes of valid UTF-8 are; undefined if they are not valid. */
+export function toText(bytes) {
+  const latin1 = toLatin1(bytes);
+  if (isAscii(latin1)) return latin1;
+  try {
+    return decodeURIComponent(escape(latin1));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The string that these bytes are, with U+FFFD in place of each maximal part that is not valid UTF-8. */
+export function toTextLossy(bytes) {
+  const text = toText(bytes);
+  if (text !== undefined) return text;
+  return toLatin1(bytes).replace(
+    // One well-formed sequence, or one maximal beginning of one, or one byte.
+    /[\x00-\x7f]+|(?:[\xc2-\xdf]|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]|\xf0[\x90-\xbf][\x80-\xbf]|[\xf1-\xf3][\x80-\xbf]{2}|\xf4[\x80-\x8f][\x80-\xbf])[\x80-\xbf]|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]|\xf0[\x90-\xbf][\x80-\xbf]?|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?|[^]/g,
+    (part) => {
+      try {
+        return decodeURIComponent(escape(part));
+      } catch {
+        return "\ufffd";
+      }
+    },
+  );
+}
+
+/** The bytes of an `ArrayBuffer` or a view of one, without a copy; undefined for anything else. */
+export function bytesOf(value) {
+  if (value instanceof Uint8Array) return value;
+  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  return undefined;
+}
+
+/** An `ArrayBuffer` of its own with these bytes. */
+export function bufferOf(bytes) {
+  return bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
+}
+
+function isAscii(text) {
+  return !/[^\x00-\x7f]/.test(text);
+}

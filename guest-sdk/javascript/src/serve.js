@@ -1,0 +1,67 @@
+// The component's exports. Owns: the one instance of the class, and the way from each handler of the contract to its method. The
+// constructor runs in the first turn, so what it writes counts with that turn, and its failure fails it.
+
+import environment from "wasi:cli/environment@0.2.0";
+
+import { ClassError, failure } from "./errors.js";
+import { startClock } from "./globals.js";
+import { toRecord, toRequest } from "./http.js";
+import { classOf } from "./select.js";
+import { DurableObjectState, unblocked } from "./state.js";
+import { run } from "./turn.js";
+import { forgetSocket, markClosed, socketOf } from "./websocket.js";
+import { logError, start } from "./web/console.js";
+import { makeRandom } from "./web/crypto.js";
+
+/** What a module with a class exports as a component. */
+export function serve(module, name) {
+  const Class = classOf(module, name);
+  let object;
+
+  const wake = () => {
+    start();
+    startClock();
+    Math.random = makeRandom();
+    object = new Class(new DurableObjectState(), Object.fromEntries(environment.getEnvironment()));
+    return unblocked();
+  };
+  /** One turn: a method of the object, with all that it starts. */
+  const turn = (handle) => {
+    try {
+      return run(() => (object ? handle() : wake().then(handle)));
+    } catch (error) {
+      logError(error);
+      throw failure(error);
+    }
+  };
+
+  return {
+    fetchHandler: {
+      fetch: (request) =>
+        turn(async () => {
+          if (typeof object.fetch !== "function") throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
+          return toRecord(await object.fetch(toRequest(request)));
+        }),
+    },
+    alarmHandler: {
+      alarm: ({ scheduled, retryCount }) => {
+        turn(() => object.alarm({ scheduledTime: scheduled, retryCount, isRetry: retryCount > 0 }));
+      },
+    },
+    websocketHandler: {
+      message: (id, { tag, val }) => {
+        turn(() => object.webSocketMessage?.(socketOf(id), tag === "text" ? val : val.buffer));
+      },
+      close: (id, code, reason, wasClean) => {
+        turn(() => {
+          markClosed(socketOf(id));
+          return object.webSocketClose?.(socketOf(id), code, reason, wasClean);
+        });
+        forgetSocket(id);
+      },
+      error: (id, text) => {
+        turn(() => object.webSocketError?.(socketOf(id), new Error(text)));
+      },
+    },
+  };
+}
