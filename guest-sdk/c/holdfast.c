@@ -2,7 +2,7 @@
  *
  * It owns the memory of a turn: everything that the host or this library allocates is a block in one list, which is freed when
  * the handler's result has been read. What must stay true: the functions named `…_free` of the bindings are never called, because
- * they do not know blocks; and the host's translation of WASI preview 1 keeps its state elsewhere (`holdfast build` sees to it). */
+ * they do not know blocks; and what outlives the turn is no block. */
 #include "holdfast.h"
 
 #include <stdarg.h>
@@ -49,6 +49,14 @@ __attribute__((export_name("cabi_realloc"))) void *cabi_realloc(void *old, size_
         drop(old);
     }
     return made;
+}
+
+/* The adapter for WASI preview 1 keeps what it asks for. */
+__attribute__((export_name("cabi_realloc_adapter"))) void *cabi_realloc_adapter(void *old, size_t old_size, size_t align, size_t size) {
+    (void)old_size, (void)align;
+    void *kept = realloc(old, size);
+    if (!kept) abort();
+    return kept;
 }
 
 /* The bindings want an object file that `holdfast build` makes unnecessary. */

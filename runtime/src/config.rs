@@ -6,7 +6,7 @@
 //! [build]
 //! language = "rust"            # default: what the project's own manifest shows
 //! profile = "release"          # Rust: the Cargo profile
-//! sdk = "../sdk/c"             # C: where the SDK is, relative to this file; default: .sdk/guest-sdk/c
+//! sdk = ".sdk/guest-sdk/c"     # Python and C: where the SDK is, relative to this file
 //!
 //! [server]
 //! data = "data"                # relative to this file; default: .holdfast

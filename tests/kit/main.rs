@@ -36,7 +36,7 @@ macro_rules! languages {
     };
 }
 
-languages! { rust c }
+languages! { rust javascript python go c }
 
 /// Builds the class of a language and runs all cases against it.
 #[track_caller]

@@ -670,7 +670,8 @@ extern bool holdfast_object_websockets_buffered(holdfast_object_websockets_socke
 extern bool holdfast_object_websockets_close(holdfast_object_websockets_socket_t socket, uint16_t *maybe_code, imports_string_t *reason, holdfast_object_websockets_error_t *err);
 // What the host answers for the object; none if nothing is set.
 extern bool holdfast_object_websockets_auto_response(holdfast_object_websockets_auto_response_pair_t *ret);
-// Have the host answer one message for the object, on all of its sockets, in place of what was set. None ends that.
+// Have the host answer one message for the object, on all of its sockets, in place of what was set. None ends that. What is set is
+// kept for as long as the object has a socket or an instance.
 extern bool holdfast_object_websockets_set_auto_response(holdfast_object_websockets_auto_response_pair_t *maybe_pair, holdfast_object_websockets_error_t *err);
 // When the host last answered on this socket, in milliseconds since the Unix epoch; none if it never has.
 extern bool holdfast_object_websockets_auto_response_time(holdfast_object_websockets_socket_t socket, imports_option_u64_t *ret, holdfast_object_websockets_error_t *err);

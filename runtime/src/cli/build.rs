@@ -8,6 +8,9 @@
 
 mod c;
 mod component;
+mod go;
+mod javascript;
+mod python;
 mod rust;
 mod tools;
 
@@ -55,10 +58,10 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
     let project = Project::open(project)?;
     let component = match project.language {
         Language::Rust => rust::build(&project),
+        Language::JavaScript | Language::TypeScript => javascript::build(&project),
+        Language::Python => python::build(&project),
+        Language::Go => go::build(&project),
         Language::C => c::build(&project),
-        Language::JavaScript | Language::TypeScript | Language::Python | Language::Go => {
-            anyhow::bail!("{} projects cannot be built yet", project.language)
-        }
     }?;
     Ok(Built { class: project.class, component })
 }

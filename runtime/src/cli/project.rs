@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::sdk;
 use crate::base::ClassName;
 use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
@@ -40,6 +41,20 @@ impl Project {
             None => class_of_directory(&root)?,
         };
         Ok(Self { root, class, language, build: file.build })
+    }
+
+    /// The SDK's directory, for languages without a manifest of their own that names it.
+    pub fn sdk(&self) -> anyhow::Result<&Path> {
+        let (language, manifest) = (self.language, sdk::manifest(self.language));
+        let advice = format!(
+            "name the directory of the SDK for {language} as `sdk` under [build] in {FILE_NAME}; \
+             `holdfast new NAME --lang {language}` makes one"
+        );
+        let sdk = self.build.sdk.as_deref().with_context(|| advice.clone())?;
+        if !sdk.join(manifest).is_file() {
+            bail!("there is no {manifest} in {}; {advice}", sdk.display());
+        }
+        Ok(sdk)
     }
 
     /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.

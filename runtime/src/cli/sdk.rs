@@ -11,6 +11,9 @@ static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
 static RUST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/rust");
 static RUST_MACROS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/macros");
+static JAVASCRIPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/javascript");
+static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/python");
+static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/go");
 static C: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/c");
 
 /// What a project of a language begins with.
@@ -23,7 +26,9 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
     match language {
         Language::Rust => vec![("guest-sdk/rust", &RUST), ("guest-sdk/macros", &RUST_MACROS), ("wit", &WIT)],
         Language::C => vec![("guest-sdk/c", &C)],
-        Language::JavaScript | Language::TypeScript | Language::Python | Language::Go => vec![],
+        Language::JavaScript | Language::TypeScript => vec![("guest-sdk/javascript", &JAVASCRIPT), ("wit", &WIT)],
+        Language::Python => vec![("guest-sdk/python", &PYTHON), ("wit", &WIT)],
+        Language::Go => vec![("guest-sdk/go", &GO)],
     }
 }
 

@@ -20,11 +20,7 @@ const FLAGS: [&str; 8] =
 
 /// Needs Python 3 and its package index, the first time, unless there is a WASI SDK.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
-    let named = "name the directory of the SDK for C as `sdk` under [build] in holdfast.toml; `holdfast new` makes one";
-    let sdk = project.build.sdk.as_deref().context(named)?;
-    if !sdk.join("holdfast.h").is_file() {
-        bail!("there is no holdfast.h in {}; {named}", sdk.display());
-    }
+    let sdk = project.sdk()?;
     let sources = sources(&project.root.join("src"))?;
     if sources.is_empty() {
         bail!("{} has no C sources; the class goes into src/main.c", project.root.display());
@@ -37,7 +33,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
 
     let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
     let file = work.join(format!("{}.wasm", project.class));
-    fs::write(&file, component::of_core_module(built, component::Adapter::OwnMemory)?).with_context(|| format!("cannot write {}", file.display()))?;
+    fs::write(&file, component::of_core_module(built)?).with_context(|| format!("cannot write {}", file.display()))?;
     Ok(file)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.1.0` `get`,
 //! `holdfast:object/fetch-handler@0.1.0#fetch`). Its world is read off these names: it may import all of the contract, of
-//! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated.
+//! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated by an
+//! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever.
 
 use std::collections::BTreeSet;
 
@@ -18,18 +19,8 @@ use crate::cli::sdk::WIT;
 /// Of exports of the contract.
 const PACKAGE: &str = "holdfast:object/";
 
-/// Where the translation of WASI preview 1 keeps its state, one page.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Adapter {
-    /// In memory that it grows by itself: for modules that do not take all growth for their own.
-    OwnMemory,
-    /// In what the module's `cabi_realloc` gives it for ever.
-    #[allow(dead_code)]
-    Allocated,
-}
-
 /// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
-pub fn of_core_module(mut module: Vec<u8>, adapter: Adapter) -> anyhow::Result<Vec<u8>> {
+pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let handlers = handlers(&module).context("what the compiler made is no WebAssembly module")?;
     let mut resolve = Resolve::default();
     let mut contract = SourceMap::new();
@@ -46,7 +37,6 @@ pub fn of_core_module(mut module: Vec<u8>, adapter: Adapter) -> anyhow::Result<V
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
     ComponentEncoder::default()
         .validate(true)
-        .realloc_via_memory_grow(adapter == Adapter::OwnMemory)
         .module(&module)?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
         .encode()
@@ -83,7 +73,7 @@ mod tests {
 
     #[test]
     fn the_world_is_what_the_module_has() {
-        let component = of_core_module(wat::parse_str(FETCH).unwrap(), Adapter::OwnMemory).unwrap();
+        let component = of_core_module(wat::parse_str(FETCH).unwrap()).unwrap();
         let shown = wit_component::decode(&component).unwrap();
         let wit_component::DecodedWasm::Component(resolve, world) = shown else { panic!("it is no component") };
         let names = |items: &wit_parser::IndexMap<_, _>| {
@@ -96,11 +86,11 @@ mod tests {
 
     #[test]
     fn what_is_not_in_the_contract_is_said() {
-        let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap(), Adapter::OwnMemory).unwrap_err());
+        let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap()).unwrap_err());
         let other = FETCH.replace("fetch-handler@0.1.0#fetch", "catch-handler@0.1.0#catch");
         assert!(error(&other).contains("catch-handler"), "{}", error(&other));
         let wrong = FETCH.replace("#fetch\") (param i32", "#fetch\") (param");
         assert!(error(&wrong).contains("fetch"), "{}", error(&wrong));
-        assert!(of_core_module(b"no wasm".to_vec(), Adapter::OwnMemory).is_err());
+        assert!(of_core_module(b"no wasm".to_vec()).is_err());
     }
 }
