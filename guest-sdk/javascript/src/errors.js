@@ -32,7 +32,7 @@ const WORDS = {
   "parameter-count": ([takes, given]) =>
     `Wrong number of parameter bindings for SQL query: it takes ${takes}, and ${given} were given.`,
   "not-authorised": (what) => `not authorized: ${what}: SQLITE_AUTH`,
-  constraint: ({ message }) => `${message}: SQLITE_CONSTRAINT`,
+  constraint: ({ code, message }) => `${message}: SQLITE_CONSTRAINT${extended(code)}`,
   sqlite: ({ code, message }) => `${message}: ${SQLITE_CODES[code & 0xff] ?? "SQLITE_ERROR"}`,
   "not-an-upgrade": () => "the request does not ask for a WebSocket",
   "accepted-already": () => "this request's WebSocket was accepted already",
@@ -45,6 +45,11 @@ const WORDS = {
 };
 
 const SQLITE_CODES = { 5: "SQLITE_BUSY", 6: "SQLITE_LOCKED", 9: "SQLITE_INTERRUPT", 11: "SQLITE_CORRUPT", 18: "SQLITE_TOOBIG", 20: "SQLITE_MISMATCH", 25: "SQLITE_RANGE" };
+
+const CONSTRAINTS = {
+  275: "CHECK", 787: "FOREIGNKEY", 1299: "NOTNULL", 1555: "PRIMARYKEY", 1811: "TRIGGER", 2067: "UNIQUE", 2579: "ROWID", 3091: "DATATYPE",
+};
+const extended = (code) => (code in CONSTRAINTS ? ` (extended: SQLITE_CONSTRAINT_${CONSTRAINTS[code]})` : "");
 
 /** Call a function of the host. Its refusals come as errors with the case's name as code and its meaning as message. */
 export function host(call, ...args) {
