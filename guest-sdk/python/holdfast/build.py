@@ -106,7 +106,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m holdfast.build", description="Build a project to a component.")
     parser.add_argument("project", type=Path, help="the project's directory")
     parser.add_argument("--output", type=Path, required=True, help="the component's file")
-    parser.add_argument("--module", default="app", help="the module that has the class (default: app)")
+    parser.add_argument("--module", default="main", help="the module that has the class (default: main)")
     arguments = parser.parse_args()
     try:
         build(arguments.project.resolve(), arguments.module, arguments.output)
