@@ -69,6 +69,7 @@ def exports(cls: type[DurableObject]) -> list[str]:
 
 def build(project: Path, module: str, output: Path) -> None:
     """Builds the component of a project whose class is in this module."""
+    sys.dont_write_bytecode = True
     sys.path.insert(0, str(project))
     cls = find_class(importlib.import_module(module))
     with tempfile.TemporaryDirectory() as place:
@@ -78,6 +79,8 @@ def build(project: Path, module: str, output: Path) -> None:
         world = f"package holdfast:built;\n\nworld class {{\n    include holdfast:object/imports@0.1.0;\n{interfaces}}}\n"
         (work / "built.wit").write_text(world)
         (work / "holdfast_entry.py").write_text(
+            # Compiled files beside the sources would be changes to whoever watches them.
+            "import sys\nsys.dont_write_bytecode = True\n"
             f"from {module} import {cls.__name__}\n"
             "from holdfast._entry import AlarmHandler, FetchHandler, Lifecycle, WebsocketHandler, register\n"
             f"register({cls.__name__})\n"
@@ -106,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m holdfast.build", description="Build a project to a component.")
     parser.add_argument("project", type=Path, help="the project's directory")
     parser.add_argument("--output", type=Path, required=True, help="the component's file")
-    parser.add_argument("--module", default="app", help="the module that has the class (default: app)")
+    parser.add_argument("--module", default="main", help="the module that has the class (default: main)")
     arguments = parser.parse_args()
     try:
         build(arguments.project.resolve(), arguments.module, arguments.output)

@@ -71,7 +71,7 @@ class Kit(DurableObject):
         try:
             _, response = self.ctx.accept_websocket(request, tags, None if protocol == "-" else protocol)
         except WebSocketError as refusal:
-            return Response(f"error {refusal.case}", 409)
+            return Response(f"error {refusal.case}\n", 409)
         return response
 
     def alarm(self, info: AlarmInfo) -> None:
