@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 pub use answer::Answer;
 pub use client::Client;
-pub use guests::{example_names, guest, guest_file};
+pub use guests::{build_project, example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};
 pub use wait::{eventually, within};

@@ -14,10 +14,9 @@ mod subject;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Mutex;
 
-use harness::{Host, holdfast, root, target};
+use harness::{Host, build_project, root};
 use subject::Subject;
 
 /// Case by case, what a language cannot pass, and why.
@@ -41,7 +40,8 @@ languages! { rust javascript python go c }
 /// Builds the class of a language and runs all cases against it.
 #[track_caller]
 fn passes(language: &'static str) {
-    let component = build(language);
+    let project = root().join("tests/kit").join(language);
+    let component = build_project(&project).unwrap_or_else(|output| panic!("{language} is not built:\n{output}"));
     let host = Host::start();
     host.deploy("kit", std::fs::read(component).expect("it was just built"));
     let mut failures = BTreeMap::new();
@@ -64,16 +64,6 @@ fn passes(language: &'static str) {
 fn message(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().cloned();
     text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
-}
-
-/// The component of a language's class, with tools that are installed once and kept with everything else that is built.
-fn build(language: &str) -> PathBuf {
-    let project = root().join("tests/kit").join(language);
-    let mut command = holdfast(&["build", project.to_str().expect("paths are text")]);
-    command.env("HOLDFAST_TOOLS", target().join("tools")).env("CARGO_TARGET_DIR", target());
-    let output = command.output().expect("the program starts");
-    assert!(output.status.success(), "{language} is not built:\n{}", String::from_utf8_lossy(&output.stderr));
-    PathBuf::from(String::from_utf8(output.stdout).expect("paths are text").trim())
 }
 
 /// One table of all languages, once the last one is through.
