@@ -3,11 +3,7 @@
 import { fromLatin1, toLatin1 } from "./bytes.js";
 import { Headers } from "./web/headers.js";
 import { Arrival, Request, Response, takeBody } from "./web/message.js";
-import { URL } from "./web/url.js";
 import { isAccepted } from "./websocket.js";
-
-/** Paths and queries that a URL parser would leave as they are. */
-const PLAIN = /^(?!.*\/\.)[\w\-/?=&+,;:@!$()*~.]*$/;
 
 export function toRequest({ method, uri, headers, body }) {
   const header = (name) => {
@@ -15,8 +11,7 @@ export function toRequest({ method, uri, headers, body }) {
     return found && toLatin1(found[1]);
   };
   const scheme = header("x-forwarded-proto") === "https" ? "https" : "http";
-  const text = `${scheme}://${header("host") ?? "object"}${uri}`;
-  const url = PLAIN.test(uri) ? text : new URL(text).href;
+  const url = `${scheme}://${header("host") ?? "object"}${uri}`;
   const make = () => new Headers(headers.map(([name, value]) => [name, toLatin1(value)]));
   return new Request(new Arrival(method, url, make, body));
 }

@@ -1,8 +1,8 @@
 // `ctx.storage.sql`. Owns: how JavaScript's values become SQLite's and back. Results come packed (`wit/packed-sql.wit`), because
 // a list of bytes crosses the boundary many times faster than a list of values.
 //
-// Integers: a number without a fraction, of at most 2^53 − 1, is stored as an INTEGER, any other number as a REAL, and a BigInt as
-// an INTEGER, exactly. What is read is a number if that is exact and a BigInt if it is not.
+// A number is bound as a REAL, as in Durable Objects and in Node.js; a column of type INTEGER turns it into an integer if it is one. A
+// BigInt is bound as an INTEGER, exactly. An INTEGER that is read is a number if that is exact, and else a BigInt.
 
 import packedSql from "holdfast:object/packed-sql@0.1.0";
 import storage from "holdfast:object/storage@0.1.0";
@@ -162,29 +162,19 @@ class Rows {
 }
 
 function toSql(value) {
-  switch (typeof value) {
-    case "string":
-      return { tag: "text", val: value.toWellFormed() };
-    case "number":
-      return Number.isSafeInteger(value) && !Object.is(value, -0) ? { tag: "integer", val: value } : { tag: "real", val: value };
-    case "bigint":
-      if (BigInt.asIntN(64, value) !== value) throw new RangeError(`${value} does not fit into 64 bits`);
-      return isBig(value) ? { tag: "text", val: String(value) } : { tag: "integer", val: Number(value) };
-    case "undefined":
-      return { tag: "null" };
-    case "boolean":
-      return { tag: "integer", val: Number(value) };
-  }
-  if (value === null) return { tag: "null" };
+  if (value === null || value === undefined) return { tag: "null" };
+  if (typeof value === "number") return { tag: "real", val: value };
+  if (typeof value === "bigint" && !isBig(value)) return { tag: "integer", val: Number(value) };
   const bytes = bytesOf(value);
-  if (!bytes) throw new TypeError("a binding is a string, a number, a BigInt, a boolean, null or bytes");
-  return { tag: "blob", val: bytes };
+  return bytes ? { tag: "blob", val: bytes } : { tag: "text", val: String(value).toWellFormed() };
 }
 
 const isBig = (value) => typeof value === "bigint" && !Number.isSafeInteger(Number(value));
 
 /** The engine hands integers to the host as numbers. Those that are none go as text, and the query casts them. */
 function castingBigInts(query, bindings) {
+  const misfit = bindings.find((value) => typeof value === "bigint" && BigInt.asIntN(64, value) !== value);
+  if (misfit !== undefined) throw new RangeError(`${misfit} does not fit into 64 bits`);
   let last = 0;
   return query.replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[^]*?\*\/|\?([0-9]*)/g, (part, number) => {
     if (number === undefined) return part;

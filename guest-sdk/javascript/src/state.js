@@ -99,6 +99,13 @@ export class DurableObjectState {
     return time === null ? null : new Date(time);
   }
 
+  /** Here because Durable Objects have it. A handler's time is limited by the host's settings. */
+  setHibernatableWebSocketEventTimeout() {}
+
+  getHibernatableWebSocketEventTimeout() {
+    return null;
+  }
+
   /** Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. */
   abort(reason) {
     throw doom(reason instanceof Error ? reason : new ClassError("aborted", reason === undefined ? "the object was aborted" : String(reason)));

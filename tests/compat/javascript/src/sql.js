@@ -36,12 +36,13 @@ export class Sql extends DurableObject {
   }
 
   async types(sql) {
-    const values = [null, 0.5, 1e300, "aü🦀", "", new Uint8Array([0, 255]), new Uint8Array([1, 2, 3]).buffer, -7, 2 ** 40];
+    const values = [null, undefined, true, 7, 0.5, 1e300, "aü🦀", "", new Uint8Array([0, 255]), new Uint8Array([1, 2, 3]).buffer, -7, 2 ** 40];
     const back = values.map((value) => sql.exec("SELECT ? AS v", value).one().v);
     sql.exec("CREATE TABLE IF NOT EXISTS typed (i INTEGER, r REAL, t TEXT, b BLOB)");
     sql.exec("INSERT INTO typed VALUES (?, ?, ?, ?)", 5, 5, "5", new Uint8Array([5]));
     const kinds = sql.exec("SELECT typeof(i), typeof(r), typeof(t), typeof(b), i, r, t, b FROM typed").raw().toArray();
-    return { back, kinds, json: sql.exec("SELECT json_extract(?, '$.a[1]') AS x", '{"a":[1,2]}').one() };
+    const dynamic = sql.exec("SELECT typeof(?1) AS t, ?1 / 2 AS half, 'x' || ?1 AS text", 7).one();
+    return { back, kinds, dynamic, json: sql.exec("SELECT json_extract(?, '$.a[1]') AS x", '{"a":[1,2]}').one() };
   }
 
   async errors(sql) {

@@ -16,9 +16,9 @@ export class Kit extends DurableObject {
   }
 
   async fetch(request) {
-    const { pathname, search } = new URL(request.url);
-    const [, first, ...rest] = pathname.split("/");
-    if (pathname.startsWith("/echo")) return this.echo(request, pathname + search);
+    const uri = request.url.slice(new URL(request.url).origin.length);
+    const [, first, ...rest] = uri.split("?")[0].split("/");
+    if (uri.startsWith("/echo")) return this.echo(request, uri);
     if (first === "status") {
       const headers = [["set-cookie", "a=1"], ["set-cookie", "b=2"]];
       return new Response(null, { status: Number(rest[0]), headers });

@@ -33,10 +33,8 @@ export function encode(value) {
 export function value(word) {
   const rest = word.slice(2);
   switch (word[0]) {
-    case "i": {
-      const integer = BigInt(rest);
-      return Number.isSafeInteger(Number(integer)) ? Number(integer) : integer;
-    }
+    case "i":
+      return BigInt(rest);
     case "r":
       return new DataView(Uint8Array.fromHex(rest).buffer).getFloat64(0);
     case "t":
