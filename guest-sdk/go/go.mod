@@ -1,3 +1,3 @@
 module holdfast.dev/holdfast
 
-go 1.24
+go 1.25

@@ -1,6 +1,6 @@
 module kit
 
-go 1.24
+go 1.25
 
 require holdfast.dev/holdfast v0.1.0
 

@@ -5,8 +5,7 @@ package canon
 import "unsafe"
 
 // arena hands out memory in which the host puts what it passes in. It is none of the garbage collector's business: first a fixed
-// piece of the program's own data, and beyond it blocks taken from the end of memory as the Go runtime takes its own. All of it is
-// given back at once.
+// piece of the program's own data, and beyond it blocks from where the heap has its memory from. All of it is given back at once.
 type arena struct {
 	fixed [64 << 10]byte
 	// next and end bound what is free of the piece in use.
@@ -27,13 +26,13 @@ const blockMin = 256 << 10
 // imported is for what imports return; whoever holds calls resets it. exported is for the parameters of exports.
 var imported, exported arena
 
-// sbrk takes memory from its end and tells the runtime; nil if there is none. Growing memory by itself would not do: the runtime takes all
-// that comes after its own for its own.
+// sysAlloc takes whole pages of memory from the runtime, outside of the heap; nil if there are none. Growing memory by itself would not
+// do: the runtime takes all that comes after its own for its own. It allocates nothing by itself and calls nothing.
 //
-//go:linkname sbrk runtime.sbrk
-func sbrk(n uintptr) unsafe.Pointer
+//go:linkname sysAlloc runtime.sysAllocOS
+func sysAlloc(n uintptr, name string) unsafe.Pointer
 
-// sysFree makes memory from sbrk the runtime's to use again.
+// sysFree makes memory from sysAlloc the runtime's to use again, for the heap, too.
 //
 //go:linkname sysFree runtime.sysFreeOS
 func sysFree(memory unsafe.Pointer, n uintptr)
@@ -59,7 +58,7 @@ func (a *arena) use(start, size uintptr) {
 
 func (a *arena) grow(size uintptr) bool {
 	size = max(blockMin, (size+wasmPage-1)&^(wasmPage-1))
-	memory := sbrk(size)
+	memory := sysAlloc(size, "arena")
 	if memory == nil {
 		return false
 	}
@@ -100,7 +99,7 @@ func reallocAdapter(old unsafe.Pointer, oldSize, align, size uint32) unsafe.Poin
 	if old != nil {
 		unreachable()
 	}
-	memory := sbrk(uintptr(size))
+	memory := sysAlloc(uintptr(size), "adapter")
 	if memory == nil {
 		unreachable()
 	}
