@@ -230,7 +230,10 @@ hf_error hf_sql_values(hf_rows *rows, const char *text, const hf_value parameter
         memcpy(&columns, rows->at, sizeof columns);
         rows->at += sizeof columns;
         hf_text *names = hf_alloc(columns * sizeof *names);
-        for (uint32_t i = 0; i < columns; i++) names[i] = unpack_text(&rows->at);
+        for (uint32_t i = 0; i < columns; i++) {
+            rows->at++; /* It says that a text follows. */
+            names[i] = unpack_text(&rows->at);
+        }
         rows->columns = names;
         rows->column_count = columns;
         rows->values = hf_alloc(columns * sizeof *rows->values);

@@ -94,7 +94,7 @@ fn rows(document: &str) -> Vec<Vec<String>> {
 fn the_documentation_has_every_case() {
     let documented: Vec<String> = rows("docs/CLASS_KIT.md")
         .into_iter()
-        .filter(|row| row[0].contains('/') && row.len() == 2)
+        .skip_while(|row| row[0] != "`fetch/echo`")
         .flat_map(|row| row[0].split(", ").map(|case| case.trim_matches('`').to_owned()).collect::<Vec<_>>())
         .collect();
     let cases: Vec<&str> = cases::all().map(|(case, _)| case).collect();

@@ -39,9 +39,9 @@ fn install(root: &Path, marker: &Path) -> anyhow::Result<()> {
     if root.join("node_modules").is_dir() && fs::read_to_string(marker).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
-    let install = if root.join("package-lock.json").is_file() { "ci" } else { "install" };
     let mut npm = Command::new("npm");
-    npm.args([install, "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root);
+    // Not `ci`: it refuses a lock without the optional packages that other systems would need.
+    npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root);
     run(&mut npm).context(
         "npm could not install the project's packages; install Node.js 20 or later with npm, check that the registry can be \
          reached, and try again",

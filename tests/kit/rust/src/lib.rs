@@ -60,10 +60,11 @@ impl AlarmHandler for Kit {
 impl WebSocketHandler for Kit {
     fn message(&mut self, socket: WebSocket, message: Message) -> Result<()> {
         let answer = match &message {
-            Message::Text(script) => self.run(script, About { socket: Some(socket), ..About::default() })?.into(),
+            Message::Text(script) => Message::Text(self.run(script, About { socket: Some(socket), ..About::default() })?),
             Message::Binary(_) => message,
         };
-        Ok(socket.send(answer)?)
+        socket.send(answer)?;
+        Ok(())
     }
 
     fn close(&mut self, _socket: WebSocket, close: Close) -> Result<()> {
@@ -155,7 +156,8 @@ impl Kit {
 
     fn command(&mut self, line: &str, about: About) -> Result<String> {
         let mut words = Words::of(line);
-        let (storage, done) = (self.ctx.storage(), Ok("ok".to_owned()));
+        let storage = self.ctx.storage();
+        let done = |()| "ok".to_owned();
         Ok(match words.word()? {
             "id" => self.ctx.id(),
             "name" => option(self.ctx.name()),
@@ -165,7 +167,7 @@ impl Kit {
                 self.count.to_string()
             }
             "get" => option(storage.get_bytes(words.text()?)?),
-            "put" => storage.put_bytes(words.text()?, words.bytes()?).map(|()| "ok".into())?,
+            "put" => storage.put_bytes(words.text()?, words.bytes()?).map(done)?,
             "delete" => storage.delete(words.text()?)?.to_string(),
             "get-many" => entries(storage.get_many_bytes(words.texts()?)?),
             "put-many" => {
@@ -173,8 +175,7 @@ impl Kit {
                 while let Some(key) = words.next() {
                     entries.push((String::from_utf8(decode(key))?, words.bytes()?));
                 }
-                storage.put_many_bytes(entries)?;
-                done?
+                storage.put_many_bytes(entries).map(done)?
             }
             "delete-many" => storage.delete_many(words.texts()?)?.to_string(),
             "list" => entries(storage.list_bytes(list_options(&mut words)?)?.collect::<Result<Vec<_>, _>>()?),
@@ -199,14 +200,14 @@ impl Kit {
                 format!("{count} {sum}")
             }
             "size" => storage.size()?.to_string(),
-            "delete-all" => storage.delete_all().map(|()| "ok".into())?,
-            "sync" => storage.sync().map(|()| "ok".into())?,
+            "delete-all" => storage.delete_all().map(done)?,
+            "sync" => storage.sync().map(done)?,
             "alarm-get" => option(self.ctx.alarm().get()?.map(millis).transpose()?.map(|time| time.to_string())),
             "alarm-set" => {
-                self.ctx.alarm().set(UNIX_EPOCH + Duration::from_millis(words.number()?))?;
-                done?
+                let time = UNIX_EPOCH + Duration::from_millis(words.number()?);
+                self.ctx.alarm().set(time).map(done)?
             }
-            "alarm-delete" => self.ctx.alarm().delete().map(|()| "ok".into())?,
+            "alarm-delete" => self.ctx.alarm().delete().map(done)?,
             "fail" => {
                 let error = Error::new(words.text()?, words.text()?);
                 return Err(if words.number()? { error.retryable() } else { error });
@@ -214,21 +215,21 @@ impl Kit {
             "fail-before" => {
                 let first = words.number()?;
                 ensure!(about.retry_count.is_none_or(|count| count >= first), "too-early", "not yet");
-                done?
+                done(())
             }
             "throw" => throw(&words.text()?),
             "log" => {
                 let (level, message, fields) = (words.number()?, words.text()?, words.texts()?);
                 log(level, &message, fields.chunks_exact(2).map(|pair| (&*pair[0], &*pair[1])).collect());
-                done?
+                done(())
             }
             "print" => {
                 println!("{}", words.text()?);
-                done?
+                done(())
             }
             "print-error" => {
                 eprintln!("{}", words.text()?);
-                done?
+                done(())
             }
             "now" => millis(SystemTime::now())?.to_string(),
             "random" => format!("{} {}", getrandom::u64()?, getrandom::u64()?),
@@ -265,14 +266,17 @@ impl Kit {
             tag => self.ctx.websockets(tag).first().copied(),
         };
         let socket = socket.ok_or(WebSocketError::UnknownSocket)?;
-        match command {
+        let closing = match command {
             "tags" => return Ok(socket.tags()?.iter().map(encode).collect::<Vec<_>>().join(" ")),
             "attachment" => return Ok(option(socket.attachment::<Vec<u8>>()?)),
-            "attach" => socket.set_attachment(&words.bytes()?)?,
-            "send" => socket.send(words.message()?)?,
-            _ => socket.close(words.number::<u16>()?, words.text()?)?,
-        }
-        Ok("ok".into())
+            "attach" => {
+                socket.set_attachment(&words.bytes()?)?;
+                false
+            }
+            "send" => !socket.send(words.message()?)?,
+            _ => !socket.close(words.number::<u16>()?, words.text()?)?,
+        };
+        Ok(if closing { "error closing" } else { "ok" }.into())
     }
 }
 
@@ -312,8 +316,10 @@ fn entries(entries: impl IntoIterator<Item = (String, Vec<u8>)>) -> String {
 
 fn log(level: Level, message: &str, fields: Vec<(&str, &str)>) {
     let fields: Vec<(&str, kv::Value)> = fields.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let record = Record::builder().level(level).args(format_args!("{message}")).key_values(&fields).build();
-    holdfast::log::logger().log(&record);
+    let mut record = Record::builder();
+    let fields = &fields[..];
+    let record = record.level(level).key_values(&fields);
+    holdfast::log::logger().log(&record.args(format_args!("{message}")).build());
 }
 
 fn throw(message: &str) -> ! {
