@@ -82,7 +82,7 @@ const config :Workerd.Config = (
 );
 const main :Workerd.Worker = (
   modules = [(name = "worker", esModule = embed "worker.js")],
-  compatibilityDate = "2026-11-01",
+  compatibilityDate = "2026-10-01",
   durableObjectNamespaces = [${list(([key, name]) => `(className = "${name}", uniqueKey = "${key}", enableSql = true)`)}],
   durableObjectStorage = (localDisk = "storage"),
   bindings = [${list(([key, name]) => `(name = "${key}", durableObjectNamespace = "${name}")`)}],
