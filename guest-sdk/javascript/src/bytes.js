@@ -1,4 +1,7 @@
-// Text and bytes. The engine has no text encoder and walks a string slowly; what it does fast, in C, is base64. Hence the detours.
+// Text and bytes. The engine has no text encoder and walks a string slowly; what it does fast, in C, is base64. Hence the detours,
+// for all but short strings.
+
+const SHORT = 24;
 
 /** Bytes that are the code units of a string, all of them below 256. */
 export function fromLatin1(text) {
@@ -7,11 +10,27 @@ export function fromLatin1(text) {
 
 /** The string whose code units are these bytes. */
 export function toLatin1(bytes) {
-  return atob(bytes.toBase64());
+  return bytes.length <= SHORT ? String.fromCharCode.apply(null, bytes) : atob(bytes.toBase64());
+}
+
+/** Writes a short string whose code units are all below `limit` to a place in bytes. False if it is not one. */
+export function writeShort(text, limit, bytes, at) {
+  const { length } = text;
+  if (length > SHORT) return false;
+  for (let i = 0; i < length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= limit) return false;
+    bytes[at + i] = unit;
+  }
+  return true;
 }
 
 /** The UTF-8 of a string. Halves of surrogate pairs become U+FFFD. */
 export function fromText(text) {
+  if (text.length <= SHORT) {
+    const bytes = new Uint8Array(text.length);
+    if (writeShort(text, 0x80, bytes, 0)) return bytes;
+  }
   return fromLatin1(isAscii(text) ? text : unescape(encodeURIComponent(text.toWellFormed())));
 }
 
@@ -49,11 +68,6 @@ export function bytesOf(value) {
   if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   return undefined;
-}
-
-/** An `ArrayBuffer` of its own with these bytes. */
-export function bufferOf(bytes) {
-  return bytes.byteLength === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
 }
 
 function isAscii(text) {

@@ -66,5 +66,5 @@ function now() {
 function sleep(milliseconds) {
   const pollable = monotonicClock.subscribeDuration(Math.ceil(milliseconds * 1e6));
   pollable.block();
-  pollable[Symbol.dispose]();
+  pollable[Symbol.dispose]?.();
 }

@@ -6,15 +6,41 @@ import { enqueue } from "./jobs.js";
 /** Promises that were rejected and that nobody has listened to. */
 const unhandled = new Set();
 
+/** In place of an executor: the promise is settled from inside this module. */
+const bare = Symbol("bare");
+
+/** A promise that is resolved with this value. */
+let resolvedHere;
+
+const PENDING = 0;
+const FULFILLED = 1;
+const REJECTED = 2;
+
 export class Promise {
-  #state = "pending";
+  #state = PENDING;
   #value;
-  #reactions = [];
+  #reactions;
   #handled = false;
 
   constructor(executor) {
+    if (executor === bare) return;
     if (typeof executor !== "function") throw new TypeError("Promise resolver is not a function");
-    const { resolve, reject } = this.#resolvers();
+    this.#follow(executor);
+  }
+
+  /** Be settled by a function that is given `resolve` and `reject`, of which the first call counts. */
+  #follow(executor) {
+    let called = false;
+    const reject = (reason) => {
+      if (called) return;
+      called = true;
+      this.#reject(reason);
+    };
+    const resolve = (value) => {
+      if (called) return;
+      called = true;
+      this.#resolve(value);
+    };
     try {
       executor(resolve, reject);
     } catch (error) {
@@ -22,39 +48,22 @@ export class Promise {
     }
   }
 
-  #resolvers() {
-    let called = false;
-    const once = (settle) => (value) => {
-      if (called) return;
-      called = true;
-      settle.call(this, value);
-    };
-    return { resolve: once(this.#resolve), reject: once(this.#reject) };
-  }
-
   #resolve(value) {
+    if (value === null || (typeof value !== "object" && typeof value !== "function")) return this.#settle(FULFILLED, value);
     if (value === this) return this.#reject(new TypeError("a promise cannot be resolved with itself"));
-    if (value === null || (typeof value !== "object" && typeof value !== "function")) return this.#settle("fulfilled", value);
     let then;
     try {
       then = value.then;
     } catch (error) {
       return this.#reject(error);
     }
-    if (typeof then !== "function") return this.#settle("fulfilled", value);
-    enqueue(() => {
-      const { resolve, reject } = this.#resolvers();
-      try {
-        then.call(value, resolve, reject);
-      } catch (error) {
-        reject(error);
-      }
-    });
+    if (typeof then !== "function") return this.#settle(FULFILLED, value);
+    enqueue(() => this.#follow((resolve, reject) => then.call(value, resolve, reject)));
   }
 
   #reject(reason) {
     if (!this.#handled) unhandled.add(this);
-    this.#settle("rejected", reason);
+    this.#settle(REJECTED, reason);
   }
 
   #settle(state, value) {
@@ -62,31 +71,46 @@ export class Promise {
     this.#value = value;
     const reactions = this.#reactions;
     this.#reactions = undefined;
-    for (const reaction of reactions) this.#schedule(reaction);
+    if (reactions) for (const reaction of reactions) enqueue(() => this.#react(reaction));
   }
 
-  #schedule({ onFulfilled, onRejected, resolve, reject }) {
-    const [handler, otherwise] = this.#state === "fulfilled" ? [onFulfilled, resolve] : [onRejected, reject];
-    enqueue(() => {
-      if (typeof handler !== "function") return otherwise(this.#value);
-      let result;
-      try {
-        result = handler(this.#value);
-      } catch (error) {
-        return reject(error);
-      }
-      resolve(result);
-    });
+  #react({ onFulfilled, onRejected, next }) {
+    const handler = this.#state === FULFILLED ? onFulfilled : onRejected;
+    if (typeof handler !== "function") {
+      return this.#state === FULFILLED ? next.resolve(this.#value) : next.reject(this.#value);
+    }
+    let result;
+    try {
+      result = handler(this.#value);
+    } catch (error) {
+      return next.reject(error);
+    }
+    next.resolve(result);
   }
 
   then(onFulfilled, onRejected) {
-    const { promise, resolve, reject } = capability(speciesOf(this));
-    const reaction = { onFulfilled, onRejected, resolve, reject };
+    const constructor = speciesOf(this);
+    const next = constructor === Promise ? Promise.#next() : capability(constructor);
+    const reaction = { onFulfilled, onRejected, next };
     this.#handled = true;
-    unhandled.delete(this);
-    if (this.#state === "pending") this.#reactions.push(reaction);
-    else this.#schedule(reaction);
-    return promise;
+    if (this.#state === REJECTED) unhandled.delete(this);
+    if (this.#state === PENDING) (this.#reactions ??= []).push(reaction);
+    else enqueue(() => this.#react(reaction));
+    return next.promise;
+  }
+
+  /** As `capability`, for the most frequent case: with nothing that only other constructors need. */
+  static #next() {
+    const promise = new Promise(bare);
+    return { promise, resolve: (value) => promise.#resolve(value), reject: (reason) => promise.#reject(reason) };
+  }
+
+  static {
+    resolvedHere = (value) => {
+      const promise = new Promise(bare);
+      promise.#resolve(value);
+      return promise;
+    };
   }
 
   catch(onRejected) {
@@ -150,6 +174,15 @@ export class Promise {
 }
 Object.defineProperty(Promise.prototype, Symbol.toStringTag, { value: "Promise", configurable: true });
 
+/** A promise of what a function answers or throws, at once: an `async` function without its cost. */
+export function promised(call) {
+  try {
+    return resolvedHere(call());
+  } catch (error) {
+    return Promise.reject(error);
+  }
+}
+
 /** What was rejected without anybody listening since the last call. */
 export function takeUnhandled(report) {
   const promises = [...unhandled];
@@ -169,6 +202,7 @@ function capability(constructor) {
 
 function resolved(constructor, value) {
   if (value instanceof Promise && value.constructor === constructor) return value;
+  if (constructor === Promise) return resolvedHere(value);
   const { promise, resolve } = capability(constructor);
   resolve(value);
   return promise;

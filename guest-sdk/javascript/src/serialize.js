@@ -4,7 +4,7 @@
 // Two liberties that the format gives: text beyond Latin-1 is written as UTF-8 (tag `S`) where V8 writes UTF-16, and both are read;
 // integers beyond 31 bits are doubles.
 
-import { bufferOf, fromLatin1, fromText, toLatin1, toTextLossy } from "./bytes.js";
+import { fromLatin1, fromText, toLatin1, toTextLossy, writeShort } from "./bytes.js";
 
 const VERSION = 15;
 
@@ -132,6 +132,13 @@ class Writer {
   }
 
   string(text) {
+    this.#reserve(text.length + 2);
+    if (writeShort(text, 0x100, this.#buffer, this.#length + 2)) {
+      this.#buffer[this.#length] = 0x22;
+      this.#buffer[this.#length + 1] = text.length;
+      this.#length += 2 + text.length;
+      return this;
+    }
     const oneByte = !NON_LATIN1.test(text);
     const bytes = oneByte ? fromLatin1(text) : fromText(text);
     return this.tag(oneByte ? '"' : "S").varint(bytes.length).bytes(bytes);
@@ -180,6 +187,9 @@ class Writer {
   }
 }
 
+/** How a value is read, by the byte that it begins with. */
+const READERS = [];
+
 class Reader {
   #bytes;
   #view;
@@ -201,64 +211,53 @@ class Reader {
   }
 
   value() {
-    const tag = this.tag();
-    switch (tag) {
-      case "_":
-        return undefined;
-      case "0":
-        return null;
-      case "T":
-        return true;
-      case "F":
-        return false;
-      case "I":
-        return this.int();
-      case "N":
-        return this.double();
-      case "Z":
-        return this.bigint();
-      case '"':
-      case "S":
-      case "c":
-        return this.text(tag);
-      case "^":
-        return this.#viewOf(this.#object(this.varint()));
-      case "B":
-        return this.#viewOf(this.#add(bufferOf(this.take(this.varint()).slice())));
-      case "o":
-        return this.properties("{", this.#add({}));
-      case "A":
-        return this.dense(this.#add(new Array(this.varint())));
-      case "a":
-        return this.sparse(this.#add(new Array(this.varint())));
-      case ";": {
-        const map = this.#add(new Map());
-        this.items(":", () => map.set(this.value(), this.value()));
-        return map;
-      }
-      case "'": {
-        const set = this.#add(new Set());
-        this.items(",", () => set.add(this.value()));
-        return set;
-      }
-      case "D":
-        return this.#add(new Date(this.double()));
-      case "R":
-        return this.regexp();
-      case "r":
-        return this.error();
-      case "y":
-      case "x":
-        return this.#add(Object(tag === "y"));
-      case "n":
-        return this.#add(Object(this.double()));
-      case "z":
-        return this.#add(Object(this.bigint()));
-      case "s":
-        return this.#add(Object(this.value()));
-      default:
-        throw corrupt(`the tag ${JSON.stringify(tag)} is not known`);
-    }
+    let byte;
+    // Zeros pad what follows.
+    while ((byte = this.#view.getUint8(this.#at++)) === 0);
+    const read = READERS[byte];
+    if (read === undefined) throw corrupt(`the tag ${JSON.stringify(String.fromCharCode(byte))} is not known`);
+    return read(this);
+  }
+
+  static {
+    const readers = {
+      _: () => undefined,
+      0: () => null,
+      T: () => true,
+      F: () => false,
+      I: (reader) => reader.int(),
+      N: (reader) => reader.double(),
+      Z: (reader) => reader.bigint(),
+      '"': (reader) => toLatin1(reader.take(reader.varint())),
+      S: (reader) => toTextLossy(reader.take(reader.varint())),
+      c: (reader) => reader.wideText(),
+      "^": (reader) => reader.#viewOf(reader.#object(reader.varint())),
+      B: (reader) => reader.#viewOf(reader.#add(reader.take(reader.varint()).slice().buffer)),
+      o: (reader) => reader.properties("{", reader.#add({})),
+      A: (reader) => reader.dense(reader.#add(new Array(reader.varint()))),
+      a: (reader) => reader.sparse(reader.#add(new Array(reader.varint()))),
+      ";": (reader) => reader.map(reader.#add(new Map())),
+      "'": (reader) => reader.set(reader.#add(new Set())),
+      D: (reader) => reader.#add(new Date(reader.double())),
+      R: (reader) => reader.regexp(),
+      r: (reader) => reader.error(),
+      y: (reader) => reader.#add(Object(true)),
+      x: (reader) => reader.#add(Object(false)),
+      n: (reader) => reader.#add(Object(reader.double())),
+      z: (reader) => reader.#add(Object(reader.bigint())),
+      s: (reader) => reader.#add(Object(reader.value())),
+    };
+    for (const [tag, read] of Object.entries(readers)) READERS[tag.charCodeAt(0)] = read;
+  }
+
+  map(map) {
+    while (!this.ends(":")) map.set(this.value(), this.value());
+    return map;
+  }
+
+  set(set) {
+    while (!this.ends(",")) set.add(this.value());
+    return set;
   }
 
   dense(array) {
@@ -279,18 +278,21 @@ class Reader {
   }
 
   properties(end, object) {
-    this.items(end, () => {
+    while (!this.ends(end)) {
       const key = this.value();
-      // `__proto__` is a name like any other here.
-      Object.defineProperty(object, key, { value: this.value(), writable: true, enumerable: true, configurable: true });
-    });
+      const value = this.value();
+      if (key !== "__proto__") object[key] = value;
+      else Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true });
+    }
     return object;
   }
 
-  items(end, read) {
-    while (this.#bytes[this.#at] !== end.charCodeAt(0)) read();
+  /** Whether a list ends here, which it does with this tag and its length. */
+  ends(tag) {
+    if (this.#bytes[this.#at] !== tag.charCodeAt(0)) return false;
     this.#at += 1;
     this.varint();
+    return true;
   }
 
   #viewOf(buffer) {
@@ -325,11 +327,8 @@ class Reader {
     return error;
   }
 
-  text(tag) {
-    const bytes = this.take(this.varint());
-    if (tag === '"') return toLatin1(bytes);
-    if (tag === "S") return toTextLossy(bytes);
-    const units = new Uint16Array(bytes.slice().buffer);
+  wideText() {
+    const units = new Uint16Array(this.take(this.varint()).slice().buffer);
     let text = "";
     for (let i = 0; i < units.length; i += 4096) text += String.fromCharCode(...units.subarray(i, i + 4096));
     return text;
@@ -362,10 +361,7 @@ class Reader {
   }
 
   tag() {
-    // 0 pads what follows.
-    let byte;
-    while ((byte = this.#view.getUint8(this.#at++)) === 0);
-    return String.fromCharCode(byte);
+    return String.fromCharCode(this.#view.getUint8(this.#at++));
   }
 
   take(length) {

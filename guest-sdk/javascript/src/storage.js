@@ -5,6 +5,7 @@ import alarms from "holdfast:object/alarms@0.1.0";
 import storage from "holdfast:object/storage@0.1.0";
 
 import { host } from "./errors.js";
+import { promised } from "./promise.js";
 import { hold, release } from "./turn.js";
 import { SyncKvStorage, deleteMany, getMany, putMany } from "./kv.js";
 import { SqlStorage } from "./sql.js";
@@ -17,21 +18,20 @@ class Operations {
     return this.#kv;
   }
 
-  async get(keys) {
-    return Array.isArray(keys) ? getMany(keys) : this.#kv.get(keys);
+  get(keys) {
+    return promised(() => (Array.isArray(keys) ? getMany(keys) : this.#kv.get(keys)));
   }
 
-  async put(key, value) {
-    if (typeof key === "object" && key !== null) putMany(key);
-    else this.#kv.put(key, value);
+  put(key, value) {
+    return promised(() => (typeof key === "object" && key !== null ? putMany(key) : this.#kv.put(key, value)));
   }
 
-  async delete(keys) {
-    return Array.isArray(keys) ? deleteMany(keys) : this.#kv.delete(keys);
+  delete(keys) {
+    return promised(() => (Array.isArray(keys) ? deleteMany(keys) : this.#kv.delete(keys)));
   }
 
-  async list(options) {
-    return new Map(this.#kv.list(options));
+  list(options) {
+    return promised(() => new Map(this.#kv.list(options)));
   }
 
   async getAlarm() {

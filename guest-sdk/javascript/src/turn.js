@@ -18,7 +18,8 @@ export function hold(resource) {
 /** Close a resource that the turn holds. */
 export function release(resource) {
   resources.delete(resource);
-  resource[Symbol.dispose]();
+  // Some platforms have only an older engine, in which what is left open stays until the instance goes.
+  resource[Symbol.dispose]?.();
 }
 
 /** Keep the turn going until this promise has settled. */

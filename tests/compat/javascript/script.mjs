@@ -1,4 +1,4 @@
-// What both hosts are asked. Each script answers the list of what it got.
+// What both hosts are asked. Each script answers the list of what it got. `sleep` has an object dropped from memory.
 
 import { once } from "node:events";
 
@@ -17,7 +17,7 @@ async function ask(base, path, init) {
 }
 
 /** Requests, one after the other. */
-const requests = (...list) => async (base) => {
+const requests = (...list) => async ({ base }) => {
   const answers = [];
   for (const [path, init] of list) answers.push(await ask(base, path, init));
   return answers;
@@ -74,7 +74,7 @@ export const SCRIPTS = {
 
   sql: requests(...["rows", "types", "errors", "large", "transaction"].map((name) => [`/sql/${name}/${name}`])),
 
-  alarms: async (base) => [
+  alarms: async ({ base }) => [
     await ask(base, "/alarms/a/refused"),
     await ask(base, "/alarms/a/set?in=3600000"),
     await ask(base, "/alarms/a/"),
@@ -88,10 +88,11 @@ export const SCRIPTS = {
     await eventually(base, "/alarms/retried/", ({ log }) => log.length === 1),
   ],
 
-  chat: async (base) => {
+  chat: async ({ base, sleep }) => {
     const ann = await connect(base, "/chat/room/?name=ann");
     const bob = await connect(base, "/chat/room/?name=bob");
     await Promise.all([ann.count(1), bob.count(1)]);
+    await sleep("chat", "room");
     ann.socket.send("all hello, wörld 🦀");
     await Promise.all([ann.count(2), bob.count(2)]);
     bob.socket.send("to ann psst");
@@ -100,6 +101,7 @@ export const SCRIPTS = {
     await bob.count(3);
     bob.socket.send("ping");
     await bob.count(4);
+    await sleep("chat", "room");
     bob.socket.send("state");
     await bob.count(5);
     ann.socket.send("all");

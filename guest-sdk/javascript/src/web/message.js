@@ -1,7 +1,7 @@
 // `Request` and `Response` after the Fetch Standard. Bodies are whole: what comes from the host is complete, and so is what goes
 // to it. There are no streams, no `Blob` and no `FormData`.
 
-import { bufferOf, bytesOf, fromText, toTextLossy } from "../bytes.js";
+import { bytesOf, fromText, toTextLossy } from "../bytes.js";
 import { hostObject } from "../serialize.js";
 import { AbortController } from "./events.js";
 import { Headers } from "./headers.js";
@@ -57,7 +57,7 @@ class Message {
   }
 
   async arrayBuffer() {
-    return bufferOf(takeBody(this)?.slice() ?? new Uint8Array());
+    return (await this.bytes()).buffer;
   }
 
   async text() {
