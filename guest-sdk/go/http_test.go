@@ -1,9 +1,11 @@
 package holdfast
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"testing"
 
@@ -54,5 +56,32 @@ func TestAResponseIsWhatNetHTTPWouldSend(t *testing.T) {
 	empty := newResponseWriter()
 	if got := empty.headers(); len(got) != 0 || empty.status != http.StatusOK {
 		t.Error(got, empty.status)
+	}
+}
+
+func TestAMuxReturnsWhatItsHandlersReturn(t *testing.T) {
+	wrong := errors.New("wrong")
+	var object struct{ Mux }
+	object.HandleFunc("GET /a/{x}", func(w http.ResponseWriter, r *http.Request) error {
+		fmt.Fprint(w, r.PathValue("x"))
+		return nil
+	})
+	object.HandleFunc("POST /a/{x}", func(http.ResponseWriter, *http.Request) error { return wrong })
+	for _, try := range []struct {
+		method, path string
+		err          error
+		status       int
+		body         string
+	}{
+		{"GET", "/a/b%2Fc", nil, 200, "b/c"},
+		{"POST", "/a/b", wrong, 200, ""},
+		{"PUT", "/a/b", nil, 405, "Method Not Allowed\n"},
+		{"GET", "/b", nil, 404, "404 page not found\n"},
+	} {
+		w := httptest.NewRecorder()
+		err := object.Fetch(w, httptest.NewRequest(try.method, try.path, nil))
+		if err != try.err || w.Code != try.status || w.Body.String() != try.body {
+			t.Errorf("%s %s: %v, %d, %q", try.method, try.path, err, w.Code, w.Body)
+		}
 	}
 }
