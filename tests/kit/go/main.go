@@ -147,7 +147,7 @@ func (k *Kit) WebSocketMessage(socket holdfast.Socket, message holdfast.Message)
 
 // WebSocketClose implements [websocket.Handler].
 func (k *Kit) WebSocketClose(_ holdfast.Socket, event websocket.CloseEvent) error {
-	return k.record("close %d %s %t", event.Code, event.Reason, event.WasClean)
+	return k.record("close %d %s %t", event.Code, encode(event.Reason), event.WasClean)
 }
 
 // WebSocketError implements [websocket.Handler].

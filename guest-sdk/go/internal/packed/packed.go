@@ -1,4 +1,4 @@
-// Package packed reads results in the encoding of wit/packed-sql.wit. The bytes are the host's, so what does not fit the encoding is a
+// Package packed is the encoding of results in wit/packed-sql.wit. What is read comes from the host, so what does not fit the encoding is a
 // panic: of a slice's bounds, or in so many words.
 package packed
 
@@ -45,4 +45,34 @@ func (v *Values) take(n int) []byte {
 	taken := (*v)[:n:n]
 	*v = (*v)[n:]
 	return taken
+}
+
+// AppendHead is the names of columns as results have them.
+func AppendHead(to []byte, columns []string) []byte {
+	to = binary.LittleEndian.AppendUint32(to, uint32(len(columns)))
+	for _, column := range columns {
+		to = Append(to, column)
+	}
+	return to
+}
+
+// Append adds encoded values.
+func Append(to []byte, values ...any) []byte {
+	for _, value := range values {
+		switch value := value.(type) {
+		case nil:
+			to = append(to, 0)
+		case int64:
+			to = binary.LittleEndian.AppendUint64(append(to, 1), uint64(value))
+		case float64:
+			to = binary.LittleEndian.AppendUint64(append(to, 2), math.Float64bits(value))
+		case string:
+			to = append(binary.LittleEndian.AppendUint32(append(to, 3), uint32(len(value))), value...)
+		case []byte:
+			to = append(binary.LittleEndian.AppendUint32(append(to, 4), uint32(len(value))), value...)
+		default:
+			panic(fmt.Sprintf("a %T is no value of SQL", value))
+		}
+	}
+	return to
 }
