@@ -1,7 +1,8 @@
 """What the host calls: the way from the contract's records to the methods of a `DurableObject` and back.
 
-Holds the one instance. The host calls `init` once and before all others, and never two functions at once. `register` runs when the
-component is built, and its memory is what every object begins with; everything else here runs in an object.
+Holds the one instance. The host calls `init` once and before all others, and never two functions at once. `register`
+runs when the component is built, and its memory is what every object begins with; everything else here runs in an
+object.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from .websocket import WebSocket
 
 Result = TypeVar("Result")
 
-# Modules that are imported when they are first used, which is too late: what `datetime.strptime` needs, and what componentize-py asks
-# for after everything else, so that each object has random numbers of its own.
+# Modules that are imported when they are first used, which is too late: what `datetime.strptime` needs, and what
+# componentize-py asks for after everything else, so that each object has random numbers of its own.
 for _late in ("_strptime", "random"):
     import_module(_late)
 
@@ -117,7 +118,8 @@ def _keep_sources(project: PurePath) -> None:
         file = getattr(module, "__file__", None)
         if file and PurePath(file).is_relative_to(project):
             lines = linecache.getlines(file)
-            linecache.cache[file] = (len(lines), None, lines, file)  # Without a time it is not checked against the file.
+            # Without a time it is not checked against the file.
+            linecache.cache[file] = (len(lines), None, lines, file)
 
 
 class _NoFiles:
@@ -126,7 +128,7 @@ class _NoFiles:
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> NoReturn:
         raise ModuleNotFoundError(
-            f"no module named {name!r} was imported when the component was built, and an object has no files to import from: "
-            f"put `import {name}` at the top of a module",
+            f"no module named {name!r} was imported when the component was built, and an object has no files to import "
+            f"from: put `import {name}` at the top of a module",
             name=name,
         )

@@ -1,7 +1,7 @@
 """A host in memory, in the shape that componentize-py gives the contract: `install()` before `holdfast` is imported.
 
-It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability are the real
-host's, which the class kit tests.
+It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability
+are the real host's, which the class kit tests.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ class KeyValue:
     def list(self, options: ListOptions) -> Entries:
         if options.start is not None and options.start_after is not None:
             raise refuse("BadRange", "start and start-after")
-        keys = [key for key in sorted(host.keys) if key.startswith(options.prefix or "") and key >= (options.start or "")]
+        keys = [
+            key for key in sorted(host.keys) if key.startswith(options.prefix or "") and key >= (options.start or "")
+        ]
         keys = [key for key in keys if key > (options.start_after or "") and (options.end is None or key < options.end)]
         keys = keys[::-1] if options.reverse else keys
         return Entries([Entry(key, host.keys[key]) for key in keys[: options.limit]])
