@@ -334,6 +334,14 @@ class Logging:
         host.logged.append((level, message, fields))
 
 
+class FetchHandler:
+    Request, Response = HttpRequest, HttpResponse
+
+
+class Types:
+    Failure = Failure
+
+
 def module(name: str, **members: Any) -> None:
     """Makes a module importable."""
     made = ModuleType(name)
@@ -352,10 +360,7 @@ def install() -> None:
         del sys.modules[name]
     module("componentize_py_types", Err=Err)
     module("wit_world")
-    module("wit_world.exports", fetch_handler=ModuleType("fetch_handler"))
-    sys.modules["wit_world.exports"].fetch_handler.Response = HttpResponse  # type: ignore[attr-defined]
-    imports = ModuleType("types")
-    imports.Failure = Failure  # type: ignore[attr-defined]
+    module("wit_world.exports", fetch_handler=FetchHandler)
     module(
         "wit_world.imports",
         alarms=Alarms(),
@@ -365,7 +370,7 @@ def install() -> None:
         packed_sql=PackedSql(),
         sql=Sql(),
         storage=Storage(),
-        types=imports,
+        types=Types,
         websockets=WebSockets(),
     )
 

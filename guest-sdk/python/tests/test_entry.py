@@ -91,6 +91,10 @@ class EntryTests(unittest.TestCase):
         headers = [("x-a", b"b"), ("content-type", b"application/json")]
         self.assertEqual(self.fetch("/"), HttpResponse(200, headers, b'["0000","alice","counter","GET"]'))
 
+    def test_a_rehearsal_leaves_nothing_with_the_host(self) -> None:
+        _entry._rehearse()
+        self.assertEqual((self.host.keys, self.host.logged, hasattr(_entry, "_object")), ({}, [], False))
+
     def test_a_failure_arrives_as_it_was_chosen(self) -> None:
         self.assertEqual(self.fails("/fail"), Failure("busy", "later", True))
         self.assertEqual(self.host.logged, [])
