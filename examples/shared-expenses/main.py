@@ -1,6 +1,7 @@
-"""Shared expenses, one object per group: who paid what for whom, who owes how much, and how to settle it with few payments.
+"""Shared expenses, one object per group: who paid what for whom, who owes how much, and how to settle it.
 
-Amounts are whole cents, so nothing is ever lost to rounding: what cannot be divided evenly goes to the first of those who share.
+Amounts are whole cents, so nothing is ever lost to rounding: what cannot be divided evenly goes to the first of those
+who share.
 """
 
 import re
@@ -11,7 +12,12 @@ from typing import Any
 from holdfast import BadRequest, Context, DurableObject, Request, Response
 
 TABLES = """
-CREATE TABLE IF NOT EXISTS expense (id INTEGER PRIMARY KEY, what TEXT NOT NULL, payer TEXT NOT NULL, cents INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS expense (
+    id INTEGER PRIMARY KEY,
+    what TEXT NOT NULL,
+    payer TEXT NOT NULL,
+    cents INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS share (
     expense INTEGER NOT NULL REFERENCES expense ON DELETE CASCADE,
     person TEXT NOT NULL,
@@ -48,7 +54,9 @@ class SharedExpenses(DurableObject):
 
     def list(self) -> Response:
         rows = self.ctx.sql.execute("SELECT id, what, payer, cents FROM expense ORDER BY id")
-        return Response.json([{"id": id, "what": what, "payer": payer, "amount": euros(cents)} for id, what, payer, cents in rows])
+        return Response.json(
+            [{"id": id, "what": what, "payer": payer, "amount": euros(cents)} for id, what, payer, cents in rows]
+        )
 
     def add(self, request: Request) -> Response:
         try:
@@ -56,7 +64,9 @@ class SharedExpenses(DurableObject):
         except BadRequest as bad:
             return bad.response()
         sql = self.ctx.sql
-        added = sql.execute("INSERT INTO expense (what, payer, cents) VALUES (?, ?, ?)", draft.what, draft.payer, draft.cents)
+        added = sql.execute(
+            "INSERT INTO expense (what, payer, cents) VALUES (?, ?, ?)", draft.what, draft.payer, draft.cents
+        )
         number = added.last_insert_rowid
         for person, cents in divide(draft.cents, draft.people).items():
             sql.execute("INSERT INTO share (expense, person, cents) VALUES (?, ?, ?)", number, person, cents)

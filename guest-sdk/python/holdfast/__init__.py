@@ -1,16 +1,20 @@
 """Durable objects in Python: an object is an instance of a class that derives from `DurableObject`.
 
-    from holdfast import DurableObject, Request, Response
+```python
+from holdfast import DurableObject, Request, Response
 
-    class Counter(DurableObject):
-        def fetch(self, request: Request) -> Response:
-            n = self.ctx.storage.get("n", 0) + 1
-            self.ctx.storage.put("n", n)
-            return Response(str(n))
+class Counter(DurableObject):
+```python
+def fetch(self, request: Request) -> Response:
+    n = self.ctx.storage.get("n", 0) + 1
+    self.ctx.storage.put("n", n)
+    return Response(str(n))
+```
+```
 
-Each call of a handler is a turn, and a turn is atomic: if the handler returns, all that it wrote stays, and the caller gets the
-answer once that is on disk; if it raises, nothing of it stays. `DurableObject` has the details, `Storage` and `Sql` what an object
-can store, and `docs/languages/python.md` of Holdfast what differs from Python elsewhere.
+Each call of a handler is a turn, and a turn is atomic: if the handler returns, all that it wrote stays, and the caller
+gets the answer once that is on disk; if it raises, nothing of it stays. `DurableObject` has the details, `Storage` and
+`Sql` what an object can store, and `docs/languages/python.md` of Holdfast what differs from Python elsewhere.
 """
 
 from ._logs import TRACE

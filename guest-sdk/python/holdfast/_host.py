@@ -1,7 +1,7 @@
-"""The contract's interfaces (`wit/`) as componentize-py generates them. The only module that knows where they come from.
+"""The contract's interfaces (`wit/`) as componentize-py generates them, and nobody else knows where they come from.
 
-Outside of a component there is no host. A class can still be imported there, which is how it is built, checked and tested: only a
-call of the host is an error.
+Outside of a component there is no host. A class can still be imported there, which is how it is built, checked and
+tested: only a call of the host is an error.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ if TYPE_CHECKING or find_spec("wit_world"):
     from wit_world.exports import fetch_handler
     from wit_world.imports import alarms, identity, key_value, logging, packed_sql, sql, storage, types, websockets
 else:
-    alarms = fetch_handler = identity = key_value = logging = packed_sql = sql = storage = types = websockets = _NoHost()
+    alarms = fetch_handler = identity = key_value = logging = packed_sql = sql = storage = types = websockets = (
+        _NoHost()
+    )
 
     class Err(Exception):
         """What the host raises when it refuses."""
@@ -71,7 +73,9 @@ def refused_as(
 
 
 def text(value: str) -> str:
-    """A text that the contract can carry. Half of a surrogate pair, which JSON and Python can hold, is an error here and a trap there."""
+    """A text that the contract can carry. Half of a surrogate pair, which JSON can hold, is an error here, a trap
+    there.
+    """
     if not value.isascii():
         value.encode()
     return value

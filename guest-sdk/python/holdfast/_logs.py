@@ -38,7 +38,7 @@ def level(number: int) -> _host.logging.Level:
 
 
 def install() -> None:
-    """Takes over the root logger and the standard streams. Everything is logged: what to keep is for the reader of the log to choose."""
+    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses."""
     logging.addLevelName(TRACE, "TRACE")
     logging.root.handlers = [HostHandler()]
     logging.root.setLevel(logging.NOTSET + 1)

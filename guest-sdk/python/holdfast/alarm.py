@@ -41,21 +41,23 @@ class AlarmInfo:
 class AlarmClock:
     """The object's one alarm. It is part of the turn: a turn that fails has set none.
 
-        alarm.set(timedelta(days=14))
+    ```python
+    alarm.set(timedelta(days=14))
+    ```
     """
 
     __slots__ = ()
 
     def get(self) -> datetime | None:
-        """What the alarm is set to, in UTC; `None` if there is none. While an alarm is handled, it is none unless set anew."""
+        """What the alarm is set to, in UTC; `None` if there is none, as while it is handled and not set anew."""
         millis = _get()
         return None if millis is None else time(millis)
 
     def set(self, when: datetime | timedelta) -> None:
         """Set the alarm to a time, or to a span from the start of this turn, in place of any there is.
 
-        It never comes early, and a time that has passed comes at once, after this turn. Times are kept in milliseconds. A
-        `datetime` needs a time zone, because without one it could be any of many times.
+        It never comes early, and a time that has passed comes at once, after this turn. Times are kept in milliseconds.
+        A `datetime` needs a time zone, because without one it could be any of many times.
         """
         if isinstance(when, datetime):
             if when.tzinfo is None:

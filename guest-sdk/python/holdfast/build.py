@@ -1,8 +1,8 @@
 """Builds a project to a component: `python -m holdfast.build PROJECT --output FILE`.
 
-The project is imported here first, to see which handlers its class defines, and once more inside of the component, whose memory is
-then what every object begins with. Needs what `requirements.txt` of this SDK names, and what the project depends on, in the
-environment that it runs in. Does not install anything.
+The project is imported here first, to see which handlers its class defines, and once more inside of the component,
+whose memory is then what every object begins with. Needs what `requirements.txt` of this SDK names, and what the
+project depends on, in the environment that it runs in. Does not install anything.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class BuildError(Exception):
 
 
 def find_class(module: ModuleType) -> type[DurableObject]:
-    """The class of a project's module: the one that derives from `DurableObject`, and from which no other one there does."""
+    """The class of a project's module: what derives from `DurableObject`, and has nothing derived from it there."""
     name = module.__name__
     found = [
         item
@@ -76,8 +76,8 @@ def build(project: Path, module: str, output: Path) -> None:
         work = Path(place)
         # One world for each set of handlers: what is not exported is not called.
         interfaces = "".join(f"    export holdfast:object/{name}@0.1.0;\n" for name in exports(cls))
-        world = f"package holdfast:built;\n\nworld class {{\n    include holdfast:object/imports@0.1.0;\n{interfaces}}}\n"
-        (work / "built.wit").write_text(world)
+        world = f"world class {{\n    include holdfast:object/imports@0.1.0;\n{interfaces}}}\n"
+        (work / "built.wit").write_text("package holdfast:built;\n\n" + world)
         (work / "holdfast_entry.py").write_text(
             # Compiled files beside the sources would be changes to whoever watches them.
             "import sys\nsys.dont_write_bytecode = True\n"
@@ -102,7 +102,8 @@ def componentize(work: Path, project: Path, output: Path) -> None:
     except FileNotFoundError:
         raise BuildError(f"there is no {program}; install what {SDK / 'requirements.txt'} names") from None
     if finished.returncode != 0:
-        raise BuildError("componentize-py failed:\n" + finished.stdout + finished.stderr.partition("\nStack backtrace:")[0])
+        said = finished.stdout + finished.stderr.partition("\nStack backtrace:")[0]
+        raise BuildError(f"componentize-py failed:\n{said}")
 
 
 def main() -> None:

@@ -11,14 +11,19 @@ __all__ = ["AlarmError", "Failure", "HostError", "IntegrityError", "SqlError", "
 class Failure(Exception):
     """Fails the turn with a code that callers can match on.
 
-    Nothing that the turn wrote is kept, the instance is dropped, and the caller gets status 500, or 503 if `retryable` says that
-    the same request may succeed later. Any other exception that leaves a handler does the same with the code `guest-error`, and its
-    traceback goes to the log. For what callers do wrong, return a `Response.error` instead: then the turn succeeds.
+    Nothing that the turn wrote is kept, the instance is dropped, and the caller gets status 500, or 503 if `retryable`
+    says that the same request may succeed later. Any other exception that leaves a handler does the same with the code
+    `guest-error`, and its traceback goes to the log. For what callers do wrong, return a `Response.error` instead: then
+    the turn succeeds.
 
     `code` is 1 to 64 characters of `[a-z0-9-]`; the host shows others as `guest-error`. It keeps 8 KiB of the message.
 
-        if stock < wanted:
-            raise Failure("out-of-stock", f"only {stock} left")
+    ```python
+    if stock < wanted:
+    ```python
+    raise Failure("out-of-stock", f"only {stock} left")
+    ```
+    ```
     """
 
     def __init__(self, code: str, message: str, retryable: bool = False) -> None:
@@ -34,7 +39,8 @@ class Failure(Exception):
 class HostError(Exception):
     """The host refused an operation. It changed nothing, and the turn can go on unless the case says otherwise.
 
-    `case` is the error's name in the contract, for example `key-size`; `value` is what the contract has with it, if anything.
+    `case` is the error's name in the contract, for example `key-size`; `value` is what the contract has with it, if
+    anything.
     """
 
     code: ClassVar[str]
@@ -51,7 +57,7 @@ class HostError(Exception):
 
 
 class StorageError(HostError):
-    """Storage refused. In the cases `full` the turn fails, whatever the handler does."""
+    """Storage refused. In the case `full` the turn fails, whatever the handler does."""
 
     code = "storage-error"
     _messages = {
@@ -67,7 +73,9 @@ class StorageError(HostError):
 
 
 class SqlError(HostError):
-    """A statement was refused or failed; its own effects are undone. In the case `full` the turn fails, whatever the handler does."""
+    """A statement was refused or failed; it changed nothing. In the case `full` the turn fails, whatever the handler
+    does.
+    """
 
     code = "sql-error"
     _messages = {
@@ -83,7 +91,7 @@ class SqlError(HostError):
 
     @property
     def sqlite_code(self) -> int | None:
-        """SQLite's extended result code, for example 2067 for a violated UNIQUE constraint; `None` if it was not SQLite that refused."""
+        """SQLite's extended result code, such as 2067 for a violated UNIQUE constraint; `None` if it was not SQLite."""
         return getattr(self.value, "code", None)
 
 

@@ -84,10 +84,14 @@ class BadRequest(ValueError):
 
     Uncaught it fails the turn like any other error, and the caller gets status 500. To tell them:
 
-        try:
-            draft = request.json()
-        except BadRequest as bad:
-            return bad.response()
+    ```python
+    try:
+    ```python
+    draft = request.json()
+    except BadRequest as bad:
+    return bad.response()
+    ```
+    ```
     """
 
     def response(self) -> Response:
@@ -120,11 +124,15 @@ class Request:
     def segments(self) -> tuple[str, ...]:
         """The path in pieces, percent-decoded: made for `match`. `/` has none; `/a/` has two, the second is empty.
 
-            match request.method, request.segments:
-                case "GET", ():
-                    return self.list()
-                case "GET", ("books", title):
-                    return self.show(title)
+        ```python
+        match request.method, request.segments:
+        ```python
+        case "GET", ():
+            return self.list()
+        case "GET", ("books", title):
+            return self.show(title)
+        ```
+        ```
         """
         path = self.path[1:]
         return tuple(map(unquote, path.split("/"))) if path else ()
@@ -165,8 +173,10 @@ class Request:
 class Response:
     """The answer to a request. It leaves the host once everything that its turn wrote is on disk.
 
-        Response("hello")
-        Response.json({"id": 7}, status=201, headers={"location": "/notes/7"})
+    ```python
+    Response("hello")
+    Response.json({"id": 7}, status=201, headers={"location": "/notes/7"})
+    ```
     """
 
     status: int

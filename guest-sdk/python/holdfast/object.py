@@ -42,14 +42,16 @@ class Context:
     def accept_websocket(
         self, request: Request, tags: Iterable[str] = (), protocol: str | None = None
     ) -> tuple[WebSocket, Response]:
-        """Accept the WebSocket that `request`, this turn's, asks for. It is the object's once `fetch` has returned the response.
+        """Accept the WebSocket that `request`, this turn's, asks for; `fetch` returns the response.
 
-        It can be sent to at once. Up to 10 tags of 1 to 256 bytes select it later; `protocol` is one of those that the client offers in
-        the header `sec-websocket-protocol`.
+        It can be sent to at once, and is the object's when the turn has succeeded. Up to 10 tags of 1 to 256 bytes
+        select it later; `protocol` is one of those that the client offers in the header `sec-websocket-protocol`.
 
-            ws, response = self.ctx.accept_websocket(request, tags=["lobby"])
-            ws.send("welcome")
-            return response
+        ```python
+        ws, response = self.ctx.accept_websocket(request, tags=["lobby"])
+        ws.send("welcome")
+        return response
+        ```
         """
         socket = websocket.accept(tags)
         if protocol is None:
@@ -69,9 +71,9 @@ class Context:
 
     @property
     def auto_response(self) -> tuple[str, str] | None:
-        """A text message, and the text that the host answers it with for the object, without waking it. At most 2,048 bytes each.
+        """A text message, and the text that the host answers it with for the object, without waking it.
 
-        Setting it to `None` ends that.
+        Each has at most 2,048 bytes. Setting it to `None` ends that.
         """
         return websocket.auto_response()
 
@@ -86,16 +88,20 @@ class Context:
 class DurableObject:
     """A class of durable objects: derive from it and define the handlers that the class has.
 
-    The host makes at most one instance of an object and calls it with one event at a time. Each call is a **turn**: if it returns,
-    everything it wrote and its answer become visible together; if it raises, nothing of it stays and the instance is dropped.
-    Between turns an instance may be dropped at any time, so attributes are a cache: what must last goes to `ctx.storage` or
-    `ctx.sql`.
+    The host makes at most one instance of an object and calls it with one event at a time. Each call is a **turn**: if
+    it returns, everything it wrote and its answer become visible together; if it raises, nothing of it stays and the
+    instance is dropped. Between turns an instance may be dropped at any time, so attributes are a cache: what must last
+    goes to `ctx.storage` or `ctx.sql`.
 
-        class Counter(DurableObject):
-            def fetch(self, request: Request) -> Response:
-                n = self.ctx.storage.get("n", 0) + 1
-                self.ctx.storage.put("n", n)
-                return Response(str(n))
+    ```python
+    class Counter(DurableObject):
+    ```python
+    def fetch(self, request: Request) -> Response:
+        n = self.ctx.storage.get("n", 0) + 1
+        self.ctx.storage.put("n", n)
+        return Response(str(n))
+    ```
+    ```
 
     Handlers are plain functions. The component exports those that the class defines, and no others.
     """
@@ -103,7 +109,9 @@ class DurableObject:
     ctx: Context
 
     def __init__(self, ctx: Context) -> None:
-        """Called once per instance, before its first turn and as part of it: the place to create tables. Call `super().__init__(ctx)`."""
+        """Called once per instance, as part of its first turn: the place to create tables, after
+        `super().__init__(ctx)`.
+        """
         self.ctx = ctx
 
     def fetch(self, request: Request) -> Response:
@@ -111,7 +119,7 @@ class DurableObject:
         raise NotImplementedError
 
     def alarm(self, info: AlarmInfo) -> None:
-        """The alarm has come. If this raises, it is called again after 2, 4, 8, 16, 32 and 64 seconds, then given up."""
+        """The alarm has come. If this raises, it is called again after 2, 4, 8, 16, 32 and 64 seconds, and no more."""
 
     def websocket_message(self, ws: WebSocket, message: Message) -> None:
         """A message has come. If this raises, the WebSocket is closed with code 1011."""

@@ -29,9 +29,11 @@ _BATCH = 256
 class Row(tuple[Any, ...]):
     """One row: a tuple whose items also have the names of the columns.
 
-        id, title = row
-        row[1] == row["title"]
-        dict(row) == {"id": id, "title": title}
+    ```python
+    id, title = row
+    row[1] == row["title"]
+    dict(row) == {"id": id, "title": title}
+    ```
 
     Of columns with the same name, the last one has it.
     """
@@ -96,15 +98,19 @@ class Cursor:
 class Sql:
     """The object's own SQLite database.
 
-        sql.execute("INSERT INTO note (title) VALUES (?)", title)
-        for row in sql.execute("SELECT id, title FROM note ORDER BY id"):
-            print(row["title"])
+    ```python
+    sql.execute("INSERT INTO note (title) VALUES (?)", title)
+    for row in sql.execute("SELECT id, title FROM note ORDER BY id"):
+    ```python
+    print(row["title"])
+    ```
+    ```
     """
 
     __slots__ = ()
 
     def execute(self, statements: str, *parameters: SqlValue) -> Cursor:
-        """Run one or more statements. All but the last run to their end and take no parameters; parameters and rows belong to the last.
+        """Run one or more statements. The last one takes the parameters and returns the rows.
 
         They have at most 100,000 bytes, with at most 100 parameters, which must fit exactly.
         """

@@ -1,13 +1,12 @@
 """The object's storage: keys with values, and what concerns all of it, the tables of `holdfast.sql` included.
 
-The turn is the transaction: what a handler writes stays if it returns and is gone if it raises. Reads see what the turn has
-written.
+The turn is the transaction: what a handler writes stays if it returns and is gone if it raises. Reads see what the turn
+has written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from types import TracebackType
 from typing import Any, TypeVar
 
 from . import _host
@@ -41,16 +40,21 @@ _BATCH = 256
 class Storage:
     """An ordered map from strings to values, kept on disk; ordered by the keys' UTF-8 bytes.
 
-    A value is what JSON can say: `None`, `bool`, `int` of any size, `float`, `str`, and lists and dicts of these. It is stored as JSON,
-    so tuples come back as lists and the keys of dicts as strings. Bytes are kept as they are by the methods with `bytes` in their
-    names; a key that was written with one kind is read with the same.
+    A value is what JSON can say: `None`, `bool`, `int` of any size, `float`, `str`, and lists and dicts of these. It is
+    stored as JSON, so tuples come back as lists and the keys of dicts as strings. Bytes are kept as they are by the
+    methods with `bytes` in their names; a key that was written with one kind is read with the same.
 
-    A key is 1 to 2,048 bytes, key and value together are at most 2,000,000 bytes, and the methods on many keys take up to 128.
+    A key is 1 to 2,048 bytes, key and value together are at most 2,000,000 bytes, and the methods on many keys take up
+    to 128.
 
-        storage["config"] = {"limit": 10}
-        n = storage.get("n", 0)
-        for key, score in storage.list(prefix="score:", reverse=True, limit=10):
-            ...
+    ```python
+    storage["config"] = {"limit": 10}
+    n = storage.get("n", 0)
+    for key, score in storage.list(prefix="score:", reverse=True, limit=10):
+    ```python
+    ...
+    ```
+    ```
     """
 
     __slots__ = ()
@@ -109,10 +113,11 @@ class Storage:
         reverse: bool = False,
         limit: int | None = None,
     ) -> Iterator[tuple[str, Any]]:
-        """The entries whose keys begin with `prefix`, from `start` on or after `start_after` (not both), and before `end`.
+        """The entries in a range: all of them, or as far as the arguments say.
 
-        They come in the order of their keys, or the other way round with `reverse`, and are read in batches: a long list is never in
-        memory as a whole. What the turn writes while it reads shows up in the batches to come.
+        Their keys begin with `prefix`, are `start` or later, or later than `start_after` (not both), and before `end`.
+        They come in the order of their keys, or the other way round with `reverse`, and are read in batches: a long
+        list is never in memory as a whole. What the turn writes while it reads shows up in the batches to come.
         """
         return self._entries(decode, prefix, start, start_after, end, reverse, limit)
 
@@ -146,36 +151,42 @@ class Storage:
         return self._entries(_as_it_is, prefix, start, start_after, end, reverse, limit)
 
     def transaction(self) -> Transaction:
-        """A part of the turn that counts as a whole or not at all: what was written inside is undone if an exception leaves it.
+        """A part of the turn that counts as a whole or not at all: undone if an exception leaves it.
 
-        This is for handlers that mean to go on after an error. Those that let it out need no transaction: the turn is one.
-        Transactions can be inside each other, up to 32 deep. The attributes of the object are memory and are not undone.
+        This is for handlers that mean to go on after an error. Those that let it out need no transaction: the turn is
+        one. Transactions can be inside each other, up to 32 deep. The attributes of the object are memory and are not
+        undone.
 
-            try:
-                with self.ctx.storage.transaction():
-                    self.deposit(to, amount)
-                    self.withdraw(source, amount)
-            except Overdrawn as error:
-                return Response.error(409, str(error))
+        ```python
+        try:
+        ```python
+        with self.ctx.storage.transaction():
+            self.deposit(to, amount)
+            self.withdraw(source, amount)
+        except Overdrawn as error:
+        return Response.error(409, str(error))
+        ```
+        ```
         """
         return Transaction()
 
     def size(self) -> int:
-        """Bytes that the object's storage takes, keys and tables together, with what this turn has written: pages × 4,096."""
+        """Bytes that keys and tables take together, with what this turn has written: pages of 4,096."""
         return _size()
 
     def delete_all(self) -> None:
-        """Remove everything that is stored, keys, tables and the alarm, at once whatever its size. Not inside a transaction.
+        """Remove everything that is stored, keys, tables and the alarm, at once whatever its size.
 
-        What the turn stores afterwards stays; if that is nothing, the object ceases to exist. Tables that `__init__` made are gone,
-        too: an object that goes on makes them again.
+        Not inside a transaction. What the turn stores afterwards stays; if that is nothing, the object ceases to exist.
+        Tables that `__init__` made are gone, too: an object that goes on makes them again.
         """
         _delete_all()
 
     def sync(self) -> None:
-        """Make what the turn has written so far durable: it stays even if the turn fails later. Not inside a transaction.
+        """Make what the turn has written so far durable: it stays even if the turn fails later.
 
-        Answers wait for the disk by themselves. This is for what must not be forgotten once the outside world knows of it.
+        Not inside a transaction. Answers wait for the disk by themselves. This is for what must not be forgotten once
+        the outside world knows of it.
         """
         _sync()
 
@@ -195,7 +206,7 @@ class Transaction:
         self._savepoint = _open_savepoint()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with self._savepoint as savepoint:
             if kind is None:
                 _keep(savepoint)

@@ -1,6 +1,7 @@
 """The object's WebSockets. The host owns them: they stay open while the object is not in memory.
 
-What a turn does with them is part of the turn: messages leave when everything the turn wrote is on disk, and not at all if it fails.
+What a turn does with them is part of the turn: messages leave when everything the turn wrote is on disk, and not at all
+if it fails.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ class WebSocket:
         _send(self.id, pack(message))
 
     def close(self, code: int | None = None, reason: str = "") -> None:
-        """Close it, after what was sent: with a code (1000, 1001, 1003, 1007 to 1014 or 3000 to 4999) and a reason of at most 123 bytes.
+        """Close it, after what was sent.
 
-        The close event comes when the peer has answered.
+        The code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, the reason at most 123 bytes. The close event comes
+        when the peer has answered.
         """
         _close(self.id, code, text(reason))
 
@@ -61,7 +63,7 @@ class WebSocket:
 
     @property
     def attachment(self) -> Any:
-        """What the object wants to know of this peer in every turn, in memory or not: as values in storage are, at most 16 KiB.
+        """What the object wants to know of this peer in every turn: a value as in storage, of at most 16 KiB.
 
         `None` if there is nothing; setting it to `None` removes it.
         """

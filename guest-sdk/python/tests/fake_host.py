@@ -1,7 +1,7 @@
 """A host in memory, in the shape that componentize-py gives the contract: `install()` before `holdfast` is imported.
 
-It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability are the real
-host's, which the class kit tests.
+It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability
+are the real host's, which the class kit tests.
 """
 
 from __future__ import annotations
@@ -186,7 +186,9 @@ class KeyValue:
     def list(self, options: ListOptions) -> Entries:
         if options.start is not None and options.start_after is not None:
             raise refuse("BadRange", "start and start-after")
-        keys = [key for key in sorted(host.keys) if key.startswith(options.prefix or "") and key >= (options.start or "")]
+        keys = [
+            key for key in sorted(host.keys) if key.startswith(options.prefix or "") and key >= (options.start or "")
+        ]
         keys = [key for key in keys if key > (options.start_after or "") and (options.end is None or key < options.end)]
         keys = keys[::-1] if options.reverse else keys
         return Entries([Entry(key, host.keys[key]) for key in keys[: options.limit]])
@@ -332,6 +334,14 @@ class Logging:
         host.logged.append((level, message, fields))
 
 
+class FetchHandler:
+    Request, Response = HttpRequest, HttpResponse
+
+
+class Types:
+    Failure = Failure
+
+
 def module(name: str, **members: Any) -> None:
     """Makes a module importable."""
     made = ModuleType(name)
@@ -350,10 +360,7 @@ def install() -> None:
         del sys.modules[name]
     module("componentize_py_types", Err=Err)
     module("wit_world")
-    module("wit_world.exports", fetch_handler=ModuleType("fetch_handler"))
-    sys.modules["wit_world.exports"].fetch_handler.Response = HttpResponse  # type: ignore[attr-defined]
-    imports = ModuleType("types")
-    imports.Failure = Failure  # type: ignore[attr-defined]
+    module("wit_world.exports", fetch_handler=FetchHandler)
     module(
         "wit_world.imports",
         alarms=Alarms(),
@@ -363,7 +370,7 @@ def install() -> None:
         packed_sql=PackedSql(),
         sql=Sql(),
         storage=Storage(),
-        types=imports,
+        types=Types,
         websockets=WebSockets(),
     )
 

@@ -10,9 +10,21 @@ from tests.fake_host import Err, Failure, HttpRequest, HttpResponse, Level
 
 fake_host.install()
 
-from holdfast import TRACE, AlarmError, AlarmInfo, Context, DurableObject, Message, Request, Response, WebSocket  # noqa: E402
+from holdfast import (  # noqa: E402  # noqa: E402
+    TRACE,
+    AlarmError,
+    AlarmInfo,
+    Context,
+    DurableObject,
+    Message,
+    Request,
+    Response,
+    WebSocket,
+    WebSocketError,
+    _entry,
+    _logs,
+)
 from holdfast import Failure as Chosen  # noqa: E402
-from holdfast import WebSocketError, _entry, _logs  # noqa: E402
 
 
 class Room(DurableObject):
@@ -25,7 +37,9 @@ class Room(DurableObject):
     def fetch(self, request: Request) -> Response:
         match request.segments:
             case ("join", tag):
-                ws, response = self.ctx.accept_websocket(request, [tag], "chat" if "sec-websocket-protocol" in request.headers else None)
+                ws, response = self.ctx.accept_websocket(
+                    request, [tag], "chat" if "sec-websocket-protocol" in request.headers else None
+                )
                 ws.attachment = {"tag": tag}
                 ws.send("welcome")
                 return response
@@ -39,7 +53,9 @@ class Room(DurableObject):
                 self.ctx.storage.put("", 1)
             case ("nothing",):
                 return None  # type: ignore[return-value]
-        return Response.json([self.ctx.id[:4], self.ctx.name, self.ctx.class_name, request.method], headers={"x-a": "b"})
+        return Response.json(
+            [self.ctx.id[:4], self.ctx.name, self.ctx.class_name, request.method], headers={"x-a": "b"}
+        )
 
     def alarm(self, info: AlarmInfo) -> None:
         self.events.append(info)
@@ -75,6 +91,10 @@ class EntryTests(unittest.TestCase):
         headers = [("x-a", b"b"), ("content-type", b"application/json")]
         self.assertEqual(self.fetch("/"), HttpResponse(200, headers, b'["0000","alice","counter","GET"]'))
 
+    def test_a_rehearsal_leaves_nothing_with_the_host(self) -> None:
+        _entry._rehearse()
+        self.assertEqual((self.host.keys, self.host.logged, hasattr(_entry, "_object")), ({}, [], False))
+
     def test_a_failure_arrives_as_it_was_chosen(self) -> None:
         self.assertEqual(self.fails("/fail"), Failure("busy", "later", True))
         self.assertEqual(self.host.logged, [])
@@ -90,7 +110,7 @@ class EntryTests(unittest.TestCase):
         self.assertTrue(message.startswith("the turn failed\nTraceback (most recent call last):\n"), message)
         self.assertTrue(message.endswith("LookupError: oh no ?"), message)
         self.assertIn("test_entry.py", message)
-        self.assertNotIn("_entry.py\", line", message.replace("test_entry.py", ""))
+        self.assertNotIn('_entry.py", line', message.replace("test_entry.py", ""))
 
     def test_everything_that_leaves_a_handler_has_a_message(self) -> None:
         self.assertEqual(self.fails("/exit").message, "SystemExit: 3")

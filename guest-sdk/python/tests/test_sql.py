@@ -40,7 +40,9 @@ class SqlTests(unittest.TestCase):
         self.assertEqual(cursor.columns, ("id", "title", "id"))
         row = cursor.one()
         number, title, _ = row
-        self.assertEqual((number, title, row["title"], row["id"], row[-1], row[:2]), (7, "tea", "tea", 8, 8, (7, "tea")))
+        self.assertEqual(
+            (number, title, row["title"], row["id"], row[-1], row[:2]), (7, "tea", "tea", 8, 8, (7, "tea"))
+        )
         self.assertEqual(dict(row), {"id": 8, "title": "tea"})
         with self.assertRaises(KeyError):
             row["price"]

@@ -141,7 +141,15 @@ class Script:
     def answer(self, command: str, words: list[str]) -> str:
         arguments = [unquote_to_bytes(word) for word in words]
         try:
-            for commands in (self.identity, self.key_value, self.sql, self.whole, self.alarm, self.sockets, self.others):
+            for commands in (
+                self.identity,
+                self.key_value,
+                self.sql,
+                self.whole,
+                self.alarm,
+                self.sockets,
+                self.others,
+            ):
                 answer = commands(command, arguments)
                 if answer is not None:
                     return answer
@@ -246,7 +254,7 @@ class Script:
             case "auto-response", []:
                 self.ctx.auto_response = None
                 return "ok"
-            case ("tags" | "attach" | "attachment" | "send" | "close"), [which, *rest]:
+            case (("tags" | "attach" | "attachment" | "send" | "close"), [which, *rest]):
                 ws = self.find_socket(which.decode())
                 return "error unknown-socket" if ws is None else self.on_socket(command, ws, rest)
         return None
