@@ -15,6 +15,9 @@ mod line;
 mod object;
 mod turn;
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 

@@ -31,4 +31,5 @@ mod storage;
 mod transfer;
 mod wasi;
 mod wasi_http;
+mod websockets;
 mod whole;

@@ -161,8 +161,6 @@ fn requests_that_reach_no_object() {
         host.data().raw(&[&format!("GET {path} HTTP/1.1")], b"").problem(status, code);
     }
     host.data().send(Method::POST, "/_health", &[], b"").problem(405, "method-not-allowed");
-    let upgrade = ["GET /counter/alice HTTP/1.1", "upgrade: websocket", "sec-websocket-version: 13"];
-    host.data().raw(&upgrade, b"").problem(501, "websockets-not-supported");
     host.assert_alive();
     let objects = host.admin().get("/v1/classes/counter/objects").json();
     assert_eq!(objects["objects"], serde_json::json!([]), "making an id creates nothing");

@@ -6,6 +6,7 @@ mod guests;
 mod host;
 mod metrics;
 mod program;
+mod socket;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ pub use client::Client;
 pub use guests::{build_project, example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};
+pub use socket::Socket;
 pub use wait::{eventually, within};
 
 /// The repository.

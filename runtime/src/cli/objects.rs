@@ -110,6 +110,30 @@ struct ObjectInfo {
     bytes: u64,
     state: String,
     alarm: Option<AlarmInfo>,
+    /// Not in lists.
+    #[serde(default)]
+    sockets: SocketsInfo,
+}
+
+#[derive(Default, Deserialize)]
+struct SocketsInfo {
+    open: u64,
+    buffered_bytes: u64,
+    messages_in: u64,
+    messages_out: u64,
+}
+
+impl SocketsInfo {
+    fn shown(&self) -> String {
+        let Self { open, buffered_bytes, messages_in, messages_out } = self;
+        match open {
+            0 => "none".into(),
+            _ => format!(
+                "{open} open, {messages_in} messages in, {messages_out} out, {} waiting",
+                show::bytes(*buffered_bytes)
+            ),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -291,6 +315,7 @@ fn show_one(which: &Which, value: Value, out: &mut impl Write) -> anyhow::Result
         ("size", show::bytes(object.bytes)),
         ("state", object.state),
         ("alarm", object.alarm.map_or("none".into(), |alarm| alarm.shown())),
+        ("sockets", object.sockets.shown()),
     ];
     Ok(show::fields(out, &fields)?)
 }

@@ -66,7 +66,8 @@ impl Data {
         let class = self.router.classes().get(&name).ok_or_else(|| problem::unknown_class(&name))?;
         let address = path::object(name, &class.key, target.object)?;
         let asked = websocket::is_asked_for(&parts.headers);
-        let handshake = asked.then(|| Handshake::of(&parts.method, &parts.headers, &mut parts.extensions)).transpose()?;
+        let handshake =
+            asked.then(|| Handshake::of(&parts.method, &parts.headers, &mut parts.extensions)).transpose()?;
         let limit = self.settings.request_body;
         let (uri, headers) = seen_by_guest(&parts.uri, target.prefix, parts.headers)?;
         let body = body::collect(body, limit, &problem::BODY_TOO_LARGE).await?;

@@ -84,11 +84,14 @@ impl Host {
         let settings = AdminSettings { component: LIMIT, stopping };
         let token = AdminToken::new("token");
         Self {
-            data: data_router(router.clone(), DataSettings {
+            data: data_router(
+                router.clone(),
+                DataSettings {
                     request_body: LIMIT,
                     sockets: SocketSettings { message: LIMIT, silence: Duration::from_secs(1) },
                     error_details: false,
-                }),
+                },
+            ),
             admin: admin_router(router, logs, Arc::new(Metrics::default()), token, settings),
             _stop: stop,
         }

@@ -165,6 +165,25 @@ struct Serving {
     settings: SocketSettings,
 }
 
+/// Whether the peer has been heard of. What it says while nobody listens is not held against it.
+#[derive(Default)]
+struct Attention {
+    listening: AtomicBool,
+    heard: AtomicBool,
+}
+
+impl Attention {
+    fn listen(&self, listening: bool) {
+        self.listening.store(listening, Ordering::Relaxed);
+        self.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// Since this was last asked.
+    fn was_heard(&self) -> bool {
+        self.heard.swap(false, Ordering::Relaxed) || !self.listening.load(Ordering::Relaxed)
+    }
+}
+
 /// How a conversation ended.
 enum End {
     /// Both sides said goodbye; with what the peer did.
@@ -219,8 +238,8 @@ impl Serving {
         connection: &Connection,
         in_flight: &mut InFlight,
     ) -> End {
-        let (heard, ping) = (AtomicBool::new(true), Notify::new());
-        let mut reading = pin!(self.read(stream, connection, in_flight, &heard));
+        let (peer, ping) = (Attention::default(), Notify::new());
+        let mut reading = pin!(self.read(stream, connection, in_flight, &peer));
         let mut writing = pin!(write(sink, connection, &ping));
         let mut silence = interval(self.settings.silence);
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -229,7 +248,7 @@ impl Serving {
             tokio::select! {
                 end = &mut reading => return end,
                 said = &mut writing => break said,
-                _ = silence.tick() => match (heard.swap(false, Ordering::Relaxed), pinged) {
+                _ = silence.tick() => match (peer.was_heard(), pinged) {
                     (true, _) => pinged = false,
                     (false, true) => return End::Vanished,
                     (false, false) => {
@@ -239,10 +258,9 @@ impl Serving {
                 },
             }
         };
-        let Some(goodbye) = said else { return End::Vanished };
         match timeout(CLOSE_PATIENCE, reading).await {
             Ok(end @ (End::Goodbye(_) | End::Broken(..))) => end,
-            Ok(End::Vanished | End::Unanswered(_)) | Err(_) => End::Unanswered(goodbye),
+            Ok(End::Vanished | End::Unanswered(_)) | Err(_) => said.map_or(End::Vanished, End::Unanswered),
         }
     }
 
@@ -252,15 +270,17 @@ impl Serving {
         stream: &mut SplitStream<Stream>,
         connection: &Connection,
         in_flight: &mut InFlight,
-        heard: &AtomicBool,
+        peer: &Attention,
     ) -> End {
         let mut goodbye = None;
         loop {
+            peer.listen(in_flight.len() < IN_FLIGHT);
             let came = tokio::select! {
                 Some(()) = in_flight.next() => continue,
                 came = stream.next(), if in_flight.len() < IN_FLIGHT => came,
             };
-            heard.store(true, Ordering::Relaxed);
+            // Until what came is in the mailbox.
+            peer.listen(false);
             let message = match came {
                 Some(Ok(Wire::Text(text))) => match Text::try_from(Bytes::from(text)) {
                     Ok(text) => Message::Text(text),

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use super::Sockets;
 use super::line::{Line, Outgoing, Payload};
-use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
 use crate::base::ClassKey;
+use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
 
 /// The sockets of one object, and what concerns all of them.
 pub struct ObjectSockets {

@@ -9,9 +9,7 @@ use bytes::Bytes;
 use super::Sockets;
 use super::line::{Line, Payload};
 use super::object::{ObjectSockets, Socket, Table};
-use crate::base::limits::{
-    ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX,
-};
+use crate::base::limits::{ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX};
 use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
 use crate::base::{ClassKey, ObjectId};
 

@@ -25,10 +25,10 @@ use super::host::Host;
 use super::host::wasi::TurnClock;
 use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::{GuestLogs, Level};
+use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
     Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
 };
-use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
 

@@ -1,0 +1,215 @@
+//! Staged, applied, released: what each of the three shows to whom.
+
+use std::sync::Arc;
+
+use super::line::Line;
+use super::*;
+use crate::base::ObjectName;
+use crate::base::socket::{AutoResponse, Message, Text, code};
+
+/// An object of a host, turn by turn.
+struct Object {
+    host: Arc<Sockets>,
+    id: ObjectId,
+    class: ClassKey,
+}
+
+impl Object {
+    fn new(limits: Limits) -> Self {
+        let (env, _clock) = Env::manual(1);
+        let class = ClassKey::new("key");
+        let id = ObjectId::from_name(&class, &ObjectName::parse("room").unwrap());
+        Self { host: Arc::new(Sockets::new(Arc::new(limits), Arc::default(), env)), id, class }
+    }
+
+    fn begin(&self) -> SocketTurn {
+        self.begin_with(None)
+    }
+
+    fn begin_with(&self, offered: Option<Vec<String>>) -> SocketTurn {
+        SocketTurn::begin(self.host.clone(), (self.id, self.class.clone()), self.host.of(&self.id), offered)
+    }
+
+    /// A socket that is open, with the gateway's end of it.
+    fn open(&self, tags: &[&str]) -> (SocketId, Connection) {
+        let mut turn = self.begin_with(Some(Vec::new()));
+        let id = turn.accept(tags.iter().map(|tag| tag.to_string()).collect()).unwrap();
+        turn.apply(true).unwrap().now();
+        (id, self.host.connect(&self.id, id).unwrap())
+    }
+
+    fn buffered(&self) -> i64 {
+        self.host.metrics.sockets.buffered_bytes.get()
+    }
+}
+
+fn text(text: &str) -> Message {
+    Message::Text(Text::from(text.to_owned()))
+}
+
+/// What is to be sent, in words.
+fn waiting(connection: &Connection) -> Vec<String> {
+    let mut waiting = Vec::new();
+    while let Some(next) = connection.next_at_hand() {
+        waiting.push(match next {
+            Outgoing::Goodbye(goodbye) => format!("goodbye {:?}", goodbye.code),
+            Outgoing::Message(payload) => {
+                connection.sent(&payload);
+                match payload.message() {
+                    Message::Text(text) => text.as_str().to_owned(),
+                    Message::Binary(bytes) => format!("{} bytes", bytes.len()),
+                }
+            }
+        });
+    }
+    waiting
+}
+
+#[test]
+fn what_is_staged_is_seen_by_its_turn_only() {
+    let object = Object::new(Limits::default());
+    let (alice, to_alice) = object.open(&["a"]);
+    let mut turn = object.begin();
+    turn.set_attachment(alice, Some("attached".into())).unwrap();
+    turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
+    turn.send(alice, text("staged")).unwrap();
+    turn.close(alice, Goodbye::default()).unwrap();
+    assert_eq!(turn.attachment(alice).unwrap().unwrap(), "attached");
+    assert_eq!(turn.auto_response().unwrap().response, "ho");
+    assert_eq!((turn.sockets(None), turn.send(alice, text("late"))), (vec![], Err(SocketError::Closing)));
+    // Dropped, as that of a turn that failed.
+    drop(turn);
+    let turn = object.begin();
+    assert_eq!((turn.attachment(alice), turn.auto_response(), turn.sockets(None)), (Ok(None), None, vec![alice]));
+    assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 0));
+}
+
+#[test]
+fn what_is_applied_is_seen_by_turns_and_what_is_released_by_the_peer() {
+    let object = Object::new(Limits::default());
+    let (alice, to_alice) = object.open(&[]);
+    let mut turn = object.begin();
+    turn.send(alice, text("one")).unwrap();
+    turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
+    turn.close(alice, Goodbye::of_host(1000, "")).unwrap();
+    let release = turn.apply(false).unwrap();
+    assert_eq!(object.begin().sockets(None), vec![]);
+    assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 3));
+    assert!(!to_alice.received(&text("hi")), "nobody answers before it is released");
+    release.now();
+    assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "goodbye Some(1000)".into()], 0));
+}
+
+#[test]
+fn a_socket_that_is_not_opened_never_was() {
+    let object = Object::new(Limits::default());
+    assert_eq!(object.begin().accept(Vec::new()), Err(SocketError::NotAnUpgrade));
+    let mut turn = object.begin_with(Some(Vec::new()));
+    let id = turn.accept(Vec::new()).unwrap();
+    turn.send(id, text("welcome")).unwrap();
+    assert_eq!((turn.sockets(None), turn.accept(Vec::new())), (vec![id], Err(SocketError::AcceptedAlready)));
+    turn.apply(false).unwrap().now();
+    assert_eq!((object.begin().sockets(None), object.begin().tags(id)), (vec![], Err(SocketError::UnknownSocket)));
+    assert_eq!(object.buffered(), 0);
+}
+
+#[tokio::test]
+async fn one_payload_goes_to_all() {
+    let object = Object::new(Limits::default());
+    let open: Vec<_> = (0..100).map(|n| object.open(if n % 2 == 0 { &["even"] } else { &[] })).collect();
+    let mut turn = object.begin();
+    assert_eq!(turn.broadcast(Some("even"), Message::Binary(vec![0; 1_000].into())), Ok(50));
+    assert_eq!(turn.broadcast(Some("odd"), text("nobody")), Ok(0));
+    turn.apply(false).unwrap().now();
+    assert_eq!(object.buffered(), 1_000, "held once");
+    for (n, (_, connection)) in open.iter().enumerate() {
+        assert_eq!(waiting(connection).len(), (n + 1) % 2);
+    }
+    assert_eq!(object.buffered(), 0);
+}
+
+#[tokio::test]
+async fn a_line_that_nobody_empties_is_cut_off() {
+    let object = Object::new(Limits { socket_buffer: 100, ..Limits::default() });
+    let (slow, to_slow) = object.open(&[]);
+    let send = |size: usize| {
+        let mut turn = object.begin();
+        let staged = turn.send(slow, Message::Binary(vec![0; size].into()));
+        turn.apply(false).into_iter().for_each(Release::now);
+        staged
+    };
+    send(1_000).unwrap();
+    assert_eq!(waiting(&to_slow), ["1000 bytes"], "a large message may wait alone");
+    send(60).unwrap();
+    send(40).unwrap();
+    assert_eq!(object.buffered(), 100);
+    send(1).unwrap();
+    to_slow.too_slow().await;
+    assert_eq!((object.buffered(), send(1)), (0, Err(SocketError::Closing)));
+    assert_eq!(waiting(&to_slow), [format!("goodbye Some({})", code::TRY_AGAIN_LATER)]);
+}
+
+/// Short of memory, those who have taken all that they were sent still get messages.
+#[test]
+fn the_memory_of_all_lines_is_bounded() {
+    let object = Object::new(Limits { socket_buffers: 100, ..Limits::default() });
+    let ((slow, _to_slow), (quick, to_quick)) = (object.open(&[]), object.open(&[]));
+    let send = |to, size: usize| {
+        let mut turn = object.begin();
+        turn.send(to, Message::Binary(vec![0; size].into())).unwrap();
+        turn.apply(false).unwrap().now();
+    };
+    send(slow, 101);
+    send(quick, 50);
+    assert_eq!(waiting(&to_quick), ["50 bytes"]);
+    send(slow, 1);
+    assert_eq!((object.buffered(), object.begin().sockets(None)), (0, vec![quick]));
+}
+
+#[test]
+fn limits_at_the_edge() {
+    let object = Object::new(Limits { sockets_per_object: 1, socket_message: 10, ..Limits::default() });
+    let (id, _connection) = object.open(&[]);
+    let another = object.begin_with(Some(Vec::new())).accept(Vec::new());
+    assert_eq!(another, Err(SocketError::TooManySockets(1)));
+    let mut turn = object.begin();
+    assert_eq!(turn.send(id, text("1234567890")), Ok(()));
+    assert_eq!(turn.send(id, text("1234567890a")), Err(SocketError::TooLarge(11, 10)));
+    let reason = |size: usize| Goodbye::of_host(1000, &"r".repeat(size));
+    assert_eq!(turn.close(id, reason(124)), Err(SocketError::TooLarge(124, 123)));
+    assert_eq!(turn.close(id, Goodbye { code: None, reason: "r".into() }), Err(SocketError::TooLarge(1, 0)));
+    assert_eq!(turn.close(id, reason(123)), Ok(()));
+
+    let object = Object::new(Limits::default());
+    let (id, _connection) = object.open(&[]);
+    let mut turn = object.begin();
+    let largest = Message::Binary(vec![0; 32 << 20].into());
+    turn.send(id, largest.clone()).unwrap();
+    assert!(matches!(turn.send(id, largest), Err(SocketError::TooMuch(_))), "what a turn sends is bounded as well");
+}
+
+#[test]
+fn ids_rise_and_those_of_a_later_process_are_higher() {
+    let (env, clock) = Env::manual(1_800_000_000_000);
+    let host = || Sockets::new(Arc::default(), Arc::default(), env.clone());
+    let first = host();
+    let ids: Vec<_> = (0..1_000).map(|_| first.next_id()).collect();
+    assert!(ids.is_sorted_by(|a, b| a < b));
+    clock.advance(std::time::Duration::from_millis(1));
+    let later = host().next_id();
+    assert!(ids.last().unwrap() < &later && later.0 < 1 << 53);
+}
+
+#[test]
+fn a_line_without_an_end_keeps_nothing() {
+    let object = Object::new(Limits::default());
+    let (id, connection) = object.open(&[]);
+    let mut turn = object.begin();
+    turn.send(id, text("kept")).unwrap();
+    turn.apply(false).unwrap().now();
+    assert_eq!(object.buffered(), 4);
+    drop(connection);
+    assert_eq!((object.buffered(), object.host.metrics.sockets.open.get()), (0, 0));
+    assert_eq!(object.begin().send(id, text("late")), Err(SocketError::Closing));
+    assert!(Line::default().next_at_hand().is_none());
+}
