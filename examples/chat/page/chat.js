@@ -57,9 +57,11 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
+// The page is in English, so dates in words are, too.
+const { lang } = document.documentElement;
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
-const date = new Intl.DateTimeFormat(undefined, { weekday: "long", day: "numeric", month: "long" });
-const ago = new Intl.RelativeTimeFormat(undefined, { numeric: "auto", style: "short" });
+const date = new Intl.DateTimeFormat(lang, { weekday: "long", day: "numeric", month: "long" });
+const ago = new Intl.RelativeTimeFormat(lang, { numeric: "auto", style: "short" });
 
 /** @param {number} at */
 function day(at) {
@@ -135,6 +137,8 @@ let welcomed = false;
 
 socket.addEventListener("welcome", ({ detail: welcome }) => {
   if (welcome.reset) {
+    // The history is there to be read, not to be read aloud.
+    $("log").ariaLive = "off";
     $("lines").replaceChildren();
     last = undefined;
   }
@@ -149,6 +153,7 @@ socket.addEventListener("welcome", ({ detail: welcome }) => {
     $("empty").hidden = last !== undefined;
     if (welcome.reset) toLatest();
     welcomed = true;
+    requestAnimationFrame(() => ($("log").ariaLive = "polite"));
   });
 });
 
@@ -380,6 +385,9 @@ $("text").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
     event.preventDefault();
     $("composer").requestSubmit();
+  } else if (event.key === "PageUp" || event.key === "PageDown") {
+    const page = 0.8 * $("log").clientHeight;
+    $("log").scrollBy({ top: event.key === "PageUp" ? -page : page });
   } else if (event.key === "Escape") {
     writeTo();
   }
