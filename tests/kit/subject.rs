@@ -99,3 +99,8 @@ pub fn word(bytes: impl AsRef<[u8]>) -> String {
     let encoded = bytes.as_ref().iter().map(|byte| if plain(byte) { (*byte as char).to_string() } else { format!("%{byte:02X}") });
     encoded.collect()
 }
+
+/// What a word stands for.
+pub fn decode(word: &str) -> Vec<u8> {
+    percent_encoding::percent_decode_str(word).collect()
+}

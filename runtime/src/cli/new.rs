@@ -48,6 +48,8 @@ fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>)
     let vendored = sdk::sdk(language);
     let sdk_path = match sdk {
         Some(sdk) => absolute_sdk(sdk, language)?,
+        // Go takes a path for a module's name unless it begins so.
+        None if language == Language::Go => format!("./{VENDORED}/{}", vendored[0].0),
         None => format!("{VENDORED}/{}", vendored[0].0),
     };
     std::fs::create_dir(root).map_err(|error| match error.kind() {
@@ -66,17 +68,19 @@ fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>)
 }
 
 /// Writes a template, its placeholders filled in: `{{name}}`, `{{sdk}}` as a quoted string of the file's format, and
-/// `{{sdk-path}}` without quotes.
+/// `{{sdk-path}}` as what would be between its quotes.
 fn fill(template: &Dir, to: &Path, name: &ClassName, sdk: &str) -> anyhow::Result<()> {
     for file in template.files() {
         let file_name = file.path().file_name().unwrap_or_default().to_string_lossy();
         let file_name = match file_name.strip_suffix(TEMPLATE).unwrap_or(&file_name) {
-            "gitignore" => ".gitignore",
+            hidden @ ("gitignore" | "npmrc") => &format!(".{hidden}"),
             name => name,
         };
-        let quoted = if file_name.ends_with(".json") { serde_json::json!(sdk).to_string() } else { toml_string(sdk) };
+        let is_json = file_name.ends_with(".json");
+        let quoted = if is_json { serde_json::json!(sdk).to_string() } else { toml_string(sdk) };
+        let path = if is_json { quoted.trim_matches('"') } else { sdk };
         let text = file.contents_utf8().expect("templates are text");
-        let text = text.replace("{{name}}", name.as_str()).replace("{{sdk}}", &quoted).replace("{{sdk-path}}", sdk);
+        let text = text.replace("{{name}}", name.as_str()).replace("{{sdk}}", &quoted).replace("{{sdk-path}}", path);
         write(&to.join(file_name), text.as_bytes())?;
     }
     for inner in template.dirs() {
@@ -100,7 +104,7 @@ fn toml_string(text: &str) -> String {
 }
 
 /// What an SDK has for its own development stays behind.
-const OF_THE_SDK_ITSELF: [&str; 4] = ["tests", "target", "node_modules", "__pycache__"];
+const OF_THE_SDK_ITSELF: [&str; 5] = ["tests", "test", "target", "node_modules", "__pycache__"];
 
 /// Writes the files of an embedded directory.
 fn vendor(directory: &Dir, to: &Path) -> anyhow::Result<()> {

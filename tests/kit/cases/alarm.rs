@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Case, Subject};
 use crate::harness::within;
-use crate::subject::{Object, word};
+use crate::subject::{Object, decode, word};
 
 pub const CASES: &[Case] = &[("alarm/set", set), ("alarm/handled", handled), ("alarm/retried", retried)];
 
@@ -31,7 +31,7 @@ fn set(kit: &Subject) {
 /// What has happened, once something has.
 fn events(object: &Object) -> Vec<String> {
     let shown = within(PATIENCE, "the alarm", || object.ask_one("get events").strip_prefix("some ").map(str::to_owned));
-    shown.split_terminator("%0A").map(|line| line.replace("%20", " ")).collect()
+    shown.split_terminator("%0A").map(|line| String::from_utf8(decode(line)).expect("text")).collect()
 }
 
 fn now(object: &Object) -> u64 {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use holdfast::log::{Level, Record, kv};
 use holdfast::prelude::*;
+use holdfast::sql::Value;
 
 use words::{Words, bad_script, decode, encode, option, refusal, show};
 
@@ -37,9 +38,13 @@ impl Object for Kit {
     fn fetch(&mut self, request: Request) -> Result<Response> {
         match request.segments().as_slice() {
             [echo, ..] if echo.starts_with("echo") => Ok(echo_back(&request)),
-            ["status", status] => Ok(Response::new(StatusCode::from_bytes(status.as_bytes())?)
-                .with_header("set-cookie", "a=1")
-                .with_header("set-cookie", "b=2")),
+            ["status", status] => {
+                let mut response = Response::new(StatusCode::from_bytes(status.as_bytes())?);
+                for cookie in ["a=1", "b=2"] {
+                    response.headers_mut().append("set-cookie", cookie.parse()?);
+                }
+                Ok(response)
+            }
             ["accept", protocol, tags @ ..] => self.accept(&request, protocol, tags),
             ["refuse"] => Ok(Response::new(StatusCode::FORBIDDEN)),
             ["run"] => Ok(Response::text(self.run(request.text()?, About::default())?)),
@@ -194,8 +199,9 @@ impl Kit {
             }
             "sql-sum" => {
                 let (mut count, mut sum) = (0, 0);
-                for number in self.ctx.sql().query_as::<i64>(&words.text()?, words.values()?)? {
-                    (count, sum) = (count + 1, sum + number?);
+                for row in self.ctx.sql().exec(&words.text()?, words.values()?)? {
+                    let Some(Value::Integer(number)) = row?.values().first().cloned() else { return Err(words.bad()) };
+                    (count, sum) = (count + 1, sum + number);
                 }
                 format!("{count} {sum}")
             }
