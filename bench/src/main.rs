@@ -7,6 +7,7 @@ mod alarms;
 mod disk;
 mod floor;
 mod http;
+mod languages;
 mod load;
 mod report;
 mod soak;
@@ -41,6 +42,8 @@ enum Command {
     Start(start::Args),
     /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the midst.
     Alarms(alarms::Args),
+    /// What the class of each language costs; writes the table of docs/languages/README.md.
+    Languages(languages::Args),
     /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
     Floor {
         /// Where the file is kept.
@@ -72,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),
         Command::Start(args) => load_runtime()?.block_on(until_stopped(start::run(args))),
         Command::Alarms(args) => load_runtime()?.block_on(until_stopped(alarms::run(args))),
+        Command::Languages(args) => load_runtime()?.block_on(until_stopped(languages::run(args))),
         Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),
     }
 }

@@ -20,7 +20,11 @@ use harness::{Host, build_project, root};
 use subject::Subject;
 
 /// Case by case, what a language cannot pass, and why.
-const SKIPPED: &[(&str, &str, &str)] = &[];
+const SKIPPED: &[(&str, &str, &str)] = &[(
+    "javascript",
+    "sql/whole-reals",
+    "JavaScript has one type of numbers: a float without a fraction is bound and read as an integer",
+)];
 
 macro_rules! languages {
     ($($name:ident)*) => {
