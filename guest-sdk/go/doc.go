@@ -65,7 +65,7 @@
 //
 // Packages are checked and tested natively; package holdfasttest is a host made of maps. A class is compiled with
 //
-//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -ldflags="-s -w -checklinkname=0"
+//	GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -trimpath -buildvcs=false -ldflags="-s -w -checklinkname=0"
 //
 // which gives a core module; "holdfast build" does that and makes it a component.
 package holdfast

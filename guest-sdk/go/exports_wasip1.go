@@ -3,6 +3,7 @@ package holdfast
 import (
 	"log/slog"
 	"runtime"
+	"runtime/debug"
 	"unsafe"
 
 	"holdfast.dev/holdfast/internal/canon"
@@ -11,6 +12,9 @@ import (
 )
 
 func init() {
+	// An object has little alive and thousands of neighbours: collecting after 2 MiB in place of 4 costs less than the memory does. The init
+	// functions of a class come later and can set it to what they like.
+	debug.SetGCPercent(50)
 	slog.SetDefault(slog.New(&logHandler{host: contract.Current}))
 }
 

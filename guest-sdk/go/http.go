@@ -94,7 +94,7 @@ func (w *responseWriter) WriteString(text string) (int, error) {
 // headers are those of the response, sorted by name; the values of each in their order.
 func (w *responseWriter) headers() []contract.Header {
 	w.WriteHeader(http.StatusOK)
-	if _, set := w.sent["Content-Type"]; !set && len(w.body) > 0 {
+	if _, set := w.sent["Content-Type"]; !set && w.sent.Get("Content-Encoding") == "" && len(w.body) > 0 {
 		w.sent.Set("Content-Type", http.DetectContentType(w.body))
 	}
 	var headers []contract.Header
