@@ -58,7 +58,7 @@ export class Kit extends DurableObject {
   }
 
   webSocketClose(_socket, code, reason, wasClean) {
-    this.note(`close ${code} ${reason} ${wasClean}`);
+    this.note(`close ${code} ${encode(reason)} ${wasClean}`);
   }
 
   webSocketError() {
