@@ -7,6 +7,8 @@
 //! language = "rust"            # default: what the project's own manifest shows
 //! profile = "release"          # Rust: the Cargo profile
 //! sdk = ".sdk/guest-sdk/c"     # Python and C: where the SDK is, relative to this file
+//! module = "class.wat"         # "module": a core module as text or binary, or a component, relative to this file
+//! command = ["make"]           # "module": what makes it
 //!
 //! [server]
 //! data = "data"                # relative to this file; default: .holdfast
@@ -81,11 +83,15 @@ pub struct BuildSection {
     pub profile: String,
     /// The SDK's directory, for languages without a manifest that names it. Relative to the file as written, resolved once read.
     pub sdk: Option<PathBuf>,
+    /// The program, with its arguments, that makes `module`, run in the project's directory; none if it is empty.
+    pub command: Vec<String>,
+    /// The module's file, for `language = "module"`. Relative to the file as written, resolved once read.
+    pub module: Option<PathBuf>,
 }
 
 impl Default for BuildSection {
     fn default() -> Self {
-        Self { language: None, profile: "release".into(), sdk: None }
+        Self { language: None, profile: "release".into(), sdk: None, command: Vec::new(), module: None }
     }
 }
 
@@ -119,7 +125,7 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
-        for relative in [&mut file.server.data, &mut file.build.sdk].into_iter().flatten() {
+        for relative in [&mut file.server.data, &mut file.build.sdk, &mut file.build.module].into_iter().flatten() {
             *relative = path.parent().unwrap_or(Path::new("")).join(&*relative);
         }
         Ok(file)

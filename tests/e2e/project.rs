@@ -33,8 +33,10 @@ struct Template {
     language: &'static str,
     /// The file with the class.
     source: &'static str,
-    /// Answers the number, and what answers it in words.
+    /// Answers the number, and what answers it otherwise.
     answers: [&'static str; 2],
+    /// How 4 is answered then.
+    four: &'static str,
     /// What the build says to a file that is none of its language.
     complaint: &'static str,
 }
@@ -43,6 +45,7 @@ const RUST: Template = Template {
     language: "rust",
     source: "src/lib.rs",
     answers: ["n.to_string()", "format!(\"n is {n}\")"],
+    four: "n is 4",
     complaint: "error: cargo could not build",
 };
 
@@ -75,6 +78,7 @@ fn a_new_project_in_javascript() {
         language: "javascript",
         source: "src/index.js",
         answers: ["String(n)", "`n is ${n}`"],
+        four: "n is 4",
         complaint: "error: holdfast-build could not build",
     };
     develop(&make(&template), &template);
@@ -86,6 +90,7 @@ fn a_new_project_in_typescript() {
         language: "typescript",
         source: "src/index.ts",
         answers: ["String(n)", "`n is ${n}`"],
+        four: "n is 4",
         complaint: "error: holdfast-build could not build",
     };
     develop(&make(&template), &template);
@@ -97,6 +102,7 @@ fn a_new_project_in_python() {
         language: "python",
         source: "main.py",
         answers: ["str(n)", "f\"n is {n}\""],
+        four: "n is 4",
         complaint: "error: python could not build",
     };
     develop(&make(&template), &template);
@@ -108,6 +114,7 @@ fn a_new_project_in_go() {
         language: "go",
         source: "main.go",
         answers: ["fmt.Fprint(w, n)", "fmt.Fprintf(w, \"n is %d\", n)"],
+        four: "n is 4",
         complaint: "error: go could not build",
     };
     develop(&make(&template), &template);
@@ -119,7 +126,20 @@ fn a_new_project_in_c() {
         language: "c",
         source: "src/main.c",
         answers: ["\"%lld\"", "\"n is %lld\""],
+        four: "n is 4",
         complaint: "error: the C compiler could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_by_hand() {
+    let template = Template {
+        language: "wat",
+        source: "class.wat",
+        answers: ["(i64.const 48)", "(i64.const 65)"],
+        four: "E",
+        complaint: "error: expected",
     };
     develop(&make(&template), &template);
 }
@@ -157,7 +177,7 @@ fn develop(project: &Path, template: &Template) {
     assert_ne!(changed, original);
     fs::write(&source, changed).unwrap();
     within(BUILD, "the second version", || dev.stdout.text().contains("chat-room version 2").then_some(()));
-    assert_eq!(ask(), "n is 4");
+    assert_eq!(ask(), template.four);
     dev.signal(rustix::process::Signal::TERM);
     assert_eq!(dev.end().code(), Some(0));
 }

@@ -10,6 +10,7 @@ mod c;
 mod component;
 mod go;
 mod javascript;
+mod module;
 mod python;
 mod rust;
 mod tools;
@@ -62,6 +63,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
         Language::Python => python::build(&project),
         Language::Go => go::build(&project),
         Language::C => c::build(&project),
+        Language::Module => module::build(&project),
     }?;
     Ok(Built { class: project.class, component })
 }

@@ -57,6 +57,18 @@ impl Project {
         Ok(sdk)
     }
 
+    /// Writes the component that a build has made, and returns its file.
+    pub fn write_component(&self, component: &[u8]) -> anyhow::Result<PathBuf> {
+        let file = self.component()?;
+        std::fs::write(&file, component).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// Where the component goes.
+    pub fn component(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.work()?.join(format!("{}.wasm", self.class)))
+    }
+
     /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.
     pub fn work(&self) -> anyhow::Result<PathBuf> {
         let directory = self.root.join(DEFAULT_DATA).join("build");

@@ -26,6 +26,7 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
     match language {
         Language::Rust => vec![("guest-sdk/rust", &RUST), ("guest-sdk/macros", &RUST_MACROS), ("wit", &WIT)],
         Language::C => vec![("guest-sdk/c", &C)],
+        Language::Module => vec![("wit", &WIT)],
         Language::JavaScript | Language::TypeScript => vec![("guest-sdk/javascript", &JAVASCRIPT), ("wit", &WIT)],
         Language::Python => vec![("guest-sdk/python", &PYTHON), ("wit", &WIT)],
         Language::Go => vec![("guest-sdk/go", &GO)],
@@ -40,5 +41,6 @@ pub fn manifest(language: Language) -> &'static str {
         Language::Python => "pyproject.toml",
         Language::Go => "go.mod",
         Language::C => "holdfast.h",
+        Language::Module => "worlds.wit",
     }
 }

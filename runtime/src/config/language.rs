@@ -19,6 +19,9 @@ pub enum Language {
     Python,
     Go,
     C,
+    /// Any other: what its own tools make, or text that somebody has written.
+    #[value(alias = "wat")]
+    Module,
 }
 
 impl Language {
@@ -45,6 +48,7 @@ impl Language {
             Self::Python => "python",
             Self::Go => "go",
             Self::C => "c",
+            Self::Module => "module",
         }
     }
 }

@@ -32,9 +32,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     compile("the C compiler", compiler.current_dir(&project.root))?;
 
     let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    let file = work.join(format!("{}.wasm", project.class));
-    fs::write(&file, component::of_core_module(built)?).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    project.write_component(&component::of_core_module(built)?)
 }
 
 fn compiler(project: &Project) -> anyhow::Result<Command> {

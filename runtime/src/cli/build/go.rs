@@ -25,9 +25,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     compile("go", &mut go)?;
 
     let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    let file = work.join(format!("{}.wasm", project.class));
-    fs::write(&file, component::of_core_module(built)?).with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(file)
+    project.write_component(&component::of_core_module(built)?)
 }
 
 /// The one of the machine, or else one of our own with a cache of its own.

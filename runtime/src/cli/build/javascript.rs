@@ -25,7 +25,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     if !program.exists() {
         bail!("the project's packages have no {PROGRAM}; add the SDK to package.json, as `holdfast new` does it");
     }
-    let component = work.join(format!("{}.wasm", project.class));
+    let component = project.component()?;
     let mut node = Command::new("node");
     node.arg(program).arg("--out").arg(&component).current_dir(&project.root);
     compile("holdfast-build", &mut node)?;

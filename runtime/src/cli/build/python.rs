@@ -25,7 +25,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let requirements = read(sdk.join(REQUIREMENTS))? + "\n" + &read(project.root.join(REQUIREMENTS))?;
     let programs = Tools::of(project).python("python", &requirements)?;
 
-    let component = project.work()?.join(format!("{}.wasm", project.class));
+    let component = project.component()?;
     let mut python = Command::new(programs.join("python"));
     python.args(["-m", "holdfast.build"]).arg(&project.root).arg("--output").arg(&component);
     // Compiled files beside the sources would be changes to whoever watches them.
