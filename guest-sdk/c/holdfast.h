@@ -1,4 +1,4 @@
-/* Durable objects in C: a class is a few functions.
+/* Durable objects in C, and C++: a class is a few functions.
  *
  *     #include <holdfast.h>
  *
@@ -354,7 +354,7 @@ void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], siz
 #define HF_FETCH(fetch) \
     __attribute__((export_name("holdfast:object/fetch-handler@0.1.0#fetch"))) void *hf_export_fetch_(HF_REQUEST_) { \
         hf_request request = hf_request_(method, method_size, uri, uri_size, headers, header_count, body, body_size); \
-        hf_response response = {.status = 200}; \
+        hf_response response = {200, {NULL, 0}, NULL, 0, 0}; \
         return hf_end_fetch_(fetch(&request, &response), &response); \
     } \
     HF_POST_(fetch, "fetch-handler@0.1.0#fetch")

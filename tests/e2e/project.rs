@@ -133,6 +133,18 @@ fn a_new_project_in_c() {
 }
 
 #[test]
+fn a_new_project_in_cpp() {
+    let template = Template {
+        language: "cpp",
+        source: "src/main.cpp",
+        answers: ["std::to_string(n)", "(\"n is \" + std::to_string(n))"],
+        four: "n is 4",
+        complaint: "error: the C compiler could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
 fn a_new_project_by_hand() {
     let template = Template {
         language: "wat",

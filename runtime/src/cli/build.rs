@@ -62,7 +62,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
         Language::JavaScript | Language::TypeScript => javascript::build(&project),
         Language::Python => python::build(&project),
         Language::Go => go::build(&project),
-        Language::C => c::build(&project),
+        Language::C | Language::Cpp => c::build(&project),
         Language::Module => module::build(&project),
     }?;
     Ok(Built { class: project.class, component })

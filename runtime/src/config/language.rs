@@ -19,6 +19,8 @@ pub enum Language {
     Python,
     Go,
     C,
+    #[value(alias = "c++")]
+    Cpp,
     /// Any other: what its own tools make, or text that somebody has written.
     #[value(alias = "wat")]
     Module,
@@ -34,7 +36,8 @@ impl Language {
             () if has("package.json") => Some(Self::JavaScript),
             () if has("pyproject.toml") || has("requirements.txt") => Some(Self::Python),
             () if has("go.mod") => Some(Self::Go),
-            () if root.join("src/main.c").is_file() => Some(Self::C),
+            () if has("src/main.c") => Some(Self::C),
+            () if has("src/main.cpp") => Some(Self::Cpp),
             () => None,
         }
     }
@@ -48,6 +51,7 @@ impl Language {
             Self::Python => "python",
             Self::Go => "go",
             Self::C => "c",
+            Self::Cpp => "cpp",
             Self::Module => "module",
         }
     }
