@@ -4,14 +4,13 @@
 import environment from "wasi:cli/environment@0.2.0";
 
 import { ClassError } from "./errors.js";
-import { startClock } from "./globals.js";
+import { makeRandom, startClock } from "./globals.js";
 import { toRecord, toRequest } from "./http.js";
 import { classOf } from "./select.js";
 import { DurableObjectState, unblocked } from "./state.js";
 import { run } from "./turn.js";
 import { forgetSocket, markClosed, socketOf } from "./websocket.js";
 import { start } from "./web/console.js";
-import { makeRandom } from "./web/crypto.js";
 
 /** What a module with a class exports as a component. */
 export function serve(module, name) {
