@@ -2,10 +2,10 @@
 // Builds a class to a component: bundles it with the SDK, asks the bundle which handlers the class has, and has the engine make a
 // snapshot of itself with the bundle evaluated.
 //
-//   holdfast-build [--entry FILE] [--out FILE] [--class NAME]
+//   holdfast-build [--entry FILE] [--out FILE] [--class NAME] [--engine quickjs|starlingmonkey]
 //
 // In the project's directory. `--entry` is package.json's "main", or src/index.ts or src/index.js. `--out` is dist/class.wasm.
-// `--class` is needed when the module exports several.
+// `--class` is needed when the module exports several. `--engine` is package.json's "holdfast": {"engine"}, or quickjs.
 // Diagnostics go to standard error; the exit code is 1 if there is no component.
 
 import { spawnSync } from "node:child_process";
@@ -18,43 +18,49 @@ import { parseArgs } from "node:util";
 
 // The tools are the project's, at the versions that it pins.
 const require = createRequire(resolve("package.json"));
-const { componentize } = require("componentize-qjs");
 const esbuild = require("esbuild");
 
 const SDK = dirname(fileURLToPath(import.meta.url));
 /** The contract lies beside the SDK, in the repository as in a project's copy. */
 const CONTRACT = resolve(SDK, "../../wit");
 
-/** The engine runs everything of ES2025 but its own job queue, so what would need that is turned into generators. */
+/** What QuickJS runs is everything of ES2025 but its own job queue, so what would need that is turned into generators. */
 const LOWERED = { "async-await": false, "async-generator": false, "for-await": false, using: false, "top-level-await": false };
 
 function options() {
   const { values } = parseArgs({
-    options: { entry: { type: "string" }, out: { type: "string", default: "dist/class.wasm" }, class: { type: "string" } },
+    options: {
+      entry: { type: "string" },
+      out: { type: "string", default: "dist/class.wasm" },
+      class: { type: "string" },
+      engine: { type: "string" },
+    },
   });
-  const main = existsSync("package.json") ? JSON.parse(readFileSync("package.json", "utf8")).main : undefined;
-  const entry = values.entry ?? main ?? ["src/index.ts", "src/index.js"].find((file) => existsSync(file));
+  const manifest = existsSync("package.json") ? JSON.parse(readFileSync("package.json", "utf8")) : {};
+  const engine = values.engine ?? manifest.holdfast?.engine ?? "quickjs";
+  if (!Object.hasOwn(ENGINES, engine)) throw new Error(`there is no engine ${engine}; use ${Object.keys(ENGINES).join(" or ")}`);
+  const entry = values.entry ?? manifest.main ?? ["src/index.ts", "src/index.js"].find((file) => existsSync(file));
   if (!entry) throw new Error('there is no src/index.ts or src/index.js; name the module with --entry or as "main" in package.json');
   if (!existsSync(entry)) throw new Error(`there is no ${entry}`);
-  return { ...values, entry: resolve(entry), out: resolve(values.out) };
+  return { ...values, engine: ENGINES[engine], entry: resolve(entry), out: resolve(values.out) };
 }
 
-async function build({ entry, out, class: name }) {
+async function build({ entry, out, class: name, engine }) {
   const handlers = await handlersOf(entry, name);
   const bundle = await bundled(
     `import "holdfast:sdk/globals";
      import { serve } from "holdfast:sdk/serve";
      import * as module from ${JSON.stringify(entry)};
      export const { fetchHandler, alarmHandler, websocketHandler } = serve(module, ${JSON.stringify(name)});`,
-    { supported: LOWERED },
+    engine.bundling,
   );
   mkdirSync(dirname(out), { recursive: true });
 
   const scratch = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
-    writeWorld(scratch, handlers);
-    const { component } = await componentize({ witPath: scratch, world: "class", jsSource: bundle, sync: true });
-    writeFileSync(out, component);
+    const world = join(scratch, "wit");
+    writeWorld(world, handlers);
+    writeFileSync(out, await engine.componentize(bundle, world, scratch));
   } finally {
     rmSync(scratch, { recursive: true });
   }
@@ -108,6 +114,50 @@ const sdk = {
   },
 };
 
+/** Each engine: how a class is bundled for it, and what makes a component of the bundle. */
+const ENGINES = {
+  quickjs: {
+    bundling: { supported: LOWERED },
+    async componentize(jsSource, witPath) {
+      const { component } = await require("componentize-qjs").componentize({ witPath, world: "class", jsSource, sync: true });
+      return component;
+    },
+  },
+  starlingmonkey: {
+    bundling: { plugins: [starlingmonkey(), sdk], external: [] },
+    async componentize(source, witPath, scratch) {
+      const options = { sourcePath: join(scratch, "class.js"), witPath, worldName: "class", disableFeatures: ["http", "fetch-event"] };
+      writeFileSync(options.sourcePath, source);
+      const program = `import { componentize } from "@bytecodealliance/componentize-js";
+        const { component } = await componentize(${JSON.stringify(options)});
+        process.getBuiltinModule("node:fs").writeFileSync(3, component);`;
+      return evaluated(program, "StarlingMonkey cannot be given the class; see above");
+    },
+  },
+};
+
+/** Puts modules of `src/starlingmonkey` in the places of those of the same names, and adapts the host's interfaces. */
+function starlingmonkey() {
+  const own = join(SDK, "src/starlingmonkey");
+  return {
+    name: "starlingmonkey",
+    setup(build) {
+      build.onResolve({ filter: /^raw:/ }, ({ path }) => ({ path: path.slice(4), external: true }));
+      build.onResolve({ filter: /^(holdfast:object\/|wasi:)/ }, ({ path }) => ({ path, namespace: "host" }));
+      build.onLoad({ filter: /.*/, namespace: "host" }, ({ path }) => ({
+        contents: `import * as raw from "raw:${path}";
+          import { adapt } from ${JSON.stringify(join(own, "host.js"))};
+          export default adapt(raw, ${JSON.stringify(/\/(.*)@/.exec(path)[1])});`,
+        resolveDir: SDK,
+      }));
+      build.onResolve({ filter: /(^holdfast:sdk|^\.)\/(globals|http|promise|turn)(\.js)?$/ }, ({ path, importer }) => {
+        if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
+        return { path: join(own, `${basename(path, ".js")}.js`) };
+      });
+    },
+  };
+}
+
 /** Stands in for the host while Node.js evaluates the module: nothing may be called before the first turn anyway. */
 const noHost = {
   name: "no-host",
@@ -126,9 +176,15 @@ async function handlersOf(entry, name) {
      process.getBuiltinModule("node:fs").writeSync(3, JSON.stringify(handlersOf(classOf(module, ${JSON.stringify(name)}))));`,
     { plugins: [noHost, sdk], external: [] },
   );
-  const { status, output } = spawnSync(process.execPath, ["--input-type=module"], { input: probe, stdio: ["pipe", 2, 2, "pipe"] });
-  if (status !== 0) throw new Error("the module cannot be evaluated; see above");
-  return JSON.parse(output[3]);
+  return JSON.parse(evaluated(probe, "the module cannot be evaluated; see above"));
+}
+
+/** What a module writes to file 3 when Node.js evaluates it, in a process of its own and with the project's packages. */
+function evaluated(module, complaint) {
+  const stdio = ["pipe", 2, 2, "pipe"];
+  const { status, output } = spawnSync(process.execPath, ["--input-type=module"], { input: module, stdio, maxBuffer: 2 ** 28 });
+  if (status !== 0) throw new Error(complaint);
+  return output[3];
 }
 
 /** The contract's package with a world for this class: the imports of every class, and the exports of its handlers. */

@@ -5,7 +5,7 @@ import { Promise } from "./promise.js";
 import { deserialize, serialize } from "./serialize.js";
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "./websocket.js";
 import { console } from "./web/console.js";
-import { crypto } from "./web/crypto.js";
+import { crypto, makeRandom } from "./web/crypto.js";
 import { AbortController, AbortSignal, CustomEvent, Event, EventTarget } from "./web/events.js";
 import { Headers } from "./web/headers.js";
 import { Request, Response } from "./web/message.js";
@@ -78,6 +78,8 @@ Object.defineProperty(Array, "fromAsync", {
   writable: true,
   configurable: true,
 });
+
+export { makeRandom };
 
 /** The clock starts with the instance's first turn: before that there was only the build. */
 export function startClock() {

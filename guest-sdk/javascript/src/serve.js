@@ -3,15 +3,14 @@
 
 import environment from "wasi:cli/environment@0.2.0";
 
-import { ClassError, failure } from "./errors.js";
-import { startClock } from "./globals.js";
+import { ClassError } from "./errors.js";
+import { makeRandom, startClock } from "./globals.js";
 import { toRecord, toRequest } from "./http.js";
 import { classOf } from "./select.js";
 import { DurableObjectState, unblocked } from "./state.js";
 import { run } from "./turn.js";
 import { forgetSocket, markClosed, socketOf } from "./websocket.js";
-import { logError, start } from "./web/console.js";
-import { makeRandom } from "./web/crypto.js";
+import { start } from "./web/console.js";
 
 /** What a module with a class exports as a component. */
 export function serve(module, name) {
@@ -26,14 +25,7 @@ export function serve(module, name) {
     return unblocked();
   };
   /** One turn: a method of the object, with all that it starts. */
-  const turn = (handle) => {
-    try {
-      return run(() => (object ? handle() : wake().then(handle)));
-    } catch (error) {
-      logError(error);
-      throw failure(error);
-    }
-  };
+  const turn = (handle) => run(() => (object ? handle() : wake().then(handle)));
 
   return {
     fetchHandler: {
@@ -44,24 +36,27 @@ export function serve(module, name) {
         }),
     },
     alarmHandler: {
-      alarm: ({ scheduled, retryCount }) => {
-        turn(() => object.alarm({ scheduledTime: scheduled, retryCount, isRetry: retryCount > 0 }));
-      },
+      alarm: ({ scheduled, retryCount }) =>
+        turn(async () => {
+          await object.alarm({ scheduledTime: Number(scheduled), retryCount, isRetry: retryCount > 0 });
+        }),
     },
     websocketHandler: {
-      message: (id, { tag, val }) => {
-        turn(() => object.webSocketMessage?.(socketOf(id), tag === "text" ? val : val.buffer));
-      },
-      close: (id, code, reason, wasClean) => {
-        turn(() => {
-          markClosed(socketOf(id));
-          return object.webSocketClose?.(socketOf(id), code, reason, wasClean);
-        });
-        forgetSocket(id);
-      },
-      error: (id, text) => {
-        turn(() => object.webSocketError?.(socketOf(id), new Error(text)));
-      },
+      message: (id, { tag, val }) =>
+        turn(async () => {
+          await object.webSocketMessage?.(socketOf(Number(id)), tag === "text" ? val : val.buffer);
+        }),
+      close: (id, code, reason, wasClean) =>
+        turn(async () => {
+          const socket = socketOf(Number(id));
+          markClosed(socket);
+          await object.webSocketClose?.(socket, code, reason, wasClean);
+          forgetSocket(Number(id));
+        }),
+      error: (id, text) =>
+        turn(async () => {
+          await object.webSocketError?.(socketOf(Number(id)), new Error(text));
+        }),
     },
   };
 }

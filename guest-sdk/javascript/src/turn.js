@@ -1,9 +1,10 @@
 // One turn: runs a handler to its end, with all jobs, timers and background work it started. Owns: when a turn is over, and
 // what is said of work that outlives it. The contract's handlers are synchronous: once `run` returns nothing of the turn is left.
 
-import { ClassError } from "./errors.js";
+import { ClassError, failure } from "./errors.js";
 import { drain, forget, runNextTimer } from "./jobs.js";
 import { Promise, takeUnhandled } from "./promise.js";
+import { logError } from "./web/console.js";
 
 let background = [];
 const resources = new Set();
@@ -33,8 +34,17 @@ export function doom(error) {
   return error;
 }
 
-/** Call a handler and answer what its promise resolves to, or throw what it is rejected with. */
+/** Call a handler and answer what its promise resolves to. What it throws, or is rejected with, is logged and thrown as a `failure`. */
 export function run(handler) {
+  try {
+    return toTheEnd(handler);
+  } catch (error) {
+    logError(error);
+    throw failure(error);
+  }
+}
+
+function toTheEnd(handler) {
   try {
     const value = await_(handler);
     for (const promise of background) {

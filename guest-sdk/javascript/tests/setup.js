@@ -13,6 +13,6 @@ Uint8Array.prototype.toHex ??= function () {
 
 const hooks = `export function resolve(specifier, context, next) {
   if (!/^(holdfast|wasi):/.test(specifier)) return next(specifier, context);
-  return { url: "data:text/javascript,export default {}", shortCircuit: true };
+  return { url: "data:text/javascript,export default { log() {} }", shortCircuit: true };
 }`;
 register(`data:text/javascript,${encodeURIComponent(hooks)}`);
