@@ -2,7 +2,6 @@ package holdfast
 
 import (
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"unsafe"
 
@@ -21,18 +20,12 @@ func init() {
 //go:wasmexport holdfast:object/lifecycle@0.1.0#init
 func exportInit() unsafe.Pointer { return canon.Done(turn.Init()) }
 
-// largeBody is from how many bytes on a body counts: a few of them are all the memory of an instance (128 MiB by default).
-const largeBody = 4 << 20
-
 //go:wasmexport holdfast:object/fetch-handler@0.1.0#fetch
 func exportFetch(
 	method, methodLength, uri, uriLength, headers, headerCount, body, bodyLength uint32,
 ) unsafe.Pointer {
 	defer canon.Release()
-	if bodyLength >= largeBody {
-		// What is left of the last large turn may be all that is missing for this one.
-		runtime.GC()
-	}
+	canon.MakeRoom(bodyLength)
 	w := newResponseWriter()
 	failure := turn.Run(func() error {
 		r, err := newRequest(

@@ -29,8 +29,14 @@ type Text string
 // Binary is a message of bytes.
 type Binary []byte
 
-func (t Text) message() contract.Message   { return contract.Message{Data: []byte(t)} }
-func (b Binary) message() contract.Message { return contract.Message{Binary: true, Data: b} }
+func (t Text) message() contract.Message { return contract.Message{Text: string(t)} }
+
+func (b Binary) message() contract.Message {
+	if b == nil {
+		b = Binary{}
+	}
+	return contract.Message{Bytes: b}
+}
 
 // Accept accepts the socket that the request of this turn asks for. It is the object's once the turn is answered with status 101, that is
 // after w.WriteHeader([http.StatusSwitchingProtocols]); a header Sec-WebSocket-Protocol chooses one of the protocols that the client

@@ -91,9 +91,9 @@ func (f fake) Send(id uint64, message contract.Message) error {
 	if err != nil {
 		return err
 	}
-	var received holdfast.Message = holdfast.Text(message.Data)
-	if message.Binary {
-		received = holdfast.Binary(bytes.Clone(message.Data))
+	var received holdfast.Message = holdfast.Text(message.Text)
+	if message.Bytes != nil {
+		received = holdfast.Binary(bytes.Clone(message.Bytes))
 	}
 	socket.Received = append(socket.Received, received)
 	return nil

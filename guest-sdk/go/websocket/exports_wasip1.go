@@ -9,12 +9,14 @@ import (
 
 //go:wasmexport holdfast:object/websocket-handler@0.1.0#message
 func exportMessage(socket uint64, kind, data, length uint32) unsafe.Pointer {
-	received := canon.Message(kind, data, length)
-	canon.Release()
-	var message holdfast.Message = holdfast.Binary(received.Data)
-	if !received.Binary {
-		message = holdfast.Text(received.Data)
+	canon.MakeRoom(length)
+	var message holdfast.Message
+	if kind == 0 {
+		message = holdfast.Text(canon.Bytes(data, length))
+	} else {
+		message = append(holdfast.Binary{}, canon.Bytes(data, length)...)
 	}
+	canon.Release()
 	return canon.Done(handle(socket, func(object Handler, socket holdfast.Socket) error {
 		return object.WebSocketMessage(socket, message)
 	}))

@@ -3,6 +3,7 @@
 package canon
 
 import (
+	"runtime"
 	"unsafe"
 
 	"holdfast.dev/holdfast/internal/contract"
@@ -21,9 +22,13 @@ func Headers(address, count uint32) []contract.Header {
 // Bytes is a list of bytes that the host passes to an export, where it is: until [Release].
 func Bytes(address, length uint32) []byte { return foreign(address, length) }
 
-// Message copies a message that the host passes to an export.
-func Message(kind, address, length uint32) contract.Message {
-	return contract.Message{Binary: kind == 1, Data: append([]byte{}, foreign(address, length)...)}
+// MakeRoom comes first in an export that is passed so many bytes. A few large ones are all the memory of an instance (128 MiB by default), and
+// what is left of the last may be all that is missing for this one.
+func MakeRoom(length uint32) {
+	const large = 4 << 20
+	if length >= large {
+		runtime.GC()
+	}
 }
 
 // Release gives back what the host passed to an export. Every export calls it once, when nothing of that is needed any more.

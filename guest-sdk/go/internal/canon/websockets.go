@@ -141,8 +141,8 @@ func given(tag string) int32 {
 
 // messageParts is the variant `message`: 0 is text, 1 is bytes.
 func messageParts(message contract.Message) (kind int32, data string) {
-	if message.Binary {
-		kind = 1
+	if message.Bytes == nil {
+		return 0, message.Text
 	}
-	return kind, shared(message.Data)
+	return 1, shared(message.Bytes)
 }

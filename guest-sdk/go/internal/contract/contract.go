@@ -101,10 +101,10 @@ type Savepoint interface {
 	Drop()
 }
 
-// Message is one WebSocket message.
+// Message is one WebSocket message: text if Bytes is nil.
 type Message struct {
-	Binary bool
-	Data   []byte
+	Text  string
+	Bytes []byte
 }
 
 // AutoResponse is what the host answers for the object.
