@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import Any, NoReturn, TypeVar
 
 from . import _host, _logs
+from ._host import data, number
 from ._json import decode, encode
 from .alarm import AlarmInfo, time
 from .errors import Failure, HostError
@@ -90,8 +91,7 @@ class FetchHandler:
 
     def fetch(self, request: Any) -> Any:
         headers = Headers.of_raw(request.headers)
-        response = _turn(_answer, Request(request.method, request.uri, headers, request.body))
-        return _host.fetch_handler.Response(response.status, response.headers.raw, response.body)
+        return _turn(_answer, Request(request.method, request.uri, headers, request.body))
 
 
 class AlarmHandler:
@@ -114,11 +114,11 @@ class WebsocketHandler:
         _turn(_object.websocket_error, WebSocket(socket), text)
 
 
-def _answer(request: Request) -> Response:
+def _answer(request: Request) -> Any:
     response = _object.fetch(request)
     if not isinstance(response, Response):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"fetch returned {response!r}, which is no Response")
-    return response
+    return _host.fetch_handler.Response(number(response.status, 16), response.headers.raw, data(response.body))
 
 
 def _turn(handler: Callable[..., Result], *arguments: Any) -> Result:

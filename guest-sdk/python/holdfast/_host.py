@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from operator import index
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 if TYPE_CHECKING:
@@ -18,10 +19,12 @@ if TYPE_CHECKING:
 __all__ = [
     "Err",
     "alarms",
+    "data",
     "fetch_handler",
     "identity",
     "key_value",
     "logging",
+    "number",
     "packed_sql",
     "readable",
     "refused_as",
@@ -72,12 +75,25 @@ def refused_as(
     return call
 
 
+# What does not fit the contract is an error here. There it would be a trap, which knows no Python.
+
+
 def text(value: str) -> str:
-    """A text that the contract can carry. Half of a surrogate pair, which JSON can hold, is an error here, a trap
-    there.
-    """
+    """A text that the contract can carry: not half of a surrogate pair, which JSON can hold."""
     if not value.isascii():
         value.encode()
+    return value
+
+
+def data(value: bytes) -> bytes:
+    """Bytes, of whatever holds some."""
+    return value if type(value) is bytes else memoryview(value).tobytes()
+
+
+def number(value: int, bits: int) -> int:
+    """A number of so many bits, without sign."""
+    if not 0 <= index(value) < 1 << bits:
+        raise OverflowError(f"{value} is not from 0 to {(1 << bits) - 1}")
     return value
 
 

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import traceback
 from pathlib import Path
 from types import ModuleType
 
@@ -67,11 +68,23 @@ def exports(cls: type[DurableObject]) -> list[str]:
     return defined
 
 
-def build(project: Path, module: str, output: Path) -> None:
-    """Builds the component of a project whose class is in this module."""
+def import_project(project: Path, name: str) -> ModuleType:
+    """The project's module; what goes wrong in it is shown as if the project had been run by itself."""
     sys.dont_write_bytecode = True
     sys.path.insert(0, str(project))
-    cls = find_class(importlib.import_module(module))
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        trace = error.__traceback__
+        while trace and not Path(trace.tb_frame.f_code.co_filename).is_relative_to(project):
+            trace = trace.tb_next
+        traceback.print_exception(error.with_traceback(trace))
+        raise BuildError(f"the module `{name}` cannot be imported; see above") from None
+
+
+def build(project: Path, module: str, output: Path) -> None:
+    """Builds the component of a project whose class is in this module."""
+    cls = find_class(import_project(project, module))
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         # One world for each set of handlers: what is not exported is not called.
@@ -102,8 +115,13 @@ def componentize(work: Path, project: Path, output: Path) -> None:
     except FileNotFoundError:
         raise BuildError(f"there is no {program}; install what {SDK / 'requirements.txt'} names") from None
     if finished.returncode != 0:
-        said = finished.stdout + finished.stderr.partition("\nStack backtrace:")[0]
-        raise BuildError(f"componentize-py failed:\n{said}")
+        raise BuildError(f"componentize-py failed: {complaint(finished.stderr)}")
+
+
+def complaint(stderr: str) -> str:
+    """What componentize-py complains of: the traceback of the project's code where there is one, without its own."""
+    said = stderr.partition("\nStack backtrace:")[0].rpartition("AssertionError: ")[2]
+    return said.partition("\n\nCaused by:")[0].rstrip() if said.startswith("Traceback") else said
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Union
+from typing import Any, Union, cast
 from urllib.parse import parse_qsl, unquote
 
 from ._json import encode
@@ -30,8 +30,7 @@ class Headers(Mapping[str, str]):
 
     def __init__(self, items: HeaderItems = ()) -> None:
         self.raw = []
-        pairs: Any = items.items() if isinstance(items, Mapping) else items  # pyright: ignore[reportUnknownVariableType]
-        for name, value in pairs:
+        for name, value in cast("Iterable[tuple[str, str]]", items.items() if isinstance(items, Mapping) else items):
             self.append(name, value)
 
     @classmethod

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from . import _host
-from ._host import text
+from ._host import data, number, text
 from ._json import decode, encode
 from .errors import StorageError
 
@@ -127,7 +127,7 @@ class Storage:
 
     def put_bytes(self, key: str, value: bytes) -> None:
         """Set the value of a key to these bytes."""
-        _put(text(key), value)
+        _put(text(key), data(value))
 
     def get_many_bytes(self, keys: Iterable[str]) -> dict[str, bytes]:
         """As `get_many`, not decoded."""
@@ -135,7 +135,7 @@ class Storage:
 
     def put_many_bytes(self, entries: Mapping[str, bytes]) -> None:
         """As `put_many`, not encoded."""
-        _put_many([_host.key_value.Entry(text(key), value) for key, value in entries.items()])
+        _put_many([_host.key_value.Entry(text(key), data(value)) for key, value in entries.items()])
 
     def list_bytes(
         self,
@@ -192,8 +192,10 @@ class Storage:
 
     def _entries(self, read: Callable[[bytes], Value], *options: Any) -> Iterator[tuple[str, Value]]:
         # Opened here and not in the generator, so that options which contradict each other are an error of the call.
-        prefix, start, start_after, end, reverse, limit = options
-        entries = _list(_host.key_value.ListOptions(start, start_after, end, prefix, reverse, limit))
+        *keys, reverse, limit = options
+        prefix, start, start_after, end = (key if key is None else text(key) for key in keys)
+        limit = limit if limit is None else number(limit, 32)
+        entries = _list(_host.key_value.ListOptions(start, start_after, end, prefix, bool(reverse), limit))
         return _read(entries, read)
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Union
 
 from . import _host
-from ._host import text
+from ._host import data, number, text
 from ._json import decode, encode
 from .alarm import time
 from .errors import WebSocketError
@@ -54,7 +54,7 @@ class WebSocket:
         The code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, the reason at most 123 bytes. The close event comes
         when the peer has answered.
         """
-        _close(self.id, code, text(reason))
+        _close(self.id, code if code is None else number(code, 16), text(reason))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -81,7 +81,7 @@ class WebSocket:
 
     @attachment_bytes.setter
     def attachment_bytes(self, value: bytes | None) -> None:
-        _set_attachment(self.id, value)
+        _set_attachment(self.id, value if value is None else data(value))
 
     @property
     def buffered(self) -> int:
@@ -139,4 +139,4 @@ def pack(message: Message) -> Any:
     """A message of the contract."""
     if isinstance(message, str):
         return _host.websockets.Message_Text(text(message))
-    return _host.websockets.Message_Binary(bytes(message))
+    return _host.websockets.Message_Binary(data(message))

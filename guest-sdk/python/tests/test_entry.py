@@ -51,6 +51,10 @@ class Room(DurableObject):
                 sys.exit(3)
             case ("refused",):
                 self.ctx.storage.put("", 1)
+            case ("wrong", "status"):
+                return Response(status=70_000)
+            case ("wrong", "body"):
+                return Response(7)  # type: ignore[arg-type]
             case ("nothing",):
                 return None  # type: ignore[return-value]
         return Response.json(
@@ -115,6 +119,8 @@ class EntryTests(unittest.TestCase):
     def test_everything_that_leaves_a_handler_has_a_message(self) -> None:
         self.assertEqual(self.fails("/exit").message, "SystemExit: 3")
         self.assertEqual(self.fails("/nothing").message, "TypeError: fetch returned None, which is no Response")
+        self.assertEqual(self.fails("/wrong/status").message, "OverflowError: 70000 is not from 0 to 65535")
+        self.assertIn("TypeError: ", self.fails("/wrong/body").message)
         refused = self.fails("/refused")
         self.assertEqual(refused.code, "storage-error")
         self.assertEqual(refused.message, "StorageError: a key of 0 bytes: keys are 1 to 2,048 bytes long")

@@ -80,6 +80,17 @@ class StorageTests(unittest.TestCase):
             with self.assertRaises(UnicodeEncodeError):
                 call("\ud800")
 
+    def test_what_is_no_bytes_and_no_number_does_not_reach_the_host(self) -> None:
+        self.storage.put_bytes("k", bytearray(b"x"))  # type: ignore[arg-type]
+        self.storage.put_many_bytes({"l": memoryview(b"y")})  # type: ignore[dict-item]
+        self.assertEqual([*map(type, self.host.keys.values())], [bytes, bytes])
+        for no_bytes in (5, "text", None):
+            with self.assertRaises(TypeError):
+                self.storage.put_bytes("k", no_bytes)  # type: ignore[arg-type]
+        for error, limit in ((OverflowError, -1), (OverflowError, 2**32), (TypeError, "5")):
+            with self.assertRaises(error):
+                self.storage.list(limit=limit)  # type: ignore[arg-type]
+
     def test_a_transaction_counts_as_a_whole_or_not_at_all(self) -> None:
         with self.storage.transaction():
             self.storage["kept"] = 1
