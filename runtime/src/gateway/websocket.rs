@@ -299,8 +299,8 @@ impl Serving {
             if !connection.received(&message)
                 && let Some(pending) = self.tell(SocketEventKind::Message(message)).await
             {
-                let object = self.address.to_string();
-                in_flight.push(Box::pin(async move { log(pending.outcome().await, &object) }));
+                let address = self.address.clone();
+                in_flight.push(Box::pin(async move { log(pending.outcome().await, &address) }));
             }
         }
     }
@@ -327,7 +327,7 @@ impl Serving {
             End::Broken(code, why) => {
                 let why: Arc<str> = why.into();
                 if let Some(pending) = self.tell(SocketEventKind::Error(why.clone())).await {
-                    log(pending.outcome().await, &self.address.to_string());
+                    log(pending.outcome().await, &self.address);
                 }
                 (code, why, false)
             }
@@ -336,7 +336,7 @@ impl Serving {
         while let Some(pending) = self.tell(close.clone()).await {
             let outcome = pending.outcome().await;
             let again = matches!(outcome, Err(TurnError::NoCapacity));
-            log(outcome, &self.address.to_string());
+            log(outcome, &self.address);
             if !again {
                 return;
             }
@@ -426,9 +426,9 @@ fn end_of(error: &Error) -> End {
 }
 
 /// Nobody waits for the turn of an event: the object's log has what its author wants to know, the server's log the rest.
-fn log(outcome: Result<Reply, TurnError>, object: &str) {
+fn log(outcome: Result<Reply, TurnError>, address: &ObjectAddress) {
     if let Err(error) = outcome {
-        problem::log(&error, object);
+        problem::log(&error, &address.to_string());
     }
 }
 
