@@ -2,7 +2,7 @@
 
 mod answer;
 mod client;
-mod guests;
+pub mod guests;
 mod host;
 mod metrics;
 mod program;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 pub use answer::Answer;
 pub use client::Client;
-pub use guests::{build_project, example_names, guest, guest_file};
+pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};
 pub use socket::Socket;

@@ -16,7 +16,8 @@ use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use harness::{Host, build_project, root};
+use harness::guests::build_project;
+use harness::{Host, root};
 use subject::Subject;
 
 /// Case by case, what a language cannot pass, and why.
