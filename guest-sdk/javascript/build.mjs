@@ -82,7 +82,6 @@ async function bundled(source, more) {
     define: { "process.env.NODE_ENV": '"production"' },
     external: ["holdfast:object/*", "wasi:*"],
     plugins: [sdk],
-    keepNames: false,
     ...more,
   });
   const [map, code] = outputFiles.map(({ text }) => text);
@@ -173,10 +172,19 @@ async function handlersOf(entry, name) {
     `import "holdfast:sdk/globals";
      import { classOf, handlersOf } from "holdfast:sdk/select";
      import * as module from ${JSON.stringify(entry)};
-     process.getBuiltinModule("node:fs").writeSync(3, JSON.stringify(handlersOf(classOf(module, ${JSON.stringify(name)}))));`,
+     const answer = () => {
+       try {
+         return { handlers: handlersOf(classOf(module, ${JSON.stringify(name)})) };
+       } catch ({ message }) {
+         return { message };
+       }
+     };
+     process.getBuiltinModule("node:fs").writeSync(3, JSON.stringify(answer()));`,
     { plugins: [noHost, sdk], external: [] },
   );
-  return JSON.parse(evaluated(probe, "the module cannot be evaluated; see above"));
+  const { handlers, message } = JSON.parse(evaluated(probe, "the module cannot be evaluated; see above"));
+  if (message) throw new Error(message);
+  return handlers;
 }
 
 /** What a module writes to file 3 when Node.js evaluates it, in a process of its own and with the project's packages. */

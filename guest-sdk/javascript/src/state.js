@@ -27,13 +27,13 @@ class DurableObjectId {
   }
 }
 
-/** What must be over before the next handler runs. */
+/** What the constructor has given to `blockConcurrencyWhile`; undefined after it. */
 let blocking = [];
 
-/** Settles when all that `blockConcurrencyWhile` was given has settled. */
+/** Settles when the first handler may run. */
 export function unblocked() {
   const pending = blocking;
-  blocking = [];
+  blocking = undefined;
   return Promise.all(pending);
 }
 
@@ -62,7 +62,9 @@ export class DurableObjectState {
   /** Run a callback. Nothing else can come in between anyway; in the constructor, the first handler waits for it. If it fails, so does the turn. */
   blockConcurrencyWhile(callback) {
     const done = Promise.try(callback);
-    blocking.push(done.catch(doom));
+    const settled = done.catch(doom);
+    if (blocking) blocking.push(settled);
+    else waitUntil(settled);
     return done;
   }
 
