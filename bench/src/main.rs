@@ -9,8 +9,11 @@ mod floor;
 mod http;
 mod languages;
 mod load;
+mod memory;
+mod peer;
 mod report;
 mod soak;
+mod sockets;
 mod sql;
 mod start;
 mod systems;
@@ -36,10 +39,14 @@ enum Command {
     Run(workloads::Args),
     /// Serve a million requests with a cap on live instances and watch the memory.
     Soak(soak::Args),
+    /// B7: resident memory of live and dormant objects and of hibernated sockets.
+    Memory(memory::Args),
     /// B8: 10,000 inserts, 10,000 point reads and a scan of 10,000 rows in one turn each, beside rusqlite in process.
     Sql(sql::Args),
     /// B10: restart after SIGKILL with 100,000 objects and a commit log of 1 GiB.
     Start(start::Args),
+    /// B11: round trips over WebSockets and one message to a thousand of them, beside workerd.
+    Sockets(sockets::Args),
     /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the midst.
     Alarms(alarms::Args),
     /// What the class of each language costs; writes the table of docs/languages/README.md.
@@ -74,6 +81,8 @@ fn main() -> anyhow::Result<()> {
         Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
         Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),
         Command::Start(args) => load_runtime()?.block_on(until_stopped(start::run(args))),
+        Command::Memory(args) => load_runtime()?.block_on(until_stopped(memory::run(args))),
+        Command::Sockets(args) => load_runtime()?.block_on(until_stopped(sockets::run(args))),
         Command::Alarms(args) => load_runtime()?.block_on(until_stopped(alarms::run(args))),
         Command::Languages(args) => load_runtime()?.block_on(until_stopped(languages::run(args))),
         Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),

@@ -16,10 +16,12 @@ const main :Workerd.Worker = (
   durableObjectNamespaces = [
     (className = "Hello", uniqueKey = "hello", enableSql = true),
     (className = "Number", uniqueKey = "number", enableSql = true),
+    (className = "Socket", uniqueKey = "socket", enableSql = true),
   ],
   durableObjectStorage = (localDisk = "disk"),
   bindings = [
     (name = "HELLO", durableObjectNamespace = "Hello"),
     (name = "NUMBER", durableObjectNamespace = "Number"),
+    (name = "SOCKET", durableObjectNamespace = "Socket"),
   ],
 );

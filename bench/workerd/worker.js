@@ -1,5 +1,6 @@
 // The same HTTP surface as every other system in this directory: /{class}/{name}.
-// `Hello` touches nothing; `Number` keeps one number: POST adds one and answers it, GET reads it.
+// `Hello` touches nothing; `Number` keeps one number: POST adds one and answers it, GET reads it. `Socket` takes WebSockets that outlive
+// its memory: text comes back to who sent it, bytes go to all sockets of the object.
 import { DurableObject } from "cloudflare:workers";
 
 export class Hello extends DurableObject {
@@ -24,10 +25,23 @@ export class Number extends DurableObject {
   }
 }
 
+export class Socket extends DurableObject {
+  fetch(request) {
+    const { 0: client, 1: server } = new WebSocketPair();
+    this.ctx.acceptWebSocket(server, [new URL(request.url).pathname]);
+    return new Response(null, { status: 101, webSocket: client });
+  }
+
+  webSocketMessage(socket, message) {
+    if (typeof message === "string") socket.send(message);
+    else for (const other of this.ctx.getWebSockets()) other.send(message);
+  }
+}
+
 export default {
   fetch(request, env) {
     const [, kind, name] = new URL(request.url).pathname.split("/");
-    const objects = { hello: env.HELLO, number: env.NUMBER }[kind];
+    const objects = { hello: env.HELLO, number: env.NUMBER, socket: env.SOCKET }[kind];
     return objects ? objects.get(objects.idFromName(name)).fetch(request) : new Response("no such class", { status: 404 });
   },
 };

@@ -132,7 +132,8 @@ impl Server {
         listeners.spawn_on(serve(data_listener, data_service, stopping.subscribe()), runtime);
         listeners.spawn_on(serve(admin_listener, admin_service, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
-        runtime.spawn(router.clone().run_alarms());
+        // Where their objects run: each wake-up across the two runtimes would cost a system call.
+        guests.spawn(router.clone().run_alarms());
         let patience = config.limits.shutdown();
         Ok(Self {
             data_addr,

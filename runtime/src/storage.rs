@@ -42,6 +42,7 @@ mod statement;
 mod template;
 #[cfg(test)]
 mod tests;
+mod vfs;
 
 pub use alarm_index::Alarms;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};

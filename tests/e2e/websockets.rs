@@ -79,7 +79,7 @@ fn the_largest_message_passes_and_one_byte_more_does_not() {
     let largest = "x".repeat(100_000);
     alice.say(&largest);
     assert_eq!(alice.hear(), largest);
-    assert_eq!(bob.order_one(json!({ "send": { "text": "x".repeat(100_001) } })), json!({ "error": "too-large" }));
+    assert_eq!(bob.order_one(json!({ "send_bytes": { "size": 100_001 } })), json!({ "error": "too-large" }));
 
     alice.say(&"x".repeat(100_001));
     let (code, reason) = alice.closed().unwrap();
@@ -423,7 +423,7 @@ fn what_is_deleted_takes_its_sockets_along() {
     assert_eq!(host.admin().delete("/v1/classes/sockets/objects/a").status, 204);
     assert_eq!(alice.closed().unwrap().0, 1001);
     assert_eq!(events(&host, "a", "close").len(), 0, "what is deleted is not woken");
-    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=true").status, 204);
+    assert_eq!(host.admin().delete("/v1/classes/sockets?objects=delete").status, 204);
     assert_eq!(bob.closed().unwrap().0, 1001);
 }
 

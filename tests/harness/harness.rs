@@ -7,6 +7,7 @@ mod host;
 mod metrics;
 mod program;
 mod socket;
+mod tools;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
 pub use program::{Program, holdfast};
 pub use socket::Socket;
+pub use tools::{chromium, node, python};
 pub use wait::{eventually, within};
 
 /// The repository.

@@ -12,6 +12,7 @@ use super::{Answer, Client, eventually, metrics};
 
 /// Many hosts run at once, so each is small unless its story needs more.
 const LIVE_INSTANCES: u32 = 32;
+const ANY_PORT: &str = "127.0.0.1:0";
 
 /// A host and its data.
 pub struct Host {
@@ -38,7 +39,7 @@ impl Host {
     pub fn with_config(config: &str) -> Self {
         let directory = tempfile::tempdir().expect("there is room for a data directory");
         std::fs::write(directory.path().join("holdfast.toml"), config).expect("the directory can be written");
-        let (program, data, admin) = launch(&directory, "").unwrap_or_else(|ended| panic!("{ended}"));
+        let (program, data, admin) = launch(&directory, ANY_PORT, "").unwrap_or_else(|ended| panic!("{ended}"));
         Self { directory, program, data, admin }
     }
 
@@ -107,8 +108,17 @@ impl Host {
 
     /// [`Self::restart`] with these named points armed (`docs/TESTING.md`), or how the process ended instead of serving.
     pub fn restart_with_points(&mut self, points: &str) -> Result<(), Ended> {
+        self.relaunch(ANY_PORT, points)
+    }
+
+    /// [`Self::restart`] with the data listener where it was, for clients that come back by themselves.
+    pub fn restart_in_place(&mut self) {
+        self.relaunch(&self.data.address().to_string(), "").unwrap_or_else(|ended| panic!("{ended}"));
+    }
+
+    fn relaunch(&mut self, listen: &str, points: &str) -> Result<(), Ended> {
         assert!(!self.program.is_running(), "kill or terminate it first");
-        (self.program, self.data, self.admin) = launch(&self.directory, points)?;
+        (self.program, self.data, self.admin) = launch(&self.directory, listen, points)?;
         Ok(())
     }
 
@@ -164,8 +174,8 @@ fn data_directory(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-fn launch(directory: &TempDir, points: &str) -> Result<(Program, Client, Client), Ended> {
-    let mut command = holdfast(&["serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]);
+fn launch(directory: &TempDir, listen: &str, points: &str) -> Result<(Program, Client, Client), Ended> {
+    let mut command = holdfast(&["serve", "--listen", listen, "--admin-listen", ANY_PORT]);
     command.arg("--config").arg(directory.path().join("holdfast.toml"));
     command.arg("--data").arg(data_directory(directory));
     if !points.is_empty() {

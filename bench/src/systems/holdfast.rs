@@ -16,7 +16,7 @@ use crate::http::{Connection, request};
 use crate::load::Objects;
 
 /// Each has a package of its own in `bench/guests`.
-const CLASSES: [&str; 5] = ["hello", "number", "table", "value", "alarm"];
+const CLASSES: [&str; 6] = ["hello", "number", "table", "value", "alarm", "socket"];
 
 /// The components of the classes.
 pub struct Guests(HashMap<&'static str, Vec<u8>>);

@@ -62,7 +62,7 @@ points! {
     ObjectCreate = "object-create",
     /// Before an object's file is removed.
     ObjectRemove = "object-remove",
-    /// Before the first open of an object by this process removes what an earlier process left of its WAL.
+    /// Before the first open of an object by this process gives its file what the log has of it.
     ObjectRepair = "object-repair",
     /// Before each page that such an open writes back from the log.
     ObjectRepairPage = "object-repair-page",

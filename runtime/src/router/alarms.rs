@@ -10,7 +10,8 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 use super::{Router, blocking};
-use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, ObjectId, TurnError, alarm::counts_as_attempt};
+use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::counts_as_attempt};
+use crate::storage::alarm_index::Place;
 
 /// Alarms that run at once, so that a host that was down does not do everything in its first second.
 const RUNNING_MAX: usize = 64;
@@ -32,14 +33,14 @@ impl Router {
             // Waits while as many run as may.
             let Ok(slot) = self.alarm_slots.clone().acquire_owned().await else { return };
             let alarms = self.node.databases.alarms();
-            let Some((class, id)) = alarms.take_due(self.node.env.wall_ms(), 1).pop() else {
+            let Some((class, place)) = alarms.take_due(self.node.env.wall_ms(), 1).pop() else {
                 drop(slot);
                 self.wait_for_alarms(began).await;
                 continue;
             };
             let router = self.clone();
             self.guests.spawn(async move {
-                router.run_alarm(class, id).await;
+                router.run_alarm(class, place).await;
                 drop(slot);
             });
         }
@@ -75,7 +76,8 @@ impl Router {
         }
     }
 
-    async fn run_alarm(&self, key: ClassKey, id: ObjectId) {
+    async fn run_alarm(&self, key: ClassKey, place: Place) {
+        let (_, id) = place;
         // A class that is gone took its objects with it.
         let Some(class) = self.classes.with_key(&key) else { return };
         let address = ObjectAddress { class: class.name.clone(), key: key.clone(), id, name: None };
@@ -86,8 +88,8 @@ impl Router {
             Err(TurnError::Stopping) => {}
             Err(error) => {
                 tracing::warn!(%id, %error, "an alarm could not be run and is tried again");
-                let next_ms = self.node.env.wall_ms() + Alarm::HOST_RETRY.as_millis() as u64;
-                self.node.databases.alarms().again(&key, id, next_ms);
+                let from_ms = self.node.env.wall_ms() + Alarm::HOST_RETRY.as_millis() as u64;
+                self.node.databases.alarms().again(key, place, from_ms);
             }
         }
     }

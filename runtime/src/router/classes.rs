@@ -19,6 +19,8 @@ use crate::wasm::{ClassCode, LoadError};
 /// All deployed classes of one host.
 pub struct Classes {
     by_name: DashMap<ClassName, Arc<Class>>,
+    /// The same ones. Changed after `by_name`.
+    by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<Node>,
     /// Held by whoever deploys or deletes.
@@ -85,11 +87,17 @@ pub enum DeleteClassError {
 impl Classes {
     /// The classes that are recorded. Their code is loaded when it is first needed.
     pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
-        let by_name = DashMap::new();
-        for record in records.load_all()? {
-            by_name.insert(record.name.clone(), Arc::new(Class::dormant(record)));
+        let (by_name, by_key) = (DashMap::new(), DashMap::new());
+        let classes = Self { by_name, by_key, records, node, changing: Mutex::new(()) };
+        for record in classes.records.load_all()? {
+            classes.add(Arc::new(Class::dormant(record)));
         }
-        Ok(Self { by_name, records, node, changing: Mutex::new(()) })
+        Ok(classes)
+    }
+
+    fn add(&self, class: Arc<Class>) {
+        self.by_name.insert(class.name.clone(), class.clone());
+        self.by_key.insert(class.key.clone(), class);
     }
 
     /// The class with this name.
@@ -99,7 +107,7 @@ impl Classes {
 
     /// The class with this key.
     pub fn with_key(&self, key: &ClassKey) -> Option<Arc<Class>> {
-        self.by_name.iter().find(|class| class.key == *key).map(|class| class.clone())
+        self.by_key.get(key).map(|class| class.clone())
     }
 
     /// All classes, by name.
@@ -134,7 +142,7 @@ impl Classes {
             }
             None => {
                 let class = Arc::new(Class::loaded(record, code));
-                self.by_name.insert(name, class.clone());
+                self.add(class.clone());
                 class
             }
         };
@@ -155,7 +163,9 @@ impl Classes {
     pub(super) async fn remove(&self, name: &ClassName) -> Result<(), DeleteClassError> {
         let (records, gone) = (self.records.clone(), name.clone());
         blocking(move || records.remove(&gone)).await?;
-        self.by_name.remove(name);
+        if let Some((_, class)) = self.by_name.remove(name) {
+            self.by_key.remove(&class.key);
+        }
         Ok(())
     }
 }

@@ -21,7 +21,7 @@ const NEAR_MAX: usize = 100_000;
 const AHEAD: Duration = Duration::from_secs(60);
 
 /// When, and whose. Ordered by time.
-pub(super) type Place = (u64, ObjectId);
+pub type Place = (u64, ObjectId);
 
 /// The first place of a time.
 fn start_of(ms: u64) -> Place {
@@ -40,11 +40,13 @@ struct Near {
     of: HashMap<ObjectId, u64>,
     /// Alarms at this place and after it are not in memory.
     horizon: Place,
+    /// Those that wait to be tried again, by when; each with its time in `order`, so that it comes before all that are due later.
+    again: BTreeMap<Place, (ClassKey, u64)>,
 }
 
 impl Default for Near {
     fn default() -> Self {
-        Self { order: BTreeMap::new(), of: HashMap::new(), horizon: start_of(0) }
+        Self { order: BTreeMap::new(), of: HashMap::new(), horizon: start_of(0), again: BTreeMap::new() }
     }
 }
 
@@ -88,32 +90,38 @@ impl Alarms {
         }
     }
 
-    /// Asks for an alarm to be tried again at this time, though the object was not asked or could not answer.
-    pub fn again(&self, class: &ClassKey, id: ObjectId, next_ms: u64) {
-        let mut near = self.near.lock();
-        // One that was noted meanwhile is newer. Beyond the horizon it is kept all the same: nobody else knows of it.
-        if !near.of.contains_key(&id) {
-            near.insert(class.clone(), (next_ms, id));
-        }
+    /// Asks for an alarm that was taken to be tried again from this time on, though the object was not asked or could not
+    /// answer. It has its old place then.
+    pub fn again(&self, class: ClassKey, (next_ms, id): Place, from_ms: u64) {
+        self.near.lock().again.insert((from_ms, id), (class, next_ms));
     }
 
     /// Takes at most `max` alarms whose time has come, the earliest first.
-    pub fn take_due(&self, now_ms: u64, max: usize) -> Vec<(ClassKey, ObjectId)> {
+    pub fn take_due(&self, now_ms: u64, max: usize) -> Vec<(ClassKey, Place)> {
         let mut near = self.near.lock();
+        while let Some(first) = near.again.first_entry().filter(|first| first.key().0 <= now_ms) {
+            let ((_, id), (class, next_ms)) = first.remove_entry();
+            // One that was noted meanwhile is newer. Beyond the horizon it is kept all the same: nobody else knows of it.
+            if !near.of.contains_key(&id) {
+                near.insert(class, (next_ms, id));
+            }
+        }
         let mut due = Vec::new();
         while due.len() < max
             && let Some(first) = near.order.first_entry().filter(|first| first.key().0 <= now_ms)
         {
-            let ((_, id), class) = first.remove_entry();
-            near.of.remove(&id);
-            due.push((class, id));
+            let (place, class) = first.remove_entry();
+            near.of.remove(&place.1);
+            due.push((class, place));
         }
         due
     }
 
     /// When the first alarm in memory is due.
     pub fn first_ms(&self) -> Option<u64> {
-        self.near.lock().order.first_key_value().map(|((next, _), _)| *next)
+        let near = self.near.lock();
+        let (next, again) = (near.order.first_key_value(), near.again.first_key_value());
+        next.map(|((at, _), _)| *at).into_iter().chain(again.map(|((at, _), _)| *at)).min()
     }
 
     /// Whether [`Databases::look_for_alarms`] should be called: the horizon is near, and there is room behind it.

@@ -7,7 +7,7 @@
 //! The file format is SQLite's own (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>): a header of 32 bytes,
 //! whose bytes 16..24 are the salt, then frames of 24 + 4,096 bytes; big-endian.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use super::commit_log::{Encoded, PART_BYTES, TurnEncoder, TurnHead};
 use super::template::{PAGE, Template};
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 
 const HEADER: u64 = 32;
 const FRAME_HEADER: usize = 24;
@@ -34,6 +36,20 @@ pub(super) fn wal_path(database: &Path) -> PathBuf {
 /// Bytes of a `-wal` file with this many frames.
 pub(super) fn wal_length(frames: u32) -> u64 {
     if frames == 0 { 0 } else { HEADER + u64::from(frames) * FRAME as u64 }
+}
+
+/// Leaves at most so many bytes in the `-wal` beside a database file, if there is one.
+pub(super) fn cut_wal(database: &Path, bytes: u64) -> io::Result<()> {
+    #[cfg(test)]
+    if bytes == 0 && mistakes::is_made(Mistake::LeftoverWal) {
+        return Ok(());
+    }
+    let path = wal_path(database);
+    match fs::metadata(&path) {
+        Ok(wal) if wal.len() > bytes => File::options().write(true).open(path)?.set_len(bytes),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// An open `-wal` file. It stays the same file while SQLite uses it: a reset cuts it, and begins anew with another salt.

@@ -19,14 +19,13 @@ use rusqlite::{OpenFlags, ffi};
 use super::authorizer::{Verdict, judge};
 use super::statement::Statement;
 use super::template::PAGE;
+use super::vfs;
 use crate::base::limits::{
     FUEL_PER_SQL_STEP, SQL_COLUMNS_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARAMETERS_MAX, SQL_PATTERN_MAX, SQL_TEXT_MAX,
     SQL_VALUE_MAX,
 };
 use crate::base::{Exhausted, WorkBudget};
 
-/// The data directory is locked as a whole; SQLite's own locks would be lost whenever a release round closes its descriptor.
-pub(super) const VFS: &str = "unix-none";
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
@@ -108,7 +107,7 @@ impl Connection {
     pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
         configure_process();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, VFS)?;
+        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
         for (limit, value) in LIMITS {
             sqlite.set_limit(limit, value as i32)?;
         }
@@ -255,7 +254,7 @@ impl Session {
     }
 }
 
-/// Settings of SQLite itself, before its first use: no memory set aside for each connection, and no global count of
+/// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -267,5 +266,6 @@ pub(super) fn configure_process() {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         }
+        vfs::register();
     });
 }

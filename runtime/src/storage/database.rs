@@ -3,7 +3,7 @@
 //! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. It is a fast
 //! local copy of what the commit log says: nothing here is flushed. Which incarnation counts is told in `incarnations`. What must
 //! stay true:
-//! * a `-wal` that an earlier process left is never opened: `repair` sees to that before anything else is done;
+//! * SQLite never sees what an earlier process left in a `-wal`: it is emptied before the file is opened;
 //! * the WAL is copied into the database file only once everything in it is durable;
 //! * a file without an identity holds nothing that was ever durable, and is replaced;
 //! * an object's record is in the log before anybody can see what it wrote outside its own turns.
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rusqlite::ErrorCode;
 
-use super::capture::{Wal, wal_length, wal_path};
+use super::capture::{Wal, cut_wal, wal_length, wal_path};
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
 use super::connection::Connection;
 use super::databases::Node;
@@ -267,7 +267,6 @@ impl Database {
     pub(super) fn look(&mut self) -> Result<Option<&mut OpenFile>, StorageError> {
         if let FileState::Unknown = self.file {
             self.mend()?;
-            self.cut_wal().map_err(StorageError::io("cannot cut the WAL of", &self.path))?;
             self.file = match self.open_existing()? {
                 Some(file) => FileState::Open(Box::new(file)),
                 None => FileState::Absent,
@@ -329,21 +328,18 @@ impl Database {
         Ok(())
     }
 
-    /// Leaves in the WAL what was applied, and nothing that a turn which failed may have left behind it.
+    /// Leaves in the WAL what this process has applied: nothing of an earlier one, and nothing that a turn which failed may
+    /// have left behind it.
     fn cut_wal(&self) -> io::Result<()> {
-        let wanted = wal_length(self.unreleased.lock().frames);
-        match fs::File::options().write(true).open(wal_path(&self.path)) {
-            Ok(wal) if wal.metadata()?.len() > wanted => wal.set_len(wanted),
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
+        let frames = self.unreleased.lock().frames;
+        cut_wal(&self.path, wal_length(frames))
     }
 
     /// Opens the incarnation that counts, if there is one. Those that a crash left before anything was durable are removed.
     fn open_existing(&mut self) -> Result<Option<OpenFile>, StorageError> {
         if self.last != Lsn(0) {
             // This process knows what counts.
-            return if self.path.exists() { self.open_incarnation() } else { Ok(None) };
+            return self.open_incarnation();
         }
         let candidates = self.incarnations.candidates();
         let candidates = candidates.map_err(StorageError::io("cannot look for", &self.path))?;
@@ -368,22 +364,23 @@ impl Database {
 
     fn open_incarnation(&self) -> Result<Option<OpenFile>, StorageError> {
         let path = &self.path;
-        let torn = match self.node.template.is_torn(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            torn => torn.map_err(StorageError::io("cannot read", path))?,
-        };
+        if !path.try_exists().map_err(StorageError::io("cannot look for", path))? {
+            return Ok(None);
+        }
+        self.cut_wal().map_err(StorageError::io("cannot cut the WAL of", path))?;
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
-        if !torn {
-            let file = open_file(path, self.node.max_pages).map_err(|error| match is_damage(&error) {
-                true => damaged(error.to_string()),
-                false => StorageError::sqlite(path)(error),
-            })?;
-            if let Some(identity) = &file.identity {
-                if identity.class != self.address.key.as_str() || identity.id != self.address.id.to_string() {
-                    return Err(damaged("it is the database of another object".into()));
-                }
-                return Ok(Some(file));
+        match open_file(path, self.node.max_pages) {
+            Ok(OpenFile { identity: None, .. }) => {}
+            Ok(file) if !file.is_of(&self.address) => {
+                return Err(damaged("it is the database of another object".into()));
             }
+            Ok(file) => return Ok(Some(file)),
+            Err(error) if !is_damage(&error) => return Err(StorageError::sqlite(path)(error)),
+            // What a crash leaves of a new file may look like damage.
+            Err(error) => match self.node.template.is_torn(path).map_err(StorageError::io("cannot read", path))? {
+                true => {}
+                false => return Err(damaged(error.to_string())),
+            },
         }
         self.incarnations.remove(self.incarnation).map_err(StorageError::io("cannot remove", path))?;
         Ok(None)
@@ -450,23 +447,26 @@ impl Database {
     }
 }
 
-/// Leaves no WAL behind, if it can: one that stays is looked after by the release rounds and by whoever opens the object next.
+/// Leaves an empty WAL behind, if it can: what stays in it is looked after by the release rounds and by whoever opens the object
+/// next. The file stays, because making and removing one for each visit costs more than the visit's turn.
 impl Drop for Database {
     fn drop(&mut self) {
         if self.aside.is_some() {
             self.discard();
             self.restore_aside();
         }
-        let empty = self.reset_wal().unwrap_or(false);
-        if let FileState::Open(_) = std::mem::replace(&mut self.file, FileState::Unknown)
-            && empty
-        {
-            // One that stays is removed when the object is next opened.
-            let _ = remove_if_there(&wal_path(&self.path));
-        }
+        let _ = self.reset_wal();
+        self.file = FileState::Unknown;
         if self.watched {
             self.node.release.put_away(&self.address.id, &self.unreleased);
         }
+    }
+}
+
+impl OpenFile {
+    fn is_of(&self, address: &ObjectAddress) -> bool {
+        let of = |identity: &Identity| identity.class == address.key.as_str() && identity.id == address.id.to_string();
+        self.identity.as_ref().is_some_and(of)
     }
 }
 

@@ -80,7 +80,7 @@ impl Databases {
         if !lost.is_empty() {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in repairs.waiting() {
-                repairs.mend_waiting(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
+                repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
             }
             catalog.rebuild(&lost, &objects)?;
             replay(&*log, |lane, lsn, said| {

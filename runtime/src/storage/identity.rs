@@ -22,11 +22,12 @@ pub(super) struct Identity {
 impl Identity {
     /// Reads it; none if no turn was ever applied.
     pub fn read(connection: &Connection) -> rusqlite::Result<Option<Self>> {
-        if !connection.table_exists(None, "_hf_meta")? {
-            return Ok(None);
-        }
+        let mut statement = match connection.prepare("SELECT key, value FROM _hf_meta") {
+            // Asked only now, because nearly every file has it.
+            Err(_) if !connection.table_exists(None, "_hf_meta")? => return Ok(None),
+            prepared => prepared?,
+        };
         let mut identity = Self::default();
-        let mut statement = connection.prepare("SELECT key, value FROM _hf_meta")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
             let text = match row.get_ref(1)? {

@@ -122,7 +122,9 @@ impl Turn {
     /// Sets the value of a key.
     pub fn put(&mut self, key: &str, value: &[u8]) -> Result<(), KvError> {
         check_entry(key, value)?;
-        self.write(|sqlite, steps| put(sqlite, steps, key, value))
+        self.write(|sqlite, steps| put(sqlite, steps, key, value))?;
+        self.has_put = true;
+        Ok(())
     }
 
     /// Sets up to 128 entries, all or none. The last one counts where a key is repeated.
@@ -132,7 +134,9 @@ impl Turn {
         if entries.is_empty() {
             return Ok(());
         }
-        self.write(|sqlite, steps| entries.iter().try_for_each(|entry| put(sqlite, steps, &entry.key, &entry.value)))
+        self.write(|sqlite, steps| entries.iter().try_for_each(|entry| put(sqlite, steps, &entry.key, &entry.value)))?;
+        self.has_put = true;
+        Ok(())
     }
 
     /// Removes a key. True if it existed.
@@ -171,7 +175,7 @@ impl Turn {
         if keys.is_empty() || self.existing()?.is_none() {
             return Ok(0);
         }
-        self.may_be_empty = true;
+        (self.may_be_empty, self.has_put) = (true, false);
         self.write(|sqlite, steps| {
             keys.iter().try_fold(0, |removed, key| {
                 let mut statement = sqlite.prepare_cached(DELETE)?;

@@ -222,7 +222,7 @@ impl Node {
         let cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
         for (class, id) in self.repairs.waiting() {
             let files = Incarnations::at(&self.objects, &class, &id);
-            self.repairs.mend_waiting(&id, &files, &*self.log, &*self.disk)?;
+            self.repairs.mend(&id, &files, &*self.log, &*self.disk)?;
         }
         let objects: Vec<_> = self.release.objects.lock().iter().map(|(id, object)| (*id, object.clone())).collect();
         for (id, object) in objects {

@@ -2,8 +2,8 @@
 //!
 //! An earlier process wrote to the database files and never flushed them, so what they hold is unknown between the last release
 //! and its end; the log has every page written since. [`Repairs`] remembers where, for each object. **The first open of every
-//! object removes what is left of its WAL and writes those pages back**, the last image of each, which may be done any number
-//! of times. Start-up touches no object.
+//! object writes those pages back**, the last image of each, which may be done any number of times; what is left of its WAL is
+//! emptied unread, here or where the file is opened. Start-up touches no object.
 //!
 //! What must stay true: an entry is forgotten only once its object is mended, and two threads never mend one object at once.
 
@@ -16,13 +16,10 @@ use std::path::Path;
 use parking_lot::Mutex;
 
 use super::StorageError;
-use super::capture::wal_path;
+use super::capture::cut_wal;
 use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
-use super::files::remove_if_there;
 use super::incarnations::{FIRST, Incarnations};
 use super::replay::Said;
-#[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::base::{ClassKey, ObjectId};
 
@@ -113,8 +110,8 @@ impl Repairs {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// Mends an object that this process has not opened before, for whoever opens it now. Answers at which incarnation it is, if
-    /// the log says so; files of others are gone.
+    /// Mends an object if nobody has done so yet. Answers at which incarnation it is, if the log says so; files of others are gone.
+    /// One that was opened since [`Self::waiting`] was asked is left alone: its WAL is this process's own.
     pub fn mend(
         &self,
         id: &ObjectId,
@@ -122,63 +119,21 @@ impl Repairs {
         log: &dyn LaneLog,
         disk: &dyn Disk,
     ) -> Result<Option<u32>, StorageError> {
-        let mut shard = self.shard(id).lock();
-        if !shard.contains_key(id) {
-            remove_wals(files).map_err(StorageError::io("cannot mend", &files.file(FIRST)))?;
-        }
-        mend(&mut shard, id, files, log, disk)
+        let mut waiting = self.shard(id).lock();
+        let Some(live) = waiting.get(id) else { return Ok(None) };
+        let path = files.file(FIRST);
+        let failed = |error| StorageError::io("cannot mend", &path)(error);
+        disk.at(Point::ObjectRepair).map_err(failed)?;
+        let incarnation = if live.deleted {
+            files.remove_all().map_err(failed)?;
+            None
+        } else {
+            live.write_back(files, log, disk)?;
+            Some(live.incarnation)
+        };
+        waiting.remove(id);
+        Ok(incarnation)
     }
-
-    /// Mends an object if nobody has done so yet. One that was opened since [`Self::waiting`] was asked is left alone: its WAL is
-    /// this process's own.
-    pub fn mend_waiting(
-        &self,
-        id: &ObjectId,
-        files: &Incarnations,
-        log: &dyn LaneLog,
-        disk: &dyn Disk,
-    ) -> Result<(), StorageError> {
-        mend(&mut self.shard(id).lock(), id, files, log, disk).map(drop)
-    }
-}
-
-/// Answers at which incarnation the object is: at none if the log says nothing of it, or that it is deleted.
-fn mend(
-    waiting: &mut HashMap<ObjectId, Live>,
-    id: &ObjectId,
-    files: &Incarnations,
-    log: &dyn LaneLog,
-    disk: &dyn Disk,
-) -> Result<Option<u32>, StorageError> {
-    let Some(live) = waiting.get(id) else { return Ok(None) };
-    let path = files.file(FIRST);
-    let failed = |error| StorageError::io("cannot mend", &path)(error);
-    disk.at(Point::ObjectRepair).map_err(failed)?;
-    let incarnation = if live.deleted {
-        files.remove_all().map_err(failed)?;
-        None
-    } else {
-        live.write_back(files, log, disk)?;
-        Some(live.incarnation)
-    };
-    waiting.remove(id);
-    Ok(incarnation)
-}
-
-/// Removes what an earlier process left of the object's WAL: it may hold what was never durable.
-fn remove_wals(files: &Incarnations) -> io::Result<()> {
-    for incarnation in files.candidates()? {
-        remove_wal(&files.file(incarnation))?;
-    }
-    Ok(())
-}
-
-fn remove_wal(database: &Path) -> io::Result<()> {
-    #[cfg(test)]
-    if mistakes::is_made(Mistake::LeftoverWal) {
-        return Ok(());
-    }
-    remove_if_there(&wal_path(database)).map(drop)
 }
 
 impl Live {
@@ -186,7 +141,8 @@ impl Live {
     fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
         let path = files.file(self.incarnation);
         let failed = |error| StorageError::io("cannot mend", &path)(error);
-        remove_wal(&path).map_err(failed)?;
+        // It may hold what was never durable.
+        cut_wal(&path, 0).map_err(failed)?;
         let file = self.open(files, &path).map_err(failed)?;
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.

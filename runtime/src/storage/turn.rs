@@ -40,6 +40,8 @@ pub struct Turn {
     pub(super) created: bool,
     /// The turn has removed, undone or first stored something, so perhaps nothing is stored at its end.
     pub(super) may_be_empty: bool,
+    /// A key that the turn has put is still there, so something is stored.
+    pub(super) has_put: bool,
     /// The turn only reads: its writes are refused.
     reads_only: bool,
     /// Those that are open, the outermost first.
@@ -115,6 +117,7 @@ impl Turn {
             broken: None,
             created: false,
             may_be_empty: false,
+            has_put: false,
             reads_only,
             savepoints: Vec::new(),
             alarm: None,
@@ -168,7 +171,7 @@ impl Turn {
         self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
         let lsn = self.database.last_applied();
         let (new, replaces) = (self.created, self.database.has_aside());
-        let stored = self.changed() && !(self.may_be_empty && self.nothing_stored()?);
+        let stored = self.changed() && (self.has_put || !self.may_be_empty || !self.nothing_stored()?);
         if !stored && (replaces || (self.changed() && !new)) {
             let mut room = self.take_room()?;
             return Ok(Applied { lsn: self.database.append_removal(&mut room), wrote: true, bytes: 0 });
@@ -251,7 +254,7 @@ impl Turn {
             self.database.discard();
         }
         self.end_transaction();
-        (self.created, self.may_be_empty) = (false, false);
+        (self.created, self.may_be_empty, self.has_put) = (false, false, false);
     }
 
     /// Leaves the transaction, if there is one, without applying it. False if SQLite failed to.
@@ -276,7 +279,7 @@ impl Turn {
         if std::mem::take(&mut self.created) {
             self.database.discard();
         }
-        (self.may_be_empty, self.alarm) = (true, Some(None));
+        (self.may_be_empty, self.has_put, self.alarm) = (true, false, Some(None));
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 

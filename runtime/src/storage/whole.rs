@@ -97,7 +97,7 @@ impl Turn {
             let ended = undone.and_then(|()| self.host_statement(&format!("RELEASE {}", name(depth))));
             // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
-            self.may_be_empty = true;
+            (self.may_be_empty, self.has_put) = (true, false);
         }
         self.alarm = self.savepoints[depth - 1].alarm;
         self.savepoints.truncate(depth - 1);

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
 use super::budget::{self, Budget};
 use super::cache::CodeCache;
@@ -18,6 +18,11 @@ use crate::base::Limits;
 /// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
+
+/// Bytes of a memory and of a table that an instance wrote which are put back by copying when it is dropped, and kept for the next
+/// one in its place: giving pages back to the kernel makes every core look, and each page that is taken again is a fault.
+const KEPT_MEMORY: usize = 128 << 10;
+const KEPT_TABLE: usize = 16 << 10;
 
 /// Slots of the pool beyond the budget, for instances that are being taken down while their successors already start.
 const LEAVING: u32 = 64;
@@ -58,7 +63,10 @@ fn config(limits: &Limits, budget: &Budget) -> Config {
         .max_tables_per_module(budget::TABLES_PER_COMPONENT)
         .max_memories_per_module(budget::MEMORIES_PER_COMPONENT)
         .max_memory_size(limits.memory_per_instance as usize)
-        .table_elements(budget::TABLE_ELEMENTS);
+        .table_elements(budget::TABLE_ELEMENTS)
+        .linear_memory_keep_resident(KEPT_MEMORY)
+        .table_keep_resident(KEPT_TABLE)
+        .pagemap_scan(Enabled::Auto);
     let mut config = Config::new();
     config
         .wasm_component_model(true)

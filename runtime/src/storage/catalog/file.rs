@@ -19,7 +19,7 @@ use crate::storage::alarm_index::Place;
 use crate::storage::capture::wal_path;
 use crate::storage::commit_log::{AlarmChange, Lsn};
 use crate::storage::files::remove_durably;
-use crate::storage::{StorageError, connection};
+use crate::storage::{StorageError, connection, vfs};
 
 /// What the tables look like and mean. A file with another number is not read: it is made anew, like one that is lost.
 const VERSION: u32 = 2;
@@ -89,7 +89,7 @@ impl LaneFile {
 
     fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = Connection::open_with_flags_and_vfs(path, flags, connection::VFS)?;
+        let database = Connection::open_with_flags_and_vfs(path, flags, vfs::PLAIN)?;
         database.execute_batch(SETTINGS)?;
         Ok(Self { path: path.into(), database })
     }

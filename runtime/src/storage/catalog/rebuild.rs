@@ -16,9 +16,9 @@ use super::notes::Change;
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
 use crate::storage::commit_log::AlarmChange;
-use crate::storage::connection;
 use crate::storage::identity::Identity;
 use crate::storage::template::PAGE;
+use crate::storage::vfs;
 
 /// Visits every object that `wanted` names: the newest incarnation of each that has an identity.
 pub(super) fn find(
@@ -94,7 +94,7 @@ fn is_unreadable(error: &rusqlite::Error) -> bool {
 fn read(path: &Path) -> rusqlite::Result<Option<(Identity, u64)>> {
     let path = percent_encode(path.as_os_str().as_bytes(), NON_ALPHANUMERIC);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let database = Connection::open_with_flags_and_vfs(format!("file:{path}?immutable=1"), flags, connection::VFS)?;
+    let database = Connection::open_with_flags_and_vfs(format!("file:{path}?immutable=1"), flags, vfs::PLAIN)?;
     let Some(identity) = Identity::read(&database)? else { return Ok(None) };
     let ask = |pragma| database.query_row(pragma, [], |row| row.get::<_, u32>(0));
     let pages = ask("PRAGMA page_count")? - ask("PRAGMA freelist_count")?;

@@ -21,7 +21,7 @@ impl World {
         self.flush();
         self.databases.look_for_alarms(now_ms).unwrap();
         let names = ["a", "b", "c", "d"].map(|name| (address(name).id, name.to_owned()));
-        let name = |(_, id)| names.iter().find(|(of, _)| *of == id).unwrap().1.clone();
+        let name = |(_, (_, id))| names.iter().find(|(of, _)| *of == id).unwrap().1.clone();
         self.databases.alarms().take_due(now_ms, 100).into_iter().map(name).collect()
     }
 }
@@ -188,11 +188,14 @@ fn an_alarm_that_could_not_be_run_is_asked_for_again() {
     let mut a = world.object("a");
     a.set_alarm(10);
     assert_eq!(world.due(10), ["a"]);
-    let (key, id) = (ClassKey::new("key"), address("a").id);
-    world.databases.alarms().again(&key, id, 20);
+    let again = || world.databases.alarms().again(ClassKey::new("key"), (10, address("a").id), 20);
+    again();
+    assert_eq!(world.databases.alarms().first_ms(), Some(20));
     assert_eq!(world.due(19), Vec::<String>::new());
-    assert_eq!(world.due(20), ["a"]);
+    let mut b = world.object("b");
+    b.set_alarm(11);
+    assert_eq!(world.due(20), ["a", "b"], "it does not stand behind those that were due later");
     a.set_alarm(30);
-    world.databases.alarms().again(&key, id, 20);
+    again();
     assert_eq!(world.due(29), Vec::<String>::new(), "what the object says is newer");
 }

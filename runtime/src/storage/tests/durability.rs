@@ -75,7 +75,7 @@ fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     object.turn(|turn| turn.put("k", b"2").unwrap());
     for (class, id) in waiting {
         let files = incarnations::Incarnations::at(&node.objects, &class, &id);
-        node.repairs.mend_waiting(&id, &files, &*node.log, &SystemDisk).unwrap();
+        node.repairs.mend(&id, &files, &*node.log, &SystemDisk).unwrap();
     }
     assert!(capture::wal_path(&world.file("a")).exists(), "its WAL is of this process");
     world.flush();

@@ -1,6 +1,8 @@
 //! Database files over their life: made, found again, left by crashes, damaged, deleted.
 
+use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use super::*;
 use crate::storage::capture::wal_path;
@@ -85,8 +87,39 @@ fn what_a_database_could_not_finish_is_found_by_the_next_one() {
     }
     world.flush();
     drop(object);
-    assert!(!wal_path(&world.file("a")).exists(), "nothing is left to do");
+    assert_eq!(fs::metadata(wal_path(&world.file("a"))).unwrap().len(), 0, "nothing is left to do");
     assert_eq!(world.object("a").get("k").unwrap(), [9]);
+}
+
+/// The log says nothing of the object any more, so nobody mends it; all the same its WAL is not read.
+#[test]
+fn what_an_earlier_process_left_in_a_wal_is_emptied_unread() {
+    let mut world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"released").unwrap());
+    world.flush();
+    world.databases.0.release_round().unwrap();
+    object.turn(|turn| turn.put("k", b"applied").unwrap());
+    drop(object);
+    world.crash();
+    assert!(world.databases.0.repairs.waiting().is_empty());
+    assert!(fs::metadata(wal_path(&world.file("a"))).unwrap().len() > 0);
+    assert_eq!(world.object("a").get("k").unwrap(), b"released");
+}
+
+#[test]
+fn a_visit_makes_and_removes_no_file() {
+    let world = World::new();
+    let mut inodes = HashSet::new();
+    for n in 0..3_u8 {
+        let mut object = world.object("a");
+        object.turn(|turn| turn.put("k", &[n]).unwrap());
+        world.flush();
+        drop(object);
+        assert_eq!(world.files().len(), 2);
+        inodes.extend(world.files().iter().map(|file| fs::metadata(file).unwrap().ino()));
+    }
+    assert_eq!(inodes.len(), 2);
 }
 
 #[test]

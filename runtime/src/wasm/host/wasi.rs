@@ -25,14 +25,16 @@ use crate::base::logs::Level;
 
 /// Most random bytes of one call.
 const RANDOM_MAX: u64 = 1 << 20;
+/// Random bytes that the host draws at once.
+const RANDOM_BYTES: usize = 256;
 
 pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>) -> WasiCtx {
     let seed = u128::from_le_bytes(env.random());
     WasiCtx::builder()
         .wall_clock(Wall(clock.clone()))
         .monotonic_clock(Monotonic(clock.clone()))
-        .secure_random(Random(env.clone()))
-        .insecure_random(Random(env.clone()))
+        .secure_random(Random::new(env))
+        .insecure_random(Random::new(env))
         .insecure_random_seed(seed)
         .max_random_size(RANDOM_MAX)
         .stdout(Lines::new(log.clone(), Level::Info))
@@ -93,21 +95,43 @@ impl HostMonotonicClock for Monotonic {
     }
 }
 
-struct Random(Env);
+/// Random bytes, taken in bulk: a guest is given them one by one, and an interpreter that starts asks for thousands.
+struct Random {
+    env: Env,
+    at_hand: [u8; RANDOM_BYTES],
+    /// How many of them were given out.
+    used: usize,
+}
+
+impl Random {
+    fn new(env: &Env) -> Self {
+        Self { env: env.clone(), at_hand: [0; RANDOM_BYTES], used: RANDOM_BYTES }
+    }
+
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        if self.used + N > RANDOM_BYTES {
+            self.env.fill_random(&mut self.at_hand);
+            self.used = 0;
+        }
+        let taken = self.at_hand[self.used..self.used + N].try_into().expect("it is as long as it is");
+        self.used += N;
+        taken
+    }
+}
 
 impl rand_core::TryRng for Random {
     type Error = std::convert::Infallible;
 
     fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
-        Ok(u32::from_le_bytes(self.0.random()))
+        Ok(u32::from_le_bytes(self.take()))
     }
 
     fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
-        Ok(u64::from_le_bytes(self.0.random()))
+        Ok(u64::from_le_bytes(self.take()))
     }
 
     fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Self::Error> {
-        self.0.fill_random(bytes);
+        self.env.fill_random(bytes);
         Ok(())
     }
 }
