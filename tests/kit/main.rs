@@ -9,6 +9,7 @@
 mod harness;
 
 mod cases;
+mod compat;
 mod subject;
 
 use std::collections::BTreeMap;
