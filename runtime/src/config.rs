@@ -223,7 +223,12 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_an_error() {
-        for text in ["class = 'Counter'", "[server]\nlisten = 'localhost'", "[build]\nlanguage = 'cobol'", "[limits]\ncomponent = -1"] {
+        for text in [
+            "class = 'Counter'",
+            "[server]\nlisten = 'localhost'",
+            "[build]\nlanguage = 'cobol'",
+            "[limits]\ncomponent = -1",
+        ] {
             assert!(ConfigFile::parse(text).is_err(), "{text}");
         }
         // One of the seconds, whatever the file calls them.

@@ -180,9 +180,7 @@ fn develop(project: &Path, template: &Template) {
     let source = project.join(template.source);
     let original = fs::read_to_string(&source).unwrap();
     fs::write(&source, "this is no program").unwrap();
-    within(BUILD, "the compiler's complaint", || {
-        dev.stderr.text().contains(template.complaint).then_some(())
-    });
+    within(BUILD, "the compiler's complaint", || dev.stderr.text().contains(template.complaint).then_some(()));
     assert_eq!(ask(), "3", "the last version that compiled is served");
 
     let changed = original.replace(template.answers[0], template.answers[1]);

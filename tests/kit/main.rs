@@ -80,7 +80,8 @@ fn report(language: &'static str, failures: BTreeMap<&'static str, bool>) {
     if reports.len() < LANGUAGES.len() {
         return;
     }
-    let mut table = format!("\n{:<28}{}\n", "case", LANGUAGES.iter().map(|name| format!("{name:<12}")).collect::<String>());
+    let mut table =
+        format!("\n{:<28}{}\n", "case", LANGUAGES.iter().map(|name| format!("{name:<12}")).collect::<String>());
     for (case, _) in cases::all() {
         let results = LANGUAGES.iter().map(|name| if reports[name][case] { "fails       " } else { "passes      " });
         table += &format!("{case:<28}{}\n", results.collect::<String>());

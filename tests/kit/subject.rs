@@ -83,7 +83,8 @@ impl Object<'_> {
 
     /// `level message` of what the object has logged.
     pub fn log(&self) -> Vec<String> {
-        let said = |entry: &Json| format!("{} {}", entry["level"].as_str().unwrap(), entry["message"].as_str().unwrap());
+        let said =
+            |entry: &Json| format!("{} {}", entry["level"].as_str().unwrap(), entry["message"].as_str().unwrap());
         self.log_entries().iter().map(said).collect()
     }
 
@@ -96,7 +97,10 @@ impl Object<'_> {
 /// A word of a script.
 pub fn word(bytes: impl AsRef<[u8]>) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    let encoded = bytes.as_ref().iter().map(|byte| if plain(byte) { (*byte as char).to_string() } else { format!("%{byte:02X}") });
+    let encoded = bytes
+        .as_ref()
+        .iter()
+        .map(|byte| if plain(byte) { (*byte as char).to_string() } else { format!("%{byte:02X}") });
     encoded.collect()
 }
 

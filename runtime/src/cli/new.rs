@@ -151,7 +151,6 @@ mod tests {
         assert!(root.join(sdk).join("Cargo.toml").is_file());
         assert!(root.join(VENDORED).join("guest-sdk/macros/src/lib.rs").is_file());
         assert!(root.join(VENDORED).join("wit/worlds.wit").is_file());
-
     }
 
     #[test]
@@ -163,7 +162,11 @@ mod tests {
             let files = walk(&root);
             for file in &files {
                 if !file.starts_with(root.join(VENDORED)) {
-                    assert!(!read(&root, file.to_str().unwrap()).contains("{{"), "{} has a placeholder", file.display());
+                    assert!(
+                        !read(&root, file.to_str().unwrap()).contains("{{"),
+                        "{} has a placeholder",
+                        file.display()
+                    );
                 }
             }
             for file in [".gitignore", "README.md", "holdfast.toml"] {

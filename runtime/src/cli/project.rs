@@ -109,7 +109,8 @@ mod tests {
         assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("rate-limiter", "release"));
         assert_eq!(project.language, Language::Rust);
 
-        let (_keep, root) = directory("Some_Thing", Some("class = 'thing'\n[build]\nlanguage = 'c'\nprofile = 'guest'"));
+        let (_keep, root) =
+            directory("Some_Thing", Some("class = 'thing'\n[build]\nlanguage = 'c'\nprofile = 'guest'"));
         let project = Project::open(&root).unwrap();
         assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("thing", "guest"));
         assert_eq!(project.language, Language::C, "what the file says goes before what the directory shows");

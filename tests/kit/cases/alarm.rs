@@ -47,7 +47,11 @@ fn handled(kit: &Subject) {
     object.says(&[("alarm-get", "none"), ("get seen", "some 1")]);
     // One that sets the next one, once.
     let next = word(format!("delete on-alarm\nalarm-set {}", due + 1));
-    object.says(&[("delete events", "true"), (&format!("put on-alarm {next}"), "ok"), (&format!("alarm-set {due}"), "ok")]);
+    object.says(&[
+        ("delete events", "true"),
+        (&format!("put on-alarm {next}"), "ok"),
+        (&format!("alarm-set {due}"), "ok"),
+    ]);
     let both = within(PATIENCE, "both alarms", || Some(events(&object)).filter(|events| events.len() == 2));
     assert_eq!(both, [format!("alarm {due} 0"), format!("alarm {} 0", due + 1)]);
 }

@@ -7,7 +7,8 @@ pub const CASES: &[Case] = &[("errors/failure", failure), ("errors/thrown", thro
 fn failure(kit: &Subject) {
     let object = kit.object("a");
     object.says(&[("put a before", "ok")]);
-    let problem = object.run("put a after\nfail out-of-stock no%20chairs%20%E2%82%AC%20left false").problem(500, "guest-error");
+    let problem =
+        object.run("put a after\nfail out-of-stock no%20chairs%20%E2%82%AC%20left false").problem(500, "guest-error");
     assert_eq!((&problem["guest_code"], &problem["detail"]), (&"out-of-stock".into(), &"no chairs € left".into()));
     let problem = object.run("fail warming-up later true").problem(503, "guest-error");
     assert_eq!((&problem["guest_code"], &problem["detail"]), (&"warming-up".into(), &"later".into()));

@@ -3,12 +3,8 @@
 use super::{Case, Subject};
 use crate::subject::word;
 
-pub const CASES: &[Case] = &[
-    ("fetch/echo", echo),
-    ("fetch/headers", headers),
-    ("fetch/status", status),
-    ("identity/names", names),
-];
+pub const CASES: &[Case] =
+    &[("fetch/echo", echo), ("fetch/headers", headers), ("fetch/status", status), ("identity/names", names)];
 
 fn echo(kit: &Subject) {
     let object = kit.object("a");
@@ -38,7 +34,10 @@ fn headers(kit: &Subject) {
     assert_eq!(answer.header("x-kit"), "");
     // UTF-8 and a byte that is none, as they are on the wire.
     let mut line = b"x-kit: caf\xC3\xA9 \xFF".to_vec();
-    line.splice(0..0, format!("GET {} HTTP/1.1\r\nhost: kit\r\nconnection: close\r\n", object.path("/echo")).into_bytes());
+    line.splice(
+        0..0,
+        format!("GET {} HTTP/1.1\r\nhost: kit\r\nconnection: close\r\n", object.path("/echo")).into_bytes(),
+    );
     line.extend_from_slice(b"\r\n\r\n");
     let mut answer = Vec::new();
     std::io::Read::read_to_end(&mut object.host.data().write(line), &mut answer).expect("an answer comes");

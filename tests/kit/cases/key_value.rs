@@ -3,12 +3,8 @@
 use super::{Case, Subject};
 use crate::subject::{Object, word};
 
-pub const CASES: &[Case] = &[
-    ("key-value/values", values),
-    ("key-value/many", many),
-    ("key-value/list", list),
-    ("key-value/errors", errors),
-];
+pub const CASES: &[Case] =
+    &[("key-value/values", values), ("key-value/many", many), ("key-value/list", list), ("key-value/errors", errors)];
 
 fn values(kit: &Subject) {
     let object = kit.object("a");
@@ -52,7 +48,8 @@ fn many(kit: &Subject) {
 
 fn list(kit: &Subject) {
     let object = kit.object("a");
-    let put: Vec<String> = ["a", "a1", "a2", "b", "é", "😀", "\u{FF61}"].iter().map(|key| format!("{} v", word(key))).collect();
+    let put: Vec<String> =
+        ["a", "a1", "a2", "b", "é", "😀", "\u{FF61}"].iter().map(|key| format!("{} v", word(key))).collect();
     object.says(&[(&format!("put-many {}", put.join(" ")), "ok")]);
     let keys = |options: &str| keys(&object, options);
     assert_eq!(keys(""), ["a", "a1", "a2", "b", "é", "\u{FF61}", "😀"].map(word), "the order is that of the bytes");

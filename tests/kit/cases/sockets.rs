@@ -65,7 +65,12 @@ fn messages(kit: &Subject) {
     client.say(&format!("send @ t:{text}"));
     assert_eq!(client.hear(), "é😀\u{10FFFF} and \0");
     assert_eq!(client.hear(), "ok\n");
-    object.says(&[(&format!("send a t:{text}"), "ok"), ("send a t:", "ok"), ("send a b:%00%FF", "ok"), ("send b t:x", "error unknown-socket")]);
+    object.says(&[
+        (&format!("send a t:{text}"), "ok"),
+        ("send a t:", "ok"),
+        ("send a b:%00%FF", "ok"),
+        ("send b t:x", "error unknown-socket"),
+    ]);
     assert_eq!(client.hear(), "é😀\u{10FFFF} and \0");
     assert_eq!(client.hear(), "");
     assert_eq!(client.next(), Message::Binary(vec![0, 255].into()));
@@ -84,8 +89,14 @@ fn messages(kit: &Subject) {
 
 fn broadcast(kit: &Subject) {
     let object = kit.object("a");
-    let mut clients: Vec<_> = ["/accept/-/red", "/accept/-/red/tall", "/accept/-/blue"].map(|path| open(&object, path)).into();
-    object.says(&[("broadcast t:all", "3"), ("broadcast b:red red", "2"), ("broadcast t:none green", "0"), ("broadcast t:end", "3")]);
+    let mut clients: Vec<_> =
+        ["/accept/-/red", "/accept/-/red/tall", "/accept/-/blue"].map(|path| open(&object, path)).into();
+    object.says(&[
+        ("broadcast t:all", "3"),
+        ("broadcast b:red red", "2"),
+        ("broadcast t:none green", "0"),
+        ("broadcast t:end", "3"),
+    ]);
     for (client, is_red) in clients.iter_mut().zip([true, true, false]) {
         assert_eq!(client.hear(), "all");
         if is_red {
@@ -153,7 +164,9 @@ fn auto_response(kit: &Subject) {
 fn failed_turn(kit: &Subject) {
     let object = kit.object("a");
     object.says(&[("put a before", "ok")]);
-    for (script, tag) in [("put a after\nsend @ t:lost\nfail told as%20asked false", "x"), ("put a after\nthrow as%20asked", "y")] {
+    for (script, tag) in
+        [("put a after\nsend @ t:lost\nfail told as%20asked false", "x"), ("put a after\nthrow as%20asked", "y")]
+    {
         let mut client = open(&object, &format!("/accept/-/{tag}"));
         client.say(script);
         assert_eq!(client.closed().map(|(code, _)| code), Some(1011));

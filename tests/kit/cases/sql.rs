@@ -79,12 +79,19 @@ fn statements(kit: &Subject) {
         (&sql("INSERT INTO t (who) VALUES ('dan') RETURNING id, who"), "2 id who i:4 t:dan"),
         (&sql("CREATE VIRTUAL TABLE f USING fts5(body); INSERT INTO f VALUES ('one two'); SELECT body FROM f WHERE f MATCH 'two'"), "1 body t:one%20two"),
     ]);
-    object.says(&[(&sql("SELECT count(*) AS n FROM t"), "1 n i:4"), (&sql("-- a comment\n SELECT 1 AS one;"), "1 one i:1")]);
+    object.says(&[
+        (&sql("SELECT count(*) AS n FROM t"), "1 n i:4"),
+        (&sql("-- a comment\n SELECT 1 AS one;"), "1 one i:1"),
+    ]);
 }
 
 fn cursor(kit: &Subject) {
     let object = kit.object("a");
-    let numbers = |count: u32| word(format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"));
+    let numbers = |count: u32| {
+        word(format!(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"
+        ))
+    };
     object.says(&[
         (&format!("sql-sum {}", numbers(10_000)), "10000 50005000"),
         (&format!("sql-sum {}", numbers(1)), "1 1"),
@@ -93,7 +100,9 @@ fn cursor(kit: &Subject) {
     let rows: Vec<String> = (1..=600).map(|n| format!("i:{n}")).collect();
     assert_same(&object.ask_one(&format!("sql {}", numbers(600))), &format!("1 i {}", rows.join(" ")));
     // Rows of 10 kB each: batches end by size, too.
-    let large = word("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT i, zeroblob(10000) FROM n");
+    let large = word(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT i, zeroblob(10000) FROM n",
+    );
     object.says(&[(&format!("sql-sum {large}"), "500 125250")]);
 }
 

@@ -3,8 +3,7 @@
 use super::{Case, Subject};
 use crate::subject::word;
 
-pub const CASES: &[Case] =
-    &[("storage/size", size), ("storage/delete-all", delete_all), ("storage/sync", sync)];
+pub const CASES: &[Case] = &[("storage/size", size), ("storage/delete-all", delete_all), ("storage/sync", sync)];
 
 fn size(kit: &Subject) {
     let object = kit.object("a");

@@ -3,11 +3,8 @@
 use super::{Case, Subject};
 use crate::subject::word;
 
-pub const CASES: &[Case] = &[
-    ("transaction/kept", kept),
-    ("transaction/undone", undone),
-    ("transaction/nested", nested),
-];
+pub const CASES: &[Case] =
+    &[("transaction/kept", kept), ("transaction/undone", undone), ("transaction/nested", nested)];
 
 /// Far enough that it does not come.
 const LATER: u64 = 4_000_000_000_000;

@@ -10,20 +10,13 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::tools::{Tools, compile};
 use super::component;
+use super::tools::{Tools, compile};
 use crate::cli::project::Project;
 
 const ZIG: &str = "ziglang==0.17.0";
-const FLAGS: [&str; 7] = [
-    "-Oz",
-    "-Wall",
-    "-Wextra",
-    "-fno-strict-aliasing",
-    "-mexec-model=reactor",
-    "-Wl,--gc-sections",
-    "-Wl,--strip-all",
-];
+const FLAGS: [&str; 7] =
+    ["-Oz", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mexec-model=reactor", "-Wl,--gc-sections", "-Wl,--strip-all"];
 /// WebAssembly's exceptions are not what the host's engine takes.
 const CPP_FLAGS: [&str; 2] = ["-fno-exceptions", "-fno-rtti"];
 

@@ -20,7 +20,9 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let work = project.work()?;
     let module = work.join("module.wasm");
     let mut go = go(project)?;
-    go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"]).arg(&module).arg(".");
+    go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"])
+        .arg(&module)
+        .arg(".");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").current_dir(&project.root);
     compile("go", &mut go)?;
 
@@ -51,7 +53,8 @@ mod tests {
 
     #[test]
     fn versions_are_told_apart() {
-        for (version, expected) in [("go1.27.3\n", Some(27)), ("go1.25rc1", Some(25)), ("go1.19", Some(19)), ("", None)] {
+        for (version, expected) in [("go1.27.3\n", Some(27)), ("go1.25rc1", Some(25)), ("go1.19", Some(19)), ("", None)]
+        {
             assert_eq!(minor(version), expected, "{version}");
         }
     }

@@ -5,8 +5,8 @@ use std::process::Command;
 
 use anyhow::{Context, bail};
 
-use super::tools::compile;
 use super::component;
+use super::tools::compile;
 use crate::cli::project::Project;
 
 /// How a binary component begins; a core module has another version.

@@ -30,7 +30,14 @@ pub(in crate::wasm) struct ObjectLog {
 
 impl ObjectLog {
     pub(super) fn new(logs: Arc<GuestLogs>, env: Env, address: &ObjectAddress) -> Self {
-        Self { logs, env, class: address.class.to_string(), object: shown(address), entries: AtomicU32::new(0), last_error: Mutex::default() }
+        Self {
+            logs,
+            env,
+            class: address.class.to_string(),
+            object: shown(address),
+            entries: AtomicU32::new(0),
+            last_error: Mutex::default(),
+        }
     }
 
     /// Adds an entry, cut to size, unless the turn has logged its share.

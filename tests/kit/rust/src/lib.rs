@@ -65,7 +65,9 @@ impl AlarmHandler for Kit {
 impl WebSocketHandler for Kit {
     fn message(&mut self, socket: WebSocket, message: Message) -> Result<()> {
         let answer = match &message {
-            Message::Text(script) => Message::Text(self.run(script, About { socket: Some(socket), ..About::default() })?),
+            Message::Text(script) => {
+                Message::Text(self.run(script, About { socket: Some(socket), ..About::default() })?)
+            }
             Message::Binary(_) => message,
         };
         socket.send(answer)?;
