@@ -31,7 +31,8 @@ export function serve(module, name) {
     fetchHandler: {
       fetch: (request) =>
         turn(async () => {
-          if (typeof object.fetch !== "function") throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
+          if (typeof object.fetch !== "function")
+            throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
           return toRecord(await object.fetch(toRequest(request)));
         }),
     },

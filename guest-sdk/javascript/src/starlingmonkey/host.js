@@ -11,7 +11,8 @@ export function adapt(raw, name) {
   const adapted = {};
   for (const [key, value] of Object.entries(raw)) {
     const isWide = WIDE[name]?.includes(key);
-    adapted[key] = (first, ...rest) => narrow(value(isWide ? BigInt(first) : first, ...(name === "packed-sql" ? rest.map(widen) : rest)));
+    adapted[key] = (first, ...rest) =>
+      narrow(value(isWide ? BigInt(first) : first, ...(name === "packed-sql" ? rest.map(widen) : rest)));
   }
   return adapted;
 }
