@@ -74,7 +74,7 @@ export function toTextLossy(bytes) {
 /** The bytes of an `ArrayBuffer` or a view of one, without a copy; undefined for anything else. */
 export function bytesOf(value) {
   if (value instanceof Uint8Array) return value;
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   return undefined;
 }

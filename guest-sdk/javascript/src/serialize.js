@@ -4,7 +4,7 @@
 // Two liberties that the format gives: text beyond Latin-1 is written as UTF-8 (tag `S`) where V8 writes UTF-16, and both are read;
 // integers beyond 31 bits are doubles.
 
-import { fromLatin1, fromText, toLatin1, toTextLossy, writeShort } from "./bytes.js";
+import { bytesOf, fromLatin1, fromText, toLatin1, toTextLossy, writeShort } from "./bytes.js";
 
 const VERSION = 15;
 
@@ -211,7 +211,8 @@ class Reader {
   #version;
   #objects = [];
 
-  constructor(bytes) {
+  constructor(source) {
+    const bytes = bytesOf(source);
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }

@@ -108,7 +108,7 @@ class Rows {
   #at = 0;
 
   constructor(bytes) {
-    this.#bytes = bytes ?? new Uint8Array();
+    this.#bytes = bytesOf(bytes) ?? new Uint8Array();
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
   }
 

@@ -1,5 +1,5 @@
 // The host's interfaces as the SDK knows them, made of those that this engine has: integers of 64 bits are BigInts there, and what
-// is absent is undefined.
+// is absent is undefined. They are another global's objects, so that what is asked of their prototypes has other answers.
 
 /** Functions whose first parameter has 64 bits, by interface. */
 const WIDE = {
@@ -23,9 +23,9 @@ function widen(parameters) {
 }
 
 function narrow(value) {
-  if (value === undefined) return null;
+  if (value === undefined || value === null) return null;
   if (typeof value === "bigint") return Number(value);
-  if (Array.isArray(value)) return value.map(narrow);
-  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (Array.isArray(value)) return Array.from(value, narrow);
+  if (value.constructor?.name !== "Object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, narrow(field)]));
 }
