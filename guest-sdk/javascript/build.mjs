@@ -25,7 +25,13 @@ const SDK = dirname(fileURLToPath(import.meta.url));
 const CONTRACT = resolve(SDK, "../../wit");
 
 /** What QuickJS runs is everything of ES2025 but its own job queue, so what would need that is turned into generators. */
-const LOWERED = { "async-await": false, "async-generator": false, "for-await": false, using: false, "top-level-await": false };
+const LOWERED = {
+  "async-await": false,
+  "async-generator": false,
+  "for-await": false,
+  using: false,
+  "top-level-await": false,
+};
 
 function options() {
   const { values } = parseArgs({
@@ -38,9 +44,13 @@ function options() {
   });
   const manifest = existsSync("package.json") ? JSON.parse(readFileSync("package.json", "utf8")) : {};
   const engine = values.engine ?? manifest.holdfast?.engine ?? "quickjs";
-  if (!Object.hasOwn(ENGINES, engine)) throw new Error(`there is no engine ${engine}; use ${Object.keys(ENGINES).join(" or ")}`);
+  if (!Object.hasOwn(ENGINES, engine))
+    throw new Error(`there is no engine ${engine}; use ${Object.keys(ENGINES).join(" or ")}`);
   const entry = values.entry ?? manifest.main ?? ["src/index.ts", "src/index.js"].find((file) => existsSync(file));
-  if (!entry) throw new Error('there is no src/index.ts or src/index.js; name the module with --entry or as "main" in package.json');
+  if (!entry)
+    throw new Error(
+      'there is no src/index.ts or src/index.js; name the module with --entry or as "main" in package.json',
+    );
   if (!existsSync(entry)) throw new Error(`there is no ${entry}`);
   return { ...values, engine: ENGINES[engine], entry: resolve(entry), out: resolve(values.out) };
 }
@@ -109,7 +119,9 @@ const sdk = {
   setup(build) {
     build.onResolve({ filter: /^(holdfast|cloudflare:workers)$/ }, () => ({ path: join(SDK, "src/index.js") }));
     build.onResolve({ filter: /^holdfast:sdk\// }, ({ path }) => ({ path: join(SDK, "src", `${basename(path)}.js`) }));
-    build.onResolve({ filter: /^(cloudflare|node):/ }, ({ path }) => ({ errors: [{ text: `${path} is not there on this host` }] }));
+    build.onResolve({ filter: /^(cloudflare|node):/ }, ({ path }) => ({
+      errors: [{ text: `${path} is not there on this host` }],
+    }));
   },
 };
 
@@ -118,14 +130,24 @@ const ENGINES = {
   quickjs: {
     bundling: { supported: LOWERED },
     async componentize(jsSource, witPath) {
-      const { component } = await require("componentize-qjs").componentize({ witPath, world: "class", jsSource, sync: true });
+      const { component } = await require("componentize-qjs").componentize({
+        witPath,
+        world: "class",
+        jsSource,
+        sync: true,
+      });
       return component;
     },
   },
   starlingmonkey: {
     bundling: { plugins: [starlingmonkey(), sdk], external: [] },
     async componentize(source, witPath, scratch) {
-      const options = { sourcePath: join(scratch, "class.js"), witPath, worldName: "class", disableFeatures: ["http", "fetch-event"] };
+      const options = {
+        sourcePath: join(scratch, "class.js"),
+        witPath,
+        worldName: "class",
+        disableFeatures: ["http", "fetch-event"],
+      };
       writeFileSync(options.sourcePath, source);
       const program = `import { componentize } from "@bytecodealliance/componentize-js";
         const { component } = await componentize(${JSON.stringify(options)});
@@ -149,7 +171,7 @@ function starlingmonkey() {
           export default adapt(raw, ${JSON.stringify(/\/(.*)@/.exec(path)[1])});`,
         resolveDir: SDK,
       }));
-      build.onResolve({ filter: /(^holdfast:sdk|^\.)\/(globals|http|promise|turn)(\.js)?$/ }, ({ path, importer }) => {
+      build.onResolve({ filter: /(^holdfast:sdk|^\.)\/(globals|promise|turn)(\.js)?$/ }, ({ path, importer }) => {
         if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
         return { path: join(own, `${basename(path, ".js")}.js`) };
       });
@@ -190,7 +212,11 @@ async function handlersOf(entry, name) {
 /** What a module writes to file 3 when Node.js evaluates it, in a process of its own and with the project's packages. */
 function evaluated(module, complaint) {
   const stdio = ["pipe", 2, 2, "pipe"];
-  const { status, output } = spawnSync(process.execPath, ["--input-type=module"], { input: module, stdio, maxBuffer: 2 ** 28 });
+  const { status, output } = spawnSync(process.execPath, ["--input-type=module"], {
+    input: module,
+    stdio,
+    maxBuffer: 2 ** 28,
+  });
   if (status !== 0) throw new Error(complaint);
   return output[3];
 }

@@ -299,7 +299,11 @@ declare global {
   type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };
 
   class EventTarget {
-    addEventListener(type: string, listener: Listener | null, options?: boolean | { once?: boolean; signal?: AbortSignal }): void;
+    addEventListener(
+      type: string,
+      listener: Listener | null,
+      options?: boolean | { once?: boolean; signal?: AbortSignal },
+    ): void;
     removeEventListener(type: string, listener: Listener | null): void;
     dispatchEvent(event: Event): boolean;
   }

@@ -36,7 +36,8 @@ export class PollObject extends DurableObject {
     try {
       const { pathname } = new URL(request.url);
       const voter = /^\/votes\/([^/]{1,64})$/.exec(pathname)?.[1];
-      if (voter && request.method === "PUT") return Response.json(this.vote(decodeURIComponent(voter), await request.json()));
+      if (voter && request.method === "PUT")
+        return Response.json(this.vote(decodeURIComponent(voter), await request.json()));
       if (pathname !== "/") throw new Refusal(404, "there is nothing here");
       if (request.headers.get("upgrade") === "websocket") return this.watch();
       if (request.method === "POST") return Response.json(await this.ask(await request.json()), { status: 201 });
@@ -65,7 +66,8 @@ export class PollObject extends DurableObject {
     const closes = typeof seconds === "number" ? Date.now() + seconds * 1000 : null;
     if (closes !== null) await this.ctx.storage.setAlarm(closes);
     this.ctx.storage.kv.put<Poll>("poll", { question, closes, open: true });
-    for (const name of new Set(options)) this.ctx.storage.sql.exec("INSERT INTO option (name) VALUES (?)", String(name));
+    for (const name of new Set(options))
+      this.ctx.storage.sql.exec("INSERT INTO option (name) VALUES (?)", String(name));
     return this.results();
   }
 
@@ -96,7 +98,9 @@ export class PollObject extends DurableObject {
   private results() {
     const { question, open } = this.poll();
     const options = this.ctx.storage.sql
-      .exec<Option>("SELECT name, count(voter) AS votes FROM option LEFT JOIN vote ON option = id GROUP BY id ORDER BY id")
+      .exec<Option>(
+        "SELECT name, count(voter) AS votes FROM option LEFT JOIN vote ON option = id GROUP BY id ORDER BY id",
+      )
       .toArray();
     return { question, open, options };
   }

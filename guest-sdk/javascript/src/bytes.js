@@ -45,27 +45,36 @@ export function toText(bytes) {
   }
 }
 
-/** The string that these bytes are, with U+FFFD in place of each maximal part that is not valid UTF-8. */
+/** Of sequences of two to four bytes of UTF-8 all but the last byte. */
+const ALL_BUT_LAST = [
+  "[\\xc2-\\xdf]",
+  "\\xe0[\\xa0-\\xbf]|[\\xe1-\\xec\\xee\\xef][\\x80-\\xbf]|\\xed[\\x80-\\x9f]",
+  "\\xf0[\\x90-\\xbf][\\x80-\\xbf]|[\\xf1-\\xf3][\\x80-\\xbf]{2}|\\xf4[\\x80-\\x8f][\\x80-\\xbf]",
+].join("|");
+/** The longest beginnings of sequences of three and four bytes, without their last byte. */
+const UNFINISHED = [
+  "\\xe0[\\xa0-\\xbf]|[\\xe1-\\xec\\xee\\xef][\\x80-\\xbf]|\\xed[\\x80-\\x9f]",
+  "\\xf0[\\x90-\\xbf][\\x80-\\xbf]?|[\\xf1-\\xf3][\\x80-\\xbf]{1,2}|\\xf4[\\x80-\\x8f][\\x80-\\xbf]?",
+].join("|");
+const PARTS = new RegExp(`[\\x00-\\x7f]+|(?:${ALL_BUT_LAST})[\\x80-\\xbf]|${UNFINISHED}|[^]`, "g");
+
+/** The string that these bytes are, with U+FFFD in place of each longest part that is not valid UTF-8. */
 export function toTextLossy(bytes) {
   const text = toText(bytes);
   if (text !== undefined) return text;
-  return toLatin1(bytes).replace(
-    // One well-formed sequence, or one maximal beginning of one, or one byte.
-    /[\x00-\x7f]+|(?:[\xc2-\xdf]|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]|\xf0[\x90-\xbf][\x80-\xbf]|[\xf1-\xf3][\x80-\xbf]{2}|\xf4[\x80-\x8f][\x80-\xbf])[\x80-\xbf]|\xe0[\xa0-\xbf]|[\xe1-\xec\xee\xef][\x80-\xbf]|\xed[\x80-\x9f]|\xf0[\x90-\xbf][\x80-\xbf]?|[\xf1-\xf3][\x80-\xbf]{1,2}|\xf4[\x80-\x8f][\x80-\xbf]?|[^]/g,
-    (part) => {
-      try {
-        return decodeURIComponent(escape(part));
-      } catch {
-        return "\ufffd";
-      }
-    },
-  );
+  return toLatin1(bytes).replace(PARTS, (part) => {
+    try {
+      return decodeURIComponent(escape(part));
+    } catch {
+      return "\ufffd";
+    }
+  });
 }
 
 /** The bytes of an `ArrayBuffer` or a view of one, without a copy; undefined for anything else. */
 export function bytesOf(value) {
   if (value instanceof Uint8Array) return value;
-  if (value instanceof ArrayBuffer || value instanceof SharedArrayBuffer) return new Uint8Array(value);
+  if (value instanceof ArrayBuffer) return new Uint8Array(value);
   if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
   return undefined;
 }

@@ -44,10 +44,25 @@ const WORDS = {
   "bad-code": (code) => `Invalid WebSocket close code: ${code}.`,
 };
 
-const SQLITE_CODES = { 5: "SQLITE_BUSY", 6: "SQLITE_LOCKED", 9: "SQLITE_INTERRUPT", 11: "SQLITE_CORRUPT", 18: "SQLITE_TOOBIG", 20: "SQLITE_MISMATCH", 25: "SQLITE_RANGE" };
+const SQLITE_CODES = {
+  5: "SQLITE_BUSY",
+  6: "SQLITE_LOCKED",
+  9: "SQLITE_INTERRUPT",
+  11: "SQLITE_CORRUPT",
+  18: "SQLITE_TOOBIG",
+  20: "SQLITE_MISMATCH",
+  25: "SQLITE_RANGE",
+};
 
 const CONSTRAINTS = {
-  275: "CHECK", 787: "FOREIGNKEY", 1299: "NOTNULL", 1555: "PRIMARYKEY", 1811: "TRIGGER", 2067: "UNIQUE", 2579: "ROWID", 3091: "DATATYPE",
+  275: "CHECK",
+  787: "FOREIGNKEY",
+  1299: "NOTNULL",
+  1555: "PRIMARYKEY",
+  1811: "TRIGGER",
+  2067: "UNIQUE",
+  2579: "ROWID",
+  3091: "DATATYPE",
 };
 const extended = (code) => (code in CONSTRAINTS ? ` (extended: SQLITE_CONSTRAINT_${CONSTRAINTS[code]})` : "");
 

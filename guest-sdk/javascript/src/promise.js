@@ -49,7 +49,8 @@ export class Promise {
   }
 
   #resolve(value) {
-    if (value === null || (typeof value !== "object" && typeof value !== "function")) return this.#settle(FULFILLED, value);
+    if (value === null || (typeof value !== "object" && typeof value !== "function"))
+      return this.#settle(FULFILLED, value);
     if (value === this) return this.#reject(new TypeError("a promise cannot be resolved with itself"));
     let then;
     try {
@@ -169,7 +170,12 @@ export class Promise {
   }
 
   static race(iterable) {
-    return combine(this, iterable, (_slots, _index, _done, reject, resolve) => [resolve, reject], () => {});
+    return combine(
+      this,
+      iterable,
+      (_slots, _index, _done, reject, resolve) => [resolve, reject],
+      () => {},
+    );
   }
 }
 Object.defineProperty(Promise.prototype, Symbol.toStringTag, { value: "Promise", configurable: true });

@@ -29,5 +29,8 @@ export function handlersOf(kind) {
 
 function isClass(value) {
   if (typeof value !== "function" || !value.prototype) return false;
-  return value.prototype instanceof DurableObject || (/^class\b/.test(String(value)) && typeof value.prototype.fetch === "function");
+  return (
+    value.prototype instanceof DurableObject ||
+    (/^class\b/.test(String(value)) && typeof value.prototype.fetch === "function")
+  );
 }

@@ -4,13 +4,24 @@
 // Two liberties that the format gives: text beyond Latin-1 is written as UTF-8 (tag `S`) where V8 writes UTF-16, and both are read;
 // integers beyond 31 bits are doubles.
 
-import { fromLatin1, fromText, toLatin1, toTextLossy, writeShort } from "./bytes.js";
+import { bytesOf, fromLatin1, fromText, toLatin1, toTextLossy, writeShort } from "./bytes.js";
 
 const VERSION = 15;
 
 const VIEWS = {
-  b: Int8Array, B: Uint8Array, C: Uint8ClampedArray, w: Int16Array, W: Uint16Array, d: Int32Array, D: Uint32Array,
-  h: globalThis.Float16Array, f: Float32Array, F: Float64Array, q: BigInt64Array, Q: BigUint64Array, "?": DataView,
+  b: Int8Array,
+  B: Uint8Array,
+  C: Uint8ClampedArray,
+  w: Int16Array,
+  W: Uint16Array,
+  d: Int32Array,
+  D: Uint32Array,
+  h: globalThis.Float16Array,
+  f: Float32Array,
+  F: Float64Array,
+  q: BigInt64Array,
+  Q: BigUint64Array,
+  "?": DataView,
 };
 const VIEW_TAGS = new Map(Object.entries(VIEWS).map(([tag, view]) => [view, tag]));
 const ERRORS = { E: EvalError, R: RangeError, F: ReferenceError, S: SyntaxError, T: TypeError, U: URIError };
@@ -127,7 +138,8 @@ class Writer {
   }
 
   number(value) {
-    if (!Number.isInteger(value) || Math.abs(value) >= 2 ** 30 || Object.is(value, -0)) return this.tag("N").double(value);
+    if (!Number.isInteger(value) || Math.abs(value) >= 2 ** 30 || Object.is(value, -0))
+      return this.tag("N").double(value);
     return this.tag("I").varint(value < 0 ? -2 * value - 1 : 2 * value);
   }
 
@@ -141,7 +153,9 @@ class Writer {
     }
     const oneByte = !NON_LATIN1.test(text);
     const bytes = oneByte ? fromLatin1(text) : fromText(text);
-    return this.tag(oneByte ? '"' : "S").varint(bytes.length).bytes(bytes);
+    return this.tag(oneByte ? '"' : "S")
+      .varint(bytes.length)
+      .bytes(bytes);
   }
 
   bigint(value) {
@@ -197,7 +211,8 @@ class Reader {
   #version;
   #objects = [];
 
-  constructor(bytes) {
+  constructor(source) {
+    const bytes = bytesOf(source);
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
@@ -336,7 +351,10 @@ class Reader {
 
   bigint() {
     const bits = this.varint();
-    const hex = this.take(bits >>> 1).slice().reverse().toHex();
+    const hex = this.take(bits >>> 1)
+      .slice()
+      .reverse()
+      .toHex();
     const value = BigInt(hex === "" ? 0 : `0x${hex}`);
     return bits & 1 ? -value : value;
   }
@@ -386,7 +404,12 @@ function regexpBits(regexp) {
 }
 
 function notCloneable(value) {
-  const shown = typeof value === "symbol" ? value.toString() : typeof value === "function" ? `function ${value.name}` : `#<${value.constructor?.name}>`;
+  const shown =
+    typeof value === "symbol"
+      ? value.toString()
+      : typeof value === "function"
+        ? `function ${value.name}`
+        : `#<${value.constructor?.name}>`;
   return new DOMException(`${shown} could not be cloned.`, "DataCloneError");
 }
 

@@ -3,6 +3,7 @@
 
 import environment from "wasi:cli/environment@0.2.0";
 
+import { bytesOf } from "./bytes.js";
 import { ClassError } from "./errors.js";
 import { makeRandom, startClock } from "./globals.js";
 import { toRecord, toRequest } from "./http.js";
@@ -31,7 +32,8 @@ export function serve(module, name) {
     fetchHandler: {
       fetch: (request) =>
         turn(async () => {
-          if (typeof object.fetch !== "function") throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
+          if (typeof object.fetch !== "function")
+            throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
           return toRecord(await object.fetch(toRequest(request)));
         }),
     },
@@ -44,7 +46,7 @@ export function serve(module, name) {
     websocketHandler: {
       message: (id, { tag, val }) =>
         turn(async () => {
-          await object.webSocketMessage?.(socketOf(Number(id)), tag === "text" ? val : val.buffer);
+          await object.webSocketMessage?.(socketOf(Number(id)), tag === "text" ? val : bytesOf(val).slice().buffer);
         }),
       close: (id, code, reason, wasClean) =>
         turn(async () => {

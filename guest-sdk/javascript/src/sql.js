@@ -17,7 +17,9 @@ export class SqlStorage {
   exec(query, ...bindings) {
     const exact = bindings.some(isBig);
     const text = String(query).toWellFormed();
-    return new SqlStorageCursor(host(packedSql.exec, exact ? castingBigInts(text, bindings) : text, bindings.map(toSql)));
+    return new SqlStorageCursor(
+      host(packedSql.exec, exact ? castingBigInts(text, bindings) : text, bindings.map(toSql)),
+    );
   }
 
   /** Bytes that the object's storage takes. */
@@ -106,7 +108,7 @@ class Rows {
   #at = 0;
 
   constructor(bytes) {
-    this.#bytes = bytes ?? new Uint8Array();
+    this.#bytes = bytesOf(bytes) ?? new Uint8Array();
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
   }
 
@@ -176,9 +178,12 @@ function castingBigInts(query, bindings) {
   const misfit = bindings.find((value) => typeof value === "bigint" && BigInt.asIntN(64, value) !== value);
   if (misfit !== undefined) throw new RangeError(`${misfit} does not fit into 64 bits`);
   let last = 0;
-  return query.replace(/'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[^]*?\*\/|\?([0-9]*)/g, (part, number) => {
-    if (number === undefined) return part;
-    last = number === "" ? last + 1 : Number(number);
-    return isBig(bindings[last - 1]) ? `CAST(?${last} AS INTEGER)` : `?${last}`;
-  });
+  return query.replace(
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[^]*?\*\/|\?([0-9]*)/g,
+    (part, number) => {
+      if (number === undefined) return part;
+      last = number === "" ? last + 1 : Number(number);
+      return isBig(bindings[last - 1]) ? `CAST(?${last} AS INTEGER)` : `?${last}`;
+    },
+  );
 }

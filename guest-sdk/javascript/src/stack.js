@@ -4,7 +4,8 @@
 /** Where the build leaves its table: a list of `[line of the bundle, line of the source, source]`, each for itself and the lines after it. */
 export const SOURCES = Symbol.for("holdfast.sources");
 
-const FRAME = /^\s*at (?:(.*?) )?\(?[^()\s]*?:(\d+)(?::\d+)?\)?$/;
+// `    at name (file:line:column)` of QuickJS, `name@file:line:column` of StarlingMonkey.
+const FRAME = /^\s*(?:at )?(?:(.*?)[ @])?\(?[^()\s@]*?:(\d+)(?::\d+)?\)?$/;
 
 /** As V8 tells it: the error first, then where it came from, then what caused it. */
 export function stackOf(error) {

@@ -70,7 +70,10 @@ export class DurableObjectState {
 
   /** Accept the WebSocket that this turn's request asks for, with up to 10 tags of at most 256 bytes. */
   acceptWebSocket(socket, tags = []) {
-    accept(socket, tags.map((tag) => String(tag).toWellFormed()));
+    accept(
+      socket,
+      tags.map((tag) => String(tag).toWellFormed()),
+    );
   }
 
   /** The open sockets with this tag, or all of them, oldest first. */
@@ -110,6 +113,10 @@ export class DurableObjectState {
 
   /** Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. */
   abort(reason) {
-    throw doom(reason instanceof Error ? reason : new ClassError("aborted", reason === undefined ? "the object was aborted" : String(reason)));
+    throw doom(
+      reason instanceof Error
+        ? reason
+        : new ClassError("aborted", reason === undefined ? "the object was aborted" : String(reason)),
+    );
   }
 }

@@ -59,7 +59,8 @@ function toTheEnd(handler) {
   } finally {
     takeUnhandled((error) => console.error("Uncaught (in promise)", error));
     drain();
-    if (forget() > 0) console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
+    if (forget() > 0)
+      console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
     resources.forEach(release);
     background = [];
     fatal = undefined;
@@ -74,7 +75,8 @@ function await_(handler) {
   );
   drain();
   while (outcome === undefined) {
-    if (!runNextTimer()) throw new ClassError("never-settles", "the handler waits for a promise that nothing will settle");
+    if (!runNextTimer())
+      throw new ClassError("never-settles", "the handler waits for a promise that nothing will settle");
     drain();
   }
   if ("error" in outcome) throw outcome.error;

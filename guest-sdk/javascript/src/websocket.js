@@ -33,7 +33,8 @@ export class WebSocket {
 
   static {
     accept = (socket, tags) => {
-      if (!(socket instanceof WebSocket) || socket.#id !== undefined) throw new TypeError("only a new WebSocket can be accepted");
+      if (!(socket instanceof WebSocket) || socket.#id !== undefined)
+        throw new TypeError("only a new WebSocket can be accepted");
       socket.#open(host(websockets.accept, tags));
     };
     isAccepted = (socket) => socket instanceof WebSocket && socket.#peer?.#id !== undefined;
@@ -91,7 +92,9 @@ export class WebSocket {
   }
 
   addEventListener() {
-    throw new TypeError("events of WebSockets come to the class's webSocketMessage(), webSocketClose() and webSocketError()");
+    throw new TypeError(
+      "events of WebSockets come to the class's webSocketMessage(), webSocketClose() and webSocketError()",
+    );
   }
 }
 WebSocket.prototype[hostObject] = true;

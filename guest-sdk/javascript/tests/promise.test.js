@@ -17,11 +17,20 @@ async function both(script) {
 
 const SCRIPTS = {
   "jobs run in the order of the standard": (P, log, microtask) => {
-    P.resolve(1).then((v) => log(`a${v}`)).then(() => log("a2")).then(() => log("a3")).then(() => log("a4"));
-    P.resolve().then(() => P.resolve("inner")).then((v) => log(v));
+    P.resolve(1)
+      .then((v) => log(`a${v}`))
+      .then(() => log("a2"))
+      .then(() => log("a3"))
+      .then(() => log("a4"));
+    P.resolve()
+      .then(() => P.resolve("inner"))
+      .then((v) => log(v));
     microtask(() => log("m"));
     new P((resolve) => resolve(P.resolve("adopted"))).then(log);
-    P.reject("no").catch((e) => log(e)).finally(() => log("finally")).then((v) => log(`end ${v}`));
+    P.reject("no")
+      .catch((e) => log(e))
+      .finally(() => log("finally"))
+      .then((v) => log(`end ${v}`));
   },
   "a promise settles once": (P, log) => {
     new P((resolve, reject) => {
@@ -32,8 +41,14 @@ const SCRIPTS = {
     }).then(log, log);
   },
   "thenables are adopted": (P, log) => {
-    P.resolve({ then: (resolve) => resolve({ then: (_resolve, reject) => reject("deep") }) }).then(log, (e) => log(`rejected ${e}`));
-    P.resolve({ get then() { throw "getter"; } }).catch(log);
+    P.resolve({ then: (resolve) => resolve({ then: (_resolve, reject) => reject("deep") }) }).then(log, (e) =>
+      log(`rejected ${e}`),
+    );
+    P.resolve({
+      get then() {
+        throw "getter";
+      },
+    }).catch(log);
     let self;
     self = new P((resolve) => P.resolve().then(() => resolve(self)));
     self.catch((e) => log(e.name));
@@ -50,9 +65,17 @@ const SCRIPTS = {
     P.all(5).catch((e) => log(e.name));
   },
   "finally passes values and failures on": (P, log) => {
-    P.resolve(1).finally(() => 2).then(log);
-    P.resolve(1).finally(() => { throw 3; }).catch(log);
-    P.reject(4).finally(() => P.resolve(5)).catch(log);
+    P.resolve(1)
+      .finally(() => 2)
+      .then(log);
+    P.resolve(1)
+      .finally(() => {
+        throw 3;
+      })
+      .catch(log);
+    P.reject(4)
+      .finally(() => P.resolve(5))
+      .catch(log);
   },
 };
 for (const [name, script] of Object.entries(SCRIPTS)) {

@@ -3,7 +3,19 @@ import test from "node:test";
 
 import { URL as Own, URLSearchParams as OwnParams } from "../src/web/url.js";
 
-const PARTS = ["href", "origin", "protocol", "username", "password", "host", "hostname", "port", "pathname", "search", "hash"];
+const PARTS = [
+  "href",
+  "origin",
+  "protocol",
+  "username",
+  "password",
+  "host",
+  "hostname",
+  "port",
+  "pathname",
+  "search",
+  "hash",
+];
 const shown = (url) => url && Object.fromEntries(PARTS.map((part) => [part, url[part]]));
 const parsed = (kind, ...args) => {
   try {
@@ -23,7 +35,9 @@ http://1.2.3.4|http://1.2.3|http://256.1.1.1|http://0x7f.1|http://017.1|http://1
 http://[::1]/|http://[1:2:3:4:5:6:7:8]:9|http://[1::0:0:2:0:0:0]|http://[::ffff:1.2.3.4]|http://[::1|http://[1:2]|http://[::1::]|http://[ABCD::]|http://[0:0:1:0:0:1:0:0]|http://[10:0:0:100::]
 mailto:a@b.c|data:text/plain,hi there?x#y|javascript:alert(1)|foo://h/p|foo:///p|foo:/p|foo:p/q|foo://h:99/p?q'|foo://a b/|foo:|foo:/.//p|blob:https://x.y/z|file:///a/b|file:a|file://localhost/x|file://h/x
 http://h/"<>\`{}|http://h/ü?ü#ü|http://h/?'"<>|http://h/#"<>\`|http://h/🦀|http://h/\t\n x|  http://h/  |http://h/?#|http://h?a=b|http://h#|foo://h?|http://h/[]|http://h/;=:@,$&+!*()
-http://h/?a+b=c%20d&e=&=f&g`.replaceAll("\n", "|").split("|");
+http://h/?a+b=c%20d&e=&=f&g`
+  .replaceAll("\n", "|")
+  .split("|");
 
 test("URLs without a base are parsed as by Node.js", () => {
   for (const text of TEXTS) assert.deepEqual(parsed(Own, text), parsed(URL, text), JSON.stringify(text));
@@ -31,16 +45,39 @@ test("URLs without a base are parsed as by Node.js", () => {
 
 test("URLs with a base are parsed as by Node.js", () => {
   for (const base of [BASE, "http://h", "foo://h/a/b", "mailto:x", "file:///a/b", "foo:/a/b"]) {
-    for (const text of TEXTS) assert.deepEqual(parsed(Own, text, base), parsed(URL, text, base), JSON.stringify([text, base]));
+    for (const text of TEXTS)
+      assert.deepEqual(parsed(Own, text, base), parsed(URL, text, base), JSON.stringify([text, base]));
   }
   assert.equal(parsed(Own, "x", "not a base"), "TypeError");
 });
 
 test("parts can be set as in Node.js", () => {
   const changes = [
-    ["protocol", "https"], ["protocol", "foo"], ["protocol", "http:"], ["username", "ü:"], ["password", "p@"], ["host", "h:99"], ["host", "h:8080x"],
-    ["host", "other"], ["hostname", "h2:1"], ["hostname", ""], ["hostname", "[::2]"], ["port", "99"], ["port", ""], ["port", "x"], ["port", "80"], ["port", 1234],
-    ["pathname", "x/../y ?#"], ["pathname", ""], ["search", "a=b c"], ["search", "?"], ["search", ""], ["hash", "h h"], ["hash", "#"], ["hash", ""], ["href", "http://z/"],
+    ["protocol", "https"],
+    ["protocol", "foo"],
+    ["protocol", "http:"],
+    ["username", "ü:"],
+    ["password", "p@"],
+    ["host", "h:99"],
+    ["host", "h:8080x"],
+    ["host", "other"],
+    ["hostname", "h2:1"],
+    ["hostname", ""],
+    ["hostname", "[::2]"],
+    ["port", "99"],
+    ["port", ""],
+    ["port", "x"],
+    ["port", "80"],
+    ["port", 1234],
+    ["pathname", "x/../y ?#"],
+    ["pathname", ""],
+    ["search", "a=b c"],
+    ["search", "?"],
+    ["search", ""],
+    ["hash", "h h"],
+    ["hash", "#"],
+    ["hash", ""],
+    ["href", "http://z/"],
   ];
   for (const [part, value] of changes) {
     const [own, native] = [new Own(BASE), new URL(BASE)];
@@ -69,7 +106,18 @@ test("a URL and its parameters follow each other", () => {
 });
 
 test("parameters work as in Node.js", () => {
-  const inits = ["", "?a=1&b", "a=%C3%BC+x%2B&a=2&%zz=%ff", [["x", "y"], ["x", "z"]], { k: "v", n: 1 }, new Map([["m", "n"]]), "a=b=c&&=d"];
+  const inits = [
+    "",
+    "?a=1&b",
+    "a=%C3%BC+x%2B&a=2&%zz=%ff",
+    [
+      ["x", "y"],
+      ["x", "z"],
+    ],
+    { k: "v", n: 1 },
+    new Map([["m", "n"]]),
+    "a=b=c&&=d",
+  ];
   for (const init of inits) {
     const [own, native] = [new OwnParams(init), new URLSearchParams(init)];
     for (const params of [own, native]) {
@@ -83,6 +131,9 @@ test("parameters work as in Node.js", () => {
     own.sort();
     native.sort();
     assert.deepEqual([...own.keys(), ...own.values()], [...native.keys(), ...native.values()]);
-    assert.deepEqual([own.size, own.get("a"), own.get("none"), own.getAll("a"), own.has("a", "set")], [native.size, native.get("a"), native.get("none"), native.getAll("a"), native.has("a", "set")]);
+    assert.deepEqual(
+      [own.size, own.get("a"), own.get("none"), own.getAll("a"), own.has("a", "set")],
+      [native.size, native.get("a"), native.get("none"), native.getAll("a"), native.has("a", "set")],
+    );
   }
 });

@@ -19,13 +19,18 @@ const outcome = (call) => {
 test("text becomes the bytes that Node.js makes of it, and back", () => {
   for (const text of ["", "a", "aü€🦀\0", "\ud800", "a\udc00b\ud83e", "x".repeat(100), `${"ü".repeat(50)}\udfff`]) {
     assert.deepEqual(fromText(text), new TextEncoder().encode(text), JSON.stringify(text));
-    assert.equal(toText(fromText(text)), text.toWellFormed?.() ?? new TextDecoder().decode(new TextEncoder().encode(text)));
+    assert.equal(
+      toText(fromText(text)),
+      text.toWellFormed?.() ?? new TextDecoder().decode(new TextEncoder().encode(text)),
+    );
   }
 });
 
 test("bytes that are not UTF-8 are replaced as by Node.js", () => {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  const bytes = [0x41, 0x80, 0xbf, 0xc0, 0xc2, 0xc3, 0xe0, 0xa0, 0x9f, 0xe2, 0x82, 0xed, 0xee, 0xf0, 0x90, 0xf4, 0x8f, 0xf5, 0xff];
+  const bytes = [
+    0x41, 0x80, 0xbf, 0xc0, 0xc2, 0xc3, 0xe0, 0xa0, 0x9f, 0xe2, 0x82, 0xed, 0xee, 0xf0, 0x90, 0xf4, 0x8f, 0xf5, 0xff,
+  ];
   for (const a of bytes) {
     for (const b of bytes) {
       for (const c of bytes) {
@@ -52,7 +57,23 @@ test("text is decoded in pieces as by Node.js", () => {
 });
 
 test("headers work as in Node.js", () => {
-  const inits = [undefined, {}, { A: "1", b: " 2 " }, [["a", "1"], ["A", "2"], ["set-cookie", "x"], ["Set-Cookie", "y"]], new Map([["k", "v"]]), [["a"]], { "bad name": "x" }, { a: "x\ny" }, { a: "ü" }, { a: "€" }];
+  const inits = [
+    undefined,
+    {},
+    { A: "1", b: " 2 " },
+    [
+      ["a", "1"],
+      ["A", "2"],
+      ["set-cookie", "x"],
+      ["Set-Cookie", "y"],
+    ],
+    new Map([["k", "v"]]),
+    [["a"]],
+    { "bad name": "x" },
+    { a: "x\ny" },
+    { a: "ü" },
+    { a: "€" },
+  ];
   for (const init of inits) {
     const shown = (kind) =>
       outcome(() => {
@@ -70,13 +91,19 @@ test("headers work as in Node.js", () => {
 /** Runs what awaits the SDK's promises to its end. */
 function settled(promise) {
   let result;
-  promise.then((value) => (result = { value }), (error) => (result = { error }));
+  promise.then(
+    (value) => (result = { value }),
+    (error) => (result = { error }),
+  );
   return new Promise((resolve) => setImmediate(() => resolve((drain(), result))));
 }
 
 test("requests and responses have the parts that they are made of", async () => {
   const request = new OwnRequest("http://h/x", { method: "put", body: "ü", headers: { a: "1" } });
-  assert.deepEqual([request.method, request.url, request.headers.get("content-type")], ["PUT", "http://h/x", "text/plain;charset=UTF-8"]);
+  assert.deepEqual(
+    [request.method, request.url, request.headers.get("content-type")],
+    ["PUT", "http://h/x", "text/plain;charset=UTF-8"],
+  );
   const copy = new OwnRequest(request.clone(), { headers: { b: "2" } });
   assert.deepEqual(await settled(request.text()), { value: "ü" });
   assert.equal((await settled(request.text())).error.name, "TypeError");
@@ -84,10 +111,15 @@ test("requests and responses have the parts that they are made of", async () => 
   assert.equal(copy.headers.get("a"), null);
 
   const response = OwnResponse.json({ a: [1] }, { status: 201, headers: { "x-a": "1" } });
-  assert.deepEqual([response.status, response.ok, response.headers.get("content-type"), response.headers.get("x-a")], [201, true, "application/json", "1"]);
+  assert.deepEqual(
+    [response.status, response.ok, response.headers.get("content-type"), response.headers.get("x-a")],
+    [201, true, "application/json", "1"],
+  );
   assert.deepEqual(await settled(response.json()), { value: { a: [1] } });
   assert.equal(OwnResponse.redirect("http://h/y").headers.get("location"), "http://h/y");
-  assert.deepEqual(await settled(new OwnResponse(Uint8Array.of(1, 2).buffer).arrayBuffer()), { value: Uint8Array.of(1, 2).buffer });
+  assert.deepEqual(await settled(new OwnResponse(Uint8Array.of(1, 2).buffer).arrayBuffer()), {
+    value: Uint8Array.of(1, 2).buffer,
+  });
 
   assert.throws(() => new OwnRequest("http://h/", { body: "x" }), TypeError);
   assert.throws(() => new OwnResponse("x", { status: 204 }), TypeError);

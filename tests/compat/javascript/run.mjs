@@ -58,7 +58,11 @@ function compare(name, theirs, ours) {
 
 async function startWorkerd() {
   const { outputFiles } = await esbuild.build({
-    entryPoints: ["src/worker.js"], bundle: true, write: false, format: "esm", external: ["cloudflare:workers"],
+    entryPoints: ["src/worker.js"],
+    bundle: true,
+    write: false,
+    format: "esm",
+    external: ["cloudflare:workers"],
   });
   const port = await freePort();
   const storage = join(scratch, "workerd");
@@ -83,7 +87,12 @@ const main :Workerd.Worker = (
   );
   start(workerd.default ?? workerd, ["serve", join(scratch, "workerd.capnp")]);
   const base = `http://127.0.0.1:${port}`;
-  await until(() => fetch(`${base}/counter/ready/`).then(({ ok }) => ok, () => false));
+  await until(() =>
+    fetch(`${base}/counter/ready/`).then(
+      ({ ok }) => ok,
+      () => false,
+    ),
+  );
   // It drops an idle object by itself, after ten seconds; a script that passes without that is good enough here.
   return { base, sleep: async () => {} };
 }
@@ -91,7 +100,17 @@ const main :Workerd.Worker = (
 async function startHoldfast() {
   const components = Object.entries(CLASSES).map(async ([key, name]) => {
     const out = join(scratch, `${key}.wasm`);
-    await finish(start(process.execPath, ["node_modules/holdfast/build.mjs", "--entry", "src/worker.js", "--class", name, "--out", out]));
+    await finish(
+      start(process.execPath, [
+        "node_modules/holdfast/build.mjs",
+        "--entry",
+        "src/worker.js",
+        "--class",
+        name,
+        "--out",
+        out,
+      ]),
+    );
     return [key, out];
   });
   const data = join(scratch, "holdfast");
@@ -107,7 +126,10 @@ async function startHoldfast() {
 }
 
 function start(command, args, stdout = "ignore") {
-  const child = spawn(command, args, { stdio: ["ignore", stdout, "inherit"], env: { ...process.env, HOLDFAST_LOG: "error" } });
+  const child = spawn(command, args, {
+    stdio: ["ignore", stdout, "inherit"],
+    env: { ...process.env, HOLDFAST_LOG: "error" },
+  });
   running.push(child);
   return child;
 }
@@ -126,7 +148,7 @@ async function freePort() {
 }
 
 async function until(condition) {
-  for (const deadline = Date.now() + 30_000; !(await condition()); ) {
+  for (const deadline = Date.now() + 30_000; !(await condition());) {
     if (Date.now() > deadline) throw new Error("workerd does not answer");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

@@ -9,7 +9,9 @@ const HEADERS = ["content-type", "location", "set-cookie", "x-method", "x-custom
 /** One request, and what is comparable of its answer. */
 async function ask(base, path, init) {
   const response = await fetch(base + path, { redirect: "manual", ...init });
-  const headers = Object.fromEntries(HEADERS.map((name) => [name, response.headers.get(name)]).filter(([, value]) => value !== null));
+  const headers = Object.fromEntries(
+    HEADERS.map((name) => [name, response.headers.get(name)]).filter(([, value]) => value !== null),
+  );
   const text = await response.text();
   let body = text;
   if (headers["content-type"] === "application/json") body = JSON.parse(text);
@@ -17,11 +19,13 @@ async function ask(base, path, init) {
 }
 
 /** Requests, one after the other. */
-const requests = (...list) => async ({ base }) => {
-  const answers = [];
-  for (const [path, init] of list) answers.push(await ask(base, path, init));
-  return answers;
-};
+const requests =
+  (...list) =>
+  async ({ base }) => {
+    const answers = [];
+    for (const [path, init] of list) answers.push(await ask(base, path, init));
+    return answers;
+  };
 
 const post = (body, headers) => ({ method: "POST", body, headers });
 
@@ -69,7 +73,9 @@ export const SCRIPTS = {
   ),
 
   "key-value": requests(
-    ...["values", "many", "lists", "refusals", "transactions", "everything", "together"].map((name) => [`/kv/${name}/${name}`]),
+    ...["values", "many", "lists", "refusals", "transactions", "everything", "together"].map((name) => [
+      `/kv/${name}/${name}`,
+    ]),
   ),
 
   sql: requests(...["rows", "types", "errors", "large", "transaction"].map((name) => [`/sql/${name}/${name}`])),

@@ -1,12 +1,19 @@
-// In place of `src/globals.js`: this engine has the web's globals. Added is what Durable Objects know beside them.
+// In place of `src/globals.js`: this engine has the web's globals. Added is what Durable Objects know beside them,
+// and messages without what an object may not set elsewhere, such as the header `upgrade`.
 
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "../websocket.js";
 import { console } from "../web/console.js";
-import { Response } from "./http.js";
+import { Headers } from "../web/headers.js";
+import { Request, Response } from "../web/message.js";
+import { URL, URLSearchParams } from "../web/url.js";
 
 const globals = {
   console,
+  Headers,
+  Request,
   Response,
+  URL,
+  URLSearchParams,
   WebSocket,
   WebSocketPair,
   WebSocketRequestResponsePair,

@@ -1,5 +1,5 @@
 // The host's interfaces as the SDK knows them, made of those that this engine has: integers of 64 bits are BigInts there, and what
-// is absent is undefined.
+// is absent is undefined. They are another global's objects, so that what is asked of their prototypes has other answers.
 
 /** Functions whose first parameter has 64 bits, by interface. */
 const WIDE = {
@@ -11,7 +11,8 @@ export function adapt(raw, name) {
   const adapted = {};
   for (const [key, value] of Object.entries(raw)) {
     const isWide = WIDE[name]?.includes(key);
-    adapted[key] = (first, ...rest) => narrow(value(isWide ? BigInt(first) : first, ...(name === "packed-sql" ? rest.map(widen) : rest)));
+    adapted[key] = (first, ...rest) =>
+      narrow(value(isWide ? BigInt(first) : first, ...(name === "packed-sql" ? rest.map(widen) : rest)));
   }
   return adapted;
 }
@@ -22,9 +23,9 @@ function widen(parameters) {
 }
 
 function narrow(value) {
-  if (value === undefined) return null;
+  if (value === undefined || value === null) return null;
   if (typeof value === "bigint") return Number(value);
-  if (Array.isArray(value)) return value.map(narrow);
-  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (Array.isArray(value)) return Array.from(value, narrow);
+  if (value.constructor?.name !== "Object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, narrow(field)]));
 }

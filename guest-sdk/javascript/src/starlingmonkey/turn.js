@@ -30,7 +30,9 @@ export async function run(handler) {
   try {
     const value = await handler();
     for (const promise of background) {
-      await Promise.resolve(promise).catch((error) => console.error("a promise given to waitUntil was rejected:", error));
+      await Promise.resolve(promise).catch((error) =>
+        console.error("a promise given to waitUntil was rejected:", error),
+      );
     }
     if (fatal) throw fatal.error;
     return value;

@@ -31,10 +31,10 @@ function write(level, values) {
     shown = values.slice(0, -1);
     for (const [name, value] of Object.entries(last)) fields.push([name.toWellFormed(), text(value).toWellFormed()]);
   }
-  for (const value of values) if (value instanceof Error && value.stack) fields.push(["stack", stackOf(value).toWellFormed()]);
+  for (const value of values)
+    if (value instanceof Error && value.stack) fields.push(["stack", stackOf(value).toWellFormed()]);
   logging.log(level, format(shown).toWellFormed(), fields);
 }
-
 
 function format(values) {
   let [first, ...rest] = values;
@@ -87,7 +87,16 @@ function isPlain(value) {
   return prototype === Object.prototype || prototype === null;
 }
 
-const LEVELS = { trace: "trace", debug: "debug", log: "info", info: "info", dir: "info", table: "info", warn: "warn", error: "error" };
+const LEVELS = {
+  trace: "trace",
+  debug: "debug",
+  log: "info",
+  info: "info",
+  dir: "info",
+  table: "info",
+  warn: "warn",
+  error: "error",
+};
 
 export const console = {
   assert(condition, ...values) {

@@ -7,16 +7,23 @@ import { bytesOf } from "../bytes.js";
 import { hasStarted } from "./console.js";
 
 function randomBytes(length) {
-  if (!hasStarted()) throw new Error("Disallowed operation called within global scope: random values are only there in handlers");
+  if (!hasStarted())
+    throw new Error("Disallowed operation called within global scope: random values are only there in handlers");
   return random.getRandomBytes(length);
 }
 
 export const crypto = {
   getRandomValues(view) {
-    if (!ArrayBuffer.isView(view) || view instanceof DataView || view instanceof Float32Array || view instanceof Float64Array) {
+    if (
+      !ArrayBuffer.isView(view) ||
+      view instanceof DataView ||
+      view instanceof Float32Array ||
+      view instanceof Float64Array
+    ) {
       throw new DOMException("only views of integers can be filled", "TypeMismatchError");
     }
-    if (view.byteLength > 65536) throw new DOMException(`${view.byteLength} bytes are more than 65536`, "QuotaExceededError");
+    if (view.byteLength > 65536)
+      throw new DOMException(`${view.byteLength} bytes are more than 65536`, "QuotaExceededError");
     bytesOf(view).set(randomBytes(view.byteLength));
     return view;
   },

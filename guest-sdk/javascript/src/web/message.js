@@ -27,9 +27,12 @@ class Message {
         message.#bytes = bytes.slice();
         return undefined;
       }
-      if (typeof body.getReader === "function") throw new TypeError("there are no streams here; a body is text or bytes");
+      if (typeof body.getReader === "function")
+        throw new TypeError("there are no streams here; a body is text or bytes");
       message.#bytes = fromText(String(body));
-      return body instanceof URLSearchParams ? "application/x-www-form-urlencoded;charset=UTF-8" : "text/plain;charset=UTF-8";
+      return body instanceof URLSearchParams
+        ? "application/x-www-form-urlencoded;charset=UTF-8"
+        : "text/plain;charset=UTF-8";
     };
     peekBody = (message) => {
       if (message.#used) throw new TypeError("Body has already been used. It can only be used once.");
@@ -224,6 +227,9 @@ export class Response extends Message {
   }
 }
 
-for (const [kind, name] of [[Request, "Request"], [Response, "Response"]]) {
+for (const [kind, name] of [
+  [Request, "Request"],
+  [Response, "Response"],
+]) {
   Object.defineProperty(kind.prototype, Symbol.toStringTag, { value: name, configurable: true });
 }

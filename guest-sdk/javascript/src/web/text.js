@@ -33,7 +33,8 @@ export class TextDecoder {
   #rest = new Uint8Array();
 
   constructor(label = "utf-8", { fatal = false, ignoreBOM = false } = {}) {
-    if (!(String(label).trim().toLowerCase() in LABELS)) throw new RangeError(`the only encoding here is utf-8, not ${label}`);
+    if (!(String(label).trim().toLowerCase() in LABELS))
+      throw new RangeError(`the only encoding here is utf-8, not ${label}`);
     this.#fatal = Boolean(fatal);
     this.#ignoreBom = Boolean(ignoreBOM);
   }

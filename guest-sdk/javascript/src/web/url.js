@@ -27,7 +27,9 @@ function encode(text, set) {
 const escapeByte = (byte) => `%${byte.toString(16).toUpperCase().padStart(2, "0")}`;
 
 function percentDecode(text) {
-  const latin1 = unescape(encodeURIComponent(text.toWellFormed())).replace(/%([0-9a-f]{2})/gi, (_all, hex) => String.fromCharCode(parseInt(hex, 16)));
+  const latin1 = unescape(encodeURIComponent(text.toWellFormed())).replace(/%([0-9a-f]{2})/gi, (_all, hex) =>
+    String.fromCharCode(parseInt(hex, 16)),
+  );
   return toTextLossy(fromLatin1(latin1));
 }
 
@@ -45,7 +47,8 @@ function parse(text, base) {
   if (scheme) {
     const protocol = scheme[0].toLowerCase();
     rest = rest.slice(scheme[0].length);
-    const relative = isSpecial(protocol) && base?.protocol === protocol && !/^[/\\]{2}/.test(rest) && protocol !== "file:";
+    const relative =
+      isSpecial(protocol) && base?.protocol === protocol && !/^[/\\]{2}/.test(rest) && protocol !== "file:";
     if (!relative) return absolute(protocol, rest, fragment, base);
   } else if (!base || (base.opaque && (rest !== "" || hash < 0))) {
     return undefined;
@@ -54,7 +57,17 @@ function parse(text, base) {
 }
 
 function absolute(protocol, rest, fragment, base) {
-  const url = { protocol, username: "", password: "", host: null, port: "", path: "", query: null, fragment, opaque: false };
+  const url = {
+    protocol,
+    username: "",
+    password: "",
+    host: null,
+    port: "",
+    path: "",
+    query: null,
+    fragment,
+    opaque: false,
+  };
   if (isSpecial(protocol)) {
     if (protocol === "file:") {
       if (!/^[/\\]{2}/.test(rest)) {
@@ -91,7 +104,8 @@ function authority(url, rest) {
     if (!setPort(url, port[1]) || place === "") return undefined;
   }
   url.host = parseHost(place, isSpecial(url.protocol));
-  if (url.host === undefined || (url.host === "" && isSpecial(url.protocol) && url.protocol !== "file:")) return undefined;
+  if (url.host === undefined || (url.host === "" && isSpecial(url.protocol) && url.protocol !== "file:"))
+    return undefined;
   if (url.protocol === "file:") {
     if (port || at >= 0) return undefined;
     if (url.host === "localhost") url.host = "";
@@ -191,7 +205,9 @@ function parseIpv6(text) {
   if (halves.length === 2) halves.splice(1, 0, new Array(8 - count).fill("0"));
   const words = halves.flat().map((group) => parseInt(group, 16).toString(16));
   // The first longest run of zeros, of two or more, is left out.
-  const runs = [...words.join(":").matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort((a, b) => b[0].length - a[0].length);
+  const runs = [...words.join(":").matchAll(/(?<![0-9a-f])0(?::0)+(?![0-9a-f])/g)].sort(
+    (a, b) => b[0].length - a[0].length,
+  );
   const joined = words.join(":");
   if (runs.length === 0) return `[${joined}]`;
   const { index, 0: run } = runs[0];
@@ -300,7 +316,11 @@ export class URL {
   }
 
   set pathname(value) {
-    if (!this.#url.opaque) this.#url.path = parsePath(this.#url, String(value).replace(/[?#]/g, (mark) => escapeByte(mark.charCodeAt(0))));
+    if (!this.#url.opaque)
+      this.#url.path = parsePath(
+        this.#url,
+        String(value).replace(/[?#]/g, (mark) => escapeByte(mark.charCodeAt(0))),
+      );
   }
 
   get search() {

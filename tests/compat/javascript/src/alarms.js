@@ -13,7 +13,10 @@ export class Alarms extends DurableObject {
     }
     if (pathname === "/delete") await storage.deleteAlarm();
     if (pathname === "/refused") {
-      return Response.json([(await outcome(() => storage.setAlarm(0))).thrown !== undefined, (await outcome(() => storage.setAlarm(-5))).thrown !== undefined]);
+      return Response.json([
+        (await outcome(() => storage.setAlarm(0))).thrown !== undefined,
+        (await outcome(() => storage.setAlarm(-5))).thrown !== undefined,
+      ]);
     }
     if (pathname === "/fail") await storage.put("failures", Number(searchParams.get("times")));
     return Response.json({ set: (await storage.getAlarm()) !== null, log: show((await storage.get("log")) ?? []) });

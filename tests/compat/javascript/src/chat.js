@@ -31,13 +31,21 @@ export class Chat extends DurableObject {
     if (command === "all") {
       for (const other of this.ctx.getWebSockets()) other.send(`${me.name}: ${rest.join(" ")}`);
     } else if (command === "to") {
-      for (const other of this.ctx.getWebSockets(rest[0])) other.send(`${me.name} whispers: ${rest.slice(1).join(" ")}`);
+      for (const other of this.ctx.getWebSockets(rest[0]))
+        other.send(`${me.name} whispers: ${rest.slice(1).join(" ")}`);
     } else if (command === "state") {
       const auto = this.ctx.getWebSocketAutoResponse();
       socket.send(
         JSON.stringify([
-          me, me.joined instanceof Date, this.ctx.getTags(socket), socket.readyState, this.ctx.getWebSockets().length, this.ctx.getWebSockets("people").includes(socket),
-          auto.request, auto.response, this.ctx.getWebSocketAutoResponseTimestamp(socket) instanceof Date,
+          me,
+          me.joined instanceof Date,
+          this.ctx.getTags(socket),
+          socket.readyState,
+          this.ctx.getWebSockets().length,
+          this.ctx.getWebSockets("people").includes(socket),
+          auto.request,
+          auto.response,
+          this.ctx.getWebSocketAutoResponseTimestamp(socket) instanceof Date,
         ]),
       );
     } else if (command === "quit") {

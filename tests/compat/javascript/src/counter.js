@@ -20,7 +20,11 @@ export class Counter extends DurableObject {
         await this.ctx.storage.put("value", this.value);
         return Response.json({ value: this.value, memory: ++this.memory });
       case "GET /name":
-        return Response.json([this.ctx.id.name, this.ctx.id.equals(this.ctx.id), /^[0-9a-f]{64}$/.test(this.ctx.id.toString())]);
+        return Response.json([
+          this.ctx.id.name,
+          this.ctx.id.equals(this.ctx.id),
+          /^[0-9a-f]{64}$/.test(this.ctx.id.toString()),
+        ]);
       default:
         return new Response("no such thing", { status: 404 });
     }

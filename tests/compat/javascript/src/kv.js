@@ -6,9 +6,26 @@ const ring = { name: "ring" };
 ring.self = ring;
 
 const VALUES = {
-  null: null, false: false, zero: 0, negative: -0, large: 2 ** 60, float: 0.1, nan: NaN, bigint: -(2n ** 70n), text: "aü€🦀\0", empty: "",
-  date: new Date(1767225600123), map: new Map([["k", { deep: [1, , 3] }]]), set: new Set([1, "1"]), bytes: new Uint8Array([0, 255]), floats: new Float64Array([0.5]),
-  buffer: new Uint8Array([1, 2, 3]).buffer, regexp: /a+/gi, error: new RangeError("out"), ring, undefinedInside: { a: undefined },
+  null: null,
+  false: false,
+  zero: 0,
+  negative: -0,
+  large: 2 ** 60,
+  float: 0.1,
+  nan: NaN,
+  bigint: -(2n ** 70n),
+  text: "aü€🦀\0",
+  empty: "",
+  date: new Date(1767225600123),
+  map: new Map([["k", { deep: [1, , 3] }]]),
+  set: new Set([1, "1"]),
+  bytes: new Uint8Array([0, 255]),
+  floats: new Float64Array([0.5]),
+  buffer: new Uint8Array([1, 2, 3]).buffer,
+  regexp: /a+/gi,
+  error: new RangeError("out"),
+  ring,
+  undefinedInside: { a: undefined },
 };
 
 export class Kv extends DurableObject {
@@ -25,7 +42,7 @@ export class Kv extends DurableObject {
   }
 
   async many(storage) {
-    await storage.put({ b: 2, a: 1, c: 3, "é": 4, "10": 10, "9": 9 });
+    await storage.put({ b: 2, a: 1, c: 3, é: 4, 10: 10, 9: 9 });
     return {
       some: show(await storage.get(["c", "a", "zz", "a"])),
       one: await storage.delete("a"),
@@ -37,7 +54,7 @@ export class Kv extends DurableObject {
 
   async lists(storage) {
     for (let i = 0; i < 300; i++) storage.put(`item-${String(i).padStart(3, "0")}`, i);
-    await storage.put({ other: 1, "item": "bare", "itemz": "z" });
+    await storage.put({ other: 1, item: "bare", itemz: "z" });
     const keys = async (options) => [...(await storage.list(options)).keys()];
     return [
       (await keys()).length,

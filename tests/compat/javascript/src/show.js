@@ -3,7 +3,8 @@
 export function show(value, seen = []) {
   if (value === undefined) return "undefined";
   if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0))) return `number ${Object.is(value, -0) ? "-0" : value}`;
+  if (typeof value === "number" && (!Number.isFinite(value) || Object.is(value, -0)))
+    return `number ${Object.is(value, -0) ? "-0" : value}`;
   if (typeof value !== "object" || value === null) return value;
   if (seen.includes(value)) return `cycle ${seen.indexOf(value)}`;
   const path = [...seen, value];

@@ -6,7 +6,8 @@ export class Sql extends DurableObject {
   constructor(ctx, env) {
     super(ctx, env);
     this.sql = ctx.storage.sql;
-    this.sql.exec(`CREATE TABLE IF NOT EXISTS person (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, age INTEGER, photo BLOB);
+    this.sql
+      .exec(`CREATE TABLE IF NOT EXISTS person (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, age INTEGER, photo BLOB);
       CREATE INDEX IF NOT EXISTS person_age ON person (age)`);
   }
 
@@ -17,7 +18,12 @@ export class Sql extends DurableObject {
 
   async rows(sql) {
     sql.exec("DELETE FROM person");
-    for (const [name, age] of [["ann", 30], ["bob", null], ["cy", 25]]) sql.exec("INSERT INTO person (name, age) VALUES (?, ?)", name, age);
+    for (const [name, age] of [
+      ["ann", 30],
+      ["bob", null],
+      ["cy", 25],
+    ])
+      sql.exec("INSERT INTO person (name, age) VALUES (?, ?)", name, age);
     const cursor = sql.exec("SELECT name, age FROM person ORDER BY name");
     const first = cursor.next();
     return {
@@ -29,14 +35,29 @@ export class Sql extends DurableObject {
       rawArray: sql.exec("SELECT name FROM person ORDER BY id").raw().toArray(),
       loop: Array.from(sql.exec("SELECT name FROM person ORDER BY age DESC"), ({ name }) => name),
       one: sql.exec("SELECT count(*) AS n, max(age) AS oldest FROM person").one(),
-      updated: sql.exec("UPDATE person SET age = age + 1 WHERE age > ?2 AND name <> ?1 RETURNING name, age", "zoe", 26).toArray(),
+      updated: sql
+        .exec("UPDATE person SET age = age + 1 WHERE age > ?2 AND name <> ?1 RETURNING name, age", "zoe", 26)
+        .toArray(),
       numbered: sql.exec("SELECT ?2 AS b, ?1 AS a", "first", "second").one(),
       empty: sql.exec("SELECT * FROM person WHERE 0").toArray(),
     };
   }
 
   async types(sql) {
-    const values = [null, undefined, true, 7, 0.5, 1e300, "aü🦀", "", new Uint8Array([0, 255]), new Uint8Array([1, 2, 3]).buffer, -7, 2 ** 40];
+    const values = [
+      null,
+      undefined,
+      true,
+      7,
+      0.5,
+      1e300,
+      "aü🦀",
+      "",
+      new Uint8Array([0, 255]),
+      new Uint8Array([1, 2, 3]).buffer,
+      -7,
+      2 ** 40,
+    ];
     const back = values.map((value) => sql.exec("SELECT ? AS v", value).one().v);
     sql.exec("CREATE TABLE IF NOT EXISTS typed (i INTEGER, r REAL, t TEXT, b BLOB)");
     sql.exec("INSERT INTO typed VALUES (?, ?, ?, ?)", 5, 5, "5", new Uint8Array([5]));
@@ -72,7 +93,9 @@ export class Sql extends DurableObject {
 
   async large(sql) {
     sql.exec("CREATE TABLE IF NOT EXISTS many (n INTEGER); DELETE FROM many");
-    sql.exec("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000) INSERT INTO many SELECT n FROM c");
+    sql.exec(
+      "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 5000) INSERT INTO many SELECT n FROM c",
+    );
     let sum = 0;
     for (const { n } of sql.exec("SELECT n FROM many ORDER BY n")) sum += n;
     return { sum, size: sql.databaseSize > 4096 };

@@ -8,7 +8,10 @@ export class Web extends DurableObject {
   async fetch(request) {
     const { pathname } = new URL(request.url);
     if (pathname === "/echo") {
-      const headers = new Headers([["x-method", request.method], ["x-custom", request.headers.get("x-custom") ?? "none"]]);
+      const headers = new Headers([
+        ["x-method", request.method],
+        ["x-custom", request.headers.get("x-custom") ?? "none"],
+      ]);
       headers.append("set-cookie", "a=1");
       headers.append("set-cookie", "b=2");
       return new Response(await request.arrayBuffer(), { status: 201, headers });
@@ -44,15 +47,24 @@ async function globals() {
     collected,
     aborted: [controller.signal.aborted, controller.signal.reason.name],
     encoded: show(new TextEncoder().encode("aü€🦀\ud800")),
-    decoded: [decoder.decode(new Uint8Array([0xff, 65, 0xe2, 0x82, 0xac, 0xf0, 0x9f])), decoder.decode(new Uint8Array([0xef, 0xbb, 0xbf, 66]))],
+    decoded: [
+      decoder.decode(new Uint8Array([0xff, 65, 0xe2, 0x82, 0xac, 0xf0, 0x9f])),
+      decoder.decode(new Uint8Array([0xef, 0xbb, 0xbf, 66])),
+    ],
     base64: [btoa("hello"), atob("aGVsbG8=")],
-    cloned: show(structuredClone({ map: new Map([[1, new Set(["x"])]]), date: new Date(5), bytes: new Uint8Array([1, 2]) })),
+    cloned: show(
+      structuredClone({ map: new Map([[1, new Set(["x"])]]), date: new Date(5), bytes: new Uint8Array([1, 2]) }),
+    ),
     uuid: /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/.test(crypto.randomUUID()),
     random: new Set(crypto.getRandomValues(new Uint32Array(8))).size,
     url: [new URL("../a b?q=ü#f", "https://u:p@example.com:443/x/y/z").href, URL.canParse("nope")],
     params: new URLSearchParams({ a: "1 2", b: "ü&" }).toString(),
     request: show([...new Request("https://example.com/", { method: "post", body: "x", headers: { A: "1" } }).headers]),
-    response: [await new Response("körper").text(), new Response("x").headers.get("content-type"), new Response(new URLSearchParams("a=1")).headers.get("content-type")],
+    response: [
+      await new Response("körper").text(),
+      new Response("x").headers.get("content-type"),
+      new Response(new URLSearchParams("a=1")).headers.get("content-type"),
+    ],
     twice: await outcome(async () => {
       const response = new Response("x");
       await response.text();

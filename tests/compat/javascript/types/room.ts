@@ -26,7 +26,9 @@ export class Room extends DurableObject<{ GREETING: string }> {
       server.serializeAttachment({ joined: new Date() });
       return new Response(null, { status: 101, webSocket: client });
     }
-    const people: Person[] = this.ctx.storage.sql.exec<Person>("SELECT id, name FROM person WHERE id > ?", 1n).toArray();
+    const people: Person[] = this.ctx.storage.sql
+      .exec<Person>("SELECT id, name FROM person WHERE id > ?", 1n)
+      .toArray();
     const names: string[] = people.map(({ name }) => name);
     for (const [id] of this.ctx.storage.sql.exec("SELECT 1").raw<[number]>()) id.toFixed();
     const many: Map<string, number> = await this.ctx.storage.get<number>(["a", "b"]);

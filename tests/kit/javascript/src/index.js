@@ -20,7 +20,10 @@ export class Kit extends DurableObject {
     const [, first, ...rest] = uri.split("?")[0].split("/");
     if (uri.startsWith("/echo")) return this.echo(request, uri);
     if (first === "status") {
-      const headers = [["set-cookie", "a=1"], ["set-cookie", "b=2"]];
+      const headers = [
+        ["set-cookie", "a=1"],
+        ["set-cookie", "b=2"],
+      ];
       return new Response(null, { status: Number(rest[0]), headers });
     }
     if (first === "accept") return this.accept(rest);
