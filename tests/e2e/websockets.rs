@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use tungstenite::Message;
 use ureq::http::Method;
 
-use crate::harness::{Host, Socket, eventually, guest};
+use crate::harness::{Answer, Host, Socket, eventually, guest};
 
 fn host() -> Host {
     host_with("")
@@ -22,8 +22,8 @@ fn open(host: &Host, path: &str) -> Socket {
     Socket::open(host.data(), path)
 }
 
-fn refused(host: &Host, path: &str) -> crate::harness::Answer {
-    Socket::offer(host.data(), path, "").err().unwrap_or_else(|| panic!("{path} was accepted"))
+fn refused(host: &Host, path: &str) -> Answer {
+    *Socket::offer(host.data(), path, "").err().unwrap_or_else(|| panic!("{path} was accepted"))
 }
 
 /// What the object stored of the events with this name.

@@ -26,7 +26,7 @@ impl Socket {
     }
 
     /// Opens a socket with these sub-protocols on offer, or returns the answer that refused it.
-    pub fn offer(client: &Client, path: &str, protocols: &str) -> Result<Self, Answer> {
+    pub fn offer(client: &Client, path: &str, protocols: &str) -> Result<Self, Box<Answer>> {
         let address = client.address();
         let mut request = format!("ws://{address}{path}").into_client_request().expect("it is an address");
         if !protocols.is_empty() {
@@ -43,7 +43,8 @@ impl Socket {
             }
             Err(HandshakeError::Failure(Error::Http(response))) => {
                 let (head, body) = response.into_parts();
-                Err(Answer { status: head.status.as_u16(), headers: head.headers, body: body.unwrap_or_default() })
+                let (status, headers) = (head.status.as_u16(), head.headers);
+                Err(Box::new(Answer { status, headers, body: body.unwrap_or_default() }))
             }
             Err(error) => panic!("no handshake: {error}"),
         }

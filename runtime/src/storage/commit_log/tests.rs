@@ -93,7 +93,7 @@ pub fn turn(head: &TurnHead<'_>, seed: u64, bytes: usize) -> Encoded {
 }
 
 pub fn submit(log: &dyn LaneLog, writer: &LaneWriter, record: Encoded) -> Lsn {
-    let mut reservation = log.try_reserve(record.len() as u64).unwrap();
+    let mut reservation = lane::block_on(reserve(log, record.len() as u64)).unwrap();
     writer.submit(record, &mut reservation, |_| {})
 }
 

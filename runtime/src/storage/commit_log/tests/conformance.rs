@@ -64,7 +64,7 @@ fn positions_are_dense_and_replay_shows_them_in_order() {
         for round in 0..20_u8 {
             for (lane, writer) in writers.iter().enumerate() {
                 let record = turn(&head(lane as u16, round), u64::from(round), 100);
-                let mut reservation = subject.log().try_reserve(record.len() as u64).unwrap();
+                let mut reservation = lane::block_on(reserve(subject.log(), record.len() as u64)).unwrap();
                 let mut told = None;
                 let lsn = writer.submit(record, &mut reservation, |lsn| told = Some(lsn));
                 assert_eq!(told, Some(lsn));
