@@ -57,6 +57,8 @@ pub struct CompilerFailed(&'static str);
 /// [`CompilerFailed`].
 pub fn build(project: &Path) -> anyhow::Result<Built> {
     let project = Project::open(project)?;
+    // Cargo has a lock of its own; others would write into each other's files.
+    let _lock = (project.language != Language::Rust).then(|| project.lock()).transpose()?;
     let component = match project.language {
         Language::Rust => rust::build(&project),
         Language::JavaScript | Language::TypeScript => javascript::build(&project),

@@ -1,5 +1,6 @@
 //! A project on disk: a directory whose sources make one component, with its language's manifest and perhaps a `holdfast.toml`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
@@ -67,6 +68,13 @@ impl Project {
     /// Where the component goes.
     pub fn component(&self) -> anyhow::Result<PathBuf> {
         Ok(self.work()?.join(format!("{}.wasm", self.class)))
+    }
+
+    /// Held while the project is built: other builds of it wait.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        let file = self.work()?.join("lock");
+        let lock = || File::create(&file).and_then(|lock| lock.lock().map(|()| lock));
+        lock().with_context(|| format!("cannot lock {}", file.display()))
     }
 
     /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.
