@@ -10,6 +10,7 @@ mod harness;
 
 mod cases;
 mod compat;
+mod sdks;
 mod subject;
 
 use std::collections::BTreeMap;

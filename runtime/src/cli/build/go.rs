@@ -37,7 +37,10 @@ fn go(project: &Project) -> anyhow::Result<Command> {
         return Ok(Command::new("go"));
     }
     let tools = Tools::of(project);
-    let mut go = Command::new(tools.python("go", GO)?.join("go"));
+    let programs = tools.python("go", GO);
+    let programs =
+        programs.with_context(|| format!("there is no Go 1.{OLDEST} or later, and none can be installed"))?;
+    let mut go = Command::new(programs.join("go"));
     go.env("GOCACHE", tools.cache("go-build")?).env("GOPATH", tools.cache("go")?).env("GOTOOLCHAIN", "local");
     Ok(go)
 }
