@@ -145,6 +145,18 @@ fn a_new_project_in_cpp() {
 }
 
 #[test]
+fn a_new_project_in_zig() {
+    let template = Template {
+        language: "zig",
+        source: "src/main.zig",
+        answers: ["\"%lld\"", "\"n is %lld\""],
+        four: "n is 4",
+        complaint: "error: zig could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
 fn a_new_project_by_hand() {
     let template = Template {
         language: "wat",

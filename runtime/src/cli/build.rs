@@ -65,6 +65,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
         Language::Python => python::build(&project),
         Language::Go => go::build(&project),
         Language::C | Language::Cpp => c::build(&project),
+        Language::Zig => c::build_zig(&project),
         Language::Module => module::build(&project),
     }?;
     Ok(Built { class: project.class, component })

@@ -25,7 +25,7 @@ pub fn template(language: Language) -> &'static Dir<'static> {
 pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
     match language {
         Language::Rust => vec![("guest-sdk/rust", &RUST), ("guest-sdk/macros", &RUST_MACROS), ("wit", &WIT)],
-        Language::C | Language::Cpp => vec![("guest-sdk/c", &C)],
+        Language::C | Language::Cpp | Language::Zig => vec![("guest-sdk/c", &C)],
         Language::Module => vec![("wit", &WIT)],
         Language::JavaScript | Language::TypeScript => vec![("guest-sdk/javascript", &JAVASCRIPT), ("wit", &WIT)],
         Language::Python => vec![("guest-sdk/python", &PYTHON), ("wit", &WIT)],
@@ -40,7 +40,7 @@ pub fn manifest(language: Language) -> &'static str {
         Language::JavaScript | Language::TypeScript => "package.json",
         Language::Python => "pyproject.toml",
         Language::Go => "go.mod",
-        Language::C | Language::Cpp => "holdfast.h",
+        Language::C | Language::Cpp | Language::Zig => "holdfast.h",
         Language::Module => "worlds.wit",
     }
 }

@@ -21,6 +21,7 @@ pub enum Language {
     C,
     #[value(alias = "c++")]
     Cpp,
+    Zig,
     /// Any other: what its own tools make, or text that somebody has written.
     #[value(alias = "wat")]
     Module,
@@ -38,6 +39,7 @@ impl Language {
             () if has("go.mod") => Some(Self::Go),
             () if has("src/main.c") => Some(Self::C),
             () if has("src/main.cpp") => Some(Self::Cpp),
+            () if has("src/main.zig") => Some(Self::Zig),
             () => None,
         }
     }
@@ -52,6 +54,7 @@ impl Language {
             Self::Go => "go",
             Self::C => "c",
             Self::Cpp => "cpp",
+            Self::Zig => "zig",
             Self::Module => "module",
         }
     }

@@ -1,9 +1,9 @@
-//! C and C++ projects: all of `src/` and the SDK in one call of a compiler, then a component of the module.
+//! C, C++ and Zig projects: the class and the SDK for C in one call of a compiler, then a component of the module.
 //!
 //! The compiler is that of the WASI SDK if `WASI_SDK_PATH` names one, else Zig's, which brings its own C library. Either way it
 //! is Clang.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,7 +38,35 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     compiler.args(["-x", "c"]).args(c).args(sources(sdk, &["c"])?);
     compile("the C compiler", compiler.current_dir(&project.root))?;
 
-    let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
+    finish(project, &module)
+}
+
+/// As [`build`]. The SDK's header is translated to a module of Zig's, `holdfast`.
+pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
+    let (sdk, work) = (project.sdk()?, project.work()?);
+    let (translated, module) = (work.join("holdfast.zig"), work.join("module.wasm"));
+    let include = || OsString::from_iter([OsStr::new("-I"), sdk.as_os_str()]);
+    let target = ["-target", "wasm32-wasi", "-O", "ReleaseSmall"];
+
+    let mut translate = zig(project)?;
+    translate.args(["translate-c", "-lc"]).args(&target[..2]).arg(include()).arg(sdk.join("holdfast.h"));
+    let output = translate.output().context("cannot run zig")?;
+    if !output.status.success() {
+        bail!("zig cannot read the SDK's header:\n{}", String::from_utf8_lossy(&output.stderr));
+    }
+    fs::write(&translated, output.stdout).with_context(|| format!("cannot write {}", translated.display()))?;
+
+    let mut compiler = zig(project)?;
+    compiler.args(["build-exe", "-lc", "-fno-entry", "-rdynamic", "-mexec-model=reactor"]).args(target).arg(include());
+    compiler.args(sources(sdk, &["c"])?).args(["--dep", "holdfast", "-Mroot=src/main.zig"]).args(target);
+    compiler.arg(OsString::from_iter([OsStr::new("-Mholdfast="), translated.as_os_str()]));
+    compiler.arg(OsString::from_iter([OsStr::new("-femit-bin="), module.as_os_str()]));
+    compile("zig", compiler.current_dir(&project.root))?;
+    finish(project, &module)
+}
+
+fn finish(project: &Project, module: &Path) -> anyhow::Result<PathBuf> {
+    let built = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     project.write_component(&component::of_core_module(built)?)
 }
 
@@ -48,9 +76,14 @@ fn compiler(project: &Project, is_cpp: bool) -> anyhow::Result<Command> {
         clang.arg("--target=wasm32-wasip1");
         return Ok(clang);
     }
+    let mut zig = zig(project)?;
+    zig.args([if is_cpp { "c++" } else { "cc" }, "-target", "wasm32-wasi"]);
+    Ok(zig)
+}
+
+fn zig(project: &Project) -> anyhow::Result<Command> {
     let tools = Tools::of(project);
     let mut zig = Command::new(tools.python("zig", ZIG)?.join("python-zig"));
-    zig.args([if is_cpp { "c++" } else { "cc" }, "-target", "wasm32-wasi"]);
     zig.env("ZIG_GLOBAL_CACHE_DIR", tools.cache("zig")?).env("ZIG_LOCAL_CACHE_DIR", project.work()?.join("zig"));
     Ok(zig)
 }
