@@ -25,7 +25,7 @@ function widen(parameters) {
 function narrow(value) {
   if (value === undefined || value === null) return null;
   if (typeof value === "bigint") return Number(value);
-  if (Array.isArray(value)) return Array.from(value, narrow);
+  if (Array.isArray(value) || value.constructor?.name === "BigUint64Array") return Array.from(value, narrow);
   if (value.constructor?.name !== "Object") return value;
   return Object.fromEntries(Object.entries(value).map(([key, field]) => [key, narrow(field)]));
 }
