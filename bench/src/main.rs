@@ -7,6 +7,7 @@ mod alarms;
 mod disk;
 mod floor;
 mod http;
+mod languages;
 mod load;
 mod memory;
 mod peer;
@@ -48,6 +49,8 @@ enum Command {
     Sockets(sockets::Args),
     /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the midst.
     Alarms(alarms::Args),
+    /// What the class of each language costs; writes the table of docs/languages/README.md.
+    Languages(languages::Args),
     /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
     Floor {
         /// Where the file is kept.
@@ -81,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Command::Memory(args) => load_runtime()?.block_on(until_stopped(memory::run(args))),
         Command::Sockets(args) => load_runtime()?.block_on(until_stopped(sockets::run(args))),
         Command::Alarms(args) => load_runtime()?.block_on(until_stopped(alarms::run(args))),
+        Command::Languages(args) => load_runtime()?.block_on(until_stopped(languages::run(args))),
         Command::Soak(args) => load_runtime()?.block_on(until_stopped(soak::run(args))),
     }
 }

@@ -205,6 +205,11 @@ impl Running {
         self.admin()?.metric(name).await
     }
 
+    /// Deploys a component (ours only).
+    pub async fn deploy(&self, class: &str, component: &[u8]) -> anyhow::Result<()> {
+        self.admin()?.deploy_one(class, component).await
+    }
+
     fn admin(&self) -> anyhow::Result<&holdfast::Admin> {
         self.admin.as_ref().with_context(|| format!("{} has no admin API", self.kind.name()))
     }

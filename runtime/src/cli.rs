@@ -22,6 +22,7 @@ mod new;
 mod objects;
 mod path;
 mod project;
+mod sdk;
 mod serve;
 mod show;
 mod signals;

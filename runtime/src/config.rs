@@ -4,7 +4,11 @@
 //! class = "counter"            # the class this project deploys as; default: the directory's name
 //!
 //! [build]
-//! profile = "release"          # the Cargo profile of the guest
+//! language = "rust"            # default: what the project's own manifest shows
+//! profile = "release"          # Rust: the Cargo profile
+//! sdk = ".sdk/guest-sdk/c"     # Python and C: where the SDK is, relative to this file
+//! module = "class.wat"         # "module": a core module as text or binary, or a component, relative to this file
+//! command = ["make"]           # "module": what makes it
 //!
 //! [server]
 //! data = "data"                # relative to this file; default: .holdfast
@@ -18,6 +22,8 @@
 //! A key that nobody reads is an error: a misspelt limit must not be a limit that is not there. Flags override the
 //! file; that happens in `cli`, which knows the flags.
 
+mod language;
+
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -26,6 +32,8 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::{ClassName, Limits};
+
+pub use language::Language;
 
 /// The file's name, in a project and in the directory a server starts in.
 pub const FILE_NAME: &str = "holdfast.toml";
@@ -69,13 +77,21 @@ pub struct ConfigFile {
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildSection {
-    /// The Cargo profile that the guest is compiled with.
+    /// The language it is written in; none if the project's manifest shows it.
+    pub language: Option<Language>,
+    /// The Cargo profile that a guest in Rust is compiled with.
     pub profile: String,
+    /// The SDK's directory, for languages without a manifest that names it. Relative to the file as written, resolved once read.
+    pub sdk: Option<PathBuf>,
+    /// The program, with its arguments, that makes `module`, run in the project's directory; none if it is empty.
+    pub command: Vec<String>,
+    /// The module's file, for `language = "module"`. Relative to the file as written, resolved once read.
+    pub module: Option<PathBuf>,
 }
 
 impl Default for BuildSection {
     fn default() -> Self {
-        Self { profile: "release".into() }
+        Self { language: None, profile: "release".into(), sdk: None, command: Vec::new(), module: None }
     }
 }
 
@@ -109,8 +125,8 @@ impl ConfigFile {
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
         let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
-        if let Some(data) = &mut file.server.data {
-            *data = path.parent().unwrap_or(Path::new("")).join(&*data);
+        for relative in [&mut file.server.data, &mut file.build.sdk, &mut file.build.module].into_iter().flatten() {
+            *relative = path.parent().unwrap_or(Path::new("")).join(&*relative);
         }
         Ok(file)
     }
@@ -173,12 +189,12 @@ mod tests {
     #[test]
     fn every_section_is_read() {
         let file = ConfigFile::parse(
-            "class = 'notes'\n[build]\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
+            "class = 'notes'\n[build]\nlanguage = 'go'\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
              [server]\ndata = 'd'\nlisten = '0.0.0.0:1'\nadmin-listen = '[::1]:2'\nerror-details = true",
         )
         .unwrap();
         assert_eq!(file.class.as_ref().unwrap().as_str(), "notes");
-        assert_eq!(file.build.profile, "guest");
+        assert_eq!((file.build.language, &*file.build.profile), (Some(Language::Go), "guest"));
         let config = file.server(Path::new("unused"));
         assert_eq!(config.data, Path::new("d"));
         assert_eq!(config.listen, "0.0.0.0:1".parse().unwrap());
@@ -207,7 +223,12 @@ mod tests {
 
     #[test]
     fn a_bad_value_is_an_error() {
-        for text in ["class = 'Counter'", "[server]\nlisten = 'localhost'", "[limits]\ncomponent = -1"] {
+        for text in [
+            "class = 'Counter'",
+            "[server]\nlisten = 'localhost'",
+            "[build]\nlanguage = 'cobol'",
+            "[limits]\ncomponent = -1",
+        ] {
             assert!(ConfigFile::parse(text).is_err(), "{text}");
         }
         // One of the seconds, whatever the file calls them.
@@ -216,11 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn the_data_directory_is_relative_to_the_file() {
+    fn directories_are_relative_to_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(FILE_NAME), "[server]\ndata = 'state'").unwrap();
-        let config = ConfigFile::of_directory(directory.path()).unwrap().server(Path::new("unused"));
-        assert_eq!(config.data, directory.path().join("state"));
+        std::fs::write(directory.path().join(FILE_NAME), "[build]\nsdk = 'kit'\n[server]\ndata = 'state'").unwrap();
+        let file = ConfigFile::of_directory(directory.path()).unwrap();
+        assert_eq!(file.build.sdk, Some(directory.path().join("kit")));
+        assert_eq!(file.server(Path::new("unused")).data, directory.path().join("state"));
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! From nothing to a class that is served and changed: `new`, `build` and `dev`, with the real toolchain and without network.
+//! From nothing to a class that is served and changed: `new`, `build` and `dev`, with the real toolchains. Rust without network; what
+//! other languages need is installed by the build, and kept from run to run.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -23,18 +24,44 @@ fn workplace(name: &str) -> PathBuf {
 /// A command that compiles a project where the rest of the workspace is compiled. What it depends on was fetched already.
 fn compiling(mut command: Command) -> Command {
     command.env("CARGO_TARGET_DIR", target().join("projects")).env("CARGO_NET_OFFLINE", "true");
+    command.env("HOLDFAST_TOOLS", target().join("tools"));
     command
+}
+
+/// A language's template, as far as it is changed here.
+struct Template {
+    language: &'static str,
+    /// The file with the class.
+    source: &'static str,
+    /// Answers the number, and what answers it otherwise.
+    answers: [&'static str; 2],
+    /// How 4 is answered then.
+    four: &'static str,
+    /// What the build says to a file that is none of its language.
+    complaint: &'static str,
+}
+
+const RUST: Template = Template {
+    language: "rust",
+    source: "src/lib.rs",
+    answers: ["n.to_string()", "format!(\"n is {n}\")"],
+    four: "n is 4",
+    complaint: "error: cargo could not build",
+};
+
+fn make(template: &Template) -> PathBuf {
+    let place = workplace(&format!("new-{}", template.language));
+    let make = || holdfast(&["new", "chat-room", "--lang", template.language]).current_dir(&place).output().unwrap();
+    let made = make();
+    assert!(made.status.success(), "{made:?}");
+    let again = make();
+    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("exists"), "{again:?}");
+    place.join("chat-room")
 }
 
 #[test]
 fn a_new_project_is_built_served_and_changed() {
-    let place = workplace("new-project");
-    let made = holdfast(&["new", "chat-room", "--lang", "rust"]).current_dir(&place).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
-    let again = holdfast(&["new", "chat-room", "--lang", "rust"]).current_dir(&place).output().unwrap();
-    assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("exists"), "{again:?}");
-    let project = place.join("chat-room");
-
+    let project = make(&RUST);
     let built = compiling(holdfast(&["build", project.to_str().unwrap()])).output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
     let component = PathBuf::from(String::from_utf8(built.stdout).unwrap().trim());
@@ -42,11 +69,107 @@ fn a_new_project_is_built_served_and_changed() {
     host.deploy("chat-room", fs::read(component).expect("it prints the component's path"));
     assert_eq!(host.get("/chat-room/alice").text(), "1");
 
-    develop(&project);
+    develop(&project, &RUST);
+}
+
+#[test]
+fn a_new_project_in_javascript() {
+    let template = Template {
+        language: "javascript",
+        source: "src/index.js",
+        answers: ["String(n)", "`n is ${n}`"],
+        four: "n is 4",
+        complaint: "error: holdfast-build could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_typescript() {
+    let template = Template {
+        language: "typescript",
+        source: "src/index.ts",
+        answers: ["String(n)", "`n is ${n}`"],
+        four: "n is 4",
+        complaint: "error: holdfast-build could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_python() {
+    let template = Template {
+        language: "python",
+        source: "main.py",
+        answers: ["str(n)", "f\"n is {n}\""],
+        four: "n is 4",
+        complaint: "error: python could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_go() {
+    let template = Template {
+        language: "go",
+        source: "main.go",
+        answers: ["fmt.Fprint(w, n)", "fmt.Fprintf(w, \"n is %d\", n)"],
+        four: "n is 4",
+        complaint: "error: go could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_c() {
+    let template = Template {
+        language: "c",
+        source: "src/main.c",
+        answers: ["\"%lld\"", "\"n is %lld\""],
+        four: "n is 4",
+        complaint: "error: the C compiler could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_cpp() {
+    let template = Template {
+        language: "cpp",
+        source: "src/main.cpp",
+        answers: ["std::to_string(n)", "(\"n is \" + std::to_string(n))"],
+        four: "n is 4",
+        complaint: "error: the C compiler could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_in_zig() {
+    let template = Template {
+        language: "zig",
+        source: "src/main.zig",
+        answers: ["\"%lld\"", "\"n is %lld\""],
+        four: "n is 4",
+        complaint: "error: zig could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
+fn a_new_project_by_hand() {
+    let template = Template {
+        language: "wat",
+        source: "class.wat",
+        answers: ["(i64.const 48)", "(i64.const 65)"],
+        four: "E",
+        complaint: "error: expected",
+    };
+    develop(&make(&template), &template);
 }
 
 /// `dev` serves the project, deploys it again when it changes, keeps its state, and survives sources that do not compile.
-fn develop(project: &std::path::Path) {
+fn develop(project: &Path, template: &Template) {
     let listen = ["dev", project.to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut dev = Program::start(compiling(holdfast(&listen)));
     let mut url = None;
@@ -66,19 +189,17 @@ fn develop(project: &std::path::Path) {
     assert_eq!(ask(), "1");
     assert_eq!(ask(), "2");
 
-    let source = project.join("src/lib.rs");
+    let source = project.join(template.source);
     let original = fs::read_to_string(&source).unwrap();
-    fs::write(&source, "this is no Rust").unwrap();
-    within(BUILD, "the compiler's complaint", || {
-        dev.stderr.text().contains("error: cargo could not build").then_some(())
-    });
+    fs::write(&source, "this is no program").unwrap();
+    within(BUILD, "the compiler's complaint", || dev.stderr.text().contains(template.complaint).then_some(()));
     assert_eq!(ask(), "3", "the last version that compiled is served");
 
-    let changed = original.replace("n.to_string()", "format!(\"n is {n}\")");
+    let changed = original.replace(template.answers[0], template.answers[1]);
     assert_ne!(changed, original);
     fs::write(&source, changed).unwrap();
     within(BUILD, "the second version", || dev.stdout.text().contains("chat-room version 2").then_some(()));
-    assert_eq!(ask(), "n is 4");
+    assert_eq!(ask(), template.four);
     dev.signal(rustix::process::Signal::TERM);
     assert_eq!(dev.end().code(), Some(0));
 }

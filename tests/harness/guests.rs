@@ -1,11 +1,12 @@
-//! The guests: compiled once per run from `tests/guests` and `examples`, with the toolchain that runs the tests.
+//! The guests: compiled once per run from `tests/guests` and `examples`, those in Rust with the toolchain that runs the tests,
+//! others as their users compile them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::{root, target};
+use super::{holdfast, root, target};
 
 const TARGET: &str = "wasm32-wasip2";
 
@@ -16,6 +17,10 @@ pub fn guest(name: &str) -> Vec<u8> {
 
 /// Where it is.
 pub fn guest_file(name: &str) -> PathBuf {
+    let example = root().join("examples").join(name);
+    if example.is_dir() && !example.join("Cargo.toml").is_file() {
+        return build_project(&example).unwrap_or_else(|output| panic!("{name} is not built:\n{output}"));
+    }
     let package = if root().join("tests/guests").join(name).is_dir() { package(name) } else { name.to_owned() };
     static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
     if let Err(output) = BUILT.get_or_init(build) {
@@ -24,18 +29,30 @@ pub fn guest_file(name: &str) -> PathBuf {
     target().join(TARGET).join("guest").join(package.replace('-', "_")).with_extension("wasm")
 }
 
-/// The names of the examples.
+/// Has `holdfast build` build a project and returns the component's file, or what the command said. Tools that it installs are kept
+/// from run to run, with everything else that is built.
+pub fn build_project(project: &Path) -> Result<PathBuf, String> {
+    let mut command = holdfast(&["build", project.to_str().expect("paths are text")]);
+    command.env("HOLDFAST_TOOLS", target().join("tools")).env("CARGO_TARGET_DIR", target());
+    let output = command.output().expect("the program starts");
+    match output.status.success() {
+        true => Ok(PathBuf::from(String::from_utf8(output.stdout).expect("paths are text").trim())),
+        false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+    }
+}
+
+/// The names of the examples, in whatever language.
 pub fn example_names() -> Vec<String> {
-    packages_in(&root().join("examples"))
+    directories_with("holdfast.toml", &root().join("examples"))
 }
 
 fn guest_names() -> Vec<String> {
-    packages_in(&root().join("tests/guests"))
+    directories_with("Cargo.toml", &root().join("tests/guests"))
 }
 
-fn packages_in(directory: &Path) -> Vec<String> {
+fn directories_with(file: &str, directory: &Path) -> Vec<String> {
     let entries = fs::read_dir(directory).expect("the directory is there").map(|entry| entry.expect("it can be read"));
-    let packages = entries.filter(|entry| entry.path().join("Cargo.toml").is_file());
+    let packages = entries.filter(|entry| entry.path().join(file).is_file());
     let mut names: Vec<_> = packages.map(|entry| entry.file_name().into_string().expect("names are text")).collect();
     names.sort();
     names
@@ -51,7 +68,8 @@ fn build() -> Result<(), String> {
     add_target()?;
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--profile", "guest", "--target", TARGET]);
-    for package in guest_names().iter().map(|guest| package(guest)).chain(example_names()) {
+    let examples = directories_with("Cargo.toml", &root().join("examples"));
+    for package in guest_names().iter().map(|guest| package(guest)).chain(examples) {
         command.args(["-p", &package]);
     }
     run(command.current_dir(root()).env("CARGO_TARGET_DIR", target()))

@@ -2,7 +2,7 @@
 
 mod answer;
 mod client;
-mod guests;
+pub mod guests;
 mod host;
 mod metrics;
 mod program;

@@ -3,6 +3,7 @@
 //! Each module owns one rule as a function from text to violations, a test that the repository has none, and a test that
 //! the rule finds what it forbids: a checker that cannot fail proves nothing.
 
+mod c_bindings;
 mod contract;
 mod documents;
 mod layers;

@@ -24,7 +24,7 @@ pub fn files() -> Vec<String> {
         {
             let name = entry.file_name();
             let kind = entry.file_type().expect("an entry has a kind");
-            if kind.is_dir() && !(name == "target" || name == ".git" || name == ".holdfast") {
+            if kind.is_dir() && !["target", ".git", ".holdfast", "node_modules"].iter().any(|other| name == *other) {
                 directories.push(entry.path());
             } else if kind.is_file() {
                 let path = entry.path();

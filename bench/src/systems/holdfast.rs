@@ -57,12 +57,17 @@ pub struct Admin {
 
 impl Admin {
     pub async fn deploy(&self, guests: &Guests) -> anyhow::Result<()> {
-        let mut connection = Connection::open(self.address).await?;
         for (class, component) in &guests.0 {
-            let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/wasm")];
-            let deploy = request("PUT", &format!("/v1/classes/{class}"), &headers, component);
-            connection.exchange(&deploy).await?.ok().with_context(|| format!("cannot deploy {class}"))?;
+            self.deploy_one(class, component).await?;
         }
+        Ok(())
+    }
+
+    pub async fn deploy_one(&self, class: &str, component: &[u8]) -> anyhow::Result<()> {
+        let headers = [("authorization", self.authorization.as_str()), ("content-type", "application/wasm")];
+        let deploy = request("PUT", &format!("/v1/classes/{class}"), &headers, component);
+        let mut connection = Connection::open(self.address).await?;
+        connection.exchange(&deploy).await?.ok().with_context(|| format!("cannot deploy {class}"))?;
         Ok(())
     }
 

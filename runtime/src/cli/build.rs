@@ -1,24 +1,31 @@
-//! `holdfast build`: compiles a project to a component with the user's own Cargo.
+//! `holdfast build`: compiles a project to a component with the tools of its language.
 //!
-//! Cargo renders its diagnostics itself, on standard error; only its list of artifacts is read here.
+//! One module per language, each with one function `build(&Project)` that returns the component's file. It runs the language's usual
+//! compiler, whose messages go to standard error as it prints them, and keeps what it makes in between in [`Project::work`]. What is
+//! not on the machine is installed by [`tools`] at versions that this binary pins, from the language's usual registry and into a
+//! directory of its own; nothing is installed for the machine or the user. A core module becomes a component in
+//! [`component`], inside this process.
 
-use std::ffi::OsString;
-use std::io::{self, BufRead, BufReader, Write};
+mod c;
+mod component;
+mod go;
+mod javascript;
+mod module;
+mod python;
+mod rust;
+mod tools;
+
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-
-use anyhow::{Context, bail};
-use serde::Deserialize;
 
 use super::project::Project;
 use crate::base::ClassName;
-
-/// Preview 2 components come straight out of rustc for this target.
-const TARGET: &str = "wasm32-wasip2";
+use crate::config::Language;
 
 /// Compile a project to a component and print its path.
 ///
-/// Runs Cargo for wasm32-wasip2, which is added to the toolchain when it is missing.
+/// The language is that of the project's manifest, or `language` under [build] in holdfast.toml. Tools that are missing are
+/// installed for the project, in .holdfast/tools, or in the directory that HOLDFAST_TOOLS names.
 #[derive(clap::Args)]
 pub struct Args {
     /// The project's directory.
@@ -41,122 +48,38 @@ pub struct Built {
     pub component: PathBuf,
 }
 
-/// Cargo could not build the project and has said why on standard error.
+/// This program could not build the project and has said why on standard error.
 #[derive(Debug, thiserror::Error)]
-#[error("cargo could not build the project; see its messages above")]
-pub struct CargoFailed;
+#[error("{0} could not build the project; see its messages above")]
+pub struct CompilerFailed(&'static str);
 
-/// Compiles the project in this directory. Progress and diagnostics go to standard error. Needs Cargo, and the network when
-/// dependencies or the target have to be fetched. What Cargo refuses is the error [`CargoFailed`].
+/// Compiles the project in this directory. Progress and diagnostics go to standard error. What the compiler refuses is the error
+/// [`CompilerFailed`].
 pub fn build(project: &Path) -> anyhow::Result<Built> {
     let project = Project::open(project)?;
-    ensure_target(&project.root)?;
-    let mut cargo = Command::new(tool("CARGO", "cargo"))
-        .args(["build", "--lib", "--target", TARGET, "--profile", &project.profile])
-        .arg("--message-format=json-render-diagnostics")
-        .current_dir(&project.root)
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run cargo; install Rust from https://rustup.rs")?;
-    let messages = BufReader::new(cargo.stdout.take().expect("cargo's output is piped"));
-    let component = find_component(messages, &project.root.join("Cargo.toml"));
-    if !cargo.wait().context("cannot wait for cargo")?.success() {
-        return Err(CargoFailed.into());
-    }
-    let component = component.context("cannot read cargo's messages")?.with_context(|| {
-        let manifest = project.root.join("Cargo.toml");
-        format!("{} makes no component; add `crate-type = [\"cdylib\"]` under [lib]", manifest.display())
-    })?;
+    // Cargo has a lock of its own; others would write into each other's files.
+    let _lock = (project.language != Language::Rust).then(|| project.lock()).transpose()?;
+    let component = match project.language {
+        Language::Rust => rust::build(&project),
+        Language::JavaScript | Language::TypeScript => javascript::build(&project),
+        Language::Python => python::build(&project),
+        Language::Go => go::build(&project),
+        Language::C | Language::Cpp => c::build(&project),
+        Language::Zig => c::build_zig(&project),
+        Language::Module => module::build(&project),
+    }?;
     Ok(Built { class: project.class, component })
-}
-
-/// Cargo tells programs that it runs which tools it is using.
-fn tool(variable: &str, name: &str) -> OsString {
-    std::env::var_os(variable).unwrap_or_else(|| name.into())
-}
-
-#[derive(Deserialize)]
-struct Message {
-    reason: String,
-    #[serde(default)]
-    manifest_path: PathBuf,
-    #[serde(default)]
-    filenames: Vec<PathBuf>,
-}
-
-/// The `.wasm` file that the package with this manifest makes. Reads to the end, so that Cargo never waits for us.
-fn find_component(messages: impl BufRead, manifest: &Path) -> io::Result<Option<PathBuf>> {
-    let mut component = None;
-    for line in messages.lines() {
-        let line = line?;
-        // Build scripts and macros may print lines of their own.
-        let Ok(message) = serde_json::from_str::<Message>(&line) else { continue };
-        if message.reason == "compiler-artifact" && is_same(&message.manifest_path, manifest) {
-            component =
-                message.filenames.into_iter().find(|file| file.extension() == Some("wasm".as_ref())).or(component);
-        }
-    }
-    Ok(component)
-}
-
-fn is_same(a: &Path, b: &Path) -> bool {
-    a == b || a.canonicalize().is_ok_and(|a| a == b)
-}
-
-/// Adds the target's standard library to the toolchain that the project uses, if it is not there.
-fn ensure_target(root: &Path) -> anyhow::Result<()> {
-    let libraries = Command::new(tool("RUSTC", "rustc"))
-        .args(["--print", "target-libdir", "--target", TARGET])
-        .current_dir(root)
-        .output()
-        .context("cannot run rustc; install Rust from https://rustup.rs")?;
-    let directory = String::from_utf8_lossy(&libraries.stdout);
-    if libraries.status.success() && Path::new(directory.trim_end()).is_dir() {
-        return Ok(());
-    }
-    eprintln!("adding the target {TARGET} to the Rust toolchain");
-    let status =
-        Command::new("rustup").args(["target", "add", TARGET]).current_dir(root).stdout(Stdio::null()).status();
-    match status {
-        Ok(status) if status.success() => Ok(()),
-        Ok(_) => bail!("rustup could not add the target {TARGET}; see its messages above, then try again"),
-        Err(_) => bail!(
-            "the Rust toolchain has no {TARGET} and there is no rustup to add it; install rustup from https://rustup.rs, \
-             or the package of your system that has Rust's standard library for {TARGET}"
-        ),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn artifact(manifest: &str, files: &str) -> String {
-        format!(r#"{{"reason":"compiler-artifact","manifest_path":"{manifest}","target":{{}},"filenames":[{files}]}}"#)
-    }
-
-    fn find(lines: &[String]) -> Option<PathBuf> {
-        find_component(lines.join("\n").as_bytes(), Path::new("/p/Cargo.toml")).unwrap()
-    }
-
-    #[test]
-    fn the_component_is_the_wasm_file_of_the_project_itself() {
-        let lines = [
-            artifact("/dep/Cargo.toml", r#""/t/dep.wasm""#),
-            "a build script speaks".into(),
-            artifact("/p/Cargo.toml", r#""/t/build-script""#),
-            artifact("/p/Cargo.toml", r#""/t/libp.rlib","/t/p.wasm""#),
-            r#"{"reason":"build-finished","success":true}"#.into(),
-        ];
-        assert_eq!(find(&lines), Some("/t/p.wasm".into()));
-        assert_eq!(find(&lines[..3]), None);
-    }
-
     /// Found by running the tools, so only where there are no sources to compile: the error names the way out.
     #[test]
     fn a_directory_without_a_project_is_refused() {
         let directory = tempfile::tempdir().unwrap();
         let error = build(directory.path()).unwrap_err();
-        assert!(format!("{error:#}").contains("Cargo.toml"), "{error:#}");
+        assert!(format!("{error:#}").contains("holdfast new"), "{error:#}");
     }
 }

@@ -10,7 +10,7 @@ use std::thread;
 use anyhow::Context;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::build::{self, CargoFailed};
+use super::build::{self, CompilerFailed};
 use super::project::Project;
 use super::serve::ListenArgs;
 use super::show::{self, Colour, Colours};
@@ -74,7 +74,7 @@ impl Session {
     fn run(&mut self, inbox: &mpsc::Receiver<Event>, watch: &mut Watch) -> anyhow::Result<()> {
         match self.redeploy() {
             // Ctrl-C ends the compiler too; what follows is the stop.
-            Err(error) if error.is::<CargoFailed>() => self.failed(&error)?,
+            Err(error) if error.is::<CompilerFailed>() => self.failed(&error)?,
             result => result?,
         }
         self.say("watching", &format!("{}; Ctrl-C stops", self.root.display()))?;

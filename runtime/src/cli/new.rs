@@ -7,32 +7,18 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
-use include_dir::{Dir, include_dir};
+use include_dir::Dir;
 
+use super::sdk;
 use crate::base::ClassName;
-
-const RUST_TEMPLATE: [(&str, &str); 5] = [
-    ("Cargo.toml", include_str!("../../templates/rust/Cargo.toml.template")),
-    ("holdfast.toml", include_str!("../../templates/rust/holdfast.toml.template")),
-    ("README.md", include_str!("../../templates/rust/README.md.template")),
-    (".gitignore", include_str!("../../templates/rust/gitignore.template")),
-    ("src/lib.rs", include_str!("../../templates/rust/src/lib.rs.template")),
-];
+use crate::config::Language;
 
 /// Where the SDK goes in a project.
 const VENDORED: &str = ".sdk";
-/// The crate that a project depends on, below `VENDORED`.
-const RUST_SDK: &str = "guest-sdk/rust";
-
+/// Templates are named so, lest tools take them for what they are going to be.
+const TEMPLATE: &str = ".template";
 /// Cargo does not tell a project of one of these names from the crate itself.
 const SDK_CRATES: [&str; 2] = ["holdfast", "holdfast-macros"];
-
-static SDK: [(&str, Dir<'_>); 3] = [
-    (RUST_SDK, include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/rust")),
-    ("guest-sdk/macros", include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/macros")),
-    ("wit", include_dir!("$CARGO_MANIFEST_DIR/../wit")),
-];
 
 /// Make a project.
 ///
@@ -49,25 +35,22 @@ pub struct Args {
     sdk: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Language {
-    Rust,
-}
-
 pub fn run(args: Args) -> anyhow::Result<()> {
-    let Language::Rust = args.lang;
-    create(Path::new(args.name.as_str()), &args.name, args.sdk.as_deref())?;
+    create(Path::new(args.name.as_str()), &args.name, args.lang, args.sdk.as_deref())?;
     eprintln!("made {0}/\n\n  cd {0}\n  holdfast dev\n", args.name);
     Ok(())
 }
 
-fn create(root: &Path, name: &ClassName, sdk: Option<&Path>) -> anyhow::Result<()> {
-    if SDK_CRATES.contains(&name.as_str()) {
+fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>) -> anyhow::Result<()> {
+    if language == Language::Rust && SDK_CRATES.contains(&name.as_str()) {
         bail!("`{name}` is the name of a crate of the SDK; choose another name");
     }
+    let vendored = sdk::sdk(language);
     let sdk_path = match sdk {
-        Some(sdk) => absolute_sdk(sdk)?,
-        None => format!("{VENDORED}/{RUST_SDK}"),
+        Some(sdk) => absolute_sdk(sdk, language)?,
+        // Go takes a path for a module's name unless it begins so.
+        None if language == Language::Go => format!("./{VENDORED}/{}", vendored[0].0),
+        None => format!("{VENDORED}/{}", vendored[0].0),
     };
     std::fs::create_dir(root).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
@@ -75,24 +58,41 @@ fn create(root: &Path, name: &ClassName, sdk: Option<&Path>) -> anyhow::Result<(
         }
         _ => anyhow::Error::new(error).context(format!("cannot make the directory {}", root.display())),
     })?;
-    for (file, template) in RUST_TEMPLATE {
-        let text = template.replace("{{name}}", name.as_str()).replace("{{sdk}}", &toml_string(&sdk_path));
-        write(&root.join(file), text.as_bytes())?;
-    }
+    fill(sdk::template(language), root, name, &sdk_path)?;
     if sdk.is_none() {
-        for (place, directory) in &SDK {
+        for (place, directory) in &vendored {
             vendor(directory, &root.join(VENDORED).join(place))?;
         }
     }
     Ok(())
 }
 
-fn absolute_sdk(sdk: &Path) -> anyhow::Result<String> {
-    if !sdk.join("Cargo.toml").is_file() {
-        bail!(
-            "{} has no Cargo.toml; --sdk names the directory of the crate `holdfast` (guest-sdk/rust)",
-            sdk.display()
-        );
+/// Writes a template, its placeholders filled in: `{{name}}`, `{{sdk}}` as a quoted string of the file's format, and
+/// `{{sdk-path}}` as what would be between its quotes.
+fn fill(template: &Dir, to: &Path, name: &ClassName, sdk: &str) -> anyhow::Result<()> {
+    for file in template.files() {
+        let file_name = file.path().file_name().unwrap_or_default().to_string_lossy();
+        let file_name = match file_name.strip_suffix(TEMPLATE).unwrap_or(&file_name) {
+            hidden @ ("gitignore" | "npmrc") => &format!(".{hidden}"),
+            name => name,
+        };
+        let is_json = file_name.ends_with(".json");
+        let quoted = if is_json { serde_json::json!(sdk).to_string() } else { toml_string(sdk) };
+        let path = if is_json { quoted.trim_matches('"') } else { sdk };
+        let text = file.contents_utf8().expect("templates are text");
+        let text = text.replace("{{name}}", name.as_str()).replace("{{sdk}}", &quoted).replace("{{sdk-path}}", path);
+        write(&to.join(file_name), text.as_bytes())?;
+    }
+    for inner in template.dirs() {
+        fill(inner, &to.join(inner.path().file_name().unwrap_or_default()), name, sdk)?;
+    }
+    Ok(())
+}
+
+fn absolute_sdk(sdk: &Path, language: Language) -> anyhow::Result<String> {
+    let manifest = sdk::manifest(language);
+    if !sdk.join(manifest).is_file() {
+        bail!("{} has no {manifest}; --sdk names the directory of the SDK for {language}", sdk.display());
     }
     let absolute = sdk.canonicalize().with_context(|| format!("cannot find {}", sdk.display()))?;
     Ok(absolute.to_string_lossy().into_owned())
@@ -103,14 +103,17 @@ fn toml_string(text: &str) -> String {
     toml::Value::String(text.into()).to_string()
 }
 
-/// Writes the files of an embedded directory. Its tests stay behind: they are about the SDK, not about the project.
+/// What an SDK has for its own development stays behind.
+const OF_THE_SDK_ITSELF: [&str; 5] = ["tests", "test", "target", "node_modules", "__pycache__"];
+
+/// Writes the files of an embedded directory.
 fn vendor(directory: &Dir, to: &Path) -> anyhow::Result<()> {
     for file in directory.files() {
         write(&to.join(file.path().file_name().unwrap_or_default()), file.contents())?;
     }
     for inner in directory.dirs() {
         let name = inner.path().file_name().unwrap_or_default();
-        if name != "tests" && name != "target" {
+        if !OF_THE_SDK_ITSELF.iter().any(|own| name == *own) {
             vendor(inner, &to.join(name))?;
         }
     }
@@ -127,6 +130,8 @@ fn write(file: &Path, contents: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use clap::ValueEnum;
+
     use super::*;
 
     fn read(root: &Path, file: &str) -> String {
@@ -137,11 +142,7 @@ mod tests {
     fn a_project_has_all_its_files() {
         let parent = tempfile::tempdir().unwrap();
         let root = parent.path().join("chat-room");
-        create(&root, &ClassName::parse("chat-room").unwrap(), None).unwrap();
-
-        for (file, _) in RUST_TEMPLATE {
-            assert!(!read(&root, file).contains("{{"), "{file} has a placeholder left");
-        }
+        create(&root, &ClassName::parse("chat-room").unwrap(), Language::Rust, None).unwrap();
         let manifest: toml::Table = read(&root, "Cargo.toml").parse().unwrap();
         assert_eq!(manifest["package"]["name"].as_str(), Some("chat-room"));
         assert_eq!(manifest["workspace"]["exclude"][0].as_str(), Some(VENDORED));
@@ -150,9 +151,37 @@ mod tests {
         assert!(root.join(sdk).join("Cargo.toml").is_file());
         assert!(root.join(VENDORED).join("guest-sdk/macros/src/lib.rs").is_file());
         assert!(root.join(VENDORED).join("wit/worlds.wit").is_file());
+    }
 
-        let project = super::super::project::Project::open(&root).unwrap();
-        assert_eq!(project.class.as_str(), "chat-room");
+    #[test]
+    fn a_project_of_each_language_is_one_and_has_its_sdk() {
+        for language in Language::value_variants() {
+            let parent = tempfile::tempdir().unwrap();
+            let root = parent.path().join("chat-room");
+            create(&root, &ClassName::parse("chat-room").unwrap(), *language, None).unwrap();
+            let files = walk(&root);
+            for file in &files {
+                if !file.starts_with(root.join(VENDORED)) {
+                    assert!(
+                        !read(&root, file.to_str().unwrap()).contains("{{"),
+                        "{} has a placeholder",
+                        file.display()
+                    );
+                }
+            }
+            for file in [".gitignore", "README.md", "holdfast.toml"] {
+                assert!(root.join(file).is_file(), "{language} has no {file}");
+            }
+            let project = crate::cli::project::Project::open(&root).unwrap();
+            assert_eq!((project.class.as_str(), project.language), ("chat-room", *language));
+            let sdk = root.join(VENDORED).join(sdk::sdk(*language)[0].0);
+            assert!(sdk.join(sdk::manifest(*language)).is_file(), "{language}");
+        }
+    }
+
+    fn walk(directory: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
     }
 
     #[test]
@@ -161,10 +190,10 @@ mod tests {
         let sdk = parent.path().join("a \"quoted\" place");
         std::fs::create_dir(&sdk).unwrap();
         let (root, name) = (parent.path().join("counter"), ClassName::parse("counter").unwrap());
-        assert!(create(&root, &name, Some(&sdk)).unwrap_err().to_string().contains("--sdk"));
+        assert!(create(&root, &name, Language::Rust, Some(&sdk)).unwrap_err().to_string().contains("--sdk"));
 
         std::fs::write(sdk.join("Cargo.toml"), "").unwrap();
-        create(&root, &name, Some(&sdk)).unwrap();
+        create(&root, &name, Language::Rust, Some(&sdk)).unwrap();
         let manifest: toml::Table = read(&root, "Cargo.toml").parse().unwrap();
         let path = manifest["dependencies"]["holdfast"]["path"].as_str().unwrap();
         assert_eq!(Path::new(path), sdk.canonicalize().unwrap());
@@ -174,10 +203,10 @@ mod tests {
     #[test]
     fn what_exists_is_left_alone() {
         let parent = tempfile::tempdir().unwrap();
-        let error = create(parent.path(), &ClassName::parse("counter").unwrap(), None).unwrap_err();
+        let error = create(parent.path(), &ClassName::parse("counter").unwrap(), Language::Rust, None).unwrap_err();
         assert!(error.to_string().contains("exists; choose another name"), "{error}");
         let root = parent.path().join("holdfast");
-        assert!(create(&root, &ClassName::parse("holdfast").unwrap(), None).is_err());
+        assert!(create(&root, &ClassName::parse("holdfast").unwrap(), Language::Rust, None).is_err());
         assert_eq!(std::fs::read_dir(parent.path()).unwrap().count(), 0);
     }
 }

@@ -1,11 +1,13 @@
-//! A project on disk: a directory with a `Cargo.toml` that makes one component, and perhaps a `holdfast.toml`.
+//! A project on disk: a directory whose sources make one component, with its language's manifest and perhaps a `holdfast.toml`.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use super::sdk;
 use crate::base::ClassName;
-use crate::config::{ConfigFile, FILE_NAME};
+use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
 /// What a build and a deployment need to know of a project.
 #[derive(Debug)]
@@ -14,8 +16,10 @@ pub struct Project {
     pub root: PathBuf,
     /// The class it deploys as.
     pub class: ClassName,
-    /// The Cargo profile it is built with.
-    pub profile: String,
+    /// What it is written in.
+    pub language: Language,
+    /// How it is built.
+    pub build: BuildSection,
 }
 
 impl Project {
@@ -23,19 +27,61 @@ impl Project {
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         let root = directory.canonicalize().with_context(|| {
-            format!("no project at {shown}; make one with `holdfast new NAME --lang rust` or name its directory")
+            format!("no project at {shown}; make one with `holdfast new NAME --lang LANGUAGE` or name its directory")
         })?;
-        if !root.join("Cargo.toml").is_file() {
-            bail!(
-                "{shown} has no Cargo.toml; name a project's directory, or make one with `holdfast new NAME --lang rust`"
-            );
-        }
         let file = ConfigFile::of_directory(&root)?;
+        let Some(language) = file.build.language.or_else(|| Language::detect(&root)) else {
+            bail!(
+                "{shown} shows no language: it has no Cargo.toml, package.json, pyproject.toml, requirements.txt, go.mod or src/main.c; \
+                 name a project's directory, write `language` under [build] in its {FILE_NAME}, or make one with \
+                 `holdfast new NAME --lang LANGUAGE`"
+            );
+        };
         let class = match file.class {
             Some(class) => class,
             None => class_of_directory(&root)?,
         };
-        Ok(Self { root, class, profile: file.build.profile })
+        Ok(Self { root, class, language, build: file.build })
+    }
+
+    /// The SDK's directory, for languages without a manifest of their own that names it.
+    pub fn sdk(&self) -> anyhow::Result<&Path> {
+        let (language, manifest) = (self.language, sdk::manifest(self.language));
+        let advice = format!(
+            "name the directory of the SDK for {language} as `sdk` under [build] in {FILE_NAME}; \
+             `holdfast new NAME --lang {language}` makes one"
+        );
+        let sdk = self.build.sdk.as_deref().with_context(|| advice.clone())?;
+        if !sdk.join(manifest).is_file() {
+            bail!("there is no {manifest} in {}; {advice}", sdk.display());
+        }
+        Ok(sdk)
+    }
+
+    /// Writes the component that a build has made, and returns its file.
+    pub fn write_component(&self, component: &[u8]) -> anyhow::Result<PathBuf> {
+        let file = self.component()?;
+        std::fs::write(&file, component).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
+    }
+
+    /// Where the component goes.
+    pub fn component(&self) -> anyhow::Result<PathBuf> {
+        Ok(self.work()?.join(format!("{}.wasm", self.class)))
+    }
+
+    /// Held while the project is built: other builds of it wait.
+    pub fn lock(&self) -> anyhow::Result<File> {
+        let file = self.work()?.join("lock");
+        let lock = || File::create(&file).and_then(|lock| lock.lock().map(|()| lock));
+        lock().with_context(|| format!("cannot lock {}", file.display()))
+    }
+
+    /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.
+    pub fn work(&self) -> anyhow::Result<PathBuf> {
+        let directory = self.root.join(DEFAULT_DATA).join("build");
+        std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        Ok(directory)
     }
 }
 
@@ -68,11 +114,14 @@ mod tests {
     fn the_class_is_the_directory_unless_the_file_names_one() {
         let (_keep, root) = directory("rate-limiter", None);
         let project = Project::open(&root).unwrap();
-        assert_eq!((project.class.as_str(), project.profile.as_str()), ("rate-limiter", "release"));
+        assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("rate-limiter", "release"));
+        assert_eq!(project.language, Language::Rust);
 
-        let (_keep, root) = directory("Some_Thing", Some("class = 'thing'\n[build]\nprofile = 'guest'"));
+        let (_keep, root) =
+            directory("Some_Thing", Some("class = 'thing'\n[build]\nlanguage = 'c'\nprofile = 'guest'"));
         let project = Project::open(&root).unwrap();
-        assert_eq!((project.class.as_str(), project.profile.as_str()), ("thing", "guest"));
+        assert_eq!((project.class.as_str(), project.build.profile.as_str()), ("thing", "guest"));
+        assert_eq!(project.language, Language::C, "what the file says goes before what the directory shows");
     }
 
     #[test]

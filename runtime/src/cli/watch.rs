@@ -13,6 +13,9 @@ use crate::config::DEFAULT_DATA;
 /// Editors and version control write many files at once; a change is over when nothing was written for this long.
 const QUIET: Duration = Duration::from_millis(150);
 
+/// Directories that tools write, which a build may do, too.
+const NO_SOURCES: [&str; 5] = ["target", ".git", DEFAULT_DATA, "node_modules", "__pycache__"];
+
 /// What `dev` waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
@@ -86,8 +89,7 @@ fn cannot_watch(path: &Path) -> String {
 /// The path relative to the project, if a change there can change the component.
 fn source<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
     let path = path.strip_prefix(root).ok()?;
-    let ignored = |part: &std::ffi::OsStr| part == "target" || part == ".git" || part == DEFAULT_DATA;
-    (!path.iter().any(ignored)).then_some(path)
+    (!path.iter().any(|part| NO_SOURCES.iter().any(|name| part == *name))).then_some(path)
 }
 
 #[cfg(test)]

@@ -420,10 +420,15 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
         _ => {}
     }
+    let last_words = host.log.last_error();
     host.log.add(Level::Error, format!("{error:?}"), Vec::new());
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
-        (Some(trap), _) => TurnError::Trap(trap.to_string()),
+        (Some(trap), _) => {
+            let mut text = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {words}"));
+            text.truncate(text.floor_char_boundary(Failure::MESSAGE_MAX));
+            TurnError::Trap(text)
+        }
         (None, Some(exit)) => TurnError::Trap(format!("it called exit with code {}", exit.0)),
         (None, None) => TurnError::Trap(error.root_cause().to_string()),
     }

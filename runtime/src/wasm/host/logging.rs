@@ -6,6 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use parking_lot::Mutex;
+
 use super::Host;
 use crate::base::limits::{LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
 use crate::base::logs::{GuestLogs, Level, LogEntry, shown};
@@ -22,11 +24,20 @@ pub(in crate::wasm) struct ObjectLog {
     class: String,
     object: String,
     entries: AtomicU32,
+    /// The message of the last error of this turn: what a panic said before it became a trap.
+    last_error: Mutex<Option<String>>,
 }
 
 impl ObjectLog {
     pub(super) fn new(logs: Arc<GuestLogs>, env: Env, address: &ObjectAddress) -> Self {
-        Self { logs, env, class: address.class.to_string(), object: shown(address), entries: AtomicU32::new(0) }
+        Self {
+            logs,
+            env,
+            class: address.class.to_string(),
+            object: shown(address),
+            entries: AtomicU32::new(0),
+            last_error: Mutex::default(),
+        }
     }
 
     /// Adds an entry, cut to size, unless the turn has logged its share.
@@ -43,11 +54,20 @@ impl ObjectLog {
             !name.is_empty()
         });
         fields.shrink_to_fit();
+        if matches!(level, Level::Error) {
+            *self.last_error.lock() = Some(message.clone());
+        }
         self.push(level, message, fields);
+    }
+
+    /// What the turn has logged last as an error.
+    pub(in crate::wasm) fn last_error(&self) -> Option<String> {
+        self.last_error.lock().clone()
     }
 
     /// Begins the count of a new turn, after saying what the last one left out.
     pub(in crate::wasm) fn end_turn(&self) {
+        *self.last_error.lock() = None;
         let left_out = self.entries.swap(0, Ordering::Relaxed).saturating_sub(LOG_ENTRIES_PER_TURN);
         if left_out > 0 {
             self.push(Level::Warn, format!("{left_out} more log entries of this turn were left out"), Vec::new());

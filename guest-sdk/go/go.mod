@@ -1,0 +1,3 @@
+module holdfast.dev/holdfast
+
+go 1.25

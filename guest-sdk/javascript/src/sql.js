@@ -1,0 +1,189 @@
+// `ctx.storage.sql`. Owns: how JavaScript's values become SQLite's and back. Results come packed (`wit/packed-sql.wit`), because
+// a list of bytes crosses the boundary many times faster than a list of values.
+//
+// A number is bound as a REAL, as in Durable Objects and in Node.js; a column of type INTEGER turns it into an integer if it is one. A
+// BigInt is bound as an INTEGER, exactly. An INTEGER that is read is a number if that is exact, and else a BigInt.
+
+import packedSql from "holdfast:object/packed-sql@0.1.0";
+import storage from "holdfast:object/storage@0.1.0";
+
+import { bytesOf, toTextLossy } from "./bytes.js";
+import { host } from "./errors.js";
+import { hold, release } from "./turn.js";
+
+const BATCH = 1000;
+
+export class SqlStorage {
+  exec(query, ...bindings) {
+    const exact = bindings.some(isBig);
+    const text = String(query).toWellFormed();
+    return new SqlStorageCursor(
+      host(packedSql.exec, exact ? castingBigInts(text, bindings) : text, bindings.map(toSql)),
+    );
+  }
+
+  /** Bytes that the object's storage takes. */
+  get databaseSize() {
+    return host(storage.size);
+  }
+}
+
+export class SqlStorageCursor {
+  #columns = [];
+  #batch;
+  #more;
+  #read = 0;
+  #written;
+
+  constructor({ changes, result, more }) {
+    this.#written = changes;
+    this.#more = more && hold(more);
+    this.#batch = new Rows(result);
+    if (result !== null) this.#columns = this.#batch.header();
+  }
+
+  get columnNames() {
+    return [...this.#columns];
+  }
+
+  /** Rows that were read from the cursor so far. */
+  get rowsRead() {
+    return this.#read;
+  }
+
+  /** Rows that the statements inserted, updated or deleted. */
+  get rowsWritten() {
+    return this.#written;
+  }
+
+  next() {
+    const values = this.#next();
+    return values === undefined ? { done: true, value: undefined } : { done: false, value: this.#object(values) };
+  }
+
+  toArray() {
+    return [...this];
+  }
+
+  one() {
+    const [first, second] = [this.next(), this.next()];
+    if (first.done) throw new Error("Expected exactly one result from SQL query, but got no results.");
+    if (!second.done) throw new Error("Expected exactly one result from SQL query, but got multiple results.");
+    return first.value;
+  }
+
+  raw() {
+    const next = () => {
+      const value = this.#next();
+      return { done: value === undefined, value };
+    };
+    return Iterator.from({ next });
+  }
+
+  [Symbol.iterator]() {
+    return Iterator.from({ next: () => this.next() });
+  }
+
+  #object(values) {
+    const row = {};
+    for (let i = 0; i < values.length; i++) row[this.#columns[i]] = values[i];
+    return row;
+  }
+
+  #next() {
+    if (this.#batch.done && this.#more) {
+      this.#batch = new Rows(host(packedSql.next, this.#more, BATCH));
+      if (this.#batch.done) this.#more = void release(this.#more);
+    }
+    if (this.#batch.done) return undefined;
+    this.#read += 1;
+    return this.#batch.row(this.#columns.length);
+  }
+}
+
+/** A batch of packed rows, read from its beginning to its end. */
+class Rows {
+  #bytes;
+  #view;
+  #at = 0;
+
+  constructor(bytes) {
+    this.#bytes = bytesOf(bytes) ?? new Uint8Array();
+    this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
+  }
+
+  get done() {
+    return this.#at === this.#bytes.length;
+  }
+
+  header() {
+    const columns = new Array(this.#length());
+    for (let i = 0; i < columns.length; i++) columns[i] = this.#value();
+    return columns;
+  }
+
+  row(columns) {
+    const values = new Array(columns);
+    for (let i = 0; i < columns; i++) values[i] = this.#value();
+    return values;
+  }
+
+  #value() {
+    switch (this.#bytes[this.#at++]) {
+      case 0:
+        return null;
+      case 1:
+        return this.#integer();
+      case 2:
+        this.#at += 8;
+        return this.#view.getFloat64(this.#at - 8, true);
+      case 3:
+        return toTextLossy(this.#take());
+      default:
+        return this.#take().slice().buffer;
+    }
+  }
+
+  #integer() {
+    this.#at += 8;
+    const high = this.#view.getInt32(this.#at - 4, true);
+    if (high >= -0x200000 && high < 0x200000) return high * 2 ** 32 + this.#view.getUint32(this.#at - 8, true);
+    return this.#view.getBigInt64(this.#at - 8, true);
+  }
+
+  #length() {
+    this.#at += 4;
+    return this.#view.getUint32(this.#at - 4, true);
+  }
+
+  #take() {
+    const length = this.#length();
+    this.#at += length;
+    return this.#bytes.subarray(this.#at - length, this.#at);
+  }
+}
+
+function toSql(value) {
+  if (value === null || value === undefined) return { tag: "null" };
+  if (typeof value === "number") return { tag: "real", val: value };
+  if (typeof value === "bigint" && !isBig(value)) return { tag: "integer", val: Number(value) };
+  const bytes = bytesOf(value);
+  return bytes ? { tag: "blob", val: bytes } : { tag: "text", val: String(value).toWellFormed() };
+}
+
+const isBig = (value) => typeof value === "bigint" && !Number.isSafeInteger(Number(value));
+
+/** The engine hands integers to the host as numbers. Those that are none go as text, and the query casts them. */
+function castingBigInts(query, bindings) {
+  const misfit = bindings.find((value) => typeof value === "bigint" && BigInt.asIntN(64, value) !== value);
+  if (misfit !== undefined) throw new RangeError(`${misfit} does not fit into 64 bits`);
+  let last = 0;
+  return query.replace(
+    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[^]*?\*\/|\?([0-9]*)/g,
+    (part, number) => {
+      if (number === undefined) return part;
+      last = number === "" ? last + 1 : Number(number);
+      return isBig(bindings[last - 1]) ? `CAST(?${last} AS INTEGER)` : `?${last}`;
+    },
+  );
+}

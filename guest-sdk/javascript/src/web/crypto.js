@@ -1,0 +1,59 @@
+// `crypto` with what the host gives: random bytes. There is no `subtle`. `Math.random` is seeded anew in each instance, because the
+// engine's own was seeded when the class was built.
+
+import random from "wasi:random/random@0.2.0";
+
+import { bytesOf } from "../bytes.js";
+import { hasStarted } from "./console.js";
+
+function randomBytes(length) {
+  if (!hasStarted())
+    throw new Error("Disallowed operation called within global scope: random values are only there in handlers");
+  return random.getRandomBytes(length);
+}
+
+export const crypto = {
+  getRandomValues(view) {
+    if (
+      !ArrayBuffer.isView(view) ||
+      view instanceof DataView ||
+      view instanceof Float32Array ||
+      view instanceof Float64Array
+    ) {
+      throw new DOMException("only views of integers can be filled", "TypeMismatchError");
+    }
+    if (view.byteLength > 65536)
+      throw new DOMException(`${view.byteLength} bytes are more than 65536`, "QuotaExceededError");
+    bytesOf(view).set(randomBytes(view.byteLength));
+    return view;
+  },
+
+  randomUUID() {
+    const bytes = randomBytes(16);
+    bytes[6] = (bytes[6] & 0x0f) | 0x40;
+    bytes[8] = (bytes[8] & 0x3f) | 0x80;
+    return bytes.toHex().replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
+  },
+
+  get subtle() {
+    throw new TypeError("crypto.subtle is not there; build with --engine starlingmonkey, or bundle a library");
+  },
+};
+
+/** A `Math.random` of this instance: xoshiro128** from a random seed. */
+export function makeRandom() {
+  const state = new Uint32Array(randomBytes(16).buffer.slice(0));
+  const rotate = (value, by) => (value << by) | (value >>> (32 - by));
+  const next = () => {
+    const result = Math.imul(rotate(Math.imul(state[1], 5), 7), 9) >>> 0;
+    const mixed = state[1] << 9;
+    state[2] ^= state[0];
+    state[3] ^= state[1];
+    state[1] ^= state[2];
+    state[0] ^= state[3];
+    state[2] ^= mixed;
+    state[3] = rotate(state[3], 11);
+    return result;
+  };
+  return () => ((next() >>> 5) * 2 ** 26 + (next() >>> 6)) / 2 ** 53;
+}

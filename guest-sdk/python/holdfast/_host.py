@@ -1,0 +1,102 @@
+"""The contract's interfaces (`wit/`) as componentize-py generates them, and nobody else knows where they come from.
+
+Outside of a component there is no host. A class can still be imported there, which is how it is built, checked and
+tested: only a call of the host is an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from operator import index
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVarTuple, Unpack
+
+    Parameters = TypeVarTuple("Parameters")
+
+__all__ = [
+    "Err",
+    "alarms",
+    "data",
+    "fetch_handler",
+    "identity",
+    "key_value",
+    "logging",
+    "number",
+    "packed_sql",
+    "readable",
+    "refused_as",
+    "sql",
+    "storage",
+    "text",
+    "types",
+    "websockets",
+]
+
+Result = TypeVar("Result")
+
+
+class _NoHost:
+    """Stands for what only a component has, whatever its name."""
+
+    def __getattr__(self, name: str) -> _NoHost:
+        return self
+
+    def __call__(self, *_: Any) -> NoReturn:
+        raise RuntimeError("only the host can answer this, and there is none outside of a component")
+
+
+if TYPE_CHECKING or find_spec("wit_world"):
+    from componentize_py_types import Err
+    from wit_world.exports import fetch_handler
+    from wit_world.imports import alarms, identity, key_value, logging, packed_sql, sql, storage, types, websockets
+else:
+    alarms = fetch_handler = identity = key_value = logging = packed_sql = sql = storage = types = websockets = (
+        _NoHost()
+    )
+
+    class Err(Exception):
+        """What the host raises when it refuses."""
+
+
+def refused_as(
+    error: Callable[[Any], Exception], function: Callable[[Unpack[Parameters]], Result]
+) -> Callable[[Unpack[Parameters]], Result]:
+    """A function of the host whose refusals are raised as this error, made of the contract's error."""
+
+    def call(*arguments: Unpack[Parameters]) -> Result:
+        try:
+            return function(*arguments)
+        except Err as refusal:  # pyright: ignore[reportUnknownVariableType]
+            raise error(refusal.value) from None  # pyright: ignore[reportUnknownMemberType]
+
+    return call
+
+
+# What does not fit the contract is an error here. There it would be a trap, which knows no Python.
+
+
+def text(value: str) -> str:
+    """A text that the contract can carry: not half of a surrogate pair, which JSON can hold."""
+    if not value.isascii():
+        value.encode()
+    return value
+
+
+def data(value: bytes) -> bytes:
+    """Bytes, of whatever holds some."""
+    return value if type(value) is bytes else memoryview(value).tobytes()
+
+
+def number(value: int, bits: int) -> int:
+    """A number of so many bits, without sign."""
+    if not 0 <= index(value) < 1 << bits:
+        raise OverflowError(f"{value} is not from 0 to {(1 << bits) - 1}")
+    return value
+
+
+def readable(value: str) -> str:
+    """As much of a text as the contract can carry, for what must not fail."""
+    return value if value.isascii() else value.encode(errors="replace").decode()

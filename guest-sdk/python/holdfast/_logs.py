@@ -1,0 +1,52 @@
+"""Sends the records of `logging`, and what is printed, to the object's log."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+from . import _host
+from ._host import readable
+
+TRACE = 5
+"""The level below DEBUG that the host has: `logging.log(TRACE, ...)`."""
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+"""Attributes that every record has. What is beside them was given as `extra`."""
+
+
+class HostHandler(logging.Handler):
+    """Gives records to the host: message with traceback, level, and `extra` as fields."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        fields = [(name, readable(str(value))) for name, value in vars(record).items() if name not in _STANDARD]
+        if record.name != "root":
+            fields.append(("logger", record.name))
+        _host.logging.log(level(record.levelno), readable(self.format(record)), fields)
+
+
+def level(number: int) -> _host.logging.Level:
+    """The host's level for one of `logging`."""
+    levels = _host.logging.Level
+    if number >= logging.ERROR:
+        return levels.ERROR
+    if number >= logging.WARNING:
+        return levels.WARN
+    if number >= logging.INFO:
+        return levels.INFO
+    return levels.DEBUG if number >= logging.DEBUG else levels.TRACE
+
+
+def install() -> None:
+    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses."""
+    logging.addLevelName(TRACE, "TRACE")
+    logging.root.handlers = [HostHandler()]
+    logging.root.setLevel(logging.NOTSET + 1)
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+
+
+def flush() -> None:
+    """Sends what was printed without an end of line."""
+    sys.stdout.flush()
+    sys.stderr.flush()

@@ -1,0 +1,103 @@
+"""Which class a build takes, and what it exports. Making the component itself is tested with the host."""
+
+import contextlib
+import io
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+from types import ModuleType
+
+from tests import fake_host
+
+fake_host.install()
+
+from holdfast import DurableObject, Request, Response  # noqa: E402
+from holdfast.build import BuildError, complaint, exports, find_class, import_project  # noqa: E402
+
+
+def module(*classes: type) -> ModuleType:
+    """A module that defines these classes, and imports one more."""
+    made = ModuleType("app")
+    made.DurableObject = DurableObject  # type: ignore[attr-defined]
+    for cls in classes:
+        cls.__module__ = "app"
+        setattr(made, cls.__name__, cls)
+    return made
+
+
+class Counter(DurableObject):
+    def fetch(self, request: Request) -> Response:
+        return Response()
+
+
+class BuildTests(unittest.TestCase):
+    def test_the_class_is_the_last_to_derive(self) -> None:
+        class Louder(Counter):
+            pass
+
+        class Other(DurableObject):
+            pass
+
+        self.assertIs(find_class(module(Counter)), Counter)
+        self.assertIs(find_class(module(Counter, Louder)), Louder)
+        with self.assertRaisesRegex(BuildError, "more than one class: Counter, Other"):
+            find_class(module(Counter, Other))
+        with self.assertRaisesRegex(BuildError, "`app` has no class"):
+            find_class(module())
+
+    def test_what_is_defined_is_exported(self) -> None:
+        class Reminder(Counter):
+            def alarm(self, info: object) -> None:
+                pass
+
+        class Room(Reminder):
+            def websocket_error(self, ws: object, error: str) -> None:
+                pass
+
+        self.assertEqual(exports(Counter), ["lifecycle", "fetch-handler"])
+        self.assertEqual(exports(Reminder), ["lifecycle", "fetch-handler", "alarm-handler"])
+        self.assertEqual(exports(Room), ["lifecycle", "fetch-handler", "alarm-handler", "websocket-handler"])
+
+    def test_mistakes_are_told(self) -> None:
+        class Silent(DurableObject):
+            pass
+
+        class Waiting(Counter):
+            async def alarm(self, info: object) -> None:  # type: ignore[override]
+                pass
+
+        with self.assertRaisesRegex(BuildError, "Silent has no method `fetch`"):
+            exports(Silent)
+        with self.assertRaisesRegex(BuildError, "Waiting.alarm is `async`"):
+            exports(Waiting)
+
+    def test_what_is_wrong_with_a_module_is_shown_as_its_author_knows_it(self) -> None:
+        self.addCleanup(setattr, sys, "path", sys.path[:])
+        self.addCleanup(setattr, sys, "dont_write_bytecode", sys.dont_write_bytecode)
+        with tempfile.TemporaryDirectory() as place:
+            for name, source, expected in (
+                ("broken_syntax", "x = = 1", "SyntaxError: invalid syntax\n"),
+                ("broken_name", "def f():\n    return y\nf()", "NameError: name 'y' is not defined\n"),
+            ):
+                Path(place, f"{name}.py").write_text(source)
+                shown = io.StringIO()
+                with (
+                    contextlib.redirect_stderr(shown),
+                    self.assertRaisesRegex(BuildError, f"`{name}` cannot be imported"),
+                ):
+                    import_project(Path(place), name)
+                self.assertTrue(shown.getvalue().endswith(expected), shown.getvalue())
+                self.assertIn(f"{name}.py", shown.getvalue())
+                self.assertNotIn("importlib", shown.getvalue())
+
+    def test_of_componentize_py_only_the_complaint_is_shown(self) -> None:
+        ours = 'Traceback (most recent call last):\n  File "/0/main.py", line 1\nModuleNotFoundError: x'
+        its = f"Traceback ...\nAssertionError: {ours}\n\n\nCaused by:\n    x\n\nStack backtrace:\n   0: f"
+        self.assertEqual(complaint(its), ours)
+        wit = "Traceback ...\nAssertionError: no world\n\nCaused by:\n    why\n\nStack backtrace:\n   0: f"
+        self.assertEqual(complaint(wit), "no world\n\nCaused by:\n    why\n")
+
+
+if __name__ == "__main__":
+    unittest.main()

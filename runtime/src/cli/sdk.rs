@@ -1,0 +1,46 @@
+//! What travels in this binary because it is on no registry: the contract, the SDKs, and the templates of projects.
+
+use include_dir::{Dir, include_dir};
+
+use crate::config::Language;
+
+/// The contract.
+pub static WIT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../wit");
+
+static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
+
+static RUST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/rust");
+static RUST_MACROS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/macros");
+static JAVASCRIPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/javascript");
+static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/python");
+static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/go");
+static C: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/c");
+
+/// What a project of a language begins with.
+pub fn template(language: Language) -> &'static Dir<'static> {
+    TEMPLATES.get_dir(language.word()).expect("every language has a template")
+}
+
+/// The SDK of a language: directories with their places, which its own files rely on. The first is what a project depends on.
+pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
+    match language {
+        Language::Rust => vec![("guest-sdk/rust", &RUST), ("guest-sdk/macros", &RUST_MACROS), ("wit", &WIT)],
+        Language::C | Language::Cpp | Language::Zig => vec![("guest-sdk/c", &C)],
+        Language::Module => vec![("wit", &WIT)],
+        Language::JavaScript | Language::TypeScript => vec![("guest-sdk/javascript", &JAVASCRIPT), ("wit", &WIT)],
+        Language::Python => vec![("guest-sdk/python", &PYTHON), ("wit", &WIT)],
+        Language::Go => vec![("guest-sdk/go", &GO)],
+    }
+}
+
+/// The file that an SDK's directory has.
+pub fn manifest(language: Language) -> &'static str {
+    match language {
+        Language::Rust => "Cargo.toml",
+        Language::JavaScript | Language::TypeScript => "package.json",
+        Language::Python => "pyproject.toml",
+        Language::Go => "go.mod",
+        Language::C | Language::Cpp | Language::Zig => "holdfast.h",
+        Language::Module => "worlds.wit",
+    }
+}

@@ -1,0 +1,127 @@
+// What both hosts are asked. Each script answers the list of what it got. `sleep` has an object dropped from memory.
+
+import { once } from "node:events";
+
+import WebSocket from "ws";
+
+const HEADERS = ["content-type", "location", "set-cookie", "x-method", "x-custom", "sec-websocket-protocol"];
+
+/** One request, and what is comparable of its answer. */
+async function ask(base, path, init) {
+  const response = await fetch(base + path, { redirect: "manual", ...init });
+  const headers = Object.fromEntries(
+    HEADERS.map((name) => [name, response.headers.get(name)]).filter(([, value]) => value !== null),
+  );
+  const text = await response.text();
+  let body = text;
+  if (headers["content-type"] === "application/json") body = JSON.parse(text);
+  return { path, status: response.status, headers, body };
+}
+
+/** Requests, one after the other. */
+const requests =
+  (...list) =>
+  async ({ base }) => {
+    const answers = [];
+    for (const [path, init] of list) answers.push(await ask(base, path, init));
+    return answers;
+  };
+
+const post = (body, headers) => ({ method: "POST", body, headers });
+
+/** Asks until the answer is as it must become. */
+async function eventually(base, path, ready) {
+  for (const deadline = Date.now() + 30_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
+    const answer = await ask(base, path);
+    if (ready(answer.body) || Date.now() > deadline) return answer;
+  }
+}
+
+/** A WebSocket with everything that came from it. */
+async function connect(base, path) {
+  const socket = new WebSocket(base.replace("http", "ws") + path);
+  const received = [];
+  socket.on("message", (data, isBinary) => received.push(isBinary ? [...data] : data.toString()));
+  socket.on("close", (code, reason) => received.push(["closed", code, reason.toString()]));
+  await once(socket, "open");
+  const count = async (wanted) => {
+    while (received.length < wanted) await once(socket, received.at(-1)?.[0] === "closed" ? "error" : "message");
+  };
+  return { socket, received, count, closed: once(socket, "close") };
+}
+
+export const SCRIPTS = {
+  counter: requests(
+    ["/counter/ann/"],
+    ["/counter/ann/increment", post("")],
+    ["/counter/ann/increment?by=40", post("")],
+    ["/counter/ann/"],
+    ["/counter/bob/"],
+    ["/counter/ann/name"],
+    ["/counter/ann/nothing", post("")],
+  ),
+
+  web: requests(
+    ["/web/w/echo", post(new Uint8Array([0, 1, 255]), { "x-custom": "yes" })],
+    ["/web/w/echo", { method: "PATCH" }],
+    ["/web/w/redirect"],
+    ["/web/w/empty"],
+    ["/web/w/json", post('{"a":[1,null,"ü"]}')],
+    ["/web/w/form", post(new URLSearchParams({ a: "1 2", b: "ü&=" }))],
+    ["/web/w/missing"],
+    ["/web/w/globals"],
+  ),
+
+  "key-value": requests(
+    ...["values", "many", "lists", "refusals", "transactions", "everything", "together"].map((name) => [
+      `/kv/${name}/${name}`,
+    ]),
+  ),
+
+  sql: requests(...["rows", "types", "errors", "large", "transaction"].map((name) => [`/sql/${name}/${name}`])),
+
+  alarms: async ({ base }) => [
+    await ask(base, "/alarms/a/refused"),
+    await ask(base, "/alarms/a/set?in=3600000"),
+    await ask(base, "/alarms/a/"),
+    await ask(base, "/alarms/a/delete"),
+    await ask(base, "/alarms/a/set?in=50"),
+    await eventually(base, "/alarms/a/", ({ log }) => log.length === 1),
+    await ask(base, "/alarms/a/set?in=-1000"),
+    await eventually(base, "/alarms/a/", ({ log }) => log.length === 3),
+    await ask(base, "/alarms/retried/fail?times=1"),
+    await ask(base, "/alarms/retried/set?in=1"),
+    await eventually(base, "/alarms/retried/", ({ log }) => log.length === 1),
+  ],
+
+  chat: async ({ base, sleep }) => {
+    const ann = await connect(base, "/chat/room/?name=ann");
+    const bob = await connect(base, "/chat/room/?name=bob");
+    await Promise.all([ann.count(1), bob.count(1)]);
+    await sleep("chat", "room");
+    ann.socket.send("all hello, wörld 🦀");
+    await Promise.all([ann.count(2), bob.count(2)]);
+    bob.socket.send("to ann psst");
+    await ann.count(3);
+    bob.socket.send(new Uint8Array([0, 1, 254]));
+    await bob.count(3);
+    bob.socket.send("ping");
+    await bob.count(4);
+    await sleep("chat", "room");
+    bob.socket.send("state");
+    await bob.count(5);
+    ann.socket.send("all");
+    await Promise.all([ann.count(4), bob.count(6)]);
+    bob.socket.send("quit");
+    await bob.closed;
+    ann.socket.close(4000, "bye");
+    await ann.closed;
+    const log = await eventually(base, "/chat/room/log", (entries) => entries.length === 2);
+    const refused = await new Promise((resolve) => {
+      const socket = new WebSocket(`${base.replace("http", "ws")}/chat/room/?name=mallory`);
+      socket.on("unexpected-response", (_request, response) => resolve(response.statusCode));
+      socket.on("error", () => {});
+    });
+    return [ann.received, bob.received, log, refused, await ask(base, "/chat/room/")];
+  },
+};

@@ -1,0 +1,18 @@
+// What workerd runs: all classes, and a worker that leads to them as Holdfast's paths do.
+
+export { Alarms } from "./alarms.js";
+export { Chat } from "./chat.js";
+export { Counter } from "./counter.js";
+export { Kv } from "./kv.js";
+export { Sql } from "./sql.js";
+export { Web } from "./web.js";
+
+export default {
+  async fetch(request, env) {
+    const url = new URL(request.url);
+    const [, className, name, ...rest] = url.pathname.split("/");
+    const namespace = env[className];
+    url.pathname = `/${rest.join("/")}`;
+    return namespace.get(namespace.idFromName(name)).fetch(new Request(url, request));
+  },
+};

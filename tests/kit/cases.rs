@@ -1,0 +1,33 @@
+//! The cases, in the order of the documentation. Each is a function that panics if something is not as it says.
+
+mod alarm;
+mod errors;
+mod fetch;
+mod key_value;
+mod logs;
+mod memory;
+mod sockets;
+mod sql;
+mod storage;
+mod transaction;
+
+use crate::subject::Subject;
+
+type Case = (&'static str, fn(&Subject));
+
+/// All of them.
+pub fn all() -> impl Iterator<Item = Case> {
+    let parts: [&[Case]; 10] = [
+        fetch::CASES,
+        memory::CASES,
+        key_value::CASES,
+        sql::CASES,
+        transaction::CASES,
+        storage::CASES,
+        alarm::CASES,
+        sockets::CASES,
+        errors::CASES,
+        logs::CASES,
+    ];
+    parts.into_iter().flatten().copied()
+}

@@ -1,0 +1,45 @@
+//! Turns that fail.
+
+use super::{Case, Subject};
+
+pub const CASES: &[Case] = &[("errors/failure", failure), ("errors/thrown", thrown), ("errors/stack", stack)];
+
+fn failure(kit: &Subject) {
+    let object = kit.object("a");
+    object.says(&[("put a before", "ok")]);
+    let problem =
+        object.run("put a after\nfail out-of-stock no%20chairs%20%E2%82%AC%20left false").problem(500, "guest-error");
+    assert_eq!((&problem["guest_code"], &problem["detail"]), (&"out-of-stock".into(), &"no chairs € left".into()));
+    let problem = object.run("fail warming-up later true").problem(503, "guest-error");
+    assert_eq!((&problem["guest_code"], &problem["detail"]), (&"warming-up".into(), &"later".into()));
+    object.run("no-such-command").problem(500, "guest-error");
+    object.says(&[("get a", "some before")]);
+}
+
+fn thrown(kit: &Subject) {
+    let object = kit.object("a");
+    object.says(&[("put a before", "ok"), ("count", "1")]);
+    let answer = object.run("put a after\nthrow the%20sky%20fell");
+    let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+    assert_eq!(answer.status, 500, "{problem}");
+    assert!(["guest-error", "guest-trap"].contains(&problem["code"].as_str().unwrap_or_default()), "{problem}");
+    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("the sky fell")), "{problem}");
+    let log = object.log();
+    assert!(log.iter().any(|entry| entry.starts_with("error") && entry.contains("the sky fell")), "{log:?}");
+    object.says(&[("get a", "some before"), ("count", "1")]);
+}
+
+fn stack(kit: &Subject) {
+    let object = kit.object("a");
+    assert_eq!(object.run("throw the%20sky%20fell").status, 500);
+    let file = match kit.language {
+        "rust" => "src/lib.rs",
+        "c" => "src/main.c",
+        "python" => "main.py",
+        "go" => "script.go",
+        _ => "src/index.js",
+    };
+    // In the message or in a field.
+    let log = serde_json::to_string(&object.log_entries()).expect("it is JSON");
+    assert!(log.contains(file), "{file} is not in {log}");
+}

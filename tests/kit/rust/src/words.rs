@@ -1,0 +1,170 @@
+//! The words of scripts and answers.
+
+use holdfast::prelude::*;
+use holdfast::sql::Value;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+pub fn bad_script(line: &str) -> Error {
+    Error::new("bad-script", line)
+}
+
+/// The words of a line that have not been read.
+pub struct Words<'a> {
+    line: &'a str,
+    words: std::str::Split<'a, char>,
+}
+
+impl<'a> Words<'a> {
+    pub fn of(line: &'a str) -> Self {
+        Self { line, words: line.split(' ') }
+    }
+
+    pub fn next(&mut self) -> Option<&'a str> {
+        self.words.next()
+    }
+
+    pub fn word(&mut self) -> Result<&'a str> {
+        self.next().ok_or_else(|| self.bad())
+    }
+
+    pub fn bytes(&mut self) -> Result<Vec<u8>> {
+        Ok(decode(self.word()?))
+    }
+
+    pub fn text(&mut self) -> Result<String> {
+        text(self.word()?)
+    }
+
+    pub fn number<T: std::str::FromStr>(&mut self) -> Result<T> {
+        self.word()?.parse().map_err(|_| self.bad())
+    }
+
+    pub fn texts(&mut self) -> Result<Vec<String>> {
+        self.words.by_ref().map(text).collect()
+    }
+
+    pub fn values(&mut self) -> Result<Vec<Value>> {
+        let line = self.line;
+        self.words.by_ref().map(|word| value(word).ok_or_else(|| bad_script(line))).collect()
+    }
+
+    pub fn message(&mut self) -> Result<Message> {
+        match self.word()?.split_once(':') {
+            Some(("t", word)) => Ok(Message::Text(text(word)?)),
+            Some(("b", word)) => Ok(Message::Binary(decode(word))),
+            _ => Err(self.bad()),
+        }
+    }
+
+    pub fn bad(&self) -> Error {
+        bad_script(self.line)
+    }
+}
+
+pub fn decode(word: &str) -> Vec<u8> {
+    percent_decode_str(word).collect()
+}
+
+fn text(word: &str) -> Result<String> {
+    Ok(String::from_utf8(decode(word))?)
+}
+
+pub fn encode(bytes: impl AsRef<[u8]>) -> String {
+    percent_encode(bytes.as_ref(), &ENCODED).to_string()
+}
+
+fn value(word: &str) -> Option<Value> {
+    let Some((kind, word)) = word.split_once(':') else { return (word == "n").then_some(Value::Null) };
+    Some(match kind {
+        "i" => Value::Integer(word.parse().ok()?),
+        "r" => Value::Real(f64::from_bits(u64::from_str_radix(word, 16).ok()?)),
+        "t" => Value::Text(text(word).ok()?),
+        "b" => Value::Blob(decode(word)),
+        _ => return None,
+    })
+}
+
+pub fn show(value: &Value) -> String {
+    match value {
+        Value::Null => "n".into(),
+        Value::Integer(number) => format!("i:{number}"),
+        Value::Real(number) => format!("r:{:016x}", number.to_bits()),
+        Value::Text(text) => format!("t:{}", encode(text)),
+        Value::Blob(bytes) => format!("b:{}", encode(bytes)),
+    }
+}
+
+/// `some <value>` or `none`.
+pub fn option(value: Option<impl AsRef<[u8]>>) -> String {
+    value.map_or("none".into(), |value| format!("some {}", encode(value)))
+}
+
+/// What the contract refuses is an answer; any other error ends the turn.
+pub fn refusal(error: Error) -> Result<String> {
+    let case = if let Some(error) = error.downcast_ref::<StorageError>() {
+        storage_case(error)
+    } else if let Some(error) = error.downcast_ref::<SqlError>() {
+        return sql_refusal(error).ok_or_else(|| Error::new("sql-error", error));
+    } else if let Some(error) = error.downcast_ref::<AlarmError>() {
+        alarm_case(error)
+    } else if let Some(error) = error.downcast_ref::<WebSocketError>() {
+        socket_case(error)
+    } else {
+        None
+    };
+    Ok(format!("error {}", case.ok_or(error)?))
+}
+
+fn storage_case(error: &StorageError) -> Option<&'static str> {
+    Some(match error {
+        StorageError::KeySize(_) => "key-size",
+        StorageError::ValueSize(_) => "value-size",
+        StorageError::TooMany(_) => "too-many",
+        StorageError::BadRange(_) => "bad-range",
+        StorageError::Full => "full",
+        StorageError::Closed => "closed",
+        StorageError::InTransaction => "savepoint-open",
+        StorageError::TooDeep(_) => "too-deep",
+        _ => return None,
+    })
+}
+
+fn sql_refusal(error: &SqlError) -> Option<String> {
+    let case = match error {
+        SqlError::NoStatement => "no-statement",
+        SqlError::NotAuthorised(_) => "not-authorised",
+        SqlError::ParameterCount { .. } => "parameter-count",
+        SqlError::TooLarge(_) => "too-large",
+        SqlError::Constraint { code, message } => return Some(format!("error constraint {code} {}", encode(message))),
+        SqlError::Full => "full",
+        SqlError::Closed => "closed",
+        SqlError::Sqlite { code, message } => return Some(format!("error sqlite {code} {}", encode(message))),
+        _ => return None,
+    };
+    Some(format!("error {case}"))
+}
+
+fn alarm_case(error: &AlarmError) -> Option<&'static str> {
+    Some(match error {
+        AlarmError::BadTime => "bad-time",
+        AlarmError::NoHandler => "no-handler",
+        _ => return None,
+    })
+}
+
+fn socket_case(error: &WebSocketError) -> Option<&'static str> {
+    Some(match error {
+        WebSocketError::NotAnUpgrade => "not-an-upgrade",
+        WebSocketError::AcceptedAlready => "accepted-already",
+        WebSocketError::TooManySockets(_) => "too-many-sockets",
+        WebSocketError::BadTag(_) => "bad-tag",
+        WebSocketError::UnknownSocket => "unknown-socket",
+        WebSocketError::Closing => "closing",
+        WebSocketError::TooLarge { .. } => "too-large",
+        WebSocketError::TooMuch(_) => "too-much",
+        WebSocketError::BadCode(_) => "bad-code",
+        _ => return None,
+    })
+}
