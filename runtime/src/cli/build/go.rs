@@ -20,7 +20,8 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let work = project.work()?;
     let module = work.join("module.wasm");
     let mut go = go(project)?;
-    go.args(["build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"])
+    // Without `-buildvcs` each commit would be another component, and an untrusted checkout an error.
+    go.args(["build", "-buildvcs=false", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"])
         .arg(&module)
         .arg(".");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").current_dir(&project.root);
