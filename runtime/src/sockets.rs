@@ -19,7 +19,7 @@ mod turn;
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use tokio::sync::Notify;
@@ -38,9 +38,7 @@ pub struct Sockets {
     objects: DashMap<ObjectId, Arc<ObjectSockets>>,
     /// Later processes begin with a later time.
     next_id: AtomicU64,
-    /// Connections that the gateway has, closing ones included.
-    connected: AtomicUsize,
-    /// Told when the last of them ends.
+    /// Told when the last connection ends.
     all_ended: Notify,
     limits: Arc<Limits>,
     metrics: Arc<Metrics>,
@@ -51,8 +49,7 @@ impl Sockets {
     /// No sockets yet.
     pub fn new(limits: Arc<Limits>, metrics: Arc<Metrics>, env: Env) -> Self {
         let next_id = AtomicU64::new(env.wall_ms().saturating_mul(IDS_PER_MS));
-        let (connected, all_ended) = (AtomicUsize::new(0), Notify::new());
-        Self { objects: DashMap::new(), next_id, connected, all_ended, limits, metrics, env }
+        Self { objects: DashMap::new(), next_id, all_ended: Notify::new(), limits, metrics, env }
     }
 
     /// The sockets of an object; none if it has none.
@@ -98,7 +95,7 @@ impl Sockets {
         self.close_where(goodbye, |_| true);
         loop {
             let ended = self.all_ended.notified();
-            if self.connected.load(Ordering::SeqCst) == 0 {
+            if self.metrics.sockets.open.get() == 0 {
                 return;
             }
             ended.await;
@@ -117,13 +114,11 @@ impl Sockets {
 
     /// Counts a connection until [`ended`](Self::ended).
     fn connected(&self) {
-        self.connected.fetch_add(1, Ordering::SeqCst);
         self.metrics.sockets.open.inc();
     }
 
     fn ended(&self) {
-        self.metrics.sockets.open.dec();
-        if self.connected.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.metrics.sockets.open.dec() == 1 {
             self.all_ended.notify_waiters();
         }
     }

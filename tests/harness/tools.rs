@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
+use holdfast_runtime::cli::build::tools::Tools;
 
 use super::{root, target};
 
@@ -15,35 +15,33 @@ const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// Python with the libraries that `requirements.txt` of a directory in `tests/clients` pins.
 pub fn python(directory: &str) -> Command {
-    let requirements = clients(directory).join("requirements.txt");
-    let there = installed(directory, &requirements, |to| {
-        run("Python 3 with its module venv", Command::new("python3").args(["-m", "venv"]).arg(to));
-        let mut pip = Command::new(to.join("bin/python"));
-        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check", "-r"]);
-        run("pip", pip.arg(&requirements));
-    });
-    Command::new(there.join("bin/python"))
+    let requirements = fs::read_to_string(clients(directory).join("requirements.txt")).expect("the file is there");
+    let programs = tools().python(directory, &requirements);
+    Command::new(programs.unwrap_or_else(|error| panic!("this test needs {directory}: {error:#}")).join("python"))
 }
 
 /// Node, whose `require` finds the packages that `package-lock.json` of a directory in `tests/clients` pins.
 pub fn node(directory: &str) -> Command {
     let source = clients(directory);
-    let there = installed(directory, &source.join("package-lock.json"), |to| {
-        fs::create_dir_all(to).expect("the directory can be made");
+    let lock = fs::read_to_string(source.join("package-lock.json")).expect("the file is there");
+    let packages = tools().install(directory, &[&lock], |to| {
         for file in ["package.json", "package-lock.json"] {
-            fs::copy(source.join(file), to.join(file)).expect("the file can be copied");
+            fs::copy(source.join(file), to.join(file))?;
         }
         let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
         run("npm of Node.js 20 or newer", Command::new("npm").args(arguments).current_dir(to));
+        Ok(())
     });
     let mut node = Command::new("node");
-    node.env("NODE_PATH", there.join("node_modules"));
+    node.env("NODE_PATH", packages.expect("the target directory can be written").join("node_modules"));
     node
 }
 
 /// Sees to it that there is a Chromium where `tests/clients/browser` looks for it.
 pub fn chromium() {
-    let _lock = lock("chromium");
+    // Other threads and processes wait.
+    let lock = File::create(target().join("chromium.lock")).expect("the target directory can be written");
+    lock.lock().expect("files can be locked");
     if Path::new(CHROMIUM).exists() {
         return;
     }
@@ -65,32 +63,9 @@ fn clients(directory: &str) -> PathBuf {
     root().join("tests/clients").join(directory)
 }
 
-/// The directory with what `install` makes of this lock file; it is called once, whoever else asks at the same time.
-fn installed(name: &str, lock_file: &Path, install: impl FnOnce(&Path)) -> PathBuf {
-    let digest = hex::encode(Sha256::digest(fs::read(lock_file).expect("the lock file is there")));
-    let name = format!("{name}-{}", &digest[..12]);
-    let directory = tools().join(&name);
-    let _lock = lock(&name);
-    let complete = directory.join("complete");
-    if !complete.exists() {
-        // What is there was not finished.
-        let _ = fs::remove_dir_all(&directory);
-        install(&directory);
-        File::create(complete).expect("the directory can be written");
-    }
-    directory
-}
-
-/// Held until it is dropped; other threads and processes wait.
-fn lock(name: &str) -> File {
-    fs::create_dir_all(tools()).expect("the target directory can be written");
-    let file = File::create(tools().join(name).with_extension("lock")).expect("the directory can be written");
-    file.lock().expect("files can be locked");
-    file
-}
-
-fn tools() -> PathBuf {
-    target().join("tools")
+/// Kept from run to run, with everything else that is built.
+fn tools() -> Tools {
+    Tools::at(target().join("tools"))
 }
 
 fn run(needs: &str, command: &mut Command) {

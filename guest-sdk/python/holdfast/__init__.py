@@ -4,12 +4,10 @@
 from holdfast import DurableObject, Request, Response
 
 class Counter(DurableObject):
-```python
-def fetch(self, request: Request) -> Response:
-    n = self.ctx.storage.get("n", 0) + 1
-    self.ctx.storage.put("n", n)
-    return Response(str(n))
-```
+    def fetch(self, request: Request) -> Response:
+        n = self.ctx.storage.get("n", 0) + 1
+        self.ctx.storage.put("n", n)
+        return Response(str(n))
 ```
 
 Each call of a handler is a turn, and a turn is atomic: if the handler returns, all that it wrote stays, and the caller

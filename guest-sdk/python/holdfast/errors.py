@@ -20,9 +20,7 @@ class Failure(Exception):
 
     ```python
     if stock < wanted:
-    ```python
-    raise Failure("out-of-stock", f"only {stock} left")
-    ```
+        raise Failure("out-of-stock", f"only {stock} left")
     ```
     """
 

@@ -85,11 +85,9 @@ class BadRequest(ValueError):
 
     ```python
     try:
-    ```python
-    draft = request.json()
+        draft = request.json()
     except BadRequest as bad:
-    return bad.response()
-    ```
+        return bad.response()
     ```
     """
 
@@ -125,12 +123,10 @@ class Request:
 
         ```python
         match request.method, request.segments:
-        ```python
-        case "GET", ():
-            return self.list()
-        case "GET", ("books", title):
-            return self.show(title)
-        ```
+            case "GET", ():
+                return self.list()
+            case "GET", ("books", title):
+                return self.show(title)
         ```
         """
         path = self.path[1:]

@@ -95,12 +95,10 @@ class DurableObject:
 
     ```python
     class Counter(DurableObject):
-    ```python
-    def fetch(self, request: Request) -> Response:
-        n = self.ctx.storage.get("n", 0) + 1
-        self.ctx.storage.put("n", n)
-        return Response(str(n))
-    ```
+        def fetch(self, request: Request) -> Response:
+            n = self.ctx.storage.get("n", 0) + 1
+            self.ctx.storage.put("n", n)
+            return Response(str(n))
     ```
 
     Handlers are plain functions. The component exports those that the class defines, and no others.

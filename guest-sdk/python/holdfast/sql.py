@@ -101,9 +101,7 @@ class Sql:
     ```python
     sql.execute("INSERT INTO note (title) VALUES (?)", title)
     for row in sql.execute("SELECT id, title FROM note ORDER BY id"):
-    ```python
-    print(row["title"])
-    ```
+        print(row["title"])
     ```
     """
 

@@ -51,9 +51,7 @@ class Storage:
     storage["config"] = {"limit": 10}
     n = storage.get("n", 0)
     for key, score in storage.list(prefix="score:", reverse=True, limit=10):
-    ```python
-    ...
-    ```
+        ...
     ```
     """
 
@@ -159,13 +157,11 @@ class Storage:
 
         ```python
         try:
-        ```python
-        with self.ctx.storage.transaction():
-            self.deposit(to, amount)
-            self.withdraw(source, amount)
+            with self.ctx.storage.transaction():
+                self.deposit(to, amount)
+                self.withdraw(source, amount)
         except Overdrawn as error:
-        return Response.error(409, str(error))
-        ```
+            return Response.error(409, str(error))
         ```
         """
         return Transaction()

@@ -13,7 +13,7 @@ mod javascript;
 mod module;
 mod python;
 mod rust;
-mod tools;
+pub mod tools;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

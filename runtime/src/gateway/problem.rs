@@ -2,7 +2,7 @@
 //!
 //! One table says what each code means in HTTP; `docs/ERRORS.md` explains each, and a test keeps the two together. Codes of
 //! lower layers come from `TurnError::code` and `DeployError::code` and are looked up here. This is the one place where the
-//! error of a turn is logged: what a guest caused below `warn`, what the host caused at `error`.
+//! error of a turn that somebody waits for is logged: what a guest caused below `warn`, what the host caused at `error`.
 //!
 //! What must stay true: 503 is the only status that is retryable, and every 503 is.
 
@@ -174,7 +174,6 @@ impl Problem {
 
 /// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
 /// free of what a guest or the host wrote for developers.
-/// Logs how a turn ended badly. True if what it says is the host's own text.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
     match error {

@@ -25,7 +25,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
@@ -262,11 +262,12 @@ impl Serving {
     async fn read(&self, stream: &mut SplitStream<Stream>, connection: &Connection, peer: &Attention) -> End {
         let (mut goodbye, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
         loop {
-            // Until there is room for what comes.
-            peer.listen(false);
-            let Ok(permit) = in_flight.clone().acquire_owned().await else { return End::Vanished };
+            // Room for what comes next. Only this loop takes any, so it is still there then.
+            let Ok(_) = in_flight.acquire().await else { return End::Vanished };
             peer.listen(true);
-            let message = match stream.next().await {
+            let came = stream.next().await;
+            peer.listen(false);
+            let message = match came {
                 Some(Ok(Wire::Text(text))) => match Text::try_from(Bytes::from(text)) {
                     Ok(text) => Message::Text(text),
                     Err(error) => return End::Broken(code::NOT_UTF8, error.to_string()),
@@ -282,33 +283,27 @@ impl Serving {
                 None => return goodbye.map_or(End::Vanished, End::Goodbye),
             };
             if !connection.received(&message) {
-                peer.listen(false);
-                self.pass_on(message, permit, &in_flight).await;
+                // What becomes of its turn is in the object's log.
+                let post = |event| match in_flight.clone().try_acquire_owned() {
+                    Ok(permit) => self.router.post(self.address.clone(), event, permit),
+                    Err(_) => Err(TurnError::Overloaded),
+                };
+                self.put(SocketEventKind::Message(message), post).await;
             }
         }
     }
 
-    /// Puts a message into the object's mailbox, waiting while that is full. What becomes of its turn is in the object's log.
-    async fn pass_on(&self, message: Message, mut permit: OwnedSemaphorePermit, in_flight: &Arc<Semaphore>) {
-        loop {
-            let kind = SocketEventKind::Message(message.clone());
-            let event = Invocation::Socket(SocketEvent { socket: self.socket, kind });
-            match self.router.post(self.address.clone(), event, permit) {
-                Err(TurnError::Overloaded) => sleep(BUSY_WAIT).await,
-                // The host stops, or the class is gone: the socket is being closed.
-                Ok(()) | Err(_) => return,
-            }
-            let Ok(another) = in_flight.clone().acquire_owned().await else { return };
-            permit = another;
-        }
+    /// Tells the object of something whose outcome matters. None if nobody wants to know any more.
+    async fn tell(&self, kind: SocketEventKind) -> Option<Pending> {
+        self.put(kind, |event| self.router.send(self.address.clone(), event)).await
     }
 
     /// Puts an event into the object's mailbox, waiting while that is full. None if nobody wants to know any more.
-    async fn tell(&self, kind: SocketEventKind) -> Option<Pending> {
+    async fn put<T>(&self, kind: SocketEventKind, send: impl Fn(Invocation) -> Result<T, TurnError>) -> Option<T> {
         let event = SocketEvent { socket: self.socket, kind };
         loop {
-            match self.router.send(self.address.clone(), Invocation::Socket(event.clone())) {
-                Ok(pending) => return Some(pending),
+            match send(Invocation::Socket(event.clone())) {
+                Ok(sent) => return Some(sent),
                 Err(TurnError::Overloaded) => sleep(BUSY_WAIT).await,
                 // The host stops, or the class is gone: the socket is being closed.
                 Err(_) => return None,

@@ -279,7 +279,8 @@ impl Actor {
     async fn socket(&mut self, event: SocketEvent) -> Outcome {
         let (id, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
         let Some(sockets) = self.sockets.clone() else { return Ok(Reply::Done(false)) };
-        if !(if is_last { sockets.contains(id) } else { sockets.listens_to(id) }) {
+        let is_for_it = if is_last { sockets.contains(id) } else { sockets.listens_to(id) };
+        if !is_for_it {
             return Ok(Reply::Done(false));
         }
         if is_last {

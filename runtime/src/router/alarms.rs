@@ -14,7 +14,7 @@ use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::
 use crate::storage::alarm_index::Place;
 
 /// Alarms that run at once, so that a host that was down does not do everything in its first second. Most of them wait: for room,
-/// for the disk. With 64 a seventh of two cores had nothing to do while alarms were late (B12).
+/// for the disk. With 64, half of the alarms of B12 were over 0.2 s late; with 256, over 11 ms.
 const RUNNING_MAX: usize = 256;
 /// How often the wall clock is looked at while nothing is due: it may be set by hand.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

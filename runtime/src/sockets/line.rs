@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -50,6 +51,8 @@ impl Drop for Payload {
 pub(super) struct Line {
     queue: Mutex<Queue>,
     changed: Notify,
+    /// When the host last answered for the object, in milliseconds since the Unix epoch; 0 for never.
+    pub(super) answered_ms: AtomicU64,
 }
 
 #[derive(Default)]
@@ -64,15 +67,14 @@ struct Queue {
 }
 
 impl Line {
-    /// Puts a message in. `limit` is in bytes; a message that is larger may still wait alone. False if it was dropped.
-    pub(super) fn send(&self, payload: &Arc<Payload>, limit: u64) -> bool {
+    /// Puts a message in. `limit` is in bytes; a message that is larger may still wait alone.
+    pub(super) fn send(&self, payload: &Arc<Payload>, limit: u64) {
         let mut queue = self.queue.lock();
         if queue.closing {
-            return false;
+            return;
         }
         let size = payload.message.size();
-        let fits = queue.bytes == 0 || queue.bytes.saturating_add(size) <= limit;
-        if fits {
+        if queue.bytes == 0 || queue.bytes.saturating_add(size) <= limit {
             queue.bytes += size;
             queue.waiting.push_back(Outgoing::Message(payload.clone()));
         } else {
@@ -83,7 +85,6 @@ impl Line {
         }
         drop(queue);
         self.changed.notify_one();
-        fits
     }
 
     /// Puts a goodbye in, unless there is one.

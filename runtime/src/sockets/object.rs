@@ -40,13 +40,11 @@ pub(super) struct Socket {
     /// The object closed it, or its connection is over.
     pub(super) closing: bool,
     pub(super) line: Arc<Line>,
-    /// When the host last answered for the object, in milliseconds since the Unix epoch; 0 for never.
-    pub(super) answered_ms: Arc<AtomicU64>,
 }
 
 impl Socket {
     pub(super) fn new(tags: Box<[Box<str>]>) -> Self {
-        Self { tags, attachment: None, closing: false, line: Arc::default(), answered_ms: Arc::default() }
+        Self { tags, attachment: None, closing: false, line: Arc::default() }
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -143,25 +141,17 @@ impl ObjectSockets {
         let table = self.table.lock();
         let socket = table.sockets.get(&id)?;
         self.host.connected();
-        let (line, answered_ms) = (socket.line.clone(), socket.answered_ms.clone());
-        Some(Connection { id, of: self.clone(), line, answered_ms })
+        Some(Connection { of: self.clone(), line: socket.line.clone() })
     }
 }
 
 /// The gateway's end of one socket: it takes what is to be sent, and says what came. The socket counts as open while this exists.
 pub struct Connection {
-    id: SocketId,
     of: Arc<ObjectSockets>,
     line: Arc<Line>,
-    answered_ms: Arc<AtomicU64>,
 }
 
 impl Connection {
-    /// The socket.
-    pub fn id(&self) -> SocketId {
-        self.id
-    }
-
     /// What is to be sent next; waits for it. Safe to cancel. One caller at a time, not together with
     /// [`too_slow`](Self::too_slow).
     pub async fn next(&self) -> Outgoing {
@@ -181,7 +171,8 @@ impl Connection {
     /// Says that a message was sent.
     pub fn sent(&self, payload: &Payload) {
         self.line.written(payload.message().size());
-        self.count_out();
+        self.of.messages_out.fetch_add(1, Ordering::Relaxed);
+        self.of.host.metrics.sockets.messages_out.inc();
     }
 
     /// Says that a message came. What the object wants answered without being asked is answered here: true if it was.
@@ -194,13 +185,8 @@ impl Connection {
         let response = Message::Text(Text::from(answer.response.clone()));
         let host = &self.of.host;
         self.line.send(&Payload::new(response, &host.metrics), host.limits.socket_buffer);
-        self.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
+        self.line.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
         true
-    }
-
-    fn count_out(&self) {
-        self.of.messages_out.fetch_add(1, Ordering::Relaxed);
-        self.of.host.metrics.sockets.messages_out.inc();
     }
 }
 

@@ -248,7 +248,7 @@ impl SocketTurn {
 
     /// When the host last answered on a socket, in milliseconds since the Unix epoch.
     pub fn auto_response_ms(&self, id: SocketId) -> Result<Option<u64>, SocketError> {
-        let answered = self.socket(id, |socket| socket.answered_ms.load(Ordering::Relaxed))?;
+        let answered = self.socket(id, |socket| socket.line.answered_ms.load(Ordering::Relaxed))?;
         Ok((answered > 0).then_some(answered))
     }
 
@@ -339,7 +339,7 @@ impl Release {
                 Send::Message(payload, lines) => {
                     // Short of memory, peers that have not taken what they were sent before get no more.
                     let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
-                    lines.iter().for_each(|line| _ = line.send(&payload, limit));
+                    lines.iter().for_each(|line| line.send(&payload, limit));
                 }
             }
         }

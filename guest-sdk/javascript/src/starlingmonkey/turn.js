@@ -1,47 +1,21 @@
 // In place of `src/turn.js`: this engine runs jobs and timers until the promise of a handler has settled.
 
 import { failure } from "../errors.js";
+import { inBackground, letGo, rejected, throwIfDoomed } from "../held.js";
 import { logError } from "../web/console.js";
 
-let background = [];
-const resources = new Set();
-let fatal;
-
-export function hold(resource) {
-  resources.add(resource);
-  return resource;
-}
-
-export function release(resource) {
-  resources.delete(resource);
-  resource[Symbol.dispose]?.();
-}
-
-export function waitUntil(promise) {
-  background.push(promise);
-}
-
-export function doom(error) {
-  fatal ??= { error };
-  return error;
-}
+export { doom, hold, release, waitUntil } from "../held.js";
 
 export async function run(handler) {
   try {
     const value = await handler();
-    for (const promise of background) {
-      await Promise.resolve(promise).catch((error) =>
-        console.error("a promise given to waitUntil was rejected:", error),
-      );
-    }
-    if (fatal) throw fatal.error;
+    for (const promise of inBackground()) await Promise.resolve(promise).catch(rejected);
+    throwIfDoomed();
     return value;
   } catch (error) {
     logError(error);
     throw failure(error);
   } finally {
-    resources.forEach(release);
-    background = [];
-    fatal = undefined;
+    letGo();
   }
 }

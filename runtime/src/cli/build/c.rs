@@ -37,8 +37,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     }
     compiler.args(["-x", "c"]).args(c).args(sources(sdk, &["c"])?);
     compile("the C compiler", compiler.current_dir(&project.root))?;
-
-    finish(project, &module)
+    component::of_file(project, &module)
 }
 
 /// As [`build`]. The SDK's header is translated to a module of Zig's, `holdfast`.
@@ -62,12 +61,7 @@ pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
     compiler.arg(OsString::from_iter([OsStr::new("-Mholdfast="), translated.as_os_str()]));
     compiler.arg(OsString::from_iter([OsStr::new("-femit-bin="), module.as_os_str()]));
     compile("zig", compiler.current_dir(&project.root))?;
-    finish(project, &module)
-}
-
-fn finish(project: &Project, module: &Path) -> anyhow::Result<PathBuf> {
-    let built = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    project.write_component(&component::of_core_module(built)?)
+    component::of_file(project, &module)
 }
 
 fn compiler(project: &Project, is_cpp: bool) -> anyhow::Result<Command> {

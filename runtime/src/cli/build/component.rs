@@ -6,6 +6,8 @@
 //! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever.
 
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use wasi_preview1_component_adapter_provider::{
@@ -14,10 +16,17 @@ use wasi_preview1_component_adapter_provider::{
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, SourceMap};
 
+use crate::cli::project::Project;
 use crate::cli::sdk::WIT;
 
 /// Of exports of the contract.
 const PACKAGE: &str = "holdfast:object/";
+
+/// Makes the project's component of the core module that a compiler has written to this file, and returns the component's.
+pub fn of_file(project: &Project, module: &Path) -> anyhow::Result<PathBuf> {
+    let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
+    project.write_component(&of_core_module(module)?)
+}
 
 /// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
 pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {

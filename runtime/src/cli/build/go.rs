@@ -1,6 +1,5 @@
 //! Go projects: Go's own compiler, for WASI preview 1, then a component of the module.
 
-use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -26,9 +25,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
         .arg(".");
     go.env("GOOS", "wasip1").env("GOARCH", "wasm").current_dir(&project.root);
     compile("go", &mut go)?;
-
-    let built = fs::read(&module).with_context(|| format!("cannot read {}", module.display()))?;
-    project.write_component(&component::of_core_module(built)?)
+    component::of_file(project, &module)
 }
 
 /// The one of the machine, or else one of our own with a cache of its own.

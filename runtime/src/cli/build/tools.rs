@@ -21,14 +21,19 @@ const SHARED: &str = "HOLDFAST_TOOLS";
 /// Written when everything else is there.
 const COMPLETE: &str = ".complete";
 
-/// Where the tools of a project are.
+/// Where tools are.
 pub struct Tools(PathBuf);
 
 impl Tools {
+    /// Those in a directory, which is made when something is installed.
+    pub fn at(directory: PathBuf) -> Self {
+        Self(directory)
+    }
+
     /// Those of a project, or those that it shares with others.
     pub fn of(project: &Project) -> Self {
         let shared = std::env::var_os(SHARED).filter(|place| !place.is_empty());
-        Self(shared.map_or_else(|| project.root.join(DEFAULT_DATA).join("tools"), PathBuf::from))
+        Self::at(shared.map_or_else(|| project.root.join(DEFAULT_DATA).join("tools"), PathBuf::from))
     }
 
     /// A directory that tools may use as their cache; made when missing.
@@ -54,8 +59,8 @@ impl Tools {
         Ok(place.join("bin"))
     }
 
-    /// Installs a set of tools unless it is there; `contents` tells apart sets of one name.
-    fn install(
+    /// Installs a set of tools unless it is there; `contents` tells apart sets of one name. Returns its directory.
+    pub fn install(
         &self,
         name: &str,
         contents: &[&str],
@@ -106,7 +111,7 @@ mod tests {
     #[test]
     fn a_set_is_installed_until_it_is_complete_and_then_no_more() {
         let directory = tempfile::tempdir().unwrap();
-        let tools = Tools(directory.path().join("tools"));
+        let tools = Tools::at(directory.path().join("tools"));
         let mut runs = 0;
         let error = tools.install("cc", &["1"], |_| bail!("no network")).unwrap_err();
         assert_eq!(error.to_string(), "no network");

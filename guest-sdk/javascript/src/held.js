@@ -1,0 +1,52 @@
+// What a turn has until its end, on either engine: work that keeps it going, resources of the host, and an error that it cannot
+// survive. Not here: running the turn, which is `turn.js`.
+
+let background = [];
+const resources = new Set();
+let fatal;
+
+/** Hold a resource of the host for the turn: what the class leaves open is closed at its end. */
+export function hold(resource) {
+  resources.add(resource);
+  return resource;
+}
+
+/** Close a resource that the turn holds. */
+export function release(resource) {
+  resources.delete(resource);
+  // Some platforms have only an older engine, in which what is left open stays until the instance goes.
+  resource[Symbol.dispose]?.();
+}
+
+/** Keep the turn going until this promise has settled. */
+export function waitUntil(promise) {
+  background.push(promise);
+}
+
+/** What keeps the turn going; grows while it is gone through. */
+export function inBackground() {
+  return background;
+}
+
+/** Say that a promise of these was rejected. */
+export function rejected(error) {
+  console.error("a promise given to waitUntil was rejected:", error);
+}
+
+/** Fail the turn with this error, whatever the handler makes of it. */
+export function doom(error) {
+  fatal ??= { error };
+  return error;
+}
+
+/** Throw what the turn is doomed by, if it is. */
+export function throwIfDoomed() {
+  if (fatal) throw fatal.error;
+}
+
+/** The turn is over. */
+export function letGo() {
+  resources.forEach(release);
+  background = [];
+  fatal = undefined;
+}
