@@ -31,3 +31,9 @@ pub fn all() -> impl Iterator<Item = Case> {
     ];
     parts.into_iter().flatten().copied()
 }
+
+/// Whether bindings alone, without an SDK, have to do for it: requests, identity, memory, key-value and failures.
+pub fn is_core(case: &str) -> bool {
+    let part = case.split_once('/').map_or(case, |(part, _)| part);
+    ["fetch", "identity", "memory", "key-value"].contains(&part) || case == "errors/failure"
+}

@@ -8,8 +8,9 @@ use crate::harness::{Answer, Host};
 /// A language's class, in one case.
 pub struct Subject<'a> {
     pub host: &'a Host,
-    pub language: &'static str,
     pub case: &'static str,
+    /// The source file in which `throw` throws.
+    pub thrown_in: &'static str,
 }
 
 impl<'a> Subject<'a> {

@@ -32,14 +32,7 @@ fn thrown(kit: &Subject) {
 fn stack(kit: &Subject) {
     let object = kit.object("a");
     assert_eq!(object.run("throw the%20sky%20fell").status, 500);
-    let file = match kit.language {
-        "rust" => "src/lib.rs",
-        "c" => "src/main.c",
-        "python" => "main.py",
-        "go" => "script.go",
-        _ => "src/index.js",
-    };
     // In the message or in a field.
     let log = serde_json::to_string(&object.log_entries()).expect("it is JSON");
-    assert!(log.contains(file), "{file} is not in {log}");
+    assert!(log.contains(kit.thrown_in), "{} is not in {log}", kit.thrown_in);
 }
