@@ -48,6 +48,7 @@ macro_rules! languages {
 languages! {
     rust "src/lib.rs"
     javascript "src/index.js"
+    assemblyscript "assembly/script.ts"
     python "main.py"
     go "script.go"
     c "src/main.c"

@@ -6,11 +6,13 @@
 //! directory of its own; nothing is installed for the machine or the user. A core module becomes a component in
 //! [`component`], inside this process.
 
+mod assemblyscript;
 mod c;
 mod component;
 mod go;
 mod javascript;
 mod module;
+mod npm;
 mod python;
 mod rust;
 pub mod tools;
@@ -62,6 +64,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
     let component = match project.language {
         Language::Rust => rust::build(&project),
         Language::JavaScript | Language::TypeScript => javascript::build(&project),
+        Language::AssemblyScript => assemblyscript::build(&project),
         Language::Python => python::build(&project),
         Language::Go => go::build(&project),
         Language::C | Language::Cpp => c::build(&project),

@@ -12,6 +12,7 @@ static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 static RUST: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/rust");
 static RUST_MACROS: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/macros");
 static JAVASCRIPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/javascript");
+static ASSEMBLYSCRIPT: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/assemblyscript");
 static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/python");
 static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/go");
 static C: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/c");
@@ -28,6 +29,7 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
         Language::C | Language::Cpp | Language::Zig => vec![("guest-sdk/c", &C)],
         Language::Module => vec![("wit", &WIT)],
         Language::JavaScript | Language::TypeScript => vec![("guest-sdk/javascript", &JAVASCRIPT), ("wit", &WIT)],
+        Language::AssemblyScript => vec![("guest-sdk/assemblyscript", &ASSEMBLYSCRIPT)],
         Language::Python => vec![("guest-sdk/python", &PYTHON), ("wit", &WIT)],
         Language::Go => vec![("guest-sdk/go", &GO)],
     }
@@ -37,7 +39,7 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
 pub fn manifest(language: Language) -> &'static str {
     match language {
         Language::Rust => "Cargo.toml",
-        Language::JavaScript | Language::TypeScript => "package.json",
+        Language::JavaScript | Language::TypeScript | Language::AssemblyScript => "package.json",
         Language::Python => "pyproject.toml",
         Language::Go => "go.mod",
         Language::C | Language::Cpp | Language::Zig => "holdfast.h",

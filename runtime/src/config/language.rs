@@ -15,6 +15,8 @@ pub enum Language {
     JavaScript,
     #[value(name = "typescript", alias = "ts")]
     TypeScript,
+    #[value(name = "assemblyscript", alias = "as")]
+    AssemblyScript,
     #[value(alias = "py")]
     Python,
     Go,
@@ -33,6 +35,7 @@ impl Language {
         let has = |name: &str| root.join(name).is_file();
         match () {
             () if has("Cargo.toml") => Some(Self::Rust),
+            () if has("asconfig.json") => Some(Self::AssemblyScript),
             () if has("tsconfig.json") => Some(Self::TypeScript),
             () if has("package.json") => Some(Self::JavaScript),
             () if has("pyproject.toml") || has("requirements.txt") => Some(Self::Python),
@@ -50,6 +53,7 @@ impl Language {
             Self::Rust => "rust",
             Self::JavaScript => "javascript",
             Self::TypeScript => "typescript",
+            Self::AssemblyScript => "assemblyscript",
             Self::Python => "python",
             Self::Go => "go",
             Self::C => "c",
@@ -88,6 +92,7 @@ mod tests {
             (&["Cargo.toml", "package.json"][..], Some(Language::Rust)),
             (&["package.json"], Some(Language::JavaScript)),
             (&["package.json", "tsconfig.json"], Some(Language::TypeScript)),
+            (&["package.json", "asconfig.json"], Some(Language::AssemblyScript)),
             (&["pyproject.toml"], Some(Language::Python)),
             (&["requirements.txt"], Some(Language::Python)),
             (&["go.mod"], Some(Language::Go)),

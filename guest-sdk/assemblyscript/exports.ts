@@ -1,0 +1,138 @@
+// The handlers as the host calls them: functions of the canonical ABI, around those of the class. `transform.js` has asc compile this file, names
+// the class's functions `class_…`, and exports those that the class has under the contract's names.
+import { Slice, done, lend, lendList, readBytes, readText, storeBytes, storeText } from "./abi";
+import { Failure, Header, Request, Response } from "./http";
+import { refusals } from "./refusal";
+import { Message, Socket } from "./websocket";
+import "./globals";
+
+export { cabi_realloc, cabi_realloc_adapter } from "./abi";
+
+/** A `result<response, failure>` is the largest: 24 bytes. */
+const RETURNED: usize = memory.data(24, 4);
+/** A name and a value. */
+// @ts-ignore: decorator
+@inline const HEADER: usize = 16;
+
+export function fetch(
+  method: usize, methodSize: usize, uri: usize, uriSize: usize, headers: usize, headerCount: usize, body: usize, bodySize: usize,
+): usize {
+  const request = new Request(text(method, methodSize), text(uri, uriSize), readHeaders(headers, headerCount), bytes(body, bodySize));
+  begin();
+  // @ts-ignore: defined by the transform
+  return isDefined(class_fetch) ? answer(class_fetch(request)) : 0;
+}
+
+export function init(): usize {
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_init) ? class_init() : null);
+}
+
+export function alarm(scheduled: u64, retryCount: u32): usize {
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_alarm) ? class_alarm(<i64>scheduled, retryCount) : null);
+}
+
+export function webSocketMessage(socket: u64, isBinary: bool, data: usize, size: usize): usize {
+  const message = isBinary ? Message.binary(bytes(data, size)) : Message.text(text(data, size));
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_webSocketMessage) ? class_webSocketMessage(new Socket(socket), message) : null);
+}
+
+export function webSocketClose(socket: u64, code: u32, reason: usize, reasonSize: usize, wasClean: bool): usize {
+  const words = text(reason, reasonSize);
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_webSocketClose) ? class_webSocketClose(new Socket(socket), <u16>code, words, wasClean) : null);
+}
+
+export function webSocketError(socket: u64, what: usize, whatSize: usize): usize {
+  const words = text(what, whatSize);
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_webSocketError) ? class_webSocketError(new Socket(socket), words) : null);
+}
+
+/** The host has read what a handler returned. */
+export function finish(returned: usize): void {
+  done();
+}
+
+/** Once what the host has passed was read. */
+function begin(): void {
+  done();
+  refusals.take();
+}
+
+function answer(response: Response): usize {
+  if (response instanceof Failure) return end(<Failure>response);
+  store<bool>(RETURNED, false);
+  store<u16>(RETURNED, response.status, 4);
+  const list = lendHeaders(response.headers);
+  store<usize>(RETURNED, list.at, 8);
+  store<usize>(RETURNED, list.size, 12);
+  storeBytes(RETURNED + 16, response.body);
+  return RETURNED;
+}
+
+function end(failure: Failure | null): usize {
+  store<bool>(RETURNED, failure !== null);
+  if (failure) {
+    storeText(RETURNED + 4, failure.code);
+    storeText(RETURNED + 12, failure.message);
+    store<bool>(RETURNED, failure.retryable, 20);
+  }
+  return RETURNED;
+}
+
+function slice(at: usize, size: usize): usize {
+  const made = changetype<Slice>(lend(offsetof<Slice>()));
+  made.at = at;
+  made.size = size;
+  return changetype<usize>(made);
+}
+
+function text(at: usize, size: usize): string {
+  return readText(slice(at, size));
+}
+
+function bytes(at: usize, size: usize): Uint8Array {
+  return readBytes(slice(at, size));
+}
+
+function readHeaders(at: usize, count: usize): Header[] {
+  const headers = new Array<Header>(<i32>count);
+  for (let i = 0; i < headers.length; i++) {
+    const from = at + <usize>i * HEADER;
+    const value = changetype<Slice>(from + 8);
+    headers[i] = new Header(readText(from), latin1(value));
+  }
+  return headers;
+}
+
+/** Each byte is a character. */
+function latin1(bytes: Slice): string {
+  const text = changetype<string>(__new(bytes.size << 1, idof<string>()));
+  for (let i: usize = 0; i < bytes.size; i++) store<u16>(changetype<usize>(text) + (i << 1), load<u8>(bytes.at + i));
+  return text;
+}
+
+function lendHeaders(headers: Header[]): Slice {
+  const list = lendList(headers.length, HEADER);
+  for (let i = 0; i < headers.length; i++) {
+    const to = list.at + <usize>i * HEADER, value = headers[i].value;
+    storeText(to, headers[i].name);
+    const bytes = lend(value.length);
+    for (let j = 0; j < value.length; j++) {
+      const character = value.charCodeAt(j);
+      if (character > 0xff) throw new RangeError(`the header ${headers[i].name} has a character beyond U+00FF`);
+      store<u8>(bytes + j, character);
+    }
+    store<usize>(to, bytes, 8);
+    store<usize>(to, value.length, 12);
+  }
+  return list;
+}
