@@ -6,8 +6,7 @@
 // because only `__new` lets the collector run.
 
 /** Before each block: the address of the next one. Payloads stay aligned to 8 bytes, more than the canonical ABI ever wants. */
-// @ts-ignore: decorator
-@inline const HEADER: usize = 8;
+const HEADER: usize = 8;
 
 let blocks: usize = 0;
 

@@ -11,8 +11,7 @@ export { cabi_realloc, cabi_realloc_adapter } from "./abi";
 /** A `result<response, failure>` is the largest: 24 bytes. */
 const RETURNED: usize = memory.data(24, 4);
 /** A name and a value. */
-// @ts-ignore: decorator
-@inline const HEADER: usize = 16;
+const HEADER: usize = 16;
 
 export function fetch(
   method: usize, methodSize: usize, uri: usize, uriSize: usize, headers: usize, headerCount: usize, body: usize, bodySize: usize,

@@ -105,10 +105,8 @@ class Stream {
 }
 
 export namespace process {
-  // @ts-ignore: decorator
-  @lazy export const stdout = changetype<Stream>(1);
-  // @ts-ignore: decorator
-  @lazy export const stderr = changetype<Stream>(2);
+  export const stdout = changetype<Stream>(1);
+  export const stderr = changetype<Stream>(2);
 
   /** Milliseconds since 1970. */
   export function time(): i64 {

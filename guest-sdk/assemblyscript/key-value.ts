@@ -27,8 +27,7 @@ declare function hostNext(entries: i32, max: u32, result: usize): void;
 declare function hostDrop(entries: i32): void;
 
 /** A text and bytes. */
-// @ts-ignore: decorator
-@inline const ENTRY: usize = 16;
+const ENTRY: usize = 16;
 
 /** Whether the last call was refused; if so, it is over. */
 function isRefused(): bool {

@@ -11,8 +11,7 @@ declare function hostNext(cursor: i32, max: u32, result: usize): void;
 declare function hostDrop(cursor: i32): void;
 
 /** A `value` of the contract: its case, and 8 bytes. */
-// @ts-ignore: decorator
-@inline const VALUE: usize = 16;
+const VALUE: usize = 16;
 
 /** Whether the last call was refused, with an error at this offset; if so, it is over. */
 function isRefused(at: usize): bool {

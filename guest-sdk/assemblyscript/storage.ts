@@ -46,18 +46,21 @@ export class Savepoint {
 
   /** Keeps what was written since. */
   keep(): void {
-    hostKeep(this.handle, RESULT);
-    this.end();
+    this.end(true);
   }
 
   /** Undoes what was written since: keys, SQL, the alarm. */
   undo(): void {
-    hostUndo(this.handle, RESULT);
-    this.end();
+    this.end(false);
   }
 
-  private end(): void {
-    hostDrop(this.handle);
+  private end(keep: bool): void {
+    const handle = this.handle;
+    if (!handle) return refuse(new Refusal("closed", "the savepoint has ended, or never began"));
+    this.handle = 0;
+    if (keep) hostKeep(handle, RESULT);
+    else hostUndo(handle, RESULT);
+    hostDrop(handle);
     if (!isRefused()) done();
   }
 }

@@ -17,6 +17,11 @@ const HANDLERS = {
   "websocket-handler": { webSocketMessage: "message", webSocketClose: "close", webSocketError: "error" },
 };
 
+/** An error of the class's, without a stack of ours. */
+function fail(message) {
+  throw Object.assign(new Error(message), { stack: message });
+}
+
 export default class Handlers {
   afterParse(parser) {
     const text = readFileSync(new URL("./exports.ts", import.meta.url), "utf8");
@@ -28,9 +33,7 @@ export default class Handlers {
     const files = entries.map((source) => program.filesByName.get(source.internalPath));
     const handler = (name) => files.map((file) => file.lookupExport(name)).find(Boolean);
     this.interfaces = Object.entries(HANDLERS).filter(([, names]) => Object.keys(names).some(handler));
-    if (!this.interfaces.length) {
-      throw new Error(`${entries[0]?.normalizedPath} exports no handler: \`export function fetch(request: Request): Response\` is the first`);
-    }
+    if (!this.interfaces.length) fail(`${entries[0]?.normalizedPath} exports no handler; the first is \`export function fetch(request: Request): Response\``);
     for (const name of Object.values(HANDLERS).flatMap(Object.keys)) {
       if (handler(name)) program.elementsByName.set(`class_${name}`, handler(name));
     }

@@ -97,6 +97,18 @@ fn a_new_project_in_typescript() {
 }
 
 #[test]
+fn a_new_project_in_assemblyscript() {
+    let template = Template {
+        language: "assemblyscript",
+        source: "assembly/index.ts",
+        answers: ["n.toString()", "`n is ${n}`"],
+        four: "n is 4",
+        complaint: "error: asc could not build",
+    };
+    develop(&make(&template), &template);
+}
+
+#[test]
 fn a_new_project_in_python() {
     let template = Template {
         language: "python",

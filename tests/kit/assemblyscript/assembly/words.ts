@@ -1,5 +1,5 @@
 // The words of scripts and answers.
-import { Message, Type, Value, decode, decodePercent, sql } from "holdfast";
+import { Message, Type, Value, decode, decodePercent, encode, sql } from "holdfast";
 
 /** The words of a line that have not been read. */
 export class Words {
@@ -73,7 +73,7 @@ function isPlain(byte: u8): bool {
 }
 
 export function encodedText(text: string): string {
-  return encoded(Uint8Array.wrap(String.UTF8.encode(text)));
+  return encoded(encode(text));
 }
 
 export function option(value: Uint8Array | null): string {
