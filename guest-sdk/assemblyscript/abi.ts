@@ -89,18 +89,28 @@ export function lendTexts(texts: string[]): Slice {
   return list;
 }
 
+/** The text that these bytes of UTF-8 are. */
+export function textAt(at: usize, size: usize): string {
+  return String.UTF8.decodeUnsafe(at, size);
+}
+
+/** A copy of these bytes. */
+export function bytesAt(at: usize, size: usize): Uint8Array {
+  const bytes = new Uint8Array(<i32>size);
+  memory.copy(bytes.dataStart, at, size);
+  return bytes;
+}
+
 /** The text whose slice is at this address. */
 export function readText(from: usize): string {
   const slice = changetype<Slice>(from);
-  return String.UTF8.decodeUnsafe(slice.at, slice.size);
+  return textAt(slice.at, slice.size);
 }
 
 /** A copy of the bytes whose slice is at this address. */
 export function readBytes(from: usize): Uint8Array {
   const slice = changetype<Slice>(from);
-  const bytes = new Uint8Array(<i32>slice.size);
-  memory.copy(bytes.dataStart, slice.at, slice.size);
-  return bytes;
+  return bytesAt(slice.at, slice.size);
 }
 
 /** The list of texts whose slice is at this address. */

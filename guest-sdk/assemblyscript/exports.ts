@@ -1,6 +1,6 @@
 // The handlers as the host calls them: functions of the canonical ABI, around those of the class. `transform.js` has asc compile this file, names
 // the class's functions `class_…`, and exports those that the class has under the contract's names.
-import { Slice, done, lend, lendList, readBytes, readText, storeBytes, storeText } from "./abi";
+import { Slice, bytesAt, done, lend, lendList, readText, storeBytes, storeText, textAt } from "./abi";
 import { Failure, Header, Request, Response } from "./http";
 import { refusals } from "./refusal";
 import { Message, Socket } from "./websocket";
@@ -16,7 +16,9 @@ const HEADER: usize = 16;
 export function fetch(
   method: usize, methodSize: usize, uri: usize, uriSize: usize, headers: usize, headerCount: usize, body: usize, bodySize: usize,
 ): usize {
-  const request = new Request(text(method, methodSize), text(uri, uriSize), readHeaders(headers, headerCount), bytes(body, bodySize));
+  const request = new Request(
+    textAt(method, methodSize), textAt(uri, uriSize), readHeaders(headers, headerCount), bytesAt(body, bodySize),
+  );
   begin();
   // @ts-ignore: defined by the transform
   return isDefined(class_fetch) ? answer(class_fetch(request)) : 0;
@@ -35,21 +37,21 @@ export function alarm(scheduled: u64, retryCount: u32): usize {
 }
 
 export function webSocketMessage(socket: u64, isBinary: bool, data: usize, size: usize): usize {
-  const message = isBinary ? Message.binary(bytes(data, size)) : Message.text(text(data, size));
+  const message = isBinary ? Message.binary(bytesAt(data, size)) : Message.text(textAt(data, size));
   begin();
   // @ts-ignore: defined by the transform
   return end(isDefined(class_webSocketMessage) ? class_webSocketMessage(new Socket(socket), message) : null);
 }
 
 export function webSocketClose(socket: u64, code: u32, reason: usize, reasonSize: usize, wasClean: bool): usize {
-  const words = text(reason, reasonSize);
+  const words = textAt(reason, reasonSize);
   begin();
   // @ts-ignore: defined by the transform
   return end(isDefined(class_webSocketClose) ? class_webSocketClose(new Socket(socket), <u16>code, words, wasClean) : null);
 }
 
 export function webSocketError(socket: u64, what: usize, whatSize: usize): usize {
-  const words = text(what, whatSize);
+  const words = textAt(what, whatSize);
   begin();
   // @ts-ignore: defined by the transform
   return end(isDefined(class_webSocketError) ? class_webSocketError(new Socket(socket), words) : null);
@@ -87,35 +89,20 @@ function end(failure: Failure | null): usize {
   return RETURNED;
 }
 
-function slice(at: usize, size: usize): usize {
-  const made = changetype<Slice>(lend(offsetof<Slice>()));
-  made.at = at;
-  made.size = size;
-  return changetype<usize>(made);
-}
-
-function text(at: usize, size: usize): string {
-  return readText(slice(at, size));
-}
-
-function bytes(at: usize, size: usize): Uint8Array {
-  return readBytes(slice(at, size));
-}
-
 function readHeaders(at: usize, count: usize): Header[] {
   const headers = new Array<Header>(<i32>count);
   for (let i = 0; i < headers.length; i++) {
     const from = at + <usize>i * HEADER;
     const value = changetype<Slice>(from + 8);
-    headers[i] = new Header(readText(from), latin1(value));
+    headers[i] = new Header(readText(from), latin1(value.at, value.size));
   }
   return headers;
 }
 
 /** Each byte is a character. */
-function latin1(bytes: Slice): string {
-  const text = changetype<string>(__new(bytes.size << 1, idof<string>()));
-  for (let i: usize = 0; i < bytes.size; i++) store<u16>(changetype<usize>(text) + (i << 1), load<u8>(bytes.at + i));
+function latin1(at: usize, size: usize): string {
+  const text = changetype<string>(__new(size << 1, idof<string>()));
+  for (let i: usize = 0; i < size; i++) store<u16>(changetype<usize>(text) + (i << 1), load<u8>(at + i));
   return text;
 }
 

@@ -9,7 +9,10 @@ const EXPORTS = "~lib/holdfast/exports";
 /** What kind of source asc takes an entry file for. */
 const USER_ENTRY = 1;
 
-/** By interface of the contract: the names that a class exports, and those of the contract. A class with one of an interface has all of it. */
+/**
+ * By interface of the contract: what a class calls its handlers, and what the contract calls them. Who has one of an interface exports all of it,
+ * and those that the class lacks do nothing.
+ */
 const HANDLERS = {
   "fetch-handler": { fetch: "fetch" },
   lifecycle: { init: "init" },
@@ -33,7 +36,9 @@ export default class Handlers {
     const files = entries.map((source) => program.filesByName.get(source.internalPath));
     const handler = (name) => files.map((file) => file.lookupExport(name)).find(Boolean);
     this.interfaces = Object.entries(HANDLERS).filter(([, names]) => Object.keys(names).some(handler));
-    if (!this.interfaces.length) fail(`${entries[0]?.normalizedPath} exports no handler; the first is \`export function fetch(request: Request): Response\``);
+    if (!this.interfaces.length) {
+      fail(`${entries[0]?.normalizedPath} exports no handler; the first is \`export function fetch(request: Request): Response\``);
+    }
     for (const name of Object.values(HANDLERS).flatMap(Object.keys)) {
       if (handler(name)) program.elementsByName.set(`class_${name}`, handler(name));
     }
