@@ -37,7 +37,7 @@ export function alarm(scheduled: u64, retryCount: u32): usize {
 }
 
 export function webSocketMessage(socket: u64, isBinary: bool, data: usize, size: usize): usize {
-  const message = isBinary ? Message.binary(bytesAt(data, size)) : Message.text(textAt(data, size));
+  const message = new Message(isBinary, bytesAt(data, size));
   begin();
   // @ts-ignore: defined by the transform
   return end(isDefined(class_webSocketMessage) ? class_webSocketMessage(new Socket(socket), message) : null);

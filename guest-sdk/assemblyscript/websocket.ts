@@ -50,9 +50,9 @@ function isRefused(): bool {
   return true;
 }
 
-/** One message. */
+/** One message: `Message.text("…")` or `Message.binary(bytes)`. */
 export class Message {
-  private constructor(
+  constructor(
     readonly isBinary: bool,
     /** UTF-8 if it is not binary. */
     readonly data: Uint8Array,
