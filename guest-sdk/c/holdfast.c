@@ -29,6 +29,12 @@ void *hf_alloc(size_t size) {
     return made->data;
 }
 
+hf_bytes hf_copy(hf_bytes bytes) {
+    uint8_t *copy = hf_alloc(bytes.size);
+    if (bytes.size) memcpy(copy, bytes.data, bytes.size);
+    return (hf_bytes){copy, bytes.size};
+}
+
 /* Before the turn's end: what is read in batches must not pile up. */
 void hf_drop_(const void *data) {
     if (!data) return;
@@ -118,7 +124,7 @@ hf_result hf_fail_retryable(const char *code, const char *format, ...) {
     return failing(code, message, true);
 }
 
-_Noreturn void hf_panic_at(const char *file, int line, const char *format, ...) {
+void hf_panic_at(const char *file, int line, const char *format, ...) {
     hf_text message;
     FORMAT(message, format);
     hf_log(HF_ERROR, "panicked at %s:%d: %s", file, line, message.data);
@@ -255,7 +261,7 @@ void hf_add_header(hf_response *response, const char *name, hf_text value) {
         hf_drop_(response->headers);
         response->headers = more;
     }
-    response->headers[response->header_count++] = (hf_header){hf_format("%s", name), hf_bytes_of(value)};
+    response->headers[response->header_count++] = (hf_header){hf_format("%s", name), hf_copy(hf_bytes_of(value))};
 }
 
 hf_result hf_answer_bytes(hf_response *response, uint16_t status, const char *content_type, hf_bytes body) {
