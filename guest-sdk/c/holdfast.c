@@ -189,9 +189,11 @@ uint64_t hf_now(void) {
 
 void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], size_t count) {
     imports_string_t text = to_string(message);
-    /* The same layout: two texts. */
-    imports_list_tuple2_string_string_t list = {(imports_tuple2_string_string_t *)(uintptr_t)fields, count};
+    imports_list_tuple2_string_string_t list = {hf_alloc(count * sizeof *list.ptr), count};
+    for (size_t i = 0; i < count; i++)
+        list.ptr[i] = (imports_tuple2_string_string_t){to_string(fields[i].name), to_string(fields[i].value)};
     holdfast_object_logging_log((holdfast_object_logging_level_t)level, &text, &list);
+    hf_drop_(list.ptr);
 }
 
 void hf_log(hf_level level, const char *format, ...) {
@@ -323,7 +325,7 @@ void *hf_end_fetch_(hf_result result, const hf_response *response) {
         area->response.status = response->status;
         area->response.headers = response->headers;
         area->response.header_count = response->header_count;
-        area->response.body = response->body;
+        area->response.body = hf_bytes_of(hf_given_((const char *)response->body.data, response->body.size));
     }
     return area;
 }

@@ -52,7 +52,7 @@ languages! {
     go "script.go"
     c "src/main.c"
     cpp "src/script.cpp"
-    zig "src/script.zig"
+    zig "script.zig"
     wat "class.wat"
 }
 

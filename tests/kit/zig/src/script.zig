@@ -384,7 +384,7 @@ fn throw(arguments: Words, _: About) Error!void {
 }
 
 noinline fn throwDeeper(message: [:0]const u8) noreturn {
-    @panic(message);
+    turn.panicAt(@src(), message);
 }
 
 fn log(arguments: Words, _: About) Error!void {
@@ -393,7 +393,7 @@ fn log(arguments: Words, _: About) Error!void {
     const fields = try turn.allocator.alloc(h.hf_field, (arguments.len - 2) / 2);
     for (fields, 0..) |*field, i|
         field.* = .{ .name = words.text(arguments[2 + 2 * i]), .value = words.text(arguments[3 + 2 * i]) };
-    h.hf_log_fields(@intFromEnum(level), words.text(arguments[1]), fields.ptr, fields.len);
+    h.hf_log_fields(@backingInt(level), words.text(arguments[1]), fields.ptr, fields.len);
 }
 
 fn print(arguments: Words, _: About) Error!void {

@@ -40,7 +40,12 @@ fn alloc(_: *anyopaque, size: usize, alignment: std.mem.Alignment, _: usize) ?[*
     return @ptrCast(h.hf_alloc(size));
 }
 
-/// `@panic` and failed checks: into the log as an error, and to the caller.
+/// As `hf_panic` in C, with `@src()`: the log has the place, too.
+pub fn panicAt(place: std.builtin.SourceLocation, message: [:0]const u8) noreturn {
+    h.hf_panic_at(place.file.ptr, @intCast(place.line), "%s", message.ptr);
+}
+
+/// `@panic`, which knows no place: into the log as an error, and to the caller.
 pub fn panicked(message: []const u8, _: ?usize) noreturn {
     h.hf_log_fields(h.HF_ERROR, .{ .data = message.ptr, .size = message.len }, null, 0);
     @trap();
