@@ -48,7 +48,7 @@ pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
     let (sdk, work) = (project.sdk()?, project.work()?);
     let (translated, module) = (work.join("holdfast.zig"), work.join("module.wasm"));
     let include = || OsString::from_iter([OsStr::new("-I"), sdk.as_os_str()]);
-    let target = ["-target", "wasm32-wasi", "-O", "ReleaseSmall"];
+    let target = ["-target", "wasm32-wasi", "-O", "ReleaseSafe"];
 
     let mut translate = zig(project)?;
     translate.args(["translate-c", "-lc"]).args(&target[..2]).arg(include()).arg(sdk.join("holdfast.h"));
