@@ -54,7 +54,7 @@ struct Figures {
     deploy_ms: f64,
     /// The first request to an object, of which the later ones' is subtracted.
     instantiate_us: f64,
-    /// Resident memory of the host for one more object that has answered a request.
+    /// Memory of the host for one more object that has answered two requests.
     live_object_kib: f64,
     live_objects_in_8_gib: u64,
     /// A request without a body to an object in memory.
@@ -108,9 +108,9 @@ async fn measure(
     let mut connection = Connection::open(system.address).await?;
     // The first instance reads the compiled code from disk.
     let (fetch, get_us) = one_object(&mut connection).await?;
-    let before = system.resident_kib()?;
+    let before = system.memory_kib()?;
     let instantiate_us = wake(&mut connection).await?;
-    let live_object_kib = system.resident_kib()?.saturating_sub(before) as f64 / OBJECTS as f64;
+    let live_object_kib = system.memory_kib()?.saturating_sub(before) as f64 / OBJECTS as f64;
     ensure!(live(&system).await? >= OBJECTS as u64, "the objects are not in memory any more");
     Ok(Figures {
         language,

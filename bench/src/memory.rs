@@ -1,4 +1,4 @@
-//! B7: what objects and sockets cost in memory that do nothing. Each figure is the growth of resident memory over what is
+//! B7: what objects and sockets cost in memory that do nothing. Each figure is the growth of the host's memory over what is
 //! measured, from a process that had done the same with a tenth of it, divided by how many there are more.
 
 use std::time::{Duration, Instant};
@@ -69,13 +69,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     peer::allow_many()?;
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
-    println!("B7: resident memory");
+    println!("B7: memory");
     let live = live(&args, &launcher).await.context("live objects")?;
     let dormant = dormant(&args, &launcher).await.context("dormant objects")?;
     let (idle, after_a_message) = hibernated(&args, &launcher).await.context("sockets")?;
     let result = json!({
         "workload": "b7",
-        "title": "resident memory of what does nothing",
+        "title": "memory of what does nothing",
         "conditions": conditions,
         "live_objects": live,
         "dormant_objects": dormant,
@@ -137,7 +137,7 @@ async fn increment(system: &Running, prefix: &str, count: usize) -> anyhow::Resu
     done.map(drop).with_context(|| system.describe())
 }
 
-/// Resident memory when so many objects are live.
+/// The host's memory when so many objects are live.
 async fn settled(system: &Running, live: usize) -> anyhow::Result<u64> {
     let began = Instant::now();
     while system.metric("holdfast_live_instances").await? != live as u64 {
@@ -145,7 +145,7 @@ async fn settled(system: &Running, live: usize) -> anyhow::Result<u64> {
         sleep(Duration::from_millis(100)).await;
     }
     sleep(SETTLE).await;
-    system.resident_kib()
+    system.memory_kib()
 }
 
 /// Peers that answer pings, which the system sends to who is silent for long.

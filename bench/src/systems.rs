@@ -224,12 +224,23 @@ impl Running {
         Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
-    /// Resident memory in KiB (`VmRSS`; Linux).
+    /// Resident memory in KiB (`VmRSS`; Linux). A page counts as often as it is mapped.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
+        self.kib("status", "VmRSS:")
+    }
+
+    /// Memory that it takes of the machine, in KiB (Linux): its pages, each once however often it is mapped, and the page tables. What
+    /// instances only read of the code and the initial memory of their class is one copy, but resident for each of them.
+    pub fn memory_kib(&self) -> anyhow::Result<u64> {
+        Ok(self.kib("smaps_rollup", "Pss:")? + self.kib("status", "VmPTE:")?)
+    }
+
+    /// A line of a file in `/proc`.
+    fn kib(&self, file: &str, name: &str) -> anyhow::Result<u64> {
         let pid = self.process.child.id().context("it has ended")?;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        Ok(line.trim().trim_end_matches(" kB").parse()?)
+        let lines = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
+        let value = lines.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
+        Ok(value.trim().trim_end_matches(" kB").parse()?)
     }
 
     /// Its name, and what it wrote to standard error last: the reason, when it stopped answering.

@@ -29,6 +29,12 @@ void *hf_alloc(size_t size) {
     return made->data;
 }
 
+hf_bytes hf_copy(hf_bytes bytes) {
+    uint8_t *copy = hf_alloc(bytes.size);
+    if (bytes.size) memcpy(copy, bytes.data, bytes.size);
+    return (hf_bytes){copy, bytes.size};
+}
+
 /* Before the turn's end: what is read in batches must not pile up. */
 void hf_drop_(const void *data) {
     if (!data) return;
@@ -118,7 +124,7 @@ hf_result hf_fail_retryable(const char *code, const char *format, ...) {
     return failing(code, message, true);
 }
 
-_Noreturn void hf_panic_at(const char *file, int line, const char *format, ...) {
+void hf_panic_at(const char *file, int line, const char *format, ...) {
     hf_text message;
     FORMAT(message, format);
     hf_log(HF_ERROR, "panicked at %s:%d: %s", file, line, message.data);
@@ -183,9 +189,11 @@ uint64_t hf_now(void) {
 
 void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], size_t count) {
     imports_string_t text = to_string(message);
-    /* The same layout: two texts. */
-    imports_list_tuple2_string_string_t list = {(imports_tuple2_string_string_t *)(uintptr_t)fields, count};
+    imports_list_tuple2_string_string_t list = {hf_alloc(count * sizeof *list.ptr), count};
+    for (size_t i = 0; i < count; i++)
+        list.ptr[i] = (imports_tuple2_string_string_t){to_string(fields[i].name), to_string(fields[i].value)};
     holdfast_object_logging_log((holdfast_object_logging_level_t)level, &text, &list);
+    hf_drop_(list.ptr);
 }
 
 void hf_log(hf_level level, const char *format, ...) {
@@ -255,7 +263,7 @@ void hf_add_header(hf_response *response, const char *name, hf_text value) {
         hf_drop_(response->headers);
         response->headers = more;
     }
-    response->headers[response->header_count++] = (hf_header){hf_format("%s", name), hf_bytes_of(value)};
+    response->headers[response->header_count++] = (hf_header){hf_format("%s", name), hf_copy(hf_bytes_of(value))};
 }
 
 hf_result hf_answer_bytes(hf_response *response, uint16_t status, const char *content_type, hf_bytes body) {
@@ -317,7 +325,7 @@ void *hf_end_fetch_(hf_result result, const hf_response *response) {
         area->response.status = response->status;
         area->response.headers = response->headers;
         area->response.header_count = response->header_count;
-        area->response.body = response->body;
+        area->response.body = hf_bytes_of(hf_given_((const char *)response->body.data, response->body.size));
     }
     return area;
 }

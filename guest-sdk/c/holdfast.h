@@ -59,6 +59,8 @@ hf_bytes hf_bytes_of(hf_text text);
 hf_text hf_text_of(hf_bytes bytes);
 /* So many zeroed bytes that are freed when the handler returns. Never NULL. */
 void *hf_alloc(size_t size);
+/* A copy that is freed when the handler returns: for an answer that is made of what is freed before, as a std::string is. */
+hf_bytes hf_copy(hf_bytes bytes);
 
 /* ---- Failing ---- */
 
@@ -73,7 +75,7 @@ hf_result hf_fail_retryable(const char *code, const char *format, ...) __attribu
 /* Ends the turn where it stands, like a failed assertion: the message is in the log with file and line, the caller gets
  * `guest-trap`. */
 #define hf_panic(...) hf_panic_at(__FILE__, __LINE__, __VA_ARGS__)
-_Noreturn void hf_panic_at(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+void hf_panic_at(const char *file, int line, const char *format, ...) __attribute__((noreturn, format(printf, 3, 4)));
 
 /* Why an operation was refused: the cases of the contract (wit/), in which each is explained. */
 typedef enum hf_error {
@@ -154,9 +156,10 @@ hf_bytes hf_decode(hf_text text);
 
 /* Sets status and text; the content type is text/plain. */
 hf_result hf_answer(hf_response *response, uint16_t status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* Sets status and body. The body is not copied: it lives as long as this library's own, or for ever. */
+/* Sets status and body. The body is not copied and is read after the handler has returned: it is of this library, or lives for
+ * ever; anything else is copied by hf_copy. */
 hf_result hf_answer_bytes(hf_response *response, uint16_t status, const char *content_type, hf_bytes body);
-/* Adds a header; the same name may be added again. */
+/* Adds a header, of which it keeps a copy; the same name may be added again. */
 void hf_add_header(hf_response *response, const char *name, hf_text value);
 
 /* ---- Keys and values ---- */
@@ -256,9 +259,11 @@ typedef struct hf_rows {
  *     HF_TRY(rows.error);
  *
  * `rows` may be NULL if nobody wants them. */
+#ifndef __cplusplus
 #define hf_sql(rows, ...) HF_SQL_(rows, __VA_ARGS__, hf_null())
 #define HF_SQL_(rows, text, ...) \
     hf_sql_values(rows, text, (hf_value[]){__VA_ARGS__}, sizeof((hf_value[]){__VA_ARGS__}) / sizeof(hf_value) - 1)
+#endif
 /* The same with the parameters in an array. */
 hf_error hf_sql_values(hf_rows *rows, const char *text, const hf_value parameters[], size_t count);
 bool hf_next(hf_rows *rows);
@@ -344,46 +349,47 @@ void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], siz
  * Each names a function of yours, once in the program, outside of functions. HF_FETCH is for every class. */
 
 /* Called once per instance, inside its first turn: the place to create tables. `hf_result init(void)` */
-#define HF_INIT(init) \
+#define HF_INIT(function) \
     __attribute__((export_name("holdfast:object/lifecycle@0.1.0#init"))) void *hf_export_init_(void) { \
-        return hf_end_(init()); \
+        return hf_end_(function()); \
     } \
     HF_POST_(init, "lifecycle@0.1.0#init")
 
 /* Answers a request. `hf_result fetch(const hf_request *request, hf_response *response)` */
-#define HF_FETCH(fetch) \
+#define HF_FETCH(function) \
     __attribute__((export_name("holdfast:object/fetch-handler@0.1.0#fetch"))) void *hf_export_fetch_(HF_REQUEST_) { \
         hf_request request = hf_request_(method, method_size, uri, uri_size, headers, header_count, body, body_size); \
         hf_response response = {200, {NULL, 0}, NULL, 0, 0}; \
-        return hf_end_fetch_(fetch(&request, &response), &response); \
+        return hf_end_fetch_(function(&request, &response), &response); \
     } \
     HF_POST_(fetch, "fetch-handler@0.1.0#fetch")
 
 /* Handles the alarm, set to `scheduled` (milliseconds since 1970), after so many failed attempts.
  * `hf_result alarm(uint64_t scheduled, uint32_t retry_count)` */
-#define HF_ALARM(alarm) \
+#define HF_ALARM(function) \
     __attribute__((export_name("holdfast:object/alarm-handler@0.1.0#alarm"))) \
     void *hf_export_alarm_(uint64_t scheduled, uint32_t retry_count) { \
-        return hf_end_(alarm(scheduled, retry_count)); \
+        return hf_end_(function(scheduled, retry_count)); \
     } \
     HF_POST_(alarm, "alarm-handler@0.1.0#alarm")
 
 /* Handles what comes on WebSockets.
- * `hf_result message(hf_socket socket, hf_message message)`
- * `hf_result closed(hf_socket socket, uint16_t code, hf_text reason, bool was_clean)`
- * `hf_result failed(hf_socket socket, hf_text what)` */
-#define HF_WEBSOCKET(message, closed, failed) \
+ * `hf_result on_message(hf_socket socket, hf_message message)`
+ * `hf_result on_close(hf_socket socket, uint16_t code, hf_text reason, bool was_clean)`
+ * `hf_result on_error(hf_socket socket, hf_text what)` */
+#define HF_WEBSOCKET(on_message, on_close, on_error) \
     __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#message"))) \
     void *hf_export_message_(hf_socket socket, uint32_t is_binary, const uint8_t *data, size_t size) { \
-        return hf_end_(message(socket, (hf_message){is_binary != 0, hf_bytes_of(hf_given_((const char *)data, size))})); \
+        hf_message given = {is_binary != 0, hf_bytes_of(hf_given_((const char *)data, size))}; \
+        return hf_end_(on_message(socket, given)); \
     } \
     __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#close"))) \
     void *hf_export_close_(hf_socket socket, uint32_t code, const char *reason, size_t size, uint32_t was_clean) { \
-        return hf_end_(closed(socket, (uint16_t)code, hf_given_(reason, size), was_clean != 0)); \
+        return hf_end_(on_close(socket, (uint16_t)code, hf_given_(reason, size), was_clean != 0)); \
     } \
     __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#error"))) \
     void *hf_export_error_(hf_socket socket, const char *text, size_t size) { \
-        return hf_end_(failed(socket, hf_given_(text, size))); \
+        return hf_end_(on_error(socket, hf_given_(text, size))); \
     } \
     HF_POST_(message, "websocket-handler@0.1.0#message") \
     HF_POST_(close, "websocket-handler@0.1.0#close") \
@@ -402,6 +408,12 @@ void *hf_end_fetch_(hf_result result, const hf_response *response);
 void hf_free_turn_(void *result);
 
 #ifdef __cplusplus
+}
+
+/* What the macro is in C. */
+template <typename... Values> hf_error hf_sql(hf_rows *rows, const char *text, Values... parameters) {
+    const hf_value values[] = {parameters..., hf_null()};
+    return hf_sql_values(rows, text, values, sizeof...(parameters));
 }
 #endif
 #endif

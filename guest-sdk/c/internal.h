@@ -27,11 +27,18 @@ static inline hf_text text_from(imports_string_t text) { return hf_given_((const
 
 static inline hf_bytes bytes_from(imports_list_u8_t bytes) { return hf_bytes_of(hf_given_((const char *)bytes.ptr, bytes.len)); }
 
-static inline imports_string_t to_string(hf_text text) { return (imports_string_t){(uint8_t *)(uintptr_t)text.data, text.size}; }
+/* The host looks at an address even if there is nothing; other languages' empty texts and lists have addresses that are none. */
+static inline imports_string_t to_string(hf_text text) {
+    text = hf_given_(text.data, text.size);
+    return (imports_string_t){(uint8_t *)(uintptr_t)text.data, text.size};
+}
 
 static inline imports_string_t c_string(const char *text) { return to_string(hf_str(text)); }
 
-static inline imports_list_u8_t to_list(hf_bytes bytes) { return (imports_list_u8_t){(uint8_t *)(uintptr_t)bytes.data, bytes.size}; }
+static inline imports_list_u8_t to_list(hf_bytes bytes) {
+    imports_string_t text = to_string(hf_text_of(bytes));
+    return (imports_list_u8_t){text.ptr, text.len};
+}
 
 static inline imports_list_string_t to_strings(const char *const texts[], size_t count) {
     imports_list_string_t list = {hf_alloc(count * sizeof(imports_string_t)), count};

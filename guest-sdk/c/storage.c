@@ -72,7 +72,9 @@ hf_error hf_get_many(const char *const keys[], size_t count, hf_entries *entries
 }
 
 hf_error hf_put_many(const hf_entry entries[], size_t count) {
-    holdfast_object_key_value_list_entry_t list = {(holdfast_object_key_value_entry_t *)(uintptr_t)entries, count};
+    holdfast_object_key_value_list_entry_t list = {hf_alloc(count * sizeof *list.ptr), count};
+    for (size_t i = 0; i < count; i++)
+        list.ptr[i] = (holdfast_object_key_value_entry_t){to_string(entries[i].key), to_list(entries[i].value)};
     holdfast_object_key_value_error_t error;
     return holdfast_object_key_value_put_many(&list, &error) ? HF_OK : key_value_error(&error);
 }

@@ -678,7 +678,7 @@ extern bool holdfast_object_websockets_auto_response_time(holdfast_object_websoc
 
 // Imported Functions from `holdfast:object/logging@0.1.0`
 // Add an entry. Message and fields together are cut at 16 KiB, and a turn that logs more than 1,000 entries has the rest counted and
-// left out.
+// left out. The field `stack` of an error says where it was thrown: if the turn fails, the caller's problem document has it as well.
 extern void holdfast_object_logging_log(holdfast_object_logging_level_t level, imports_string_t *message, imports_list_tuple2_string_string_t *fields);
 
 // Helper Functions

@@ -130,9 +130,9 @@ def _turn(handler: Callable[..., Result], *arguments: Any) -> Result:
         trace = error.__traceback__
         while trace and trace.tb_frame.f_globals is globals():
             trace = trace.tb_next
-        logging.getLogger("holdfast").error("the turn failed", exc_info=(type(error), error, trace))
-        code = error.code if isinstance(error, HostError) else "guest-error"
-        _fail(code, f"{type(error).__name__}: {error}", False)
+        message = f"{type(error).__name__}: {error}"
+        logging.getLogger("holdfast").error("%s", message, exc_info=(type(error), error, trace))
+        _fail(error.code if isinstance(error, HostError) else "guest-error", message, False)
     finally:
         _logs.flush()
 

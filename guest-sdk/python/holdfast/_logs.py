@@ -15,14 +15,20 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 """Attributes that every record has. What is beside them was given as `extra`."""
 
 
+_FORMATTER = logging.Formatter()
+
+
 class HostHandler(logging.Handler):
-    """Gives records to the host: message with traceback, level, and `extra` as fields."""
+    """Gives records to the host: message, level, and as fields `extra` and the traceback, which is the field `stack`."""
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = [(name, readable(str(value))) for name, value in vars(record).items() if name not in _STANDARD]
         if record.name != "root":
             fields.append(("logger", record.name))
-        _host.logging.log(level(record.levelno), readable(self.format(record)), fields)
+        stack = _FORMATTER.formatException(record.exc_info) if record.exc_info else record.stack_info
+        if stack:
+            fields.append(("stack", readable(stack)))
+        _host.logging.log(level(record.levelno), readable(record.getMessage()), fields)
 
 
 def level(number: int) -> _host.logging.Level:

@@ -109,12 +109,12 @@ class EntryTests(unittest.TestCase):
 
     def test_an_exception_is_a_failure_with_its_traceback_in_the_log(self) -> None:
         self.assertEqual(self.fails("/throw"), Failure("guest-error", "LookupError: oh no ?", False))
-        [(level, message, fields)] = self.host.logged
-        self.assertEqual((level, fields), (Level.ERROR, [("logger", "holdfast")]))
-        self.assertTrue(message.startswith("the turn failed\nTraceback (most recent call last):\n"), message)
-        self.assertTrue(message.endswith("LookupError: oh no ?"), message)
-        self.assertIn("test_entry.py", message)
-        self.assertNotIn('_entry.py", line', message.replace("test_entry.py", ""))
+        [(level, message, [logger, (name, stack)])] = self.host.logged
+        self.assertEqual((level, message, logger, name), (Level.ERROR, "LookupError: oh no ?", ("logger", "holdfast"), "stack"))
+        self.assertTrue(stack.startswith("Traceback (most recent call last):\n"), stack)
+        self.assertTrue(stack.endswith("LookupError: oh no ?"), stack)
+        self.assertIn("test_entry.py", stack)
+        self.assertNotIn('_entry.py", line', stack.replace("test_entry.py", ""))
 
     def test_everything_that_leaves_a_handler_has_a_message(self) -> None:
         self.assertEqual(self.fails("/exit").message, "SystemExit: 3")

@@ -13,6 +13,8 @@ pub struct Failure {
     pub message: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,
+    /// Where it came from, as far as the guest has told the log.
+    pub stack: Option<String>,
 }
 
 impl Failure {
@@ -27,8 +29,13 @@ pub enum TurnError {
     #[error("{}", .0.message)]
     Guest(Failure),
     /// The guest trapped: a panic, an abort, an exit, an access out of bounds.
-    #[error("the object's code trapped: {0}")]
-    Trap(String),
+    #[error("the object's code trapped: {reason}")]
+    Trap {
+        /// Which trap it was, and what the guest said last.
+        reason: String,
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The guest's call stack overflowed.
     #[error("the object's code used up its call stack; look for a recursion that does not end")]
     StackOverflow,
@@ -91,7 +98,7 @@ impl TurnError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Guest(_) => "guest-error",
-            Self::Trap(_) => "guest-trap",
+            Self::Trap { .. } => "guest-trap",
             Self::StackOverflow => "stack-overflow",
             Self::OutOfFuel(_) => "fuel-exhausted",
             Self::CpuTime(_) => "cpu-time-exceeded",
@@ -110,6 +117,14 @@ impl TurnError {
             Self::NoCapacity => "no-capacity",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
+        }
+    }
+
+    /// Where it came from, for whoever wrote the class.
+    pub fn stack(&self) -> Option<&str> {
+        match self {
+            Self::Guest(Failure { stack, .. }) | Self::Trap { stack, .. } => stack.as_deref(),
+            _ => None,
         }
     }
 

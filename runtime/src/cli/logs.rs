@@ -100,9 +100,9 @@ pub fn line(entry: &LogEntry, colours: Colours) -> String {
         line += &show::printable(text);
     }
     for (key, value) in &entry.fields {
-        let field = format!("{}={}", show::printable(key), show::printable(value));
-        line += "  ";
-        line += &colours.paint(Colour::Dim, &field);
+        let value: Vec<_> = value.trim_end().lines().map(show::printable).collect();
+        line += if value.len() > 1 { "\n    " } else { "  " };
+        line += &colours.paint(Colour::Dim, &format!("{}={}", show::printable(key), value.join("\n    ")));
     }
     line.push('\n');
     line
@@ -134,8 +134,9 @@ mod tests {
 
         entry.object = format!("@{}", "59002eb8".repeat(8));
         entry.message = "first\nsecond \x1b[2J\n".into();
-        entry.fields.clear();
-        let expected = "2024-02-29T23:59:59.999Z WARN  counter/@59002eb8…  first\n    second \\u{1b}[2J\n";
+        entry.fields = vec![("stack".into(), "at a\n  at \x07\n".into())];
+        let expected = "2024-02-29T23:59:59.999Z WARN  counter/@59002eb8…  first\n    second \\u{1b}[2J\n    \
+                        stack=at a\n      at \\u{7}\n";
         assert_eq!(line(&entry, Colours::NONE), expected);
     }
 }

@@ -111,6 +111,7 @@ pub struct Problem {
     detail: Option<Cow<'static, str>>,
     object: Option<String>,
     guest_code: Option<String>,
+    stack: Option<String>,
     allow: Option<&'static str>,
 }
 
@@ -118,7 +119,7 @@ impl Problem {
     /// A problem of this kind; the detail tells what is wrong this time and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
-        Self { kind, status: kind.status, detail, object: None, guest_code: None, allow: None }
+        Self { kind, status: kind.status, detail, object: None, guest_code: None, stack: None, allow: None }
     }
 
     /// A method that a route does not take; `allow` lists those that it takes.
@@ -148,6 +149,7 @@ impl Problem {
                 TurnError::Guest(failure) => Some(failure.code.clone()),
                 _ => None,
             },
+            stack: error.stack().filter(|_| details).map(str::to_owned),
             allow: None,
         }
     }
@@ -189,7 +191,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::debug!(?object, ?error, "query failed");
             false
         }
-        Trap(_) | InvalidResponse(_) | NotApplied(_) => {
+        Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
             tracing::info!(?object, ?error, "turn failed");
             false
         }
@@ -235,6 +237,8 @@ struct Members<'a> {
     object: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     guest_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<String>,
 }
 
 impl IntoResponse for Problem {
@@ -249,6 +253,7 @@ impl IntoResponse for Problem {
             retryable,
             object: self.object,
             guest_code: self.guest_code,
+            stack: self.stack,
         };
         let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");
         let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();
@@ -282,13 +287,20 @@ mod tests {
     use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
-        TurnError::Guest(Failure { code: "sold-out".into(), message: "no\nseats".into(), retryable })
+        TurnError::Guest(Failure { code: "sold-out".into(), message: "no\nseats".into(), retryable, stack: None })
     }
 
     fn turn_errors() -> Vec<TurnError> {
         use TurnError::*;
         let text = || "secret".to_owned();
-        let mut all = vec![failure(false), failure(true), Trap(text()), StackOverflow, OutOfFuel(1), OutOfMemory(1)];
+        let mut all = vec![
+            failure(false),
+            failure(true),
+            Trap { reason: text(), stack: Some(text()) },
+            StackOverflow,
+            OutOfFuel(1),
+            OutOfMemory(1),
+        ];
         all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
         all.extend([
             NoHandler("fetch"),

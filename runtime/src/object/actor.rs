@@ -243,7 +243,9 @@ impl Actor {
         let node = self.node.clone();
         let outcome = match node.databases.alarm_runs().begin(self.address.id) {
             Some(_running) => self.turn(TurnEvent::Alarm(alarm)).await,
-            None => Err(TurnError::Trap("the host ended three times in a row while it ran".into())),
+            None => {
+                Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
+            }
         };
         if let Err(error) = &outcome
             && counts_as_attempt(error)
@@ -335,7 +337,7 @@ impl Actor {
             Ok(reply) => self.apply(end.turn).await.map(|()| reply),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
-                let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap(_)));
+                let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
                 let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
                 self.database = Some(end.turn.roll_back());
                 Err(cause.unwrap_or(error))

@@ -12,7 +12,7 @@ use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap};
+use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
@@ -22,6 +22,7 @@ use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
+use super::host::logging::STACK;
 use super::host::wasi::TurnClock;
 use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::{GuestLogs, Level};
@@ -179,6 +180,9 @@ impl Instance {
             result = Err(TurnError::OutOfFuel(limit));
         }
         let host = self.store.data_mut();
+        if let Err(TurnError::Guest(failure)) = &mut result {
+            failure.stack = host.log.last_error().and_then(|error| error.stack);
+        }
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
@@ -398,7 +402,8 @@ fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnErro
     let fits = (1..=64).contains(&code.len())
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
-    TurnError::Guest(Failure { code: if fits { code } else { "guest-error".into() }, message, retryable })
+    let code = if fits { code } else { "guest-error".into() };
+    TurnError::Guest(Failure { code, message, retryable, stack: None })
 }
 
 /// Why guest code stopped running. The backtrace goes to the object's log, for whoever wrote the class.
@@ -421,17 +426,27 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         _ => {}
     }
     let last_words = host.log.last_error();
-    host.log.add(Level::Error, format!("{error:?}"), Vec::new());
+    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
+    let fields = stack.iter().map(|stack| (STACK.to_owned(), stack.clone())).collect();
+    host.log.add(Level::Error, format!("trapped: {}", error.root_cause()), fields);
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
         (Some(trap), _) => {
-            let mut text = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {words}"));
-            text.truncate(text.floor_char_boundary(Failure::MESSAGE_MAX));
-            TurnError::Trap(text)
+            let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
+            reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
+            TurnError::Trap { reason, stack }
         }
-        (None, Some(exit)) => TurnError::Trap(format!("it called exit with code {}", exit.0)),
-        (None, None) => TurnError::Trap(error.root_cause().to_string()),
+        (None, Some(exit)) => TurnError::Trap { reason: format!("it called exit with code {}", exit.0), stack },
+        (None, None) => TurnError::Trap { reason: error.root_cause().to_string(), stack },
     }
+}
+
+/// A line for each function that was running, innermost first: its place in the module, and its name if the component has names.
+fn functions(backtrace: &WasmBacktrace) -> String {
+    let text = backtrace.to_string();
+    let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());
+    lines.truncate(lines.floor_char_boundary(Failure::MESSAGE_MAX));
+    lines
 }
 
 impl From<TimeUp> for TurnError {

@@ -66,7 +66,7 @@ func panicked(reason any) *contract.Failure {
 	if err, ok := reason.(error); ok {
 		message = "panic: " + err.Error()
 	}
-	slog.Error(message + "\n" + where(string(debug.Stack())))
+	slog.Error(message, "stack", where(string(debug.Stack())))
 	return &contract.Failure{Code: "panic", Message: message}
 }
 

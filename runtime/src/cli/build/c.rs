@@ -15,8 +15,9 @@ use super::tools::{Tools, compile};
 use crate::cli::project::Project;
 
 const ZIG: &str = "ziglang==0.17.0";
+/// `-g` is for the names of functions, which stacks show.
 const FLAGS: [&str; 7] =
-    ["-Oz", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mexec-model=reactor", "-Wl,--gc-sections", "-Wl,--strip-all"];
+    ["-Oz", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mexec-model=reactor", "-Wl,--gc-sections"];
 /// WebAssembly's exceptions are not what the host's engine takes.
 const CPP_FLAGS: [&str; 2] = ["-fno-exceptions", "-fno-rtti"];
 
@@ -32,6 +33,8 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let module = work.join("module.wasm");
     let mut compiler = compiler(project, !cpp.is_empty())?;
     compiler.args(FLAGS).arg("-I").arg(sdk).arg("-o").arg(&module);
+    // Files as the project knows them, in messages of `hf_panic`.
+    compiler.arg(OsString::from_iter([OsStr::new("-fmacro-prefix-map="), project.root.as_os_str(), OsStr::new("/=")]));
     if !cpp.is_empty() {
         compiler.args(CPP_FLAGS).args(["-x", "c++"]).args(cpp);
     }
@@ -45,7 +48,7 @@ pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
     let (sdk, work) = (project.sdk()?, project.work()?);
     let (translated, module) = (work.join("holdfast.zig"), work.join("module.wasm"));
     let include = || OsString::from_iter([OsStr::new("-I"), sdk.as_os_str()]);
-    let target = ["-target", "wasm32-wasi", "-O", "ReleaseSmall"];
+    let target = ["-target", "wasm32-wasi", "-O", "ReleaseSafe"];
 
     let mut translate = zig(project)?;
     translate.args(["translate-c", "-lc"]).args(&target[..2]).arg(include()).arg(sdk.join("holdfast.h"));
@@ -56,7 +59,10 @@ pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
     fs::write(&translated, output.stdout).with_context(|| format!("cannot write {}", translated.display()))?;
 
     let mut compiler = zig(project)?;
-    compiler.args(["build-exe", "-lc", "-fno-entry", "-rdynamic", "-mexec-model=reactor"]).args(target).arg(include());
+    compiler
+        .args(["build-exe", "-lc", "-fno-entry", "-rdynamic", "-fno-strip", "-mexec-model=reactor"])
+        .args(target)
+        .arg(include());
     compiler.args(sources(sdk, &["c"])?).args(["--dep", "holdfast", "-Mroot=src/main.zig"]).args(target);
     compiler.arg(OsString::from_iter([OsStr::new("-Mholdfast="), translated.as_os_str()]));
     compiler.arg(OsString::from_iter([OsStr::new("-femit-bin="), module.as_os_str()]));

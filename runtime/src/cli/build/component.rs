@@ -3,7 +3,7 @@
 //! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.1.0` `get`,
 //! `holdfast:object/fetch-handler@0.1.0#fetch`). Its world is read off these names: it may import all of the contract, of
 //! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated by an
-//! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever.
+//! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever. Debug information is left out, but for names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,8 +29,10 @@ pub fn of_file(project: &Project, module: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
-pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    let handlers = handlers(&module).context("what the compiler made is no WebAssembly module")?;
+pub fn of_core_module(module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    let no_module = "what the compiler made is no WebAssembly module";
+    let handlers = handlers(&module).context(no_module)?;
+    let mut module = without_debug_information(&module).context(no_module)?;
     let mut resolve = Resolve::default();
     let mut contract = SourceMap::new();
     for file in WIT.files() {
@@ -50,6 +52,20 @@ pub fn of_core_module(mut module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
         .encode()
         .context("the module does not keep to the contract")
+}
+
+/// Without the sections of DWARF, which are most of a small module and which the host does not read.
+fn without_debug_information(module: &[u8]) -> anyhow::Result<Vec<u8>> {
+    let mut kept = wasm_encoder::Module::new();
+    for payload in wasmparser::Parser::new(0).parse_all(module) {
+        let payload = payload?;
+        let is_debug =
+            matches!(&payload, wasmparser::Payload::CustomSection(section) if section.name().starts_with(".debug_"));
+        if let Some((id, range)) = payload.as_section().filter(|_| !is_debug) {
+            kept.section(&wasm_encoder::RawSection { id, data: &module[range.start as usize..range.end as usize] });
+        }
+    }
+    Ok(kept.finish())
 }
 
 /// The interfaces of the contract that a core module exports functions of.
@@ -91,6 +107,18 @@ mod tests {
         let world = &resolve.worlds[world];
         assert_eq!(names(&world.exports), ["holdfast:object/fetch-handler@0.1.0"]);
         assert_eq!(names(&world.imports), ["holdfast:object/types@0.1.0"], "nothing that it does not use");
+    }
+
+    #[test]
+    fn of_debug_information_only_names_stay() {
+        let named = FETCH.replace("(func (export \"holdfast", "(func $answers (export \"holdfast");
+        let custom = r#"(@custom ".debug_info" (before data) "secret"))"#;
+        let with = format!("{}{custom})", named.strip_suffix(')').unwrap());
+        let (with, without) = (wat::parse_str(with).unwrap(), wat::parse_str(named).unwrap());
+        assert!(with.windows(6).any(|bytes| bytes == b"secret"), "it was there");
+        let component = of_core_module(with).unwrap();
+        assert_eq!(component, of_core_module(without).unwrap());
+        assert!(component.windows(7).any(|bytes| bytes == b"answers"));
     }
 
     #[test]

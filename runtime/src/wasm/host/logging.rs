@@ -16,6 +16,8 @@ use crate::wasm::bindings::logging;
 
 /// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
 const FIELD_COST: usize = 64;
+/// The field that says where an error came from.
+pub(in crate::wasm) const STACK: &str = "stack";
 
 /// Where one instance's entries go.
 pub(in crate::wasm) struct ObjectLog {
@@ -24,8 +26,15 @@ pub(in crate::wasm) struct ObjectLog {
     class: String,
     object: String,
     entries: AtomicU32,
-    /// The message of the last error of this turn: what a panic said before it became a trap.
-    last_error: Mutex<Option<String>>,
+    last_error: Mutex<Option<LoggedError>>,
+}
+
+/// What a turn has logged last as an error: a panic before it became a trap, an exception before it became a failure.
+#[derive(Clone)]
+pub(in crate::wasm) struct LoggedError {
+    pub message: String,
+    /// Its field of this name.
+    pub stack: Option<String>,
 }
 
 impl ObjectLog {
@@ -55,13 +64,14 @@ impl ObjectLog {
         });
         fields.shrink_to_fit();
         if matches!(level, Level::Error) {
-            *self.last_error.lock() = Some(message.clone());
+            let stack = fields.iter().find(|(name, _)| name == STACK).map(|(_, stack)| stack.clone());
+            *self.last_error.lock() = Some(LoggedError { message: message.clone(), stack });
         }
         self.push(level, message, fields);
     }
 
     /// What the turn has logged last as an error.
-    pub(in crate::wasm) fn last_error(&self) -> Option<String> {
+    pub(in crate::wasm) fn last_error(&self) -> Option<LoggedError> {
         self.last_error.lock().clone()
     }
 
