@@ -110,16 +110,24 @@ pub struct Problem {
     status: StatusCode,
     detail: Option<Cow<'static, str>>,
     object: Option<String>,
-    guest_code: Option<String>,
-    stack: Option<String>,
+    guest: Option<Box<OfGuest>>,
     allow: Option<&'static str>,
+}
+
+/// What a guest said of its failure.
+#[derive(Debug, Serialize)]
+struct OfGuest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guest_code: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<String>,
 }
 
 impl Problem {
     /// A problem of this kind; the detail tells what is wrong this time and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
-        Self { kind, status: kind.status, detail, object: None, guest_code: None, stack: None, allow: None }
+        Self { kind, status: kind.status, detail, object: None, guest: None, allow: None }
     }
 
     /// A method that a route does not take; `allow` lists those that it takes.
@@ -145,11 +153,13 @@ impl Problem {
             status: if error.retryable() { StatusCode::SERVICE_UNAVAILABLE } else { kind.status },
             detail: (details || fixed_text).then(|| error.to_string().into()),
             object: Some(object),
-            guest_code: match error {
-                TurnError::Guest(failure) => Some(failure.code.clone()),
-                _ => None,
-            },
-            stack: error.stack().filter(|_| details).map(str::to_owned),
+            guest: Some(Box::new(OfGuest {
+                guest_code: match error {
+                    TurnError::Guest(failure) => Some(failure.code.clone()),
+                    _ => None,
+                },
+                stack: error.stack().filter(|_| details).map(str::to_owned),
+            })),
             allow: None,
         }
     }
@@ -235,10 +245,8 @@ struct Members<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    guest_code: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stack: Option<String>,
+    #[serde(flatten)]
+    guest: Option<Box<OfGuest>>,
 }
 
 impl IntoResponse for Problem {
@@ -252,8 +260,7 @@ impl IntoResponse for Problem {
             code: self.kind.code,
             retryable,
             object: self.object,
-            guest_code: self.guest_code,
-            stack: self.stack,
+            guest: self.guest,
         };
         let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");
         let mut response = (self.status, [(CONTENT_TYPE, "application/problem+json")], body).into_response();

@@ -112,7 +112,7 @@ mod tests {
     #[test]
     fn of_debug_information_only_names_stay() {
         let named = FETCH.replace("(func (export \"holdfast", "(func $answers (export \"holdfast");
-        let custom = r#"(@custom ".debug_info" (before data) "secret"))"#;
+        let custom = r#"(@custom ".debug_info" (before data) "secret")"#;
         let with = format!("{}{custom})", named.strip_suffix(')').unwrap());
         let (with, without) = (wat::parse_str(with).unwrap(), wat::parse_str(named).unwrap());
         assert!(with.windows(6).any(|bytes| bytes == b"secret"), "it was there");
