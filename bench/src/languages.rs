@@ -30,9 +30,11 @@ const GIB: u64 = 1 << 30;
 const MARKERS: [&str; 2] = ["<!-- measured -->\n", "<!-- end -->\n"];
 
 /// Of the kit, in the order of the table, and what compiles or runs them.
-const LANGUAGES: [(&str, &str); 6] = [
+const LANGUAGES: [(&str, &str); 8] = [
     ("rust", "rustc, wasm32-wasip2"),
     ("c", "Zig's Clang"),
+    ("cpp", "Zig's Clang"),
+    ("zig", "Zig"),
     ("assemblyscript", "asc"),
     ("go", "Go, wasip1"),
     ("javascript", "QuickJS, componentize-qjs"),
