@@ -144,7 +144,7 @@ declare global {
     close(code?: number, reason?: string): void;
     /** Keep a structured value of at most 16,384 bytes with the socket. */
     serializeAttachment(value: unknown): void;
-    deserializeAttachment(): any;
+    deserializeAttachment<T = any>(): T | null;
   }
   var WebSocket: {
     readonly CONNECTING: 0;
