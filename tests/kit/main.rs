@@ -16,7 +16,8 @@ mod subject;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use harness::guests::build_project;
 use harness::{Host, root};
@@ -57,8 +58,7 @@ languages! {
 /// Builds the class of a language and runs its cases against it.
 #[track_caller]
 fn passes(language: &'static str, thrown_in: &'static str) {
-    let project = root().join("tests/kit").join(language);
-    let component = build_project(&project).unwrap_or_else(|output| panic!("{language} is not built:\n{output}"));
+    let component = class_of(language);
     let host = Host::start();
     host.deploy("kit", std::fs::read(component).expect("it was just built"));
     let mut failures = BTreeMap::new();
@@ -77,6 +77,14 @@ fn passes(language: &'static str, thrown_in: &'static str) {
     }
     report(language, failures);
     assert!(surprises.is_empty(), "{language} does not pass the kit:\n{}", surprises.join("\n"));
+}
+
+/// The component of a language's class, built once.
+fn class_of(language: &'static str) -> PathBuf {
+    static CLASSES: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
+    let class = Arc::clone(CLASSES.lock().expect("nobody panics here").entry(language).or_default());
+    let build = || build_project(&root().join("tests/kit").join(language));
+    class.get_or_init(|| build().unwrap_or_else(|output| panic!("{language} is not built:\n{output}"))).clone()
 }
 
 fn message(payload: &(dyn std::any::Any + Send)) -> String {

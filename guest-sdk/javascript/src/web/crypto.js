@@ -40,9 +40,9 @@ export const crypto = {
   },
 };
 
-/** A `Math.random` of this instance: xoshiro128** from a random seed. */
-export function makeRandom() {
-  const state = new Uint32Array(randomBytes(16).buffer.slice(0));
+/** A `Math.random` of this instance: xoshiro128** from a random seed, or from one of four words. */
+export function makeRandom(seed = randomBytes(16).slice().buffer) {
+  const state = new Uint32Array(seed);
   const rotate = (value, by) => (value << by) | (value >>> (32 - by));
   const next = () => {
     const result = Math.imul(rotate(Math.imul(state[1], 5), 7), 9) >>> 0;
