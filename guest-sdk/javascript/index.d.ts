@@ -344,10 +344,11 @@ declare global {
   }
   var console: Console;
 
-  var crypto: {
+  interface Crypto {
     getRandomValues<T extends ArrayBufferView>(view: T): T;
     randomUUID(): `${string}-${string}-${string}-${string}-${string}`;
-  };
+  }
+  var crypto: Crypto;
   var performance: { readonly timeOrigin: number; now(): number };
 
   function atob(text: string): string;
