@@ -5,35 +5,29 @@ interface Crypto {
   readonly subtle: SubtleCrypto;
 }
 
-/** HMAC, ECDSA and RSASSA-PKCS1-v1_5, with keys that are imported. */
 interface SubtleCrypto {
-  digest(algorithm: CryptoAlgorithm, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  digest(algorithm: "MD5" | Digest | { name: "MD5" | Digest }, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  /** Keys for HMAC only. */
   importKey(
-    format: "raw" | "pkcs8" | "spki" | "jwk",
-    key: ArrayBuffer | ArrayBufferView | JsonWebKey,
-    algorithm: CryptoAlgorithm,
+    format: "raw" | "jwk",
+    key: ArrayBuffer | ArrayBufferView | { kty: "oct"; k: string; alg?: string },
+    algorithm: { name: "HMAC"; hash: Digest | { name: Digest }; length?: number },
     extractable: boolean,
     usages: ("sign" | "verify")[],
   ): Promise<CryptoKey>;
-  sign(algorithm: CryptoAlgorithm, key: CryptoKey, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  sign(algorithm: "HMAC" | { name: "HMAC" }, key: CryptoKey, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
   verify(
-    algorithm: CryptoAlgorithm,
+    algorithm: "HMAC" | { name: "HMAC" },
     key: CryptoKey,
     signature: ArrayBuffer | ArrayBufferView,
     data: ArrayBuffer | ArrayBufferView,
   ): Promise<boolean>;
 }
 
-/** Its name, such as `SHA-256`, or that with parameters. */
-type CryptoAlgorithm = string | { name: string; hash?: string | { name: string }; namedCurve?: string };
-
-interface JsonWebKey {
-  kty: string;
-  [parameter: string]: unknown;
-}
+type Digest = "SHA-1" | "SHA-256" | "SHA-384" | "SHA-512";
 
 interface CryptoKey {
-  readonly type: "secret" | "private" | "public";
+  readonly type: "secret";
   readonly extractable: boolean;
   readonly algorithm: object;
   readonly usages: string[];
