@@ -7,10 +7,10 @@ interface Crypto {
 
 interface SubtleCrypto {
   digest(algorithm: "MD5" | Digest | { name: "MD5" | Digest }, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
-  /** Keys for HMAC only. */
+  /** Raw keys for HMAC only. */
   importKey(
-    format: "raw" | "jwk",
-    key: ArrayBuffer | ArrayBufferView | { kty: "oct"; k: string; alg?: string },
+    format: "raw",
+    key: ArrayBuffer | ArrayBufferView,
     algorithm: { name: "HMAC"; hash: Digest | { name: Digest }; length?: number },
     extractable: boolean,
     usages: ("sign" | "verify")[],

@@ -14,10 +14,12 @@ import { URL, URLSearchParams } from "../web/url.js";
 Math.random = makeRandom([1, 2, 3, 4]);
 const { subtle } = globalThis.crypto;
 const { importKey } = subtle;
-// Keys of other kinds need the random values that its library for cryptography has no way to, and trap.
+// Keys of other kinds need random values that the engine's library for cryptography has no way to, and trap; those of other formats are
+// read as keys that they are not.
 subtle.importKey = async (format, key, algorithm, ...rest) => {
   const name = algorithm?.name ?? algorithm;
-  if (String(name).toUpperCase() !== "HMAC") throw new DOMException(`there are keys for HMAC only, not for ${name}`, "NotSupportedError");
+  if (format !== "raw" || String(name).toUpperCase() !== "HMAC")
+    throw new DOMException(`there are raw keys for HMAC only, no ${format} keys for ${name}`, "NotSupportedError");
   return importKey.call(subtle, format, key, algorithm, ...rest);
 };
 Object.defineProperty(crypto, "subtle", { value: subtle });
