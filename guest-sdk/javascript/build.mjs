@@ -171,10 +171,13 @@ function starlingmonkey() {
           export default adapt(raw, ${JSON.stringify(/\/(.*)@/.exec(path)[1])});`,
         resolveDir: SDK,
       }));
-      build.onResolve({ filter: /^(holdfast:sdk|\.\.?)\/(globals|jobs|promise|turn)(\.js)?$/ }, ({ path, importer }) => {
-        if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
-        return { path: join(own, `${basename(path, ".js")}.js`) };
-      });
+      build.onResolve(
+        { filter: /^(holdfast:sdk|\.\.?)\/(globals|jobs|promise|turn)(\.js)?$/ },
+        ({ path, importer }) => {
+          if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
+          return { path: join(own, `${basename(path, ".js")}.js`) };
+        },
+      );
     },
   };
 }

@@ -6,7 +6,10 @@ interface Crypto {
 }
 
 interface SubtleCrypto {
-  digest(algorithm: "MD5" | Digest | { name: "MD5" | Digest }, data: ArrayBuffer | ArrayBufferView): Promise<ArrayBuffer>;
+  digest(
+    algorithm: "MD5" | Digest | { name: "MD5" | Digest },
+    data: ArrayBuffer | ArrayBufferView,
+  ): Promise<ArrayBuffer>;
   /** Raw keys for HMAC only. */
   importKey(
     format: "raw",

@@ -266,10 +266,7 @@ const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
     "broadcast",
     ([message = "", tag], { ctx }) => ctx.broadcast(readMessage(message), tag === undefined ? tag : text(tag)),
   ],
-  [
-    "close",
-    ([socket = "", code, reason = ""], turn) => socketOf(socket, turn).close(Number(code), text(reason)),
-  ],
+  ["close", ([socket = "", code, reason = ""], turn) => socketOf(socket, turn).close(Number(code), text(reason))],
   [
     "auto-response",
     ([request, response = ""], { ctx }) =>
