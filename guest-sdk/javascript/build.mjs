@@ -150,8 +150,13 @@ const ENGINES = {
       };
       writeFileSync(options.sourcePath, source);
       const program = `import { componentize } from "@bytecodealliance/componentize-js";
-        const { component } = await componentize(${JSON.stringify(options)});
-        process.getBuiltinModule("node:fs").writeFileSync(3, component);`;
+        try {
+          const { component } = await componentize(${JSON.stringify(options)});
+          process.getBuiltinModule("node:fs").writeFileSync(3, component);
+        } catch ({ message }) {
+          console.error(message);
+          process.exitCode = 1;
+        }`;
       return evaluated(program, "StarlingMonkey cannot be given the class; see above");
     },
   },

@@ -36,7 +36,9 @@ export const crypto = {
   },
 
   get subtle() {
-    throw new TypeError("crypto.subtle is not there; build with --engine starlingmonkey, or bundle a library");
+    throw new TypeError(
+      'crypto.subtle is not there; set "holdfast": { "engine": "starlingmonkey" } in package.json, or bundle a library',
+    );
   },
 };
 
