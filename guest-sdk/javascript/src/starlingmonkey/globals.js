@@ -1,9 +1,10 @@
-// In place of `src/globals.js`: this engine has the web's globals. Added is what Durable Objects know beside them,
-// and messages without what an object may not set elsewhere, such as the header `upgrade`.
+// In place of `src/globals.js`: this engine has the web's globals. Added is what Durable Objects know beside them, messages without what
+// an object may not set elsewhere, such as the header `upgrade`, and what has timers, which must end with the turn.
 
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "../websocket.js";
 import { console } from "../web/console.js";
 import { crypto, makeRandom } from "../web/crypto.js";
+import { AbortController, AbortSignal, CustomEvent, Event, EventTarget } from "../web/events.js";
 import { Headers } from "../web/headers.js";
 import { Request, Response } from "../web/message.js";
 import { performance, startClock } from "../web/performance.js";
@@ -25,8 +26,13 @@ subtle.importKey = async (format, key, algorithm, ...rest) => {
 Object.defineProperty(crypto, "subtle", { value: subtle });
 
 const globals = {
+  AbortController,
+  AbortSignal,
   console,
   crypto,
+  CustomEvent,
+  Event,
+  EventTarget,
   Headers,
   performance,
   Request,
