@@ -150,8 +150,13 @@ const ENGINES = {
       };
       writeFileSync(options.sourcePath, source);
       const program = `import { componentize } from "@bytecodealliance/componentize-js";
-        const { component } = await componentize(${JSON.stringify(options)});
-        process.getBuiltinModule("node:fs").writeFileSync(3, component);`;
+        try {
+          const { component } = await componentize(${JSON.stringify(options)});
+          process.getBuiltinModule("node:fs").writeFileSync(3, component);
+        } catch ({ message }) {
+          console.error(message);
+          process.exitCode = 1;
+        }`;
       return evaluated(program, "StarlingMonkey cannot be given the class; see above");
     },
   },
@@ -171,10 +176,13 @@ function starlingmonkey() {
           export default adapt(raw, ${JSON.stringify(/\/(.*)@/.exec(path)[1])});`,
         resolveDir: SDK,
       }));
-      build.onResolve({ filter: /(^holdfast:sdk|^\.)\/(globals|promise|turn)(\.js)?$/ }, ({ path, importer }) => {
-        if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
-        return { path: join(own, `${basename(path, ".js")}.js`) };
-      });
+      build.onResolve(
+        { filter: /^(holdfast:sdk|\.\.?)\/(globals|jobs|promise|turn)(\.js)?$/ },
+        ({ path, importer }) => {
+          if (path.startsWith(".") && !importer.startsWith(join(SDK, "src"))) return undefined;
+          return { path: join(own, `${basename(path, ".js")}.js`) };
+        },
+      );
     },
   };
 }

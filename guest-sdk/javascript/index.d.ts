@@ -144,7 +144,7 @@ declare global {
     close(code?: number, reason?: string): void;
     /** Keep a structured value of at most 16,384 bytes with the socket. */
     serializeAttachment(value: unknown): void;
-    deserializeAttachment(): any;
+    deserializeAttachment<T = any>(): T | null;
   }
   var WebSocket: {
     readonly CONNECTING: 0;
@@ -344,10 +344,11 @@ declare global {
   }
   var console: Console;
 
-  var crypto: {
+  interface Crypto {
     getRandomValues<T extends ArrayBufferView>(view: T): T;
     randomUUID(): `${string}-${string}-${string}-${string}-${string}`;
-  };
+  }
+  var crypto: Crypto;
   var performance: { readonly timeOrigin: number; now(): number };
 
   function atob(text: string): string;

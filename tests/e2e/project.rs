@@ -93,7 +93,10 @@ fn a_new_project_in_typescript() {
         four: "n is 4",
         complaint: "error: holdfast-build could not build",
     };
-    develop(&make(&template), &template);
+    let project = make(&template);
+    develop(&project, &template);
+    let checked = Command::new("npm").args(["run", "check"]).current_dir(&project).output().unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 }
 
 #[test]

@@ -14,6 +14,7 @@ fn classes_for_durable_objects_give_equal_answers_here_and_on_workerd() {
         said
     };
     run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]));
+    run(Command::new("npm").args(["run", "check", "--silent"]));
     let said = run(Command::new("node").args(["run.mjs", "--holdfast", env!("CARGO_BIN_EXE_holdfast")]));
     assert!(said.contains("all answers are equal") && said.contains("ok "), "{said}");
 }

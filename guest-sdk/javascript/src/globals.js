@@ -1,6 +1,5 @@
 // Puts the web's globals in place, and those that Durable Objects know. Imported before the class.
 
-import { enqueue, addTimer, removeTimer } from "./jobs.js";
 import { Promise } from "./promise.js";
 import { deserialize, serialize } from "./serialize.js";
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "./websocket.js";
@@ -9,22 +8,10 @@ import { crypto, makeRandom } from "./web/crypto.js";
 import { AbortController, AbortSignal, CustomEvent, Event, EventTarget } from "./web/events.js";
 import { Headers } from "./web/headers.js";
 import { Request, Response } from "./web/message.js";
+import { performance, startClock } from "./web/performance.js";
 import { TextDecoder, TextEncoder } from "./web/text.js";
+import { timers } from "./web/timers.js";
 import { URL, URLSearchParams } from "./web/url.js";
-
-let origin = 0;
-
-/** The function, with what it throws in the log: nobody else is there to catch it. */
-function reporting(where, callback) {
-  if (typeof callback !== "function") throw new TypeError("a callback is a function");
-  return (...args) => {
-    try {
-      callback(...args);
-    } catch (error) {
-      console.error(`Uncaught in ${where}`, error);
-    }
-  };
-}
 
 const globals = {
   AbortController,
@@ -35,12 +22,7 @@ const globals = {
   Event,
   EventTarget,
   Headers,
-  performance: {
-    get timeOrigin() {
-      return origin;
-    },
-    now: () => Date.now() - origin,
-  },
+  performance,
   Promise,
   Request,
   Response,
@@ -51,16 +33,12 @@ const globals = {
   WebSocket,
   WebSocketPair,
   WebSocketRequestResponsePair,
-  clearInterval: removeTimer,
-  clearTimeout: removeTimer,
   fetch: async () => {
     throw new TypeError("fetch() is not there: an object of this host makes no requests of its own");
   },
-  queueMicrotask: (callback) => enqueue(reporting("a microtask", callback)),
   self: globalThis,
-  setInterval: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, true),
-  setTimeout: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, false),
   structuredClone: (value) => deserialize(serialize(value)),
+  ...timers,
 };
 for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
@@ -79,9 +57,4 @@ Object.defineProperty(Array, "fromAsync", {
   configurable: true,
 });
 
-export { makeRandom };
-
-/** The clock starts with the instance's first turn: before that there was only the build. */
-export function startClock() {
-  origin = Date.now();
-}
+export { makeRandom, startClock };

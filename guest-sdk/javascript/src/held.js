@@ -1,6 +1,8 @@
 // What a turn has until its end, on either engine: work that keeps it going, resources of the host, and an error that it cannot
 // survive. Not here: running the turn, which is `turn.js`.
 
+import { forget } from "./jobs.js";
+
 let background = [];
 const resources = new Set();
 let fatal;
@@ -46,6 +48,8 @@ export function throwIfDoomed() {
 
 /** The turn is over. */
 export function letGo() {
+  if (forget() > 0)
+    console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
   resources.forEach(release);
   background = [];
   fatal = undefined;

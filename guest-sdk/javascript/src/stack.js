@@ -23,7 +23,8 @@ function frame(text) {
   const [, name, line] = FRAME.exec(text) ?? [];
   const place = line && placeOf(Number(line));
   if (!place) return undefined;
-  return name && name !== "<anonymous>" ? `    at ${name} (${place})` : `    at ${place}`;
+  const called = name?.replace(/^async\*/, "async ").replace(/\/?<+$/, "");
+  return called && called !== "<anonymous>" ? `    at ${called} (${place})` : `    at ${place}`;
 }
 
 function placeOf(line) {

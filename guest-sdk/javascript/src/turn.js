@@ -3,7 +3,7 @@
 
 import { ClassError, failure } from "./errors.js";
 import { inBackground, letGo, rejected, throwIfDoomed } from "./held.js";
-import { drain, forget, runNextTimer } from "./jobs.js";
+import { drain, runNextTimer } from "./jobs.js";
 import { Promise, takeUnhandled } from "./promise.js";
 import { logError } from "./web/console.js";
 
@@ -34,8 +34,6 @@ function toTheEnd(handler) {
   } finally {
     takeUnhandled((error) => console.error("Uncaught (in promise)", error));
     drain();
-    if (forget() > 0)
-      console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
     letGo();
   }
 }

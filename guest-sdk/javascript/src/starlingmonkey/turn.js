@@ -7,6 +7,8 @@ import { logError } from "../web/console.js";
 export { doom, hold, release, waitUntil } from "../held.js";
 
 export async function run(handler) {
+  // The engine runs jobs to their end after the handler's promise has settled, and they may have started something.
+  letGo();
   try {
     const value = await handler();
     for (const promise of inBackground()) await Promise.resolve(promise).catch(rejected);

@@ -36,13 +36,15 @@ export const crypto = {
   },
 
   get subtle() {
-    throw new TypeError("crypto.subtle is not there; build with --engine starlingmonkey, or bundle a library");
+    throw new TypeError(
+      'crypto.subtle is not there; set "holdfast": { "engine": "starlingmonkey" } in package.json, or bundle a library',
+    );
   },
 };
 
-/** A `Math.random` of this instance: xoshiro128** from a random seed. */
-export function makeRandom() {
-  const state = new Uint32Array(randomBytes(16).buffer.slice(0));
+/** A `Math.random` of this instance: xoshiro128** from a random seed, or from one of four words. */
+export function makeRandom(seed = randomBytes(16).slice().buffer) {
+  const state = new Uint32Array(seed);
   const rotate = (value, by) => (value << by) | (value >>> (32 - by));
   const next = () => {
     const result = Math.imul(rotate(Math.imul(state[1], 5), 7), 9) >>> 0;

@@ -14,6 +14,10 @@ export let takeBody;
 /** The bytes of a message's body, to be read again; null if it has none. */
 let peekBody;
 
+/** What bodies are made of elsewhere, and not every engine has. */
+const NO_BODIES = ["Blob", "FormData"];
+const isA = (name, value) => globalThis[name] && value instanceof globalThis[name];
+
 /** What `Request` and `Response` have in common. */
 class Message {
   #bytes = null;
@@ -27,8 +31,8 @@ class Message {
         message.#bytes = bytes.slice();
         return undefined;
       }
-      if (typeof body.getReader === "function")
-        throw new TypeError("there are no streams here; a body is text or bytes");
+      if (typeof body.getReader === "function" || NO_BODIES.some((name) => isA(name, body)))
+        throw new TypeError("a body is text or bytes here; read a stream or Blob before");
       message.#bytes = fromText(String(body));
       return body instanceof URLSearchParams
         ? "application/x-www-form-urlencoded;charset=UTF-8"

@@ -1,0 +1,23 @@
+// Timers and microtasks for the class. What a callback throws is in the log: nobody else is there to catch it.
+
+import { addTimer, enqueue, removeTimer } from "../jobs.js";
+import { console } from "./console.js";
+
+function reporting(where, callback) {
+  if (typeof callback !== "function") throw new TypeError("a callback is a function");
+  return (...args) => {
+    try {
+      callback(...args);
+    } catch (error) {
+      console.error(`Uncaught in ${where}`, error);
+    }
+  };
+}
+
+export const timers = {
+  clearInterval: removeTimer,
+  clearTimeout: removeTimer,
+  queueMicrotask: (callback) => enqueue(reporting("a microtask", callback)),
+  setInterval: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, true),
+  setTimeout: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, false),
+};
