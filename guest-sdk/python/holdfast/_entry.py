@@ -44,8 +44,9 @@ def register(cls: type[DurableObject]) -> None:
     global _class
     _rehearse()
     _class = cls
-    _logs.install()
-    _keep_sources(PurePath(sys.modules[cls.__module__].__file__ or "").parent)
+    project = PurePath(sys.modules[cls.__module__].__file__ or "").parent
+    _logs.install(str(project))
+    _keep_sources(project)
     sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not PathFinder]
     sys.meta_path.append(_NoFiles)
     # What is collected or looked at by the collector later is memory that each object has for itself.

@@ -16,6 +16,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 
 
 _FORMATTER = logging.Formatter()
+_project = ""
 
 
 class HostHandler(logging.Handler):
@@ -27,7 +28,7 @@ class HostHandler(logging.Handler):
             fields.append(("logger", record.name))
         stack = _FORMATTER.formatException(record.exc_info) if record.exc_info else record.stack_info
         if stack:
-            fields.append(("stack", readable(stack)))
+            fields.append(("stack", readable(stack.replace(f'File "{_project}/', 'File "'))))
         _host.logging.log(level(record.levelno), readable(record.getMessage()), fields)
 
 
@@ -43,8 +44,13 @@ def level(number: int) -> _host.logging.Level:
     return levels.DEBUG if number >= logging.DEBUG else levels.TRACE
 
 
-def install() -> None:
-    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses."""
+def install(project: str) -> None:
+    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses.
+
+    Files of the project, a directory, are called by their paths in it.
+    """
+    global _project
+    _project = project
     logging.addLevelName(TRACE, "TRACE")
     logging.root.handlers = [HostHandler()]
     logging.root.setLevel(logging.NOTSET + 1)

@@ -47,10 +47,10 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (events, inbox) = mpsc::channel();
     let stop = events.clone();
     signals::on_stop(move || _ = stop.send(Event::Stop))?;
-    let mut watch = Watch::start(&project.root, &config.data, events)?;
     let data = config.data.clone();
     // Before the build, which takes longer: a port in use should be known at once.
     let server = Server::start(config, Env::system())?;
+    let mut watch = Watch::start(&project.root, &data, events)?;
     let mut session = Session { server, root: project.root, serving: None, colours: Colours::of_stdout() };
     session.say("serving", &format!("http://{}", reachable(session.server.data_addr())))?;
     session.say("admin", &format!("http://{}", reachable(session.server.admin_addr())))?;

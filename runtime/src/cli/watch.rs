@@ -45,9 +45,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sends an [`Event::Changed`] for what changes below `root` (absolute, without symbolic links).
+    /// Sends an [`Event::Changed`] for what changes below `root` (absolute, without symbolic links) and not below `data`, which exists.
     pub fn start(root: &Path, data: &Path, events: Sender<Event>) -> anyhow::Result<Self> {
-        let (below, data) = (root.to_owned(), std::path::absolute(data).context("there is no working directory")?);
+        let (below, data) = (root.to_owned(), data.canonicalize().with_context(|| cannot_watch(data))?);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if matches!(event.kind, EventKind::Access(_)) {
@@ -131,11 +131,12 @@ mod tests {
         let root = directory.path().canonicalize().unwrap();
         std::fs::create_dir_all(root.join("src/deep")).unwrap();
         std::fs::create_dir(root.join("target")).unwrap();
+        std::fs::create_dir(root.join("state")).unwrap();
         let (events, inbox) = mpsc::channel();
-        let mut watch = Watch::start(&root, &root.join("state"), events).unwrap();
+        let mut watch = Watch::start(&root, &root.join("src/../state"), events).unwrap();
 
         std::fs::write(root.join("target/noise"), "x").unwrap();
-        std::fs::write(root.join("state"), "x").unwrap();
+        std::fs::write(root.join("state/noise"), "x").unwrap();
         std::fs::write(root.join("src/deep/lib.rs"), "x").unwrap();
         assert_eq!(next(&inbox), Some(Event::Changed("src/deep/lib.rs".into())));
 
