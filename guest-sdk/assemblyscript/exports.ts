@@ -2,6 +2,7 @@
 // the class's functions `class_…`, and exports those that the class has under the contract's names.
 import { Slice, bytesAt, done, lend, lendList, readText, storeBytes, storeText, textAt } from "./abi";
 import { Failure, Header, Request, Response } from "./http";
+import { closeAll } from "./open";
 import { refusals } from "./refusal";
 import { Message, Socket } from "./websocket";
 import "./globals";
@@ -70,6 +71,7 @@ function begin(): void {
 
 function answer(response: Response): usize {
   if (response instanceof Failure) return end(<Failure>response);
+  closeAll();
   store<bool>(RETURNED, false);
   store<u16>(RETURNED, response.status, 4);
   const list = lendHeaders(response.headers);
@@ -80,6 +82,7 @@ function answer(response: Response): usize {
 }
 
 function end(failure: Failure | null): usize {
+  closeAll();
   store<bool>(RETURNED, failure !== null);
   if (failure) {
     storeText(RETURNED + 4, failure.code);

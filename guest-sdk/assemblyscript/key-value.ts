@@ -1,5 +1,6 @@
 // Keys and values: wit/key-value.wit.
 import { RESULT, Slice, done, lendList, lendOptional, lendText, lendTexts, readBytes, readText, storeBytes, storeText } from "./abi";
+import { Open } from "./open";
 import { Refusal, refuse } from "./refusal";
 import { decode, encode } from "./text";
 
@@ -80,11 +81,14 @@ export class ListOptions {
 }
 
 /** A listing that is being read: `for (let entry = listing.next(); entry; entry = listing.next()) …`. It ends with the turn. */
-export class Listing {
+export class Listing extends Open {
   private batch: Entry[] = [];
   private read: i32 = 0;
 
-  constructor(private handle: i32) {}
+  /** Not for classes: `kv.list` makes them. */
+  constructor(handle: i32) {
+    super(handle);
+  }
 
   /** The next entry; null at the end. */
   next(): Entry | null {
@@ -102,12 +106,14 @@ export class Listing {
     return this.batch[this.read++];
   }
 
-  /** For who does not read to the end. */
   close(): void {
-    if (this.handle) hostDrop(this.handle);
-    this.handle = 0;
+    super.close();
     this.batch = [];
     this.read = 0;
+  }
+
+  protected drop(handle: i32): void {
+    hostDrop(handle);
   }
 }
 

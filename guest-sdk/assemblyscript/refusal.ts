@@ -25,7 +25,7 @@ let held: Refusal | null = null;
  *     refusals.hold();
  *     kv.put(key, value);
  *     const refusal = refusals.take();
- *     if (refusal) return new Response(409).text(refusal.name);
+ *     if (refusal) return Response.text(refusal.name, 409);
  *
  * An operation that is refused meanwhile does nothing and answers with nothing: null, 0, false, or an empty list.
  */

@@ -1,5 +1,6 @@
 // SQL: wit/packed-sql.wit, in which rows come as one piece, and the values and errors of wit/sql.wit.
 import { RESULT, done, lendList, lendText, readBytes, readText, storeBytes } from "./abi";
+import { Open } from "./open";
 import { Refusal, refuse } from "./refusal";
 import { decode, encode } from "./text";
 
@@ -82,7 +83,7 @@ export class Value {
 const NAMES: StaticArray<string> = ["null", "an integer", "a real", "a text", "a blob"];
 
 /** The rows of a statement, read one after the other: `for (let row = rows.next(); row; row = rows.next()) …`. They end with the turn. */
-export class Rows {
+export class Rows extends Open {
   /** The names of the columns; none for a statement without rows. */
   readonly columns: string[] = [];
   private at: i32 = 0;
@@ -94,8 +95,9 @@ export class Rows {
     /** The rowid of the object's last insert. */
     readonly lastInsertRowid: i64,
     private batch: Uint8Array,
-    private cursor: i32,
+    cursor: i32,
   ) {
+    super(cursor);
     const count = batch.length ? this.u32() : 0;
     for (let i: u32 = 0; i < count; i++) this.columns.push(this.value().text);
   }
@@ -108,18 +110,20 @@ export class Rows {
     return row;
   }
 
-  /** For who does not read to the end. */
   close(): void {
-    if (this.cursor) hostDrop(this.cursor);
-    this.cursor = 0;
+    super.close();
     this.batch = new Uint8Array(0);
     this.at = 0;
   }
 
+  protected drop(handle: i32): void {
+    hostDrop(handle);
+  }
+
   /** Whether there is another batch. */
   private fetch(): bool {
-    if (!this.cursor) return false;
-    hostNext(this.cursor, 1024, RESULT);
+    if (!this.handle) return false;
+    hostNext(this.handle, 1024, RESULT);
     const refused = isRefused(4);
     this.batch = refused ? new Uint8Array(0) : readBytes(RESULT + 4);
     this.at = 0;

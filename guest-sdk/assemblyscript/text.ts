@@ -5,9 +5,39 @@ export function encode(text: string): Uint8Array {
   return Uint8Array.wrap(String.UTF8.encode(text, false, String.UTF8.ErrorMode.REPLACE));
 }
 
-/** The text that these bytes of UTF-8 are. */
+/** The text that these bytes of UTF-8 are. What is no UTF-8 becomes U+FFFD, as the Encoding Standard has it. */
 export function decode(bytes: Uint8Array): string {
-  return String.UTF8.decodeUnsafe(bytes.dataStart, bytes.length);
+  const parts: string[] = [];
+  let from = 0, at = 0;
+  while (at < bytes.length) {
+    const size = characterAt(bytes, at);
+    if (size < 0) {
+      parts.push(String.UTF8.decodeUnsafe(bytes.dataStart + from, at - from));
+      from = at - size;
+    }
+    at += abs(size);
+  }
+  const rest = String.UTF8.decodeUnsafe(bytes.dataStart + from, at - from);
+  if (!parts.length) return rest;
+  parts.push(rest);
+  return parts.join("\uFFFD");
+}
+
+/** How many bytes the character at this place has. If there is none: minus how many bytes begin one that breaks off. */
+function characterAt(bytes: Uint8Array, at: i32): i32 {
+  const first = unchecked(bytes[at]);
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return -1;
+  const size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  // The second byte excludes longer forms than needed, surrogates, and what is beyond U+10FFFF.
+  let least: u8 = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
+  let most: u8 = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
+  for (let i = 1; i < size; i++) {
+    if (at + i == bytes.length || unchecked(bytes[at + i]) < least || unchecked(bytes[at + i]) > most) return -i;
+    least = 0x80;
+    most = 0xbf;
+  }
+  return size;
 }
 
 function digit(c: i32): i32 {

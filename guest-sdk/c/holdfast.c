@@ -1,8 +1,9 @@
 /* The library behind holdfast.h, on top of the generated bindings.
  *
  * It owns the memory of a turn: everything that the host or this library allocates is a block in one list, which is freed when
- * the handler's result has been read. What must stay true: the functions named `…_free` of the bindings are never called, because
- * they do not know blocks; and what outlives the turn is no block. */
+ * the handler's result has been read. It closes what is open when the handler returns, because later the host may not be called.
+ * What must stay true: the functions named `…_free` of the bindings are never called, because they do not know blocks; and what
+ * outlives the turn is no block. */
 #include "holdfast.h"
 
 #include <stdio.h>
@@ -42,6 +43,32 @@ void hf_drop_(const void *data) {
     gone->previous->next = gone->next;
     gone->next->previous = gone->previous;
     free(gone);
+}
+
+/* ---- What is open ---- */
+
+typedef struct opened {
+    struct opened *next;
+    int32_t handle;
+    void (*drop)(int32_t handle);
+} opened;
+
+static opened *all_opened;
+
+void hf_opened_(int32_t handle, void (*drop)(int32_t)) {
+    opened *made = hf_alloc(sizeof *made);
+    *made = (opened){all_opened, handle, drop};
+    all_opened = made;
+}
+
+void hf_close_(int32_t handle, void (*drop)(int32_t)) {
+    opened **at = &all_opened;
+    while (*at && ((*at)->handle != handle || (*at)->drop != drop)) at = &(*at)->next;
+    opened *gone = *at;
+    if (!gone) return;
+    *at = gone->next;
+    hf_drop_(gone);
+    drop(handle);
 }
 
 /* The host allocates with it what it passes in. It takes the place of the bindings' own. */
@@ -314,6 +341,7 @@ void *hf_end_(hf_result result) {
         area.failure.message = failure.message;
         area.failure.retryable = failure.retryable;
     }
+    while (all_opened) hf_close_(all_opened->handle, all_opened->drop);
     /* Standard output is buffered, and the turn ends here. */
     fflush(NULL);
     return &area;

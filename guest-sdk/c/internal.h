@@ -10,6 +10,9 @@
 
 /* Frees a block before the turn's end: what is read in batches must not pile up. */
 void hf_drop_(const void *data);
+/* A handle of the host is open, until it is closed or the handler returns. `drop` gives it back. */
+void hf_opened_(int32_t handle, void (*drop)(int32_t handle));
+void hf_close_(int32_t handle, void (*drop)(int32_t handle));
 /* Remembers a refusal, for hf_last_error, and returns its case. `code` is that of the failure that it may become. */
 hf_error hf_refused_(const char *code, hf_error error, int32_t sqlite, hf_text message);
 

@@ -90,6 +90,10 @@ static imports_option_string_t optional(const char *text) {
     return text ? (imports_option_string_t){true, c_string(text)} : (imports_option_string_t){.is_some = false};
 }
 
+static void drop_entries(int32_t handle) {
+    holdfast_object_key_value_entries_drop_own((holdfast_object_key_value_own_entries_t){handle});
+}
+
 hf_error hf_list(const hf_list_options *options, hf_listing *listing) {
     static const hf_list_options ALL;
     const hf_list_options *wanted = options ? options : &ALL;
@@ -105,6 +109,7 @@ hf_error hf_list(const hf_list_options *options, hf_listing *listing) {
     holdfast_object_key_value_error_t error;
     if (!holdfast_object_key_value_list(&given, &entries, &error)) return key_value_error(&error);
     *listing = (hf_listing){.handle = entries.__handle};
+    hf_opened_(entries.__handle, drop_entries);
     return HF_OK;
 }
 
@@ -124,7 +129,7 @@ bool hf_next_entry(hf_listing *listing) {
             holdfast_object_key_value_borrow_entries(entries), 128, &batch, &error);
         if (!done) listing->error = key_value_error(&error);
         if (!done || !batch.len) {
-            holdfast_object_key_value_entries_drop_own(entries);
+            hf_close_(listing->handle, drop_entries);
             listing->handle = 0;
             return false;
         }
@@ -206,8 +211,10 @@ static hf_value unpack(const uint8_t **at) {
     return value;
 }
 
+static void drop_cursor(int32_t handle) { holdfast_object_sql_cursor_drop_own((holdfast_object_sql_own_cursor_t){handle}); }
+
 static void end_rows(hf_rows *rows) {
-    if (rows->cursor) holdfast_object_sql_cursor_drop_own((holdfast_object_sql_own_cursor_t){rows->cursor});
+    if (rows->cursor) hf_close_(rows->cursor, drop_cursor);
     rows->cursor = 0;
 }
 
@@ -224,7 +231,10 @@ hf_error hf_sql_values(hf_rows *rows, const char *text, const hf_value parameter
     hf_rows unwanted;
     if (!rows) rows = &unwanted;
     *rows = (hf_rows){.changes = outcome.changes, .last_insert_rowid = outcome.last_insert_rowid};
-    if (outcome.more.is_some) rows->cursor = outcome.more.val.__handle;
+    if (outcome.more.is_some) {
+        rows->cursor = outcome.more.val.__handle;
+        hf_opened_(rows->cursor, drop_cursor);
+    }
     if (outcome.result.is_some) {
         rows->batch = rows->at = outcome.result.val.ptr;
         rows->end = rows->at + outcome.result.val.len;

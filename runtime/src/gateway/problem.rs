@@ -188,34 +188,36 @@ impl Problem {
 /// free of what a guest or the host wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
+    // Without the stack, which is long and in the object's log.
+    let (code, text) = (error.code(), error.to_string());
     match error {
         Guest(_) => {
-            tracing::debug!(?object, ?error, "the object answered with a failure");
+            tracing::debug!(?object, code, error = ?text, "the object answered with a failure");
             false
         }
         Overloaded | Stopping => {
-            tracing::debug!(?object, ?error, "turn refused");
+            tracing::debug!(?object, code, error = ?text, "turn refused");
             true
         }
         Query(_) => {
-            tracing::debug!(?object, ?error, "query failed");
+            tracing::debug!(?object, code, error = ?text, "query failed");
             false
         }
         Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
-            tracing::info!(?object, ?error, "turn failed");
+            tracing::info!(?object, code, error = ?text, "turn failed");
             false
         }
         StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
         | NoHandler(_) | SavepointOpen => {
-            tracing::info!(?object, ?error, "turn failed");
+            tracing::info!(?object, code, error = ?text, "turn failed");
             true
         }
         NoCapacity => {
-            tracing::warn!(?object, ?error, "turn refused");
+            tracing::warn!(?object, code, error = ?text, "turn refused");
             true
         }
         StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
-            tracing::error!(?object, ?error, "turn failed");
+            tracing::error!(?object, code, error = ?text, "turn failed");
             false
         }
     }
@@ -294,7 +296,12 @@ mod tests {
     use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
-        TurnError::Guest(Failure { code: "sold-out".into(), message: "no\nseats".into(), retryable, stack: None })
+        TurnError::Guest(Failure {
+            code: "sold-out".into(),
+            message: "no\nseats".into(),
+            retryable,
+            stack: Some("secret".into()),
+        })
     }
 
     fn turn_errors() -> Vec<TurnError> {
@@ -393,7 +400,7 @@ mod tests {
         let expected = json!({
             "type": "urn:holdfast:error:guest-error", "title": "The object answered with a failure", "status": 503,
             "detail": "no\nseats", "code": "guest-error", "retryable": true, "object": "counter/alice",
-            "guest_code": "sold-out",
+            "guest_code": "sold-out", "stack": "secret",
         });
         assert_eq!(value, expected);
         let (headers, value) = sent(Problem::of_turn(&failure(false), &alice(), true)).await;

@@ -6,7 +6,7 @@ mod alarms;
 pub(super) mod http;
 mod identity;
 pub(super) mod key_value;
-pub(super) mod logging;
+mod logging;
 pub(super) mod sql;
 pub(super) mod storage;
 pub(super) mod wasi;

@@ -22,10 +22,9 @@ use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
-use super::host::logging::STACK;
 use super::host::wasi::TurnClock;
 use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
-use crate::base::logs::{GuestLogs, Level};
+use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
     Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
@@ -427,8 +426,7 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
     }
     let last_words = host.log.last_error();
     let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
-    let fields = stack.iter().map(|stack| (STACK.to_owned(), stack.clone())).collect();
-    host.log.add(Level::Error, format!("trapped: {}", error.root_cause()), fields);
+    host.log.add_trap(format!("trapped: {}", error.root_cause()), stack.clone());
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
         (Some(trap), _) => {

@@ -8,6 +8,7 @@ pub const CASES: &[Case] = &[
     ("sql/whole-reals", whole_reals),
     ("sql/statements", statements),
     ("sql/cursor", cursor),
+    ("sql/left-open", left_open),
     ("sql/errors", errors),
 ];
 
@@ -85,13 +86,13 @@ fn statements(kit: &Subject) {
     ]);
 }
 
+/// A query of the numbers from 1 on.
+fn numbers(count: u32) -> String {
+    word(format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"))
+}
+
 fn cursor(kit: &Subject) {
     let object = kit.object("a");
-    let numbers = |count: u32| {
-        word(format!(
-            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"
-        ))
-    };
     object.says(&[
         (&format!("sql-sum {}", numbers(10_000)), "10000 50005000"),
         (&format!("sql-sum {}", numbers(1)), "1 1"),
@@ -104,6 +105,17 @@ fn cursor(kit: &Subject) {
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT i, zeroblob(10000) FROM n",
     );
     object.says(&[(&format!("sql-sum {large}"), "500 125250")]);
+}
+
+/// An instance may have 10,000 of the host's resources.
+fn left_open(kit: &Subject) {
+    let object = kit.object("a");
+    object.says(&[("count", "1")]);
+    let unread = format!("sql-changes {}\n", numbers(600)).repeat(200);
+    for _ in 0..51 {
+        assert_eq!(object.ask(&unread).len(), 200);
+    }
+    object.says(&[("count", "2")]);
 }
 
 fn errors(kit: &Subject) {

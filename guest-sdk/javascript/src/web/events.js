@@ -1,6 +1,6 @@
 // `Event`, `EventTarget`, `AbortController` and `AbortSignal` after the DOM Standard, without a tree to bubble in.
 
-import { addTimer } from "../jobs.js";
+import { timers } from "./timers.js";
 
 export class Event {
   #type;
@@ -122,7 +122,7 @@ export class AbortSignal extends EventTarget {
 
   static timeout(milliseconds) {
     const signal = new AbortSignal(secret);
-    addTimer(() => abort(signal, new DOMException("The operation timed out", "TimeoutError")), milliseconds, [], false);
+    timers.setTimeout(() => abort(signal, new DOMException("The operation timed out", "TimeoutError")), milliseconds);
     return signal;
   }
 

@@ -17,7 +17,7 @@ use crate::wasm::bindings::logging;
 /// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
 const FIELD_COST: usize = 64;
 /// The field that says where an error came from.
-pub(in crate::wasm) const STACK: &str = "stack";
+const STACK: &str = "stack";
 
 /// Where one instance's entries go.
 pub(in crate::wasm) struct ObjectLog {
@@ -51,7 +51,9 @@ impl ObjectLog {
 
     /// Adds an entry, cut to size, unless the turn has logged its share.
     pub(in crate::wasm) fn add(&self, level: Level, mut message: String, mut fields: Vec<(String, String)>) {
-        if self.entries.fetch_add(1, Ordering::Relaxed) >= LOG_ENTRIES_PER_TURN {
+        let is_left_out = self.entries.fetch_add(1, Ordering::Relaxed) >= LOG_ENTRIES_PER_TURN;
+        let is_error = matches!(level, Level::Error);
+        if is_left_out && !is_error {
             return;
         }
         let mut room = LOG_ENTRY_MAX;
@@ -63,11 +65,20 @@ impl ObjectLog {
             !name.is_empty()
         });
         fields.shrink_to_fit();
-        if matches!(level, Level::Error) {
+        // Also if it is left out: it may be why the turn fails.
+        if is_error {
             let stack = fields.iter().find(|(name, _)| name == STACK).map(|(_, stack)| stack.clone());
             *self.last_error.lock() = Some(LoggedError { message: message.clone(), stack });
         }
-        self.push(level, message, fields);
+        if !is_left_out {
+            self.push(level, message, fields);
+        }
+    }
+
+    /// Adds what the host says of a trap, however much the turn has logged.
+    pub(in crate::wasm) fn add_trap(&self, mut message: String, stack: Option<String>) {
+        cut(&mut message, &mut { LOG_ENTRY_MAX });
+        self.push(Level::Error, message, stack.into_iter().map(|stack| (STACK.to_owned(), stack)).collect());
     }
 
     /// What the turn has logged last as an error.
@@ -129,5 +140,22 @@ mod tests {
         let (entries, _) = logs.follow();
         assert_eq!((entries[0].message.len(), entries[0].message.capacity()), (LOG_ENTRY_MAX, LOG_ENTRY_MAX));
         assert!(entries[1].fields.capacity() <= LOG_ENTRY_MAX / FIELD_COST);
+    }
+
+    #[test]
+    fn the_last_error_is_known_even_if_its_entry_is_left_out() {
+        let logs = Arc::new(GuestLogs::default());
+        let key = ClassKey::new("key");
+        let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
+        let log = ObjectLog::new(logs.clone(), Env::manual(0).0, &ObjectAddress { class, key, id, name: None });
+        for _ in 0..LOG_ENTRIES_PER_TURN {
+            log.add(Level::Info, String::new(), Vec::new());
+        }
+        log.add(Level::Error, "it broke".into(), vec![(STACK.into(), "here".into())]);
+        let last = log.last_error().unwrap();
+        assert_eq!((last.message.as_str(), last.stack.as_deref()), ("it broke", Some("here")));
+        assert!(logs.follow().0.iter().all(|entry| entry.message.is_empty()), "its entry is left out");
+        log.add_trap("trapped".into(), None);
+        assert_eq!(logs.follow().0.last().unwrap().message, "trapped");
     }
 }

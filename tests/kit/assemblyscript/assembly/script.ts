@@ -178,10 +178,7 @@ function sqlCommand(name: string, words: Words): string | null {
   const parameters: Value[] = [];
   while (words.more) parameters.push(words.value());
   const rows = sql.exec(text, parameters);
-  if (name == "sql-changes") {
-    rows.close();
-    return `${rows.changes} ${rows.lastInsertRowid}`;
-  }
+  if (name == "sql-changes") return `${rows.changes} ${rows.lastInsertRowid}`;
   if (name == "sql-sum") {
     let read = 0;
     let sum: i64 = 0;

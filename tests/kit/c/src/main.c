@@ -110,8 +110,7 @@ static hf_error sql_command(const char *command, words *rest, text *answer) {
         add_number(answer, (int64_t)rows.changes);
         add(answer, " ");
         add_number(answer, rows.last_insert_rowid);
-        while (hf_next(&rows)) {}
-        return rows.error;
+        return HF_OK;
     }
     if (!strcmp(command, "sql-sum")) {
         int64_t read = 0, sum = 0;
