@@ -46,6 +46,14 @@ fn types_of_the_examples_in_typescript() {
 }
 
 #[test]
+fn unit_tests_of_the_sdk_for_assemblyscript() {
+    // The compiler is among the packages of the class of the kit.
+    class_of("assemblyscript");
+    let tests = root().join("guest-sdk/assemblyscript/tests/text.test.mjs");
+    run_in(&root().join("tests/kit/assemblyscript"), Command::new("node").arg("--test").arg(tests));
+}
+
+#[test]
 fn unit_tests_of_the_sdk_for_python() {
     run("python", Command::new("python3").args(["-B", "-m", "unittest"]));
 }
