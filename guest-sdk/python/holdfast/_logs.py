@@ -14,13 +14,18 @@ TRACE = 5
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 """Attributes that every record has. What is beside them was given as `extra`."""
 
-
 _FORMATTER = logging.Formatter()
-_project = ""
 
 
 class HostHandler(logging.Handler):
-    """Gives records to the host: message, level, and as fields `extra` and the traceback, which is the field `stack`."""
+    """Gives records to the host: message, level, and as fields `extra` and the traceback, which is the field `stack`.
+
+    Tracebacks call the files of the project, a directory, by their paths in it.
+    """
+
+    def __init__(self, project: str) -> None:
+        super().__init__()
+        self._project = project
 
     def emit(self, record: logging.LogRecord) -> None:
         fields = [(name, readable(str(value))) for name, value in vars(record).items() if name not in _STANDARD]
@@ -28,7 +33,7 @@ class HostHandler(logging.Handler):
             fields.append(("logger", record.name))
         stack = _FORMATTER.formatException(record.exc_info) if record.exc_info else record.stack_info
         if stack:
-            fields.append(("stack", readable(stack.replace(f'File "{_project}/', 'File "'))))
+            fields.append(("stack", readable(stack.replace(f'File "{self._project}/', 'File "'))))
         _host.logging.log(level(record.levelno), readable(record.getMessage()), fields)
 
 
@@ -45,14 +50,9 @@ def level(number: int) -> _host.logging.Level:
 
 
 def install(project: str) -> None:
-    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses.
-
-    Files of the project, a directory, are called by their paths in it.
-    """
-    global _project
-    _project = project
+    """Takes over the root logger and the standard streams. Everything is logged: who reads the log chooses."""
     logging.addLevelName(TRACE, "TRACE")
-    logging.root.handlers = [HostHandler()]
+    logging.root.handlers = [HostHandler(project)]
     logging.root.setLevel(logging.NOTSET + 1)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]

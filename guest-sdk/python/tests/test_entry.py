@@ -77,7 +77,7 @@ class EntryTests(unittest.TestCase):
         _entry._class = Room
         self.addCleanup(setattr, logging.root, "handlers", logging.root.handlers)
         self.addCleanup(logging.root.setLevel, logging.root.level)
-        logging.root.handlers = [_logs.HostHandler()]
+        logging.root.handlers = [_logs.HostHandler("/project")]
         logging.root.setLevel(1)
         _entry.Lifecycle().init()
         self.events = _entry._object.events  # type: ignore[attr-defined]

@@ -32,7 +32,8 @@ impl Project {
         let file = ConfigFile::of_directory(&root)?;
         let Some(language) = file.build.language.or_else(|| Language::detect(&root)) else {
             bail!(
-                "{shown} shows no language: it has no Cargo.toml, package.json, asconfig.json, pyproject.toml, requirements.txt, go.mod, or src/main.c, .cpp or .zig; \
+                "{shown} shows no language: it has no Cargo.toml, package.json, asconfig.json, pyproject.toml, \
+                 requirements.txt, go.mod, or src/main.c, .cpp or .zig; \
                  name a project's directory, write `language` under [build] in its {FILE_NAME}, or make one with \
                  `holdfast new NAME --lang LANGUAGE`"
             );

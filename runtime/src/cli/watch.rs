@@ -47,7 +47,8 @@ pub struct Watch {
 impl Watch {
     /// Sends an [`Event::Changed`] for what changes below `root` (absolute, without symbolic links) and not below `data`, which exists.
     pub fn start(root: &Path, data: &Path, events: Sender<Event>) -> anyhow::Result<Self> {
-        let (below, data) = (root.to_owned(), data.canonicalize().with_context(|| cannot_watch(data))?);
+        let (below, data) =
+            (root.to_owned(), data.canonicalize().with_context(|| format!("cannot find {}", data.display()))?);
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             let Ok(event) = event else { return };
             if matches!(event.kind, EventKind::Access(_)) {

@@ -188,36 +188,36 @@ impl Problem {
 /// free of what a guest or the host wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
-    // Without the stack, which is long and in the object's log.
-    let (code, text) = (error.code(), error.to_string());
+    let code = error.code();
+    // Below without the stack, which is long and in the object's log.
     match error {
         Guest(_) => {
-            tracing::debug!(?object, code, error = ?text, "the object answered with a failure");
+            tracing::debug!(?object, code, error = ?error.to_string(), "the object answered with a failure");
             false
         }
         Overloaded | Stopping => {
-            tracing::debug!(?object, code, error = ?text, "turn refused");
+            tracing::debug!(?object, code, error = ?error.to_string(), "turn refused");
             true
         }
         Query(_) => {
-            tracing::debug!(?object, code, error = ?text, "query failed");
+            tracing::debug!(?object, code, error = ?error.to_string(), "query failed");
             false
         }
         Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
-            tracing::info!(?object, code, error = ?text, "turn failed");
+            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
         StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
         | NoHandler(_) | SavepointOpen => {
-            tracing::info!(?object, code, error = ?text, "turn failed");
+            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             true
         }
         NoCapacity => {
-            tracing::warn!(?object, code, error = ?text, "turn refused");
+            tracing::warn!(?object, code, error = ?error.to_string(), "turn refused");
             true
         }
         StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
-            tracing::error!(?object, code, error = ?text, "turn failed");
+            tracing::error!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
     }

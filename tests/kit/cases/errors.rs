@@ -1,6 +1,9 @@
 //! Turns that fail.
 
+use serde_json::Value as Json;
+
 use super::{Case, Subject};
+use crate::subject::Object;
 
 pub const CASES: &[Case] = &[("errors/failure", failure), ("errors/thrown", thrown), ("errors/stack", stack)];
 
@@ -16,12 +19,19 @@ fn failure(kit: &Subject) {
     object.says(&[("get a", "some before")]);
 }
 
+/// The problem that a script ends with which throws.
+#[track_caller]
+fn throw(object: &Object, script: &str) -> Json {
+    let answer = object.run(script);
+    let problem: Json = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+    assert_eq!(answer.status, 500, "{problem}");
+    problem
+}
+
 fn thrown(kit: &Subject) {
     let object = kit.object("a");
     object.says(&[("put a before", "ok"), ("count", "1")]);
-    let answer = object.run("put a after\nthrow the%20sky%20fell");
-    let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
-    assert_eq!(answer.status, 500, "{problem}");
+    let problem = throw(&object, "put a after\nthrow the%20sky%20fell");
     assert!(["guest-error", "guest-trap"].contains(&problem["code"].as_str().unwrap_or_default()), "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("the sky fell")), "{problem}");
     let log = object.log();
@@ -31,8 +41,7 @@ fn thrown(kit: &Subject) {
 
 fn stack(kit: &Subject) {
     let object = kit.object("a");
-    let answer = object.run("throw the%20sky%20fell");
-    let problem: serde_json::Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+    let problem = throw(&object, "throw the%20sky%20fell");
     let stack = problem["stack"].as_str().unwrap_or_default();
     assert!(stack.lines().count() > 1, "functions are on it: {problem}");
     // In the message or in a field.

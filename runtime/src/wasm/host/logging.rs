@@ -129,12 +129,17 @@ mod tests {
     use super::*;
     use crate::base::{ClassKey, ClassName, ObjectId};
 
-    #[test]
-    fn an_entry_holds_no_more_than_its_limit_however_it_is_made() {
+    fn object_log() -> (Arc<GuestLogs>, ObjectLog) {
         let logs = Arc::new(GuestLogs::default());
         let key = ClassKey::new("key");
         let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
-        let log = ObjectLog::new(logs.clone(), Env::manual(0).0, &ObjectAddress { class, key, id, name: None });
+        let address = ObjectAddress { class, key, id, name: None };
+        (logs.clone(), ObjectLog::new(logs, Env::manual(0).0, &address))
+    }
+
+    #[test]
+    fn an_entry_holds_no_more_than_its_limit_however_it_is_made() {
+        let (logs, log) = object_log();
         log.add(Level::Info, "m".repeat(10 * LOG_ENTRY_MAX), Vec::new());
         log.add(Level::Info, String::new(), vec![("n".into(), String::new()); LOG_ENTRY_MAX]);
         let (entries, _) = logs.follow();
@@ -144,10 +149,7 @@ mod tests {
 
     #[test]
     fn the_last_error_is_known_even_if_its_entry_is_left_out() {
-        let logs = Arc::new(GuestLogs::default());
-        let key = ClassKey::new("key");
-        let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
-        let log = ObjectLog::new(logs.clone(), Env::manual(0).0, &ObjectAddress { class, key, id, name: None });
+        let (logs, log) = object_log();
         for _ in 0..LOG_ENTRIES_PER_TURN {
             log.add(Level::Info, String::new(), Vec::new());
         }

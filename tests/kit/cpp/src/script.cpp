@@ -1,3 +1,4 @@
+// The commands of scripts, and what runs them.
 #include "script.h"
 
 #include <algorithm>

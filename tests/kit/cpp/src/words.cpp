@@ -1,3 +1,4 @@
+// Percent-encoding, and the values of SQL as words.
 #include "words.h"
 
 #include <charconv>
