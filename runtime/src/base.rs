@@ -10,11 +10,13 @@ pub mod id;
 pub mod invocation;
 pub mod limits;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 #[cfg(test)]
 pub mod mistakes;
 pub mod outcome;
 pub mod points;
+pub mod share;
 pub mod socket;
 
 pub use alarm::Alarm;
@@ -23,6 +25,7 @@ pub use env::Env;
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
 pub use invocation::{CheckedDatabase, Invocation, Query, Reply, Request, Response, Table, Value};
 pub use limits::Limits;
+pub use memory::{HostMemory, MemoryAccount, MemoryCharge, MemoryUse, NoMemory};
 pub use metrics::Metrics;
 pub use outcome::{Failure, TurnError};
 pub use points::Point;

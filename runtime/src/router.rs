@@ -15,8 +15,11 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
+use crate::base::metrics::Purpose;
 use crate::base::socket::{Goodbye, SocketId, code};
-use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget};
+use crate::base::{
+    Alarm, ClassName, Invocation, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
+};
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal, ReplyTo};
 use crate::object::{Node, ObjectHandle, Registry};
@@ -149,6 +152,10 @@ impl Router {
         log.bytes.inner().store(usage.bytes, Ordering::Relaxed);
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
+        for purpose in MemoryUse::ALL {
+            let bytes = self.node.memory.used_for(purpose);
+            self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
+        }
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.

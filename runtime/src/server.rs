@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Env, Metrics};
+use crate::base::{ClassName, Env, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{AdminSettings, AdminToken, DataSettings, SocketSettings, admin_router, data_router};
 use crate::object::class::Loader;
@@ -27,7 +27,7 @@ use crate::object::{Node, Residency};
 use crate::router::{Classes, DeployError, Deployed, Router};
 use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
-use crate::wasm::Engine;
+use crate::wasm::{Engine, machine_memory};
 
 /// Guest threads per core: SQLite blocks a thread, so there are more of them than cores.
 const GUEST_THREADS_PER_CORE: usize = 4;
@@ -220,6 +220,10 @@ fn build(
     guests: Handle,
 ) -> Result<(Arc<Router>, Databases), StartError> {
     let limits = Arc::new(config.limits.clone());
+    let memory = HostMemory::new(match limits.host_memory {
+        0 => machine_memory() / 4,
+        bytes => bytes,
+    });
     let node_key = node_key(data, env)?;
     let engine = Engine::new(&limits, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
@@ -232,6 +236,7 @@ fn build(
         databases: databases.clone(),
         sockets: Arc::new(Sockets::new(limits.clone(), metrics.clone(), env.clone())),
         residency,
+        memory,
         limits,
         logs: logs.clone(),
         metrics: metrics.clone(),

@@ -13,7 +13,7 @@ mod host;
 pub mod instance;
 mod meter;
 
-pub use budget::{Budget, Cost};
+pub use budget::{Budget, Cost, machine_memory};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
 pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};

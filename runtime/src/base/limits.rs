@@ -22,6 +22,9 @@ pub struct Limits {
     pub live_instances: u32,
     /// Bytes of linear memory of all live instances; 0 takes half of the machine's memory.
     pub live_instance_bytes: u64,
+    /// Bytes that guests and clients may make the host use beside linear memories (SQLite, bodies, responses, sockets, records
+    /// that wait for the log); 0 takes a quarter of the machine's memory.
+    pub host_memory: u64,
     /// Turns waiting in one mailbox.
     pub mailbox_turns: u32,
     /// Bytes waiting in one mailbox: enough for one request of the largest size.
@@ -64,6 +67,7 @@ impl Default for Limits {
             memory_per_instance: 128 << 20,
             live_instances: 0,
             live_instance_bytes: 0,
+            host_memory: 0,
             mailbox_turns: 1_000,
             mailbox_bytes: 32 << 20,
             request_body: 32 << 20,

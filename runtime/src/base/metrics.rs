@@ -11,6 +11,13 @@ pub struct Code {
     pub code: &'static str,
 }
 
+/// The label of memory in use: what it is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Purpose {
+    /// `MemoryUse::name`.
+    pub purpose: &'static str,
+}
+
 /// All counters and gauges of one host.
 pub struct Metrics {
     registry: Registry,
@@ -36,6 +43,8 @@ pub struct Metrics {
     pub sockets: SocketMetrics,
     /// The commit log.
     pub log: LogMetrics,
+    /// Bytes of the host's memory in use by classes, by purpose; set when asked for.
+    pub memory: Family<Purpose, Gauge>,
 }
 
 /// WebSockets.
@@ -105,6 +114,8 @@ impl Default for Metrics {
         sockets.register(&mut registry);
         let log = LogMetrics::default();
         log.register(&mut registry);
+        let memory = Family::<Purpose, Gauge>::default();
+        registry.register("memory_bytes", "Bytes of the host's memory in use, by purpose", memory.clone());
         Self {
             registry,
             turns,
@@ -118,6 +129,7 @@ impl Default for Metrics {
             alarms_given_up,
             sockets,
             log,
+            memory,
         }
     }
 }

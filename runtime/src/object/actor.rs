@@ -18,8 +18,8 @@ use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Env, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply, TurnError,
-    WorkBudget,
+    Alarm, CheckedDatabase, Env, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply,
+    TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
@@ -37,6 +37,8 @@ pub struct Node {
     pub sockets: Arc<Sockets>,
     /// Who may be in memory.
     pub residency: Arc<Residency>,
+    /// What classes use of the host's memory.
+    pub memory: HostMemory,
     /// What a turn may use.
     pub limits: Arc<Limits>,
     /// What guests say.

@@ -132,7 +132,7 @@ fn read_number(path: &str) -> Option<u64> {
 }
 
 /// Bytes of memory that this process may use: the machine's, or less where a control group says so.
-fn machine_memory() -> u64 {
+pub fn machine_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo
         .lines()

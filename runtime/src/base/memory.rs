@@ -1,0 +1,225 @@
+//! One budget for the memory that guests and clients make the host use outside of linear memories: what SQLite allocates, bodies,
+//! responses, what waits for sockets.
+//!
+//! Whoever allocates for a class takes a [`MemoryCharge`] first, and holds it for as long as the bytes are there. A class may hold
+//! at most four times what is free (`share`), so when memory is short it is the class that took most which is refused, never its
+//! neighbours. The sum never exceeds the limit. What a charge is for is counted too, for the metrics.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::ClassKey;
+use super::share::may_take;
+
+/// What bytes are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MemoryUse {
+    /// Databases: pages, compiled statements, sorters, rows on their way.
+    Sql,
+    /// Bodies of requests, from their first byte to the end of their turn.
+    Requests,
+    /// Responses that clients have not read yet.
+    Responses,
+    /// Messages and frames that wait for the peers of WebSockets, and messages that come.
+    Sockets,
+    /// Records that wait for the commit log.
+    Log,
+}
+
+impl MemoryUse {
+    /// All of them, in the order of their declaration.
+    pub const ALL: [Self; 5] = [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log];
+
+    /// The label of the metric.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Sql => "sql",
+            Self::Requests => "requests",
+            Self::Responses => "responses",
+            Self::Sockets => "sockets",
+            Self::Log => "log",
+        }
+    }
+}
+
+/// The budget of one host. Cheap to clone.
+#[derive(Clone)]
+pub struct HostMemory(Arc<Host>);
+
+struct Host {
+    limit: u64,
+    used: AtomicU64,
+    by_use: [AtomicU64; MemoryUse::ALL.len()],
+    accounts: Mutex<HashMap<ClassKey, MemoryAccount>>,
+    /// For what is not any class's yet: requests to unknown classes, the admin API.
+    unowned: Arc<AtomicU64>,
+}
+
+/// What one class uses of the budget. Cheap to clone.
+#[derive(Clone)]
+pub struct MemoryAccount {
+    host: Arc<Host>,
+    used: Arc<AtomicU64>,
+}
+
+/// Bytes that were taken. Dropping it gives them back.
+pub struct MemoryCharge {
+    account: MemoryAccount,
+    purpose: MemoryUse,
+    bytes: u64,
+}
+
+/// The class may not have the bytes now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the class uses {used} bytes of the host's memory, {free} bytes are free, {wanted} more were wanted")]
+pub struct NoMemory {
+    /// Bytes that were wanted.
+    pub wanted: u64,
+    /// Bytes that the class uses.
+    pub used: u64,
+    /// Bytes that nobody uses.
+    pub free: u64,
+}
+
+impl HostMemory {
+    /// Makes a budget of `limit` bytes.
+    pub fn new(limit: u64) -> Self {
+        Self(Arc::new(Host {
+            limit,
+            used: AtomicU64::new(0),
+            by_use: Default::default(),
+            accounts: Mutex::default(),
+            unowned: Arc::default(),
+        }))
+    }
+
+    /// Returns the account of a class. Ask once and keep it: this takes a lock.
+    pub fn account(&self, class: &ClassKey) -> MemoryAccount {
+        let mut accounts = self.0.accounts.lock();
+        let account = || MemoryAccount { host: self.0.clone(), used: Arc::default() };
+        accounts.entry(class.clone()).or_insert_with(account).clone()
+    }
+
+    /// Returns the account for what belongs to no class.
+    pub fn unowned(&self) -> MemoryAccount {
+        MemoryAccount { host: self.0.clone(), used: self.0.unowned.clone() }
+    }
+
+    /// Forgets the account of a class that is gone. Charges that are still held stay valid.
+    pub fn forget(&self, class: &ClassKey) {
+        self.0.accounts.lock().remove(class);
+    }
+
+    /// Bytes of the budget.
+    pub fn limit(&self) -> u64 {
+        self.0.limit
+    }
+
+    /// Bytes in use.
+    pub fn used(&self) -> u64 {
+        self.0.used.load(Relaxed)
+    }
+
+    /// Bytes in use for one purpose.
+    pub fn used_for(&self, purpose: MemoryUse) -> u64 {
+        self.0.by_use[purpose as usize].load(Relaxed)
+    }
+}
+
+impl MemoryAccount {
+    /// Takes bytes.
+    pub fn take(&self, purpose: MemoryUse, bytes: u64) -> Result<MemoryCharge, NoMemory> {
+        let mut charge = MemoryCharge { account: self.clone(), purpose, bytes: 0 };
+        charge.grow(bytes)?;
+        Ok(charge)
+    }
+
+    /// Bytes that the class uses.
+    pub fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    fn add(&self, purpose: MemoryUse, bytes: u64) -> Result<(), NoMemory> {
+        let held = self.used();
+        let taken = self.host.used.fetch_update(Relaxed, Relaxed, |used| {
+            may_take(held, bytes, self.host.limit.saturating_sub(used)).then(|| used + bytes)
+        });
+        if let Err(used) = taken {
+            return Err(NoMemory { wanted: bytes, used: held, free: self.host.limit.saturating_sub(used) });
+        }
+        self.used.fetch_add(bytes, Relaxed);
+        self.host.by_use[purpose as usize].fetch_add(bytes, Relaxed);
+        Ok(())
+    }
+
+    fn subtract(&self, purpose: MemoryUse, bytes: u64) {
+        self.host.used.fetch_sub(bytes, Relaxed);
+        self.used.fetch_sub(bytes, Relaxed);
+        self.host.by_use[purpose as usize].fetch_sub(bytes, Relaxed);
+    }
+}
+
+impl MemoryCharge {
+    /// Takes more bytes.
+    pub fn grow(&mut self, more: u64) -> Result<(), NoMemory> {
+        if more > 0 {
+            self.account.add(self.purpose, more)?;
+            self.bytes += more;
+        }
+        Ok(())
+    }
+
+    /// Gives some of the bytes back; all of them if there are fewer.
+    pub fn shrink(&mut self, less: u64) {
+        let less = less.min(self.bytes);
+        self.account.subtract(self.purpose, less);
+        self.bytes -= less;
+    }
+
+    /// Bytes that it holds.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for MemoryCharge {
+    fn drop(&mut self) {
+        if self.bytes > 0 {
+            self.account.subtract(self.purpose, self.bytes);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_took_most_is_refused_and_the_neighbour_is_not() {
+        let memory = HostMemory::new(1_000);
+        let (greedy, modest) = (memory.account(&ClassKey::new("greedy")), memory.account(&ClassKey::new("modest")));
+        let mut charge = greedy.take(MemoryUse::Sql, 800).unwrap();
+        assert_eq!(charge.grow(1), Err(NoMemory { wanted: 1, used: 800, free: 200 }));
+        let other = modest.take(MemoryUse::Requests, 160).unwrap();
+        assert_eq!((memory.used(), memory.used_for(MemoryUse::Sql), modest.used()), (960, 800, 160));
+        charge.shrink(300);
+        assert_eq!((charge.bytes(), greedy.used()), (500, 500));
+        drop((charge, other));
+        assert_eq!((memory.used(), greedy.used(), memory.used_for(MemoryUse::Requests)), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_class_has_one_account_until_it_is_forgotten() {
+        let memory = HostMemory::new(100);
+        let class = ClassKey::new("class");
+        let charge = memory.account(&class).take(MemoryUse::Log, 10).unwrap();
+        assert_eq!(memory.account(&class).used(), 10);
+        memory.forget(&class);
+        assert_eq!((memory.account(&class).used(), memory.used()), (0, 10));
+        drop(charge);
+        assert_eq!(memory.used(), 0);
+    }
+}
