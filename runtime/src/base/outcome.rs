@@ -15,11 +15,38 @@ pub struct Failure {
     pub retryable: bool,
     /// Where it came from, as far as the guest has told the log.
     pub stack: Option<String>,
+    /// What the guest has logged of it. It is not in the log yet: the entry of the failed turn has it.
+    pub logged: Option<Box<Logged>>,
+}
+
+/// An error that a guest has logged and then failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// What was said: the failure's message, and perhaps more.
+    pub message: String,
+    /// Named details, without the stack.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Failure {
     /// Longest message that is kept, in bytes (`wit/types.wit`).
     pub const MESSAGE_MAX: usize = 8 * 1024;
+
+    /// A failure that is final, of which nothing else is known.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retryable: false, stack: None, logged: None }
+    }
+}
+
+/// Whose fault a failed turn is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The class's, or the client's.
+    Guest,
+    /// Nobody's: the host has no room.
+    Capacity,
+    /// The host's, or its machine's.
+    Host,
 }
 
 /// Why a turn failed, or why it was never begun.
@@ -38,19 +65,42 @@ pub enum TurnError {
     },
     /// The guest's call stack overflowed.
     #[error("the object's code used up its call stack; look for a recursion that does not end")]
-    StackOverflow,
+    StackOverflow {
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The turn used up its fuel.
-    #[error("the turn used up its {0} units of fuel")]
-    OutOfFuel(u64),
+    #[error("the turn used up its {limit} units of fuel")]
+    OutOfFuel {
+        /// The limit.
+        limit: u64,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn used up its CPU time.
-    #[error("the turn used up its {} s of CPU time", .0.as_secs_f64())]
-    CpuTime(Duration),
+    #[error("the turn used up its {} s of CPU time", .limit.as_secs_f64())]
+    CpuTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn took too long by the clock.
-    #[error("the turn did not end within {} s", .0.as_secs_f64())]
-    WallTime(Duration),
-    /// The instance wanted more memory than its limit; carries the limit in bytes.
-    #[error("the instance wanted more than its {0} bytes of memory")]
-    OutOfMemory(u64),
+    #[error("the turn did not end within {} s", .limit.as_secs_f64())]
+    WallTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if that is not known.
+        stack: Option<String>,
+    },
+    /// The instance exceeded its memory limit.
+    #[error("the instance wanted more than its {limit} bytes of memory")]
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: u64,
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
     InvalidResponse(String),
@@ -76,6 +126,9 @@ pub enum TurnError {
     /// A query of the admin API was refused or failed.
     #[error("{0}")]
     Query(String),
+    /// The object has stored nothing, and the class does not let requests create objects.
+    #[error("there is no such object, and its class does not let requests create one (`create = \"internal\"`)")]
+    UnknownObject,
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
@@ -99,11 +152,11 @@ impl TurnError {
         match self {
             Self::Guest(_) => "guest-error",
             Self::Trap { .. } => "guest-trap",
-            Self::StackOverflow => "stack-overflow",
-            Self::OutOfFuel(_) => "fuel-exhausted",
-            Self::CpuTime(_) => "cpu-time-exceeded",
-            Self::WallTime(_) => "wall-time-exceeded",
-            Self::OutOfMemory(_) => "out-of-memory",
+            Self::StackOverflow { .. } => "stack-overflow",
+            Self::OutOfFuel { .. } => "fuel-exhausted",
+            Self::CpuTime { .. } => "cpu-time-exceeded",
+            Self::WallTime { .. } => "wall-time-exceeded",
+            Self::OutOfMemory { .. } => "out-of-memory",
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
@@ -112,6 +165,7 @@ impl TurnError {
             Self::SavepointOpen => "savepoint-open",
             Self::Storage(_) => "storage-failed",
             Self::Query(_) => "query-failed",
+            Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",
             Self::NoCapacity => "no-capacity",
@@ -120,10 +174,42 @@ impl TurnError {
         }
     }
 
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
+            Self::StorageFull(_) | Self::Storage(_) | Self::ClassUnavailable(_) | Self::Host(_) => Fault::Host,
+            _ => Fault::Guest,
+        }
+    }
+
+    /// Whether no turn was run and none failed: what was asked for was refused, with the reason as the answer.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Stopping)
+    }
+
+    /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
+    pub fn limit(&self) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::OutOfFuel { limit, .. } => ("fuel-per-turn", limit.to_string()),
+            Self::CpuTime { limit, .. } => ("cpu-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::WallTime { limit, .. } => ("wall-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::OutOfMemory { limit, .. } => ("memory-per-instance", limit.to_string()),
+            Self::ResponseTooLarge(limit) => ("response-body", limit.to_string()),
+            _ => return None,
+        })
+    }
+
     /// Where it came from, for whoever wrote the class.
     pub fn stack(&self) -> Option<&str> {
         match self {
-            Self::Guest(Failure { stack, .. }) | Self::Trap { stack, .. } => stack.as_deref(),
+            Self::Guest(Failure { stack, .. })
+            | Self::Trap { stack, .. }
+            | Self::StackOverflow { stack }
+            | Self::OutOfFuel { stack, .. }
+            | Self::CpuTime { stack, .. }
+            | Self::WallTime { stack, .. }
+            | Self::OutOfMemory { stack, .. } => stack.as_deref(),
             _ => None,
         }
     }

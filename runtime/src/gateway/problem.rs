@@ -143,7 +143,7 @@ impl Problem {
         Self::new(&INTERNAL, detail)
     }
 
-    /// How a turn ended badly. Logged. Without `details`, nothing that a guest or the host wrote for developers is told.
+    /// How a turn ended badly. Without `details`, nothing that a guest or the host wrote for developers is told.
     pub fn of_turn(error: &TurnError, address: &ObjectAddress, details: bool) -> Self {
         let object = address.to_string();
         let fixed_text = log(error, &object);
@@ -184,42 +184,22 @@ impl Problem {
     }
 }
 
-/// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
-/// free of what a guest or the host wrote for developers.
+/// Tells the server's log of an answer; that a turn failed is told where it ran (`base::failures`), unless the host never came to
+/// that. Tells whether the error's text is fixed, that is free of what a guest or the host wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
     let code = error.code();
-    // Below without the stack, which is long and in the object's log.
     match error {
-        Guest(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "the object answered with a failure");
-            false
-        }
-        Overloaded | Stopping => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        Query(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "query failed");
-            false
-        }
-        Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
-        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
-        | NoHandler(_) | SavepointOpen => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            true
-        }
-        NoCapacity => {
-            tracing::warn!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
-            tracing::error!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
+        // Below without the stack, which is long; text of guests quoted so that it stays on its line.
+        Host(_) => tracing::error!(?object, code, error = ?error.to_string(), "turn failed"),
+        _ => tracing::debug!(?object, code, error = ?error.to_string(), "answered with an error"),
+    }
+    match error {
+        Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
+        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => false,
+        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
+        ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
+        Overloaded | Stopping | NoCapacity => true,
     }
 }
 
@@ -296,12 +276,8 @@ mod tests {
     use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
-        TurnError::Guest(Failure {
-            code: "sold-out".into(),
-            message: "no\nseats".into(),
-            retryable,
-            stack: Some("secret".into()),
-        })
+        let stack = Some("secret".into());
+        TurnError::Guest(Failure { retryable, stack, ..Failure::new("sold-out", "no\nseats") })
     }
 
     fn turn_errors() -> Vec<TurnError> {
@@ -311,15 +287,21 @@ mod tests {
             failure(false),
             failure(true),
             Trap { reason: text(), stack: Some(text()) },
-            StackOverflow,
-            OutOfFuel(1),
-            OutOfMemory(1),
+            StackOverflow { stack: None },
+            OutOfFuel { limit: 1, stack: None },
+            OutOfMemory { limit: 1, stack: None },
         ];
-        all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
+        all.extend([
+            CpuTime { limit: Duration::ZERO, stack: None },
+            WallTime { limit: Duration::ZERO, stack: None },
+            InvalidResponse(text()),
+            ResponseTooLarge(1),
+        ]);
         all.extend([
             NoHandler("fetch"),
             NotApplied(text()),
             SavepointOpen,
+            UnknownObject,
             Query(text()),
             StorageFull(text()),
             Storage(text()),
@@ -428,7 +410,7 @@ mod tests {
             assert!(!text.contains("secret") && !text.contains("seats"), "{text}");
             assert_eq!(value["code"], error.code());
         }
-        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel(7), &alice(), false)).await;
+        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel { limit: 7, stack: None }, &alice(), false)).await;
         assert_eq!(value["detail"], "the turn used up its 7 units of fuel");
     }
 }
