@@ -38,19 +38,42 @@ pub enum TurnError {
     },
     /// The guest's call stack overflowed.
     #[error("the object's code used up its call stack; look for a recursion that does not end")]
-    StackOverflow,
+    StackOverflow {
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The turn used up its fuel.
-    #[error("the turn used up its {0} units of fuel")]
-    OutOfFuel(u64),
+    #[error("the turn used up its {limit} units of fuel")]
+    OutOfFuel {
+        /// The limit.
+        limit: u64,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn used up its CPU time.
-    #[error("the turn used up its {} s of CPU time", .0.as_secs_f64())]
-    CpuTime(Duration),
+    #[error("the turn used up its {} s of CPU time", .limit.as_secs_f64())]
+    CpuTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn took too long by the clock.
-    #[error("the turn did not end within {} s", .0.as_secs_f64())]
-    WallTime(Duration),
-    /// The instance wanted more memory than its limit; carries the limit in bytes.
-    #[error("the instance wanted more than its {0} bytes of memory")]
-    OutOfMemory(u64),
+    #[error("the turn did not end within {} s", .limit.as_secs_f64())]
+    WallTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if that is not known.
+        stack: Option<String>,
+    },
+    /// The instance exceeded its memory limit.
+    #[error("the instance wanted more than its {limit} bytes of memory")]
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: u64,
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
     InvalidResponse(String),
@@ -99,11 +122,11 @@ impl TurnError {
         match self {
             Self::Guest(_) => "guest-error",
             Self::Trap { .. } => "guest-trap",
-            Self::StackOverflow => "stack-overflow",
-            Self::OutOfFuel(_) => "fuel-exhausted",
-            Self::CpuTime(_) => "cpu-time-exceeded",
-            Self::WallTime(_) => "wall-time-exceeded",
-            Self::OutOfMemory(_) => "out-of-memory",
+            Self::StackOverflow { .. } => "stack-overflow",
+            Self::OutOfFuel { .. } => "fuel-exhausted",
+            Self::CpuTime { .. } => "cpu-time-exceeded",
+            Self::WallTime { .. } => "wall-time-exceeded",
+            Self::OutOfMemory { .. } => "out-of-memory",
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
@@ -123,7 +146,13 @@ impl TurnError {
     /// Where it came from, for whoever wrote the class.
     pub fn stack(&self) -> Option<&str> {
         match self {
-            Self::Guest(Failure { stack, .. }) | Self::Trap { stack, .. } => stack.as_deref(),
+            Self::Guest(Failure { stack, .. })
+            | Self::Trap { stack, .. }
+            | Self::StackOverflow { stack }
+            | Self::OutOfFuel { stack, .. }
+            | Self::CpuTime { stack, .. }
+            | Self::WallTime { stack, .. }
+            | Self::OutOfMemory { stack, .. } => stack.as_deref(),
             _ => None,
         }
     }

@@ -207,7 +207,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
-        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
+        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } | ResponseTooLarge(_)
         | NoHandler(_) | SavepointOpen => {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             true
@@ -311,11 +311,16 @@ mod tests {
             failure(false),
             failure(true),
             Trap { reason: text(), stack: Some(text()) },
-            StackOverflow,
-            OutOfFuel(1),
-            OutOfMemory(1),
+            StackOverflow { stack: None },
+            OutOfFuel { limit: 1, stack: None },
+            OutOfMemory { limit: 1, stack: None },
         ];
-        all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
+        all.extend([
+            CpuTime { limit: Duration::ZERO, stack: None },
+            WallTime { limit: Duration::ZERO, stack: None },
+            InvalidResponse(text()),
+            ResponseTooLarge(1),
+        ]);
         all.extend([
             NoHandler("fetch"),
             NotApplied(text()),
@@ -428,7 +433,7 @@ mod tests {
             assert!(!text.contains("secret") && !text.contains("seats"), "{text}");
             assert_eq!(value["code"], error.code());
         }
-        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel(7), &alice(), false)).await;
+        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel { limit: 7, stack: None }, &alice(), false)).await;
         assert_eq!(value["detail"], "the turn used up its 7 units of fuel");
     }
 }

@@ -554,8 +554,8 @@ impl ApplyError {
             Self::Full(detail) => TurnError::StorageFull(detail),
             Self::SavepointOpen => TurnError::SavepointOpen,
             Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
-            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(limits.fuel_per_turn),
-            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(limits.cpu_time()),
+            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack: None },
+            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime { limit: limits.cpu_time(), stack: None },
             Self::Failed(detail) => TurnError::Storage(detail),
         }
     }

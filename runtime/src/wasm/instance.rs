@@ -176,7 +176,7 @@ impl Instance {
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let fuel = used_by_code + limit.saturating_sub(work.remaining());
         if result.is_ok() && fuel > limit {
-            result = Err(TurnError::OutOfFuel(limit));
+            result = Err(TurnError::OutOfFuel { limit, stack: None });
         }
         let host = self.store.data_mut();
         if let Err(TurnError::Guest(failure)) = &mut result {
@@ -408,10 +408,11 @@ fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnErro
 /// Why guest code stopped running. The backtrace goes to the object's log, for whoever wrote the class.
 fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
     let host = store.data();
+    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
     if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
         return match exhausted {
-            Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
-            Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
+            Exhausted::Fuel => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
+            Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
@@ -419,16 +420,15 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
     }
     let trap = error.downcast_ref::<Trap>();
     match (trap, host.memory.refusal()) {
-        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel(limits.fuel_per_turn),
-        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory(limits.memory_per_instance),
+        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
+        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory { limit: limits.memory_per_instance, stack },
         (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
         _ => {}
     }
     let last_words = host.log.last_error();
-    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
     host.log.add_trap(format!("trapped: {}", error.root_cause()), stack.clone());
     match (trap, error.downcast_ref::<I32Exit>()) {
-        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
+        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
         (Some(trap), _) => {
             let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
             reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
@@ -450,8 +450,8 @@ fn functions(backtrace: &WasmBacktrace) -> String {
 impl From<TimeUp> for TurnError {
     fn from(time_up: TimeUp) -> Self {
         match time_up {
-            TimeUp::Cpu(limit) => Self::CpuTime(limit),
-            TimeUp::Wall(limit) => Self::WallTime(limit),
+            TimeUp::Cpu(limit) => Self::CpuTime { limit, stack: None },
+            TimeUp::Wall(limit) => Self::WallTime { limit, stack: None },
         }
     }
 }
