@@ -4,6 +4,7 @@
 //! clock and randomness of the machine are read, and `points`, which does what tests want.
 
 pub mod alarm;
+pub mod alone;
 pub mod budget;
 pub mod env;
 pub mod id;

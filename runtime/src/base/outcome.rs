@@ -108,6 +108,9 @@ pub enum TurnError {
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
+    /// Nobody waited for the turn any more, it had written nothing, and it only waited; or it waited for room to begin.
+    #[error("the client went away before the turn had written anything; it was given up")]
+    Abandoned,
     /// The host is shutting down.
     #[error("the host is stopping; try again")]
     Stopping,
@@ -138,6 +141,7 @@ impl TurnError {
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",
             Self::NoCapacity => "no-capacity",
+            Self::Abandoned => "abandoned",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
         }
@@ -161,7 +165,7 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::NoCapacity | Self::Stopping => true,
+            Self::Overloaded | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }
