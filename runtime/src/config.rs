@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! class = "counter"            # the class this project deploys as; default: the directory's name
+//! create = "stored"            # what creates its objects: "any", "stored" or "internal"; default: as the class is, "stored" if new
 //!
 //! [build]
 //! language = "rust"            # default: what the project's own manifest shows
@@ -31,7 +32,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::base::{ClassName, Limits};
+use crate::base::{ClassName, Create, Limits};
 
 pub use language::Language;
 
@@ -65,6 +66,8 @@ pub struct ServerConfig {
 pub struct ConfigFile {
     /// The class that the project deploys as.
     pub class: Option<ClassName>,
+    /// What creates its objects.
+    pub create: Option<Create>,
     /// `[build]`
     pub build: BuildSection,
     /// `[server]`
@@ -189,11 +192,11 @@ mod tests {
     #[test]
     fn every_section_is_read() {
         let file = ConfigFile::parse(
-            "class = 'notes'\n[build]\nlanguage = 'go'\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
+            "class = 'notes'\ncreate = 'internal'\n[build]\nlanguage = 'go'\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
              [server]\ndata = 'd'\nlisten = '0.0.0.0:1'\nadmin-listen = '[::1]:2'\nerror-details = true",
         )
         .unwrap();
-        assert_eq!(file.class.as_ref().unwrap().as_str(), "notes");
+        assert_eq!((file.class.as_ref().unwrap().as_str(), file.create), ("notes", Some(Create::Internal)));
         assert_eq!((file.build.language, &*file.build.profile), (Some(Language::Go), "guest"));
         let config = file.server(Path::new("unused"));
         assert_eq!(config.data, Path::new("d"));
@@ -225,6 +228,7 @@ mod tests {
     fn a_bad_value_is_an_error() {
         for text in [
             "class = 'Counter'",
+            "create = 'nobody'",
             "[server]\nlisten = 'localhost'",
             "[build]\nlanguage = 'cobol'",
             "[limits]\ncomponent = -1",

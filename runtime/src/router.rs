@@ -310,9 +310,11 @@ impl Router {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Asks instances to leave that have been idle for too long. Call it about ten times in that span.
+    /// Asks instances to leave that have been idle for too long, and tells of failures that were only counted. Call it about ten
+    /// times in the span of idleness, and once a second.
     pub fn sweep(&self) {
         self.node.residency.sweep(self.node.limits.idle());
+        self.node.failures.sweep();
     }
 
     /// Refuses new invocations, lets the taken ones end, and waits until every object has left. False if some were still running

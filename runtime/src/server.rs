@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Env, HostMemory, Metrics};
+use crate::base::{ClassName, Create, Env, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{AdminSettings, AdminToken, DataSettings, SocketSettings, admin_router, data_router};
 use crate::object::class::Loader;
@@ -177,8 +177,8 @@ impl Server {
     }
 
     /// Deploys a component. Blocks.
-    pub fn deploy(&self, class: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
-        self.gateway.block_on(self.router.classes().deploy(class, component))
+    pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
+        self.gateway.block_on(self.router.classes().deploy(class, component, create))
     }
 
     /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
@@ -239,6 +239,7 @@ fn build(
         memory,
         limits,
         logs: logs.clone(),
+        failures: Failures::new(logs.clone(), env.clone()),
         metrics: metrics.clone(),
         env: env.clone(),
     });
@@ -289,7 +290,7 @@ async fn serve(listener: TcpListener, service: axum::Router, mut stopping: watch
 }
 
 async fn sweep(router: Arc<Router>, idle: Duration) {
-    let mut interval = tokio::time::interval((idle / 10).max(Duration::from_millis(10)));
+    let mut interval = tokio::time::interval((idle / 10).clamp(Duration::from_millis(10), Duration::from_secs(1)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;

@@ -27,6 +27,7 @@ pub mod whole;
 mod alarms;
 mod append;
 mod authorizer;
+mod beginnings;
 mod capture;
 mod connection;
 mod files;

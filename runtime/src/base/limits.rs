@@ -185,5 +185,20 @@ pub const SENDS_PER_TURN_BYTES: u64 = 64 << 20;
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.
 pub const LOG_ENTRIES_PER_TURN: u32 = 1_000;
+/// Log entries that are remembered of one class, and how far a follower may fall behind: those of one busy turn, and some.
+pub const LOG_HISTORY_ENTRIES: usize = 1_024;
+/// Bytes of the log entries that are remembered of one class: a quarter of what 1,024 of the longest ones take, which only stacks are.
+pub const LOG_HISTORY_BYTES: usize = 4 << 20;
+/// Bytes of the log entries that are remembered of all classes: sixteen that log as much as they can, hundreds that log as usual.
+pub const LOG_HISTORIES_BYTES: usize = 64 << 20;
+/// How long failed turns are counted together, in seconds.
+pub const FAILURES_WINDOW_SECONDS: u64 = 10;
+/// Failed turns of one object with one code that are told whole in that time; the others are counted.
+pub const FAILURES_OF_OBJECT: u32 = 10;
+/// The same of one class, whatever its objects.
+pub const FAILURES_OF_CLASS: u32 = 100;
+/// Objects and codes of one class whose failures are counted apart; those of all others are counted together.
+pub const FAILURES_COUNTED_APART: usize = 64;
 
+const _: () = assert!(LOG_ENTRIES_PER_TURN as usize <= LOG_HISTORY_ENTRIES && LOG_ENTRY_MAX * 8 < LOG_HISTORY_BYTES);
 const _: () = assert!(ENTRY_MAX > KEY_MAX && BATCH_BYTES < TURN_WRITE_MAX as usize && SQL_VALUE_MAX <= ENTRY_MAX);

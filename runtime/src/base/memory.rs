@@ -33,8 +33,7 @@ pub enum MemoryUse {
 
 impl MemoryUse {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances];
+    pub const ALL: [Self; 6] = [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances];
 
     /// The label of the metric.
     pub fn name(self) -> &'static str {

@@ -15,11 +15,38 @@ pub struct Failure {
     pub retryable: bool,
     /// Where it came from, as far as the guest has told the log.
     pub stack: Option<String>,
+    /// What the guest has logged of it. It is not in the log yet: the entry of the failed turn has it.
+    pub logged: Option<Box<Logged>>,
+}
+
+/// An error that a guest has logged and then failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// What was said: the failure's message, and perhaps more.
+    pub message: String,
+    /// Named details, without the stack.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Failure {
     /// Longest message that is kept, in bytes (`wit/types.wit`).
     pub const MESSAGE_MAX: usize = 8 * 1024;
+
+    /// A failure that is final, of which nothing else is known.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retryable: false, stack: None, logged: None }
+    }
+}
+
+/// Whose fault a failed turn is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The class's, or the client's.
+    Guest,
+    /// Nobody's: the host has no room.
+    Capacity,
+    /// The host's, or its machine's.
+    Host,
 }
 
 /// Why a turn failed, or why it was never begun.
@@ -99,6 +126,9 @@ pub enum TurnError {
     /// A query of the admin API was refused or failed.
     #[error("{0}")]
     Query(String),
+    /// The object has stored nothing, and the class does not let requests create objects.
+    #[error("there is no such object, and its class does not let requests create one (`create = \"internal\"`)")]
+    UnknownObject,
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
@@ -138,6 +168,7 @@ impl TurnError {
             Self::SavepointOpen => "savepoint-open",
             Self::Storage(_) => "storage-failed",
             Self::Query(_) => "query-failed",
+            Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",
             Self::NoCapacity => "no-capacity",
@@ -145,6 +176,32 @@ impl TurnError {
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
         }
+    }
+
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
+            Self::StorageFull(_) | Self::Storage(_) | Self::ClassUnavailable(_) | Self::Host(_) => Fault::Host,
+            _ => Fault::Guest,
+        }
+    }
+
+    /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Abandoned | Self::Stopping)
+    }
+
+    /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
+    pub fn limit(&self) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::OutOfFuel { limit, .. } => ("fuel-per-turn", limit.to_string()),
+            Self::CpuTime { limit, .. } => ("cpu-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::WallTime { limit, .. } => ("wall-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::OutOfMemory { limit, .. } => ("memory-per-instance", limit.to_string()),
+            Self::ResponseTooLarge(limit) => ("response-body", limit.to_string()),
+            _ => return None,
+        })
     }
 
     /// Where it came from, for whoever wrote the class.

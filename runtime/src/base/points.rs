@@ -8,7 +8,7 @@
 //! test whose fault never happens proves nothing; a point stands *before* the operation that it is named after.
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -218,7 +218,8 @@ impl When {
 
 /// SIGKILL, so that nothing of the process runs any more: no destructor, no flush, no handler.
 fn die(point: Point, number: u64) -> ! {
-    eprintln!("killed at the point {} (hit {number}), as {VARIABLE} wants", point.name());
+    // Without `eprintln!`, which panics if there is nobody to read it.
+    let _ = writeln!(io::stderr(), "killed at the point {} (hit {number}), as {VARIABLE} wants", point.name());
     let _ = kill_process(getpid(), Signal::KILL);
     // The signal takes every thread, this one at the latest when it returns from that call.
     std::process::abort()

@@ -54,7 +54,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Verify => verify(&commit_log::verify(&data.log())?, args.json, out),
         Command::Inspect => {
             if data.in_use() {
-                eprintln!("a server uses {}: what it is writing may be missing", data.root().display());
+                note!("a server uses {}: what it is writing may be missing", data.root().display());
             }
             inspect(&data.log(), args.json, out)
         }

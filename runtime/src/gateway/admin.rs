@@ -28,7 +28,7 @@ use super::logs::{self, LogsQuery};
 use super::problem::{self, Problem};
 use super::token::AdminToken;
 use super::{body, path};
-use crate::base::logs::GuestLogs;
+use crate::base::logs::{GuestLogs, LogEntry};
 use crate::base::{ClassName, Metrics};
 use crate::router::{Class, Router};
 
@@ -108,15 +108,16 @@ impl Admin {
 
     fn logs(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
         #[derive(Serialize)]
-        struct Entries {
-            entries: Vec<crate::base::logs::LogEntry>,
+        struct Entries<'a> {
+            entries: Vec<&'a LogEntry>,
         }
         only_get(method)?;
         let asked: LogsQuery = query(uri)?;
         if asked.follow {
             return Ok(logs::follow(&self.logs, asked, self.settings.stopping.clone()));
         }
-        Ok(json(StatusCode::OK, &Entries { entries: logs::remembered(&self.logs, &asked) }))
+        let entries = logs::remembered(&self.logs, &asked);
+        Ok(json(StatusCode::OK, &Entries { entries: entries.iter().map(AsRef::as_ref).collect() }))
     }
 
     fn metrics(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {

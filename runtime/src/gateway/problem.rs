@@ -144,7 +144,7 @@ impl Problem {
         Self::new(&INTERNAL, detail)
     }
 
-    /// How a turn ended badly. Logged. Without `details`, nothing that a guest or the host wrote for developers is told.
+    /// How a turn ended badly. Without `details`, nothing that a guest or the host wrote for developers is told.
     pub fn of_turn(error: &TurnError, address: &ObjectAddress, details: bool) -> Self {
         let object = address.to_string();
         let fixed_text = log(error, &object);
@@ -185,42 +185,22 @@ impl Problem {
     }
 }
 
-/// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
-/// free of what a guest or the host wrote for developers.
+/// Tells the server's log of an answer; that a turn failed is told where it ran (`base::failures`), unless the host never came to
+/// that. Tells whether the error's text is fixed, that is free of what a guest or the host wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
     let code = error.code();
-    // Below without the stack, which is long and in the object's log.
     match error {
-        Guest(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "the object answered with a failure");
-            false
-        }
-        Overloaded | Abandoned | Stopping => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        Query(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "query failed");
-            false
-        }
-        Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
-        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } | ResponseTooLarge(_)
-        | NoHandler(_) | SavepointOpen => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            true
-        }
-        NoCapacity => {
-            tracing::warn!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
-            tracing::error!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
+        // Below without the stack, which is long; text of guests quoted so that it stays on its line.
+        Host(_) => tracing::error!(?object, code, error = ?error.to_string(), "turn failed"),
+        _ => tracing::debug!(?object, code, error = ?error.to_string(), "answered with an error"),
+    }
+    match error {
+        Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
+        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => false,
+        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
+        ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
+        Overloaded | Abandoned | Stopping | NoCapacity => true,
     }
 }
 
@@ -297,12 +277,8 @@ mod tests {
     use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
-        TurnError::Guest(Failure {
-            code: "sold-out".into(),
-            message: "no\nseats".into(),
-            retryable,
-            stack: Some("secret".into()),
-        })
+        let stack = Some("secret".into());
+        TurnError::Guest(Failure { retryable, stack, ..Failure::new("sold-out", "no\nseats") })
     }
 
     fn turn_errors() -> Vec<TurnError> {
@@ -326,6 +302,7 @@ mod tests {
             NoHandler("fetch"),
             NotApplied(text()),
             SavepointOpen,
+            UnknownObject,
             Query(text()),
             StorageFull(text()),
             Storage(text()),
@@ -337,7 +314,8 @@ mod tests {
 
     fn deploy_codes() -> Vec<&'static str> {
         use LoadError::*;
-        let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers, Busy];
+        let mut refusals =
+            vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers, Busy];
         refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
         let others = [DeployError::TooLarge(1), DeployError::Storage(crate::storage::StorageError::BadCursor)];
         refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()

@@ -16,10 +16,11 @@ use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::invocation::Description;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
+use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Env, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply,
-    TurnError, WorkBudget,
+    Alarm, CheckedDatabase, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId,
+    Occasion, Query, Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
@@ -43,6 +44,8 @@ pub struct Node {
     pub limits: Arc<Limits>,
     /// What guests say.
     pub logs: Arc<GuestLogs>,
+    /// Tells of failed turns.
+    pub failures: Failures,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Clock and randomness.
@@ -78,6 +81,19 @@ struct Actor {
 struct Resident {
     instance: Instance,
     permit: Permit,
+}
+
+/// A turn that failed.
+struct Failed {
+    error: TurnError,
+    /// What becomes of it, as the rest of the sentence "it failed"; with how much that matters.
+    consequence: (String, Level),
+}
+
+impl From<TurnError> for Failed {
+    fn from(error: TurnError) -> Self {
+        Self { error, consequence: (String::new(), Level::Error) }
+    }
 }
 
 /// What an actor does next.
@@ -196,18 +212,21 @@ impl Actor {
             self.database.iter_mut().for_each(|database| database.reached_by(&name));
             self.address.name = Some(name);
         }
+        let occasion = occasion(&envelope.invocation);
+        let mut consequence = (String::new(), Level::Error);
         let outcome = match envelope.invocation {
-            Invocation::Fetch(request) => {
-                self.turn(TurnEvent::Fetch(request), Some(&mut envelope.reply.abandoned())).await
-            }
-            Invocation::Alarm { now } => self.alarm(now).await,
+            Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
+            Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
+                consequence = failed.consequence;
+                failed.error
+            }),
             Invocation::Socket(event) => self.socket(event).await,
             Invocation::Describe => self.describe(),
             Invocation::Delete => self.delete().await,
             Invocation::Query(query) => self.query(*query).await,
             Invocation::Import(database) => self.import(database).await,
             Invocation::Export => match self.snapshot().await {
-                Ok(Some(snapshot)) => return self.export(snapshot, envelope.reply),
+                Ok(Some(snapshot)) => return self.export(snapshot, occasion, envelope.reply),
                 Ok(None) => Ok(Reply::File(None)),
                 Err(error) => Err(error),
             },
@@ -218,12 +237,30 @@ impl Actor {
             }
         };
         self.node.metrics.turns.inc();
+        if let Err(TurnError::Abandoned) = &outcome {
+            self.node.metrics.abandoned_turns.inc();
+        }
         if let Err(error) = &outcome {
-            self.node.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
+            self.node.tell(&self.address, &occasion, consequence, error);
         }
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
         self.applied = self.database.as_ref().expect("no turn is running").last_applied();
         envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
+    }
+
+    /// A request from outside.
+    async fn fetch(&mut self, request: Request, abandoned: Abandoned<'_>) -> Outcome {
+        if self.class.create() == Create::Internal && !self.exists()? {
+            return Err(TurnError::UnknownObject);
+        }
+        self.turn(TurnEvent::Fetch(request), Some(abandoned)).await
+    }
+
+    /// Whether the object has stored something or has sockets.
+    fn exists(&mut self) -> Result<bool, TurnError> {
+        let database = self.database.as_mut().expect("no turn is running");
+        let is_stored = database.description().map_err(storage_failed)?.is_some();
+        Ok(is_stored || self.sockets.as_ref().is_some_and(|sockets| sockets.counts().sockets > 0))
     }
 
     /// One turn of the instance: wake, run, apply or roll back.
@@ -231,12 +268,13 @@ impl Actor {
         let (state, _run) = self.state.handle(Event::Invoked);
         self.state = state;
         let outcome = self.run(event, abandoned).await;
-        self.advance(if outcome.is_ok() { Event::TurnApplied } else { Event::TurnFailed });
+        // A turn of which nothing was kept leaves no instance either.
+        self.advance(if self.resident.is_some() { Event::TurnApplied } else { Event::TurnFailed });
         outcome
     }
 
     /// Runs the alarm. A failure is followed by a turn of the host's that says when it is tried again, or that it is given up.
-    async fn alarm(&mut self, now: bool) -> Outcome {
+    async fn alarm(&mut self, now: bool) -> Result<Reply, Failed> {
         let database = self.database.as_mut().expect("no turn is running");
         let Some(alarm) = database.alarm().map_err(storage_failed)? else { return Ok(Reply::Done(false)) };
         if !now && self.node.env.wall_ms() < alarm.next_ms {
@@ -251,34 +289,34 @@ impl Actor {
                 Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
             }
         };
-        if let Err(error) = &outcome
-            && counts_as_attempt(error)
-        {
-            self.alarm_failed(alarm, error).await?;
+        match outcome {
+            Ok(reply) => Ok(reply),
+            Err(error) if counts_as_attempt(&error) => {
+                let consequence = self.alarm_failed(alarm).await?;
+                Err(Failed { error, consequence })
+            }
+            Err(error) => Err(Failed { error, consequence: (" and is tried again".into(), Level::Warn) }),
         }
-        outcome
     }
 
-    async fn alarm_failed(&mut self, alarm: Alarm, error: &TurnError) -> Result<(), TurnError> {
+    /// Notes a failed attempt. Returns what becomes of the alarm.
+    async fn alarm_failed(&mut self, alarm: Alarm) -> Result<(String, Level), TurnError> {
         let now_ms = self.node.env.wall_ms();
         let next = alarm.after_failure(now_ms, &self.node.env);
         let mut turn = self.database.take().expect("no turn is running").begin(WorkBudget::unlimited());
         turn.set_alarm(next);
         self.apply(turn).await?;
-        // Nobody waits for an alarm, so this is where its error is told.
-        let failed = format!("the alarm failed (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
-        let (level, message) = match next {
+        let attempt = format!(" (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
+        Ok(match next {
             Some(next) => {
                 let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
-                (Level::Warn, format!("{failed} and is tried again in {seconds:.1} s: {error}"))
+                (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
             }
             None => {
                 self.node.metrics.alarms_given_up.inc();
-                (Level::Error, format!("{failed} and is given up: {error}"))
+                (format!("{attempt} and is given up"), Level::Error)
             }
-        };
-        self.node.logs.add(LogEntry::new(&self.node.env, &self.address, level, message));
-        Ok(())
+        })
     }
 
     /// An event of a socket. Messages that come after the object or the host has closed it are not for the object any more.
@@ -297,16 +335,10 @@ impl Actor {
             Ok(_) => self.turn(TurnEvent::Socket(event), None).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &outcome {
-            // Nobody waits for it, so this is where its error is told.
-            if !counts_as_attempt(error) {
-                tracing::warn!(object = %self.address, %error, "a turn with a WebSocket could not be run");
-            }
-            let message = format!("a turn with the WebSocket {id} failed: {error}");
-            self.node.logs.add(LogEntry::new(&self.node.env, &self.address, Level::Error, message));
-            if !is_last {
-                self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
-            }
+        if let Err(error) = &outcome
+            && !is_last
+        {
+            self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
         }
         // Without room for an instance nothing was run, and it comes again.
         if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
@@ -332,19 +364,31 @@ impl Actor {
     }
 
     async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Abandoned<'_>>) -> Outcome {
-        let Resident { instance, permit } = self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
+        let Resident { instance, permit } =
+            self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
         let database = self.database.take().expect("no turn is running");
         let sockets = self.begin_with_sockets(&event);
         let end = instance.run(database, sockets, event, abandoned).await;
         self.node.metrics.fuel.inc_by(end.fuel);
+        let mut turn = end.turn;
         let reply = match end.result {
-            Ok(reply) => self.apply(end.turn).await.map(|()| reply),
+            Ok(Reply::Response(response)) if response.status.as_u16() >= 400 && self.keeps_nothing_of(&mut turn) => {
+                self.database = Some(turn.roll_back());
+                return Ok(Reply::Response(response));
+            }
+            Ok(reply) => self.apply(turn).await.map(|()| reply),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
-                let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
+                let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
                 let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
-                self.database = Some(end.turn.roll_back());
-                Err(cause.unwrap_or(error))
+                self.database = Some(turn.roll_back());
+                Err(match cause {
+                    Some(cause) => {
+                        self.log_words_of(error);
+                        cause
+                    }
+                    None => error,
+                })
             }
         }?;
         if let Some(release) = end.sockets.apply(matches!(reply, Reply::Upgrade(..))) {
@@ -353,6 +397,22 @@ impl Actor {
         }
         self.resident = end.instance.map(|instance| Resident { instance, permit });
         Ok(reply)
+    }
+
+    /// Whether the turn of a request that was answered with an error would make an object out of nothing but empty tables.
+    fn keeps_nothing_of(&self, turn: &mut Turn) -> bool {
+        self.class.create() == Create::Stored
+            && turn.makes_only_tables()
+            && self.sockets.as_ref().is_none_or(|sockets| sockets.counts().sockets == 0)
+    }
+
+    /// Logs what a guest said of an error that another one takes the place of.
+    fn log_words_of(&self, error: TurnError) {
+        if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
+            let Logged { message, fields } = *logged;
+            let entry = LogEntry::new(&self.node.env, &self.address, Level::Error, message);
+            self.node.logs.add(LogEntry { fields, ..entry });
+        }
     }
 
     /// Makes what a turn staged part of the object.
@@ -388,7 +448,7 @@ impl Actor {
         Ok(Resident { instance, permit })
     }
 
-    async fn admit(&self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
+    async fn admit(&mut self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
         let admitted = self.node.residency.admit(&self.class.key, cost, &self.mailbox);
         match abandoned {
             None => admitted.await,
@@ -475,11 +535,15 @@ impl Actor {
     }
 
     /// Copies it in a thread of its own, which answers in the place of the actor.
-    fn export(&self, snapshot: Snapshot, reply: ReplyTo) {
+    fn export(&self, snapshot: Snapshot, occasion: Occasion, reply: ReplyTo) {
         self.node.metrics.turns.inc();
         let (applied, durable) = (self.applied, self.durable.clone());
+        let (node, address) = (self.node.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
+            if let Err(error) = &copied {
+                node.tell(&address, &occasion, (String::new(), Level::Error), error);
+            }
             reply.send(output_gate::hold(copied, applied, &durable));
         });
     }
@@ -509,6 +573,31 @@ impl Actor {
         if let Some(database) = &mut self.database {
             database.reset_session();
         }
+    }
+}
+
+impl Node {
+    /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
+    fn tell(&self, address: &ObjectAddress, occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
+        if !error.is_refusal() {
+            self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
+            self.failures.tell(address, occasion, &consequence.0, consequence.1, error);
+        }
+    }
+}
+
+/// What an invocation is about, for the log if its turn fails. Copies no text.
+fn occasion(invocation: &Invocation) -> Occasion {
+    match invocation {
+        Invocation::Fetch(request) => Occasion::Fetch(request.method.clone(), request.uri.clone()),
+        Invocation::Alarm { .. } => Occasion::Alarm,
+        Invocation::Socket(event) => Occasion::Socket(event.socket),
+        Invocation::Describe => Occasion::Admin("a look"),
+        Invocation::Delete => Occasion::Admin("a deletion"),
+        Invocation::Evict => Occasion::Admin("an eviction"),
+        Invocation::Query(_) => Occasion::Admin("a query"),
+        Invocation::Import(_) => Occasion::Admin("an import"),
+        Invocation::Export => Occasion::Admin("an export"),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
-use crate::base::{ClassKey, ClassName, Digest, TurnError};
+use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords};
 use crate::wasm::{ClassCode, Engine, LoadError};
 
@@ -34,7 +34,7 @@ struct Version {
 /// What can be told of the current version.
 #[derive(Debug, Clone)]
 pub struct VersionInfo {
-    /// Counts the deployments that changed the component.
+    /// Counts the deployments that changed the component or a setting.
     pub version: u64,
     /// SHA-256 of the component.
     pub digest: Digest,
@@ -48,6 +48,8 @@ pub struct VersionInfo {
     pub created_ms: u64,
     /// When this version was deployed, in milliseconds since the Unix epoch.
     pub deployed_ms: u64,
+    /// Who may create objects.
+    pub create: Create,
 }
 
 /// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
@@ -110,6 +112,11 @@ impl Class {
         self.current.load().record.clone()
     }
 
+    /// Who may create objects, by the current version.
+    pub fn create(&self) -> Create {
+        self.current.load().record.create
+    }
+
     /// The code of the current version, if it is loaded.
     pub fn code_if_loaded(&self) -> Option<Arc<ClassCode>> {
         self.current.load().code.get().cloned()
@@ -124,8 +131,9 @@ impl Class {
 
     /// What can be told of the current version.
     pub fn info(&self) -> VersionInfo {
-        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, .. } = self.record();
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms }
+        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, create, .. } =
+            self.record();
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create }
     }
 }
 

@@ -12,9 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::actor::Node;
 use super::class::Class;
 use super::output_gate::{self, Gated};
-use crate::base::{
-    Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError,
-};
+use crate::base::{Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError};
 
 /// How a turn ended.
 pub(super) type Outcome = Result<Reply, TurnError>;
@@ -93,12 +91,7 @@ pub struct Pending {
 const CHARGED_FROM: u64 = 4 << 10;
 
 /// Charges an invocation to its class, as far as whoever read it has not.
-fn charge(
-    invocation: &Invocation,
-    bytes: u64,
-    class: &Class,
-    node: &Node,
-) -> Result<Option<MemoryCharge>, NoMemory> {
+fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
     let charged = match invocation {
         Invocation::Fetch(Request { charge: Some(charge), .. }) => charge.bytes(),
         _ => 0,

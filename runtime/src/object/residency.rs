@@ -139,7 +139,8 @@ impl Residency {
         mailbox: &Mailbox,
     ) -> Option<Permit> {
         let tenant = residents.tenants.get(class);
-        let (held, none_waits) = tenant.map_or((Cost::default(), true), |tenant| (tenant.held, tenant.waiting.is_empty()));
+        let (held, none_waits) =
+            tenant.map_or((Cost::default(), true), |tenant| (tenant.held, tenant.waiting.is_empty()));
         let may_have = none_waits && self.budget.may_take(held, cost, residents.used);
         may_have.then(|| self.grant(residents, class, cost, mailbox.clone()))
     }
@@ -300,9 +301,9 @@ impl Residents {
             .collect();
         larger.sort_unstable_by(|a, b| b.cmp(a));
         let mut looks = 0;
-        larger.iter().find_map(|(_, class)| {
-            self.tenants.get_mut(class)?.oldest_idle(&self.by_key, u64::MAX, now, &mut looks)
-        })
+        larger
+            .iter()
+            .find_map(|(_, class)| self.tenants.get_mut(class)?.oldest_idle(&self.by_key, u64::MAX, now, &mut looks))
     }
 
     fn forget_if_empty(&mut self, class: &ClassKey) {

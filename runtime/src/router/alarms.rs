@@ -88,7 +88,8 @@ impl Router {
             Err(error) if counts_as_attempt(&error) => {}
             Err(TurnError::Stopping) => {}
             Err(error) => {
-                tracing::warn!(%id, %error, "an alarm could not be run and is tried again");
+                // Its object has told of it, unless it was never asked.
+                tracing::debug!(%id, %error, "an alarm could not be run and is tried again");
                 let from_ms = self.node.env.wall_ms() + Alarm::HOST_RETRY.as_millis() as u64;
                 self.node.databases.alarms().again(key, place, from_ms);
             }

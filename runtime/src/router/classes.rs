@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use super::blocking;
 use crate::base::alone::{Alone, OneAtATime};
 use crate::base::share::TooManyWait;
-use crate::base::{ClassKey, ClassName, Env, Limits};
+use crate::base::{ClassKey, ClassName, Create, Env, Limits};
 use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, StorageError};
 use crate::wasm::{ClassCode, LoadError};
@@ -38,7 +38,7 @@ pub struct Deployed {
     pub class: Arc<Class>,
     /// Whether the class is new.
     pub created: bool,
-    /// Whether the component differs from the one before.
+    /// Whether the component or a setting differs from the one before.
     pub changed: bool,
 }
 
@@ -129,8 +129,14 @@ impl Classes {
         classes
     }
 
-    /// Makes a component the current version of a class, and makes the class if there is none.
-    pub async fn deploy(&self, name: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
+    /// Makes a component the current version of a class, and makes the class if there is none. Without `create` the class keeps
+    /// what it has.
+    pub async fn deploy(
+        &self,
+        name: ClassName,
+        component: Bytes,
+        create: Option<Create>,
+    ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.node.limits;
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
@@ -140,13 +146,15 @@ impl Classes {
         // A class that is new has no key yet; any that is its own will do.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
         let code = self.node.loader.load(&key, component.clone()).await?;
-        if let Some(class) = existing.as_ref().filter(|class| class.record().digest == code.digest) {
+        let create = create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
+        let is_same = |class: &&Arc<Class>| class.record().digest == code.digest && class.create() == create;
+        if let Some(class) = existing.as_ref().filter(is_same) {
             // Stored again all the same: deploying is how a damaged component is repaired.
             self.store(class.record(), component).await?;
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
         let previous = existing.as_ref().map(|class| class.record());
-        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64);
+        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64, create);
         self.store(record.clone(), component).await?;
         let created = existing.is_none();
         let class = match existing {
@@ -184,12 +192,30 @@ impl Classes {
     }
 }
 
-fn next_record(env: &Env, name: ClassName, previous: Option<ClassRecord>, code: &ClassCode, size: u64) -> ClassRecord {
+fn next_record(
+    env: &Env,
+    name: ClassName,
+    previous: Option<ClassRecord>,
+    code: &ClassCode,
+    size: u64,
+    create: Create,
+) -> ClassRecord {
     let now = env.wall_ms();
     let (version, key, created_ms) = match previous {
         Some(previous) => (previous.version + 1, previous.key, previous.created_ms),
         None => (1, ClassKey::random(env.random()), now),
     };
     let (exports, imports) = (code.exports.clone(), code.imports.clone());
-    ClassRecord { name, key, version, digest: code.digest, size, exports, imports, created_ms, deployed_ms: now }
+    ClassRecord {
+        name,
+        key,
+        version,
+        digest: code.digest,
+        size,
+        exports,
+        imports,
+        created_ms,
+        deployed_ms: now,
+        create,
+    }
 }

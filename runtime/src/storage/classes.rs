@@ -9,12 +9,13 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
 use super::{DataDir, StorageError};
 use crate::base::points::{self, Point};
-use crate::base::{ClassKey, ClassName, Digest};
+use crate::base::{ClassKey, ClassName, Create, Digest};
 
 /// One class as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct ClassRecord {
     pub name: ClassName,
     /// Its key, made once.
     pub key: ClassKey,
-    /// Counts deploys that changed the component, from 1.
+    /// Counts deploys that changed the component or a setting, from 1.
     pub version: u64,
     /// The component of this version.
     pub digest: Digest,
@@ -38,6 +39,9 @@ pub struct ClassRecord {
     pub created_ms: u64,
     /// When this version was deployed.
     pub deployed_ms: u64,
+    /// Who may create objects. Records of before there were settings have none.
+    #[serde(default)]
+    pub create: Create,
 }
 
 /// All class records of a data directory.
@@ -45,12 +49,15 @@ pub struct ClassRecord {
 pub struct ClassRecords {
     dir: PathBuf,
     components: PathBuf,
+    /// Held while a component is written: two classes may be given the same one at the same time.
+    writing: Mutex<()>,
 }
 
 impl ClassRecords {
     /// Opens them, and removes components that no record names.
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
-        let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
+        let (classes, writing) = (dir.classes(), Mutex::default());
+        let records = Self { components: classes.join("components"), dir: classes, writing };
         make_dir_durably(&records.components)?;
         // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
         for dir in [&records.dir, &records.components] {
@@ -98,6 +105,7 @@ impl ClassRecords {
     /// Stores a component under its digest.
     pub fn put_component(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         let digest = Digest::of(bytes);
+        let _alone = self.writing.lock();
         write_durably(&self.component_path(&digest), bytes)?;
         Ok(digest)
     }
@@ -133,7 +141,8 @@ mod tests {
     fn record(name: &str, digest: Digest) -> ClassRecord {
         let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
         let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
-        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6 }
+        let create = Create::Internal;
+        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6, create }
     }
 
     #[test]
@@ -152,6 +161,14 @@ mod tests {
         assert!(records.component(&stray).is_err());
         assert!(records.remove(&all[0].name).unwrap() && !records.remove(&all[0].name).unwrap());
         assert_eq!(records.load_all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_record_of_before_there_were_settings_has_their_defaults() {
+        let mut json = serde_json::to_value(record("a", Digest::of(b""))).unwrap();
+        json.as_object_mut().unwrap().remove("create").unwrap();
+        let read: ClassRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read, ClassRecord { create: Create::Stored, ..record("a", Digest::of(b"")) });
     }
 
     #[test]

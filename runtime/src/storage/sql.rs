@@ -122,6 +122,8 @@ struct Call {
     more: Option<Cursor>,
     /// The host's savepoint is open.
     savepoint: bool,
+    /// Changes of rows before it.
+    changed_rows: u64,
     /// It consists of several statements.
     several: bool,
     /// A statement that writes is still open and holds the savepoint.
@@ -204,6 +206,9 @@ impl Turn {
         let outcome = self.run_statements(&mut call, text, parameters, sink);
         if call.savepoint && !call.held {
             self.end_savepoint(outcome.is_ok())?;
+            if outcome.is_err() {
+                self.undone_to(call.changed_rows);
+            }
         }
         outcome.map(|()| call)
     }
@@ -291,6 +296,7 @@ impl Turn {
             self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
+            call.changed_rows = self.changed_rows();
             self.host_statement("SAVEPOINT _hf_call")?;
             call.savepoint = true;
         }

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
+use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
@@ -44,6 +45,8 @@ pub struct Turn {
     pub(super) has_put: bool,
     /// The turn only reads: its writes are refused.
     reads_only: bool,
+    /// What the object's handler has changed; see `beginnings`.
+    pub(super) beginnings: Beginnings,
     /// Those that are open, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
     /// What the alarm will be when the turn is applied, if the turn changes it.
@@ -119,6 +122,7 @@ impl Turn {
             may_be_empty: false,
             has_put: false,
             reads_only,
+            beginnings: Beginnings::default(),
             savepoints: Vec::new(),
             alarm: None,
             room: None,
@@ -260,6 +264,7 @@ impl Turn {
         }
         self.end_transaction();
         (self.created, self.may_be_empty, self.has_put) = (false, false, false);
+        self.beginnings = Beginnings::default();
     }
 
     /// Leaves the transaction, if there is one, without applying it. False if SQLite failed to.
@@ -285,6 +290,7 @@ impl Turn {
             self.database.discard();
         }
         (self.may_be_empty, self.has_put, self.alarm) = (true, false, Some(None));
+        self.beginnings = Beginnings::default();
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 

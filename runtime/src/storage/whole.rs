@@ -22,6 +22,8 @@ pub struct Savepoint(u64);
 pub(super) struct OpenSavepoint {
     savepoint: Savepoint,
     alarm: Option<Option<Alarm>>,
+    /// Changes of rows before it.
+    changed_rows: u64,
 }
 
 /// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
@@ -67,7 +69,8 @@ impl Turn {
         }
         self.pay(SAVEPOINT_STEPS)?;
         let savepoint = Savepoint(self.next_handle());
-        self.savepoints.push(OpenSavepoint { savepoint, alarm: self.alarm });
+        let changed_rows = self.changed_rows();
+        self.savepoints.push(OpenSavepoint { savepoint, alarm: self.alarm, changed_rows });
         if let Stage::Writing { .. } = self.stage {
             self.close_writing_cursors();
             let begun = self.host_statement(&format!("SAVEPOINT {}", name(self.savepoints.len())));
@@ -98,6 +101,7 @@ impl Turn {
             // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             (self.may_be_empty, self.has_put) = (true, false);
+            self.undone_to(self.savepoints[depth - 1].changed_rows);
         }
         self.alarm = self.savepoints[depth - 1].alarm;
         self.savepoints.truncate(depth - 1);

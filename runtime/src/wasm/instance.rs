@@ -196,6 +196,7 @@ impl Instance {
         let host = self.store.data_mut();
         if let Err(TurnError::Guest(failure)) = &mut result {
             failure.stack = host.log.last_error().and_then(|error| error.stack);
+            failure.logged = host.log.take_cause(&failure.message).map(Box::new);
         }
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
@@ -240,10 +241,11 @@ async fn call(
     event: TurnEvent,
     body_limit: u64,
 ) -> wasmtime::Result<Result<Reply, TurnError>> {
-    if let Some(init) = init
-        && let Err(failure) = init.call_init(&mut *store).await?
-    {
-        return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
+    if let Some(init) = init {
+        if let Err(failure) = init.call_init(&mut *store).await? {
+            return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
+        }
+        store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
     let request = match event {
         TurnEvent::Fetch(request) => request,
@@ -423,10 +425,10 @@ fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnErro
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
     let code = if fits { code } else { "guest-error".into() };
-    TurnError::Guest(Failure { code, message, retryable, stack: None })
+    TurnError::Guest(Failure { retryable, ..Failure::new(code, message) })
 }
 
-/// Why guest code stopped running. The backtrace goes to the object's log, for whoever wrote the class.
+/// Why guest code stopped running, with the backtrace.
 fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
     let host = store.data();
     let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
@@ -447,10 +449,10 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         _ => {}
     }
     let last_words = host.log.last_error();
-    host.log.add_trap(format!("trapped: {}", error.root_cause()), stack.clone());
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
         (Some(trap), _) => {
+            host.log.drop_cause();
             let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
             reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
             TurnError::Trap { reason, stack }

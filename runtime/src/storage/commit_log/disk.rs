@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 
+use crate::base::output;
 use crate::base::points::{self, Point};
 
 /// The exit code of a process that has lost its log; the same as of one that does not start.
@@ -139,6 +140,7 @@ impl Disk for SystemDisk {
         tracing::error!(
             "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"
         );
+        output::stderr().flush();
         std::process::exit(LOST)
     }
 }

@@ -65,9 +65,12 @@ pub(super) fn replace_unbounded(linker: &mut Linker<Host>) -> wasmtime::Result<(
     linker.instance("wasi:random/random@0.2.12")?.func_wrap("get-random-bytes", random)?;
     linker.instance("wasi:random/insecure@0.2.12")?.func_wrap("get-insecure-random-bytes", random)?;
     let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
-    poll.func_wrap_async("poll", |mut store: StoreContextMut<'_, Host>, (pollables,): (Vec<Resource<DynPollable>>,)| {
-        Box::new(async move { Ok((store.data_mut().poll(pollables).await?,)) })
-    })?;
+    poll.func_wrap_async(
+        "poll",
+        |mut store: StoreContextMut<'_, Host>, (pollables,): (Vec<Resource<DynPollable>>,)| {
+            Box::new(async move { Ok((store.data_mut().poll(pollables).await?,)) })
+        },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
 }
