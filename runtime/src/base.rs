@@ -4,6 +4,7 @@
 //! clock and randomness of the machine are read, `output`, which writes the log, and `points`, which does what tests want.
 
 pub mod alarm;
+pub mod alone;
 pub mod budget;
 pub mod create;
 pub mod env;

@@ -153,7 +153,7 @@ impl Router {
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
         for purpose in MemoryUse::ALL {
-            let bytes = self.node.memory.used_for(purpose);
+            let bytes = self.node.memory.used_for(purpose) + self.node.engine.budget.memory.used_for(purpose);
             self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
     }
@@ -205,7 +205,7 @@ impl Router {
         loop {
             let name = address.name.clone();
             let sent = match self.objects.live.get(&address.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node.limits)),
+                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node)),
                 None => {
                     let class = self.class_of(&address)?;
                     let entry = self.objects.live.entry(address.id);
@@ -213,7 +213,7 @@ impl Router {
                     // none is added after he looked.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, address.clone()));
-                        live.send(invocation, name, reply, &self.node.limits)
+                        live.send(invocation, name, reply, &self.node)
                     })
                 }
             };
@@ -271,7 +271,7 @@ impl Router {
 
     /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
     pub async fn delete_class(&self, name: &ClassName, with_objects: bool) -> Result<(), DeleteClassError> {
-        let _alone = self.classes.change().await;
+        let _alone = self.classes.change(name).await?;
         let class = self.classes.get(name).ok_or(DeleteClassError::Unknown)?;
         // Asked before anybody is disturbed, and again when no object can come any more.
         if !with_objects && self.has_objects(&class).await? {
@@ -296,6 +296,8 @@ impl Router {
         self.node.sockets.close_class(&class.key, &Goodbye::of_host(code::GOING_AWAY, "the class was deleted"));
         let (databases, key) = (self.node.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
+        self.node.memory.forget(&class.key);
+        self.node.engine.budget.memory.forget(&class.key);
         self.classes.remove(&class.name).await
     }
 

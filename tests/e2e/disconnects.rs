@@ -1,8 +1,9 @@
-//! Clients that go away: their waiting turns are cancelled, a running one is finished.
+//! Clients that go away: their waiting turns are cancelled, and running ones that only wait and have written nothing; others are
+//! finished.
 
 use std::net::TcpStream;
 
-use crate::harness::{Host, guest};
+use crate::harness::{Host, eventually, guest};
 
 /// Sends a request whose answer nobody will read.
 fn ask(host: &Host, path: &str) -> TcpStream {
@@ -34,15 +35,35 @@ fn a_waiting_turn_is_cancelled_with_its_client() {
 }
 
 #[test]
-fn a_running_turn_is_finished_without_its_client() {
+fn a_turn_that_has_written_is_finished_without_its_client() {
     let host = Host::start();
-    host.deploy("faults", guest("faults"));
-    let sleeper = ask(&host, "/faults/alice/sleep?ms=700");
+    host.deploy("calls", guest("calls"));
+    let sleeper = ask(&host, "/calls/alice/write-and-sleep?ms=700");
     host.wait_for_live_instances(1);
     drop(sleeper);
     host.wait_for_metric("holdfast_turns_total", 1);
     assert_eq!(host.metric("holdfast_live_instances"), 1, "it succeeded, so its instance stays");
+    assert_eq!(host.get("/calls/alice/stored").text(), "1");
     assert_eq!(host.metric("holdfast_instances_started_total"), 1);
+}
+
+/// Sleepers whose clients have gone would keep all instances for as long as a turn may last.
+#[test]
+fn a_turn_that_only_waits_is_given_up_with_its_client() {
+    let host = Host::with("live-instances = 4");
+    host.deploy("faults", guest("faults"));
+    let sleepers: Vec<_> =
+        (0..4).map(|object| ask(&host, &format!("/faults/sleeper-{object}/sleep?ms=3600000"))).collect();
+    host.wait_for_live_instances(4);
+    // Those wait for room.
+    let waiting: Vec<_> = (0..4).map(|object| ask(&host, &format!("/faults/waiting-{object}/count"))).collect();
+    drop(waiting);
+    drop(sleepers);
+    host.wait_for_live_instances(0);
+    let given_up = || host.metric("holdfast_abandoned_turns_total");
+    eventually("the sleepers to be given up", || (given_up() >= 4).then_some(()));
+    assert_eq!(host.get("/faults/sleeper-0/get").text(), "0", "the object goes on");
+    assert_eq!(host.get("/faults/alice/count").text(), "1");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value as Json;
@@ -51,6 +52,16 @@ impl Host {
     /// The client of the admin listener; it has the token.
     pub fn admin(&self) -> &Client {
         &self.admin
+    }
+
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// CPU time that the process has taken so far.
+    pub fn cpu_time(&self) -> Duration {
+        self.program.cpu_time()
     }
 
     /// The data directory.

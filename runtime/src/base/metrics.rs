@@ -25,6 +25,8 @@ pub struct Metrics {
     pub turns: Counter,
     /// Turns that failed, by code.
     pub failed_turns: Family<Code, Counter>,
+    /// Turns that were given up because their client had gone.
+    pub abandoned_turns: Counter,
     /// Instances made.
     pub instances_started: Counter,
     /// Instances dropped to make room for others.
@@ -100,6 +102,8 @@ impl Default for Metrics {
         let (turns, failed_turns) = (Counter::default(), Family::<Code, Counter>::default());
         let (instances_started, instances_evicted) = (Counter::default(), Counter::default());
         let (live_instances, live_objects, fuel) = (Gauge::default(), Gauge::default(), Counter::default());
+        let abandoned_turns = Counter::default();
+        registry.register("abandoned_turns", "Turns given up because their client had gone", abandoned_turns.clone());
         registry.register("turns", "Turns that ended", turns.clone());
         registry.register("failed_turns", "Turns that failed, by error code", failed_turns.clone());
         registry.register("instances_started", "Instances made", instances_started.clone());
@@ -120,6 +124,7 @@ impl Default for Metrics {
             registry,
             turns,
             failed_turns,
+            abandoned_turns,
             instances_started,
             instances_evicted,
             live_instances,

@@ -138,6 +138,9 @@ pub enum TurnError {
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
+    /// Nobody waited for the turn any more, it had written nothing, and it only waited; or it waited for room to begin.
+    #[error("the client went away before the turn had written anything; it was given up")]
+    Abandoned,
     /// The host is shutting down.
     #[error("the host is stopping; try again")]
     Stopping,
@@ -169,6 +172,7 @@ impl TurnError {
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded => "overloaded",
             Self::NoCapacity => "no-capacity",
+            Self::Abandoned => "abandoned",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
         }
@@ -183,9 +187,9 @@ impl TurnError {
         }
     }
 
-    /// Whether no turn was run and none failed: what was asked for was refused, with the reason as the answer.
+    /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Stopping)
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Abandoned | Self::Stopping)
     }
 
     /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
@@ -218,7 +222,7 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::NoCapacity | Self::Stopping => true,
+            Self::Overloaded | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }

@@ -86,6 +86,7 @@ kinds! {
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
+    ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
@@ -199,7 +200,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
         StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
-        Overloaded | Stopping | NoCapacity => true,
+        Overloaded | Abandoned | Stopping | NoCapacity => true,
     }
 }
 
@@ -307,13 +308,14 @@ mod tests {
             Storage(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
+        all.extend([Overloaded, NoCapacity, Abandoned, Stopping, Host(text())]);
         all
     }
 
     fn deploy_codes() -> Vec<&'static str> {
         use LoadError::*;
-        let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers];
+        let mut refusals =
+            vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers, Busy];
         refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
         let others = [DeployError::TooLarge(1), DeployError::Storage(crate::storage::StorageError::BadCursor)];
         refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()

@@ -24,7 +24,7 @@ use crate::base::{
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
-use crate::wasm::{ClassCode, Engine, Instance, InstanceContext, TurnEvent};
+use crate::wasm::{Abandoned, ClassCode, Cost, Engine, Instance, InstanceContext, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -207,7 +207,7 @@ impl Actor {
         }
     }
 
-    async fn deliver(&mut self, envelope: Envelope) {
+    async fn deliver(&mut self, mut envelope: Envelope) {
         if let (None, Some(name)) = (&self.address.name, envelope.name) {
             self.database.iter_mut().for_each(|database| database.reached_by(&name));
             self.address.name = Some(name);
@@ -215,7 +215,7 @@ impl Actor {
         let occasion = occasion(&envelope.invocation);
         let mut consequence = (String::new(), Level::Error);
         let outcome = match envelope.invocation {
-            Invocation::Fetch(request) => self.fetch(request).await,
+            Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
             Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
                 consequence = failed.consequence;
                 failed.error
@@ -237,6 +237,9 @@ impl Actor {
             }
         };
         self.node.metrics.turns.inc();
+        if let Err(TurnError::Abandoned) = &outcome {
+            self.node.metrics.abandoned_turns.inc();
+        }
         if let Err(error) = &outcome {
             self.node.tell(&self.address, &occasion, consequence, error);
         }
@@ -246,11 +249,11 @@ impl Actor {
     }
 
     /// A request from outside.
-    async fn fetch(&mut self, request: Request) -> Outcome {
+    async fn fetch(&mut self, request: Request, abandoned: Abandoned<'_>) -> Outcome {
         if self.class.create() == Create::Internal && !self.exists()? {
             return Err(TurnError::UnknownObject);
         }
-        self.turn(TurnEvent::Fetch(request)).await
+        self.turn(TurnEvent::Fetch(request), Some(abandoned)).await
     }
 
     /// Whether the object has stored something or has sockets.
@@ -261,10 +264,10 @@ impl Actor {
     }
 
     /// One turn of the instance: wake, run, apply or roll back.
-    async fn turn(&mut self, event: TurnEvent) -> Outcome {
+    async fn turn(&mut self, event: TurnEvent, abandoned: Option<Abandoned<'_>>) -> Outcome {
         let (state, _run) = self.state.handle(Event::Invoked);
         self.state = state;
-        let outcome = self.run(event).await;
+        let outcome = self.run(event, abandoned).await;
         // A turn of which nothing was kept leaves no instance either.
         self.advance(if self.resident.is_some() { Event::TurnApplied } else { Event::TurnFailed });
         outcome
@@ -281,7 +284,7 @@ impl Actor {
         self.node.metrics.alarms.inc();
         let node = self.node.clone();
         let outcome = match node.databases.alarm_runs().begin(self.address.id) {
-            Some(_running) => self.turn(TurnEvent::Alarm(alarm)).await,
+            Some(_running) => self.turn(TurnEvent::Alarm(alarm), None).await,
             None => {
                 Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
             }
@@ -329,7 +332,7 @@ impl Actor {
         }
         let outcome = match self.class.code(&self.node.loader).await {
             Ok(code) if !code.listens_to_websockets() => Ok(Reply::Done(false)),
-            Ok(_) => self.turn(TurnEvent::Socket(event)).await,
+            Ok(_) => self.turn(TurnEvent::Socket(event), None).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome
@@ -360,11 +363,12 @@ impl Actor {
         SocketTurn::begin(self.node.sockets.clone(), object, self.sockets.clone(), offered)
     }
 
-    async fn run(&mut self, event: TurnEvent) -> Outcome {
-        let Resident { instance, permit } = self.wake().await?;
+    async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Abandoned<'_>>) -> Outcome {
+        let Resident { instance, permit } =
+            self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
         let database = self.database.take().expect("no turn is running");
         let sockets = self.begin_with_sockets(&event);
-        let end = instance.run(database, sockets, event).await;
+        let end = instance.run(database, sockets, event, abandoned).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let mut turn = end.turn;
         let reply = match end.result {
@@ -419,8 +423,9 @@ impl Actor {
         applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
     }
 
-    /// The instance of the class's current version: the one at hand, or a new one.
-    async fn wake(&mut self) -> Result<Resident, TurnError> {
+    /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
+    /// for the turn.
+    async fn wake(&mut self, abandoned: Option<Abandoned<'_>>) -> Result<Resident, TurnError> {
         if self.class.is_retired() {
             return Err(TurnError::ClassUnavailable("it is being deleted".into()));
         }
@@ -438,9 +443,22 @@ impl Actor {
         // What an instance of another version set on its connection goes with it.
         self.drop_instance();
         self.learn_name()?;
-        let permit = self.node.residency.admit(code.cost, &self.mailbox).await.ok_or(TurnError::NoCapacity)?;
+        let permit = self.admit(code.cost, abandoned).await?;
         let instance = self.instantiate(code).await?;
         Ok(Resident { instance, permit })
+    }
+
+    async fn admit(&mut self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
+        let admitted = self.node.residency.admit(&self.class.key, cost, &self.mailbox);
+        match abandoned {
+            None => admitted.await,
+            Some(abandoned) => tokio::select! {
+                biased;
+                permit = admitted => permit,
+                () = abandoned => return Err(TurnError::Abandoned),
+            },
+        }
+        .ok_or(TurnError::NoCapacity)
     }
 
     async fn instantiate(&mut self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {

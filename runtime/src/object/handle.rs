@@ -1,16 +1,18 @@
 //! The way to an object: a bounded mailbox, first in, first out.
 //!
-//! Sending never blocks: a full mailbox is an answer, not a wait. Who stops waiting for a reply cancels his invocation if its
-//! turn has not begun; a turn that runs is finished.
+//! Sending never blocks: a full mailbox is an answer, not a wait. Dropping the reply cancels an invocation whose turn has not
+//! begun, or waits for room; a turn that has begun is finished, unless it is a request's that has written nothing and only waits.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::actor::Node;
 use super::class::Class;
 use super::output_gate::{self, Gated};
-use crate::base::{Invocation, Limits, ObjectName, Reply, TurnError};
+use crate::base::{Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError};
 
 /// How a turn ended.
 pub(super) type Outcome = Result<Reply, TurnError>;
@@ -30,11 +32,13 @@ pub(super) struct Envelope {
     pub(super) name: Option<ObjectName>,
     pub(super) reply: ReplyTo,
     bytes: u64,
+    /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
+    _charge: Option<MemoryCharge>,
 }
 
 /// Who is told how a turn ended.
 pub enum ReplyTo {
-    /// Somebody who waits for it, and cancels the turn by waiting no more.
+    /// Somebody who waits for it, and cancels what need not be finished by waiting no more.
     Caller(Caller),
     /// Nobody. The permit is held until the turn is over.
     Nobody(OwnedSemaphorePermit),
@@ -83,6 +87,25 @@ pub struct Pending {
     reply: oneshot::Receiver<Gated<Outcome>>,
 }
 
+/// Invocations of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
+const CHARGED_FROM: u64 = 4 << 10;
+
+/// Charges an invocation to its class, as far as whoever read it has not.
+fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
+    let charged = match invocation {
+        Invocation::Fetch(Request { charge: Some(charge), .. }) => charge.bytes(),
+        _ => 0,
+    };
+    let purpose = match invocation {
+        Invocation::Socket(_) => MemoryUse::Sockets,
+        _ => MemoryUse::Requests,
+    };
+    match bytes.saturating_sub(charged) {
+        ..CHARGED_FROM => Ok(None),
+        rest => node.memory.account(&class.key).take(purpose, rest).map(Some),
+    }
+}
+
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Mutex::new(Load::default()));
@@ -96,13 +119,14 @@ impl ObjectHandle {
         invocation: Invocation,
         name: Option<ObjectName>,
         reply: ReplyTo,
-        limits: &Limits,
+        node: &Node,
     ) -> Result<(), Refusal> {
         let bytes = invocation.queued_bytes();
-        if !self.mailbox.load.lock().take(bytes, limits) {
+        let charge = charge(&invocation, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
+        if !self.mailbox.load.lock().take(bytes, &node.limits) {
             return Err(Refusal::Full);
         }
-        let envelope = Box::new(Envelope { invocation, name, reply, bytes });
+        let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge });
         match self.mailbox.sender.send(Message::Deliver(envelope)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
@@ -150,6 +174,14 @@ impl ReplyTo {
             // Nobody may be waiting any more; the turn has happened all the same.
             let _ = sender.send(outcome);
         }
+    }
+
+    /// Ends when nobody waits for the reply any more; never, if nobody ever did.
+    pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_ {
+        std::future::poll_fn(move |context| match self {
+            Self::Caller(Caller(sender)) => sender.poll_closed(context),
+            Self::Nobody(_) => Poll::Pending,
+        })
     }
 
     fn is_cancelled(&self) -> bool {

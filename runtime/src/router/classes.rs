@@ -1,20 +1,25 @@
 //! The deployed classes: by name, and how one is deployed.
 //!
 //! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
-//! Deployments and deletions happen one after the other, so two of one class cannot mix.
+//! Deployments and deletions of one class happen one after the other, so they cannot mix; those of different classes do not wait
+//! for each other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::blocking;
+use crate::base::alone::{Alone, OneAtATime};
+use crate::base::share::TooManyWait;
 use crate::base::{ClassKey, ClassName, Create, Env, Limits};
 use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, StorageError};
 use crate::wasm::{ClassCode, LoadError};
+
+/// Deployments and deletions of one class that may wait for each other; each holds its component.
+const CHANGES_MAX: usize = 4;
 
 /// All deployed classes of one host.
 pub struct Classes {
@@ -23,8 +28,8 @@ pub struct Classes {
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<Node>,
-    /// Held by whoever deploys or deletes.
-    changing: Mutex<()>,
+    /// Held by whoever deploys or deletes a class.
+    changing: Arc<OneAtATime<ClassName>>,
 }
 
 /// What a deploy did.
@@ -43,6 +48,9 @@ pub enum DeployError {
     /// Over the limit; carries it in bytes.
     #[error("a component has at most {0} bytes")]
     TooLarge(u64),
+    /// Too many change the class already.
+    #[error("too many deployments of the class wait already; try again later")]
+    Busy(#[from] TooManyWait),
     /// The component cannot be a class.
     #[error(transparent)]
     Refused(#[from] LoadError),
@@ -56,6 +64,7 @@ impl DeployError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "component-too-large",
+            Self::Busy(_) | Self::Refused(LoadError::Busy) => "overloaded",
             Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
             Self::Refused(LoadError::CoreModule) => "core-module",
             Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
@@ -73,6 +82,9 @@ pub enum DeleteClassError {
     /// There is no such class.
     #[error("there is no such class")]
     Unknown,
+    /// Too many change the class already.
+    #[error("too many deployments of the class wait already; try again later")]
+    Busy(#[from] TooManyWait),
     /// It has objects.
     #[error("the class has objects; delete them with it by ?objects=delete")]
     HasObjects,
@@ -88,7 +100,7 @@ impl Classes {
     /// The classes that are recorded. Their code is loaded when it is first needed.
     pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
         let (by_name, by_key) = (DashMap::new(), DashMap::new());
-        let classes = Self { by_name, by_key, records, node, changing: Mutex::new(()) };
+        let classes = Self { by_name, by_key, records, node, changing: OneAtATime::new(CHANGES_MAX) };
         for record in classes.records.load_all()? {
             classes.add(Arc::new(Class::dormant(record)));
         }
@@ -129,9 +141,11 @@ impl Classes {
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
-        let code = self.node.loader.load(component.clone()).await?;
-        let _alone = self.change().await;
+        let _alone = self.change(&name).await?;
         let existing = self.get(&name);
+        // A class that is new has no key yet; any that is its own will do.
+        let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
+        let code = self.node.loader.load(&key, component.clone()).await?;
         let create = create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
         let is_same = |class: &&Arc<Class>| class.record().digest == code.digest && class.create() == create;
         if let Some(class) = existing.as_ref().filter(is_same) {
@@ -162,9 +176,9 @@ impl Classes {
         blocking(move || records.put_component(&component).and_then(|_| records.save(&record))).await
     }
 
-    /// Waits for whoever changes the classes, and keeps others from it until the guard is dropped.
-    pub(super) async fn change(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().await
+    /// Waits for whoever changes the class, and keeps others from it until the guard is dropped.
+    pub(super) async fn change(&self, name: &ClassName) -> Result<Alone<ClassName>, TooManyWait> {
+        self.changing.with(name.clone()).await
     }
 
     /// Forgets a class. Its objects are gone, and the caller holds what [`change`](Self::change) gave.

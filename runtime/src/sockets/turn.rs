@@ -101,6 +101,18 @@ impl SocketTurn {
         }
     }
 
+    /// How many sockets the object has, closing ones included.
+    pub fn count(&self) -> usize {
+        self.with_table(|table| table.sockets.len()).unwrap_or(0) + usize::from(self.accepted.is_some())
+    }
+
+    /// Whether the turn has done anything with sockets that would be dropped with it.
+    pub fn has_staged(&self) -> bool {
+        self.accepted.is_some()
+            || self.auto_response.is_some()
+            || !(self.sends.is_empty() && self.attachments.is_empty() && self.closed.is_empty())
+    }
+
     /// Accepts the socket that the request asks for.
     pub fn accept(&mut self, tags: Vec<String>) -> Result<SocketId, SocketError> {
         if self.offered.is_none() {

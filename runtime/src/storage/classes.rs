@@ -9,6 +9,7 @@ use std::fs;
 use std::io;
 use std::path::PathBuf;
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
@@ -48,12 +49,15 @@ pub struct ClassRecord {
 pub struct ClassRecords {
     dir: PathBuf,
     components: PathBuf,
+    /// Held while a component is written: two classes may be given the same one at the same time.
+    writing: Mutex<()>,
 }
 
 impl ClassRecords {
     /// Opens them, and removes components that no record names.
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
-        let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
+        let (classes, writing) = (dir.classes(), Mutex::default());
+        let records = Self { components: classes.join("components"), dir: classes, writing };
         make_dir_durably(&records.components)?;
         // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
         for dir in [&records.dir, &records.components] {
@@ -101,6 +105,7 @@ impl ClassRecords {
     /// Stores a component under its digest.
     pub fn put_component(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         let digest = Digest::of(bytes);
+        let _alone = self.writing.lock();
         write_durably(&self.component_path(&digest), bytes)?;
         Ok(digest)
     }

@@ -158,6 +158,11 @@ impl Turn {
         (self.end(wrote), applied)
     }
 
+    /// Whether the turn has begun to write and would leave something to roll back. What it has settled is not counted.
+    pub fn has_staged(&self) -> bool {
+        self.will_append()
+    }
+
     /// What keeps this turn from being applied, if something does already.
     pub fn broken(&self) -> Option<&ApplyError> {
         self.broken.as_ref()

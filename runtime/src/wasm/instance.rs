@@ -23,7 +23,8 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{Abandoned, CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
+use super::pace::at_host_call;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
@@ -51,7 +52,7 @@ pub struct Instance {
     handlers: Handlers,
     /// Some until the first turn has called it.
     init: Option<lifecycle::Guest>,
-    /// Whether no turn has begun yet: making the instance used fuel of the first one.
+    /// Until the first turn begins: making the instance used fuel of it.
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
@@ -98,17 +99,19 @@ pub struct TurnEnd {
 impl Instance {
     /// Makes an instance of a class. Its memory counts from here on.
     pub async fn new(engine: &Engine, code: Arc<ClassCode>, context: InstanceContext) -> Result<Self, TurnError> {
-        let memory = MemoryMeter::new(engine.budget.clone(), context.limits.memory_per_instance);
-        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, code.alarm.is_some()));
+        let memory = MemoryMeter::new(engine.budget.account(&context.address.key), context.limits.memory_per_instance);
+        let cpu = CpuTimer::new(&context.limits, &context.env, engine.heavy_work.clone());
+        let work = work_budget(context.limits.fuel_per_turn, &cpu);
+        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, work, code.alarm.is_some()));
         store.limiter(|host| &mut host.memory);
+        store.call_hook(at_host_call);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
-        let clock = store.data().clock.clone();
-        let cpu = CpuTimer::new(&context.limits, &context.env, engine.heavy_work.clone());
+        let (clock, pace) = (store.data().clock.clone(), store.data().pace.shared());
         let made = {
             let making = std::pin::pin!(instantiate(&mut store, &code));
-            Timed::new(making, &context, &cpu, &clock).await
+            Timed::new(making, &context, &cpu, &clock, &pace).await
         };
         match made {
             Ok(Ok((handlers, init))) => {
@@ -116,7 +119,7 @@ impl Instance {
                 Ok(Self { store, handlers, init, fresh: true, code, context, heavy_work })
             }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
-            Err(time_up) => Err(time_up.into()),
+            Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
         }
     }
 
@@ -133,35 +136,47 @@ impl Instance {
         }
     }
 
-    /// Runs one turn on a database and sockets that no other turn uses.
-    pub async fn run(mut self, database: Database, sockets: SocketTurn, event: TurnEvent) -> TurnEnd {
+    /// Runs one turn on a database and sockets that no other turn uses. It is given up when `abandoned` ends, as long as it only
+    /// waits and has written nothing.
+    pub async fn run(
+        mut self,
+        database: Database,
+        sockets: SocketTurn,
+        event: TurnEvent,
+        abandoned: Option<Abandoned<'_>>,
+    ) -> TurnEnd {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
-        if !std::mem::take(&mut self.fresh) {
+        let mut units = self.context.limits.fuel_per_turn;
+        if std::mem::take(&mut self.fresh) {
+            units = self.store.data().work.remaining();
+        } else {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
-        let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
-        let work = WorkBudget::new(limit, move || timer.is_over());
+        let work = work_budget(units, &cpu);
         let mut turn = database.begin(work.clone());
         if let TurnEvent::Alarm(_) = event {
             // It has come; what the handler sets is another one.
             turn.set_alarm(None);
         }
-        let clock = self.begin(turn, sockets);
+        let clock = self.begin(turn, sockets, &work);
+        let pace = self.store.data().pace.shared();
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
             let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, body_limit));
-            Timed::new(call, &self.context, &cpu, &clock).await
+            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(abandoned).await
         };
         let result = match called {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
-            Err(time_up) => Err(time_up.into()),
+            Err(time_up) => Err(time_up.into_turn_error(self.store.data_mut().stopped_at.take())),
         };
         self.end(result, &work)
     }
 
-    fn begin(&mut self, turn: Turn, sockets: SocketTurn) -> Arc<TurnClock> {
+    fn begin(&mut self, turn: Turn, sockets: SocketTurn, work: &WorkBudget) -> Arc<TurnClock> {
         let host = self.store.data_mut();
+        host.work = work.clone();
+        host.pace.begin_turn(self.context.env.elapsed());
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
         host.turn = Some(turn);
@@ -190,6 +205,12 @@ impl Instance {
         let instance = result.is_ok().then_some(self);
         TurnEnd { turn, sockets, instance, result, fuel }
     }
+}
+
+/// What a turn may still do, while `cpu` allows it.
+fn work_budget(units: u64, cpu: &CpuTimer) -> WorkBudget {
+    let cpu = cpu.clone();
+    WorkBudget::new(units, move || cpu.is_over())
 }
 
 fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()> {
@@ -442,18 +463,20 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
 }
 
 /// A line for each function that was running, innermost first: its place in the module, and its name if the component has names.
-fn functions(backtrace: &WasmBacktrace) -> String {
+pub(super) fn functions(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
     let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());
     lines.truncate(lines.floor_char_boundary(Failure::MESSAGE_MAX));
     lines
 }
 
-impl From<TimeUp> for TurnError {
-    fn from(time_up: TimeUp) -> Self {
-        match time_up {
-            TimeUp::Cpu(limit) => Self::CpuTime { limit, stack: None },
-            TimeUp::Wall(limit) => Self::WallTime { limit, stack: None },
+impl TimeUp {
+    /// `stack` are the functions that were running, if they are known.
+    fn into_turn_error(self, stack: Option<String>) -> TurnError {
+        match self {
+            Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
+            Self::Wall(limit) => TurnError::WallTime { limit, stack },
+            Self::Abandoned => TurnError::Abandoned,
         }
     }
 }

@@ -15,10 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::block_in_place;
 use wasmtime::ResourceLimiter;
 
-use super::budget::{Budget, TABLE_ELEMENTS};
+use super::budget::TABLE_ELEMENTS;
 use super::host::wasi::TurnClock;
 use super::instance::InstanceContext;
-use crate::base::{Env, Limits};
+use super::pace::Shared;
+use crate::base::{Env, Limits, MemoryAccount, MemoryCharge, MemoryUse};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
 pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
@@ -29,11 +30,10 @@ const HEAVY: Duration = Duration::from_millis(10);
 /// Bytes that an element of a table takes.
 const TABLE_ELEMENT: u64 = 8;
 
-/// Counts the linear memory and the tables of one instance, on their own and against the host's budget.
+/// Counts the linear memory and the tables of one instance, on their own and against its class's share of the host's budget.
 pub(super) struct MemoryMeter {
-    budget: Arc<Budget>,
+    charge: MemoryCharge,
     limit: u64,
-    used: u64,
     refusal: Option<Refusal>,
 }
 
@@ -42,13 +42,15 @@ pub(super) struct MemoryMeter {
 pub(super) enum Refusal {
     /// The instance is at its own limit.
     Limit,
-    /// All instances together are at the host's.
+    /// The instances of the class together have their share of the host's, or all instances all of it.
     Host,
 }
 
 impl MemoryMeter {
-    pub(super) fn new(budget: Arc<Budget>, limit: u64) -> Self {
-        Self { budget, limit, used: 0, refusal: None }
+    /// `account` is that of the instance's class.
+    pub(super) fn new(account: MemoryAccount, limit: u64) -> Self {
+        let charge = account.take(MemoryUse::Instances, 0).expect("no bytes can always be had");
+        Self { charge, limit, refusal: None }
     }
 
     /// Forgets refusals of earlier turns: a guest may have coped with them.
@@ -57,12 +59,11 @@ impl MemoryMeter {
     }
 
     fn take(&mut self, more: u64) -> bool {
-        if self.used + more > self.limit {
+        if self.charge.bytes().saturating_add(more) > self.limit {
             self.refusal = Some(Refusal::Limit);
-        } else if !self.budget.take_bytes(more) {
+        } else if self.charge.grow(more).is_err() {
             self.refusal = Some(Refusal::Host);
         } else {
-            self.used += more;
             return true;
         }
         false
@@ -83,12 +84,6 @@ impl ResourceLimiter for MemoryMeter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current) as u64;
         Ok(desired <= TABLE_ELEMENTS && self.take(more * TABLE_ELEMENT))
-    }
-}
-
-impl Drop for MemoryMeter {
-    fn drop(&mut self) {
-        self.budget.give_bytes(self.used);
     }
 }
 
@@ -173,12 +168,18 @@ impl CpuTimer {
     }
 }
 
+/// Ends when nobody waits for a turn any more.
+pub type Abandoned<'a> = &'a mut (dyn Future<Output = ()> + Send + Unpin);
+
 /// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
-pub(super) struct Timed<'a, F> {
+pub(super) struct Timed<'a, 'b, F> {
     call: Pin<&'a mut F>,
     context: &'a InstanceContext,
     cpu: &'a CpuTimer,
     clock: &'a TurnClock,
+    pace: &'a Shared,
+    /// None if the call is to end whoever waits for it.
+    abandoned: Option<Abandoned<'b>>,
     /// None before the first slice.
     alarm: Option<Arc<Alarm>>,
     /// Whether the last slice ended because the guest waits for something, not only to let others run.
@@ -193,16 +194,50 @@ pub(super) enum TimeUp {
     Cpu(Duration),
     /// It took its wall time.
     Wall(Duration),
+    /// It waited for something, had written nothing, and nobody waited for it.
+    Abandoned,
 }
 
-impl<'a, F: Future> Timed<'a, F> {
+impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
     pub(super) fn new(
         call: Pin<&'a mut F>,
         context: &'a InstanceContext,
         cpu: &'a CpuTimer,
         clock: &'a TurnClock,
+        pace: &'a Shared,
     ) -> Self {
-        Self { call, context, cpu, clock, alarm: None, waits: false, wall: None }
+        Self { call, context, cpu, clock, pace, abandoned: None, alarm: None, waits: false, wall: None }
+    }
+
+    /// Ends the call, too, when nobody waits for it any more, as long as it only waits and has not written.
+    pub(super) fn unless(mut self, abandoned: Option<Abandoned<'b>>) -> Self {
+        self.abandoned = abandoned;
+        self
+    }
+
+    fn is_abandoned(&mut self, context: &mut Context<'_>) -> bool {
+        let Some(abandoned) = self.abandoned.as_mut().filter(|_| self.waits && !self.pace.has_written()) else {
+            return false;
+        };
+        let is_abandoned = Pin::new(&mut **abandoned).poll(context).is_ready();
+        if is_abandoned {
+            self.abandoned = None;
+        }
+        is_abandoned
+    }
+
+    /// Why the call is to end now, if it is.
+    fn poll_time_up(&mut self, context: &mut Context<'_>) -> Poll<TimeUp> {
+        let limits = &self.context.limits;
+        if self.cpu.0.used.load(Ordering::Relaxed) >= self.cpu.0.limit {
+            return Poll::Ready(TimeUp::Cpu(limits.cpu_time()));
+        }
+        if self.is_abandoned(context) {
+            return Poll::Ready(TimeUp::Abandoned);
+        }
+        let limit = limits.wall_time();
+        let wall = self.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        wall.as_mut().poll(context).map(|()| TimeUp::Wall(limit))
     }
 
     /// Begins a slice and says who is to be woken for the next one.
@@ -239,12 +274,12 @@ impl Wake for Alarm {
     }
 }
 
-impl<F: Future> Future for Timed<'_, F> {
+impl<F: Future> Future for Timed<'_, '_, F> {
     type Output = Result<F::Output, TimeUp>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let limits = &this.context.limits;
+        this.pace.polled();
         let alarm = this.begin_slice(context.waker());
         let polled = this.call.as_mut().poll(&mut Context::from_waker(&alarm.clone().into()));
         this.cpu.end_slice();
@@ -253,11 +288,10 @@ impl<F: Future> Future for Timed<'_, F> {
         }
         // Who gives way asks to be polled again before he does; who waits is woken later, by what he waits for.
         this.waits = !alarm.rang.load(Ordering::Relaxed);
-        if this.cpu.0.used.load(Ordering::Relaxed) >= this.cpu.0.limit {
-            return Poll::Ready(Err(TimeUp::Cpu(limits.cpu_time())));
+        let time_up = this.poll_time_up(context);
+        if time_up.is_ready() {
+            this.pace.give_up();
         }
-        let limit = limits.wall_time();
-        let wall = this.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        wall.as_mut().poll(context).map(|()| Err(TimeUp::Wall(limit)))
+        time_up.map(Err)
     }
 }

@@ -5,14 +5,17 @@ use crate::wasm::bindings::identity;
 
 impl identity::Host for Host {
     fn id(&mut self) -> wasmtime::Result<String> {
+        self.price(64, 0);
         Ok(self.address.id.to_string())
     }
 
     fn name(&mut self) -> wasmtime::Result<Option<String>> {
+        self.price(self.address.name.as_ref().map_or(0, |name| name.as_str().len()), 0);
         Ok(self.address.name.as_ref().map(|name| name.as_str().to_owned()))
     }
 
     fn class(&mut self) -> wasmtime::Result<String> {
+        self.price(self.address.class.as_str().len(), 0);
         Ok(self.address.class.as_str().to_owned())
     }
 }

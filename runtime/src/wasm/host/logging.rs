@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use parking_lot::Mutex;
 
 use super::Host;
-use crate::base::limits::{LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
+use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
 use crate::base::logs::{GuestLogs, Level, LogEntry, shown};
 use crate::base::outcome::Logged;
 use crate::base::{Env, ObjectAddress};
@@ -151,6 +151,8 @@ impl logging::Host for Host {
             logging::Level::Warn => Level::Warn,
             logging::Level::Error => Level::Error,
         };
+        let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + message.len();
+        self.price(bytes, FUEL_PER_LOG_ENTRY + fields.len() as u64 * 2 * FUEL_PER_ITEM);
         self.log.add(level, message, fields);
         Ok(())
     }
