@@ -10,8 +10,8 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tempfile::NamedTempFile;
 
-use super::Alarm;
 use super::socket::{SocketCounts, SocketEvent, SocketId};
+use super::{Alarm, MemoryCharge};
 
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Invocation {
 }
 
 /// An HTTP request as the guest sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Request {
     /// The method as sent.
     pub method: Method,
@@ -113,6 +113,8 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it asks for a WebSocket, in a way that can be answered with one.
     pub websocket: bool,
+    /// What its body takes of the host's memory; none if the body is empty. Given back when the turn is over.
+    pub charge: Option<MemoryCharge>,
 }
 
 impl Request {

@@ -185,6 +185,12 @@ impl MemoryCharge {
     }
 }
 
+impl std::fmt::Debug for MemoryCharge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes for {}", self.bytes, self.purpose.name())
+    }
+}
+
 impl Drop for MemoryCharge {
     fn drop(&mut self) {
         if self.bytes > 0 {

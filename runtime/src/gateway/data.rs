@@ -71,7 +71,7 @@ impl Data {
         let limit = self.settings.request_body;
         let (uri, headers) = seen_by_guest(&parts.uri, target.prefix, parts.headers)?;
         let body = body::collect(body, limit, &problem::BODY_TOO_LARGE).await?;
-        let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some() };
+        let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some(), charge: None };
         let outcome = match handshake {
             None => self.router.deliver(address.clone(), Invocation::Fetch(request)).await,
             Some(handshake) => {
