@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, body, json, only_get, problem, query, to_the_end};
+use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
 use crate::base::{ClassName, Digest};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError};
@@ -89,9 +89,15 @@ impl Admin {
     }
 
     async fn deploy(&self, name: ClassName, body: &mut Body) -> Result<Response, Problem> {
-        let component = body::collect(body, self.settings.component, &problem::COMPONENT_TOO_LARGE).await?;
+        let limit = self.settings.component;
+        let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
-        let deployed = to_the_end(async move { router.classes().deploy(name, component).await }).await?;
+        let deploying = async move {
+            let deployed = router.classes().deploy(name, component).await;
+            drop(charge);
+            deployed
+        };
+        let deployed = to_the_end(deploying).await?;
         let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
         let shown = Shown::of(&deployed.class, Some(deployed.changed));
         Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
