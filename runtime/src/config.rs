@@ -16,6 +16,9 @@
 //! listen = "127.0.0.1:8787"
 //! admin-listen = "127.0.0.1:8788"
 //! error-details = false        # whether callers on the data listener are told why a guest failed
+//! hosts = ["api.example.com"]  # names that requests may be for; "*.example.com": all below; "*": any
+//! origins = ["https://example.com"]  # web pages that may call; "*": any
+//! trusted-proxies = ["10.0.0.0/8"]   # not held to `connections-per-address`
 //!
 //! [limits]                     # every number of `base::limits::Limits`
 //! ```
@@ -33,6 +36,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::base::{ClassName, Create, Limits};
+use crate::gateway::{HostSettings, Network};
 
 pub use language::Language;
 
@@ -58,6 +62,10 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether callers on the data listener are told why a guest failed. The log is always told.
     pub error_details: bool,
+    /// Which names requests may be for, and which pages they may come from.
+    pub hosts: HostSettings,
+    /// Clients that are not held to `Limits::connections_per_address`.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// A parsed `holdfast.toml`.
@@ -110,6 +118,12 @@ pub struct ServerSection {
     pub admin_listen: Option<SocketAddr>,
     /// Whether callers on the data listener are told why a guest failed.
     pub error_details: Option<bool>,
+    /// Names that requests may be for. Left out: those of this machine if the listener is on loopback, else any.
+    pub hosts: Option<Vec<String>>,
+    /// Pages that requests may come from. Left out: those of the hosts.
+    pub origins: Option<Vec<String>>,
+    /// Addresses and networks of proxies.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Why a `holdfast.toml` could not be used.
@@ -150,25 +164,48 @@ impl ConfigFile {
             ("wall", limits.wall_seconds_per_turn),
             ("idle", limits.idle_seconds),
             ("shutdown", limits.shutdown_seconds),
+            ("header", limits.header_seconds),
+            ("idle connection", limits.idle_connection_seconds),
+            ("body", limits.body_seconds),
+            ("response", limits.response_seconds),
         ];
         for (what, value) in seconds {
             // Later conversions to `Duration` have nobody left to complain to.
             Duration::try_from_secs_f64(value)
                 .map_err(|error| format!("[limits] the {what} time of {value} seconds does not work: {error}"))?;
         }
+        file.server.hosts()?;
+        file.server.trusted_proxies()?;
         Ok(file)
     }
 
     /// What the file says about the server, with defaults for what it leaves out.
     pub fn server(self, default_data: &Path) -> ServerConfig {
         let Self { server, limits, .. } = self;
+        let hosts = server.hosts().expect("checked when the file was read");
+        let trusted_proxies = server.trusted_proxies().expect("checked when the file was read");
         ServerConfig {
             data: server.data.unwrap_or_else(|| default_data.into()),
             listen: server.listen.unwrap_or(DEFAULT_LISTEN),
             admin_listen: server.admin_listen.unwrap_or(DEFAULT_ADMIN_LISTEN),
             limits,
             error_details: server.error_details.unwrap_or(false),
+            hosts,
+            trusted_proxies,
         }
+    }
+}
+
+impl ServerSection {
+    fn hosts(&self) -> Result<HostSettings, String> {
+        HostSettings::parse(self.hosts.clone(), self.origins.clone()).map_err(|why| format!("[server] {why}"))
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<Network>, String> {
+        let networks = self.trusted_proxies.iter().map(|text| {
+            text.parse().map_err(|_| format!("[server] trusted-proxies: `{text}` is no address and no network like 10.0.0.0/8"))
+        });
+        networks.collect()
     }
 }
 
@@ -185,6 +222,8 @@ mod tests {
             admin_listen: DEFAULT_ADMIN_LISTEN,
             limits: Limits::default(),
             error_details: false,
+            hosts: HostSettings::default(),
+            trusted_proxies: Vec::new(),
         };
         assert_eq!(config, expected);
     }
@@ -232,6 +271,9 @@ mod tests {
             "[server]\nlisten = 'localhost'",
             "[build]\nlanguage = 'cobol'",
             "[limits]\ncomponent = -1",
+            "[server]\nhosts = ['http://example.com']",
+            "[server]\norigins = ['example.com']",
+            "[server]\ntrusted-proxies = ['10.0.0.0/33']",
         ] {
             assert!(ConfigFile::parse(text).is_err(), "{text}");
         }

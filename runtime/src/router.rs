@@ -18,7 +18,7 @@ pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::metrics::Purpose;
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
-    Alarm, ClassName, Invocation, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
+    Alarm, ClassKey, ClassName, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal, ReplyTo};
@@ -156,6 +156,21 @@ impl Router {
             let bytes = self.node.memory.used_for(purpose) + self.node.engine.budget.memory.used_for(purpose);
             self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
+    }
+
+    /// What a class uses of the host's memory.
+    pub fn memory(&self, class: &ClassKey) -> MemoryAccount {
+        self.node.memory.account(class)
+    }
+
+    /// What no class uses of the host's memory.
+    pub fn unowned_memory(&self) -> MemoryAccount {
+        self.node.memory.unowned()
+    }
+
+    /// Live instances that there may be.
+    pub fn instances_max(&self) -> u32 {
+        self.node.engine.budget.instances
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.

@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
@@ -21,7 +20,10 @@ use tokio::task::JoinSet;
 use crate::base::logs::GuestLogs;
 use crate::base::{ClassName, Create, Env, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
-use crate::gateway::{AdminSettings, AdminToken, DataSettings, SocketSettings, admin_router, data_router};
+use crate::gateway::{
+    ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
+    SocketSettings, connections_max, serve,
+};
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
 use crate::router::{Classes, DeployError, Deployed, Router};
@@ -109,10 +111,13 @@ impl Server {
         let [Ok(data_addr), Ok(admin_addr)] = addresses else {
             return Err(StartError::Machine("a listener has no address".into()));
         };
-        let data_service = data_router(
+        let intake = Intake::of(&config.limits, env.clone());
+        let data_service = DataService::new(
             router.clone(),
             DataSettings {
                 request_body: config.limits.request_body,
+                intake: intake.clone(),
+                hosts: config.hosts.of_listener(data_addr.ip()),
                 sockets: SocketSettings {
                     message: config.limits.socket_message,
                     silence: config.limits.socket_silence(),
@@ -120,17 +125,28 @@ impl Server {
                 error_details: config.error_details,
             },
         );
-        let admin_service = admin_router(
+        let admin_service = AdminService::new(
             router.clone(),
             logs.clone(),
-            metrics,
+            metrics.clone(),
             AdminToken::new(admin_token.clone()),
-            AdminSettings { component: config.limits.component, stopping: stopping.subscribe() },
+            AdminSettings {
+                component: config.limits.component,
+                intake,
+                hosts: config.hosts.of_listener(admin_addr.ip()),
+                stopping: stopping.subscribe(),
+            },
         );
+        let connections = connections_max(&config.limits, router.instances_max(), machine_memory());
+        tracing::info!("room for {connections} connections, and {ADMIN_CONNECTIONS} to the admin listener");
+        let (per_address, trusted) = (config.limits.connections_per_address, config.trusted_proxies);
+        let places = Places::new(connections, per_address, trusted, metrics.clone());
+        let admin_places = Places::new(ADMIN_CONNECTIONS, u32::MAX, Vec::new(), metrics);
+        let patience = Patience::of(&config.limits);
         let mut listeners = JoinSet::new();
         let runtime = gateway.handle();
-        listeners.spawn_on(serve(data_listener, data_service, stopping.subscribe()), runtime);
-        listeners.spawn_on(serve(admin_listener, admin_service, stopping.subscribe()), runtime);
+        listeners.spawn_on(serve(data_listener, data_service, places, patience, stopping.subscribe()), runtime);
+        listeners.spawn_on(serve(admin_listener, admin_service, admin_places, patience, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
         // Where their objects run: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());
@@ -234,7 +250,7 @@ fn build(
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),
-        sockets: Arc::new(Sockets::new(limits.clone(), metrics.clone(), env.clone())),
+        sockets: Arc::new(Sockets::new(limits.clone(), memory.clone(), metrics.clone(), env.clone())),
         residency,
         memory,
         limits,
@@ -251,8 +267,15 @@ fn build(
 #[cfg(test)]
 pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc<Router> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config =
-        ServerConfig { data: directory.into(), listen: address, admin_listen: address, limits, error_details: false };
+    let config = ServerConfig {
+        data: directory.into(),
+        listen: address,
+        admin_listen: address,
+        limits,
+        error_details: false,
+        hosts: Default::default(),
+        trusted_proxies: Vec::new(),
+    };
     let data = DataDir::open(directory).unwrap();
     let guests = Handle::current();
     build(&config, &Env::system(), &data, &Arc::default(), &Arc::default(), guests).unwrap().0
@@ -274,19 +297,6 @@ fn runtime(name: &'static str, threads_per_core: usize) -> Result<Runtime, Start
     let built =
         Builder::new_multi_thread().worker_threads(cores * threads_per_core).thread_name(name).enable_all().build();
     built.map_err(|error| StartError::Machine(error.to_string()))
-}
-
-async fn serve(listener: TcpListener, service: axum::Router, mut stopping: watch::Receiver<bool>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a listener could not be used"),
-    };
-    // Responses are small and written whole: waiting for more to send only delays them.
-    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
-    let stopped = async move { _ = stopping.wait_for(|stopping| *stopping).await };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-        tracing::error!(%error, "a listener ended");
-    }
 }
 
 async fn sweep(router: Arc<Router>, idle: Duration) {

@@ -82,6 +82,8 @@ fn serve(directory: &TempDir, env: &Env) -> (Server, Client, Client) {
         admin_listen: nowhere,
         limits: Limits { live_instances: 32, ..Limits::default() },
         error_details: true,
+        hosts: Default::default(),
+        trusted_proxies: Vec::new(),
     };
     let server = Server::start(config, env.clone()).unwrap();
     let data = Client::new(server.data_addr(), None);

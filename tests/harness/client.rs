@@ -108,7 +108,7 @@ impl Client {
     /// Sends a request as these lines, ended as HTTP wants it, and returns the answer.
     pub fn raw(&self, lines: &[&str], body: &[u8]) -> Answer {
         let mut request = lines.join("\r\n").into_bytes();
-        request.extend_from_slice(b"\r\nhost: raw\r\nconnection: close\r\n\r\n");
+        request.extend_from_slice(b"\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         request.extend_from_slice(body);
         let mut answer = Vec::new();
         self.write(request).read_to_end(&mut answer).expect("an answer comes and the connection is closed");

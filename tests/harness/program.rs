@@ -14,8 +14,15 @@ use super::eventually;
 
 /// A command line of the binary under test, without what the tester's own environment says to it.
 pub fn holdfast(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = holdfast_under(env!("CARGO_BIN_EXE_holdfast"));
+    command.args(arguments);
+    command
+}
+
+/// A command line of a program that is to start the binary under test.
+pub fn holdfast_under(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
     for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG", "TEST_POINTS"] {
         command.env_remove(format!("HOLDFAST_{variable}"));
     }

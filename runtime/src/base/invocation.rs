@@ -126,7 +126,7 @@ impl Request {
 }
 
 /// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `Reply::Upgrade`), its headers are valid and none
-/// of them is the host's.
+/// of them is the host's; `content-length` says what the guest thinks.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.

@@ -189,9 +189,21 @@ impl MemoryCharge {
         self.bytes -= less;
     }
 
+    /// Parts with some of the bytes; with all of them if there are fewer.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { account: self.account.clone(), purpose: self.purpose, bytes }
+    }
+
     /// Bytes that it holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Who holds them.
+    pub fn account(&self) -> &MemoryAccount {
+        &self.account
     }
 }
 

@@ -41,6 +41,10 @@ pub struct Metrics {
     pub alarms: Counter,
     /// Alarms that were given up after their last attempt.
     pub alarms_given_up: Counter,
+    /// Connections to both listeners, WebSockets included.
+    pub connections: Gauge,
+    /// Connections that were refused because there were too many, in all or of one address.
+    pub connections_refused: Counter,
     /// WebSockets.
     pub sockets: SocketMetrics,
     /// The commit log.
@@ -114,6 +118,9 @@ impl Default for Metrics {
         let (alarms, alarms_given_up) = (Counter::default(), Counter::default());
         registry.register("alarms", "Alarm handlers that were run", alarms.clone());
         registry.register("alarms_given_up", "Alarms given up after the last attempt", alarms_given_up.clone());
+        let (connections, connections_refused) = (Gauge::default(), Counter::default());
+        registry.register("connections", "Open connections", connections.clone());
+        registry.register("connections_refused", "Connections refused as too many", connections_refused.clone());
         let sockets = SocketMetrics::default();
         sockets.register(&mut registry);
         let log = LogMetrics::default();
@@ -132,6 +139,8 @@ impl Default for Metrics {
             fuel,
             alarms,
             alarms_given_up,
+            connections,
+            connections_refused,
             sockets,
             log,
             memory,

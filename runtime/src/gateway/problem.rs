@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -39,6 +39,10 @@ macro_rules! kinds {
 
 kinds! {
     // Asking for the wrong thing.
+    BAD_REQUEST "bad-request" BAD_REQUEST "Not a request that HTTP allows"
+    UNKNOWN_HOST "unknown-host" MISDIRECTED_REQUEST "The host does not answer for this name"
+    UNKNOWN_ORIGIN "unknown-origin" FORBIDDEN "Pages of this origin may not call"
+    BODY_TIMEOUT "body-timeout" REQUEST_TIMEOUT "The request body is too slow"
     BAD_CLASS "bad-class" BAD_REQUEST "Not a class name"
     BAD_NAME "bad-name" BAD_REQUEST "Not an object name"
     BAD_ID "bad-id" BAD_REQUEST "Not an object id"
@@ -77,6 +81,7 @@ kinds! {
     OUT_OF_MEMORY "out-of-memory" INTERNAL_SERVER_ERROR "The instance wanted more than its memory"
     INVALID_RESPONSE "invalid-response" INTERNAL_SERVER_ERROR "The object's response is not valid"
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
+    RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
@@ -178,6 +183,11 @@ impl Problem {
         Self { object: Some(address.to_string()), ..self }
     }
 
+    /// Whether the rest of the request is still worth reading.
+    pub fn is_worth_reading_on(&self) -> bool {
+        self.status != StatusCode::REQUEST_TIMEOUT
+    }
+
     /// The stable code.
     #[cfg(test)]
     pub fn code(&self) -> &'static str {
@@ -253,6 +263,9 @@ impl IntoResponse for Problem {
         }
         if self.status == StatusCode::UNAUTHORIZED {
             header(WWW_AUTHENTICATE, "Bearer");
+        }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            header(CONNECTION, "close");
         }
         if self.status == StatusCode::UPGRADE_REQUIRED {
             header(SEC_WEBSOCKET_VERSION, "13");

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, body, json, only_get, problem, query, to_the_end};
+use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
 use crate::base::{ClassName, Create, Digest};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError};
@@ -98,10 +98,15 @@ impl Admin {
     }
 
     async fn deploy(&self, name: ClassName, settings: DeployQuery, body: &mut Body) -> Result<Response, Problem> {
-        let component = body::collect(body, self.settings.component, &problem::COMPONENT_TOO_LARGE).await?;
+        let limit = self.settings.component;
+        let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
-        let deployed =
-            to_the_end(async move { router.classes().deploy(name, component, settings.create).await }).await?;
+        let deploying = async move {
+            let deployed = router.classes().deploy(name, component, settings.create).await;
+            drop(charge);
+            deployed
+        };
+        let deployed = to_the_end(deploying).await?;
         let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
         let shown = Shown::of(&deployed.class, Some(deployed.changed));
         Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))

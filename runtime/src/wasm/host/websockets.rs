@@ -117,6 +117,7 @@ fn told<T>(result: Result<T, SocketError>) -> Result<T, wit::Error> {
         SocketError::Closing => wit::Error::Closing,
         SocketError::TooLarge(bytes, limit) => wit::Error::TooLarge((bytes, limit)),
         SocketError::TooMuch(limit) => wit::Error::TooMuch(limit),
+        SocketError::NoMemory(refused) => wit::Error::TooMuch(refused.used),
         SocketError::BadCode(code) => wit::Error::BadCode(code),
     })
 }
