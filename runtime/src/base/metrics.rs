@@ -39,6 +39,10 @@ pub struct Metrics {
     pub alarms: Counter,
     /// Alarms that were given up after their last attempt.
     pub alarms_given_up: Counter,
+    /// Alarms that were overdue by more than the tolerance (10 s) at the last check and did not run.
+    pub alarms_overdue: Gauge,
+    /// Overdue alarms that the index had lost and that a check armed again: a fault of the host's.
+    pub alarms_rearmed: Counter,
     /// WebSockets.
     pub sockets: SocketMetrics,
     /// The commit log.
@@ -110,6 +114,9 @@ impl Default for Metrics {
         let (alarms, alarms_given_up) = (Counter::default(), Counter::default());
         registry.register("alarms", "Alarm handlers that were run", alarms.clone());
         registry.register("alarms_given_up", "Alarms given up after the last attempt", alarms_given_up.clone());
+        let (alarms_overdue, alarms_rearmed) = (Gauge::default(), Counter::default());
+        registry.register("alarms_overdue", "Alarms overdue by more than 10 s that do not run", alarms_overdue.clone());
+        registry.register("alarms_rearmed", "Lost alarms that a check armed again", alarms_rearmed.clone());
         let sockets = SocketMetrics::default();
         sockets.register(&mut registry);
         let log = LogMetrics::default();
@@ -127,6 +134,8 @@ impl Default for Metrics {
             fuel,
             alarms,
             alarms_given_up,
+            alarms_overdue,
+            alarms_rearmed,
             sockets,
             log,
             memory,
