@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::metrics::Purpose;
+use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
     Alarm, ClassKey, ClassName, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
@@ -39,7 +40,7 @@ pub struct Router {
     /// Where actors run: apart from the gateway, because guests compute and SQLite blocks.
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
-    alarm_slots: Arc<Semaphore>,
+    alarm_slots: Arc<Slots>,
 }
 
 /// The actors of live objects.

@@ -150,6 +150,7 @@ impl Server {
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
         // Where their objects run: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());
+        guests.spawn(router.clone().check_alarms());
         let patience = config.limits.shutdown();
         Ok(Self {
             data_addr,
@@ -187,9 +188,9 @@ impl Server {
         &self.logs
     }
 
-    /// Whether every alarm that is due by then was handed to its object and is done with. For tests, which move the clock.
-    pub fn alarms_are_done(&self, by_ms: u64) -> bool {
-        self.router.alarms_are_done(by_ms)
+    /// Whether every alarm that is due by now was handed to its object and is done with. For tests, which move the clock.
+    pub fn alarms_are_done(&self) -> bool {
+        self.router.alarms_are_done()
     }
 
     /// Deploys a component. Blocks.

@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub mod alarm_index;
+pub mod alarm_look;
 pub mod alarm_runs;
 pub mod catalog;
 pub mod classes;

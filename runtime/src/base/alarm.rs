@@ -29,6 +29,13 @@ impl Alarm {
         Self { due_ms, attempt: 0, next_ms: due_ms }
     }
 
+    /// Whether the host could have stored this one: for what comes from outside.
+    pub fn is_possible(&self) -> bool {
+        (1..=TIME_MAX).contains(&self.due_ms)
+            && self.attempt < ATTEMPTS_MAX
+            && (self.due_ms..=TIME_MAX).contains(&self.next_ms)
+    }
+
     /// What remains after a failed attempt that ended at `now_ms`: the same alarm after 2, 4, … 64 s, each up to a quarter
     /// longer; none after the last attempt.
     pub fn after_failure(self, now_ms: u64, env: &Env) -> Option<Self> {

@@ -79,7 +79,12 @@ impl Value {
 
 /// A database file that storage has checked and made ready to be an object's; made by nobody else.
 #[derive(Debug)]
-pub struct CheckedDatabase(pub(crate) NamedTempFile);
+pub struct CheckedDatabase {
+    /// Where it is.
+    pub(crate) file: NamedTempFile,
+    /// The alarm that it holds.
+    pub(crate) alarm: Option<Alarm>,
+}
 
 impl Invocation {
     /// Bytes that this invocation holds while it waits in a mailbox.

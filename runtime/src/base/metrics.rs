@@ -45,6 +45,10 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Connections that were refused because there were too many, in all or of one address.
     pub connections_refused: Counter,
+    /// Alarms that were overdue by more than the tolerance (10 s) at the last check and did not run.
+    pub alarms_overdue: Gauge,
+    /// Overdue alarms that the index had lost and that a check armed again: a fault of the host's.
+    pub alarms_rearmed: Counter,
     /// WebSockets.
     pub sockets: SocketMetrics,
     /// The commit log.
@@ -121,6 +125,9 @@ impl Default for Metrics {
         let (connections, connections_refused) = (Gauge::default(), Counter::default());
         registry.register("connections", "Open connections", connections.clone());
         registry.register("connections_refused", "Connections refused as too many", connections_refused.clone());
+        let (alarms_overdue, alarms_rearmed) = (Gauge::default(), Counter::default());
+        registry.register("alarms_overdue", "Alarms overdue by more than 10 s that do not run", alarms_overdue.clone());
+        registry.register("alarms_rearmed", "Lost alarms that a check armed again", alarms_rearmed.clone());
         let sockets = SocketMetrics::default();
         sockets.register(&mut registry);
         let log = LogMetrics::default();
@@ -141,6 +148,8 @@ impl Default for Metrics {
             alarms_given_up,
             connections,
             connections_refused,
+            alarms_overdue,
+            alarms_rearmed,
             sockets,
             log,
             memory,

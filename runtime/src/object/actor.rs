@@ -214,6 +214,7 @@ impl Actor {
         }
         let occasion = occasion(&envelope.invocation);
         let mut consequence = (String::new(), Level::Error);
+        let had_sockets = self.sockets.is_some();
         let outcome = match envelope.invocation {
             Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
             Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
@@ -245,7 +246,8 @@ impl Actor {
         }
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
         self.applied = self.database.as_ref().expect("no turn is running").last_applied();
-        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
+        let after = if had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
+        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable), after);
     }
 
     /// A request from outside.
@@ -273,33 +275,40 @@ impl Actor {
         outcome
     }
 
-    /// Runs the alarm. A failure is followed by a turn of the host's that says when it is tried again, or that it is given up.
+    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
+    /// nothing is told, so whoever sent it sends it again.
     async fn alarm(&mut self, now: bool) -> Result<Reply, Failed> {
         let database = self.database.as_mut().expect("no turn is running");
-        let Some(alarm) = database.alarm().map_err(storage_failed)? else { return Ok(Reply::Done(false)) };
-        if !now && self.node.env.wall_ms() < alarm.next_ms {
-            // It was set to another time meanwhile, or the clock was set back.
-            return Ok(Reply::Done(false));
-        }
+        let alarm = database.alarm().map_err(storage_failed)?;
+        // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
+        let due = alarm.filter(|alarm| now || self.node.env.wall_ms() >= alarm.next_ms);
+        let outcome = match due {
+            Some(alarm) => match self.run_alarm(alarm).await {
+                Ok(reply) => Ok(reply),
+                Err(error) if counts_as_attempt(&error) => {
+                    let consequence = self.alarm_failed(alarm).await?;
+                    Err(Failed { error, consequence })
+                }
+                Err(error) => return Err(Failed { error, consequence: (" and is tried again".into(), Level::Warn) }),
+            },
+            None => Ok(Reply::Done(false)),
+        };
+        self.database.as_mut().expect("no turn is running").tell_alarm().map_err(storage_failed)?;
+        outcome
+    }
+
+    async fn run_alarm(&mut self, alarm: Alarm) -> Outcome {
         self.node.metrics.alarms.inc();
         let node = self.node.clone();
-        let outcome = match node.databases.alarm_runs().begin(self.address.id) {
+        match node.databases.alarm_runs().begin(self.address.id) {
             Some(_running) => self.turn(TurnEvent::Alarm(alarm), None).await,
             None => {
                 Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
             }
-        };
-        match outcome {
-            Ok(reply) => Ok(reply),
-            Err(error) if counts_as_attempt(&error) => {
-                let consequence = self.alarm_failed(alarm).await?;
-                Err(Failed { error, consequence })
-            }
-            Err(error) => Err(Failed { error, consequence: (" and is tried again".into(), Level::Warn) }),
         }
     }
 
-    /// Notes a failed attempt. Returns what becomes of the alarm.
+    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
     async fn alarm_failed(&mut self, alarm: Alarm) -> Result<(String, Level), TurnError> {
         let now_ms = self.node.env.wall_ms();
         let next = alarm.after_failure(now_ms, &self.node.env);
@@ -537,14 +546,14 @@ impl Actor {
     /// Copies it in a thread of its own, which answers in the place of the actor.
     fn export(&self, snapshot: Snapshot, occasion: Occasion, reply: ReplyTo) {
         self.node.metrics.turns.inc();
-        let (applied, durable) = (self.applied, self.durable.clone());
+        let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
         let (node, address) = (self.node.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
             if let Err(error) = &copied {
                 node.tell(&address, &occasion, (String::new(), Level::Error), error);
             }
-            reply.send(output_gate::hold(copied, applied, &durable));
+            reply.send(output_gate::hold(copied, applied, &durable), after);
         });
     }
 

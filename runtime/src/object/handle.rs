@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::actor::Node;
 use super::class::Class;
+use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
 use crate::base::{Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError};
 
@@ -45,7 +46,14 @@ pub enum ReplyTo {
 }
 
 /// The way back to a caller.
-pub struct Caller(oneshot::Sender<Gated<Outcome>>);
+pub struct Caller(oneshot::Sender<Answer>);
+
+/// An outcome behind the gate, and what the object has sent that must leave before it: whoever sees the outcome must meet what
+/// came before.
+pub(super) struct Answer {
+    pub(super) outcome: Gated<Outcome>,
+    pub(super) after: Option<Outbox>,
+}
 
 /// The sending end, cheap to clone.
 #[derive(Clone)]
@@ -84,7 +92,7 @@ pub struct ObjectHandle {
 
 /// An invocation that was taken, with its reply to come.
 pub struct Pending {
-    reply: oneshot::Receiver<Gated<Outcome>>,
+    reply: oneshot::Receiver<Answer>,
 }
 
 /// Invocations of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
@@ -123,7 +131,9 @@ impl ObjectHandle {
     ) -> Result<(), Refusal> {
         let bytes = invocation.queued_bytes();
         let charge = charge(&invocation, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
-        if !self.mailbox.load.lock().take(bytes, &node.limits) {
+        // Whoever fills the mailbox must not keep the alarm out; there is one at a time.
+        let always = matches!(invocation, Invocation::Alarm { now: false });
+        if !self.mailbox.load.lock().take(bytes, &node.limits, always) {
             return Err(Refusal::Full);
         }
         let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge });
@@ -169,10 +179,10 @@ impl ReplyTo {
         (Self::Caller(Caller(sender)), Pending { reply })
     }
 
-    pub(super) fn send(self, outcome: Gated<Outcome>) {
+    pub(super) fn send(self, outcome: Gated<Outcome>, after: Option<Outbox>) {
         if let Self::Caller(Caller(sender)) = self {
             // Nobody may be waiting any more; the turn has happened all the same.
-            let _ = sender.send(outcome);
+            let _ = sender.send(Answer { outcome, after });
         }
     }
 
@@ -193,7 +203,11 @@ impl Pending {
     /// The outcome, once the output gate lets it out.
     pub async fn outcome(self) -> Result<Reply, TurnError> {
         match self.reply.await {
-            Ok(gated) => output_gate::open(gated).await,
+            Ok(Answer { outcome, after }) => {
+                let outcome = output_gate::open(outcome).await;
+                after.iter().for_each(Outbox::flush);
+                outcome
+            }
             Err(_) => Err(TurnError::Host("the object ended before its turn did".into())),
         }
     }
@@ -227,9 +241,10 @@ impl Inbox {
 
 impl Load {
     /// An invocation that is larger than the whole mailbox may still wait alone.
-    fn take(&mut self, bytes: u64, limits: &Limits) -> bool {
-        let fits = self.turns < limits.mailbox_turns
-            && (self.turns == 0 || self.bytes.saturating_add(bytes) <= limits.mailbox_bytes);
+    fn take(&mut self, bytes: u64, limits: &Limits, always: bool) -> bool {
+        let fits = always
+            || self.turns < limits.mailbox_turns
+                && (self.turns == 0 || self.bytes.saturating_add(bytes) <= limits.mailbox_bytes);
         if fits {
             self.turns += 1;
             self.bytes += bytes;

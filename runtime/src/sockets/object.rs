@@ -126,6 +126,12 @@ impl ObjectSockets {
         self.table.lock().remove(id);
     }
 
+    /// Whether an auto-response is in force.
+    #[cfg(test)]
+    pub(crate) fn answers_by_itself(&self) -> bool {
+        self.answers.load().is_some()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.table.lock().sockets.is_empty()
     }

@@ -1,6 +1,9 @@
 //! Staged, applied, released: what each of the three shows to whom.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
 
 use super::line::{Line, MESSAGE_BYTES};
 use super::*;
@@ -98,6 +101,31 @@ fn what_is_applied_is_seen_by_turns_and_what_is_released_by_the_peer() {
     assert!(!to_alice.received(&text("hi")), "nobody answers before it is released");
     release.now();
     assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "goodbye Some(1000)".into()], 0));
+}
+
+/// A peer that answers at once meets what the turn has set: the message wakes it, and nothing is between.
+#[test]
+fn what_a_turn_sets_is_in_force_before_what_it_sends_is_seen() {
+    /// A peer that says `hi` as soon as there is something for it.
+    struct Peer(Connection, AtomicU64);
+    impl Wake for Peer {
+        fn wake(self: Arc<Self>) {
+            if self.1.load(Ordering::Relaxed) == 0 {
+                self.1.store(if self.0.received(&text("hi")) { 1 } else { 2 }, Ordering::Relaxed);
+            }
+        }
+    }
+    let object = Object::new(Limits::default());
+    let (alice, to_alice) = object.open(&[]);
+    let peer = Arc::new(Peer(to_alice, AtomicU64::new(0)));
+    let waker = Waker::from(peer.clone());
+    let mut next = pin!(peer.0.next());
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut turn = object.begin();
+    turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
+    turn.send(alice, text("set")).unwrap();
+    turn.apply(false).unwrap().now();
+    assert_eq!(peer.1.load(Ordering::Relaxed), 1, "the host answered");
 }
 
 #[test]

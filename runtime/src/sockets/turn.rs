@@ -349,8 +349,12 @@ impl Release {
         &self.of
     }
 
-    /// Lets it out.
+    /// Lets it out. What the turn has changed is in force before anything that it sent can be seen: whoever answers what was
+    /// sent must meet it.
     pub fn now(self) {
+        if let Some(auto_response) = self.auto_response {
+            self.of.answers.store(auto_response.map(Arc::new));
+        }
         let host = &self.of.host;
         for send in self.sends {
             match send {
@@ -361,9 +365,6 @@ impl Release {
                     lines.iter().for_each(|line| line.send(&payload, limit));
                 }
             }
-        }
-        if let Some(auto_response) = self.auto_response {
-            self.of.answers.store(auto_response.map(Arc::new));
         }
     }
 }

@@ -6,13 +6,16 @@
 use std::fs;
 use std::io;
 
+use super::StorageError;
 use super::capture::{Wal, capture};
 use super::catalog::Change;
 use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
-use crate::base::ObjectName;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
+use crate::base::{Alarm, ObjectName};
 
 impl Database {
     /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
@@ -41,7 +44,7 @@ impl Database {
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
         file.made = None;
         let frames = file.connection.frames();
-        let change = self.change();
+        let (change, alarm) = self.change();
         let mut state = self.unreleased.lock();
         state.frames = frames;
         state.incarnation = self.incarnation;
@@ -56,7 +59,29 @@ impl Database {
                 }
             });
         }
+        drop(state);
+        if let Some(alarm) = alarm {
+            self.note_alarm(alarm);
+        }
         self.last
+    }
+
+    /// Tells the index of all alarms what the object's alarm is. Not before the record of a change is appended: whoever reads the
+    /// catalog at this moment must find it there or in the index.
+    fn note_alarm(&self, alarm: Option<Alarm>) {
+        self.node.alarms.note(&self.address.key, self.address.id, alarm);
+    }
+
+    /// Says what the alarm is, after the object was asked to run it. The index has forgotten the one that it handed out, so it
+    /// must be told also when nothing has changed: the handler may have set the same alarm again, the clock may have been set back.
+    pub fn tell_alarm(&mut self) -> Result<(), StorageError> {
+        let alarm = self.alarm()?;
+        #[cfg(test)]
+        if alarm.is_some() && mistakes::is_made(Mistake::UntoldAlarm) {
+            return Ok(());
+        }
+        self.note_alarm(alarm);
+        Ok(())
     }
 
     /// What the last COMMIT wrote.
@@ -98,20 +123,18 @@ impl Database {
         }
     }
 
-    /// What the last turn changed in the list of objects, if anything.
-    fn change(&mut self) -> Option<Change> {
-        let FileState::Open(file) = &self.file else { return None };
+    /// What the last turn changed in the list of objects, if anything, and what the alarm is if that is among it.
+    fn change(&mut self) -> (Option<Change>, Option<Option<Alarm>>) {
+        let FileState::Open(file) = &self.file else { return (None, None) };
         let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm);
         let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm });
         if self.told == now {
-            return None;
+            return (None, None);
         }
         let (class, id, bytes) = (self.address.key.clone(), self.address.id, file.bytes);
-        if self.told.as_ref().is_none_or(|told| told.alarm != alarm) {
-            self.node.alarms.note(&class, id, alarm);
-        }
+        let changed = self.told.as_ref().is_none_or(|told| told.alarm != alarm).then_some(alarm);
         self.told = now;
-        Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) })
+        (Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) }), changed)
     }
 
     /// Appends that nothing is stored any more. The files go once that is durable.
@@ -122,7 +145,6 @@ impl Database {
         }
         self.file = FileState::Absent;
         self.told = None;
-        self.node.alarms.note(&self.address.key, self.address.id, None);
         self.watch();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
@@ -136,6 +158,7 @@ impl Database {
             self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change);
         });
         drop(state);
+        self.note_alarm(None);
         self.use_incarnation(self.incarnation + 1);
         self.last
     }

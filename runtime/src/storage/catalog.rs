@@ -181,19 +181,32 @@ impl Catalog {
         page.map_err(|(n, error)| lanes[n].failed(error))
     }
 
-    /// The alarms that the files list from one place up to another (exclusive), at most `limit` of each lane, and up to where
-    /// that is all of them.
+    /// The alarms that the files list from one place up to another (exclusive), of one class or of all but some, at most
+    /// `limit` (two or more) of each lane, and up to where that is all of them. A lane that is lost until the next start lists none, so
+    /// that those of the others come.
     pub(super) fn alarms(
         &self,
         from: Place,
         until: Place,
         limit: usize,
+        class: Option<&ClassKey>,
+        without: &[ClassKey],
     ) -> Result<(Vec<(ClassKey, Place)>, Place), StorageError> {
         let (mut found, mut end) = (Vec::new(), until);
         for lane in &self.shared.lanes {
             let mut lane = lane.current();
-            lane.check()?;
-            let listed = lane.file.alarms(from, end, limit).map_err(|error| lane.failed(error))?;
+            let checked = lane.check();
+            let listed = checked
+                .and_then(|()| lane.file.alarms(from, end, limit, class, without).map_err(|error| lane.failed(error)));
+            let listed = match listed {
+                Err(error @ StorageError::ListLost { .. }) => {
+                    tracing::error!(
+                        "alarms of a part of all objects do not come until the host is started again: {error}"
+                    );
+                    continue;
+                }
+                listed => listed?,
+            };
             if let Some((_, last)) = listed.get(limit - 1) {
                 end = *last;
             }

@@ -406,6 +406,14 @@ impl Database {
         self.aside.is_some()
     }
 
+    /// The alarm of what the running turn replaces.
+    pub(super) fn aside_alarm(&self) -> Option<Alarm> {
+        match &self.aside {
+            Some((_, FileState::Open(file))) => file.alarm,
+            _ => None,
+        }
+    }
+
     /// What the turn replaced counts again; its successor was discarded.
     pub(super) fn restore_aside(&mut self) {
         if let Some((incarnation, file)) = self.aside.take() {

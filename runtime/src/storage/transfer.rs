@@ -6,7 +6,8 @@
 //!
 //! **In:** an upload is trusted with nothing. [`Databases::check`] looks at the header, has every statement of the schema
 //! pass a scratch database under the guest's rules, reads all keys and checks the file's integrity; then it removes the
-//! identity, so that the file counts only once the turn is applied that adopts it.
+//! identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file holds is part of what is
+//! imported: the object has that one afterwards, or none, and not the one that it had.
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
@@ -23,11 +24,12 @@ use super::authorizer::is_reserved;
 use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
+use super::identity::Identity;
 use super::release::Unreleased;
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
-use crate::base::{CheckedDatabase, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, CheckedDatabase, ObjectAddress, WorkBudget};
 
 /// Where the header says how the file is written and read; 1 is with a rollback journal, 2 with a WAL.
 const VERSIONS_AT: u64 = 18;
@@ -91,7 +93,8 @@ impl Turn {
         self.set_aside().map_err(|error| failed(&error))?;
         // Noted before the file is there, so that one that cannot be opened is removed again.
         self.created = true;
-        let from = file.0.path();
+        self.set_alarm(file.alarm);
+        let from = file.file.path();
         self.database().make(Made::FromFile, |to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
         self.writing().map_err(|error| failed(&error))?;
         self.changed_schema();
@@ -143,10 +146,10 @@ impl Databases {
         let schema = connection.host(read_schema).map_err(refused)?;
         self.check_schema(&schema, address, work)?;
         connection.session.applying.store(true, Relaxed);
-        connection.host(|sqlite| make_ready(sqlite, &schema))?;
+        let alarm = connection.host(|sqlite| make_ready(sqlite, &schema))?;
         drop(connection);
         put([2, 2]).and_then(|()| file.as_file().sync_all()).map_err(StorageError::io("cannot write", path))?;
-        Ok(CheckedDatabase(file))
+        Ok(CheckedDatabase { file, alarm })
     }
 
     /// Makes everything in the schema anew in a scratch database, as a guest would have to. What the two then hold must
@@ -262,8 +265,8 @@ fn scratch_schema(turn: &mut Turn) -> Option<Vec<Item>> {
     turn.connection().ok()?.host(read_schema).ok()
 }
 
-/// Makes the host's tables right and checks everything: the file is the host's from here on.
-fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<(), ImportError> {
+/// Makes the host's tables right and checks everything: the file is the host's from here on. Answers the alarm that it held.
+fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<Option<Alarm>, ImportError> {
     let refuse = |why: String| Err(ImportError::Refused(why));
     let run = |sql: &str| sqlite.execute_batch(sql).map_err(refused);
     run("PRAGMA journal_mode = MEMORY; PRAGMA cell_size_check = ON")?;
@@ -272,17 +275,23 @@ fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<(), ImportError> {
             run(table)?;
         }
     }
+    let alarm = match Identity::read_alarm(sqlite).map_err(refused)? {
+        Some(alarm) if !alarm.is_some_and(|alarm| alarm.is_possible()) => {
+            return refuse("the alarm in its _hf_meta is not one that an object can have".into());
+        }
+        alarm => alarm.flatten(),
+    };
     run("DELETE FROM _hf_meta")?;
     if !check_keys(sqlite).map_err(refused)? {
         return refuse("its key-value entries are not such as objects store".into());
     }
     let nothing = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv)";
     let nothing: bool = sqlite.query_row(nothing, [], |row| row.get(0)).map_err(refused)?;
-    if nothing && schema.iter().all(|item| item.is_hosts() || item.is_sqlites()) {
+    if nothing && alarm.is_none() && schema.iter().all(|item| item.is_hosts() || item.is_sqlites()) {
         return refuse("it holds nothing; delete the object to remove what it stores".into());
     }
     let found: String = sqlite.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(refused)?;
-    if found == "ok" { Ok(()) } else { refuse(format!("it is damaged: {found}")) }
+    if found == "ok" { Ok(alarm) } else { refuse(format!("it is damaged: {found}")) }
 }
 
 fn check_keys(sqlite: &Sqlite) -> rusqlite::Result<bool> {

@@ -335,8 +335,11 @@ impl Turn {
             && file.identity.is_some()
         {
             // What `write_identity` and `write_alarm` noted was rolled back with the turn.
-            file.identity = file.connection.host(Identity::read).ok().flatten().or(file.identity.take());
-            file.alarm = file.identity.as_ref().and_then(|identity| identity.alarm);
+            match file.connection.host(Identity::read) {
+                Ok(Some(identity)) => (file.alarm, file.identity) = (identity.alarm, Some(identity)),
+                // Read again, alarm and all, when it is next looked at.
+                _ => self.database.close(),
+            }
         }
         self.database.restore_aside();
         if let Some(file) = self.database.opened() {

@@ -140,7 +140,7 @@ impl Turn {
             return Err(WholeError::SavepointOpen);
         }
         self.close_writing_cursors();
-        let applied = match self.commit() {
+        let applied = match self.carry_alarm().and_then(|()| self.commit()) {
             Ok(applied) => applied,
             // The transaction is still there, and can be mended.
             Err(ApplyError::Constraint(error)) if !self.has_ended() => {

@@ -124,13 +124,25 @@ impl LaneFile {
         Ok(statement.query_row(params![class.as_str(), id.as_bytes()], known).optional()?.unwrap_or_default())
     }
 
-    /// Alarms from one place up to another (exclusive), at most `limit`, in order.
-    pub fn alarms(&self, from: Place, until: Place, limit: usize) -> rusqlite::Result<Vec<(ClassKey, Place)>> {
+    /// Alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in order. Reads
+    /// the index over all classes in that range.
+    pub fn alarms(
+        &self,
+        from: Place,
+        until: Place,
+        limit: usize,
+        class: Option<&ClassKey>,
+        without: &[ClassKey],
+    ) -> rusqlite::Result<Vec<(ClassKey, Place)>> {
         let mut statement = self.database.prepare_cached(
             "SELECT class, next, id FROM objects WHERE next IS NOT NULL AND (next, id) >= (?1, ?2) AND (next, id) < (?3, ?4)
+             AND (?6 IS NULL OR class = ?6) AND class NOT IN (SELECT value FROM json_each(?7))
              ORDER BY next, id LIMIT ?5",
         )?;
-        let range = params![from.0 as i64, from.1.as_bytes(), until.0 as i64, until.1.as_bytes(), limit as i64];
+        let without = serde_json::to_string(without).expect("keys are text");
+        let (from_id, until_id) = (from.1.as_bytes(), until.1.as_bytes());
+        let (class, limit) = (class.map(ClassKey::as_str), limit as i64);
+        let range = params![from.0 as i64, from_id, until.0 as i64, until_id, limit, class, without];
         let rows = statement.query_map(range, |row| {
             let place = (row.get::<_, i64>(1)? as u64, ObjectId::from_bytes(row.get(2)?));
             Ok((ClassKey::new(row.get_ref(0)?.as_str()?), place))

@@ -6,12 +6,14 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
 use super::{Failed, Subject, Turned};
 use crate::base::mistakes::Mistake;
-use crate::base::{ClassKey, Env, Limits, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, ClassKey, Env, Limits, ObjectAddress, WorkBudget};
+use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
 use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
@@ -117,6 +119,29 @@ impl Subject for WholeStorage {
         self.databases.catalog().write(&durable).map_err(failed)
     }
 
+    fn due(&mut self, now_ms: u64) -> Result<Vec<usize>, Failed> {
+        self.databases.look_for_alarms(now_ms).map_err(failed)?;
+        let now = Now { wall_ms: now_ms, elapsed: Duration::from_millis(now_ms) };
+        let round = self.databases.alarms().take_due(now, OBJECTS, Duration::MAX, |_| Some(()));
+        let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
+        Ok(round.due.into_iter().map(|(_, (_, id), ())| number(id)).collect())
+    }
+
+    fn alarm_was_sent(&mut self, number: usize, asked: bool) -> Result<(), Failed> {
+        let mut told = Ok(());
+        if asked {
+            let mut database = self.take(number);
+            told = database.tell_alarm().map_err(failed);
+            self.put(number, database);
+        }
+        self.databases.alarms().settled(&object(number).id, Duration::ZERO);
+        told
+    }
+
+    fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
+        self.databases.alarms().knows(&ClassKey::new("key"), (at_ms, object(number).id))
+    }
+
     fn listed(&mut self) -> Option<Vec<usize>> {
         let page = self.databases.catalog().list(&ClassKey::new("key"), None, None, 100).expect("catalogs can be read");
         let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
@@ -140,6 +165,10 @@ fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
     match write {
         Write::Put { key, value } => turn.put(key, &value.expand()).map_err(failed),
         Write::Delete { key } => turn.delete(key).map(drop).map_err(failed),
+        Write::SetAlarm { at } => {
+            turn.set_alarm(at.map(Alarm::at));
+            Ok(())
+        }
         Write::DeleteAll => turn.delete_all().map_err(failed),
         Write::Insert { rows, value } => {
             turn.exec("CREATE TABLE IF NOT EXISTS list (value BLOB NOT NULL)", &[]).map_err(failed)?;
@@ -168,6 +197,7 @@ fn read(turn: &mut Turn) -> Result<State, Failed> {
             });
         state.rows = Some(rows.collect());
     }
+    state.alarm = turn.alarm().map_err(failed)?.map(|alarm| alarm.due_ms);
     Ok(state)
 }
 
@@ -178,7 +208,7 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar};
-    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast];
+    use Mistake::{CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar, UntoldAlarm};
+    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, UntoldAlarm];
     super::notices::<WholeStorage>(&all, 2_000);
 }
