@@ -203,7 +203,8 @@ impl ServerSection {
 
     fn trusted_proxies(&self) -> Result<Vec<Network>, String> {
         let networks = self.trusted_proxies.iter().map(|text| {
-            text.parse().map_err(|_| format!("[server] trusted-proxies: `{text}` is no address and no network like 10.0.0.0/8"))
+            text.parse()
+                .map_err(|_| format!("[server] trusted-proxies: `{text}` is no address and no network like 10.0.0.0/8"))
         });
         networks.collect()
     }

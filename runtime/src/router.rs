@@ -19,7 +19,8 @@ use crate::base::metrics::Purpose;
 use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
-    Alarm, ClassKey, ClassName, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
+    Alarm, ClassKey, ClassName, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply,
+    TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal, ReplyTo};

@@ -64,7 +64,8 @@ const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 const LOOK_OFTEN: Duration = Duration::from_millis(25);
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
 
-const TOO_MANY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
 /// What answers requests.
 pub trait Service: Clone + Send + Sync + 'static {

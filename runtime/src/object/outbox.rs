@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
     use crate::base::socket::AutoResponse;
-    use crate::base::{ClassKey, Env, ObjectId, Reply};
+    use crate::base::{ClassKey, Env, HostMemory, ObjectId, Reply};
     use crate::object::handle::ReplyTo;
     use crate::sockets::{SocketTurn, Sockets};
     use crate::storage::{DurableWatch, Lsn};
@@ -82,7 +82,8 @@ mod tests {
     async fn what_a_turn_has_set_is_in_force_before_its_answer_is_seen() {
         let (lane, durable) = watch::channel(Lsn(0));
         let durable = DurableWatch::of(durable);
-        let sockets = Arc::new(Sockets::new(Arc::default(), Arc::default(), Env::manual(1).0));
+        let sockets =
+            Arc::new(Sockets::new(Arc::default(), HostMemory::new(1 << 30), Arc::default(), Env::manual(1).0));
         let object = (ObjectId::from_bytes([1; 32]), ClassKey::new("key"));
         let mut turn = SocketTurn::begin(sockets, object, None, None);
         let pair = AutoResponse { request: "hi".into(), response: "ho".into() };

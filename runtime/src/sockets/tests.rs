@@ -22,7 +22,11 @@ impl Object {
         let (env, _clock) = Env::manual(1);
         let class = ClassKey::new("key");
         let id = ObjectId::from_name(&class, &ObjectName::parse("room").unwrap());
-        Self { host: Arc::new(Sockets::new(Arc::new(limits), HostMemory::new(1 << 30), Arc::default(), env)), id, class }
+        Self {
+            host: Arc::new(Sockets::new(Arc::new(limits), HostMemory::new(1 << 30), Arc::default(), env)),
+            id,
+            class,
+        }
     }
 
     fn begin(&self) -> SocketTurn {
@@ -213,7 +217,8 @@ fn what_waits_is_charged() {
     assert_eq!(memory(), (0, 0));
     // Without memory the turn is told.
     let _rest = object.host.memory.unowned().take(crate::base::MemoryUse::Log, 800 << 20).unwrap();
-    let _more = object.host.memory.account(&ClassKey::new("other")).take(crate::base::MemoryUse::Log, 170 << 20).unwrap();
+    let _more =
+        object.host.memory.account(&ClassKey::new("other")).take(crate::base::MemoryUse::Log, 170 << 20).unwrap();
     let refused = object.begin().send(id, Message::Binary(vec![0; 30 << 20].into()));
     assert!(matches!(refused, Err(SocketError::NoMemory(_))), "{refused:?}");
 }
