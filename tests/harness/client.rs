@@ -2,16 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 
 use super::Answer;
-
-/// After this the test fails instead of hanging. An interpreter takes 20 seconds to compile where nothing else runs.
-const PATIENCE: Duration = Duration::from_secs(180);
+use super::wait::PATIENCE;
 
 /// A client of one listener.
 pub struct Client {

@@ -18,10 +18,10 @@ pub use client::Client;
 pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
 pub use http2::Http2;
-pub use program::{Program, holdfast};
+pub use program::{Program, holdfast, nice};
 pub use socket::Socket;
 pub use tools::{chromium, node, python};
-pub use wait::{eventually, within};
+pub use wait::{BUILD, eventually, within};
 
 /// The repository.
 pub fn root() -> PathBuf {

@@ -29,6 +29,21 @@ pub fn holdfast_under(program: &str) -> Command {
     command
 }
 
+/// The same command with the least right to the processor: for builds, which must not slow down hosts and their clients in other
+/// tests.
+pub fn nice(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "15"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    command.get_current_dir().map(|directory| nice.current_dir(directory));
+    nice
+}
+
 /// A running program.
 pub struct Program {
     child: Child,

@@ -562,7 +562,7 @@ impl Alarming {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_alarm_is_lost(story in prop::collection::vec(happens(), 0..80)) {

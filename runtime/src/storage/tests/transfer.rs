@@ -163,6 +163,7 @@ fn an_import_brings_its_alarm_and_ends_the_one_there_was() {
     drop((from, to));
     world.restart();
     assert_eq!(world.object("a").database().alarm().unwrap(), Some(alarm));
+    world.flush();
     world.databases.look_for_alarms(9_000).unwrap();
     let now = |wall_ms| Now { wall_ms, elapsed: Duration::ZERO };
     let take = |ms| world.databases.alarms().take_due(now(ms), 9, Duration::ZERO, |_| Some(())).due.len();
