@@ -63,7 +63,7 @@ pub struct Limits {
     pub sockets_per_object: u32,
     /// Bytes of one WebSocket message, either way.
     pub socket_message: u64,
-    /// Bytes of messages that may wait for one peer: seconds of a busy feed on a slow line.
+    /// Bytes of messages that may wait for one peer, each with 128 more: seconds of a busy feed on a slow line.
     pub socket_buffer: u64,
     /// Bytes of messages that may wait for all peers; each message counts once. Beyond, a peer gets a message only when none waits
     /// for it.

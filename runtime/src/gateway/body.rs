@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
-use http::Version;
+use http::{HeaderMap, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use tokio::time::timeout;
@@ -25,6 +25,8 @@ use crate::base::{Env, Limits, MemoryAccount, MemoryCharge, MemoryUse, NoMemory}
 const DISCARD_TIME: Duration = Duration::from_secs(10);
 /// Over HTTP/1, which has one request at a time, a body up to this size is not charged.
 const SMALL: usize = 16 << 10;
+/// What a header takes beside its name and its value.
+const HEADER_BYTES: usize = 32;
 /// Bytes that a body is given room for at first, and that a response over HTTP/2 hands over at once.
 const STEP: usize = 64 << 10;
 
@@ -76,6 +78,21 @@ impl Intake {
             }
         }
         Ok(gathered.finish())
+    }
+
+    /// Charges for the head of a request over HTTP/2, of which one connection may have many at once.
+    pub fn charge_head(
+        &self,
+        headers: &HeaderMap,
+        charge: &mut Option<MemoryCharge>,
+        charged_to: impl Fn() -> MemoryAccount,
+    ) -> Result<(), Problem> {
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum();
+        let taken = match charge {
+            Some(charge) => charge.grow(bytes as u64),
+            none => charged_to().take(MemoryUse::Requests, bytes as u64).map(|charge| *none = Some(charge)),
+        };
+        taken.map_err(|error| no_memory(&error, &problem::OVERLOADED))
     }
 
     /// What comes next of a body; none at its end.
@@ -195,6 +212,14 @@ pub fn response(
         return Ok(Body::from(bytes));
     }
     Ok(Body::new(Pieces { left: bytes, asked_for }))
+}
+
+/// The same body, which holds something until it is dropped.
+pub fn holding(body: Body, held: impl Send + 'static) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &held;
+        frame
+    }))
 }
 
 /// A long body, handed over piece by piece, so that it is seen to move.

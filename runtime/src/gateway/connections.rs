@@ -36,6 +36,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::body;
 use super::wire::{Progress, Watched, Wire};
 use crate::base::{Limits, Metrics};
 
@@ -344,7 +345,14 @@ impl<S: Service> Connection<S> {
 async fn answer(service: impl Service, request: Request<Incoming>, wire: Arc<Wire>) -> Response {
     let is_head = request.method() == Method::HEAD;
     let mut response = match wire.take() {
-        Ok(_handling) => service.answer(request.map(Body::new), wire.clone()).await,
+        Ok(handling) => {
+            let response = service.answer(request.map(Body::new), wire).await;
+            // A stream may be silent for as long as it lives.
+            match response.body().size_hint().exact() {
+                Some(_) => response,
+                None => response.map(|body| body::holding(body, handling)),
+            }
+        }
         Err(fault) => {
             let mut response = fault.into_response();
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -89,7 +89,11 @@ impl Data {
         let limit = (self.settings.request_body, &problem::BODY_TOO_LARGE);
         let (uri, headers) = seen_by_guest(&parts.uri, target.prefix, parts.headers)?;
         let charged_to = || self.router.memory(&class.key);
-        let (body, charge) = self.settings.intake.collect(body, parts.version, limit, charged_to).await?;
+        let intake = &self.settings.intake;
+        let (body, mut charge) = intake.collect(body, parts.version, limit, charged_to).await?;
+        if parts.version >= Version::HTTP_2 {
+            intake.charge_head(&headers, &mut charge, charged_to)?;
+        }
         let is_head = parts.method == Method::HEAD;
         let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some(), charge };
         let outcome = match handshake {

@@ -57,7 +57,7 @@ pub struct Progress {
 }
 
 /// A request that is being answered.
-pub struct Handling<'a>(&'a Wire);
+pub struct Handling(Arc<Wire>);
 
 /// A response over HTTP/2 whose bytes are not all sent.
 pub struct Outgoing {
@@ -68,13 +68,13 @@ pub struct Outgoing {
 
 impl Wire {
     /// Counts a request. Refuses it if its head, or that of a request before it, has a fault.
-    pub fn take(&self) -> Result<Handling<'_>, Problem> {
+    pub fn take(self: &Arc<Self>) -> Result<Handling, Problem> {
         let number = self.taken.fetch_add(1, Relaxed) + 1;
         match self.fault.get() {
             Some((first, fault)) if number >= *first => Err(Problem::new(&BAD_REQUEST, *fault)),
             _ => {
                 self.handling.fetch_add(1, Relaxed);
-                Ok(Handling(self))
+                Ok(Handling(self.clone()))
             }
         }
     }
@@ -109,7 +109,7 @@ impl Wire {
     }
 }
 
-impl Drop for Handling<'_> {
+impl Drop for Handling {
     fn drop(&mut self) {
         self.0.handling.fetch_sub(1, Relaxed);
     }
