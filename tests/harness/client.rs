@@ -14,6 +14,7 @@ use super::Answer;
 const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A client of one listener.
+#[derive(Clone)]
 pub struct Client {
     agent: Agent,
     address: SocketAddr,

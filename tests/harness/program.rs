@@ -58,6 +58,11 @@ impl Program {
         self.child.try_wait().expect("a child can be asked").is_some() && self.stdout.ended() && self.stderr.ended()
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is there to be told");
