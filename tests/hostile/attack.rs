@@ -35,8 +35,8 @@ struct Form {
 /// Together a few minutes. A turn may use little, so that what an attack leaves behind is over soon.
 const SHORT: Form = Form {
     long: false,
-    idle: Duration::from_millis(1500),
-    attack: Duration::from_secs(3),
+    idle: Duration::from_millis(1000),
+    attack: Duration::from_millis(2500),
     limits: "cpu-seconds-per-turn = 0.5\nlive-instances = 600",
 };
 /// With the limits that a host has by itself.
@@ -113,9 +113,10 @@ fn tail(text: &str) -> String {
 
 /// A host, its neighbour, and where the attacks come from.
 struct Stage {
-    host: Host,
-    arena: Arena,
+    /// Before the host: its load ends first.
     neighbour: Neighbour,
+    arena: Arena,
+    host: Host,
 }
 
 impl Stage {
@@ -125,7 +126,7 @@ impl Stage {
         Neighbour::deploy(&host);
         let arena = Arena::of(&host, form.long);
         let neighbour = Neighbour::start(host.data(), "n");
-        Self { host, arena, neighbour }
+        Self { neighbour, arena, host }
     }
 
     fn perform(&mut self, attack: &Attack, form: &Form) -> Row {

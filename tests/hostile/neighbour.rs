@@ -5,7 +5,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,8 @@ const FETCHED: u64 = 16;
 const TICKING: u64 = 4;
 /// A probe that is later than this does not try to catch up.
 const CATCHES_UP: Duration = Duration::from_secs(2);
+/// The name of its threads.
+const PROBE: &str = "probe";
 /// Wrong answers that are kept.
 const WRONG_MAX: usize = 20;
 
@@ -184,17 +186,21 @@ impl Neighbour {
 
     /// Ends the load, and answers what was felt since this was last asked.
     pub fn end(mut self) -> Felt {
+        self.join();
+        self.take()
+    }
+
+    fn join(&mut self) {
         self.stop.tell();
         for thread in self.threads.drain(..) {
             thread.join().expect("a probe catches what goes wrong");
         }
-        self.take()
     }
 }
 
 impl Drop for Neighbour {
     fn drop(&mut self) {
-        self.stop.tell();
+        self.join();
     }
 }
 
@@ -216,7 +222,9 @@ fn spawn(
     mut once: impl FnMut() + Send + 'static,
 ) -> JoinHandle<()> {
     let (probe, stop) = (probe.clone(), stop.clone());
-    std::thread::spawn(move || {
+    keep_quiet();
+    let thread = std::thread::Builder::new().name(PROBE.into());
+    let running = thread.spawn(move || {
         let mut due = now();
         while !stop.pause(due.saturating_duration_since(now())) {
             probe.0.lock().waiting_since = Some(due);
@@ -231,10 +239,24 @@ fn spawn(
             }
             due = (due + every).max(now().checked_sub(CATCHES_UP).unwrap_or(due));
         }
-    })
+    });
+    running.expect("the test may have threads")
+}
+
+/// What panics in a probe is told once, with the row of its attack.
+fn keep_quiet() {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let loud = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().name() != Some(PROBE) {
+                loud(panic);
+            }
+        }));
+    });
 }
 
 fn words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without words").chars().take(300).collect()
+    text.unwrap_or("a panic without words").lines().collect::<Vec<_>>().join(" ").chars().take(400).collect()
 }
