@@ -27,6 +27,7 @@ pub struct Arena {
     long: bool,
     names: AtomicU64,
     answers: Mutex<BTreeMap<String, u64>>,
+    faults: Mutex<Vec<String>>,
 }
 
 impl Arena {
@@ -36,7 +37,7 @@ impl Arena {
             host.deploy(class, guest("hostile"));
         }
         let (data, admin) = (host.data().clone(), host.admin().clone());
-        Self { data, admin, long, names: AtomicU64::new(0), answers: Mutex::default() }
+        Self { data, admin, long, names: AtomicU64::new(0), answers: Mutex::default(), faults: Mutex::default() }
     }
 
     /// So many attackers.
@@ -64,6 +65,16 @@ impl Arena {
         let heard = std::mem::take(&mut *self.answers.lock());
         let told: Vec<_> = heard.iter().map(|(answer, times)| format!("{answer} × {times}")).collect();
         told.join(", ")
+    }
+
+    /// Something that an attacker has achieved.
+    pub fn fault(&self, fault: String) {
+        self.faults.lock().push(fault);
+    }
+
+    /// What attackers have achieved since this was last asked.
+    pub fn take_faults(&self) -> Vec<String> {
+        std::mem::take(&mut *self.faults.lock())
     }
 
     /// Opens connections, sends a request on each and leaves them alone for a while; then begins anew.
@@ -133,6 +144,15 @@ impl Arena {
         let deleted = send(ureq::http::Method::DELETE, &format!("{path}?objects=delete"), b"");
         let deployed = send(ureq::http::Method::PUT, &path, &guest("hostile"));
         deleted.is_ok_and(|answer| answer.status < 300) && deployed.is_ok_and(|answer| answer.status < 300)
+    }
+
+    /// How many objects of the hostile class there are whose names begin with this, of the first thousand; none if nobody answers.
+    pub fn objects_named(&self, beginning: &str) -> Option<usize> {
+        let path = format!("/v1/classes/{HOSTILE}/objects?limit=1000");
+        let answer = self.admin.try_send(ureq::http::Method::GET, &path, &[], b"").ok()?;
+        let listed: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+        let names = listed["objects"].as_array()?.iter().filter_map(|object| object["name"].as_str());
+        Some(names.filter(|name| name.starts_with(beginning)).count())
     }
 
     /// Asks for SQL through the admin API, as an operator might who trusts a tenant too much.

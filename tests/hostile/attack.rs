@@ -17,6 +17,7 @@ use crate::tenants::TENANTS;
 use crate::wire::get;
 
 /// A hostile tenant or client.
+#[derive(Clone, Copy)]
 pub struct Attack {
     pub name: &'static str,
     pub does: &'static str,
@@ -43,7 +44,8 @@ const SHORT: Form = Form {
 const LONG: Form = Form { long: true, idle: Duration::from_secs(10), attack: Duration::from_secs(30), limits: "" };
 
 /// What instances may have, and what the host may hold for them.
-const MEMORY: &str = "live-instance-bytes = 536_870_912\nhost-memory = 268_435_456\nmemory-per-instance = 67_108_864";
+pub const MEMORY: &str =
+    "live-instance-bytes = 536_870_912\nhost-memory = 268_435_456\nmemory-per-instance = 67_108_864";
 /// Both, and what the host needs for itself: code, stacks, actors, what the allocator keeps.
 pub const RESIDENT_MAX: u64 = (512 + 256 + 256) << 20;
 
@@ -57,7 +59,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 const WINDOW: Duration = Duration::from_millis(500);
 
 /// Attacks are measured, so one test at a time makes them.
-static ALONE: Mutex<()> = Mutex::new(());
+pub static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn tenants() {
@@ -74,18 +76,14 @@ fn clients() {
 #[test]
 #[ignore = "takes over half an hour"]
 fn all_in_their_long_form() {
-    let all: Vec<Attack> = TENANTS.iter().chain(CLIENTS).map(|attack| Attack { ..*attack }).collect();
-    run(&all, &LONG);
+    run(&[TENANTS, CLIENTS].concat(), &LONG);
 }
 
 fn run(attacks: &[Attack], form: &Form) {
     let _alone = ALONE.lock();
-    let only = std::env::var("HOLDFAST_HOSTILE_ONLY").unwrap_or_default();
-    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
-    let chosen = attacks.iter().filter(|attack| only.is_empty() || only.contains(&attack.name));
     let mut stage: Option<Stage> = None;
     let mut rows = Vec::new();
-    for attack in chosen {
+    for attack in chosen(attacks) {
         let on = stage.get_or_insert_with(|| Stage::build(form));
         let row = on.perform(attack, form);
         eprintln!("{}", table::print(std::slice::from_ref(&row)).lines().last().unwrap_or_default());
@@ -104,6 +102,13 @@ fn run(attacks: &[Attack], form: &Form) {
     let of_row = |row: &Row| row.faults.iter().map(|fault| format!("{}: {fault}", row.name)).collect::<Vec<_>>();
     let faults: Vec<_> = rows.iter().flat_map(of_row).collect();
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Those that the environment picks.
+pub fn chosen(attacks: &[Attack]) -> Vec<&Attack> {
+    let only = std::env::var("HOLDFAST_HOSTILE_ONLY").unwrap_or_default();
+    let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
+    attacks.iter().filter(|attack| only.is_empty() || only.contains(&attack.name)).collect()
 }
 
 fn tail(text: &str) -> String {
@@ -211,6 +216,7 @@ impl Stage {
     fn faults(&mut self, row: &Row) -> Vec<String> {
         let mut faults = row.attacked.wrong.clone();
         faults.truncate(5);
+        faults.extend(self.arena.take_faults());
         if !self.host.is_running() {
             faults.insert(0, "the process has ended".into());
         }

@@ -14,16 +14,24 @@ use crate::wire::{
 /// All of them.
 pub const CLIENTS: &[Attack] = &[
     Attack { name: "slow-heads", does: "heads of requests that come byte by byte", run: slow_heads },
+    Attack { name: "slow-bodies", does: "bodies that come byte by byte", run: slow_bodies },
     Attack { name: "half-bodies", does: "half of a body of 31 MiB, and then nothing", run: half_bodies },
     Attack { name: "unread-answers", does: "answers of 31 MiB that nobody reads", run: unread_answers },
+    Attack {
+        name: "pipelines",
+        does: "thousands of requests on a connection, whose answers nobody reads",
+        run: pipelines,
+    },
     Attack { name: "idle-connections", does: "thousands of connections that say nothing", run: idle_connections },
     Attack { name: "ping-flood", does: "pings whose pongs nobody reads", run: ping_flood },
     Attack { name: "empty-messages", does: "empty messages to sockets that nobody reads", run: empty_messages },
     Attack { name: "message-flood", does: "messages as fast as the line takes them", run: message_flood },
+    Attack { name: "half-messages", does: "messages of 31 MiB that do not end", run: half_messages },
     Attack { name: "bad-frames", does: "frames that the WebSocket protocol forbids", run: bad_frames },
     Attack { name: "bad-requests", does: "what is no HTTP", run: bad_requests },
     Attack { name: "huge-heads", does: "heads of a megabyte, and of ten thousand fields", run: huge_heads },
     Attack { name: "h2-resets", does: "HTTP/2 streams that are reset at once", run: h2_resets },
+    Attack { name: "h2-unread", does: "HTTP/2 streams for 31 MiB each, and no window for them", run: h2_unread },
     Attack { name: "h2-continuations", does: "HTTP/2 heads that do not end", run: h2_continuations },
     Attack { name: "h2-pings", does: "HTTP/2 pings and settings whose answers nobody reads", run: h2_pings },
 ];
@@ -33,7 +41,17 @@ const SECONDS: Duration = Duration::from_secs(2);
 const MIB: usize = 1 << 20;
 
 fn slow_heads(arena: &Arena, stop: &Stop) {
+    dribble(arena, stop, format!("GET /{HOSTILE}/slow/ HTTP/1.1\r\nhost: localhost\r\nx: ").as_bytes());
+}
+
+fn slow_bodies(arena: &Arena, stop: &Stop) {
+    dribble(arena, stop, &post_head(&format!("/{HOSTILE}/slow/"), MIB));
+}
+
+/// Begins so on hundreds of connections, and then sends a byte on each from time to time.
+fn dribble(arena: &Arena, stop: &Stop, head: &[u8]) {
     let count = arena.crowd(200, 1000);
+    arena.heard(format!("{count} connections"));
     let mut wires: Vec<Option<Wire>> = (0..count).map(|_| None).collect();
     while !stop.told() {
         for wire in &mut wires {
@@ -41,8 +59,7 @@ fn slow_heads(arena: &Arena, stop: &Stop) {
                 Some(begun) => begun.send(b"x").is_ok(),
                 None => {
                     *wire = arena.connect().ok();
-                    let head = format!("GET /{HOSTILE}/slow/ HTTP/1.1\r\nhost: localhost\r\nx: ");
-                    wire.as_mut().is_some_and(|wire| wire.send(head.as_bytes()).is_ok())
+                    wire.as_mut().is_some_and(|wire| wire.send(head).is_ok())
                 }
             };
             if !begun {
@@ -63,6 +80,14 @@ fn half_bodies(arena: &Arena, stop: &Stop) {
 fn unread_answers(arena: &Arena, stop: &Stop) {
     let request = |object: u64| get(&format!("/{HOSTILE}/unread-{}/answer?n=31", object % 64));
     arena.volleys(stop, arena.crowd(16, 60), SECONDS, request);
+}
+
+fn pipelines(arena: &Arena, stop: &Stop) {
+    let requests = get(&format!("/{HOSTILE}/pipelined/")).repeat(1000);
+    arena.each(stop, arena.crowd(8, 32), |_| match arena.connect() {
+        Ok(mut wire) => insist(arena, stop, &mut wire, &requests),
+        Err(_) => _ = stop.pause(MOMENT),
+    });
 }
 
 fn idle_connections(arena: &Arena, stop: &Stop) {
@@ -108,6 +133,30 @@ fn empty_messages(arena: &Arena, stop: &Stop) {
 fn message_flood(arena: &Arena, stop: &Stop) {
     let messages = frame(1, b"").repeat(1000);
     sockets(arena, stop, arena.crowd(4, 16), |wire, _| insist(arena, stop, wire, &messages));
+}
+
+/// Fragments of a message as long as one may be, and then nothing.
+fn half_messages(arena: &Arena, stop: &Stop) {
+    let mut fragments = vec![0x02, 0xff];
+    fragments.extend((31 * MIB as u64).to_be_bytes());
+    fragments.extend([0; 4]);
+    fragments.resize(fragments.len() + 31 * MIB, b'x');
+    let path = format!("/{HOSTILE}/sockets-{}/", arena.fresh());
+    while !stop.told() {
+        let mut wires = Vec::new();
+        for _ in 0..arena.crowd(16, 60) {
+            let open = arena.connect().and_then(|mut wire| {
+                wire.upgrade(&path)?;
+                wire.send(&fragments).map(|()| wire)
+            });
+            arena.heard(if open.is_ok() { "taken" } else { "cut off" });
+            wires.extend(open);
+            if stop.told() {
+                break;
+            }
+        }
+        stop.pause(SECONDS);
+    }
 }
 
 fn bad_frames(arena: &Arena, stop: &Stop) {
@@ -206,6 +255,17 @@ fn h2_resets(arena: &Arena, stop: &Stop) {
             arena.heard("batches");
         }
     });
+}
+
+/// The windows of the streams are empty, and nobody opens them.
+fn h2_unread(arena: &Arena, stop: &Stop) {
+    let mut requests = h2_frame(H2_SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    for stream in (1..200).step_by(2) {
+        let block = h2_get(&format!("/{HOSTILE}/unread-{stream}/answer?n=31"));
+        requests.extend(h2_frame(H2_HEADERS, H2_END_HEADERS | H2_END_STREAM, stream, &block));
+    }
+    let request = [H2_PREFACE, &requests].concat();
+    arena.volleys(stop, arena.crowd(2, 8), SECONDS, |_| request.clone());
 }
 
 fn h2_continuations(arena: &Arena, stop: &Stop) {

@@ -13,7 +13,7 @@ use rustix::process::Signal;
 use ureq::http::Method;
 
 use crate::arena::Arena;
-use crate::attack::{Attack, RESIDENT_MAX};
+use crate::attack::{Attack, RESIDENT_MAX, chosen};
 use crate::clients::CLIENTS;
 use crate::clock::{Stop, StopAtEnd, now, pass};
 use crate::dice::Dice;
@@ -198,10 +198,10 @@ impl Hour {
     }
 }
 
-fn pick(dice: &mut Dice) -> &'static Attack {
-    let all = TENANTS.len() + CLIENTS.len();
-    let number = dice.below(all as u64) as usize;
-    TENANTS.get(number).unwrap_or_else(|| &CLIENTS[number - TENANTS.len()])
+fn pick(dice: &mut Dice) -> Attack {
+    let all = [TENANTS, CLIENTS].concat();
+    let chosen = chosen(&all);
+    *chosen[dice.below(chosen.len() as u64) as usize]
 }
 
 /// A client of the ledger, or several, if the host sends one away without an answer.

@@ -21,6 +21,7 @@ mod arena;
 mod attack;
 mod clients;
 mod clock;
+mod half_load;
 mod hour;
 mod neighbour;
 mod process;

@@ -36,7 +36,7 @@ const WRONG_MAX: usize = 20;
 
 /// Latencies of one kind.
 #[derive(Default, Clone)]
-pub struct Latencies(Vec<Duration>);
+pub struct Latencies(pub Vec<Duration>);
 
 impl Latencies {
     /// The latency that this share of them does not exceed; zero if there is none.
@@ -85,8 +85,9 @@ pub struct Neighbour {
     ticks: Mutex<Ticks>,
 }
 
+/// What a thread of a load sees.
 #[derive(Default)]
-struct Probe(Mutex<Seen>);
+pub struct Probe(Mutex<Seen>);
 
 #[derive(Default)]
 struct Seen {
@@ -122,7 +123,7 @@ impl Neighbour {
         let fetches = {
             let (client, paths) = (client.clone(), (0..FETCHED).map(|i| path(&format!("fetch-{i}"), "/")));
             let mut paths = paths.collect::<Vec<_>>().into_iter().cycle();
-            let mut once = move || assert_eq!(client.get(&paths.next().expect("it is a cycle")).text(), "light");
+            let once = move || assert_eq!(client.get(&paths.next().expect("it is a cycle")).text(), "light");
             spawn(fetch, &stop, FETCH_EVERY, once)
         };
         let adds = {
@@ -205,7 +206,8 @@ impl Drop for Neighbour {
 }
 
 impl Probe {
-    fn take(&self, wrong: &mut Vec<String>) -> Vec<Duration> {
+    /// What was seen since this was last asked; what was wrong is added.
+    pub fn take(&self, wrong: &mut Vec<String>) -> Vec<Duration> {
         let mut seen = self.0.lock();
         wrong.append(&mut seen.wrong);
         let mut latencies = std::mem::take(&mut seen.latencies);
@@ -215,7 +217,7 @@ impl Probe {
 }
 
 /// Does something whenever it is due; a panic in it is a wrong answer.
-fn spawn(
+pub fn spawn(
     probe: &Arc<Probe>,
     stop: &Arc<Stop>,
     every: Duration,

@@ -25,9 +25,11 @@ pub const TENANTS: &[Attack] = &[
     Attack { name: "random", does: "random bytes without an end", run: random },
     Attack { name: "logs", does: "log entries without an end", run: logs },
     Attack { name: "broadcasts", does: "megabytes to sockets that nobody reads", run: broadcasts },
+    Attack { name: "staged-messages", does: "turns that have sent 60 MB and do not end", run: staged_messages },
     Attack { name: "sleepers", does: "turns that wait, whose clients have gone", run: sleepers },
     Attack { name: "alarm-loops", does: "alarm handlers that loop in hundreds of objects", run: alarm_loops },
     Attack { name: "alarm-again", does: "alarms that are armed again at once", run: alarm_again },
+    Attack { name: "alarm-panics", does: "alarm handlers that panic in hundreds of objects", run: alarm_panics },
     Attack { name: "mailboxes", does: "32 MiB bodies to objects that wait", run: mailboxes },
     Attack { name: "entries", does: "hundreds of megabytes written and read by keys", run: entries },
     Attack { name: "missing", does: "objects that make tables and answer 404", run: missing },
@@ -95,7 +97,7 @@ fn random(arena: &Arena, stop: &Stop) {
 }
 
 fn logs(arena: &Arena, stop: &Stop) {
-    arena.volleys(stop, arena.crowd(16, 64), SECONDS, |object| get(&at(object % 256, "log")));
+    arena.volleys(stop, arena.crowd(64, 256), SECONDS, |object| get(&at(object % 256, "log")));
 }
 
 /// Some that listen and do not read, and one that has the object speak.
@@ -120,6 +122,29 @@ pub fn speak_to_the_deaf(arena: &Arena, stop: &Stop, order: &str) {
     }
 }
 
+/// Of each object one socket, which has it send and then compute.
+fn staged_messages(arena: &Arena, stop: &Stop) {
+    let order = frame(1, b"hold 60");
+    while !stop.told() {
+        let mut held = Vec::new();
+        for _ in 0..arena.crowd(20, 100) {
+            let open = arena.connect().and_then(|mut wire| {
+                wire.upgrade(&at(arena.fresh(), ""))?;
+                wire.send(&order).map(|()| wire)
+            });
+            match open {
+                Ok(wire) => held.push(wire),
+                Err(_) => _ = stop.pause(Duration::from_millis(5)),
+            }
+            if stop.told() {
+                break;
+            }
+        }
+        arena.heard(format!("{} sockets", held.len()));
+        stop.pause(SECONDS);
+    }
+}
+
 /// Each volley is gone as soon as it was sent.
 fn sleepers(arena: &Arena, stop: &Stop) {
     arena.volleys(stop, arena.crowd(600, 3000), Duration::ZERO, |object| get(&at(object, "sleep?ms=900000")));
@@ -127,6 +152,10 @@ fn sleepers(arena: &Arena, stop: &Stop) {
 
 fn alarm_loops(arena: &Arena, stop: &Stop) {
     alarms(arena, stop, "loop");
+}
+
+fn alarm_panics(arena: &Arena, stop: &Stop) {
+    alarms(arena, stop, "panic");
 }
 
 fn alarm_again(arena: &Arena, stop: &Stop) {
@@ -161,4 +190,7 @@ fn entries(arena: &Arena, stop: &Stop) {
 
 fn missing(arena: &Arena, stop: &Stop) {
     arena.clients(stop, 8, |object| get(&format!("/{HOSTILE}/missing-{object}/missing")));
+    if let Some(objects @ 1..) = arena.objects_named("missing-") {
+        arena.fault(format!("{objects} objects or more that stored nothing of their own are left"));
+    }
 }

@@ -15,8 +15,8 @@
 //! | `POST /alarm?mode=MODE` | has the alarm run at once and from then on: `loop`, `panic`, or `again`, which arms it for at once; 204 |
 //! | upgrade, any path | accepts a WebSocket |
 //!
-//! A WebSocket's text `broadcast N` sends N messages of 1 MB to all sockets of the object, `empty N` N empty ones to all; any other
-//! message is forgotten.
+//! A WebSocket's text `broadcast N` sends N messages of 1 MB to all sockets of the object, `empty N` N empty ones to all, `hold N`
+//! sends as `broadcast` does and then computes without an end; any other message is forgotten.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -102,10 +102,13 @@ impl WebSocketHandler for Hostile {
         let (what, times) = message.as_text().and_then(|text| text.split_once(' ')).unwrap_or_default();
         for _ in 0..times.parse().unwrap_or(0) {
             match what {
-                "broadcast" => _ = self.ctx.broadcast(None, vec![0; MB])?,
+                "broadcast" | "hold" => _ = self.ctx.broadcast(None, vec![0; MB])?,
                 "empty" => _ = self.ctx.broadcast(None, "")?,
                 _ => {}
             }
+        }
+        if what == "hold" {
+            endless()
         }
         Ok(())
     }
