@@ -40,8 +40,8 @@ fn one_class_is_hostile_and_the_others_at_half_load() {
     take(&mut wrong);
     pass(MEASURE);
     let without = take(&mut wrong);
+    let harm = Stop::default();
     let with = std::thread::scope(|scope| {
-        let harm = Stop::default();
         let (harm, arena) = (&harm, &arena);
         let _stopped = StopAtEnd(harm);
         let is_chosen = |attack: &&Attack| HARM.contains(&attack.name);
