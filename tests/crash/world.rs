@@ -48,7 +48,11 @@ impl World {
     /// A host with these lines in its `holdfast.toml`, after what the ledger needs.
     pub fn with_config(lines: &str) -> Self {
         let config = format!("[server]\nerror-details = true\n\n[limits]\nlive-instances = 32\n{lines}\n");
-        let host = Host::with_config(&config);
+        Self::of(Host::with_config(&config))
+    }
+
+    /// The world of a host, which shows error details.
+    pub fn of(host: Host) -> Self {
         host.deploy("ledger", guest("ledger"));
         Self { host, ledger: Mutex::default(), next_client: AtomicU64::new(1) }
     }
@@ -97,6 +101,13 @@ impl World {
     /// Says that nothing came of the requests that got no answer; a check then fails if they are there.
     pub fn nothing_is_unanswered(&self) {
         self.ledger.lock().refuse_unanswered();
+    }
+
+    /// Deletes an object, which nobody writes to meanwhile, and knows that it has no entries.
+    pub fn delete(&self, object: &str) {
+        let answer = self.host.data().delete(&format!("/ledger/{object}"));
+        assert_eq!(answer.status, 204, "{answer:?}");
+        self.ledger.lock().settle(object, Vec::new());
     }
 
     fn check_these(&self, objects: &[String]) {

@@ -11,6 +11,7 @@ use super::Answer;
 use super::wait::PATIENCE;
 
 /// A client of one listener.
+#[derive(Clone)]
 pub struct Client {
     agent: Agent,
     address: SocketAddr,

@@ -75,6 +75,16 @@ impl Host {
         data_directory(&self.directory)
     }
 
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.program.process()
+    }
+
+    /// Whether its process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.program.is_running()
+    }
+
     /// Deploys a component, which must be taken, and returns what the admin API says.
     pub fn deploy(&self, class: &str, component: impl AsRef<[u8]>) -> Json {
         let answer = self.admin.put(&format!("/v1/classes/{class}"), component);
