@@ -45,8 +45,8 @@ impl Alarm {
 
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
-    use TurnError::{ClassUnavailable, Host, NoCapacity, Overloaded, Stopping, Storage};
-    !matches!(error, ClassUnavailable(_) | Host(_) | NoCapacity | Overloaded | Stopping | Storage(_))
+    use TurnError::{ClassUnavailable, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage};
+    !matches!(error, ClassUnavailable(_) | Host(_) | HostMemory | NoCapacity | Overloaded | Stopping | Storage(_))
 }
 
 #[cfg(test)]

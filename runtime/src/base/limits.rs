@@ -25,6 +25,13 @@ pub struct Limits {
     /// Bytes that guests and clients may make the host use beside linear memories (SQLite, bodies, responses, sockets, records
     /// that wait for the log); 0 takes a quarter of the machine's memory.
     pub host_memory: u64,
+    /// Bytes that SQLite may use for one object: pages, compiled statements, rows on their way, values in functions. Thirty values
+    /// of the largest size.
+    pub sql_memory: u64,
+    /// Bytes of the temporary files of one object: what a statement sorts or materialises beside memory. Gone with the statement.
+    pub temporary_files: u64,
+    /// Bytes of the temporary files of all objects; no class gets more than its share of them.
+    pub temporary_files_in_all: u64,
     /// Turns waiting in one mailbox.
     pub mailbox_turns: u32,
     /// Bytes waiting in one mailbox: enough for one request of the largest size.
@@ -68,6 +75,9 @@ impl Default for Limits {
             live_instances: 0,
             live_instance_bytes: 0,
             host_memory: 0,
+            sql_memory: 64 << 20,
+            temporary_files: 1 << 30,
+            temporary_files_in_all: 4 << 30,
             mailbox_turns: 1_000,
             mailbox_bytes: 32 << 20,
             request_body: 32 << 20,
@@ -136,6 +146,9 @@ pub const SQL_VALUE_MAX: usize = 2_000_000;
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Rows that one `exec` answers itself before a cursor is needed.
 pub const FIRST_ROWS: usize = 256;
+/// Cursors and listings that one turn may have open at once; each holds a statement. What they hold in memory is bounded by
+/// `sql-memory`.
+pub const CURSORS_MAX: usize = 1_000;
 /// Savepoints that one turn may have open at once.
 pub const SAVEPOINTS_MAX: u32 = 32;
 /// Rows of one answer of the admin API to a query.

@@ -51,6 +51,9 @@ pub enum TurnError {
     /// The instance wanted more memory than its limit; carries the limit in bytes.
     #[error("the instance wanted more than its {0} bytes of memory")]
     OutOfMemory(u64),
+    /// What the turn's SQL needs of memory is over the object's limit; carries the limit in bytes.
+    #[error("the object's SQL needs more than its {0} bytes of memory (sql-memory)")]
+    SqlMemory(u64),
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
     InvalidResponse(String),
@@ -82,6 +85,9 @@ pub enum TurnError {
     /// The object's mailbox is full.
     #[error("the object has too many requests waiting; try again later")]
     Overloaded,
+    /// The host's memory is short, and the class has its share of it.
+    #[error("the host's memory is short and the class has its share of it; try again later")]
+    HostMemory,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
@@ -104,6 +110,7 @@ impl TurnError {
             Self::CpuTime(_) => "cpu-time-exceeded",
             Self::WallTime(_) => "wall-time-exceeded",
             Self::OutOfMemory(_) => "out-of-memory",
+            Self::SqlMemory(_) => "out-of-memory",
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
@@ -113,7 +120,7 @@ impl TurnError {
             Self::Storage(_) => "storage-failed",
             Self::Query(_) => "query-failed",
             Self::ClassUnavailable(_) => "class-unavailable",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::HostMemory => "overloaded",
             Self::NoCapacity => "no-capacity",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
@@ -132,7 +139,7 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::NoCapacity | Self::Stopping => true,
+            Self::Overloaded | Self::HostMemory | Self::NoCapacity | Self::Stopping => true,
             _ => false,
         }
     }

@@ -195,7 +195,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::debug!(?object, code, error = ?error.to_string(), "the object answered with a failure");
             false
         }
-        Overloaded | Stopping => {
+        Overloaded | HostMemory | Stopping => {
             tracing::debug!(?object, code, error = ?error.to_string(), "turn refused");
             true
         }
@@ -207,7 +207,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
-        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
+        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | SqlMemory(_) | ResponseTooLarge(_)
         | NoHandler(_) | SavepointOpen => {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             true
@@ -325,7 +325,7 @@ mod tests {
             Storage(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
+        all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Stopping, Host(text())]);
         all
     }
 

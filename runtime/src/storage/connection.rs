@@ -17,6 +17,8 @@ use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
 use super::authorizer::{Verdict, judge};
+use super::functions;
+use super::heap::{self, Heap};
 use super::statement::Statement;
 use super::template::PAGE;
 use super::vfs;
@@ -65,6 +67,8 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
+    /// What SQLite allocates for it.
+    pub heap: Heap,
 }
 
 /// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
@@ -90,6 +94,10 @@ pub(super) struct Session {
     charged: AtomicU64,
 }
 
+/// The turn may do no more work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stopped;
+
 /// What the authorizer saw while one statement was compiled.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -104,13 +112,12 @@ pub(super) struct Seen {
 
 impl Connection {
     /// Opens an existing database file.
-    pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+    pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
+        let entered = heap::enter(&heap);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
-        for (limit, value) in LIMITS {
-            sqlite.set_limit(limit, value as i32)?;
-        }
+        set_limits(&mut sqlite)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         sqlite.execute_batch(&format!("{SETTINGS} PRAGMA max_page_count = {max_pages};"))?;
@@ -118,7 +125,9 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         let session = Arc::new(Session::default());
         Session::hook(&session, &mut sqlite)?;
-        Ok(Self { statements: VecDeque::new(), sqlite, session })
+        functions::register(&sqlite, &session)?;
+        drop(entered);
+        Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
     /// The connection, for the guest's statements.
@@ -128,6 +137,17 @@ impl Connection {
 
     /// Runs the host's own statements: the authorizer lets them through.
     pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter(&self.heap);
+        self.run_host(run)
+    }
+
+    /// The same for statements that begin or end transactions: memory is not refused to them.
+    pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter_exempt(&self.heap);
+        self.run_host(run)
+    }
+
+    fn run_host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         self.session.host.store(true, Relaxed);
         let answer = run(&self.sqlite);
         self.session.host.store(false, Relaxed);
@@ -168,6 +188,7 @@ impl Connection {
 
     /// Puts a statement that ended into the cache; the one unused longest leaves.
     pub fn keep_statement(&mut self, text: Box<str>, mut statement: Statement) {
+        let _for = heap::enter(&self.heap);
         statement.reset();
         self.statements.truncate(STATEMENTS - 1);
         self.statements.push_front((text, statement));
@@ -241,6 +262,13 @@ impl Session {
         charged.and_then(|()| budget.check_time()).is_err()
     }
 
+    /// Charges work inside a function, in steps of SQLite's virtual machine (10 ns each). An error ends the function with
+    /// `SQLITE_INTERRUPT`.
+    pub fn tick(&self, steps: u64) -> Result<(), Stopped> {
+        let Some(budget) = &*self.budget.lock() else { return Ok(()) };
+        budget.charge(steps * FUEL_PER_SQL_STEP).and_then(|()| budget.check_time()).map_err(|_| Stopped)
+    }
+
     /// Asks for the time: after work that the progress handler does not see.
     pub fn check_time(&self) -> Result<(), Exhausted> {
         self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
@@ -254,7 +282,12 @@ impl Session {
     }
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
+/// Sets SQLite's limits for what guests do.
+pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
+}
+
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -262,6 +295,7 @@ pub(super) fn configure_process() {
         // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
         // that each option documents.
         unsafe {
+            assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);

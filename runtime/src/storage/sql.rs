@@ -8,6 +8,7 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::heap;
 use super::rows::{Lists, Packed, Sink};
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
@@ -199,6 +200,8 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
+        let heap = self.connection()?.heap.clone();
+        let _for = heap::enter(&heap);
         self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_statements(&mut call, text, parameters, sink);
@@ -231,6 +234,8 @@ impl Turn {
         self.check()?;
         match self.cursors().remove(&cursor) {
             Some(OpenCursor::Sql(mut open)) => {
+                let heap = self.connection()?.heap.clone();
+                let _for = heap::enter(&heap);
                 if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {
@@ -336,9 +341,9 @@ impl Turn {
         }
         let writes = !prepared.statement.is_readonly();
         let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
-        call.held = more && writes;
         if more {
-            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor)));
+            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor))?);
+            call.held = writes;
         } else {
             self.keep_statement(cursor);
         }
@@ -386,6 +391,7 @@ impl Turn {
             }
             rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
+            self.check_memory()?;
             let code = statement.step();
             self.after_step(statement, code)?;
             if code == ffi::SQLITE_DONE {
