@@ -36,6 +36,7 @@ pub mod fuzz;
 pub mod heap;
 mod identity;
 mod incarnations;
+mod limited;
 mod release;
 mod repair;
 mod replay;

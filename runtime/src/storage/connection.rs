@@ -7,18 +7,20 @@
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
 use super::authorizer::{Verdict, judge};
 use super::functions;
 use super::heap::{self, Heap};
+use super::limited;
+use super::sql::SqliteError;
 use super::statement::Statement;
 use super::template::PAGE;
 use super::vfs;
@@ -86,6 +88,8 @@ pub(super) struct Session {
     pub frames: AtomicU32,
     /// The turn only reads.
     reads_only: AtomicBool,
+    /// FTS5's functions that want bounding: 0, none was named; 1, one was; 2, they are bounded.
+    auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
@@ -180,6 +184,27 @@ impl Connection {
         Ok(!busy)
     }
 
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    pub fn bound_auxiliary(&self) -> bool {
+        if self.session.auxiliary.load(Relaxed) != 1 {
+            return false;
+        }
+        let bounded = self.host(|sqlite| functions::auxiliary::bound(sqlite, &self.session));
+        // Without memory it is tried again; this statement fails for the same reason.
+        self.session.auxiliary.store(if bounded.is_ok() { 2 } else { 0 }, Relaxed);
+        true
+    }
+
+    /// Compiles a statement that SQLite refused for its LIMIT, if it can be written without.
+    pub fn prepare_limited(&self, error: &SqliteError, text: &str) -> Option<(Option<Statement>, usize)> {
+        if !["near \"LIMIT\": syntax error", "near \"ORDER\": syntax error"].contains(&error.message.as_str()) {
+            return None;
+        }
+        let rewritten = self.host(|sqlite| limited::rewrite(sqlite, text))?;
+        let (statement, _) = Statement::prepare(self.guest(), &rewritten.text).ok()?;
+        Some((statement, rewritten.length))
+    }
+
     /// Takes the compiled statement of this text out of the cache.
     pub fn take_statement(&mut self, text: &str) -> Option<(Box<str>, Statement)> {
         let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
@@ -216,6 +241,11 @@ impl Session {
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
+        }
+        if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
+            && self.auxiliary.load(Relaxed) == 0
+        {
+            self.auxiliary.store(1, Relaxed);
         }
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}

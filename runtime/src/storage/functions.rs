@@ -18,6 +18,11 @@ use rusqlite::ffi::{self, sqlite3_context, sqlite3_value};
 
 use super::connection::{Session, Stopped};
 
+pub(super) mod auxiliary;
+mod json;
+#[cfg(test)]
+mod tests;
+
 /// Bytes that are looked at in the time of one step of SQLite's virtual machine (about 10 ns).
 const BYTES_PER_STEP: u64 = 16;
 /// Work that is charged at once, in the same bytes: about 40 µs.
@@ -26,18 +31,21 @@ const CHARGE: u64 = 64 << 10;
 type Function = unsafe extern "C" fn(*mut sqlite3_context, c_int, *mut *mut sqlite3_value);
 
 /// The functions, with their names and numbers of arguments.
-const FUNCTIONS: [(&CStr, c_int, Function); 6] = [
+const FUNCTIONS: [(&CStr, c_int, Function); 8] = [
     (c"instr", 2, instr),
     (c"replace", 3, replace),
     (c"trim", 2, trim),
     (c"ltrim", 2, trim_start),
     (c"rtrim", 2, trim_end),
     (c"unhex", 2, unhex),
+    (c"json_patch", 2, json::patch),
+    (c"jsonb_patch", 2, json::patch_binary),
 ];
 
 /// Has the connection use them in the place of SQLite's.
 pub(super) fn register(sqlite: &rusqlite::Connection, session: &Arc<Session>) -> rusqlite::Result<()> {
-    let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS;
+    // Results of the functions of JSON are marked as JSON, for the next one.
+    let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS | ffi::SQLITE_RESULT_SUBTYPE;
     for (name, arguments, function) in FUNCTIONS {
         let session = Arc::into_raw(session.clone()).cast_mut().cast::<c_void>();
         // SAFETY: the handle is that of an open connection, and the functions are written for SQLite to call. SQLite owns the
@@ -401,13 +409,16 @@ unsafe extern "C" fn unhex(context: *mut sqlite3_context, count: c_int, argument
     // SAFETY: SQLite calls.
     let mut call = unsafe { Call::new(context, count, arguments) };
     let (Some(digits), Some(mut ignored)) = (call.text(0), call.text(1)) else { return };
-    let paid = call.worked(4 * digits.len() + 16 * ignored.len());
+    let paid = call.worked(4 * digits.len() + 4 * ignored.len());
     if paid.is_err() {
         return call.end(paid);
     }
-    let mut ignoring = HashSet::new();
+    let mut ignoring = Ignored { ascii: [false; 128], others: HashSet::new() };
     while let Some(character) = read_character(&mut ignored) {
-        ignoring.insert(character);
+        match ignoring.ascii.get_mut(character as usize) {
+            Some(ascii) => *ascii = true,
+            None => _ = ignoring.others.insert(character),
+        }
     }
     let digits = digits.split(|byte| *byte == 0).next().unwrap_or_default();
     let Some(mut room) = call.room(digits.len() / 2) else { return };
@@ -416,14 +427,26 @@ unsafe extern "C" fn unhex(context: *mut sqlite3_context, count: c_int, argument
     }
 }
 
-fn unhex_into(mut digits: &[u8], ignored: &HashSet<u32>, mut push: impl FnMut(u8)) -> bool {
+/// Characters that may stand between digits.
+struct Ignored {
+    ascii: [bool; 128],
+    others: HashSet<u32>,
+}
+
+impl Ignored {
+    fn contains(&self, character: u32) -> bool {
+        self.ascii.get(character as usize).copied().unwrap_or_else(|| self.others.contains(&character))
+    }
+}
+
+fn unhex_into(mut digits: &[u8], ignored: &Ignored, mut push: impl FnMut(u8)) -> bool {
     let value = |digit: &u8| char::from(*digit).to_digit(16);
     while let Some(first) = digits.first() {
         if let Some(high) = value(first) {
             let Some(low) = digits.get(1).and_then(value) else { return false };
             push((high << 4 | low) as u8);
             digits = &digits[2..];
-        } else if !read_character(&mut digits).is_some_and(|character| ignored.contains(&character)) {
+        } else if !read_character(&mut digits).is_some_and(|character| ignored.contains(character)) {
             return false;
         }
     }
@@ -455,5 +478,3 @@ fn read_character(text: &mut &[u8]) -> Option<u32> {
     Some(character)
 }
 
-#[cfg(test)]
-mod tests;

@@ -138,9 +138,8 @@ fn switch(heap: &Heap, exempt: bool) -> Entered<'_> {
     Entered { ledger, before, heap: PhantomData }
 }
 
-/// Has the calling thread work for nobody: the stack that it runs on is about to be suspended. Called on that stack, as is
-/// [`Paused::go_on`].
-#[cfg_attr(not(test), expect(dead_code, reason = "SQL is not suspended yet"))]
+/// Has the calling thread work for nobody: for what outlives its work, or because the stack that it runs on is about to be suspended.
+/// Called on that stack, as is [`Paused::go_on`].
 #[inline(never)]
 pub(super) fn pause() -> Paused {
     CURRENT.with(|current| {
@@ -156,7 +155,6 @@ pub(super) fn pause() -> Paused {
 
 impl Paused {
     /// Has the calling thread work for whom the stack worked before it was suspended.
-    #[cfg_attr(not(test), expect(dead_code, reason = "SQL is not suspended yet"))]
     #[inline(never)]
     pub(super) fn go_on(self) {
         CURRENT.with(|current| {

@@ -263,7 +263,16 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        let prepared = Statement::prepare(connection.guest(), text);
+        let mut prepared = Statement::prepare(connection.guest(), text);
+        if connection.bound_auxiliary() {
+            connection.session.take_seen();
+            prepared = Statement::prepare(connection.guest(), text);
+        }
+        if let Err(error) = &prepared
+            && let Some(limited) = connection.prepare_limited(error, text)
+        {
+            prepared = Ok(limited);
+        }
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,

@@ -34,6 +34,9 @@ fn value() -> impl Strategy<Value = Value> {
         1 => (-12i64..120).prop_map(Value::Integer),
         1 => prop::sample::select(vec![0.5, -1e300, 12.0]).prop_map(Value::Real),
         4 => bytes.clone().prop_map(Value::Blob),
+        // JSON.
+        2 => prop::sample::select(vec!["{}", "[1,2]", "{\"a\":1,\"b\":{\"a\":2}}", "{\"b\":{\"a\":null,\"c\":[1]},\"a\":null}", "{a:1}", "{\"a\":", "\"x\""])
+            .prop_map(|json| Value::Text(hex::encode(json))),
         // As text; `CAST` below makes it such.
         8 => bytes.prop_map(|bytes| Value::Text(hex::encode(bytes))),
     ]
@@ -153,4 +156,27 @@ fn the_worst_of_each_function() {
         let ended = connection.query_row(&sql, [], |row| row.get::<_, String>(0));
         println!("| `{call}` | {:.1} ms | {} |", (env.thread_cpu() - begun).as_secs_f64() * 1e3, ended.unwrap_or_else(|error| error.to_string()));
     }
+}
+
+#[test]
+fn json_stays_json_and_has_its_price() {
+    let (ours, session) = ours();
+    let one = |sql: &str| ours.query_row(sql, [], |row| row.get::<_, String>(0));
+    assert_eq!(one("SELECT json_array(json_patch('{\"a\":1}', '{\"b\":2}'))").unwrap(), "[{\"a\":1,\"b\":2}]");
+    assert_eq!(one("SELECT json(jsonb_patch('{\"a\":1}', '{\"a\":null}'))").unwrap(), "{}");
+    let object = |members: u32, prefix: &str| {
+        let members: Vec<String> = (0..members).map(|n| format!("\"{prefix}{n}\":1")).collect();
+        format!("{{{}}}", members.join(","))
+    };
+    let patch = "SELECT length(json_patch(?1, ?2))";
+    let run = |target: u32, patched: u32| {
+        ours.query_row(patch, (object(target, "k"), object(patched, "x")), |row| row.get::<_, i64>(0))
+    };
+    let refused = run(150_000, 100_000).unwrap_err();
+    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::TooBig));
+    let budget = WorkBudget::new(1_000_000 * FUEL_PER_SQL_STEP, || false);
+    session.begin_turn(&budget, true);
+    run(1_000, 10).unwrap();
+    let refused = run(20_000, 200).unwrap_err();
+    assert_eq!(refused.sqlite_error_code(), Some(rusqlite::ErrorCode::OperationInterrupted));
 }
