@@ -96,7 +96,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough (`holdfast objects list counter | head`).
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", show::chain(&error));
             ExitCode::FAILURE
         }
     }

@@ -110,7 +110,7 @@ impl Session {
     }
 
     fn failed(&self, error: &anyhow::Error) -> io::Result<()> {
-        eprintln!("error: {error:#}");
+        eprintln!("error: {}", show::chain(error));
         match &self.serving {
             Some(serving) => self.say("serving", &format!("{serving}, still; save a change to try again")),
             None => self.say("waiting", "for a change; save one to try again"),

@@ -207,8 +207,8 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
-        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | SqlMemory(_) | ResponseTooLarge(_)
-        | NoHandler(_) | SavepointOpen => {
+        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | SqlMemory(_)
+        | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen => {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             true
         }

@@ -123,7 +123,9 @@ fn pragma(name: &str, value: Option<&str>, writing: bool) -> Verdict {
             refuse("PRAGMA foreign_keys after the turn's first write")
         }
         Some(value) if is_among(&SETTABLE, name) && is_among(&SWITCHES, value) => Verdict::Setting,
-        Some(value) if is_among(&SETTABLE, name) => refuse(&format!("PRAGMA {name} = {value}, which is neither on nor off")),
+        Some(value) if is_among(&SETTABLE, name) => {
+            refuse(&format!("PRAGMA {name} = {value}, which is neither on nor off"))
+        }
         _ => refused(),
     }
 }

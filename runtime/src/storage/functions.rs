@@ -477,4 +477,3 @@ fn read_character(text: &mut &[u8]) -> Option<u32> {
     *text = rest;
     Some(character)
 }
-

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::catalog::Position;
 use super::{DataDir, Database, Databases, ListOptions, Turn, Value};
-use crate::base::{HostMemory, ClassKey, ClassName, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
+use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
 /// Enough for an honest small query, about a hundredth of a second.
 const FUEL: u64 = 100_000_000;

@@ -252,8 +252,8 @@ impl Ledger {
     fn take_reserve(&self) -> i64 {
         let held = self.held.load(Ordering::Relaxed);
         let spare = self.reserved.load(Ordering::Relaxed) - (held - 1);
-        let taken = spare > 0
-            && self.held.compare_exchange(held, held + spare, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let taken =
+            spare > 0 && self.held.compare_exchange(held, held + spare, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         // Without it the first allocation asks for more.
         if taken { spare } else { 0 }
     }

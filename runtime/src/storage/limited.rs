@@ -86,8 +86,7 @@ impl<'a> Tokens<'a> {
 
     /// The first of these words outside of parentheses, from a token on.
     fn find(&self, from: usize, words: &[&str]) -> Option<usize> {
-        (from..self.tokens.len())
-            .find(|n| self.tokens[*n].depth == 0 && words.iter().any(|word| self.is(*n, word)))
+        (from..self.tokens.len()).find(|n| self.tokens[*n].depth == 0 && words.iter().any(|word| self.is(*n, word)))
     }
 
     /// A name, without its quotes.
@@ -99,7 +98,11 @@ impl<'a> Tokens<'a> {
             Kind::Quoted => {
                 let quote = text.chars().next()?;
                 let inner = text.get(1..text.len().checked_sub(1)?)?;
-                Some(if quote == '[' { inner.into() } else { inner.replace(&format!("{quote}{quote}"), &quote.to_string()) })
+                Some(if quote == '[' {
+                    inner.into()
+                } else {
+                    inner.replace(&format!("{quote}{quote}"), &quote.to_string())
+                })
             }
             _ => None,
         }
@@ -126,7 +129,8 @@ struct Clauses {
 
 impl Clauses {
     fn of(tokens: &Tokens<'_>) -> Option<Self> {
-        let verb = tokens.find(0, &["SELECT", "VALUES", "INSERT", "REPLACE", "CREATE", "EXPLAIN", "DELETE", "UPDATE"])?;
+        let verb =
+            tokens.find(0, &["SELECT", "VALUES", "INSERT", "REPLACE", "CREATE", "EXPLAIN", "DELETE", "UPDATE"])?;
         let (begin, head_end) = if tokens.is(verb, "DELETE") {
             (verb + 2, None)
         } else if tokens.is(verb, "UPDATE") {

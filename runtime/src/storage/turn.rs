@@ -319,8 +319,7 @@ impl Turn {
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
-        let failed =
-            matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_)));
+        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_)));
         let rolled_back = self.end_transaction();
         if self.created && !wrote {
             self.database.discard();

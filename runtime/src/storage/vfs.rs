@@ -41,8 +41,15 @@ pub(super) fn register() {
             let (full, access) = (Some(full_pathname as FullPathname), Some(access as Access));
             let szOsFile = (*base).szOsFile.max(size_of::<TemporaryFile>() as c_int);
             let xOpen = Some(open as Open);
-            let vfs =
-                sqlite3_vfs { zName: name, pNext: next, szOsFile, xOpen, xFullPathname: full, xAccess: access, ..*base };
+            let vfs = sqlite3_vfs {
+                zName: name,
+                pNext: next,
+                szOsFile,
+                xOpen,
+                xFullPathname: full,
+                xAccess: access,
+                ..*base
+            };
             sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0)
         };
         assert_eq!(registered, SQLITE_OK, "registering a VFS cannot fail");

@@ -5,8 +5,8 @@ use rusqlite::Connection;
 use rusqlite::types::Value;
 
 use super::*;
-use crate::base::{Env, WorkBudget};
 use crate::base::limits::FUEL_PER_SQL_STEP;
+use crate::base::{Env, WorkBudget};
 use crate::storage::connection::{configure_process, set_limits};
 
 fn original() -> Connection {
@@ -25,8 +25,24 @@ fn ours() -> (Connection, Arc<Session>) {
 /// Values that are alike enough to have something in common: short, of a few characters, also such as are no UTF-8.
 fn value() -> impl Strategy<Value = Value> {
     let piece = prop::sample::select(vec![
-        &b"a"[..], b"b", b"B", b"ab", b" ", b"0", b"f", b"F7", b"\0", b"\xc3", b"\xa9", b"\xc3\xa9", b"\xe2\x82\xac",
-        b"\xe2", b"\xf0\x9f\x98\x80", b"\xff", b"\xed\xa0\x80", b"\xc1\xa1",
+        &b"a"[..],
+        b"b",
+        b"B",
+        b"ab",
+        b" ",
+        b"0",
+        b"f",
+        b"F7",
+        b"\0",
+        b"\xc3",
+        b"\xa9",
+        b"\xc3\xa9",
+        b"\xe2\x82\xac",
+        b"\xe2",
+        b"\xf0\x9f\x98\x80",
+        b"\xff",
+        b"\xed\xa0\x80",
+        b"\xc1\xa1",
     ]);
     let bytes = prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat());
     prop_oneof![
@@ -123,20 +139,66 @@ fn what_takes_long_ends_with_the_turn() {
 #[ignore = "prints a table: cargo test --release --lib functions::tests::the_worst -- --ignored --nocapture"]
 fn the_worst_of_each_function() {
     const CALLS: [&str; 62] = [
-        "length(a)", "octet_length(a)", "upper(a)", "lower(a)", "hex(substr(a, 1, 999000))", "quote(a)", "unistr_quote(a)",
-        "unistr(a)", "unhex(a)", "trim(a, 'a')", "trim(e, ' é')", "substr(a, 1000000)", "substr(a, -5)", "unicode(a)", "soundex(a)",
-        "instr(a, 'b')", "instr(a, substr(a, 1, 1000) || 'b')", "replace(a, 'b', 'c')", "replace(a, 'a', 'b')",
-        "replace(a, substr(a, 1, 1000) || 'b', 'c')", "trim(a, substr(a, 1, 1000))", "trim(a, 'bcdefghijklmnopqrstuvwxyz' || 'a')",
-        "unhex(substr(a, 1, 9000) , substr(a, 1, 9000) || 'x')", "a LIKE '%b'", "a LIKE '%' || substr(a, 1, 48) || 'b'",
-        "a LIKE '%a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_b'", "a LIKE '%a%a%a%a%a%a%a%a%a%a%a%b'",
-        "a GLOB '*' || substr(a, 1, 48) || 'b'", "a GLOB '*[a-c][a-c][a-c][a-c][a-c][a-c][a-c][a-c][a-c]b'",
-        "a GLOB '*[zyxwvutsrqponmlkjihgfedcbzyxwvutsrqponmlkjihgfa]b'", "e LIKE '%' || substr(e, 1, 48) || 'b'",
-        "printf('%.*c', 1900000, 'x')", "printf('%1900000s', 'x')", "printf('%q', a)", "printf('%w', a)", "printf('%!.5s', a)",
-        "printf('%.1900000f', 1.0)", "printf('%d', replace(substr(a, 1, 100), 'a', '1'))", "concat(substr(a, 1, 900000), a)", "concat_ws(',', 'x', a)",
-        "char(97)", "randomblob(1900000)", "zeroblob(1900000)", "a < a || ''", "a = a COLLATE NOCASE", "CAST(a AS INTEGER)",
-        "strftime(replace(substr(a, 1, 60000), 'a', '%J'), 0)", "strftime(replace(substr(a, 1, 900000), 'a', '%J'), 0)", "length(printf(replace(substr(a, 1, 900000), 'a', '%d')))",
-        "json(j)", "jsonb(j)", "json_valid(j)", "json_pretty(n)", "json_extract(j, '$.k99999')", "json_set(j, '$.k99999', 1)", "json_remove(j, '$.k0', '$.k1', '$.k2', '$.k3')",
-        "json_type(j)", "json_array_length(n)", "json_quote(a)", "json_group_array(a)",
+        "length(a)",
+        "octet_length(a)",
+        "upper(a)",
+        "lower(a)",
+        "hex(substr(a, 1, 999000))",
+        "quote(a)",
+        "unistr_quote(a)",
+        "unistr(a)",
+        "unhex(a)",
+        "trim(a, 'a')",
+        "trim(e, ' é')",
+        "substr(a, 1000000)",
+        "substr(a, -5)",
+        "unicode(a)",
+        "soundex(a)",
+        "instr(a, 'b')",
+        "instr(a, substr(a, 1, 1000) || 'b')",
+        "replace(a, 'b', 'c')",
+        "replace(a, 'a', 'b')",
+        "replace(a, substr(a, 1, 1000) || 'b', 'c')",
+        "trim(a, substr(a, 1, 1000))",
+        "trim(a, 'bcdefghijklmnopqrstuvwxyz' || 'a')",
+        "unhex(substr(a, 1, 9000) , substr(a, 1, 9000) || 'x')",
+        "a LIKE '%b'",
+        "a LIKE '%' || substr(a, 1, 48) || 'b'",
+        "a LIKE '%a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_a_b'",
+        "a LIKE '%a%a%a%a%a%a%a%a%a%a%a%b'",
+        "a GLOB '*' || substr(a, 1, 48) || 'b'",
+        "a GLOB '*[a-c][a-c][a-c][a-c][a-c][a-c][a-c][a-c][a-c]b'",
+        "a GLOB '*[zyxwvutsrqponmlkjihgfedcbzyxwvutsrqponmlkjihgfa]b'",
+        "e LIKE '%' || substr(e, 1, 48) || 'b'",
+        "printf('%.*c', 1900000, 'x')",
+        "printf('%1900000s', 'x')",
+        "printf('%q', a)",
+        "printf('%w', a)",
+        "printf('%!.5s', a)",
+        "printf('%.1900000f', 1.0)",
+        "printf('%d', replace(substr(a, 1, 100), 'a', '1'))",
+        "concat(substr(a, 1, 900000), a)",
+        "concat_ws(',', 'x', a)",
+        "char(97)",
+        "randomblob(1900000)",
+        "zeroblob(1900000)",
+        "a < a || ''",
+        "a = a COLLATE NOCASE",
+        "CAST(a AS INTEGER)",
+        "strftime(replace(substr(a, 1, 60000), 'a', '%J'), 0)",
+        "strftime(replace(substr(a, 1, 900000), 'a', '%J'), 0)",
+        "length(printf(replace(substr(a, 1, 900000), 'a', '%d')))",
+        "json(j)",
+        "jsonb(j)",
+        "json_valid(j)",
+        "json_pretty(n)",
+        "json_extract(j, '$.k99999')",
+        "json_set(j, '$.k99999', 1)",
+        "json_remove(j, '$.k0', '$.k1', '$.k2', '$.k3')",
+        "json_type(j)",
+        "json_array_length(n)",
+        "json_quote(a)",
+        "json_group_array(a)",
         "json_patch(substr(j, 1, 20000 - instr(substr(j, 20000, 100), ',')) || '}', substr(j, 1, 1000 - instr(substr(j, 1000, 100), ',')) || '}')",
         "json_extract(d, '$[0]')",
     ];
@@ -154,7 +216,11 @@ fn the_worst_of_each_function() {
         let sql = format!("SELECT typeof(coalesce({call}, 0)) FROM v");
         let begun = env.thread_cpu();
         let ended = connection.query_row(&sql, [], |row| row.get::<_, String>(0));
-        println!("| `{call}` | {:.1} ms | {} |", (env.thread_cpu() - begun).as_secs_f64() * 1e3, ended.unwrap_or_else(|error| error.to_string()));
+        println!(
+            "| `{call}` | {:.1} ms | {} |",
+            (env.thread_cpu() - begun).as_secs_f64() * 1e3,
+            ended.unwrap_or_else(|error| error.to_string())
+        );
     }
 }
 

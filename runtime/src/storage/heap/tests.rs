@@ -36,7 +36,10 @@ fn bytes_belong_to_whom_the_thread_works_for() {
         };
         let more = alloc(2_000);
         release(others);
-        let others = { let _for = enter(&other); alloc(6_000) };
+        let others = {
+            let _for = enter(&other);
+            alloc(6_000)
+        };
         // SAFETY: allocated above.
         (unsafe { reallocate(more, 10_000) }, (ones, others))
     };

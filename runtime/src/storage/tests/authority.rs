@@ -48,7 +48,10 @@ const REFUSED: [(&str, &str); 65] = [
     ("PRAGMA quick_check(_hf_kv)", "the name _hf_kv"),
     ("SELECT * FROM pragma_table_info('_hf_kv')", "the name _hf_kv"),
     ("SELECT * FROM pragma_index_xinfo('SQLITE_AUTOINDEX__HF_KV_1')", "the name SQLITE_AUTOINDEX__HF_KV_1"),
-    ("SELECT p.* FROM sqlite_schema s, pragma_table_info(s.name) p WHERE s.name LIKE '@_hf@_kv' ESCAPE '@'", "the name _hf_kv"),
+    (
+        "SELECT p.* FROM sqlite_schema s, pragma_table_info(s.name) p WHERE s.name LIKE '@_hf@_kv' ESCAPE '@'",
+        "the name _hf_kv",
+    ),
     ("DELETE FROM _hf_kv LIMIT 1", "the name _hf_kv"),
     ("UPDATE _hf_kv SET value = x'' ORDER BY key LIMIT 1", "the name _hf_kv"),
     ("DELETE FROM t WHERE x IN (SELECT key FROM _hf_kv) LIMIT 1", "the name _hf_kv"),
@@ -273,11 +276,15 @@ fn an_index_of_the_hosts_table_reads_nothing() {
     object.turn(|turn| turn.put("secret", b"hidden").unwrap());
     object.fail(|turn| {
         for content in ["_hf_kv", "_HF_KV", "main._hf_kv", "\"_hf_kv\""] {
-            let make = format!("CREATE VIRTUAL TABLE x USING fts5 (key, value, content='{content}', content_rowid='key')");
+            let make =
+                format!("CREATE VIRTUAL TABLE x USING fts5 (key, value, content='{content}', content_rowid='key')");
             if turn.exec(&make, &[]).is_ok() {
                 for sql in ["INSERT INTO x (x) VALUES ('rebuild')", "SELECT * FROM x", "SELECT * FROM x ('hidden')"] {
                     let answered = turn.exec(sql, &[]);
-                    assert!(answered.as_ref().map_or(true, |outcome| outcome.rows.is_empty()), "{content} {sql} {answered:?}");
+                    assert!(
+                        answered.as_ref().map_or(true, |outcome| outcome.rows.is_empty()),
+                        "{content} {sql} {answered:?}"
+                    );
                 }
                 turn.exec("DROP TABLE x", &[]).unwrap();
             }

@@ -88,7 +88,11 @@ fn temporary_files_are_bounded_and_leave_nothing() {
     let mut turn = object.begin(WorkBudget::unlimited());
     let refused = turn.exec(&sort(30_000), &[]).unwrap_err();
     assert_eq!(refused, SqlError::Full);
-    assert!(matches!(turn.broken(), Some(ApplyError::Full(why)) if why.contains("temporary files")), "{:?}", turn.broken());
+    assert!(
+        matches!(turn.broken(), Some(ApplyError::Full(why)) if why.contains("temporary files")),
+        "{:?}",
+        turn.broken()
+    );
     object.0 = Some(turn.roll_back());
     let temporary = &world.databases.0.temporary;
     assert_eq!(temporary.used(), 0);
