@@ -104,7 +104,7 @@ pub fn main() -> ExitCode {
         // Whoever read our output has seen enough (`holdfast objects list counter | head`).
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            output::stderr().line(format!("error: {error:#}\n").as_bytes());
+            output::stderr().line(format!("error: {}\n", show::chain(&error)).as_bytes());
             ExitCode::FAILURE
         }
     };

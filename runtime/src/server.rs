@@ -245,7 +245,7 @@ fn build(
     let engine = Engine::new(&limits, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
-    let databases = Databases::open(data, &limits, env)?;
+    let databases = Databases::open(data, &limits, env, memory.clone())?;
     let residency = Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone()));
     let node = Arc::new(Node {
         loader: Loader::new(engine.clone(), records.clone()),
@@ -306,6 +306,7 @@ async fn sweep(router: Arc<Router>, idle: Duration) {
     loop {
         interval.tick().await;
         router.sweep();
+        let _ = tokio::task::spawn_blocking(crate::storage::heap::trim).await;
     }
 }
 

@@ -32,16 +32,20 @@ mod beginnings;
 mod capture;
 mod connection;
 mod files;
+mod functions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod heap;
 mod identity;
 mod incarnations;
+mod limited;
 mod release;
 mod repair;
 mod replay;
 mod rows;
 mod statement;
 mod template;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod vfs;
@@ -97,6 +101,9 @@ pub enum StorageError {
     /// The commit log failed or is not what it was.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The class has its share of the host's memory, which is short.
+    #[error("the host's memory is short and the class has its share of it; try again later")]
+    NoMemory,
     /// The object is being copied already.
     #[error("an export of the object is being copied; try again when it is done")]
     Busy,

@@ -52,8 +52,11 @@ impl Alarm {
 
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
-    use TurnError::{Abandoned, ClassUnavailable, Host, NoCapacity, Overloaded, Stopping, Storage};
-    !matches!(error, Abandoned | ClassUnavailable(_) | Host(_) | NoCapacity | Overloaded | Stopping | Storage(_))
+    use TurnError::{Abandoned, ClassUnavailable, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage};
+    !matches!(
+        error,
+        Abandoned | ClassUnavailable(_) | Host(_) | HostMemory | NoCapacity | Overloaded | Stopping | Storage(_)
+    )
 }
 
 #[cfg(test)]

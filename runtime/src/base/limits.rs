@@ -43,6 +43,13 @@ pub struct Limits {
     pub slowest_transfer: u64,
     /// Requests that one HTTP/2 connection may have at once (RFC 9113 recommends no fewer than 100).
     pub http2_streams: u32,
+    /// Bytes that SQLite may use for one object: pages, compiled statements, rows on their way, values in functions. Thirty values
+    /// of the largest size.
+    pub sql_memory: u64,
+    /// Bytes of the temporary files of one object: what a statement sorts or materialises beside memory. Gone with the statement.
+    pub temporary_files: u64,
+    /// Bytes of the temporary files of all objects; no class gets more than its share of them.
+    pub temporary_files_in_all: u64,
     /// Turns waiting in one mailbox.
     pub mailbox_turns: u32,
     /// Bytes waiting in one mailbox: enough for one request of the largest size.
@@ -94,6 +101,9 @@ impl Default for Limits {
             response_seconds: 30.0,
             slowest_transfer: 4 << 10,
             http2_streams: 100,
+            sql_memory: 64 << 20,
+            temporary_files: 1 << 30,
+            temporary_files_in_all: 4 << 30,
             mailbox_turns: 1_000,
             mailbox_bytes: 32 << 20,
             request_body: 32 << 20,
@@ -162,6 +172,9 @@ pub const SQL_VALUE_MAX: usize = 2_000_000;
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Rows that one `exec` answers itself before a cursor is needed.
 pub const FIRST_ROWS: usize = 256;
+/// Cursors and listings that one turn may have open at once; each holds a statement. What they hold in memory is bounded by
+/// `sql-memory`.
+pub const CURSORS_MAX: usize = 1_000;
 /// Savepoints that one turn may have open at once.
 pub const SAVEPOINTS_MAX: u32 = 32;
 /// Rows of one answer of the admin API to a query.

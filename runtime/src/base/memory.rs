@@ -160,9 +160,13 @@ impl MemoryAccount {
         if let Err(used) = taken {
             return Err(NoMemory { wanted: bytes, used: held, free: self.host.limit.saturating_sub(used) });
         }
+        self.count(purpose, bytes);
+        Ok(())
+    }
+
+    fn count(&self, purpose: MemoryUse, bytes: u64) {
         self.used.fetch_add(bytes, Relaxed);
         self.host.by_use[purpose as usize].fetch_add(bytes, Relaxed);
-        Ok(())
     }
 
     fn subtract(&self, purpose: MemoryUse, bytes: u64) {
@@ -180,6 +184,13 @@ impl MemoryCharge {
             self.bytes += more;
         }
         Ok(())
+    }
+
+    /// Takes more bytes, whether the class may have them or not: for the host's own work, which must not fail.
+    pub fn grow_anyway(&mut self, more: u64) {
+        self.account.host.used.fetch_add(more, Relaxed);
+        self.account.count(self.purpose, more);
+        self.bytes += more;
     }
 
     /// Gives some of the bytes back; all of them if there are fewer.

@@ -101,6 +101,9 @@ pub enum TurnError {
         /// The functions that were running, innermost first.
         stack: Option<String>,
     },
+    /// What the turn's SQL needs of memory is over the object's limit; carries the limit in bytes.
+    #[error("the object's SQL needs more than its {0} bytes of memory (sql-memory)")]
+    SqlMemory(u64),
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
     InvalidResponse(String),
@@ -135,6 +138,9 @@ pub enum TurnError {
     /// The object's mailbox is full.
     #[error("the object has too many requests waiting; try again later")]
     Overloaded,
+    /// The host's memory is short, and the class has its share of it.
+    #[error("the host's memory is short and the class has its share of it; try again later")]
+    HostMemory,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
@@ -159,7 +165,7 @@ impl TurnError {
             Self::OutOfFuel { .. } => "fuel-exhausted",
             Self::CpuTime { .. } => "cpu-time-exceeded",
             Self::WallTime { .. } => "wall-time-exceeded",
-            Self::OutOfMemory { .. } => "out-of-memory",
+            Self::OutOfMemory { .. } | Self::SqlMemory(_) => "out-of-memory",
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
@@ -170,7 +176,7 @@ impl TurnError {
             Self::Query(_) => "query-failed",
             Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::HostMemory => "overloaded",
             Self::NoCapacity => "no-capacity",
             Self::Abandoned => "abandoned",
             Self::Stopping => "stopping",
@@ -222,7 +228,7 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
+            Self::Overloaded | Self::HostMemory | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }

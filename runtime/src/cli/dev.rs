@@ -111,7 +111,7 @@ impl Session {
     }
 
     fn failed(&self, error: &anyhow::Error) {
-        output::stderr().line(format!("error: {error:#}\n").as_bytes());
+        output::stderr().line(format!("error: {}\n", show::chain(error)).as_bytes());
         match &self.serving {
             Some(serving) => self.say("serving", &format!("{serving}, still; save a change to try again")),
             None => self.say("waiting", "for a change; save one to try again"),

@@ -209,8 +209,8 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
         StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
-        ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
-        Overloaded | Abandoned | Stopping | NoCapacity => true,
+        SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
+        Overloaded | HostMemory | Abandoned | Stopping | NoCapacity => true,
     }
 }
 
@@ -321,7 +321,7 @@ mod tests {
             Storage(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, NoCapacity, Abandoned, Stopping, Host(text())]);
+        all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Abandoned, Stopping, Host(text())]);
         all
     }
 

@@ -523,13 +523,16 @@ impl Actor {
             WorkBudget::new(self.node.limits.fuel_per_turn, move || env.thread_cpu().saturating_sub(begun) > limit);
         let database = self.database.take().expect("no turn is running");
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
-        match turn.query(&query.text, &query.parameters) {
+        let answer = turn.query(&query.text, &query.parameters);
+        let broken = turn.broken().cloned();
+        match answer {
             Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
             Err(error) => {
                 self.database = Some(turn.roll_back());
                 Err(match error {
                     SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
                     SqlError::Full => TurnError::StorageFull(error.to_string()),
+                    _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
                     error => TurnError::Query(error.to_string()),
                 })
             }
@@ -613,6 +616,7 @@ fn occasion(invocation: &Invocation) -> Occasion {
 fn storage_failed(error: StorageError) -> TurnError {
     match error {
         StorageError::Busy => TurnError::Overloaded,
+        StorageError::NoMemory => TurnError::HostMemory,
         StorageError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
             TurnError::StorageFull(error.to_string())
         }

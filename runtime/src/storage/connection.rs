@@ -7,16 +7,20 @@
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
 use super::authorizer::{Verdict, judge};
+use super::functions;
+use super::heap::{self, Heap};
+use super::limited;
+use super::sql::SqliteError;
 use super::statement::Statement;
 use super::template::PAGE;
 use super::vfs;
@@ -65,6 +69,8 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
+    /// What SQLite allocates for it.
+    pub heap: Heap,
 }
 
 /// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
@@ -82,6 +88,8 @@ pub(super) struct Session {
     pub frames: AtomicU32,
     /// The turn only reads.
     reads_only: AtomicBool,
+    /// FTS5's functions that want bounding: 0, none was named; 1, one was; 2, they are bounded.
+    auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
@@ -89,6 +97,10 @@ pub(super) struct Session {
     /// Steps that the progress handler has charged since the last `take_charged`.
     charged: AtomicU64,
 }
+
+/// The turn may do no more work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stopped;
 
 /// What the authorizer saw while one statement was compiled.
 #[derive(Default)]
@@ -104,13 +116,12 @@ pub(super) struct Seen {
 
 impl Connection {
     /// Opens an existing database file.
-    pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+    pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
+        let entered = heap::enter(&heap);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
-        for (limit, value) in LIMITS {
-            sqlite.set_limit(limit, value as i32)?;
-        }
+        set_limits(&mut sqlite)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         sqlite.execute_batch(&format!("{SETTINGS} PRAGMA max_page_count = {max_pages};"))?;
@@ -118,7 +129,9 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         let session = Arc::new(Session::default());
         Session::hook(&session, &mut sqlite)?;
-        Ok(Self { statements: VecDeque::new(), sqlite, session })
+        functions::register(&sqlite, &session)?;
+        drop(entered);
+        Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
     /// The connection, for the guest's statements.
@@ -128,6 +141,17 @@ impl Connection {
 
     /// Runs the host's own statements: the authorizer lets them through.
     pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter(&self.heap);
+        self.run_host(run)
+    }
+
+    /// The same for statements that begin or end transactions: memory is not refused to them.
+    pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter_exempt(&self.heap);
+        self.run_host(run)
+    }
+
+    fn run_host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         self.session.host.store(true, Relaxed);
         let answer = run(&self.sqlite);
         self.session.host.store(false, Relaxed);
@@ -160,6 +184,27 @@ impl Connection {
         Ok(!busy)
     }
 
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    pub fn bound_auxiliary(&self) -> bool {
+        if self.session.auxiliary.load(Relaxed) != 1 {
+            return false;
+        }
+        let bounded = self.host(|sqlite| functions::auxiliary::bound(sqlite, &self.session));
+        // Without memory it is tried again; this statement fails for the same reason.
+        self.session.auxiliary.store(if bounded.is_ok() { 2 } else { 0 }, Relaxed);
+        true
+    }
+
+    /// Compiles a statement that SQLite refused for its LIMIT, if it can be written without.
+    pub fn prepare_limited(&self, error: &SqliteError, text: &str) -> Option<(Option<Statement>, usize)> {
+        if !["near \"LIMIT\": syntax error", "near \"ORDER\": syntax error"].contains(&error.message.as_str()) {
+            return None;
+        }
+        let rewritten = self.host(|sqlite| limited::rewrite(sqlite, text))?;
+        let (statement, _) = Statement::prepare(self.guest(), &rewritten.text).ok()?;
+        Some((statement, rewritten.length))
+    }
+
     /// Takes the compiled statement of this text out of the cache.
     pub fn take_statement(&mut self, text: &str) -> Option<(Box<str>, Statement)> {
         let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
@@ -168,6 +213,7 @@ impl Connection {
 
     /// Puts a statement that ended into the cache; the one unused longest leaves.
     pub fn keep_statement(&mut self, text: Box<str>, mut statement: Statement) {
+        let _for = heap::enter(&self.heap);
         statement.reset();
         self.statements.truncate(STATEMENTS - 1);
         self.statements.push_front((text, statement));
@@ -195,6 +241,11 @@ impl Session {
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
+        }
+        if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
+            && self.auxiliary.load(Relaxed) == 0
+        {
+            self.auxiliary.store(1, Relaxed);
         }
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}
@@ -241,6 +292,13 @@ impl Session {
         charged.and_then(|()| budget.check_time()).is_err()
     }
 
+    /// Charges work inside a function, in steps of SQLite's virtual machine (10 ns each). An error ends the function with
+    /// `SQLITE_INTERRUPT`.
+    pub fn tick(&self, steps: u64) -> Result<(), Stopped> {
+        let Some(budget) = &*self.budget.lock() else { return Ok(()) };
+        budget.charge(steps * FUEL_PER_SQL_STEP).and_then(|()| budget.check_time()).map_err(|_| Stopped)
+    }
+
     /// Asks for the time: after work that the progress handler does not see.
     pub fn check_time(&self) -> Result<(), Exhausted> {
         self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
@@ -254,7 +312,12 @@ impl Session {
     }
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
+/// Sets SQLite's limits for what guests do.
+pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
+}
+
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -262,6 +325,7 @@ pub(super) fn configure_process() {
         // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
         // that each option documents.
         unsafe {
+            assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);

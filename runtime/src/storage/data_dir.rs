@@ -10,7 +10,7 @@
 //! catalog/         the list of objects, a file for each lane of the log; can be rebuilt
 //! alarms.running   which alarms run; can be deleted
 //! cache/           compiled code; can be deleted
-//! transfers/       exports and imports on their way; emptied at the start
+//! transfers/       exports and imports on their way, temporary files; emptied at the start
 //! ```
 //! The lock stands for file locks on every database below: SQLite takes none of its own.
 

@@ -22,6 +22,7 @@ use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
 use super::connection::Connection;
 use super::databases::Node;
 use super::files::remove_if_there;
+use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
@@ -309,7 +310,8 @@ impl Database {
             written => written,
         };
         written.map_err(StorageError::io("cannot create", path))?;
-        let file = open_file(path, self.node.max_pages).map_err(StorageError::sqlite(path))?;
+        let heap = self.node.heap(&self.address.key)?;
+        let file = open_file(path, self.node.max_pages, heap).map_err(StorageError::sqlite(path))?;
         self.file = FileState::Open(Box::new(OpenFile { made: Some(made), ..file }));
         Ok(self.opened().expect("opened above"))
     }
@@ -369,7 +371,7 @@ impl Database {
         }
         self.cut_wal().map_err(StorageError::io("cannot cut the WAL of", path))?;
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
-        match open_file(path, self.node.max_pages) {
+        match open_file(path, self.node.max_pages, self.node.heap(&self.address.key)?) {
             Ok(OpenFile { identity: None, .. }) => {}
             Ok(file) if !file.is_of(&self.address) => {
                 return Err(damaged("it is the database of another object".into()));
@@ -480,8 +482,8 @@ impl OpenFile {
 
 /// Opens a database file and reads what it says of itself. Its WAL is read into memory; no byte of either file changes,
 /// though a missing WAL is made, empty.
-pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFile> {
-    let connection = Connection::open(path, max_pages)?;
+pub(super) fn open_file(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<OpenFile> {
+    let connection = Connection::open(path, max_pages, heap)?;
     let identity = connection.host(Identity::read)?;
     let bytes = connection.bytes()?;
     let alarm = identity.as_ref().and_then(|identity| identity.alarm);

@@ -8,6 +8,7 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::heap;
 use super::rows::{Lists, Packed, Sink};
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
@@ -201,6 +202,8 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
+        let heap = self.connection()?.heap.clone();
+        let _for = heap::enter(&heap);
         self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_statements(&mut call, text, parameters, sink);
@@ -236,6 +239,8 @@ impl Turn {
         self.check()?;
         match self.cursors().remove(&cursor) {
             Some(OpenCursor::Sql(mut open)) => {
+                let heap = self.connection()?.heap.clone();
+                let _for = heap::enter(&heap);
                 if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {
@@ -263,7 +268,16 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        let prepared = Statement::prepare(connection.guest(), text);
+        let mut prepared = Statement::prepare(connection.guest(), text);
+        if connection.bound_auxiliary() {
+            connection.session.take_seen();
+            prepared = Statement::prepare(connection.guest(), text);
+        }
+        if let Err(error) = &prepared
+            && let Some(limited) = connection.prepare_limited(error, text)
+        {
+            prepared = Ok(limited);
+        }
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,
@@ -342,9 +356,9 @@ impl Turn {
         }
         let writes = !prepared.statement.is_readonly();
         let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
-        call.held = more && writes;
         if more {
-            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor)));
+            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor))?);
+            call.held = writes;
         } else {
             self.keep_statement(cursor);
         }
@@ -392,6 +406,7 @@ impl Turn {
             }
             rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
+            self.check_memory()?;
             let code = statement.step();
             self.after_step(statement, code)?;
             if code == ffi::SQLITE_DONE {

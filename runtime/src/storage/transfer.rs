@@ -141,7 +141,8 @@ impl Databases {
         check_header(file.as_file(), self.0.max_pages).map_err(StorageError::io("cannot read", path))??;
         let put = |versions: [u8; 2]| file.as_file().write_all_at(&versions, VERSIONS_AT);
         put([1, 1]).map_err(StorageError::io("cannot write", path))?;
-        let connection = Connection::open(path, self.0.max_pages).map_err(refused)?;
+        let heap = self.0.heap(&address.key)?;
+        let connection = Connection::open(path, self.0.max_pages, heap).map_err(refused)?;
         connection.session.begin_turn(work, false);
         let schema = connection.host(read_schema).map_err(refused)?;
         self.check_schema(&schema, address, work)?;

@@ -15,6 +15,7 @@ use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
+use super::heap::Refusal;
 use super::identity::Identity;
 use super::key_value::Listing;
 use super::sql::{SqlCursor, SqlError, SqliteError};
@@ -22,7 +23,7 @@ use super::statement::{last_error, pages_written};
 use super::template::PAGE;
 use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
-use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
+use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
@@ -102,7 +103,13 @@ pub enum ApplyError {
     /// The turn used up its work budget in storage.
     #[error(transparent)]
     Exhausted(Exhausted),
-    /// The database failed: an I/O error, damage, no memory.
+    /// SQLite was refused memory: the object's limit, or the host is short of it.
+    #[error("{}", match .0 {
+        Refusal::Object(limit) => format!("the object's SQL needs more than its {limit} bytes of memory (sql-memory)"),
+        Refusal::Host => "the host's memory is short and the class has its share of it; try again later".into(),
+    })]
+    NoMemory(Refusal),
+    /// The database failed: an I/O error, damage.
     #[error("{0}")]
     Failed(String),
 }
@@ -201,7 +208,7 @@ impl Turn {
         let session = &file.connection.session;
         session.wrote.store(false, Relaxed);
         session.applying.store(true, Relaxed);
-        let ended = file.connection.host(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
+        let ended = file.connection.control(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
         session.applying.store(false, Relaxed);
         ended.map_err(|_| at_commit(&file.connection))?;
         let wrote = session.wrote.load(Relaxed);
@@ -274,7 +281,7 @@ impl Turn {
         file.connection.session.writing.store(false, Relaxed);
         file.connection.session.take_seen();
         file.connection.guest().is_autocommit() || {
-            let ended = file.connection.host(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
+            let ended = file.connection.control(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
             ended.is_ok() && file.connection.guest().is_autocommit()
         }
     }
@@ -323,7 +330,7 @@ impl Turn {
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
-        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_)));
+        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_)));
         let rolled_back = self.end_transaction();
         if self.created && !wrote {
             self.database.discard();
@@ -364,6 +371,7 @@ impl Turn {
             match self.database.look() {
                 Ok(None) => return Ok(None),
                 Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
                 Err(error) => return Err(self.failed(error.to_string())),
             }
         }
@@ -378,6 +386,7 @@ impl Turn {
                 Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
                     return Err(self.full());
                 }
+                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
                 Err(error) => return Err(self.failed(error.to_string())),
             }
             (self.created, self.may_be_empty) = (true, true);
@@ -392,7 +401,7 @@ impl Turn {
                 return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
             }
             let connection = self.connection()?;
-            let begun = connection.host(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
+            let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
             if begun.is_err() {
                 let error = last_error(connection.guest());
                 return Err(self.refused(error));
@@ -417,6 +426,7 @@ impl Turn {
     /// After each statement: is the transaction still there, has it written too much, has the work been paid for?
     pub(super) fn settle(&mut self, steps: u64) -> Result<(), SqlError> {
         self.pay(steps)?;
+        self.check_memory()?;
         self.check_transaction()?;
         self.check_written()
     }
@@ -427,6 +437,16 @@ impl Turn {
         let charged = self.database.opened().map_or(0, |file| file.connection.session.take_charged());
         let paid = self.work.charge(steps.saturating_sub(charged) * FUEL_PER_SQL_STEP);
         paid.map_err(|exhausted| self.exhausted(exhausted))
+    }
+
+    /// Whether SQLite was refused memory since this was last asked. It copes with that here and there, and answers an empty value
+    /// where one could not be made: so the turn ends with it in any case.
+    pub(super) fn check_memory(&mut self) -> Result<(), SqlError> {
+        let refusal = self.database.opened().and_then(|file| file.connection.heap.take_refusal());
+        match refusal {
+            None => Ok(()),
+            Some(refusal) => Err(self.break_with(ApplyError::NoMemory(refusal))),
+        }
     }
 
     fn check_transaction(&mut self) -> Result<(), SqlError> {
@@ -454,7 +474,11 @@ impl Turn {
     /// What SQLite's error means for the guest and for the turn. `Constraint` and the like leave the turn as it is; an
     /// error after which the database's state is in doubt breaks it.
     pub(super) fn refused(&mut self, error: SqliteError) -> SqlError {
+        if let Err(refused) = self.check_memory() {
+            return refused;
+        }
         let error = match error.code & 0xff {
+            ffi::SQLITE_NOMEM => return self.failed(error.message),
             ffi::SQLITE_INTERRUPT => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
                 Ok(()) => SqlError::Sqlite(error),
@@ -482,8 +506,9 @@ impl Turn {
     }
 
     fn full(&mut self) -> SqlError {
+        let temporary = self.database.opened().and_then(|file| file.connection.heap.temporary().take_refusal());
         let what = "the disk is full or the object's database would grow over its limit";
-        self.break_with(ApplyError::Full(what.into()))
+        self.break_with(ApplyError::Full(temporary.unwrap_or_else(|| what.into())))
     }
 
     pub(super) fn failed(&mut self, what: String) -> SqlError {
@@ -504,10 +529,15 @@ impl Turn {
         }
     }
 
-    pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Cursor {
+    pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Result<Cursor, SqlError> {
+        if self.cursors.len() >= CURSORS_MAX {
+            return Err(SqlError::TooLarge(format!(
+                "one turn has at most {CURSORS_MAX} cursors and listings open; close those that are not needed"
+            )));
+        }
         let number = Cursor(self.next_handle());
         self.cursors.insert(number, cursor);
-        number
+        Ok(number)
     }
 
     pub(super) fn next_handle(&mut self) -> u64 {
@@ -526,7 +556,7 @@ impl Turn {
     /// Runs one of the host's statements in the turn's transaction.
     pub(super) fn host_statement(&mut self, statement: &str) -> Result<(), SqlError> {
         let connection = self.connection()?;
-        if connection.host(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
+        if connection.control(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
             return Ok(());
         }
         let error = last_error(connection.guest());
@@ -570,6 +600,8 @@ impl ApplyError {
             Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
             Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack: None },
             Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime { limit: limits.cpu_time(), stack: None },
+            Self::NoMemory(Refusal::Object(limit)) => TurnError::SqlMemory(limit),
+            Self::NoMemory(Refusal::Host) => TurnError::HostMemory,
             Self::Failed(detail) => TurnError::Storage(detail),
         }
     }

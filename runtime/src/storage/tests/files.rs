@@ -280,7 +280,8 @@ fn only_the_host_ends_a_transaction() {
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
     drop(object);
-    let connection = crate::storage::connection::Connection::open(&world.file("a"), 100).unwrap();
+    let heap = world.databases.0.heap(&address("a").key).unwrap();
+    let connection = crate::storage::connection::Connection::open(&world.file("a"), 100, heap).unwrap();
     let refused = connection.guest().execute_batch("CREATE TABLE t (x)").unwrap_err();
     assert_eq!(refused.sqlite_error().unwrap().extended_code, rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK);
     connection.guest().execute_batch("COMMIT").unwrap_err();

@@ -12,7 +12,7 @@ use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
 use super::{Failed, Subject, Turned};
 use crate::base::mistakes::Mistake;
-use crate::base::{Alarm, ClassKey, Env, Limits, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, WorkBudget};
 use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
 use crate::storage::tests::address;
@@ -59,7 +59,7 @@ impl Subject for WholeStorage {
         let log = FileLog::open(&dir.log(), options, disk.clone()).map_err(|error| error.to_string())?;
         let log = Arc::new(log);
         let limits = Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() };
-        let databases = Databases::open_on(&dir, &limits, &env, disk, log.clone());
+        let databases = Databases::open_on(&dir, &limits, &env, HostMemory::new(1 << 30), disk, log.clone());
         let databases = databases.map_err(|error| error.to_string())?;
         Ok(Self { databases, log, objects: Default::default(), _dir: dir })
     }
