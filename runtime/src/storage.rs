@@ -25,8 +25,10 @@ pub mod turn;
 pub mod whole;
 
 mod alarms;
+mod allocator;
 mod append;
 mod authorizer;
+mod calls;
 mod capture;
 mod connection;
 mod files;
@@ -38,6 +40,7 @@ mod release;
 mod repair;
 mod replay;
 mod rows;
+mod stacks;
 mod statement;
 mod template;
 #[cfg(test)]

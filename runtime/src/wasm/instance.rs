@@ -23,11 +23,11 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -55,7 +55,7 @@ pub struct Instance {
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
-    heavy_work: HeavyWork,
+    share: Arc<ClassShare>,
 }
 
 /// What the class exports.
@@ -105,15 +105,15 @@ impl Instance {
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
         let clock = store.data().clock.clone();
-        let cpu = CpuTimer::new(&context.limits, &context.env, engine.heavy_work.clone());
+        let share = engine.heavy_work.of(&context.address.key);
+        let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
         let made = {
             let making = std::pin::pin!(instantiate(&mut store, &code));
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
             Ok(Ok((handlers, init))) => {
-                let heavy_work = engine.heavy_work.clone();
-                Ok(Self { store, handlers, init, fresh: true, code, context, heavy_work })
+                Ok(Self { store, handlers, init, fresh: true, code, context, share })
             }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
@@ -135,12 +135,11 @@ impl Instance {
 
     /// Runs one turn on a database and sockets that no other turn uses.
     pub async fn run(mut self, database: Database, sockets: SocketTurn, event: TurnEvent) -> TurnEnd {
-        let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
+        let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
         if !std::mem::take(&mut self.fresh) {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
-        let (timer, limit) = (cpu.clone(), self.context.limits.fuel_per_turn);
-        let work = WorkBudget::new(limit, move || timer.is_over());
+        let work = WorkBudget::timed(self.context.limits.fuel_per_turn, cpu.clone());
         let mut turn = database.begin(work.clone());
         if let TurnEvent::Alarm(_) = event {
             // It has come; what the handler sets is another one.
@@ -412,6 +411,7 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         return match exhausted {
             Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
             Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
+            Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
@@ -452,6 +452,7 @@ impl From<TimeUp> for TurnError {
         match time_up {
             TimeUp::Cpu(limit) => Self::CpuTime(limit),
             TimeUp::Wall(limit) => Self::WallTime(limit),
+            TimeUp::Overloaded => Self::Overloaded,
         }
     }
 }

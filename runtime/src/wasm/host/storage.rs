@@ -47,7 +47,7 @@ impl wit::Host for Host {
     /// The guest waits on its own fiber; a turn that is given up meanwhile keeps what was applied.
     async fn sync(&mut self) -> Answer<()> {
         self.turn()?.make_room().await;
-        let (lsn, mut durable) = match self.turn()?.apply_so_far() {
+        let (lsn, mut durable) = match self.turn()?.apply_so_far_sliced().await {
             Ok(applied) => applied,
             Err(error) => return answer(Err(error)),
         };
