@@ -18,6 +18,7 @@ use super::incarnations::Incarnations;
 use super::release::{Release, Unreleased};
 use super::repair::Repairs;
 use super::replay::replay;
+use super::stacks::Stacks;
 use super::template::{PAGE, Template};
 use super::temporary::Temporary;
 use super::{DataDir, StorageError};
@@ -47,6 +48,8 @@ pub(super) struct Node {
     pub release: Release,
     pub alarms: Alarms,
     pub alarm_runs: AlarmRuns,
+    /// What SQL runs on.
+    pub stacks: Stacks,
 }
 
 impl Databases {
@@ -119,6 +122,7 @@ impl Databases {
             release: Release::default(),
             alarms: Alarms::default(),
             alarm_runs,
+            stacks: Stacks::default(),
         })))
     }
 

@@ -15,10 +15,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use rusqlite::ffi::{
-    SQLITE_FULL, SQLITE_IOERR_FSTAT, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ, SQLITE_IOERR_TRUNCATE,
-    SQLITE_IOERR_WRITE, SQLITE_NOTFOUND, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods,
+    SQLITE_FULL, SQLITE_INTERRUPT, SQLITE_IOERR_FSTAT, SQLITE_IOERR_READ, SQLITE_IOERR_SHORT_READ,
+    SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE, SQLITE_NOTFOUND, SQLITE_OK, sqlite3_file, sqlite3_int64,
+    sqlite3_io_methods,
 };
 
+use super::stacks::may_use_files;
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse};
 
 /// Bytes by which a file's charge grows.
@@ -151,6 +153,9 @@ unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
 }
 
 unsafe extern "C" fn read(file: *mut sqlite3_file, to: *mut c_void, bytes: c_int, at: sqlite3_int64) -> c_int {
+    if !may_use_files() {
+        return SQLITE_INTERRUPT;
+    }
     // SAFETY: SQLite gives an open file and room for so many bytes.
     let (inner, to) = unsafe { (inner(file), slice::from_raw_parts_mut(to.cast::<u8>(), bytes as usize)) };
     let (mut done, at) = (0, at as u64);
@@ -170,6 +175,9 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, to: *mut c_void, bytes: c_int
 }
 
 unsafe extern "C" fn write(file: *mut sqlite3_file, from: *const c_void, bytes: c_int, at: sqlite3_int64) -> c_int {
+    if !may_use_files() {
+        return SQLITE_INTERRUPT;
+    }
     // SAFETY: SQLite gives an open file and so many bytes.
     let (inner, from) = unsafe { (inner(file), slice::from_raw_parts(from.cast::<u8>(), bytes as usize)) };
     let end = at as u64 + from.len() as u64;
