@@ -19,6 +19,7 @@ mod crash;
 mod deploy;
 mod disconnects;
 mod faults;
+mod heavy;
 mod limits;
 mod log;
 mod logs;

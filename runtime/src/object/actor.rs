@@ -19,8 +19,8 @@ use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Computing, CpuTimer, Env, Exhausted, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Query, Reply,
-    TurnError, WorkBudget,
+    Alarm, CheckedDatabase, Computing, CpuTimer, Env, Exhausted, HostMemory, Invocation, Limits, Metrics,
+    ObjectAddress, ObjectId, Query, Reply, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};

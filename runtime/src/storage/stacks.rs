@@ -51,7 +51,8 @@ const RESIDENT: usize = 32 << 10;
 const USES: u32 = 64;
 
 /// What a statement is told that [`may_allocate`] has ended.
-pub(super) const TOO_MUCH_AT_ONCE: &str = "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
+pub(super) const TOO_MUCH_AT_ONCE: &str =
+    "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
 
 /// The stacks of one process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -210,6 +211,7 @@ pub(super) fn may_fetch() -> bool {
 
 /// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
 /// meanwhile.
+#[allow(dead_code, reason = "called by the VFS of temporary files")]
 pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
@@ -298,6 +300,15 @@ impl<'a, T: Send + 'a> OnStack<'a, T> {
         Self { coroutine: Some(coroutine), stack: Some(stack), work: work.clone(), borrows: PhantomData }
     }
 
+    /// Runs it to its end on the calling thread.
+    pub fn run_through(mut self) -> T {
+        loop {
+            if let Some((answer, _stack)) = self.resume() {
+                return answer;
+            }
+        }
+    }
+
     /// Goes on. The answer, with the stack, when it has ended.
     fn resume(&mut self) -> Option<(T, Stack)> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
@@ -342,7 +353,8 @@ impl<'a, T: Send + 'a> Future for OnStack<'a, T> {
 
 impl<T> Drop for OnStack<'_, T> {
     fn drop(&mut self) {
-        let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done()) else {
+        let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done())
+        else {
             return;
         };
         self.work.end(Exhausted::Cancelled);

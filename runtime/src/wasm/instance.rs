@@ -27,7 +27,8 @@ use super::meter::{FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response,
+    TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -112,9 +113,7 @@ impl Instance {
             Timed::new(making, &context, &cpu, &clock).await
         };
         match made {
-            Ok(Ok((handlers, init))) => {
-                Ok(Self { store, handlers, init, fresh: true, code, context, share })
-            }
+            Ok(Ok((handlers, init))) => Ok(Self { store, handlers, init, fresh: true, code, context, share }),
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into()),
         }
