@@ -25,6 +25,7 @@ mod fairness;
 mod faults;
 mod host_calls;
 mod hosts;
+mod heavy;
 mod limits;
 mod log;
 mod logs;

@@ -304,6 +304,15 @@ impl<'a, T: Send + 'a> OnStack<'a, T> {
         Self { coroutine: Some(coroutine), stack: Some(stack), work: work.clone(), borrows: PhantomData }
     }
 
+    /// Runs it to its end on the calling thread.
+    pub fn run_through(mut self) -> T {
+        loop {
+            if let Some((answer, _stack)) = self.resume() {
+                return answer;
+            }
+        }
+    }
+
     /// Goes on. The answer, with the stack, when it has ended.
     fn resume(&mut self) -> Option<(T, Stack)> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
