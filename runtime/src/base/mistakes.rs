@@ -19,8 +19,8 @@ pub enum Mistake {
     ResetNotDurable,
     /// The parts of a turn count before the last one is there.
     IncompleteParts,
-    /// An alarm that its handler has set to the same time again is not told to the index.
-    UntoldAlarm,
+    /// An alarm that its handler has set again is taken for the one that it has consumed.
+    AlarmByTime,
     /// A group that is not the last one is cut as if it were.
     CutNotLast,
 }

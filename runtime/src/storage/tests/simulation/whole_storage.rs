@@ -208,7 +208,7 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar, UntoldAlarm};
-    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, UntoldAlarm];
+    use Mistake::{AlarmByTime, CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar};
+    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, AlarmByTime];
     super::notices::<WholeStorage>(&all, 2_000);
 }
