@@ -98,10 +98,6 @@ pub(super) struct Session {
     charged: AtomicU64,
 }
 
-/// The turn may do no more work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stopped;
-
 /// What the authorizer saw while one statement was compiled.
 #[derive(Default)]
 pub(super) struct Seen {
@@ -294,9 +290,10 @@ impl Session {
 
     /// Charges work inside a function, in steps of SQLite's virtual machine (10 ns each). An error ends the function with
     /// `SQLITE_INTERRUPT`.
-    pub fn tick(&self, steps: u64) -> Result<(), Stopped> {
+    pub fn tick(&self, steps: u64) -> Result<(), Exhausted> {
         let Some(budget) = &*self.budget.lock() else { return Ok(()) };
-        budget.charge(steps * FUEL_PER_SQL_STEP).and_then(|()| budget.check_time()).map_err(|_| Stopped)
+        budget.charge(steps * FUEL_PER_SQL_STEP)?;
+        budget.check_time()
     }
 
     /// Asks for the time: after work that the progress handler does not see.

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use memchr::memmem;
 use rusqlite::ffi::{self, sqlite3_context, sqlite3_value};
 
-use super::connection::{Session, Stopped};
+use super::connection::Session;
+use crate::base::Exhausted;
 
 pub(super) mod auxiliary;
 mod json;
@@ -124,20 +125,20 @@ impl<'a> Call<'a> {
     }
 
     /// Charges work on so many bytes to the turn, now and then.
-    fn worked(&mut self, bytes: usize) -> Result<(), Stopped> {
+    fn worked(&mut self, bytes: usize) -> Result<(), Exhausted> {
         self.work += bytes as u64;
         if self.work < CHARGE { Ok(()) } else { self.charge() }
     }
 
     #[cold]
-    fn charge(&mut self) -> Result<(), Stopped> {
+    fn charge(&mut self) -> Result<(), Exhausted> {
         let steps = std::mem::take(&mut self.work) / BYTES_PER_STEP;
         // SAFETY: the user data is the session, and lives as long as the connection.
         let session = unsafe { &*ffi::sqlite3_user_data(self.context).cast_const().cast::<Session>() };
         session.tick(steps)
     }
 
-    fn end(&mut self, ended: Result<(), Stopped>) {
+    fn end(&mut self, ended: Result<(), Exhausted>) {
         if ended.is_err() {
             // SAFETY: the running call.
             unsafe {
@@ -376,13 +377,13 @@ impl<'a> Characters<'a> {
     }
 
     /// The length of the character of the set that the text begins with.
-    fn at_start(&self, call: &mut Call<'_>, text: &[u8]) -> Result<Option<usize>, Stopped> {
+    fn at_start(&self, call: &mut Call<'_>, text: &[u8]) -> Result<Option<usize>, Exhausted> {
         let single = text.first().map_or(usize::MAX, |first| self.single[usize::from(*first)]);
         self.first(call, single, |length| text.get(..length))
     }
 
     /// The length of the character of the set that the text ends with.
-    fn at_end(&self, call: &mut Call<'_>, text: &[u8]) -> Result<Option<usize>, Stopped> {
+    fn at_end(&self, call: &mut Call<'_>, text: &[u8]) -> Result<Option<usize>, Exhausted> {
         let single = text.last().map_or(usize::MAX, |last| self.single[usize::from(*last)]);
         self.first(call, single, |length| text.get(text.len().checked_sub(length)?..))
     }
@@ -392,7 +393,7 @@ impl<'a> Characters<'a> {
         call: &mut Call<'_>,
         single: usize,
         part: impl Fn(usize) -> Option<&'t [u8]>,
-    ) -> Result<Option<usize>, Stopped> {
+    ) -> Result<Option<usize>, Exhausted> {
         let mut first = (single, 1);
         for (length, characters) in &self.longer {
             call.worked(*length)?;

@@ -464,7 +464,11 @@ impl Turn {
             return refused;
         }
         let error = match error.code & 0xff {
-            ffi::SQLITE_NOMEM => return self.failed(error.message),
+            // Without a refusal of the heap's: the system has none, or the turn may do no more work.
+            ffi::SQLITE_NOMEM => match self.work.check() {
+                Err(exhausted) => return self.exhausted(exhausted),
+                Ok(()) => return self.failed(error.message),
+            },
             ffi::SQLITE_INTERRUPT => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
                 Ok(()) => SqlError::Sqlite(error),

@@ -50,8 +50,9 @@ impl Call<'_> {
                 ffi::sqlite3_result_error(self.context, c"too many members for json_patch()".as_ptr(), -1);
                 return ffi::sqlite3_result_error_code(self.context, ffi::SQLITE_TOOBIG);
             }
-            if self.worked(steps.saturating_mul(super::BYTES_PER_STEP) as usize).is_err() {
-                return self.end(Err(super::Stopped));
+            let paid = self.worked(steps.saturating_mul(super::BYTES_PER_STEP) as usize);
+            if paid.is_err() {
+                return self.end(paid);
             }
             let taken = kept.lock().pop();
             let Some(original) = taken.or_else(|| Original::open(text)) else { return self.no_memory() };
