@@ -367,7 +367,7 @@ fn monster() -> String {
 fn what_sql_takes_of_memory_is_the_objects_own() {
     let object = Object::start();
     object.one(sql("CREATE TABLE t (x); INSERT INTO t VALUES (1)"));
-    let cursors: Vec<Json> = (0..25).map(|_| json!({ "op": "open-rows", "text": monster() })).collect();
+    let cursors: Vec<Json> = (0..25).map(|_| json!({ "op": "open_rows", "text": monster() })).collect();
     for (path, body) in [("alice", json!(cursors)), ("bob", json!([sql("CREATE TABLE t (x)"), sql(&monster())]))] {
         let problem = object.host.post(&format!("/storage/{path}"), body.to_string()).problem(500, "out-of-memory");
         assert!(problem["detail"].as_str().unwrap().contains("sql-memory"), "{problem}");

@@ -17,7 +17,7 @@ use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::ffi;
@@ -29,11 +29,14 @@ use crate::base::{MemoryCharge, NoMemory};
 const STEP: i64 = 32 << 10;
 /// Bytes that a heap may keep in reserve when nobody works for it.
 const RESERVE_MAX: i64 = 4 * STEP;
-/// Bytes given back by heaps after which the process's free memory is worth giving to the system: below, holes would be most of it.
-const WORTH_TRIMMING: u64 = 32 << 20;
+/// Bytes by which all heaps must have shrunk before the process's free memory is worth giving to the system.
+const WORTH_TRIMMING: i64 = 32 << 20;
 
-/// Bytes that heaps gave back since the process's free memory was last given to the system.
-static GIVEN_BACK: AtomicU64 = AtomicU64::new(0);
+/// Bytes that all heaps have reserved, and the most that they had since [`trim`] last looked.
+static RESERVED: AtomicI64 = AtomicI64::new(0);
+static PEAK: AtomicI64 = AtomicI64::new(0);
+/// Bytes of heaps that the process may still hold of the system.
+static HIGH: AtomicI64 = AtomicI64::new(0);
 
 /// In front of each allocation. Sixteen bytes, so that what follows is aligned as `malloc` aligns.
 struct Header {
@@ -96,10 +99,19 @@ thread_local! {
 /// A thread works for a heap until this is dropped.
 pub(super) struct Entered<'a> {
     ledger: *const Ledger,
-    /// Whom it worked for before; none if it entered the same heap again, which changes nothing.
-    before: Option<(*const Ledger, i64, bool)>,
+    before: Before,
     /// The heap lives. (The pointers keep this from being sent to another thread.)
     heap: PhantomData<&'a Heap>,
+}
+
+/// What a thread did before it entered a heap.
+enum Before {
+    /// It worked for the same heap, and nothing changed.
+    Same,
+    /// It worked for the same heap, which might refuse.
+    Refusing,
+    /// It worked for another or none, with so many bytes in hand, which might not refuse.
+    Other(*const Ledger, i64, bool),
 }
 
 /// A stack is suspended while it works for a heap, and may go on on another thread.
@@ -127,13 +139,14 @@ pub(super) fn enter_exempt(heap: &Heap) -> Entered<'_> {
 fn switch(heap: &Heap, exempt: bool) -> Entered<'_> {
     let ledger: *const Ledger = heap.0.0.as_ptr();
     let before = CURRENT.with(|current| {
-        if current.ledger.get() == ledger && (current.exempt.get() || !exempt) {
-            return None;
+        if current.ledger.get() == ledger {
+            let refusing = exempt && !current.exempt.replace(exempt || current.exempt.get());
+            return if refusing { Before::Refusing } else { Before::Same };
         }
-        let before = (current.ledger.get(), current.grant.get(), current.exempt.replace(exempt));
+        let before = Before::Other(current.ledger.get(), current.grant.get(), current.exempt.replace(exempt));
         current.ledger.set(ledger);
         current.grant.set(heap.ledger().take_reserve());
-        Some(before)
+        before
     });
     Entered { ledger, before, heap: PhantomData }
 }
@@ -170,7 +183,11 @@ impl Paused {
 impl Drop for Entered<'_> {
     #[inline(never)]
     fn drop(&mut self) {
-        let Some((ledger, grant, exempt)) = self.before else { return };
+        let (ledger, grant, exempt) = match self.before {
+            Before::Same => return,
+            Before::Refusing => return CURRENT.with(|current| current.exempt.set(false)),
+            Before::Other(ledger, grant, exempt) => (ledger, grant, exempt),
+        };
         CURRENT.with(|current| {
             // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up with it.
             let same = current.ledger.get() == self.ledger;
@@ -197,6 +214,7 @@ impl Heap {
     /// A heap of at most `limit` bytes, which are taken from `charge`'s account. Fails if not even a connection fits there.
     pub fn new(mut charge: MemoryCharge, limit: u64, temporary: Temporary) -> Result<Self, NoMemory> {
         charge.grow((2 * STEP) as u64)?;
+        reserved(charge.bytes() as i64);
         let ledger = Ledger {
             limit,
             reserved: AtomicI64::new(charge.bytes() as i64),
@@ -234,9 +252,27 @@ impl Heap {
         }
     }
 
+    /// Holds bytes that are not SQLite's, for what is read from it. None if they are refused.
+    pub fn hold(&self, bytes: usize) -> Option<Held> {
+        self.ledger().take(bytes as i64, false, false)?;
+        Some(Held { heap: self.clone(), bytes: bytes as i64 })
+    }
+
     /// Temporary files of the database.
     pub fn temporary(&self) -> &Temporary {
         &self.ledger().temporary
+    }
+}
+
+/// Bytes of a heap that are not SQLite's. Dropping it gives them back.
+pub(super) struct Held {
+    heap: Heap,
+    bytes: i64,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.heap.ledger().bring_back(self.bytes);
     }
 }
 
@@ -258,9 +294,10 @@ impl Ledger {
         if taken { spare } else { 0 }
     }
 
-    /// Takes at least so many bytes, reserving more if need be. None if that is refused.
+    /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be. None if that is
+    /// refused.
     #[cold]
-    fn take(&self, wanted: i64, exempt: bool) -> Option<i64> {
+    fn take(&self, wanted: i64, exempt: bool, all: bool) -> Option<i64> {
         let mut charge = self.charge.lock();
         let spare = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
         let missing = wanted - spare.max(0);
@@ -279,9 +316,10 @@ impl Ledger {
                 return None;
             }
             self.reserved.fetch_add(more as i64, Ordering::Relaxed);
+            reserved(more as i64);
         }
-        let reserved = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
-        let granted = reserved.max(wanted);
+        let spare = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
+        let granted = if all { spare.max(wanted) } else { wanted };
         self.held.fetch_add(granted, Ordering::Relaxed);
         Some(granted)
     }
@@ -302,7 +340,7 @@ impl Ledger {
         let less = (spare - STEP).max(0);
         charge.shrink(less as u64);
         self.reserved.fetch_sub(less, Ordering::Relaxed);
-        GIVEN_BACK.fetch_add(less as u64, Ordering::Relaxed);
+        reserved(-less);
     }
 
     /// Gives back bytes that were held. The last ones take the ledger with them.
@@ -319,6 +357,18 @@ impl Ledger {
     }
 }
 
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        reserved(-self.reserved.load(Ordering::Relaxed));
+    }
+}
+
+/// All heaps together have reserved so many bytes more.
+fn reserved(more: i64) {
+    let now = RESERVED.fetch_add(more, Ordering::Relaxed) + more;
+    PEAK.fetch_max(now, Ordering::Relaxed);
+}
+
 /// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
@@ -329,7 +379,7 @@ fn charge(bytes: i64) -> Option<*const Ledger> {
         let mut grant = current.grant.get();
         if grant < bytes {
             // SAFETY: a heap that is entered is borrowed, so its ledger lives.
-            grant += unsafe { (*ledger).take(bytes - grant, current.exempt.get()) }?;
+            grant += unsafe { (*ledger).take(bytes - grant, current.exempt.get(), true) }?;
         }
         current.grant.set(grant - bytes);
         Some(ledger)
@@ -447,16 +497,20 @@ pub(super) fn install() -> c_int {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) }
 }
 
-/// Gives the process's free memory back to the system, if heaps have become much smaller since this was last done. May take
-/// milliseconds for each hundred megabytes; allocations of other threads wait meanwhile.
+/// Gives the process's free memory back to the system, if since this was last called heaps were much smaller all the time than they had
+/// been: not between two turns of a busy object. May take milliseconds for each hundred megabytes; allocations of other threads
+/// wait meanwhile. For one caller, now and then.
 pub fn trim() {
-    if GIVEN_BACK.load(Ordering::Relaxed) >= WORTH_TRIMMING {
-        GIVEN_BACK.store(0, Ordering::Relaxed);
-        #[cfg(all(target_os = "linux", target_env = "gnu"))]
-        // SAFETY: it may be called at any time.
-        unsafe {
-            libc::malloc_trim(0);
-        }
+    let peak = PEAK.swap(RESERVED.load(Ordering::Relaxed), Ordering::Relaxed);
+    let high = HIGH.load(Ordering::Relaxed);
+    if high - peak < WORTH_TRIMMING {
+        return HIGH.store(high.max(peak), Ordering::Relaxed);
+    }
+    HIGH.store(peak, Ordering::Relaxed);
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: it may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -22,6 +22,11 @@ use crate::base::{Exhausted, Table};
 /// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
 const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
 
+/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most take a few KiB.
+const STATEMENT_KEPT_MAX: usize = 64 << 10;
+/// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
+const ROWS_FREE: usize = 64 << 10;
+
 /// An error that SQLite reports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message} (SQLite code {code})")]
@@ -292,7 +297,7 @@ impl Turn {
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
-        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
+        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma && statement.memory() <= STATEMENT_KEPT_MAX;
         Ok(Prepared { statement, schema: seen.schema, text: cacheable.then(|| text.into()), rest })
     }
 
@@ -389,7 +394,7 @@ impl Turn {
 
     /// Reads rows from the current one on. Answers whether the statement stands at a further row; else it has ended.
     fn rows(&mut self, statement: &mut Statement, max: usize, sink: &mut impl Sink) -> Result<bool, SqlError> {
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut held) = (0, 0, None);
         loop {
             let columns = statement.columns();
             let mut row_bytes = 0;
@@ -408,6 +413,10 @@ impl Turn {
             }
             rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
+            if bytes > ROWS_FREE && held.is_none() {
+                // What the whole batch may take: it is cut when it has its bytes, after a row.
+                held = self.connection()?.heap.hold(BATCH_BYTES + SQL_VALUE_MAX);
+            }
             self.check_memory()?;
             let code = statement.step();
             self.after_step(statement, code)?;
