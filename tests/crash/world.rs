@@ -104,6 +104,7 @@ impl World {
     }
 
     /// Deletes an object, which nobody writes to meanwhile, and knows that it has no entries.
+    #[allow(dead_code, reason = "`tests/hostile/` uses it")]
     pub fn delete(&self, object: &str) {
         let answer = self.host.data().delete(&format!("/ledger/{object}"));
         assert_eq!(answer.status, 204, "{answer:?}");
