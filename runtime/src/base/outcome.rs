@@ -185,7 +185,7 @@ impl TurnError {
 
     /// Whether no turn was run and none failed: what was asked for was refused, with the reason as the answer.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Stopping)
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Stopping)
     }
 
     /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
