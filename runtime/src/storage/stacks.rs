@@ -61,7 +61,8 @@ pub(super) struct Stacks(Arc<Pool>);
 
 #[derive(Default)]
 struct Pool {
-    unused: Mutex<Vec<DefaultStack>>,
+    /// With how often each was used since its lower pages were given back.
+    unused: Mutex<Vec<(DefaultStack, u32)>>,
     count: AtomicUsize,
 }
 
@@ -77,11 +78,11 @@ impl Stacks {
     /// A stack; none if there are too many, or the system gives none.
     pub fn take(&self) -> Option<Stack> {
         let unused = self.0.unused.lock().pop();
-        let memory = match unused {
-            Some(memory) => memory,
-            None => self.0.make().ok()?,
+        let (memory, uses) = match unused {
+            Some(unused) => unused,
+            None => (self.0.make().ok()?, 0),
         };
-        Some(Stack { memory: Some(memory), uses: 0, pool: self.0.clone() })
+        Some(Stack { memory: Some(memory), uses, pool: self.0.clone() })
     }
 }
 
@@ -91,7 +92,11 @@ impl Pool {
             self.count.fetch_sub(1, Relaxed);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        DefaultStack::new(STACK).inspect_err(|_| _ = self.count.fetch_sub(1, Relaxed))
+        let memory = DefaultStack::new(STACK).inspect_err(|_| _ = self.count.fetch_sub(1, Relaxed))?;
+        let unused = ptr::with_exposed_provenance_mut(memory.limit().get());
+        // SAFETY: advice about the pages of this stack. With huge pages each stack would take two megabytes.
+        unsafe { libc::madvise(unused, STACK, libc::MADV_NOHUGEPAGE) };
+        Ok(memory)
     }
 }
 
@@ -119,7 +124,7 @@ const GUARD: usize = 64 << 10;
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if self.uses > 0 {
+        if self.uses >= USES {
             self.shrink();
         }
         let Some(memory) = self.memory.take() else {
@@ -129,7 +134,7 @@ impl Drop for Stack {
         };
         let mut unused = self.pool.unused.lock();
         if unused.len() < KEPT {
-            unused.push(memory);
+            unused.push((memory, self.uses));
         } else {
             drop(unused);
             drop(memory);
@@ -366,7 +371,7 @@ impl<T> Drop for OnStack<'_, T> {
         while let CoroutineResult::Yield(()) = coroutine.resume(()) {}
         if let (Some(coroutine), Some(stack)) = (self.coroutine.take(), &mut self.stack) {
             stack.memory = Some(coroutine.into_stack());
-            stack.uses += 1;
+            stack.uses = USES;
         }
     }
 }
