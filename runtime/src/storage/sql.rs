@@ -268,10 +268,10 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        let mut prepared = Statement::prepare(connection.guest(), text);
+        let mut prepared = connection.compile(text);
         if connection.bound_auxiliary() {
             connection.session.take_seen();
-            prepared = Statement::prepare(connection.guest(), text);
+            prepared = connection.compile(text);
         }
         if let Err(error) = &prepared
             && let Some(limited) = connection.prepare_limited(error, text)
