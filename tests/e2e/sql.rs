@@ -409,12 +409,8 @@ fn changes_with_a_limit_and_what_stays_refused() {
     assert_eq!(object.one(sql_with("DELETE FROM t ORDER BY x DESC LIMIT ?", json!([2])))["changes"], 2);
     assert_eq!(object.one(sql("UPDATE t SET x = 9 WHERE x < 5 LIMIT 1"))["changes"], 1);
     assert_eq!(value(&object, "SELECT max(x) FROM t"), 9);
-    for refused in [
-        "PRAGMA defer_foreign_keys = abcd",
-        "PRAGMA table_info(_hf_kv)",
-        "SELECT * FROM pragma_table_info('_hf_kv')",
-        "DELETE FROM _hf_kv LIMIT 1",
-    ] {
+    for refused in ["PRAGMA defer_foreign_keys = abcd", "PRAGMA table_info(_hf_kv)", "DELETE FROM _hf_kv LIMIT 1"] {
         assert_eq!(object.one(sql(refused))["error"], "not-authorised", "{refused}");
     }
+    assert_eq!(object.one(sql("SELECT * FROM pragma_table_info('_hf_kv')"))["rows"], json!([]));
 }

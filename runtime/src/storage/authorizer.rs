@@ -106,7 +106,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 }
 
 /// Whether it is the name of a table of the host's, or of an index of one.
-fn is_hosts(name: &str) -> bool {
+pub(super) fn is_hosts(name: &str) -> bool {
     let automatic = name.get(..AUTOMATIC.len()).is_some_and(|start| start.eq_ignore_ascii_case(AUTOMATIC));
     is_reserved(if automatic { &name[AUTOMATIC.len()..] } else { name })
 }
@@ -114,7 +114,6 @@ fn is_hosts(name: &str) -> bool {
 fn pragma(name: &str, value: Option<&str>, writing: bool) -> Verdict {
     let refused = || refuse(&format!("PRAGMA {name}"));
     match value {
-        // The target of `pragma_table_info(name)` comes here when the statement runs.
         Some(value) if is_hosts(value) => refuse(&format!("the name {value}")),
         _ if is_among(&TELLING, name) => Verdict::Pragma,
         None if is_among(&READABLE, name) || is_among(&SETTABLE, name) => Verdict::Pragma,

@@ -20,7 +20,7 @@ use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
 use super::allocator;
-use super::authorizer::{Verdict, judge};
+use super::authorizer::{Verdict, is_hosts, judge};
 use super::functions;
 use super::heap::{self, Heap};
 use super::limited;
@@ -89,6 +89,8 @@ pub(super) struct Connection {
 pub(super) struct Session {
     /// One of the host's statements is being compiled or run.
     host: AtomicBool,
+    /// One of the guest's statements is being compiled.
+    compiling: AtomicBool,
     /// The turn has a transaction.
     pub writing: AtomicBool,
     /// The host is ending the transaction; nobody else may.
@@ -154,6 +156,14 @@ impl Connection {
         &self.sqlite
     }
 
+    /// Compiles the first statement of the guest's text; see [`Statement::prepare`].
+    pub fn compile(&self, text: &str) -> Result<(Option<Statement>, usize), SqliteError> {
+        self.session.compiling.store(true, Relaxed);
+        let compiled = Statement::prepare(self.guest(), text);
+        self.session.compiling.store(false, Relaxed);
+        compiled
+    }
+
     /// Runs the host's own statements: the authorizer lets them through.
     pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         let _for = heap::enter(&self.heap);
@@ -216,7 +226,7 @@ impl Connection {
             return None;
         }
         let rewritten = self.host(|sqlite| limited::rewrite(sqlite, text))?;
-        let (statement, _) = Statement::prepare(self.guest(), &rewritten.text).ok()?;
+        let (statement, _) = self.compile(&rewritten.text).ok()?;
         Some((statement, rewritten.length))
     }
 
@@ -271,6 +281,14 @@ impl Session {
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
+        }
+        if let AuthAction::Pragma { pragma_value: Some(name), .. } = context.action
+            && !host
+            && !self.compiling.load(Relaxed)
+            && is_hosts(name)
+        {
+            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no columns.
+            return Authorization::Ignore;
         }
         if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
             && self.auxiliary.load(Relaxed) == 0

@@ -275,10 +275,10 @@ impl Turn {
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
         stacks::note_compiled();
-        let mut prepared = Statement::prepare(connection.guest(), text);
+        let mut prepared = connection.compile(text);
         if connection.bound_auxiliary() {
             connection.session.take_seen();
-            prepared = Statement::prepare(connection.guest(), text);
+            prepared = connection.compile(text);
         }
         if let Err(error) = &prepared
             && let Some(limited) = connection.prepare_limited(error, text)
