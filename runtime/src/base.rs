@@ -6,6 +6,7 @@
 pub mod alarm;
 pub mod alone;
 pub mod budget;
+pub mod cpu;
 pub mod create;
 pub mod env;
 pub mod failures;
@@ -25,6 +26,7 @@ pub mod socket;
 
 pub use alarm::Alarm;
 pub use budget::{Exhausted, WorkBudget};
+pub use cpu::{ClassShare, Computing, CpuTimer, HeavyWork};
 pub use create::Create;
 pub use env::Env;
 pub use failures::{Failures, Occasion};

@@ -225,7 +225,7 @@ fn build(
         bytes => bytes,
     });
     let node_key = node_key(data, env)?;
-    let engine = Engine::new(&limits, &data.cache(), node_key);
+    let engine = Engine::new(&limits, env, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
     let databases = Databases::open(data, &limits, env)?;

@@ -25,9 +25,11 @@ pub mod turn;
 pub mod whole;
 
 mod alarms;
+mod allocator;
 mod append;
 mod authorizer;
 mod beginnings;
+mod calls;
 mod capture;
 mod connection;
 mod files;
@@ -39,6 +41,7 @@ mod release;
 mod repair;
 mod replay;
 mod rows;
+mod stacks;
 mod statement;
 mod template;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
 use std::io::ErrorKind;
+use std::pin::pin;
 use std::sync::Arc;
 
 use super::class::{Class, Loader};
@@ -19,8 +20,8 @@ use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId,
-    Occasion, Query, Reply, Request, TurnError, WorkBudget,
+    Alarm, CheckedDatabase, Computing, CpuTimer, Create, Env, Exhausted, Failures, HostMemory, Invocation, Limits, Metrics,
+    ObjectAddress, ObjectId, Occasion, Query, Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
@@ -418,7 +419,7 @@ impl Actor {
     /// Makes what a turn staged part of the object.
     async fn apply(&mut self, mut turn: Turn) -> Result<(), TurnError> {
         turn.make_room().await;
-        let (database, applied) = turn.apply();
+        let (database, applied) = turn.apply_sliced().await;
         self.database = Some(database);
         applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
     }
@@ -508,13 +509,13 @@ impl Actor {
         if query.write {
             self.advance(Event::DropAsked);
         }
-        let (env, limit) = (self.node.env.clone(), self.node.limits.cpu_time());
-        let begun = env.thread_cpu();
-        let work =
-            WorkBudget::new(self.node.limits.fuel_per_turn, move || env.thread_cpu().saturating_sub(begun) > limit);
+        let share = self.node.engine.heavy_work.of(&self.address.key);
+        let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
+        let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
         let database = self.database.take().expect("no turn is running");
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
-        match turn.query(&query.text, &query.parameters) {
+        let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
+        match queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded))) {
             Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
             Err(error) => {
                 self.database = Some(turn.roll_back());

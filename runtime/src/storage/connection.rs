@@ -5,10 +5,13 @@
 //! costs about 70 KiB and at most 2 MiB of pages more.
 
 use std::collections::VecDeque;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
@@ -16,7 +19,9 @@ use rusqlite::hooks::{AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
+use super::allocator;
 use super::authorizer::{Verdict, judge};
+use super::stacks;
 use super::statement::Statement;
 use super::template::PAGE;
 use super::vfs;
@@ -28,6 +33,12 @@ use crate::base::{Exhausted, WorkBudget};
 
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
+/// The fewest: a step may be a function that works on 2 MB for milliseconds.
+const PROGRESS_STEPS_MIN: u32 = 4;
+/// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
+const STEPS_OF_A_CALL: u64 = 50;
+/// CPU time between two looks above which, and below which, the next one comes sooner, or later.
+const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(250);
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
 const STATEMENTS: usize = 16;
 
@@ -88,6 +99,14 @@ pub(super) struct Session {
     budget: Mutex<Option<WorkBudget>>,
     /// Steps that the progress handler has charged since the last `take_charged`.
     charged: AtomicU64,
+    /// Steps that were charged after statements since the last look at the clock.
+    unseen: AtomicU64,
+    /// Steps between two calls of the progress handler.
+    steps: AtomicU32,
+    /// What the slice had computed at the last look, in nanoseconds.
+    looked: AtomicU64,
+    /// The connection that this is the session of; used in its own callbacks only.
+    handle: AtomicPtr<ffi::sqlite3>,
 }
 
 /// What the authorizer saw while one statement was compiled.
@@ -177,7 +196,7 @@ impl Connection {
 impl Session {
     fn hook(session: &Arc<Self>, sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         let of = |session: &Arc<Self>| session.clone();
-        let (authorizer, commit, wal, progress) = (of(session), of(session), of(session), of(session));
+        let (authorizer, commit, wal) = (of(session), of(session), of(session));
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
         sqlite.commit_hook(Some(move || !commit.applying.load(Relaxed)))?;
         sqlite.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames: c_int| {
@@ -185,7 +204,22 @@ impl Session {
             wal.frames.store(frames as u32, Relaxed);
             Ok(())
         }))?;
-        sqlite.progress_handler(PROGRESS_STEPS as c_int, Some(move || progress.progress()))
+        // SAFETY: the handle is that of the open connection.
+        session.handle.store(unsafe { sqlite.handle() }, Relaxed);
+        session.call_after(PROGRESS_STEPS);
+        Ok(())
+    }
+
+    /// Has the progress handler called each time that so many steps were done.
+    fn call_after(&self, steps: u32) {
+        self.steps.store(steps, Relaxed);
+        let session = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        // SAFETY: the handle is that of the connection whose session this is; a connection keeps its session until it is closed
+        // (`Connection` drops it last), and is called from where the connection is used, or from within its own handler, which SQLite
+        // reads the number anew after.
+        unsafe {
+            ffi::sqlite3_progress_handler(self.handle.load(Relaxed), steps as c_int, Some(progress), session);
+        }
     }
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
@@ -225,6 +259,8 @@ impl Session {
     /// Work is charged to this budget from now on.
     pub fn begin_turn(&self, budget: &WorkBudget, reads_only: bool) {
         self.charged.store(0, Relaxed);
+        self.unseen.store(0, Relaxed);
+        self.looked.store(0, Relaxed);
         self.reads_only.store(reads_only, Relaxed);
         *self.budget.lock() = Some(budget.clone());
     }
@@ -235,15 +271,46 @@ impl Session {
     }
 
     fn progress(&self) -> bool {
-        let Some(budget) = &*self.budget.lock() else { return false };
-        self.charged.fetch_add(PROGRESS_STEPS.into(), Relaxed);
-        let charged = budget.charge(u64::from(PROGRESS_STEPS) * FUEL_PER_SQL_STEP);
-        charged.and_then(|()| budget.check_time()).is_err()
+        let steps = self.steps.load(Relaxed);
+        self.charged.fetch_add(steps.into(), Relaxed);
+        let ticked = self.tick(steps.into());
+        let running = self.budget().map_or(Duration::ZERO, |budget| budget.running());
+        let before = Duration::from_nanos(self.looked.swap(running.as_nanos() as u64, Relaxed));
+        let since = running.checked_sub(before).unwrap_or(running);
+        if since >= LOOKS.end && steps > PROGRESS_STEPS_MIN {
+            self.call_after((steps / 4).max(PROGRESS_STEPS_MIN));
+        } else if since < LOOKS.start && steps < PROGRESS_STEPS {
+            self.call_after((steps * 2).min(PROGRESS_STEPS));
+        }
+        ticked.is_err()
     }
 
-    /// Asks for the time: after work that the progress handler does not see.
-    pub fn check_time(&self) -> Result<(), Exhausted> {
-        self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
+    /// Charges work of the running call in steps of SQLite's virtual machine (10 ns each), looks at the clock, and lets others compute if the
+    /// turn's slice is over. For functions that work for long between two steps: called each 1,000 to 5,000 steps' worth, with no lock
+    /// held. After an error the function ends with `SQLITE_INTERRUPT`.
+    pub fn tick(&self, steps: u64) -> Result<(), Exhausted> {
+        let Some(budget) = self.budget() else { return Ok(()) };
+        budget.charge(steps * FUEL_PER_SQL_STEP)?;
+        budget.check_time()?;
+        if budget.must_give_way() {
+            stacks::give_way();
+        }
+        budget.check()
+    }
+
+    /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
+    pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
+        let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
+        if unseen < PROGRESS_STEPS.into() {
+            self.unseen.store(unseen, Relaxed);
+            return Ok(());
+        }
+        self.unseen.store(0, Relaxed);
+        self.tick(0)
+    }
+
+    fn budget(&self) -> Option<WorkBudget> {
+        self.budget.lock().clone()
     }
 
     /// Steps that the progress handler has charged since this was last asked.
@@ -252,6 +319,13 @@ impl Session {
         self.charged.store(0, Relaxed);
         charged
     }
+}
+
+/// What SQLite calls after so many steps; not zero has it interrupt the statement.
+unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
+    // SAFETY: `call_after` gave the connection's session, which lives as long as the connection.
+    let session = unsafe { &*session.cast::<Session>() };
+    c_int::from(session.progress())
 }
 
 /// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
@@ -266,6 +340,7 @@ pub(super) fn configure_process() {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         }
+        allocator::install();
         vfs::register();
     });
 }

@@ -17,6 +17,7 @@ use super::incarnations::Incarnations;
 use super::release::{Release, Unreleased};
 use super::repair::Repairs;
 use super::replay::replay;
+use super::stacks::Stacks;
 use super::template::{PAGE, Template};
 use super::{DataDir, StorageError};
 use crate::base::{ClassKey, Env, Limits, ObjectAddress, ObjectId};
@@ -40,6 +41,8 @@ pub(super) struct Node {
     pub release: Release,
     pub alarms: Alarms,
     pub alarm_runs: AlarmRuns,
+    /// What SQL runs on.
+    pub stacks: Stacks,
 }
 
 impl Databases {
@@ -107,6 +110,7 @@ impl Databases {
             release: Release::default(),
             alarms: Alarms::default(),
             alarm_runs,
+            stacks: Stacks::default(),
         })))
     }
 

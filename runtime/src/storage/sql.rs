@@ -9,6 +9,7 @@ use rusqlite::ffi;
 use super::authorizer::is_reserved;
 use super::connection::Connection;
 use super::rows::{Lists, Packed, Sink};
+use super::stacks;
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
@@ -142,14 +143,14 @@ struct Prepared<'a> {
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
-    pub fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+    pub(super) fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
         let mut lists = Lists::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut lists)?;
         Ok(Outcome { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
     }
 
     /// The same with the rows in one piece.
-    pub fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+    pub(super) fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
         let mut packed = Packed::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut packed)?;
         let result = Some(packed.0).filter(|bytes| !bytes.is_empty());
@@ -157,14 +158,14 @@ impl Turn {
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
-    pub fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
+    pub(super) fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
         let mut lists = Lists::default();
         self.read_on(cursor, max_rows, &mut lists)?;
         Ok(lists.rows)
     }
 
     /// The same in one piece.
-    pub fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
+    pub(super) fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
         let mut packed = Packed::default();
         self.read_on(cursor, max_rows, &mut packed)?;
         Ok(packed.0)
@@ -172,7 +173,7 @@ impl Turn {
 
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
     /// reads is not run further than that.
-    pub fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
+    pub(super) fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
         let Outcome { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
             self.exec(text, parameters)?;
         let mut table = Table { columns, rows: Vec::new(), changes: 0, last_insert_rowid, truncated: false };
@@ -263,6 +264,7 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
+        stacks::note_compiled();
         let prepared = Statement::prepare(connection.guest(), text);
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
@@ -272,7 +274,7 @@ impl Turn {
         let session = self.connection()?.session.clone();
         let seen = session.take_seen();
         self.settle(length as u64)?;
-        session.check_time().map_err(|exhausted| self.exhausted(exhausted))?;
+        session.tick(0).map_err(|exhausted| self.exhausted(exhausted))?;
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));

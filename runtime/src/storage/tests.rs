@@ -19,6 +19,7 @@ mod oracle;
 mod performance;
 mod plain;
 mod simulation;
+mod slices;
 mod sql;
 mod sql_limits;
 mod transfer;

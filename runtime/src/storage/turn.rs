@@ -18,6 +18,7 @@ use super::database::OpenFile;
 use super::identity::Identity;
 use super::key_value::Listing;
 use super::sql::{SqlCursor, SqlError, SqliteError};
+use super::stacks::{self, Stack};
 use super::statement::{last_error, pages_written};
 use super::template::PAGE;
 use super::whole::OpenSavepoint;
@@ -53,6 +54,8 @@ pub struct Turn {
     pub(super) alarm: Option<Option<Alarm>>,
     /// Room in the commit log for what the turn has written.
     room: Option<Reservation>,
+    /// What its SQL runs on; none before the first call.
+    pub(super) stack: Option<Stack>,
 }
 
 /// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.
@@ -126,7 +129,12 @@ impl Turn {
             savepoints: Vec::new(),
             alarm: None,
             room: None,
+            stack: None,
         }
+    }
+
+    pub(super) fn work(&self) -> &WorkBudget {
+        &self.work
     }
 
     /// The object's name, if it has one; see [`Database::name`].
@@ -203,7 +211,10 @@ impl Turn {
         session.applying.store(true, Relaxed);
         let ended = file.connection.host(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
         session.applying.store(false, Relaxed);
-        ended.map_err(|_| at_commit(&file.connection))?;
+        if ended.is_err() {
+            let error = at_commit(&file.connection);
+            return Err(self.work.check().err().map_or(error, ApplyError::Exhausted));
+        }
         let wrote = session.wrote.load(Relaxed);
         if !wrote {
             return Ok(Applied { lsn, wrote, bytes: file.bytes });
@@ -421,8 +432,10 @@ impl Turn {
     /// Charges steps of SQLite's virtual machine to the turn, those that the progress handler has not: without it, statements
     /// that it never interrupts would be free.
     pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
-        let charged = self.database.opened().map_or(0, |file| file.connection.session.take_charged());
-        let paid = self.work.charge(steps.saturating_sub(charged) * FUEL_PER_SQL_STEP);
+        let Some(file) = self.database.opened() else { return Ok(()) };
+        let session = file.connection.session.clone();
+        let steps = steps.saturating_sub(session.take_charged());
+        let paid = self.work.charge(steps * FUEL_PER_SQL_STEP).and_then(|()| session.note_steps(steps));
         paid.map_err(|exhausted| self.exhausted(exhausted))
     }
 
@@ -454,6 +467,11 @@ impl Turn {
         let error = match error.code & 0xff {
             ffi::SQLITE_INTERRUPT => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
+                Ok(()) => SqlError::Sqlite(error),
+            },
+            ffi::SQLITE_NOMEM => match self.work.check() {
+                Err(exhausted) => return self.exhausted(exhausted),
+                Ok(()) if stacks::take_denied() => SqlError::TooLarge(stacks::TOO_MUCH_AT_ONCE.into()),
                 Ok(()) => SqlError::Sqlite(error),
             },
             ffi::SQLITE_FULL => return self.full(),
@@ -567,6 +585,7 @@ impl ApplyError {
             Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
             Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack: None },
             Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime { limit: limits.cpu_time(), stack: None },
+            Self::Exhausted(Exhausted::Overloaded | Exhausted::Cancelled) => TurnError::Overloaded,
             Self::Failed(detail) => TurnError::Storage(detail),
         }
     }

@@ -23,12 +23,12 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{Abandoned, CpuTimer, FUEL_PER_SLICE, HeavyWork, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{Abandoned, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use super::pace::at_host_call;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -56,7 +56,7 @@ pub struct Instance {
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
-    heavy_work: HeavyWork,
+    share: Arc<ClassShare>,
 }
 
 /// What the class exports.
@@ -100,8 +100,9 @@ impl Instance {
     /// Makes an instance of a class. Its memory counts from here on.
     pub async fn new(engine: &Engine, code: Arc<ClassCode>, context: InstanceContext) -> Result<Self, TurnError> {
         let memory = MemoryMeter::new(engine.budget.account(&context.address.key), context.limits.memory_per_instance);
-        let cpu = CpuTimer::new(&context.limits, &context.env, engine.heavy_work.clone());
-        let work = work_budget(context.limits.fuel_per_turn, &cpu);
+        let share = engine.heavy_work.of(&context.address.key);
+        let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
+        let work = WorkBudget::timed(context.limits.fuel_per_turn, cpu.clone());
         let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, work, code.alarm.is_some()));
         store.limiter(|host| &mut host.memory);
         store.call_hook(at_host_call);
@@ -115,8 +116,7 @@ impl Instance {
         };
         match made {
             Ok(Ok((handlers, init))) => {
-                let heavy_work = engine.heavy_work.clone();
-                Ok(Self { store, handlers, init, fresh: true, code, context, heavy_work })
+                Ok(Self { store, handlers, init, fresh: true, code, context, share })
             }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
@@ -145,14 +145,14 @@ impl Instance {
         event: TurnEvent,
         abandoned: Option<Abandoned<'_>>,
     ) -> TurnEnd {
-        let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.heavy_work.clone());
+        let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
         let mut units = self.context.limits.fuel_per_turn;
         if std::mem::take(&mut self.fresh) {
             units = self.store.data().work.remaining();
         } else {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
-        let work = work_budget(units, &cpu);
+        let work = WorkBudget::timed(units, cpu.clone());
         let mut turn = database.begin(work.clone());
         if let TurnEvent::Alarm(_) = event {
             // It has come; what the handler sets is another one.
@@ -205,12 +205,6 @@ impl Instance {
         let instance = result.is_ok().then_some(self);
         TurnEnd { turn, sockets, instance, result, fuel }
     }
-}
-
-/// What a turn may still do, while `cpu` allows it.
-fn work_budget(units: u64, cpu: &CpuTimer) -> WorkBudget {
-    let cpu = cpu.clone();
-    WorkBudget::new(units, move || cpu.is_over())
 }
 
 fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()> {
@@ -436,6 +430,7 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
         return match exhausted {
             Exhausted::Fuel => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
             Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
+            Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
         };
     }
     if error.is::<PoolConcurrencyLimitError>() {
@@ -477,6 +472,7 @@ impl TimeUp {
             Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
             Self::Wall(limit) => TurnError::WallTime { limit, stack },
             Self::Abandoned => TurnError::Abandoned,
+            Self::Overloaded => TurnError::Overloaded,
         }
     }
 }

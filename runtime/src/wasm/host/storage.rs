@@ -55,7 +55,7 @@ impl wit::Host for Host {
     async fn sync(&mut self) -> Answer<()> {
         self.price(0, FUEL_PER_WHOLE);
         self.turn()?.make_room().await;
-        let (lsn, mut durable) = match self.turn()?.apply_so_far() {
+        let (lsn, mut durable) = match self.turn()?.apply_so_far_sliced().await {
             Ok(applied) => applied,
             Err(error) => return answer(Err(error)),
         };
