@@ -4,8 +4,8 @@
 //! left after. CPU time is the owner's to count ([`CpuTimer`]): the budget only asks whether it is over.
 
 use std::sync::Arc;
-use std::time::Duration;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 use super::CpuTimer;
 

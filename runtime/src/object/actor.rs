@@ -20,8 +20,8 @@ use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Computing, CpuTimer, Create, Env, Exhausted, Failures, HostMemory, Invocation, Limits, Metrics,
-    ObjectAddress, ObjectId, Occasion, Query, Reply, Request, TurnError, WorkBudget,
+    Alarm, CheckedDatabase, Computing, CpuTimer, Create, Env, Exhausted, Failures, HostMemory, Invocation, Limits,
+    Metrics, ObjectAddress, ObjectId, Occasion, Query, Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};

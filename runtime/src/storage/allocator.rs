@@ -36,7 +36,8 @@ pub(super) fn install() {
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETMALLOC, memory.as_mut_ptr());
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETPCACHE2, pages.as_mut_ptr());
         let (memory, pages) = (memory.assume_init(), pages.assume_init());
-        let (Some(own_malloc), Some(own_realloc), Some(own_fetch)) = (memory.xMalloc, memory.xRealloc, pages.xFetch) else {
+        let (Some(own_malloc), Some(own_realloc), Some(own_fetch)) = (memory.xMalloc, memory.xRealloc, pages.xFetch)
+        else {
             return;
         };
         if OWN.set(Own { malloc: own_malloc, realloc: own_realloc, fetch: own_fetch }).is_ok() {

@@ -51,7 +51,8 @@ const RESIDENT: usize = 32 << 10;
 const USES: u32 = 64;
 
 /// What a statement is told that [`may_allocate`] has ended.
-pub(super) const TOO_MUCH_AT_ONCE: &str = "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
+pub(super) const TOO_MUCH_AT_ONCE: &str =
+    "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
 
 /// The stacks of one process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -342,7 +343,8 @@ impl<'a, T: Send + 'a> Future for OnStack<'a, T> {
 
 impl<T> Drop for OnStack<'_, T> {
     fn drop(&mut self) {
-        let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done()) else {
+        let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done())
+        else {
             return;
         };
         self.work.end(Exhausted::Cancelled);

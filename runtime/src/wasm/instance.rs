@@ -28,7 +28,8 @@ use super::pace::at_host_call;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response, TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response,
+    TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -115,9 +116,7 @@ impl Instance {
             Timed::new(making, &context, &cpu, &clock, &pace).await
         };
         match made {
-            Ok(Ok((handlers, init))) => {
-                Ok(Self { store, handlers, init, fresh: true, code, context, share })
-            }
+            Ok(Ok((handlers, init))) => Ok(Self { store, handlers, init, fresh: true, code, context, share }),
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
         }

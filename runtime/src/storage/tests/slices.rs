@@ -80,7 +80,8 @@ fn generated_columns_that_name_each_other() {
     run_all(EXPRESSIONS.into_iter().enumerate().flat_map(|(n, (open, close))| {
         [45, 90].into_iter().flat_map(move |depth| {
             let fits = 90_000 / (depth * (open.len() + close.len()) + 12);
-            let columns = (1..fits.min(98)).map(|i| format!("g{i} AS ({})", nested(open, &format!("g{}", i - 1), close, depth)));
+            let columns =
+                (1..fits.min(98)).map(|i| format!("g{i} AS ({})", nested(open, &format!("g{}", i - 1), close, depth)));
             let columns: Vec<String> = columns.collect();
             let last = columns.len();
             let table = format!("t{n}_{depth}");
@@ -237,7 +238,10 @@ fn long_steps_end_with_the_turns_time() {
         };
         let took = Env::system().thread_cpu() - before;
         let quick = ended.is_ok() && took < Duration::from_millis(60);
-        assert!(quick || ended == Err(SqlError::Exhausted(Exhausted::CpuTime)), "{statement}: {ended:?} after {took:?}");
+        assert!(
+            quick || ended == Err(SqlError::Exhausted(Exhausted::CpuTime)),
+            "{statement}: {ended:?} after {took:?}"
+        );
         assert!(took < Duration::from_millis(150) && (quick || slices > 5), "{statement}: {took:?}, {slices} slices");
         object.0 = Some(turn.roll_back());
     }
