@@ -36,7 +36,7 @@ pub struct Router {
     node: Arc<Node>,
     classes: Classes,
     objects: Arc<Objects>,
-    /// Where actors run: apart from the gateway, because guests compute and SQLite blocks.
+    /// Where actors run: apart from the gateway, because guests compute and disks block.
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
     alarm_slots: Arc<Semaphore>,

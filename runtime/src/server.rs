@@ -29,7 +29,7 @@ use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::{Engine, machine_memory};
 
-/// Guest threads per core: SQLite blocks a thread, so there are more of them than cores.
+/// Guest threads per core: SQLite's reads and writes block a thread, so there are more of them than cores.
 const GUEST_THREADS_PER_CORE: usize = 4;
 /// What peers of WebSockets get to say goodbye, and then the listeners to send the last responses, after every object has left.
 const LAST_RESPONSES: Duration = Duration::from_secs(5);

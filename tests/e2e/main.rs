@@ -20,6 +20,7 @@ mod deploy;
 mod disconnects;
 mod fairness;
 mod faults;
+mod heavy;
 mod host_calls;
 mod limits;
 mod log;

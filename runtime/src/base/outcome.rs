@@ -132,8 +132,8 @@ pub enum TurnError {
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
-    /// The object's mailbox is full.
-    #[error("the object has too many requests waiting; try again later")]
+    /// The object's mailbox is full, or too many turns of its class wait to compute for long.
+    #[error("too many requests of the object wait, or too many long computations of its class; try again later")]
     Overloaded,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]

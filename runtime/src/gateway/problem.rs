@@ -84,7 +84,7 @@ kinds! {
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
-    OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"
+    OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
     ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"

@@ -60,7 +60,8 @@ pub(super) struct Stacks(Arc<Pool>);
 
 #[derive(Default)]
 struct Pool {
-    unused: Mutex<Vec<DefaultStack>>,
+    /// With how often each was used since its lower pages were given back.
+    unused: Mutex<Vec<(DefaultStack, u32)>>,
     count: AtomicUsize,
 }
 
@@ -76,11 +77,11 @@ impl Stacks {
     /// A stack; none if there are too many, or the system gives none.
     pub fn take(&self) -> Option<Stack> {
         let unused = self.0.unused.lock().pop();
-        let memory = match unused {
-            Some(memory) => memory,
-            None => self.0.make().ok()?,
+        let (memory, uses) = match unused {
+            Some(unused) => unused,
+            None => (self.0.make().ok()?, 0),
         };
-        Some(Stack { memory: Some(memory), uses: 0, pool: self.0.clone() })
+        Some(Stack { memory: Some(memory), uses, pool: self.0.clone() })
     }
 }
 
@@ -90,7 +91,11 @@ impl Pool {
             self.count.fetch_sub(1, Relaxed);
             return Err(io::ErrorKind::OutOfMemory.into());
         }
-        DefaultStack::new(STACK).inspect_err(|_| _ = self.count.fetch_sub(1, Relaxed))
+        let memory = DefaultStack::new(STACK).inspect_err(|_| _ = self.count.fetch_sub(1, Relaxed))?;
+        let unused = ptr::with_exposed_provenance_mut(memory.limit().get());
+        // SAFETY: advice about the pages of this stack. With huge pages each stack would take two megabytes.
+        unsafe { libc::madvise(unused, STACK, libc::MADV_NOHUGEPAGE) };
+        Ok(memory)
     }
 }
 
@@ -118,7 +123,7 @@ const GUARD: usize = 64 << 10;
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        if self.uses > 0 {
+        if self.uses >= USES {
             self.shrink();
         }
         let Some(memory) = self.memory.take() else {
@@ -128,7 +133,7 @@ impl Drop for Stack {
         };
         let mut unused = self.pool.unused.lock();
         if unused.len() < KEPT {
-            unused.push(memory);
+            unused.push((memory, self.uses));
         } else {
             drop(unused);
             drop(memory);
@@ -211,6 +216,7 @@ pub(super) fn may_fetch() -> bool {
 
 /// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
 /// meanwhile.
+#[allow(dead_code, reason = "called by the VFS of temporary files")]
 pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
@@ -299,6 +305,15 @@ impl<'a, T: Send + 'a> OnStack<'a, T> {
         Self { coroutine: Some(coroutine), stack: Some(stack), work: work.clone(), borrows: PhantomData }
     }
 
+    /// Runs it to its end on the calling thread.
+    pub fn run_through(mut self) -> T {
+        loop {
+            if let Some((answer, _stack)) = self.resume() {
+                return answer;
+            }
+        }
+    }
+
     /// Goes on. The answer, with the stack, when it has ended.
     fn resume(&mut self) -> Option<(T, Stack)> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
@@ -352,7 +367,7 @@ impl<T> Drop for OnStack<'_, T> {
         while let CoroutineResult::Yield(()) = coroutine.resume(()) {}
         if let (Some(coroutine), Some(stack)) = (self.coroutine.take(), &mut self.stack) {
             stack.memory = Some(coroutine.into_stack());
-            stack.uses += 1;
+            stack.uses = USES;
         }
     }
 }

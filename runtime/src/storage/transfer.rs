@@ -9,7 +9,7 @@
 //! identity, so that the file counts only once the turn is applied that adopts it.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek};
+use std::io::{self, ErrorKind, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
 use super::release::Unreleased;
+use super::stacks::OnStack;
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
@@ -127,8 +128,20 @@ impl Databases {
     }
 
     /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to the
-    /// budget. What is wrong with it is told before anything is changed.
+    /// budget. What is wrong with it is told before anything is changed. Blocks its thread, and works on a stack of its own: what the
+    /// upload's schema is made of may be deep.
     pub fn check(
+        &self,
+        file: NamedTempFile,
+        address: &ObjectAddress,
+        work: &WorkBudget,
+    ) -> Result<CheckedDatabase, ImportError> {
+        let no_stack = || StorageError::io("cannot make a stack to check", file.path())(ErrorKind::OutOfMemory.into());
+        let stack = self.0.stacks.take().ok_or_else(no_stack)?;
+        OnStack::new(stack, work, || self.check_here(file, address, work)).run_through()
+    }
+
+    fn check_here(
         &self,
         file: NamedTempFile,
         address: &ObjectAddress,

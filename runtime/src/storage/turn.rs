@@ -432,10 +432,10 @@ impl Turn {
     /// Charges steps of SQLite's virtual machine to the turn, those that the progress handler has not: without it, statements
     /// that it never interrupts would be free.
     pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
-        let Some(file) = self.database.opened() else { return Ok(()) };
-        let session = file.connection.session.clone();
-        let steps = steps.saturating_sub(session.take_charged());
-        let paid = self.work.charge(steps * FUEL_PER_SQL_STEP).and_then(|()| session.note_steps(steps));
+        let session = self.database.opened().map(|file| &file.connection.session);
+        let steps = steps.saturating_sub(session.map_or(0, |session| session.take_charged()));
+        let charged = self.work.charge(steps * FUEL_PER_SQL_STEP);
+        let paid = charged.and_then(|()| session.map_or(Ok(()), |session| session.note_steps(steps)));
         paid.map_err(|exhausted| self.exhausted(exhausted))
     }
 

