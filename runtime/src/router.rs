@@ -315,6 +315,7 @@ impl Router {
     pub fn sweep(&self) {
         self.node.residency.sweep(self.node.limits.idle());
         self.node.failures.sweep();
+        self.node.logs.sweep(self.node.env.wall_ms());
     }
 
     /// Refuses new invocations, lets the taken ones end, and waits until every object has left. False if some were still running

@@ -330,7 +330,7 @@ fn an_alarm_can_be_run_now() {
     let host = Virtual::start();
     let a = host.object("a");
     let run = || a.admin.post("/v1/classes/alarms/objects/a/alarm", "");
-    run().problem(404, "no-alarm");
+    run().problem(404, "unknown-object");
     let due = host.now() + 1_000_000;
     a.set_in(1_000_000);
     assert_eq!(run().json(), json!({ "ran": true }));

@@ -201,9 +201,9 @@ fn fields(error: &TurnError) -> Vec<(String, String)> {
 /// The server's log, without the stack, which is long. Text of guests is quoted so that it stays on its line.
 fn tell_server(object: &str, code: &str, fault: Fault, message: &str) {
     match fault {
-        Fault::Guest => tracing::info!(?object, code, ?message, "turn failed"),
-        Fault::Capacity => tracing::warn!(?object, code, ?message, "turn failed"),
-        Fault::Host => tracing::error!(?object, code, ?message, "turn failed"),
+        Fault::Guest => tracing::info!(?object, code, error = ?message, "turn failed"),
+        Fault::Capacity => tracing::warn!(?object, code, error = ?message, "turn failed"),
+        Fault::Host => tracing::error!(?object, code, error = ?message, "turn failed"),
     }
 }
 

@@ -7,7 +7,7 @@
 //! pushes out nobody's entries but its own. All histories together are bounded, too: beyond, the largest one is shortened.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,8 @@ use tokio::sync::broadcast;
 use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES};
 use super::{Env, ObjectAddress};
 
+/// How long an entry may be held back.
+const HELD_MAX_MS: u64 = 1_000;
 /// What an entry and each of its fields take beside their text.
 const ENTRY_BYTES: usize = 160;
 const FIELD_BYTES: usize = 64;
@@ -74,6 +76,24 @@ pub struct GuestLogs {
     histories: Mutex<Histories>,
     /// For followers of all classes.
     live: broadcast::Sender<Arc<LogEntry>>,
+    /// Where entries may be held back.
+    held: Mutex<Vec<Weak<HeldEntry>>>,
+}
+
+/// An entry that is held back for a moment, because what follows may tell it better.
+#[derive(Default)]
+pub struct HeldEntry(Mutex<Option<LogEntry>>);
+
+impl HeldEntry {
+    /// Holds an entry back; the place is empty.
+    pub fn put(&self, entry: LogEntry) {
+        *self.0.lock() = Some(entry);
+    }
+
+    /// Takes the entry that is held back, if it is one that is wanted.
+    pub fn take_if(&self, wanted: impl FnOnce(&LogEntry) -> bool) -> Option<LogEntry> {
+        self.0.lock().take_if(|entry| wanted(entry))
+    }
 }
 
 #[derive(Default)]
@@ -96,7 +116,8 @@ struct History {
 
 impl Default for GuestLogs {
     fn default() -> Self {
-        Self { histories: Mutex::default(), live: broadcast::channel(LOG_HISTORY_ENTRIES).0 }
+        let live = broadcast::channel(LOG_HISTORY_ENTRIES).0;
+        Self { histories: Mutex::default(), live, held: Mutex::default() }
     }
 }
 
@@ -108,6 +129,24 @@ impl GuestLogs {
         histories.add(&entry);
         // Sent under the lock, so that a follower sees each entry once: in its history or live, never in both.
         let _ = self.live.send(entry);
+    }
+
+    /// Makes a place to hold an entry back in.
+    pub fn holder(&self) -> Arc<HeldEntry> {
+        let holder = Arc::default();
+        self.held.lock().push(Arc::downgrade(&holder));
+        holder
+    }
+
+    /// Adds what has been held back for over a second. Call it about as often.
+    pub fn sweep(&self, now_ms: u64) {
+        let holders: Vec<_> = {
+            let mut held = self.held.lock();
+            held.retain(|holder| holder.strong_count() > 0);
+            held.iter().filter_map(Weak::upgrade).collect()
+        };
+        let is_late = |entry: &LogEntry| now_ms.saturating_sub(entry.time) > HELD_MAX_MS;
+        holders.into_iter().filter_map(|holder| holder.take_if(is_late)).for_each(|entry| self.add(entry));
     }
 
     /// The remembered entries of a class, or of all, oldest first, and a receiver of all that come after them. A receiver may fall
@@ -230,6 +269,20 @@ mod tests {
         }
         assert_eq!(logs.remembered(Some("small")).len(), 1, "who has little keeps it");
         assert!((0..classes).all(|class| !logs.remembered(Some(&format!("c{class}"))).is_empty()));
+    }
+
+    #[test]
+    fn what_is_held_back_for_long_is_told() {
+        let logs = GuestLogs::default();
+        let holder = logs.holder();
+        holder.put(entry("c", "held".into()));
+        logs.sweep(HELD_MAX_MS);
+        assert!(logs.remembered(None).is_empty());
+        logs.sweep(HELD_MAX_MS + 1);
+        assert_eq!(logs.remembered(None)[0].message, "held");
+        drop(holder);
+        logs.sweep(0);
+        assert!(logs.held.lock().is_empty());
     }
 
     #[test]

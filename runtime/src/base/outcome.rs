@@ -189,7 +189,7 @@ impl TurnError {
 
     /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Overloaded | Self::Abandoned | Self::Stopping)
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Stopping)
     }
 
     /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.

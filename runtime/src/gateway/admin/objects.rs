@@ -187,7 +187,10 @@ impl Admin {
         let address = self.posted(method, uri, class, object)?;
         match self.deliver(&address, Invocation::Alarm { now: true }).await? {
             Reply::Done(true) => Ok(json(StatusCode::OK, &Ran { ran: true })),
-            Reply::Done(false) => Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address)),
+            Reply::Done(false) => {
+                self.must_exist(&address).await?;
+                Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address))
+            }
             reply => Err(unexpected(&reply)),
         }
     }
@@ -205,6 +208,14 @@ impl Admin {
         match self.deliver(&address, Invocation::Query(Box::new(asked))).await? {
             Reply::Table(Some(table)) => Ok(json(StatusCode::OK, &sql::answer(*table))),
             Reply::Table(None) => Err(unknown(&address)),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    async fn must_exist(&self, address: &ObjectAddress) -> Result<(), Problem> {
+        match self.deliver(address, Invocation::Describe).await? {
+            Reply::Description(Some(_)) => Ok(()),
+            Reply::Description(None) => Err(unknown(address)),
             reply => Err(unexpected(&reply)),
         }
     }

@@ -4,16 +4,17 @@
 //! the history with a loop.
 //!
 //! The error that a turn has logged last is held back until something else is logged or the turn has ended: SDKs log what a handler
-//! throws or panics with, and then let the turn fail of it. Such a failure is one entry, the host's, with the guest's words.
+//! throws or panics with, and then let the turn fail of it. Such a failure is one entry, the host's, with the guest's words. An error
+//! that is followed by a long wait is told after a second or two all the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
-use crate::base::logs::{GuestLogs, Level, LogEntry, shown};
+use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
 use crate::base::outcome::Logged;
 use crate::base::{Env, ObjectAddress};
 use crate::wasm::bindings::logging;
@@ -31,7 +32,8 @@ pub(in crate::wasm) struct ObjectLog {
     object: String,
     entries: AtomicU32,
     last_error: Mutex<Option<LoggedError>>,
-    held: Mutex<Option<LogEntry>>,
+    /// Made with the first error: most instances never log one.
+    held: OnceLock<Arc<HeldEntry>>,
 }
 
 /// What a turn has logged last as an error: a panic before it became a trap, an exception before it became a failure.
@@ -51,7 +53,7 @@ impl ObjectLog {
             object: shown(address),
             entries: AtomicU32::new(0),
             last_error: Mutex::default(),
-            held: Mutex::default(),
+            held: OnceLock::new(),
         }
     }
 
@@ -79,20 +81,25 @@ impl ObjectLog {
         self.release();
         match (is_left_out, is_error) {
             (true, _) => {}
-            (false, true) => *self.held.lock() = Some(self.entry(level, message, fields)),
+            (false, true) => {
+                self.held.get_or_init(|| self.logs.holder()).put(self.entry(level, message, fields));
+            }
             (false, false) => self.logs.add(self.entry(level, message, fields)),
         }
     }
 
     /// Lets the error out that was held back.
     fn release(&self) {
-        let held = self.held.lock().take();
-        held.into_iter().for_each(|entry| self.logs.add(entry));
+        self.take_held(|_| true).into_iter().for_each(|entry| self.logs.add(entry));
+    }
+
+    fn take_held(&self, wanted: impl FnOnce(&LogEntry) -> bool) -> Option<LogEntry> {
+        self.held.get()?.take_if(wanted)
     }
 
     /// Takes the error that is held back, if the turn fails of it: its text says what the failure says.
     pub(in crate::wasm) fn take_cause(&self, failure: &str) -> Option<Logged> {
-        let cause = self.held.lock().take_if(|held| held.message.contains(failure));
+        let cause = self.take_held(|held| held.message.contains(failure));
         cause.map(|LogEntry { message, mut fields, .. }| {
             fields.retain(|(name, _)| name != STACK);
             Logged { message, fields }
@@ -101,7 +108,7 @@ impl ObjectLog {
 
     /// Drops the error that is held back: the failure of the turn has all its words.
     pub(in crate::wasm) fn drop_cause(&self) {
-        *self.held.lock() = None;
+        drop(self.take_held(|_| true));
     }
 
     /// What the turn has logged last as an error.
