@@ -11,7 +11,7 @@ const HEAVY: [&str; 8] = [
     "poll?bytes=5000",
     "print?bytes=4000",
     "log?bytes=100000",
-    "fields?bytes=3000",
+    "fields?bytes=1000",
     "get?bytes=1000000",
     "identity",
 ];
@@ -85,7 +85,7 @@ fn prices_of_host_calls() {
         ("log", 16, 200_000),
         ("log", 100_000, 10_000),
         ("fields", 10, 50_000),
-        ("fields", 3_000, 300),
+        ("fields", 1_000, 500),
         ("get", 16, 200_000),
         ("get", 1_000_000, 1_000),
         ("put", 16, 100_000),

@@ -189,7 +189,7 @@ pub const TURN_WRITE_MAX: u64 = 256 << 20;
 /// nanosecond, so a turn in SQL ends after about as long as a turn in code.
 pub const FUEL_PER_SQL_STEP: u64 = 100;
 /// Fuel that a host call costs at least: about 0.1 µs, most of it the way there and back. These prices were measured
-/// (`wasm::prices`): 10 units are a nanosecond of this work, as they are of compiled code, so a turn that calls the host ends
+/// (the ignored e2e test `prices_of_host_calls`): 10 units are a nanosecond of this work, as they are of compiled code, so a turn that calls the host ends
 /// after about as long as one that computes.
 pub const FUEL_PER_HOST_CALL: u64 = 1_000;
 /// Fuel for each byte that is copied between a guest and the host, and for what the host does with each of them meanwhile (UTF-8
@@ -197,14 +197,14 @@ pub const FUEL_PER_HOST_CALL: u64 = 1_000;
 pub const FUEL_PER_COPIED_BYTE: u64 = 2;
 /// Fuel for each item of a list that is copied: a text or bytes of their own, a resource, an id.
 pub const FUEL_PER_ITEM: u64 = 500;
-/// Fuel for each random byte.
-pub const FUEL_PER_RANDOM_BYTE: u64 = 5;
+/// Fuel for each random byte, which the kernel makes.
+pub const FUEL_PER_RANDOM_BYTE: u64 = 25;
 /// Fuel for each entry or printed line of the log, written or left out.
-pub const FUEL_PER_LOG_ENTRY: u64 = 5_000;
+pub const FUEL_PER_LOG_ENTRY: u64 = 2_000;
 /// Fuel for each key or entry that is read or written, beside the steps that SQLite takes.
-pub const FUEL_PER_ENTRY: u64 = 20_000;
+pub const FUEL_PER_ENTRY: u64 = 10_000;
 /// Fuel for each stored byte that is read or written: SQLite keeps long values in chains of pages.
-pub const FUEL_PER_STORED_BYTE: u64 = 10;
+pub const FUEL_PER_STORED_BYTE: u64 = 5;
 /// Fuel for each socket that a message is sent to or that is looked at.
 pub const FUEL_PER_SOCKET: u64 = 1_000;
 /// Different tags of one WebSocket (Durable Objects: 10).

@@ -30,7 +30,7 @@ const ADMISSION_PATIENCE: Duration = Duration::from_secs(5);
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Busy instances that are passed over in the search for an idle one. Those that go idle while somebody waits leave by
 /// themselves, so the search need not be complete.
-const LOOKS: u32 = 64;
+const LOOKS: usize = 64;
 /// The stamp of an instance that runs a turn: younger than every idle one.
 const BUSY: u64 = u64::MAX;
 
@@ -235,7 +235,7 @@ impl Residency {
         let mut residents = self.residents.lock();
         let Residents { tenants, by_key, .. } = &mut *residents;
         for tenant in tenants.values_mut() {
-            while let Some(key) = tenant.oldest_idle(by_key, before, now, &mut 0) {
+            while let Some(key) = tenant.oldest_idle(by_key, before, now) {
                 by_key[&key].mailbox.ask_to_drop_instance();
             }
         }
@@ -300,10 +300,7 @@ impl Residents {
             .map(|(other, tenant)| (tenant.held.instances, other.clone()))
             .collect();
         larger.sort_unstable_by(|a, b| b.cmp(a));
-        let mut looks = 0;
-        larger
-            .iter()
-            .find_map(|(_, class)| self.tenants.get_mut(class)?.oldest_idle(&self.by_key, u64::MAX, now, &mut looks))
+        larger.iter().find_map(|(_, class)| self.tenants.get_mut(class)?.oldest_idle(&self.by_key, u64::MAX, now))
     }
 
     fn forget_if_empty(&mut self, class: &ClassKey) {
@@ -316,25 +313,20 @@ impl Residents {
 
 impl Tenant {
     /// Takes the least recently used idle instance out of the order, if its last turn ended at `before` or earlier. Each
-    /// comes up once. `looks` counts the busy ones that were passed over.
-    fn oldest_idle(
-        &mut self,
-        residents: &HashMap<u64, Resident>,
-        before: u64,
-        now: u64,
-        looks: &mut u32,
-    ) -> Option<u64> {
+    /// comes up once.
+    fn oldest_idle(&mut self, residents: &HashMap<u64, Resident>, before: u64, now: u64) -> Option<u64> {
+        let mut looks = LOOKS.min(self.by_age.len());
         while let Some(Reverse((stamp, key))) = self.by_age.pop() {
             let Some(resident) = residents.get(&key).filter(|resident| resident.leaves_for.is_none()) else { continue };
             match resident.last_used.load(Ordering::SeqCst) {
-                _ if stamp > before || *looks == LOOKS => {
+                _ if stamp > before || looks == 0 => {
                     self.by_age.push(Reverse((stamp, key)));
                     return None;
                 }
                 // In use now, so younger than all that are idle. The sweep stops at these; who wants any looks on.
                 BUSY => {
                     self.by_age.push(Reverse((now, key)));
-                    *looks += u32::from(before == u64::MAX);
+                    looks -= usize::from(before == u64::MAX);
                 }
                 current if current > stamp => self.by_age.push(Reverse((current, key))),
                 _ => return Some(key),
@@ -543,6 +535,30 @@ mod tests {
         drop(greedy.remove(usize::from(asked[1])));
         assert!(third.await.is_ok());
         assert!(asked[0] != asked[1]);
+    }
+
+    /// A class at its bound goes on with its own, however many busy instances a larger one has.
+    #[tokio::test]
+    async fn a_class_at_its_bound_makes_room_of_its_own() {
+        let (house, clock) = house(20);
+        let _busy = fill("greedy", &house).await;
+        let mut modest = fill("modest", &house).await;
+        assert_eq!(modest.len(), 3);
+        clock.advance(Duration::from_millis(1));
+        modest.iter().for_each(|(permit, _)| permit.mark_idle());
+        let next = tokio::spawn({
+            let house = house.clone();
+            async move { of_class("modest", &house).await }
+        });
+        tokio::task::yield_now().await;
+        let mut asked = None;
+        for (place, (_, inbox)) in modest.iter_mut().enumerate() {
+            if is_asked_to_leave(inbox).await {
+                assert_eq!(asked.replace(place), None, "one is enough");
+            }
+        }
+        drop(modest.remove(asked.expect("one is asked to leave")));
+        assert!(next.await.is_ok());
     }
 
     /// Turns that wait for room of their own class stand in nobody's way.

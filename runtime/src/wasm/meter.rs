@@ -116,8 +116,7 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
         clock: &'a TurnClock,
         pace: &'a Shared,
     ) -> Self {
-        let call = Computing::new(call, cpu.clone());
-        Self { call, context, cpu, clock, pace, abandoned: None, wall: None }
+        Self { call: Computing::new(call, cpu.clone()), context, cpu, clock, pace, abandoned: None, wall: None }
     }
 
     /// Ends the call, too, when nobody waits for it any more, as long as it only waits and has not written.
@@ -127,10 +126,8 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
     }
 
     fn is_abandoned(&mut self, context: &mut Context<'_>) -> bool {
-        let only_waits = self.call.waits() || self.call.is_queued();
-        let Some(abandoned) = self.abandoned.as_mut().filter(|_| only_waits && !self.pace.has_written()) else {
-            return false;
-        };
+        let only_waits = self.call.only_waits() && !self.pace.has_written();
+        let Some(abandoned) = self.abandoned.as_mut().filter(|_| only_waits) else { return false };
         let is_abandoned = Pin::new(&mut **abandoned).poll(context).is_ready();
         if is_abandoned {
             self.abandoned = None;
@@ -158,10 +155,10 @@ impl<F: Future> Future for Timed<'_, '_, F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        this.pace.polled();
         if this.call.waits() {
             this.clock.advance(&this.context.env);
         }
+        this.pace.polled();
         let time_up = match Pin::new(&mut this.call).poll(context) {
             Poll::Ready(Ok(output)) => return Poll::Ready(Ok(output)),
             Poll::Ready(Err(TooManyWait)) => Poll::Ready(TimeUp::Overloaded),

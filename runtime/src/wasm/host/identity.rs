@@ -1,11 +1,13 @@
 //! `holdfast:object/identity`: which object this is.
 
 use super::Host;
+use crate::base::limits::FUEL_PER_HOST_CALL;
 use crate::wasm::bindings::identity;
 
 impl identity::Host for Host {
     fn id(&mut self) -> wasmtime::Result<String> {
-        self.price(64, 0);
+        // Digits are written one by one.
+        self.price(64, 8 * FUEL_PER_HOST_CALL);
         Ok(self.address.id.to_string())
     }
 

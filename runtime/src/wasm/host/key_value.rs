@@ -108,7 +108,7 @@ impl Host {
 impl wit::HostEntries for Host {
     fn next(&mut self, listing: Resource<Listing>, max: u32) -> Answer<Vec<wit::Entry>> {
         let cursor = self.table.get(&listing)?.0;
-        self.price(0, FUEL_PER_ENTRY);
+        self.price(0, 4 * FUEL_PER_ENTRY);
         let entries = self.turn()?.list_next(cursor, max);
         self.price_of_entries(&entries);
         answer(entries.map(to_guest))

@@ -30,6 +30,8 @@ use crate::wasm::pace::Shared;
 
 /// Most random bytes of one call.
 const RANDOM_MAX: u64 = 1 << 20;
+/// What calls cost beside their bytes and items that ask the system for something, or register a waker and a timer.
+const FUEL_OF_SYSTEM: u64 = 10_000;
 /// Random bytes that the host draws at once.
 const RANDOM_BYTES: usize = 256;
 
@@ -78,7 +80,7 @@ pub(super) fn replace_unbounded(linker: &mut Linker<Host>) -> wasmtime::Result<(
 impl Host {
     fn random(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
         wasmtime::ensure!(length <= RANDOM_MAX, "{length} random bytes were asked for; one call gives {RANDOM_MAX}");
-        self.price(length as usize, length * FUEL_PER_RANDOM_BYTE);
+        self.price(length as usize, FUEL_OF_SYSTEM + length * FUEL_PER_RANDOM_BYTE);
         let mut bytes = vec![0; length as usize];
         self.env.fill_random(&mut bytes);
         Ok(bytes)
@@ -87,7 +89,7 @@ impl Host {
     /// Waits for one of them at least. The same one may be given more than once, but not more often than there can be different ones.
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         wasmtime::ensure!(pollables.len() <= RESOURCES_MAX, "one poll waits for at most {RESOURCES_MAX} pollables");
-        self.price(0, pollables.len() as u64 * 2 * FUEL_PER_ITEM);
+        self.price(0, FUEL_OF_SYSTEM + pollables.len() as u64 * 2 * FUEL_PER_ITEM);
         self.table.poll(pollables).await
     }
 }
