@@ -5,6 +5,7 @@
 
 pub mod alarm;
 pub mod budget;
+pub mod descriptors;
 pub mod env;
 pub mod id;
 pub mod invocation;
@@ -21,6 +22,7 @@ pub mod socket;
 
 pub use alarm::Alarm;
 pub use budget::{Exhausted, WorkBudget};
+pub use descriptors::Descriptors;
 pub use env::Env;
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
 pub use invocation::{CheckedDatabase, Invocation, Query, Reply, Request, Response, Table, Value};

@@ -11,9 +11,9 @@ mod admin;
 mod body;
 mod connections;
 mod data;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
-mod frames;
 mod heads;
 mod hosts;
 mod logs;

@@ -47,7 +47,10 @@ fn idle_connections_leave_descriptors_for_the_log() {
         (refused > 0).then_some(refused)
     });
     assert!(refused < 300, "some are served");
-    assert!(host.metric("holdfast_connections_refused_total") >= refused as u64, "the admin listener has places of its own");
+    assert!(
+        host.metric("holdfast_connections_refused_total") >= refused as u64,
+        "the admin listener has places of its own"
+    );
     let mut another = host.data().write("");
     let mut answer = String::new();
     another.read_to_string(&mut answer).unwrap();
@@ -67,8 +70,14 @@ fn idle_connections_leave_descriptors_for_the_log() {
     }
     assert!(host.metric("holdfast_log_bytes_total") > 4 * MIB as u64, "several segments were begun");
     drop(idle);
-    eventually("there to be room again", || (host.data().write("GET /_health HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        .read(&mut [0; 12]).is_ok_and(|read| read == 12)).then_some(()));
+    eventually("there to be room again", || {
+        (host
+            .data()
+            .write("GET /_health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .read(&mut [0; 12])
+            .is_ok_and(|read| read == 12))
+        .then_some(())
+    });
     host.assert_alive();
 }
 
@@ -78,7 +87,8 @@ fn connections_that_stand_still_are_closed() {
     host.deploy("echo", guest("echo"));
     let begin = |bytes: &str| host.data().write(bytes);
     let whole = "GET /echo/alice HTTP/1.1\r\nhost: localhost\r\n\r\n";
-    let mut standing = [begin(""), begin("GET /echo/al"), begin(&whole[..whole.len() - 2]), begin("PRI * HT"), begin(whole)];
+    let mut standing =
+        [begin(""), begin("GET /echo/al"), begin(&whole[..whole.len() - 2]), begin("PRI * HT"), begin(whole)];
     // Neither does one line after the other help.
     let mut dripping = begin("GET /echo/alice HTTP/1.1\r\n");
     let mut http2 = Http2::connect(host.data());
@@ -158,9 +168,8 @@ fn answers_that_nobody_reads_are_given_up() {
     let mut host = Host::with("response-seconds = 2.0");
     host.deploy("wasi-http", guest("wasi-http"));
     let path = format!("/wasi-http/alice/big?bytes={}", 16 * MIB);
-    let unread: Vec<_> = (0..4)
-        .map(|_| host.data().write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n")))
-        .collect();
+    let unread: Vec<_> =
+        (0..4).map(|_| host.data().write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))).collect();
     // The stream's window is shut from the start: not a byte of the body can be sent.
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let mut http2 = Http2::with_settings(host.data(), &[(INITIAL_WINDOW_SIZE, 0)]);
@@ -198,7 +207,8 @@ fn a_flood_of_resets_ends_its_connection_only() {
 fn heads_are_bounded() {
     let mut host = Host::start();
     host.deploy("echo", guest("echo"));
-    let long = |bytes: usize| format!("GET /echo/alice HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(bytes));
+    let long =
+        |bytes: usize| format!("GET /echo/alice HTTP/1.1\r\nhost: localhost\r\nx: {}\r\n\r\n", "x".repeat(bytes));
     let mut answer = [0; 12];
     host.data().write(long(32 << 10)).read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");

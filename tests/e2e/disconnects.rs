@@ -49,7 +49,10 @@ fn a_running_turn_is_finished_without_its_client() {
 fn a_request_that_breaks_off_runs_no_turn() {
     let mut host = Host::start();
     host.deploy("faults", guest("faults"));
-    drop(host.data().write("POST /faults/alice/count HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nonly this"));
+    drop(
+        host.data()
+            .write("POST /faults/alice/count HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nonly this"),
+    );
     drop(host.data().write("GET /faults/alice/count HTTP/1.1\r\nho"));
     assert_eq!(host.get("/faults/alice/get").text(), "0");
     host.assert_alive();

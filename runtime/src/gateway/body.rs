@@ -99,8 +99,7 @@ impl Intake {
     pub async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Problem> {
         loop {
             let Ok(frame) = timeout(self.stall, body.frame()).await else { return Err(too_slow()) };
-            let incomplete =
-                |error| Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"));
+            let incomplete = |error| Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"));
             match frame.transpose().map_err(incomplete)? {
                 None => return Ok(None),
                 // Trailers are not passed on.

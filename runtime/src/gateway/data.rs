@@ -114,9 +114,9 @@ impl Data {
             }
         };
         match outcome {
-            Ok(Reply::Response(response)) => {
-                self.sent(response, is_head, parts.version, &wire, &class.key).map_err(|problem| problem.about(&address))
-            }
+            Ok(Reply::Response(response)) => self
+                .sent(response, is_head, parts.version, &wire, &class.key)
+                .map_err(|problem| problem.about(&address)),
             Ok(_) => Err(Problem::internal("a fetch turn was not answered with a response")),
             Err(error) => Err(Problem::of_turn(&error, &address, self.settings.error_details)),
         }

@@ -192,7 +192,11 @@ mod tests {
             (GET.repeat(3), 3, None),
             (format!("\r\n{GET}"), 1, None),
             (format!("POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n{{\n}}{GET}"), 2, None),
-            (format!("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n2;x=y\r\n\n\n\r\n0\r\nt: v\r\n\r\n{GET}"), 2, None),
+            (
+                format!("POST / HTTP/1.1\r\nTransfer-Encoding: Chunked\r\n\r\n2;x=y\r\n\n\n\r\n0\r\nt: v\r\n\r\n{GET}"),
+                2,
+                None,
+            ),
             (format!("{GET}GET / HTTP/1.1\nhost: localhost\r\n\r\n"), 1, Some("a line ends with a bare line feed")),
             ("GET / HTTP/1.1\r\nhost: h\n\r\n".into(), 0, Some("a line ends with a bare line feed")),
             ("GET / HTTP/1.1\r\nhost: localhost\r\n\n".into(), 0, Some("a line ends with a bare line feed")),
@@ -204,7 +208,11 @@ mod tests {
                 0,
                 Some("`content-length` stands beside `transfer-encoding`"),
             ),
-            ("POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n".into(), 0, Some("`content-length` is there twice")),
+            (
+                "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n".into(),
+                0,
+                Some("`content-length` is there twice"),
+            ),
             ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\n".into(), 0, Some("`content-length` is not a number")),
             ("POST / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n".into(), 0, Some("`content-length` is not a number")),
             (

@@ -40,12 +40,15 @@ enum Names {
 impl HostSettings {
     /// Checks what an operator wrote. None means the default.
     pub fn parse(hosts: Option<Vec<String>>, origins: Option<Vec<String>>) -> Result<Self, String> {
-        let lower = |list: Option<Vec<String>>| list.map(|list| list.iter().map(|name| name.to_ascii_lowercase()).collect());
+        let lower =
+            |list: Option<Vec<String>>| list.map(|list| list.iter().map(|name| name.to_ascii_lowercase()).collect());
         let (hosts, origins): (Option<Vec<String>>, Option<Vec<String>>) = (lower(hosts), lower(origins));
         for host in hosts.iter().flatten() {
             let name = host.strip_prefix("*.").unwrap_or(host);
             if host != "*" && (name.is_empty() || port_of(name).is_some() || !name.bytes().all(is_of_host)) {
-                return Err(format!("hosts: `{host}` is no host name; write example.com, *.example.com or *, without a port"));
+                return Err(format!(
+                    "hosts: `{host}` is no host name; write example.com, *.example.com or *, without a port"
+                ));
             }
         }
         for origin in origins.iter().flatten() {
@@ -95,7 +98,9 @@ impl Hosts {
                 return true;
             }
             match (&self.origins, &self.hosts, authority) {
-                (Some(origins), _, _) => origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin)),
+                (Some(origins), _, _) => {
+                    origins.iter().any(|allowed| allowed == "*" || allowed.eq_ignore_ascii_case(origin))
+                }
                 (None, Names::Any, _) => true,
                 (None, Names::Loopback(others), Some(authority)) => {
                     is_loopback_name(name_of(authority)) || matches(others, name_of(authority))
@@ -163,9 +168,10 @@ fn is_loopback_name(name: &str) -> bool {
     let last = name.rsplit('.').next().unwrap_or_default();
     last.eq_ignore_ascii_case("localhost")
         || name.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback())
-        || name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).is_some_and(|name| {
-            name.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-        })
+        || name
+            .strip_prefix('[')
+            .and_then(|name| name.strip_suffix(']'))
+            .is_some_and(|name| name.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_canonical().is_loopback()))
 }
 
 fn matches(allowed: &[String], name: &str) -> bool {
@@ -202,10 +208,21 @@ mod tests {
     #[test]
     fn a_loopback_listener_answers_loopback_names() {
         let hosts = settings(&[], None).of_listener(LOOPBACK);
-        for good in ["localhost", "LocalHost:8787", "127.0.0.1:1", "127.9.9.9", "[::1]", "[::1]:80", "a.localhost", "localhost."] {
+        for good in [
+            "localhost",
+            "LocalHost:8787",
+            "127.0.0.1:1",
+            "127.9.9.9",
+            "[::1]",
+            "[::1]:80",
+            "a.localhost",
+            "localhost.",
+        ] {
             assert_eq!(asked(&hosts, &[("host", good)]), "ok", "{good}");
         }
-        for bad in ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "10.0.0.1", "[::2]", "", "0.0.0.0"] {
+        for bad in
+            ["evil.example", "127.0.0.1.evil.example:80", "localhost.evil.example", "10.0.0.1", "[::2]", "", "0.0.0.0"]
+        {
             assert_eq!(asked(&hosts, &[("host", bad)]), "unknown-host", "{bad}");
         }
         let page = |origin| asked(&hosts, &[("host", "localhost:8787"), ("origin", origin)]);
@@ -234,7 +251,10 @@ mod tests {
             assert_eq!(asked(&these, &[("host", host)]), expected, "{host}");
         }
         assert_eq!(asked(&these, &[("host", "api.example.com"), ("origin", "https://x.example.org")]), "ok");
-        assert_eq!(asked(&these, &[("host", "api.example.com"), ("origin", "https://x.example.net")]), "unknown-origin");
+        assert_eq!(
+            asked(&these, &[("host", "api.example.com"), ("origin", "https://x.example.net")]),
+            "unknown-origin"
+        );
     }
 
     #[test]
@@ -259,7 +279,8 @@ mod tests {
         }
         let parts = |version, uri: &str, host: Option<&str>| {
             let request = Request::builder().version(version).uri(uri);
-            let request = host.map_or(Request::builder().version(version).uri(uri), |host| request.header("host", host));
+            let request =
+                host.map_or(Request::builder().version(version).uri(uri), |host| request.header("host", host));
             any.admit(&request.body(()).unwrap().into_parts().0).is_ok()
         };
         assert!(parts(Version::HTTP_10, "/", None));

@@ -217,8 +217,14 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
-        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } | ResponseTooLarge(_)
-        | NoHandler(_) | SavepointOpen => {
+        StackOverflow { .. }
+        | OutOfFuel { .. }
+        | CpuTime { .. }
+        | WallTime { .. }
+        | OutOfMemory { .. }
+        | ResponseTooLarge(_)
+        | NoHandler(_)
+        | SavepointOpen => {
             tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
             true
         }

@@ -56,7 +56,11 @@ impl Drop for Held {
 }
 
 impl Payload {
-    pub(super) fn new(message: Message, account: &MemoryAccount, metrics: &Arc<Metrics>) -> Result<Arc<Self>, NoMemory> {
+    pub(super) fn new(
+        message: Message,
+        account: &MemoryAccount,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, NoMemory> {
         let held = Held::take(account, cost(&message), metrics)?;
         Ok(Arc::new(Self { message, held }))
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::line::{Line, MESSAGE_BYTES};
 use super::*;
-use crate::base::ObjectName;
 use crate::base::socket::{AutoResponse, Message, Text, code};
+use crate::base::{MemoryUse, ObjectName};
 
 /// An object of a host, turn by turn.
 struct Object {
@@ -19,7 +19,11 @@ impl Object {
         let (env, _clock) = Env::manual(1);
         let class = ClassKey::new("key");
         let id = ObjectId::from_name(&class, &ObjectName::parse("room").unwrap());
-        Self { host: Arc::new(Sockets::new(Arc::new(limits), HostMemory::new(1 << 30), Arc::default(), env)), id, class }
+        Self {
+            host: Arc::new(Sockets::new(Arc::new(limits), HostMemory::new(1 << 30), Arc::default(), env)),
+            id,
+            class,
+        }
     }
 
     fn begin(&self) -> SocketTurn {
@@ -184,8 +188,9 @@ fn what_waits_is_charged() {
     assert_eq!(waiting(&to_peer).len(), 1_000);
     assert_eq!(memory(), (0, 0));
     // Without memory the turn is told.
-    let _rest = object.host.memory.unowned().take(crate::base::MemoryUse::Log, 800 << 20).unwrap();
-    let _more = object.host.memory.account(&ClassKey::new("other")).take(crate::base::MemoryUse::Log, 170 << 20).unwrap();
+    let others = ["a", "b", "c"].map(|class| object.host.memory.account(&ClassKey::new(class)));
+    let taken = others.iter().zip([800, 170, 40]);
+    let _taken: Vec<_> = taken.map(|(of, mib)| of.take(MemoryUse::Log, mib << 20).unwrap()).collect();
     let refused = object.begin().send(id, Message::Binary(vec![0; 30 << 20].into()));
     assert!(matches!(refused, Err(SocketError::NoMemory(_))), "{refused:?}");
 }
