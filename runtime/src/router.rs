@@ -19,8 +19,8 @@ use crate::base::metrics::Purpose;
 use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
-    Alarm, ClassKey, ClassName, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply,
-    TurnError, WorkBudget,
+    Alarm, ClassKey, ClassName, Descriptors, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName,
+    Reply, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal, ReplyTo};
@@ -170,9 +170,9 @@ impl Router {
         self.node.memory.unowned()
     }
 
-    /// Live instances that there may be.
-    pub fn instances_max(&self) -> u32 {
-        self.node.engine.budget.instances
+    /// What live objects and connections share.
+    pub fn descriptors(&self) -> Arc<Descriptors> {
+        self.node.engine.budget.descriptors.clone()
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.

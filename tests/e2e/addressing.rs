@@ -46,7 +46,7 @@ fn repeated_headers_keep_their_order_and_the_prefix_cannot_be_forged() {
     assert_eq!(echo["name"], "alice");
     assert_eq!(seen(&echo, "x-many"), ["b", "a", "b"]);
     assert_eq!(seen(&echo, "x-forwarded-prefix"), ["/echo/al%69ce"]);
-    assert_eq!(seen(&echo, "host"), ["raw"]);
+    assert_eq!(seen(&echo, "host"), ["localhost"]);
 }
 
 #[test]
@@ -88,11 +88,11 @@ fn head_is_answered_without_a_body() {
 fn cookies_are_one_header() {
     let host = echo_host();
     let answer = host.data().raw(&["GET /echo/alice HTTP/1.1", "cookie: a=1", "cookie: b=2; c=3"], b"");
-    assert_eq!(values(&answer.json(), "cookie"), ["a=1; b=2; c=3"]);
+    assert_eq!(seen(&answer.json(), "cookie"), ["a=1; b=2; c=3"]);
     let mut http2 = Http2::connect(host.data());
     http2.request(1, &[(":path", "/echo/alice"), ("cookie", "a=1"), ("cookie", "b=2")]);
     let echo: serde_json::Value = serde_json::from_slice(&http2.body(1)).unwrap();
-    assert_eq!(values(&echo, "cookie"), ["a=1; b=2"]);
+    assert_eq!(seen(&echo, "cookie"), ["a=1; b=2"]);
     // And no body to HEAD, which would be an error of the protocol.
     http2.request(3, &[(":method", "HEAD"), (":path", "/echo/alice")]);
     assert_eq!(http2.body(3), b"");

@@ -38,7 +38,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::body;
 use super::wire::{Progress, Watched, Wire};
-use crate::base::{Limits, Metrics};
+use crate::base::{Descriptors, Limits, Metrics};
 
 /// Bytes of the head of a request, and of what is read and written at once over HTTP/1.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -53,12 +53,6 @@ pub const ADMIN_CONNECTIONS: usize = 64;
 const CONNECTION_BYTES: u64 = 32 << 10;
 /// More than this need a limit of their own in the configuration: each port of the machine could have one.
 const CONNECTIONS_MAX: u64 = 60_000;
-/// Fewer would not be a server.
-const CONNECTIONS_MIN: u64 = 16;
-/// Descriptors for the commit log, catalogs, uploads, listeners and the runtime.
-const DESCRIPTORS_FOR_HOST: u64 = 512;
-/// Descriptors of one live object (`wasm::budget`).
-const DESCRIPTORS_PER_OBJECT: u64 = 4;
 /// Before the next connection is accepted when the machine has no room for it.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);
 /// How often a connection is looked at, at most and at least.
@@ -102,16 +96,14 @@ impl Patience {
     }
 }
 
-/// How many connections there may be beside `instances` live objects, on this machine.
-pub fn connections_max(limits: &Limits, instances: u32, memory: u64) -> usize {
-    let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(1 << 20);
-    let needed = DESCRIPTORS_FOR_HOST + ADMIN_CONNECTIONS as u64 + DESCRIPTORS_PER_OBJECT * u64::from(instances);
-    let room = descriptors.saturating_sub(needed).min(memory / 4 / CONNECTION_BYTES);
-    let room = room.clamp(CONNECTIONS_MIN, CONNECTIONS_MAX.max(u64::from(limits.connections)));
-    match limits.connections {
-        0 => room as usize,
-        configured => room.min(u64::from(configured)) as usize,
-    }
+/// How many connections to the data listener there may be on a machine with so many bytes of memory.
+pub fn connections_max(limits: &Limits, descriptors: &Descriptors, memory: u64) -> usize {
+    let room = descriptors.connections_max().min(memory / 4 / CONNECTION_BYTES);
+    let configured = match limits.connections {
+        0 => CONNECTIONS_MAX,
+        configured => configured.into(),
+    };
+    room.min(configured) as usize
 }
 
 /// Who may have a connection to one listener.
@@ -120,6 +112,8 @@ pub struct Places {
     per_address: u32,
     trusted: Vec<Network>,
     taken: Mutex<Taken>,
+    /// None if they are set aside.
+    descriptors: Option<Arc<Descriptors>>,
     metrics: Arc<Metrics>,
 }
 
@@ -138,8 +132,21 @@ pub struct Place {
 
 impl Places {
     /// Places for `max` connections, `per_address` of them for each address that is neither loopback nor trusted.
-    pub fn new(max: usize, per_address: u32, trusted: Vec<Network>, metrics: Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), metrics })
+    pub fn new(
+        max: usize,
+        per_address: u32,
+        trusted: Vec<Network>,
+        descriptors: Arc<Descriptors>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let descriptors = Some(descriptors);
+        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
+    }
+
+    /// A few places whose descriptors are set aside.
+    pub fn set_aside(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (per_address, trusted, descriptors) = (u32::MAX, Vec::new(), None);
+        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
     }
 
     fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
@@ -150,12 +157,15 @@ impl Places {
         if taken.all >= self.max {
             return None;
         }
+        let of_address = address.map_or(0, |address| taken.by_address.get(&address).copied().unwrap_or(0));
+        let live = self.metrics.live_instances.get().max(0) as u64;
+        if of_address >= self.per_address
+            || self.descriptors.as_ref().is_some_and(|descriptors| !descriptors.take_connection(live))
+        {
+            return None;
+        }
         if let Some(address) = address {
-            let of_address = taken.by_address.entry(address).or_default();
-            if *of_address >= self.per_address {
-                return None;
-            }
-            *of_address += 1;
+            taken.by_address.insert(address, of_address + 1);
         }
         taken.all += 1;
         self.metrics.connections.inc();
@@ -167,6 +177,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         let mut taken = self.places.taken.lock();
         taken.all -= 1;
+        self.places.descriptors.iter().for_each(|descriptors| descriptors.give_connection());
         self.places.metrics.connections.dec();
         if let Some(address) = self.address
             && let Some(of_address) = taken.by_address.get_mut(&address)
@@ -458,9 +469,14 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn places(max: usize, per_address: u32, trusted: &[&str]) -> Arc<Places> {
+        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        Places::new(max, per_address, trusted, Arc::new(Descriptors::new(10_000, 100)), Arc::default())
+    }
+
     #[test]
     fn one_address_does_not_get_all_places() {
-        let places = Places::new(5, 2, vec!["10.1.0.0/16".parse().unwrap()], Arc::default());
+        let places = places(5, 2, &["10.1.0.0/16"]);
         let take = |address| places.take(ip(address));
         let (a, b) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
         assert!(take("192.0.2.1").is_none() && take("::ffff:192.0.2.1").is_none());
@@ -476,7 +492,7 @@ mod tests {
 
     #[test]
     fn an_ipv6_network_counts_as_one_address() {
-        let places = Places::new(9, 1, Vec::new(), Arc::default());
+        let places = places(9, 1, &[]);
         let _first = places.take(ip("2001:db8::1")).unwrap();
         assert!(places.take(ip("2001:db8::2")).is_none());
         assert!(places.take(ip("2001:db8:0:1::1")).is_some());
@@ -497,10 +513,13 @@ mod tests {
     #[test]
     fn connections_stay_below_the_descriptors() {
         let limits = |connections| Limits { connections, ..Limits::default() };
-        let huge = u64::MAX;
-        assert_eq!(connections_max(&limits(7), 0, huge), 7);
-        assert_eq!(connections_max(&limits(0), u32::MAX, huge), CONNECTIONS_MIN as usize);
-        assert!(connections_max(&limits(0), 0, huge) <= CONNECTIONS_MAX as usize);
-        assert_eq!(connections_max(&limits(0), 0, 1 << 20), CONNECTIONS_MIN as usize);
+        let descriptors = Descriptors::new(10_000, 100);
+        assert_eq!(connections_max(&limits(0), &descriptors, u64::MAX) as u64, descriptors.connections_max());
+        assert_eq!(connections_max(&limits(7), &descriptors, u64::MAX), 7);
+        assert_eq!(connections_max(&limits(0), &descriptors, 1 << 30), 8_192);
+        let few = Arc::new(Descriptors::new(0, 4));
+        assert!(Places::new(9, 9, Vec::new(), few, Arc::default()).take(ip("127.0.0.1")).is_none());
+        let admin = Places::set_aside(1, Arc::default());
+        assert!(admin.take(ip("127.0.0.1")).is_some());
     }
 }

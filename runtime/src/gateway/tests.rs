@@ -187,7 +187,7 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
     listener.set_nonblocking(true).unwrap();
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_stop, stopping) = watch::channel(false);
-    let places = Places::new(1, 1, Vec::new(), Arc::default());
+    let places = Places::set_aside(1, Arc::default());
     let server = tokio::spawn(serve(listener, host.data, places, Patience::of(&Limits::default()), stopping));
     let body = vec![b'x'; LIMIT as usize + 4096];
     let head = format!("POST /none/alice HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());

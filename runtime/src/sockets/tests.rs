@@ -7,8 +7,8 @@ use std::task::{Context, Wake, Waker};
 
 use super::line::{Line, MESSAGE_BYTES};
 use super::*;
-use crate::base::ObjectName;
 use crate::base::socket::{AutoResponse, Message, Text, code};
+use crate::base::{MemoryUse, ObjectName};
 
 /// An object of a host, turn by turn.
 struct Object {
@@ -216,9 +216,9 @@ fn what_waits_is_charged() {
     assert_eq!(waiting(&to_peer).len(), 1_000);
     assert_eq!(memory(), (0, 0));
     // Without memory the turn is told.
-    let _rest = object.host.memory.unowned().take(crate::base::MemoryUse::Log, 800 << 20).unwrap();
-    let _more =
-        object.host.memory.account(&ClassKey::new("other")).take(crate::base::MemoryUse::Log, 170 << 20).unwrap();
+    let others = ["a", "b", "c"].map(|class| object.host.memory.account(&ClassKey::new(class)));
+    let taken = others.iter().zip([800, 170, 40]);
+    let _taken: Vec<_> = taken.map(|(of, mib)| of.take(MemoryUse::Log, mib << 20).unwrap()).collect();
     let refused = object.begin().send(id, Message::Binary(vec![0; 30 << 20].into()));
     assert!(matches!(refused, Err(SocketError::NoMemory(_))), "{refused:?}");
 }

@@ -4,8 +4,10 @@
 //! first: memory maps (`vm.max_map_count`), file descriptors, and bytes of memory. The figures per instance were measured
 //! with wasmtime 48: 2 maps for a stack and its guard, 4 for a linear memory with its copy-on-write image.
 
+use std::sync::Arc;
+
 use crate::base::share::{KEEP_FREE_FROM, may_take};
-use crate::base::{ClassKey, HostMemory, Limits, MemoryAccount};
+use crate::base::{ClassKey, Descriptors, HostMemory, Limits, MemoryAccount};
 
 /// Maps that one instance's stack takes.
 const MAPS_PER_STACK: u32 = 2;
@@ -77,6 +79,8 @@ pub struct Budget {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
+    /// What live objects share with connections.
+    pub descriptors: Arc<Descriptors>,
     maps: u32,
     /// Bytes of linear memories and tables.
     pub memory: HostMemory,
@@ -87,19 +91,22 @@ impl Budget {
     pub fn derive(limits: &Limits) -> Self {
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(65_530).min(u64::from(u32::MAX)) as u32;
         let maps = maps.saturating_sub(MAPS_FOR_OTHERS).max(600);
-        let by_descriptors = raise_descriptor_limit().saturating_sub(DESCRIPTORS_FOR_OTHERS) / DESCRIPTORS_PER_OBJECT;
+        let descriptors = raise_descriptor_limit();
+        let by_descriptors = descriptors.saturating_sub(DESCRIPTORS_FOR_OTHERS) / DESCRIPTORS_PER_OBJECT;
         let by_maps = maps / (MAPS_PER_STACK + MAPS_PER_MEMORY);
         let derived = by_maps.min(by_descriptors.min(u64::from(INSTANCES_MAX)) as u32).max(16);
         let instances = if limits.live_instances == 0 { derived } else { limits.live_instances.min(derived) };
         let bytes = if limits.live_instance_bytes == 0 { machine_memory() / 2 } else { limits.live_instance_bytes };
         let memories = (instances + instances / 2).min(maps / MAPS_PER_MEMORY).max(MEMORIES_PER_COMPONENT);
         let tables = (instances * 3).max(TABLES_PER_COMPONENT);
-        Self { instances, memories, tables, maps, memory: HostMemory::new(bytes) }
+        let descriptors = Arc::new(Descriptors::new(descriptors, instances));
+        Self { instances, memories, tables, descriptors, maps, memory: HostMemory::new(bytes) }
     }
 
     /// Whether instances of this cost together fit.
     pub fn holds(&self, cost: Cost) -> bool {
         cost.instances <= self.instances
+            && self.descriptors.hold_objects(cost.instances)
             && cost.memories <= self.memories
             && cost.tables <= self.tables
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
