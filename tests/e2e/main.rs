@@ -4,6 +4,7 @@
 //! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports and has
 //! a data directory of its own, and every guest in `tests/guests` is used here.
 
+#[allow(dead_code, unused_imports, reason = "the harness serves other test binaries as well")]
 #[path = "../harness/harness.rs"]
 mod harness;
 mod transcript;

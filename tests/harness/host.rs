@@ -77,7 +77,7 @@ impl Host {
 
     /// The number of its process.
     pub fn process(&self) -> u32 {
-        self.program.process()
+        self.program.id()
     }
 
     /// Whether its process runs.

@@ -81,11 +81,6 @@ impl Program {
         self.child.try_wait().expect("a child can be asked").is_some() && self.stdout.ended() && self.stderr.ended()
     }
 
-    /// The number of its process.
-    pub fn process(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Sends a signal.
     /// The id of its process.
     pub fn id(&self) -> u32 {
