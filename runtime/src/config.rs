@@ -113,8 +113,8 @@ pub struct ServerSection {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
     /// Not TOML, an unknown key (the message lists the known ones), or a value of the wrong kind.
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
@@ -123,7 +123,7 @@ pub enum ConfigError {
 impl ConfigFile {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
         let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
         for relative in [&mut file.server.data, &mut file.build.sdk, &mut file.build.module].into_iter().flatten() {
             *relative = path.parent().unwrap_or(Path::new("")).join(&*relative);
@@ -134,7 +134,7 @@ impl ConfigFile {
     /// Reads the `holdfast.toml` of a directory; a directory without one says nothing.
     pub fn of_directory(directory: &Path) -> Result<Self, ConfigError> {
         match Self::read(&directory.join(FILE_NAME)) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(ConfigError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             result => result,
         }
     }

@@ -46,14 +46,14 @@ pub enum StartError {
         flag: &'static str,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; pass {flag}")]
+    #[error("cannot listen on {address}: {cause}; pass {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// The flag that chooses another.
         flag: &'static str,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The data directory cannot be used.
     #[error(transparent)]
@@ -62,12 +62,12 @@ pub enum StartError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A secret of this node cannot be read or made.
-    #[error("cannot read or make {path}: {source}")]
+    #[error("cannot read or make {path}: {cause}")]
     Secret {
         /// The file.
         path: String,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The machine refuses threads or memory.
     #[error("cannot set up the host: {0}; lower `live-instances` in [limits] if memory maps ran out")]
@@ -262,9 +262,9 @@ fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartE
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    bound.map_err(|source| match source.kind() {
+    bound.map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => StartError::InUse { address, flag },
-        _ => StartError::Listen { address, flag, source },
+        _ => StartError::Listen { address, flag, cause },
     })
 }
 
@@ -305,7 +305,7 @@ fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
     let decoded = hex::decode_to_slice(&text, &mut key);
     decoded.map_err(|_| StartError::Secret {
         path: path.display().to_string(),
-        source: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
+        cause: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
     })?;
     Ok(key)
 }
@@ -327,5 +327,5 @@ fn secret(path: &Path, make: impl FnOnce() -> String) -> Result<String, StartErr
         }
         Ok(text.trim().to_owned())
     };
-    read_or_make().map_err(|source| StartError::Secret { path: path.display().to_string(), source })
+    read_or_make().map_err(|cause| StartError::Secret { path: path.display().to_string(), cause })
 }

@@ -39,6 +39,7 @@ mod repair;
 mod replay;
 mod rows;
 mod statement;
+mod sums;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -61,25 +62,33 @@ pub use whole::{Savepoint, WholeError};
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file system refused.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     Io {
         /// What was tried, for example `cannot write`.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// SQLite failed on one of the host's own statements.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Sqlite {
         /// The database file.
         path: PathBuf,
         /// What SQLite says.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
-    /// A file is not what the host wrote.
-    #[error("{} is damaged: {why}; restore it from a backup or delete the object", path.display())]
+    /// What a class was deployed as is not what the host wrote.
+    #[error("{} is damaged: {why}; restore it from a backup, or deploy the class again", path.display())]
+    ClassDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An object's file is not what the host wrote, or not there.
+    #[error("{} is damaged: {why}; import an export of the object, or delete the object to accept the loss", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -104,11 +113,16 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether it passes by itself when there is room again.
+    pub fn is_lack_of_room(&self) -> bool {
+        matches!(self, Self::Io { cause, .. } if files::is_lack_of_room(cause))
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.into(), source }
+        move |cause| Self::Io { action, path: path.into(), cause }
     }
 
     fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { path: path.into(), source }
+        move |cause| Self::Sqlite { path: path.into(), cause }
     }
 }

@@ -83,6 +83,7 @@ kinds! {
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
+    OBJECT_DAMAGED "object-damaged" INTERNAL_SERVER_ERROR "What the object has stored is damaged"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "The object has too many requests waiting"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
@@ -216,7 +217,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
             tracing::warn!(?object, code, error = ?error.to_string(), "turn refused");
             true
         }
-        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
+        StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => {
             tracing::error!(?object, code, error = ?error.to_string(), "turn failed");
             false
         }
@@ -323,6 +324,7 @@ mod tests {
             Query(text()),
             StorageFull(text()),
             Storage(text()),
+            Damaged(text()),
             ClassUnavailable(text()),
         ]);
         all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);

@@ -3,7 +3,6 @@
 //! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::class::{Class, Loader};
@@ -499,9 +498,8 @@ impl Actor {
 fn storage_failed(error: StorageError) -> TurnError {
     match error {
         StorageError::Busy => TurnError::Overloaded,
-        StorageError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
-            TurnError::StorageFull(error.to_string())
-        }
+        error @ StorageError::Damaged { .. } => TurnError::Damaged(error.to_string()),
+        error if error.is_lack_of_room() => TurnError::StorageFull(error.to_string()),
         error => TurnError::Storage(error.to_string()),
     }
 }

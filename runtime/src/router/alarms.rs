@@ -89,7 +89,8 @@ impl Router {
             Err(TurnError::Stopping) => {}
             Err(error) => {
                 tracing::warn!(%id, %error, "an alarm could not be run and is tried again");
-                let from_ms = self.node.env.wall_ms() + Alarm::HOST_RETRY.as_millis() as u64;
+                let wait = if let TurnError::Damaged(_) = error { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
+                let from_ms = self.node.env.wall_ms() + wait.as_millis() as u64;
                 self.node.databases.alarms().again(key, place, from_ms);
             }
         }

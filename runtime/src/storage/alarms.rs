@@ -26,7 +26,7 @@ impl Turn {
     /// The last thing that a turn does before it is applied.
     pub(super) fn write_alarm(&mut self) -> Result<(), ApplyError> {
         let Some(alarm) = self.alarm else { return Ok(()) };
-        let stored = self.database().alarm().map_err(|error| ApplyError::Failed(error.to_string()))?;
+        let stored = self.database().alarm()?;
         if alarm == stored {
             return Ok(());
         }

@@ -11,6 +11,7 @@ use super::catalog::Change;
 use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
+use super::sums::sums_path;
 use crate::base::ObjectName;
 use crate::base::points::Point;
 
@@ -25,6 +26,7 @@ impl Database {
         if file.made == Some(Made::FromFile) {
             // The log does not have these pages, so they must be on disk before it names them.
             fs::File::open(path)?.sync_all()?;
+            fs::File::open(sums_path(path))?.sync_all()?;
             path.ancestors().take(3).try_for_each(sync_parent)?;
         }
         Ok(())
@@ -40,12 +42,17 @@ impl Database {
         self.watch();
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
         file.made = None;
-        let frames = file.connection.frames();
+        let (frames, sums) = (file.connection.frames(), file.sums.clone());
         let change = self.change();
+        self.replaces_unusable();
         let mut state = self.unreleased.lock();
         state.frames = frames;
         state.incarnation = self.incarnation;
-        state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
+        (state.deleted, state.sums) = (false, Some((self.incarnation, sums)));
+        if let Some((incarnation, _)) = self.aside.take() {
+            state.stale.push(incarnation);
+            state.stale.extend(self.unusable.drain(..).filter(|unusable| *unusable != incarnation));
+        }
         let count = records.len();
         for (n, record) in records.into_iter().enumerate() {
             self.last = self.lane.submit(record, room, |lsn| {
@@ -57,6 +64,13 @@ impl Database {
             });
         }
         self.last
+    }
+
+    /// What the log has of an object that could not be mended does not count any more.
+    fn replaces_unusable(&mut self) {
+        if !std::mem::replace(&mut self.mended, true) {
+            self.node.repairs.forget(&self.address.id);
+        }
     }
 
     /// What the last COMMIT wrote.
@@ -124,12 +138,15 @@ impl Database {
         self.told = None;
         self.node.alarms.note(&self.address.key, self.address.id, None);
         self.watch();
+        self.replaces_unusable();
+        self.unusable.clear();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
         let mut state = self.unreleased.lock();
         state.stale = gone;
         state.frames = 0;
         state.incarnation = self.incarnation + 1;
+        (state.deleted, state.sums) = (true, None);
         let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
         self.last = self.lane.submit(record, room, |lsn| {
             state.last = lsn;

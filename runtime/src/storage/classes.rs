@@ -75,7 +75,7 @@ impl ClassRecords {
             }
             let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
             let record: ClassRecord = serde_json::from_slice(&bytes)
-                .map_err(|error| StorageError::Damaged { path, why: error.to_string() })?;
+                .map_err(|error| StorageError::ClassDamaged { path, why: error.to_string() })?;
             records.push(record);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
@@ -108,7 +108,9 @@ impl ClassRecords {
         let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
         match Digest::of(&bytes) == *digest {
             true => Ok(bytes),
-            false => Err(StorageError::Damaged { path, why: "its bytes do not have the digest in its name".into() }),
+            false => {
+                Err(StorageError::ClassDamaged { path, why: "its bytes do not have the digest in its name".into() })
+            }
         }
     }
 
@@ -161,7 +163,7 @@ mod tests {
         let records = ClassRecords::open(&dir).unwrap();
         let digest = records.put_component(b"bytes").unwrap();
         fs::write(records.component_path(&digest), b"other").unwrap();
-        assert!(matches!(records.component(&digest), Err(StorageError::Damaged { .. })));
+        assert!(matches!(records.component(&digest), Err(StorageError::ClassDamaged { .. })));
         fs::write(dir.classes().join("x.json"), b"{").unwrap();
         assert!(records.load_all().unwrap_err().to_string().contains("x.json"));
     }

@@ -18,6 +18,7 @@ use rusqlite::{OpenFlags, ffi};
 
 use super::authorizer::{Verdict, judge};
 use super::statement::Statement;
+use super::sums::PageSums;
 use super::template::PAGE;
 use super::vfs;
 use crate::base::limits::{
@@ -103,11 +104,21 @@ pub(super) struct Seen {
 }
 
 impl Connection {
-    /// Opens an existing database file.
+    /// Opens an existing database file, whose pages nobody checks.
     pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+        Self::open_with(path, None, max_pages)
+    }
+
+    /// Opens an existing database file, whose pages have these sums.
+    pub fn open_checked(path: &Path, sums: Arc<PageSums>, max_pages: u32) -> rusqlite::Result<Self> {
+        Self::open_with(path, Some(sums), max_pages)
+    }
+
+    fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32) -> rusqlite::Result<Self> {
         configure_process();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
+        let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);
+        let mut sqlite = vfs::with_sums(sums, open)?;
         for (limit, value) in LIMITS {
             sqlite.set_limit(limit, value as i32)?;
         }

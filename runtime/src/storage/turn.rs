@@ -6,7 +6,6 @@
 //! whatever happened after.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
@@ -99,9 +98,22 @@ pub enum ApplyError {
     /// The turn used up its work budget in storage.
     #[error(transparent)]
     Exhausted(Exhausted),
-    /// The database failed: an I/O error, damage, no memory.
+    /// The object's file is not what was written.
+    #[error("{0}")]
+    Damaged(String),
+    /// The database failed: an I/O error, no memory.
     #[error("{0}")]
     Failed(String),
+}
+
+impl From<StorageError> for ApplyError {
+    fn from(error: StorageError) -> Self {
+        match error {
+            error @ StorageError::Damaged { .. } => Self::Damaged(error.to_string()),
+            error if error.is_lack_of_room() => Self::Full(error.to_string()),
+            error => Self::Failed(error.to_string()),
+        }
+    }
 }
 
 impl Turn {
@@ -194,7 +206,7 @@ impl Turn {
         session.applying.store(true, Relaxed);
         let ended = file.connection.host(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
         session.applying.store(false, Relaxed);
-        ended.map_err(|_| at_commit(&file.connection))?;
+        ended.map_err(|_| at_commit(file))?;
         let wrote = session.wrote.load(Relaxed);
         if !wrote {
             return Ok(Applied { lsn, wrote, bytes: file.bytes });
@@ -245,7 +257,7 @@ impl Turn {
              AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key = 'alarm')";
         let Some(file) = self.database.opened() else { return Ok(true) };
         let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
-        asked.map_err(|_| at_commit(&file.connection))
+        asked.map_err(|_| at_commit(file))
     }
 
     /// Goes on after a settling point.
@@ -291,7 +303,8 @@ impl Turn {
             return Ok(());
         }
         let (address, incarnation) = (self.database.address().clone(), self.database.incarnation);
-        let OpenFile { connection, identity, .. } = self.database.opened().expect("a transaction needs a file");
+        let file = self.database.opened().expect("a transaction needs a file");
+        let OpenFile { connection, identity, .. } = &mut *file;
         let stored = connection.host(|sqlite| {
             if identity.is_none() {
                 Identity::write(sqlite, &address, incarnation)?;
@@ -302,17 +315,17 @@ impl Turn {
                 _ => Ok(()),
             }
         });
-        stored.map_err(|_| at_commit(connection))?;
-        let known = identity.take().and_then(|identity| identity.name);
+        stored.map_err(|_| at_commit(file))?;
+        let known = file.identity.take().and_then(|identity| identity.name);
         let (class, id) = (address.key.as_str().into(), address.id.to_string());
-        *identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
+        file.identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
         Ok(())
     }
 
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
-        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_)));
+        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::Damaged(_)));
         let rolled_back = self.end_transaction();
         if self.created && !wrote {
             self.database.discard();
@@ -350,7 +363,7 @@ impl Turn {
             match self.database.look() {
                 Ok(None) => return Ok(None),
                 Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
         }
         Ok(self.database.opened().map(|file| &mut file.connection))
@@ -361,10 +374,7 @@ impl Turn {
         if self.database.opened().is_none() && self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
-                    return Err(self.full());
-                }
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
             (self.created, self.may_be_empty) = (true, true);
         }
@@ -447,7 +457,11 @@ impl Turn {
             },
             ffi::SQLITE_FULL => return self.full(),
             ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_CANTOPEN => {
-                return self.failed(error.message);
+                let failed = match self.database.opened() {
+                    Some(file) => in_doubt(file, error),
+                    None => ApplyError::Failed(error.message),
+                };
+                return self.break_with(failed);
             }
             // SQLite answers AUTH, but ERROR for functions.
             ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
@@ -556,19 +570,35 @@ impl ApplyError {
             Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
             Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(limits.fuel_per_turn),
             Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(limits.cpu_time()),
+            Self::Damaged(detail) => TurnError::Damaged(detail),
             Self::Failed(detail) => TurnError::Storage(detail),
         }
     }
 }
 
 /// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
-fn at_commit(connection: &Connection) -> ApplyError {
-    let error = last_error(connection.guest());
+fn at_commit(file: &OpenFile) -> ApplyError {
+    let error = last_error(file.connection.guest());
     match error.code & 0xff {
         ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
         ffi::SQLITE_FULL => {
             ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
         }
-        _ => ApplyError::Failed(error.message),
+        _ => in_doubt(file, error),
     }
+}
+
+/// What an error means after which nobody knows what the database holds. A virtual table that is not as it should be is the doing
+/// of the guest, who can write what it is made of.
+fn in_doubt(file: &OpenFile, error: SqliteError) -> ApplyError {
+    let is_damage = match error.code {
+        ffi::SQLITE_IOERR_DATA => true,
+        ffi::SQLITE_CORRUPT_VTAB => false,
+        code => matches!(code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB),
+    };
+    if !is_damage {
+        return ApplyError::Failed(error.message);
+    }
+    let by_sqlite = || StorageError::Damaged { path: file.sums.database().into(), why: error.message };
+    ApplyError::Damaged(file.sums.damage().unwrap_or_else(by_sqlite).to_string())
 }
