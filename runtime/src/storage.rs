@@ -22,6 +22,7 @@ pub mod key_value;
 pub mod sql;
 pub mod transfer;
 pub mod turn;
+pub mod verify;
 pub mod whole;
 
 mod alarms;
@@ -34,6 +35,7 @@ mod files;
 pub mod fuzz;
 mod identity;
 mod incarnations;
+mod on_disk;
 mod release;
 mod repair;
 mod replay;

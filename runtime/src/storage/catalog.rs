@@ -38,6 +38,7 @@ mod rebuild;
 #[cfg(any(test, fuzzing))]
 pub(super) use pages::Position;
 
+pub(super) use file::read_copy;
 use lane::LaneCatalog;
 pub use notes::Change;
 

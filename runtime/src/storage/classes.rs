@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -73,10 +73,7 @@ impl ClassRecords {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
-            let record: ClassRecord = serde_json::from_slice(&bytes)
-                .map_err(|error| StorageError::ClassDamaged { path, why: error.to_string() })?;
-            records.push(record);
+            records.push(read(&path)?);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -105,7 +102,12 @@ impl ClassRecords {
     /// The bytes of a component, checked against their digest.
     pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StorageError> {
         let path = self.component_path(digest);
-        let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StorageError::ClassDamaged { path, why: "it is missing".into() });
+            }
+            bytes => bytes.map_err(StorageError::io("cannot read", &path))?,
+        };
         match Digest::of(&bytes) == *digest {
             true => Ok(bytes),
             false => {
@@ -121,6 +123,20 @@ impl ClassRecords {
     fn component_path(&self, digest: &Digest) -> PathBuf {
         self.components.join(format!("{digest}.wasm"))
     }
+}
+
+/// Reads the record at `path` and the component that it names, and changes nothing.
+pub(super) fn check(classes: &Path, path: &Path) -> Result<ClassRecord, StorageError> {
+    let records = ClassRecords { dir: classes.into(), components: classes.join("components") };
+    let record = read(path)?;
+    records.component(&record.digest)?;
+    Ok(record)
+}
+
+fn read(path: &Path) -> Result<ClassRecord, StorageError> {
+    let bytes = fs::read(path).map_err(StorageError::io("cannot read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| StorageError::ClassDamaged { path: path.into(), why: error.to_string() })
 }
 
 fn paths(dir: &PathBuf) -> Result<Vec<PathBuf>, StorageError> {

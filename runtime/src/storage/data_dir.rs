@@ -210,6 +210,21 @@ impl DataDirView {
     pub fn log(&self) -> PathBuf {
         self.root.join("log")
     }
+
+    /// Class records and components.
+    pub fn classes(&self) -> PathBuf {
+        self.root.join("classes")
+    }
+
+    /// Databases of objects.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// The list of objects.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog")
+    }
 }
 
 /// Answers whether anything was open to others. The root comes last, so that what is interrupted is done again.

@@ -204,6 +204,24 @@ fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> r
     Ok(())
 }
 
+/// Shows every object that a catalog lists, which is a copy that may be changed. Answers up to which LSN it lists everything; none
+/// if it is not to be relied on.
+pub(in crate::storage) fn read_copy(
+    path: &Path,
+    mut visit: impl FnMut(ClassKey, ObjectId, Option<String>),
+) -> rusqlite::Result<Option<Lsn>> {
+    let (file, applied) = LaneFile::existing(path)?;
+    if applied.is_some() {
+        let mut statement = file.database.prepare("SELECT class, id, name FROM objects")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = name_of(row.get(2)?).map(|name| name.as_str().to_owned());
+            visit(ClassKey::new(&row.get::<_, String>(0)?), ObjectId::from_bytes(row.get(1)?), name);
+        }
+    }
+    Ok(applied)
+}
+
 /// Begins to read what [`LaneFile::select`] selects.
 pub(super) fn rows<'a>(
     statement: &'a mut CachedStatement<'_>,
