@@ -27,6 +27,7 @@ pub mod whole;
 
 mod alarms;
 mod append;
+mod apply_error;
 mod authorizer;
 mod capture;
 mod connection;
@@ -48,6 +49,7 @@ mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
+pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
@@ -57,7 +59,7 @@ pub use databases::Databases;
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, PackedOutcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
-pub use turn::{Applied, ApplyError, Cursor, Turn};
+pub use turn::{Applied, Cursor, Turn};
 pub use whole::{Savepoint, WholeError};
 
 /// Why the host's own work on the data directory failed. None of these is a guest's fault.
@@ -117,7 +119,11 @@ pub enum StorageError {
 impl StorageError {
     /// Whether it passes by itself when there is room again.
     pub fn is_lack_of_room(&self) -> bool {
-        matches!(self, Self::Io { cause, .. } if files::is_lack_of_room(cause))
+        match self {
+            Self::Io { cause, .. } => files::is_lack_of_room(cause),
+            Self::Sqlite { cause, .. } => cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
     }
 
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

@@ -16,6 +16,7 @@ mod cli;
 mod clients;
 mod counter;
 mod crash;
+mod damage;
 mod deploy;
 mod disconnects;
 mod faults;

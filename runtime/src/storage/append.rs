@@ -5,7 +5,9 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
+use super::StorageError;
 use super::capture::{Wal, capture};
 use super::catalog::Change;
 use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
@@ -17,8 +19,12 @@ use crate::base::points::Point;
 
 impl Database {
     /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
-    pub(super) fn prepare_append(&mut self) -> io::Result<()> {
-        let path = &self.path;
+    pub(super) fn prepare_append(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        self.open_what_appends(&path).map_err(StorageError::io("cannot open what is beside", &path))
+    }
+
+    fn open_what_appends(&mut self, path: &Path) -> io::Result<()> {
         let FileState::Open(file) = &mut self.file else { return Ok(()) };
         if file.wal.is_none() {
             file.wal = Some(Wal::open(path)?);

@@ -116,7 +116,9 @@ impl Connection {
 
     fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32) -> rusqlite::Result<Self> {
         configure_process();
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        // With extended codes from the first read on, which tell damage from a disk that fails.
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);
         let mut sqlite = vfs::with_sums(sums, open)?;
         for (limit, value) in LIMITS {

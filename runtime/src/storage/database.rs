@@ -26,7 +26,7 @@ use super::files::{is_lack_of_room, make_dir, remove_if_there};
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
-use super::sums::PageSums;
+use super::sums::{PageSums, sums_path};
 use super::template::Template;
 use super::{StorageError, Turn};
 #[cfg(test)]
@@ -365,8 +365,8 @@ impl Database {
         self.unusable.clear();
         if self.last != Lsn(0) {
             // This process knows what counts.
-            let (deleted, found) = (self.unreleased.lock().deleted, self.open_incarnation()?);
-            return match found {
+            let deleted = self.unreleased.lock().deleted;
+            return match self.open_incarnation()? {
                 None if !deleted => Err(self.missing()),
                 found => Ok(found),
             };
@@ -424,7 +424,7 @@ impl Database {
             Ok(OpenFile { identity: None, .. }) => Ok(None),
             Ok(file) if !file.is_of(&self.address) => Err(damaged("it is the database of another object".into())),
             Ok(file) => Ok(Some(file)),
-            Err(error) if !is_damage(&error) => Err(sqlite_failed(path)(error)),
+            Err(error) if !is_damage(&error) && sums.damage().is_none() => Err(sqlite_failed(path)(error)),
             // What a crash leaves of a new file may look like damage.
             Err(error) => match self.node.template.is_unused(path).map_err(StorageError::io("cannot read", path))? {
                 true => Ok(None),
@@ -545,16 +545,21 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
         || extended == Some(SQLITE_IOERR_DATA)
 }
 
-/// Why SQLite did not open a file. SQLite does not tell lack of descriptors or memory from a file that cannot be opened.
+/// Why SQLite did not open a file.
 fn sqlite_failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> StorageError {
     move |error| {
-        let short =
-            [Some(ErrorCode::CannotOpen), Some(ErrorCode::SystemIoFailure)].contains(&error.sqlite_error_code());
-        match fs::File::open(path).and_then(|_| fs::File::open(path.with_extension("sums"))) {
-            Err(why) if short && is_lack_of_room(&why) => StorageError::io("cannot open", path)(why),
-            _ => StorageError::sqlite(path)(error),
+        let unclear = [Some(ErrorCode::CannotOpen), Some(ErrorCode::SystemIoFailure)];
+        match lack_of_room(path).filter(|_| unclear.contains(&error.sqlite_error_code())) {
+            Some(why) => StorageError::io("cannot open", path)(why),
+            None => StorageError::sqlite(path)(error),
         }
     }
+}
+
+/// Whether files cannot be opened at this moment for lack of descriptors or memory: SQLite does not tell that from other reasons.
+pub(super) fn lack_of_room(path: &Path) -> Option<io::Error> {
+    let two = fs::File::open(path).and_then(|first| Ok((first, fs::File::open(sums_path(path))?)));
+    two.err().filter(is_lack_of_room)
 }
 
 pub(super) fn no_room(path: &Path) -> impl FnOnce(NoRoom) -> StorageError {

@@ -184,6 +184,7 @@ impl Databases {
         }
         waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
         node.repairs.forget_class(key.as_str());
+        node.release.forget_class(key);
         let dir = node.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -44,6 +44,11 @@ impl Incarnations {
         self.dir.join(format!("{}-{incarnation}.sqlite", self.id))
     }
 
+    /// Whether the object is one of the class with this key.
+    pub fn is_of(&self, class: &ClassKey) -> bool {
+        self.dir.parent().and_then(Path::file_name).is_some_and(|name| name == class.as_str())
+    }
+
     fn mark_path(&self) -> PathBuf {
         self.dir.join(format!("{}.incarnations", self.id))
     }

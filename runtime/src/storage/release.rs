@@ -30,10 +30,10 @@ use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
 use super::databases::Node;
 use super::incarnations::{FIRST, Incarnations};
 use super::sums::{PageSums, sum};
-use crate::base::ObjectId;
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
+use crate::base::{ClassKey, ObjectId};
 
 /// How often the log's size is looked at, and how soon a round that failed is tried again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -200,6 +200,11 @@ impl Release {
         if state.frames == 0 && state.first.is_none() && state.stale.is_empty() {
             objects.remove(id);
         }
+    }
+
+    /// Everything of a class is gone: there is nothing to look after.
+    pub fn forget_class(&self, class: &ClassKey) {
+        self.objects.lock().retain(|_, unreleased| !unreleased.files.is_of(class));
     }
 
     /// Asks for a round: somebody waits for room in the log.

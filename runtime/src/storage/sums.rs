@@ -25,6 +25,8 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::StorageError;
 use super::files::private;
 use super::template::PAGE;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 
 /// What a file of sums begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"HFsums1\n");
@@ -87,6 +89,10 @@ impl PageSums {
     /// Whether this is the page as it was written. A page without a sum is believed and gets one; `whole` is false if the file
     /// ends within the page.
     pub fn check(&self, page: u32, image: &[u8], whole: bool) -> io::Result<bool> {
+        #[cfg(test)]
+        if mistakes::is_made(Mistake::UncheckedPages) {
+            return Ok(true);
+        }
         let mut state = self.state.lock();
         let (chunk, at) = self.chunk(&mut state, page)?;
         if chunk.is_checked(at) {
@@ -139,6 +145,10 @@ impl PageSums {
 
     /// Writes what has changed; not flushed. Called before whatever else has the pages is given up.
     pub fn write(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if mistakes::is_made(Mistake::LateSums) {
+            return Ok(());
+        }
         self.write_changed(&mut self.state.lock())
     }
 
@@ -274,4 +284,67 @@ pub(super) fn sum_all(sums: &PageSums) -> io::Result<()> {
         sums.set(page, sum(page, &image))?;
     }
     sums.write()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn image(byte: u8) -> [u8; PAGE] {
+        [byte; PAGE]
+    }
+
+    /// The bytes by the description above.
+    #[test]
+    fn the_file_is_as_documented() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("a-1.sqlite");
+        let sums = PageSums::fresh(&database);
+        sums.set(1, sum(1, &image(1))).unwrap();
+        sums.set(3, sum(3, &image(3))).unwrap();
+        sums.write().unwrap();
+        let bytes = std::fs::read(dir.path().join("a-1.sums")).unwrap();
+        let entries: Vec<_> = bytes.chunks(8).map(|entry| u64::from_le_bytes(entry.try_into().unwrap())).collect();
+        assert_eq!(bytes[..8], *b"HFsums1\n");
+        let known = 0x93d7_6fe1_48c6_89ba_u64;
+        assert_eq!(entries[1..], [sum(1, &image(1)), 0, sum(3, &image(3))]);
+        assert_eq!(sum(0, &image(0)), known, "{:x}", sum(0, &image(0)));
+    }
+
+    #[test]
+    fn a_page_is_checked_once_in_an_opening_and_learnt_if_it_is_new() {
+        let dir = tempfile::tempdir().unwrap();
+        let database = dir.path().join("a-1.sqlite");
+        let sums = PageSums::of(&database);
+        assert!(!sums.is_checked(1) && sums.check(1, &image(1), false).unwrap() && !sums.is_checked(1));
+        assert!(sums.check(1, &image(1), true).unwrap() && sums.is_checked(1));
+        assert!(sums.check(1, &image(2), true).unwrap(), "it was checked");
+        sums.write().unwrap();
+        sums.shrink();
+        assert!(sums.damage().is_none() && !sums.check(1, &image(2), true).unwrap());
+        assert!(sums.damage().unwrap().to_string().contains("page 1"));
+        assert!(!PageSums::of(&database).check(1, &image(1), false).unwrap(), "the file ends within it");
+        assert!(PageSums::of(&database).check(1, &image(1), true).unwrap());
+        sums.set(1, sum(1, &image(7))).unwrap();
+        assert!(sums.check(1, &image(7), true).unwrap());
+    }
+
+    /// More chunks than are kept: what was changed is written, and what is read again is right.
+    #[test]
+    fn large_files_take_little_memory() {
+        let dir = tempfile::tempdir().unwrap();
+        let sums = PageSums::fresh(&dir.path().join("a-1.sqlite"));
+        let pages = || (1..100_u32).map(|n| n * CHUNK as u32);
+        for page in pages() {
+            sums.set(page, sum(page, &image(page as u8))).unwrap();
+            assert!(sums.state.lock().loaded <= CHUNKS_MAX);
+        }
+        sums.write().unwrap();
+        for page in pages() {
+            assert!(sums.check(page, &image(page as u8), true).unwrap());
+        }
+        sums.truncate(0);
+        sums.write().unwrap();
+        assert!(sums.state.lock().loaded <= CHUNKS_MAX);
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
+use super::apply_error::{ApplyError, at_commit, in_doubt};
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
@@ -21,7 +22,7 @@ use super::template::PAGE;
 use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
+use crate::base::{Alarm, Exhausted, WorkBudget};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -78,42 +79,6 @@ pub struct Applied {
     pub wrote: bool,
     /// Pages in use × 4,096, afterwards; 0 if nothing is stored.
     pub bytes: u64,
-}
-
-/// Why a turn was not applied. It left no trace.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// A savepoint is still open: nobody can tell whether what it holds was meant to stay.
-    #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
-    SavepointOpen,
-    /// A deferred constraint is violated.
-    #[error("a deferred constraint is violated at the end of the turn: {0}")]
-    Constraint(SqliteError),
-    /// No room: the disk, the database's limit, or the limit of bytes written in one turn.
-    #[error("{0}")]
-    Full(String),
-    /// A statement ended the turn's transaction.
-    #[error("a statement ended the turn's transaction (for example INSERT OR ROLLBACK or RAISE(ROLLBACK))")]
-    Ended,
-    /// The turn used up its work budget in storage.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// The object's file is not what was written.
-    #[error("{0}")]
-    Damaged(String),
-    /// The database failed: an I/O error, no memory.
-    #[error("{0}")]
-    Failed(String),
-}
-
-impl From<StorageError> for ApplyError {
-    fn from(error: StorageError) -> Self {
-        match error {
-            error @ StorageError::Damaged { .. } => Self::Damaged(error.to_string()),
-            error if error.is_lack_of_room() => Self::Full(error.to_string()),
-            error => Self::Failed(error.to_string()),
-        }
-    }
 }
 
 impl Turn {
@@ -197,7 +162,7 @@ impl Turn {
         }
         let mut room = self.take_room()?;
         if stored {
-            self.database.prepare_append().map_err(|error| ApplyError::Failed(error.to_string()))?;
+            self.database.prepare_append()?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
@@ -559,46 +524,4 @@ impl Turn {
             file.connection.keep_statement(text, statement);
         }
     }
-}
-
-impl ApplyError {
-    /// What it is to whoever waits for the turn.
-    pub fn into_turn_error(self, limits: &Limits) -> TurnError {
-        match self {
-            Self::Full(detail) => TurnError::StorageFull(detail),
-            Self::SavepointOpen => TurnError::SavepointOpen,
-            Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
-            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(limits.fuel_per_turn),
-            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(limits.cpu_time()),
-            Self::Damaged(detail) => TurnError::Damaged(detail),
-            Self::Failed(detail) => TurnError::Storage(detail),
-        }
-    }
-}
-
-/// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
-fn at_commit(file: &OpenFile) -> ApplyError {
-    let error = last_error(file.connection.guest());
-    match error.code & 0xff {
-        ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
-        ffi::SQLITE_FULL => {
-            ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
-        }
-        _ => in_doubt(file, error),
-    }
-}
-
-/// What an error means after which nobody knows what the database holds. A virtual table that is not as it should be is the doing
-/// of the guest, who can write what it is made of.
-fn in_doubt(file: &OpenFile, error: SqliteError) -> ApplyError {
-    let is_damage = match error.code {
-        ffi::SQLITE_IOERR_DATA => true,
-        ffi::SQLITE_CORRUPT_VTAB => false,
-        code => matches!(code & 0xff, ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB),
-    };
-    if !is_damage {
-        return ApplyError::Failed(error.message);
-    }
-    let by_sqlite = || StorageError::Damaged { path: file.sums.database().into(), why: error.message };
-    ApplyError::Damaged(file.sums.damage().unwrap_or_else(by_sqlite).to_string())
 }

@@ -22,6 +22,7 @@ use rusqlite::ffi::{
     sqlite3_vfs_find, sqlite3_vfs_register,
 };
 
+use super::files::is_lack_of_room;
 use super::sums::{PageSums, sum};
 use super::template::PAGE;
 
@@ -188,25 +189,37 @@ unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
 }
 
 unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, bytes: c_int, at: sqlite3_int64) -> c_int {
-    let code = plain!(file, xRead, into, bytes, at);
-    if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ {
-        return code;
-    }
-    // SAFETY: SQLite gives room for so many bytes, all of which were written: what a short read lacks is zeros.
-    let (sums, image) = unsafe { (sums_of(file), std::slice::from_raw_parts(into.cast::<u8>(), bytes as usize)) };
-    let page = (at / PAGE as i64) as u32 + 1;
-    let checked = if image.len() == PAGE && at % PAGE as i64 == 0 {
-        sums.check(page, image, code == SQLITE_OK)
-    } else if page == 1 && !sums.is_checked(1) {
-        // A look at the header, which decides how all other pages are read.
-        let mut first = [0; PAGE];
-        let code = plain!(file, xRead, first.as_mut_ptr().cast(), PAGE as c_int, 0);
-        sums.check(1, &first, code == SQLITE_OK)
+    // SAFETY: as `open` says.
+    let sums = unsafe { sums_of(file) };
+    let (page, within) = ((at / PAGE as i64) as u32 + 1, (at % PAGE as i64) as usize);
+    let checked = if bytes as usize == PAGE && within == 0 {
+        let code = plain!(file, xRead, into, bytes, at);
+        if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ {
+            return code;
+        }
+        // SAFETY: SQLite gives room for so many bytes, all of which were written: what a short read lacks is zeros.
+        let image = unsafe { std::slice::from_raw_parts(into.cast::<u8>(), PAGE) };
+        return answer(sums.check(page, image, code == SQLITE_OK), code);
+    } else if within + bytes as usize <= PAGE && !sums.is_checked(page) {
+        // A look at the header, which decides how all other pages are read, or at a part of a long value.
+        let mut image = [0; PAGE];
+        let code = plain!(file, xRead, image.as_mut_ptr().cast(), PAGE as c_int, at - within as i64);
+        if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ {
+            return code;
+        }
+        sums.check(page, &image, code == SQLITE_OK)
     } else {
         Ok(true)
     };
+    match answer(checked, SQLITE_OK) {
+        SQLITE_OK => plain!(file, xRead, into, bytes, at),
+        refused => refused,
+    }
+}
+
+fn answer(checked: io::Result<bool>, read: c_int) -> c_int {
     match checked {
-        Ok(true) => code,
+        Ok(true) => read,
         Ok(false) => SQLITE_IOERR_DATA,
         Err(error) => failed(&error, SQLITE_IOERR_READ),
     }
@@ -275,7 +288,7 @@ unsafe extern "C" fn device_characteristics(file: *mut sqlite3_file) -> c_int {
 
 /// What SQLite is told when the file of sums cannot be read or written.
 fn failed(error: &io::Error, otherwise: c_int) -> c_int {
-    if error.kind() == io::ErrorKind::StorageFull { SQLITE_FULL } else { otherwise }
+    if is_lack_of_room(error) { SQLITE_FULL } else { otherwise }
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ pub enum Step {
     Crash { after: u64, power: bool, seed: u64 },
     /// A byte of the log that was durable before the last group is not what was written.
     Damage { seed: u64 },
+    /// A file of an object is not what was written, or gone.
+    DamageObject { seed: u64 },
 }
 
 /// A write of a turn.
@@ -141,6 +143,7 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
         16..26 => Step::Maintain { object },
         26..36 => Step::Read { object },
         36..38 => Step::Damage { seed: dice.seed() },
+        38..41 => Step::DamageObject { seed: dice.seed() },
         _ => turn(dice, object),
     }
 }
