@@ -4,7 +4,7 @@
 //! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
 //! `error:` on standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; `log` reads a data directory; every other command is a client of its HTTP
+//! Only `serve` and `dev` know the server; `log` and `data` read a data directory; every other command is a client of its HTTP
 //! listeners.
 
 /// A line on standard error. Unlike `eprintln!` it does not panic when there is nobody to read it.
@@ -18,6 +18,7 @@ pub mod build;
 
 mod api;
 mod classes;
+mod data;
 mod deploy;
 mod dev;
 #[cfg(any(test, fuzzing))]
@@ -93,6 +94,7 @@ enum Command {
     Invoke(invoke::Args),
     Logs(logs::Args),
     Log(log::Args),
+    Data(data::Args),
 }
 
 /// Runs the program with the arguments of the process.
@@ -124,6 +126,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Invoke(args) => invoke::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Log(args) => log::run(args),
+        Command::Data(args) => data::run(args),
     }
 }
 
@@ -193,6 +196,8 @@ mod tests {
             "holdfast logs --class counter --object alice --follow --json",
             "holdfast serve --log debug",
             "holdfast log verify",
+            "holdfast data verify --data d --json",
+            "holdfast data inspect",
             "holdfast log inspect --data d --json",
         ] {
             if let Err(error) = parse(line) {

@@ -23,11 +23,13 @@ pub mod key_value;
 pub mod sql;
 pub mod transfer;
 pub mod turn;
+pub mod verify;
 pub mod whole;
 
 mod alarms;
 mod allocator;
 mod append;
+mod apply_error;
 mod authorizer;
 mod beginnings;
 mod calls;
@@ -41,12 +43,14 @@ pub mod heap;
 mod identity;
 mod incarnations;
 mod limited;
+mod on_disk;
 mod release;
 mod repair;
 mod replay;
 mod rows;
 mod stacks;
 mod statement;
+mod sums;
 mod template;
 mod temporary;
 #[cfg(test)]
@@ -54,6 +58,7 @@ mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
+pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
@@ -63,32 +68,40 @@ pub use databases::Databases;
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, PackedOutcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
-pub use turn::{Applied, ApplyError, Cursor, Turn};
+pub use turn::{Applied, Cursor, Turn};
 pub use whole::{Savepoint, WholeError};
 
 /// Why the host's own work on the data directory failed. None of these is a guest's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file system refused.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     Io {
         /// What was tried, for example `cannot write`.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// SQLite failed on one of the host's own statements.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Sqlite {
         /// The database file.
         path: PathBuf,
         /// What SQLite says.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
-    /// A file is not what the host wrote.
-    #[error("{} is damaged: {why}; restore it from a backup or delete the object", path.display())]
+    /// What a class was deployed as is not what the host wrote.
+    #[error("{} is damaged: {why}; restore it from a backup, or deploy the class again", path.display())]
+    ClassDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An object's file is not what the host wrote, or not there.
+    #[error("{} is damaged: {why}; import an export of the object, or delete the object to accept the loss", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -116,11 +129,20 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether it passes by itself when there is room again.
+    pub fn is_lack_of_room(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => files::is_lack_of_room(cause),
+            Self::Sqlite { cause, .. } => cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.into(), source }
+        move |cause| Self::Io { action, path: path.into(), cause }
     }
 
     fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { path: path.into(), source }
+        move |cause| Self::Sqlite { path: path.into(), cause }
     }
 }

@@ -19,6 +19,7 @@ mod clients;
 mod connections;
 mod counter;
 mod crash;
+mod damage;
 mod deploy;
 mod disconnects;
 mod failures;

@@ -117,6 +117,11 @@ impl Host {
         self.program.signal(Signal::TERM);
     }
 
+    /// Lowers how many files the running process may have open to this many more than it has, or raises it to what it was.
+    pub fn limit_descriptors(&self, more: Option<u64>) {
+        self.program.limit_descriptors(more);
+    }
+
     /// Waits for the end of the process.
     pub fn end(&mut self) -> ExitStatus {
         self.program.end()

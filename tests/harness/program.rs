@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::eventually;
 
@@ -74,6 +74,19 @@ impl Program {
             None => self.has_ended().then_some(None),
         });
         found.ok_or_else(|| Ended { status: self.end(), log: self.stdout.text() + &self.stderr.text() })
+    }
+
+    /// Lowers how many files it may have open to this many more than it has, or raises that to what the tester's own may have.
+    pub fn limit_descriptors(&self, more: Option<u64>) {
+        let pid = Pid::from_child(&self.child);
+        let open = || {
+            let numbers = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").flatten();
+            let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u64>().ok();
+            numbers.filter_map(number).max().map_or(0, |last| last + 1)
+        };
+        let own = getrlimit(Resource::Nofile);
+        let current = more.map_or(own.maximum, |more| Some(open() + more));
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum: own.maximum }).expect("it is the tester's own");
     }
 
     /// Whether it has ended and everything it printed was read.

@@ -48,14 +48,26 @@ impl Alarm {
 
     /// How long the host waits before it tries again what failed without the class being at fault.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
+    /// The same for an object that is damaged, which only a person can mend.
+    pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
-    use TurnError::{Abandoned, ClassUnavailable, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage};
+    use TurnError::{
+        Abandoned, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+    };
     !matches!(
         error,
-        Abandoned | ClassUnavailable(_) | Host(_) | HostMemory | NoCapacity | Overloaded | Stopping | Storage(_)
+        Abandoned
+            | ClassUnavailable(_)
+            | Damaged(_)
+            | Host(_)
+            | HostMemory
+            | NoCapacity
+            | Overloaded
+            | Stopping
+            | Storage(_)
     )
 }
 

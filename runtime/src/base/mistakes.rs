@@ -23,6 +23,10 @@ pub enum Mistake {
     AlarmByTime,
     /// A group that is not the last one is cut as if it were.
     CutNotLast,
+    /// Pages are believed without a look at their checksums.
+    UncheckedPages,
+    /// The WAL is given up before the checksums of its pages are written.
+    LateSums,
 }
 
 thread_local! {

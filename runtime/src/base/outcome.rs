@@ -126,6 +126,9 @@ pub enum TurnError {
     /// The object's storage failed; its data is what it was before the turn.
     #[error("the object's storage failed: {0}")]
     Storage(String),
+    /// What the object has stored is not there, or not as it was written. Nothing of it is served.
+    #[error("what the object has stored is damaged: {0}")]
+    Damaged(String),
     /// A query of the admin API was refused or failed.
     #[error("{0}")]
     Query(String),
@@ -173,6 +176,7 @@ impl TurnError {
             Self::NotApplied(_) => "not-applied",
             Self::SavepointOpen => "savepoint-open",
             Self::Storage(_) => "storage-failed",
+            Self::Damaged(_) => "object-damaged",
             Self::Query(_) => "query-failed",
             Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",

@@ -115,7 +115,7 @@ pub enum PointError {
     Form(String),
     #[error("{VARIABLE}: there is no point `{0}`; there are {known}", known = known())]
     Unknown(String),
-    #[error("{VARIABLE}: there is no action `{0}`; there are kill, eio and enospc")]
+    #[error("{VARIABLE}: there is no action `{0}`; there are kill, eio, enospc, edquot, emfile, enfile and enomem")]
     Action(String),
     #[error("{VARIABLE}: `{0}` is not N, N.. (from 1) or file=PATH")]
     When(String),
@@ -188,6 +188,10 @@ impl Rule {
             "kill" => Action::Kill,
             "eio" => Action::Fail(Errno::IO),
             "enospc" => Action::Fail(Errno::NOSPC),
+            "edquot" => Action::Fail(Errno::DQUOT),
+            "emfile" => Action::Fail(Errno::MFILE),
+            "enfile" => Action::Fail(Errno::NFILE),
+            "enomem" => Action::Fail(Errno::NOMEM),
             other => return Err(PointError::Action(other.into())),
         };
         let when = When::parse(when).ok_or_else(|| PointError::When(when.into()))?;
@@ -244,6 +248,11 @@ mod tests {
         assert_eq!(failures("log-flush:eio@2", 3), [None, EIO, None]);
         assert_eq!(failures("log-flush:enospc@2..", 3), [None, ENOSPC, ENOSPC]);
         assert_eq!(failures("log-flush:enospc@3.., log-flush:eio@1", 4), [EIO, None, ENOSPC, ENOSPC]);
+        let codes = |rule| failures(rule, 1)[0];
+        assert_eq!(codes("log-flush:emfile"), Some(Errno::MFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enfile"), Some(Errno::NFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enomem"), Some(Errno::NOMEM.raw_os_error()));
+        assert_eq!(codes("log-flush:edquot"), Some(Errno::DQUOT.raw_os_error()));
         assert_eq!(failures("log-write:eio@1..", 2), [None, None], "of another point");
     }
 

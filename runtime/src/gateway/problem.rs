@@ -88,6 +88,7 @@ kinds! {
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
+    OBJECT_DAMAGED "object-damaged" INTERNAL_SERVER_ERROR "What the object has stored is damaged"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
@@ -207,7 +208,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
     }
     match error {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
-        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => false,
+        StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
         Overloaded | HostMemory | Abandoned | Stopping | NoCapacity => true,
@@ -319,6 +320,7 @@ mod tests {
             Query(text()),
             StorageFull(text()),
             Storage(text()),
+            Damaged(text()),
             ClassUnavailable(text()),
         ]);
         all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Abandoned, Stopping, Host(text())]);

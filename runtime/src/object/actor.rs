@@ -3,7 +3,6 @@
 //! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
-use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -618,9 +617,8 @@ fn storage_failed(error: StorageError) -> TurnError {
     match error {
         StorageError::Busy => TurnError::Overloaded,
         StorageError::NoMemory => TurnError::HostMemory,
-        StorageError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
-            TurnError::StorageFull(error.to_string())
-        }
+        error @ StorageError::Damaged { .. } => TurnError::Damaged(error.to_string()),
+        error if error.is_lack_of_room() => TurnError::StorageFull(error.to_string()),
         error => TurnError::Storage(error.to_string()),
     }
 }

@@ -106,7 +106,8 @@ impl Router {
         let address = ObjectAddress { class: class.name.clone(), key, id, name: None };
         let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
         drop(slot);
-        let put_back = alarms.settled(&id, self.node.env.elapsed() + Alarm::HOST_RETRY);
+        let wait = if let Err(TurnError::Damaged(_)) = delivered { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
+        let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
         match delivered {
             Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {
                 // Its object has told of it, unless it was never asked.

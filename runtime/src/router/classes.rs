@@ -56,7 +56,13 @@ pub enum DeployError {
     Refused(#[from] LoadError),
     /// The host could not store it.
     #[error("the class could not be stored: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for DeployError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl DeployError {
@@ -90,10 +96,16 @@ pub enum DeleteClassError {
     HasObjects,
     /// The host failed.
     #[error("the class could not be deleted: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
     /// Its turns did not end; carries how long they were waited for.
     #[error("turns of the class were still running after {} s; try again", .0.as_secs_f64())]
     StillRunning(Duration),
+}
+
+impl From<StorageError> for DeleteClassError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl Classes {

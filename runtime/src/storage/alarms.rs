@@ -41,7 +41,7 @@ impl Turn {
     }
 
     fn store_alarm(&mut self, alarm: Option<Alarm>) -> Result<(), ApplyError> {
-        let stored = self.database().alarm().map_err(|error| ApplyError::Failed(error.to_string()))?;
+        let stored = self.database().alarm()?;
         if alarm == stored {
             return Ok(());
         }

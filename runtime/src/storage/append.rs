@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use super::StorageError;
 use super::capture::{Wal, capture};
@@ -12,6 +13,7 @@ use super::catalog::Change;
 use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
+use super::sums::sums_path;
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
@@ -19,8 +21,12 @@ use crate::base::{Alarm, ObjectName};
 
 impl Database {
     /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
-    pub(super) fn prepare_append(&mut self) -> io::Result<()> {
-        let path = &self.path;
+    pub(super) fn prepare_append(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        self.open_what_appends(&path).map_err(StorageError::io("cannot open what is beside", &path))
+    }
+
+    fn open_what_appends(&mut self, path: &Path) -> io::Result<()> {
         let FileState::Open(file) = &mut self.file else { return Ok(()) };
         if file.wal.is_none() {
             file.wal = Some(Wal::open(path)?);
@@ -28,6 +34,7 @@ impl Database {
         if file.made == Some(Made::FromFile) {
             // The log does not have these pages, so they must be on disk before it names them.
             fs::File::open(path)?.sync_all()?;
+            fs::File::open(sums_path(path))?.sync_all()?;
             path.ancestors().take(3).try_for_each(sync_parent)?;
         }
         Ok(())
@@ -43,12 +50,17 @@ impl Database {
         self.watch();
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
         file.made = None;
-        let frames = file.connection.frames();
+        let (frames, sums) = (file.connection.frames(), file.sums.clone());
         let (change, alarm) = self.change();
+        self.replaces_unusable();
         let mut state = self.unreleased.lock();
         state.frames = frames;
         state.incarnation = self.incarnation;
-        state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
+        (state.deleted, state.sums) = (false, Some((self.incarnation, sums)));
+        if let Some((incarnation, _)) = self.aside.take() {
+            state.stale.push(incarnation);
+            state.stale.extend(self.unusable.drain(..).filter(|unusable| *unusable != incarnation));
+        }
         let count = records.len();
         for (n, record) in records.into_iter().enumerate() {
             self.last = self.lane.submit(record, room, |lsn| {
@@ -83,6 +95,13 @@ impl Database {
         }
         self.note_alarm(alarm);
         Ok(())
+    }
+
+    /// What the log has of an object that could not be mended does not count any more.
+    fn replaces_unusable(&mut self) {
+        if !std::mem::replace(&mut self.mended, true) {
+            self.node.repairs.forget(&self.address.id);
+        }
     }
 
     /// What the last COMMIT wrote.
@@ -147,12 +166,15 @@ impl Database {
         self.file = FileState::Absent;
         self.told = None;
         self.watch();
+        self.replaces_unusable();
+        self.unusable.clear();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
         let mut state = self.unreleased.lock();
         state.stale = gone;
         state.frames = 0;
         state.incarnation = self.incarnation + 1;
+        (state.deleted, state.sums) = (true, None);
         let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
         self.last = self.lane.submit(record, room, |lsn| {
             state.last = lsn;

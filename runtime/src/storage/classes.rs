@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -80,10 +80,7 @@ impl ClassRecords {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
-            let record: ClassRecord = serde_json::from_slice(&bytes)
-                .map_err(|error| StorageError::Damaged { path, why: error.to_string() })?;
-            records.push(record);
+            records.push(read(&path)?);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -113,10 +110,17 @@ impl ClassRecords {
     /// The bytes of a component, checked against their digest.
     pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StorageError> {
         let path = self.component_path(digest);
-        let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StorageError::ClassDamaged { path, why: "it is missing".into() });
+            }
+            bytes => bytes.map_err(StorageError::io("cannot read", &path))?,
+        };
         match Digest::of(&bytes) == *digest {
             true => Ok(bytes),
-            false => Err(StorageError::Damaged { path, why: "its bytes do not have the digest in its name".into() }),
+            false => {
+                Err(StorageError::ClassDamaged { path, why: "its bytes do not have the digest in its name".into() })
+            }
         }
     }
 
@@ -127,6 +131,20 @@ impl ClassRecords {
     fn component_path(&self, digest: &Digest) -> PathBuf {
         self.components.join(format!("{digest}.wasm"))
     }
+}
+
+/// Reads the record at `path` and the component that it names, and changes nothing.
+pub(super) fn check(classes: &Path, path: &Path) -> Result<ClassRecord, StorageError> {
+    let records = ClassRecords { dir: classes.into(), components: classes.join("components") };
+    let record = read(path)?;
+    records.component(&record.digest)?;
+    Ok(record)
+}
+
+fn read(path: &Path) -> Result<ClassRecord, StorageError> {
+    let bytes = fs::read(path).map_err(StorageError::io("cannot read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| StorageError::ClassDamaged { path: path.into(), why: error.to_string() })
 }
 
 fn paths(dir: &PathBuf) -> Result<Vec<PathBuf>, StorageError> {
@@ -178,7 +196,7 @@ mod tests {
         let records = ClassRecords::open(&dir).unwrap();
         let digest = records.put_component(b"bytes").unwrap();
         fs::write(records.component_path(&digest), b"other").unwrap();
-        assert!(matches!(records.component(&digest), Err(StorageError::Damaged { .. })));
+        assert!(matches!(records.component(&digest), Err(StorageError::ClassDamaged { .. })));
         fs::write(dir.classes().join("x.json"), b"{").unwrap();
         assert!(records.load_all().unwrap_err().to_string().contains("x.json"));
     }

@@ -27,6 +27,7 @@ use super::limited;
 use super::sql::SqliteError;
 use super::stacks;
 use super::statement::Statement;
+use super::sums::PageSums;
 use super::template::PAGE;
 use super::vfs;
 use crate::base::limits::{
@@ -132,12 +133,24 @@ pub(super) struct Seen {
 }
 
 impl Connection {
-    /// Opens an existing database file.
+    /// Opens an existing database file, whose pages nobody checks.
     pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, None, max_pages, heap)
+    }
+
+    /// Opens an existing database file, whose pages have these sums.
+    pub fn open_checked(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, Some(sums), max_pages, heap)
+    }
+
+    fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
         let entered = heap::enter(&heap);
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
+        // With extended codes from the first read on, which tell damage from a disk that fails.
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);
+        let mut sqlite = vfs::with_sums(sums, open)?;
         set_limits(&mut sqlite)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, SystemDisk};
+use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, SystemDisk};
 use super::database::{Database, FileState, no_room};
 use super::heap::Heap;
 use super::incarnations::Incarnations;
@@ -79,8 +79,8 @@ impl Databases {
         let objects = dir.objects();
         let template = Template::build().map_err(StorageError::sqlite(&objects))?;
         let lanes = || (0..log.lanes()).map(Lane::new);
-        let released: Vec<Lsn> = lanes().map(|lane| log.released(lane)).collect();
-        let (catalog, _, lost) = Catalog::open(dir, &released)?;
+        let known: Vec<_> = lanes().map(|lane| log.released(lane)..=log.last(lane)).collect();
+        let (catalog, _, lost) = Catalog::open_on(dir, &known)?;
         let repairs = Repairs::new();
         replay(&*log, |lane, lsn, said| {
             if lost.is_empty() {
@@ -91,7 +91,11 @@ impl Databases {
         if !lost.is_empty() {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in repairs.waiting() {
-                repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
+                match repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
+                    // Told again when the object is used. The log's replay below lists it.
+                    Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
+                    mended => _ = mended?,
+                }
             }
             catalog.rebuild(&lost, &objects)?;
             replay(&*log, |lane, lsn, said| {
@@ -136,7 +140,9 @@ impl Databases {
 
     /// A database below another directory than the objects', which is never applied to.
     pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
-        self.database_below(directory, address, None)
+        let mut database = self.database_below(directory, address, None);
+        database.scratch = true;
+        database
     }
 
     fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<Unreleased>>) -> Database {
@@ -165,6 +171,8 @@ impl Databases {
             last,
             told: None,
             handles: 0,
+            scratch: false,
+            unusable: Vec::new(),
         }
     }
 
@@ -192,6 +200,7 @@ impl Databases {
         }
         waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
         node.repairs.forget_class(key.as_str());
+        node.release.forget_class(key);
         let dir = node.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {

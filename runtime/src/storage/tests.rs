@@ -11,6 +11,7 @@ use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, O
 mod alarms;
 mod authority;
 mod catalog;
+mod damage;
 mod durability;
 mod files;
 mod key_value;

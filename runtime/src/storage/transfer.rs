@@ -9,10 +9,10 @@
 //! identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file holds is part of what is
 //! imported: the object has that one afterwards, or none, and not the one that it had.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -27,6 +27,7 @@ use super::databases::Databases;
 use super::identity::Identity;
 use super::release::Unreleased;
 use super::stacks::OnStack;
+use super::sums::{PageSums, sum_all};
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
@@ -34,10 +35,13 @@ use crate::base::{Alarm, CheckedDatabase, ObjectAddress, WorkBudget};
 
 /// Where the header says how the file is written and read; 1 is with a rollback journal, 2 with a WAL.
 const VERSIONS_AT: u64 = 18;
+/// Bytes that are copied at once.
+const BATCH: usize = 64 * PAGE;
 
 /// A database at one moment, to be copied. As long as it lives the database's WAL is not copied back.
 pub struct Snapshot {
     source: File,
+    sums: Arc<PageSums>,
     path: PathBuf,
     transfers: PathBuf,
     object: Arc<Unreleased>,
@@ -71,11 +75,13 @@ impl Database {
         }
         let source = File::open(&self.path).map_err(StorageError::io("cannot read", &self.path))?;
         state.copying = true;
+        let sums = state.sums(&self.incarnations);
         drop(state);
-        Ok(Some(Snapshot { source, path: self.path.clone(), transfers: self.node.transfers.clone(), object }))
+        let (path, transfers) = (self.path.clone(), self.node.transfers.clone());
+        Ok(Some(Snapshot { source, sums, path, transfers, object }))
     }
 
-    /// Puts a database in the place of what is stored, as one turn. Damaged ones can be replaced.
+    /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
     pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
         let mut turn = self.begin(WorkBudget::unlimited());
         match turn.adopt(&file) {
@@ -90,14 +96,19 @@ impl Database {
 
 impl Turn {
     fn adopt(&mut self, file: &CheckedDatabase) -> Result<(), ApplyError> {
-        let failed = |error: &dyn std::fmt::Display| ApplyError::Failed(error.to_string());
-        self.set_aside().map_err(|error| failed(&error))?;
+        self.set_aside()?;
         // Noted before the file is there, so that one that cannot be opened is removed again.
         self.created = true;
         self.set_alarm(file.alarm);
         let from = file.file.path();
-        self.database().make(Made::FromFile, |to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
-        self.writing().map_err(|error| failed(&error))?;
+        let put = |to: &Path, _: &_| {
+            fs::rename(from, to)?;
+            let sums = PageSums::fresh(to);
+            sum_all(&sums)?;
+            Ok(sums)
+        };
+        self.database().make(Made::FromFile, put)?;
+        self.writing().map_err(|error| ApplyError::Failed(error.to_string()))?;
         self.changed_schema();
         Ok(())
     }
@@ -110,16 +121,40 @@ impl Drop for Snapshot {
 }
 
 impl Snapshot {
-    /// Copies it into a file without a name. Takes as long as the disk needs.
+    /// Copies it into a file without a name, checking each page. Takes as long as the disk needs.
     pub fn copy(mut self) -> Result<File, StorageError> {
-        let mut copy = || {
-            let mut file = tempfile::tempfile_in(&self.transfers)?;
-            io::copy(&mut self.source, &mut file)?;
-            file.write_all_at(&[1, 1], VERSIONS_AT)?;
-            file.rewind()?;
-            Ok(file)
-        };
-        copy().map_err(StorageError::io("cannot copy", &self.path))
+        let copied = self.copy_pages().map_err(StorageError::io("cannot copy", &self.path))?;
+        copied.ok_or_else(|| self.sums.damage().expect("a page is not what it was"))
+    }
+
+    fn copy_pages(&mut self) -> io::Result<Option<File>> {
+        let mut file = tempfile::tempfile_in(&self.transfers)?;
+        let mut batch = vec![0; BATCH];
+        let mut page = 0;
+        loop {
+            let mut filled = 0;
+            while filled < BATCH {
+                match self.source.read(&mut batch[filled..]) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            for image in batch[..filled].chunks(PAGE) {
+                page += 1;
+                if !self.sums.check(page, image, image.len() == PAGE)? {
+                    return Ok(None);
+                }
+            }
+            file.write_all(&batch[..filled])?;
+            if filled < BATCH {
+                break;
+            }
+        }
+        file.write_all_at(&[1, 1], VERSIONS_AT)?;
+        file.rewind()?;
+        Ok(Some(file))
     }
 }
 
@@ -169,7 +204,7 @@ impl Databases {
     /// Makes everything in the schema anew in a scratch database, as a guest would have to. What the two then hold must
     /// be the same: a schema can say other things than the statements in it.
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
-        let scratch = tempfile::tempdir_in(&self.0.transfers);
+        let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
         let mut turn = self.scratch(scratch.path(), address).begin(work.clone());
         let checked = replay(&mut turn, schema);

@@ -6,11 +6,11 @@
 //! whatever happened after.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
+use super::apply_error::{ApplyError, at_commit, in_doubt};
 use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
@@ -25,7 +25,7 @@ use super::template::PAGE;
 use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
+use crate::base::{Alarm, Exhausted, WorkBudget};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -86,35 +86,6 @@ pub struct Applied {
     pub wrote: bool,
     /// Pages in use × 4,096, afterwards; 0 if nothing is stored.
     pub bytes: u64,
-}
-
-/// Why a turn was not applied. It left no trace.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// A savepoint is still open: nobody can tell whether what it holds was meant to stay.
-    #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
-    SavepointOpen,
-    /// A deferred constraint is violated.
-    #[error("a deferred constraint is violated at the end of the turn: {0}")]
-    Constraint(SqliteError),
-    /// No room: the disk, the database's limit, or the limit of bytes written in one turn.
-    #[error("{0}")]
-    Full(String),
-    /// A statement ended the turn's transaction.
-    #[error("a statement ended the turn's transaction (for example INSERT OR ROLLBACK or RAISE(ROLLBACK))")]
-    Ended,
-    /// The turn used up its work budget in storage.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// SQLite was refused memory: the object's limit, or the host is short of it.
-    #[error("{}", match .0 {
-        Refusal::Object(limit) => format!("the object's SQL needs more than its {limit} bytes of memory (sql-memory)"),
-        Refusal::Host => "the host's memory is short and the class has its share of it; try again later".into(),
-    })]
-    NoMemory(Refusal),
-    /// The database failed: an I/O error, damage.
-    #[error("{0}")]
-    Failed(String),
 }
 
 impl Turn {
@@ -209,7 +180,7 @@ impl Turn {
         }
         let mut room = self.take_room()?;
         if stored {
-            self.database.prepare_append().map_err(|error| ApplyError::Failed(error.to_string()))?;
+            self.database.prepare_append()?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
@@ -219,7 +190,7 @@ impl Turn {
         let ended = file.connection.control(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
         session.applying.store(false, Relaxed);
         if ended.is_err() {
-            let error = at_commit(&file.connection);
+            let error = at_commit(file);
             return Err(self.work.check().err().map_or(error, ApplyError::Exhausted));
         }
         let wrote = session.wrote.load(Relaxed);
@@ -272,7 +243,7 @@ impl Turn {
              AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key = 'alarm')";
         let Some(file) = self.database.opened() else { return Ok(true) };
         let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
-        asked.map_err(|_| at_commit(&file.connection))
+        asked.map_err(|_| at_commit(file))
     }
 
     /// Goes on after a settling point.
@@ -320,7 +291,8 @@ impl Turn {
             return Ok(());
         }
         let (address, incarnation) = (self.database.address().clone(), self.database.incarnation);
-        let OpenFile { connection, identity, .. } = self.database.opened().expect("a transaction needs a file");
+        let file = self.database.opened().expect("a transaction needs a file");
+        let OpenFile { connection, identity, .. } = &mut *file;
         let stored = connection.host(|sqlite| {
             if identity.is_none() {
                 Identity::write(sqlite, &address, incarnation)?;
@@ -331,17 +303,20 @@ impl Turn {
                 _ => Ok(()),
             }
         });
-        stored.map_err(|_| at_commit(connection))?;
-        let known = identity.take().and_then(|identity| identity.name);
+        stored.map_err(|_| at_commit(file))?;
+        let known = file.identity.take().and_then(|identity| identity.name);
         let (class, id) = (address.key.as_str().into(), address.id.to_string());
-        *identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
+        file.identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
         Ok(())
     }
 
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
-        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_)));
+        let failed = matches!(
+            self.broken,
+            Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_) | ApplyError::Damaged(_))
+        );
         let rolled_back = self.end_transaction();
         if self.created && !wrote {
             self.database.discard();
@@ -382,8 +357,7 @@ impl Turn {
             match self.database.look() {
                 Ok(None) => return Ok(None),
                 Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
         }
         Ok(self.database.opened().map(|file| &mut file.connection))
@@ -394,11 +368,7 @@ impl Turn {
         if self.database.opened().is_none() && self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
-                    return Err(self.full());
-                }
-                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
             (self.created, self.may_be_empty) = (true, true);
         }
@@ -502,7 +472,11 @@ impl Turn {
             },
             ffi::SQLITE_FULL => return self.full(),
             ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_CANTOPEN => {
-                return self.failed(error.message);
+                let failed = match self.database.opened() {
+                    Some(file) => in_doubt(file, error),
+                    None => ApplyError::Failed(error.message),
+                };
+                return self.break_with(failed);
             }
             // SQLite answers AUTH, but ERROR for functions.
             ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
@@ -605,34 +579,5 @@ impl Turn {
         if let (Some(text), Some(file)) = (text, self.database.opened()) {
             file.connection.keep_statement(text, statement);
         }
-    }
-}
-
-impl ApplyError {
-    /// What it is to whoever waits for the turn.
-    pub fn into_turn_error(self, limits: &Limits) -> TurnError {
-        match self {
-            Self::Full(detail) => TurnError::StorageFull(detail),
-            Self::SavepointOpen => TurnError::SavepointOpen,
-            Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
-            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack: None },
-            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime { limit: limits.cpu_time(), stack: None },
-            Self::Exhausted(Exhausted::Overloaded | Exhausted::Cancelled) => TurnError::Overloaded,
-            Self::NoMemory(Refusal::Object(limit)) => TurnError::SqlMemory(limit),
-            Self::NoMemory(Refusal::Host) => TurnError::HostMemory,
-            Self::Failed(detail) => TurnError::Storage(detail),
-        }
-    }
-}
-
-/// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
-fn at_commit(connection: &Connection) -> ApplyError {
-    let error = last_error(connection.guest());
-    match error.code & 0xff {
-        ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
-        ffi::SQLITE_FULL => {
-            ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
-        }
-        _ => ApplyError::Failed(error.message),
     }
 }

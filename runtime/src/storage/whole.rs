@@ -128,7 +128,7 @@ impl Turn {
             return Err(WholeError::SavepointOpen);
         }
         self.pay(SAVEPOINT_STEPS)?;
-        self.set_aside().map_err(|error| self.failed(error.to_string()))?;
+        self.set_aside().map_err(|error| self.break_with(error.into()))?;
         Ok(())
     }
 

@@ -88,6 +88,11 @@ trait Subject: Sized {
 
     /// The objects that are listed, if the subject has a list.
     fn listed(&mut self) -> Option<Vec<usize>>;
+
+    /// Damages a file of one object in a directory that no process uses. Answers whose, if something was damaged.
+    fn damage(_root: &Path, _dice: &mut Dice) -> Option<usize> {
+        None
+    }
 }
 
 /// What became of a turn.
@@ -222,6 +227,7 @@ impl<S: Subject> Life<S> {
                 self.disk.stop_at(self.disk.operations() + after);
             }
             Step::Damage { seed } => self.damage(&mut Dice::new(*seed))?,
+            Step::DamageObject { seed } => self.damage_object(&mut Dice::new(*seed))?,
         }
         Ok(())
     }
@@ -394,6 +400,32 @@ impl<S: Subject> Life<S> {
             Err(other) => Err(other),
             Ok(seen) => self.model.clone().recovered(seen).map_err(Wrong::Unseen),
         }
+    }
+}
+
+impl<S: Subject> Life<S> {
+    /// What a damaged file of an object tells must be true, or it must not be told; other objects know nothing of it.
+    fn damage_object(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
+        let copy = directory_in_memory();
+        copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
+        let Some(damaged) = S::damage(copy.path(), dice) else { return Ok(()) };
+        let mut seen = self.look_at(|_| ())?;
+        let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
+        let mut subject = S::open(copy.path(), disk, self.next_env()).map_err(Wrong::Refused)?;
+        // The release comes first or last: it must neither fail nor hide anything.
+        let early = dice.percent(50);
+        if early {
+            subject.release().map_err(|Failed(why)| Wrong::Failed(why))?;
+        }
+        for (object, state) in seen.iter_mut().enumerate() {
+            match subject.read(object) {
+                Ok((read, _)) => *state = read,
+                Err(_) if object == damaged => {}
+                Err(Failed(why)) => return Err(Wrong::Refused(why)),
+            }
+        }
+        self.model.clone().recovered(seen).map_err(Wrong::Unseen)?;
+        if early { Ok(()) } else { subject.release().map_err(|Failed(why)| Wrong::Failed(why)) }
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Step {
     Crash { after: u64, power: bool, seed: u64 },
     /// A byte of the log that was durable before the last group is not what was written.
     Damage { seed: u64 },
+    /// A file of an object is not what was written, or gone.
+    DamageObject { seed: u64 },
 }
 
 /// A write of a turn.
@@ -162,6 +164,7 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
         26..36 => Step::Read { object },
         36..38 => Step::Damage { seed: dice.seed() },
         38..48 => Step::Ring { ms: dice.below(4) * TICK, handler: handler(dice), end: end(dice) },
+        48..51 => Step::DamageObject { seed: dice.seed() },
         _ => turn(dice, object),
     }
 }

@@ -4,17 +4,19 @@
 //! flushed by SQLite. Catalogs are; so what a power cut leaves of them is not for the simulated disk to say, and they are either
 //! as they were or gone.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::model::State;
-use super::schedule::{End, OBJECTS, Write};
+use super::schedule::{Dice, End, OBJECTS, Write};
 use super::{Failed, Subject, Turned};
 use crate::base::mistakes::Mistake;
 use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, WorkBudget};
 use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
+use crate::storage::template::PAGE;
 use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
 
@@ -149,6 +151,51 @@ impl Subject for WholeStorage {
         listed.sort();
         Some(listed)
     }
+
+    fn damage(root: &Path, dice: &mut Dice) -> Option<usize> {
+        let number = dice.below(OBJECTS as u64) as usize;
+        let ObjectAddress { key, id, .. } = object(number);
+        let dir = root.join("objects").join(key.as_str()).join(&id.to_string()[..2]);
+        let of_it =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&id.to_string()));
+        let mut files: Vec<_> = fs::read_dir(dir).ok()?.map(|entry| entry.expect("it can be listed").path()).collect();
+        files.retain(of_it);
+        files.sort();
+        if files.is_empty() {
+            return None;
+        }
+        damage_one(&files, dice);
+        Some(number)
+    }
+}
+
+/// A bit that turned over, a file that was cut, emptied or lost, a block that is another one: of the database, of its sums, or of the
+/// WAL, which nobody reads.
+fn damage_one(files: &[PathBuf], dice: &mut Dice) {
+    let file = &files[dice.below(files.len() as u64) as usize];
+    let mut bytes = fs::read(file).expect("it is there");
+    match dice.below(8) {
+        0 => return fs::remove_file(file).expect("it is there"),
+        1 => bytes.clear(),
+        2 => bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize),
+        3 => {
+            let at = dice.below(bytes.len() as u64 / 512 + 1) as usize * 512;
+            bytes.iter_mut().skip(at).take(512).for_each(|byte| *byte = 0);
+        }
+        4 => {
+            let count = bytes.len() as u64 / PAGE as u64;
+            let [from, to] = [0, 1].map(|_| dice.below(count.max(1)) as usize * PAGE);
+            if count > 1 {
+                bytes.copy_within(from..from + PAGE, to);
+            }
+        }
+        _ if bytes.is_empty() => {}
+        _ => {
+            let at = dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << dice.below(8);
+        }
+    }
+    fs::write(file, bytes).expect("it can be written");
 }
 
 impl WholeStorage {
@@ -208,7 +255,20 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{AlarmByTime, CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar};
-    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, AlarmByTime];
+    use Mistake::{
+        AlarmByTime, CutNotLast, EarlyError, EarlyGate, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar,
+        UncheckedPages,
+    };
+    let all = [
+        EarlyGate,
+        EarlyError,
+        LeftoverWal,
+        TrimTooFar,
+        ResetNotDurable,
+        CutNotLast,
+        AlarmByTime,
+        UncheckedPages,
+        LateSums,
+    ];
     super::notices::<WholeStorage>(&all, 2_000);
 }
