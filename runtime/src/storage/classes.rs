@@ -135,7 +135,8 @@ impl ClassRecords {
 
 /// Reads the record at `path` and the component that it names, and changes nothing.
 pub(super) fn check(classes: &Path, path: &Path) -> Result<ClassRecord, StorageError> {
-    let records = ClassRecords { dir: classes.into(), components: classes.join("components") };
+    let records =
+        ClassRecords { dir: classes.into(), components: classes.join("components"), writing: Mutex::default() };
     let record = read(path)?;
     records.component(&record.digest)?;
     Ok(record)

@@ -15,7 +15,6 @@ use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
-use super::heap::Refusal;
 use super::identity::Identity;
 use super::key_value::Listing;
 use super::sql::{SqlCursor, SqlError, SqliteError};

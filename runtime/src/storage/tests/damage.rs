@@ -244,7 +244,8 @@ fn a_read_of_nothing_makes_no_file_and_a_list_that_is_gone_cannot_tell() {
 /// A catalog, and a log in files, as a server has them.
 fn on_disk(root: &Path) -> (DataDir, Databases) {
     let dir = DataDir::open(root).unwrap();
-    let databases = Databases::open(&dir, &Limits::default(), &Env::manual(7).0).unwrap();
+    let databases =
+        Databases::open(&dir, &Limits::default(), &Env::manual(7).0, crate::base::HostMemory::new(1 << 30)).unwrap();
     (dir, databases)
 }
 
