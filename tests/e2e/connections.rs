@@ -157,7 +157,7 @@ fn half_sent_bodies_are_bounded_together() {
         let code = text.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("none");
         *codes.entry(code.into()).or_default() += 1;
     }
-    assert!(codes.get("overloaded").is_some() && codes.get("body-timeout").is_some(), "{codes:?}");
+    assert!(codes.contains_key("overloaded") && codes.contains_key("body-timeout"), "{codes:?}");
     host.wait_for_metric("holdfast_memory_bytes{purpose=\"requests\"}", 0);
     host.assert_alive();
 }
