@@ -5,19 +5,29 @@
 //! costs about 70 KiB and at most 2 MiB of pages more.
 
 use std::collections::VecDeque;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
-use super::authorizer::{Verdict, judge};
+use super::allocator;
+use super::authorizer::{Verdict, is_hosts, judge};
+use super::functions;
+use super::heap::{self, Heap};
+use super::limited;
+use super::sql::SqliteError;
+use super::stacks;
 use super::statement::Statement;
+use super::sums::PageSums;
 use super::template::PAGE;
 use super::vfs;
 use crate::base::limits::{
@@ -28,6 +38,12 @@ use crate::base::{Exhausted, WorkBudget};
 
 /// Steps between two looks at the budget: about 10 µs.
 const PROGRESS_STEPS: u32 = 1_000;
+/// The fewest: a step may be a function that works on 2 MB for milliseconds.
+const PROGRESS_STEPS_MIN: u32 = 4;
+/// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
+const STEPS_OF_A_CALL: u64 = 50;
+/// CPU time between two looks above which, and below which, the next one comes sooner, or later.
+const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(250);
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
 const STATEMENTS: usize = 16;
 
@@ -65,6 +81,8 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
+    /// What SQLite allocates for it.
+    pub heap: Heap,
 }
 
 /// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
@@ -72,6 +90,8 @@ pub(super) struct Connection {
 pub(super) struct Session {
     /// One of the host's statements is being compiled or run.
     host: AtomicBool,
+    /// One of the guest's statements is being compiled.
+    compiling: AtomicBool,
     /// The turn has a transaction.
     pub writing: AtomicBool,
     /// The host is ending the transaction; nobody else may.
@@ -82,12 +102,22 @@ pub(super) struct Session {
     pub frames: AtomicU32,
     /// The turn only reads.
     reads_only: AtomicBool,
+    /// FTS5's functions that want bounding: 0, none was named; 1, one was; 2, they are bounded.
+    auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
     budget: Mutex<Option<WorkBudget>>,
     /// Steps that the progress handler has charged since the last `take_charged`.
     charged: AtomicU64,
+    /// Steps that were charged after statements since the last look at the clock.
+    unseen: AtomicU64,
+    /// Steps between two calls of the progress handler.
+    steps: AtomicU32,
+    /// What the slice had computed at the last look, in nanoseconds.
+    looked: AtomicU64,
+    /// The connection that this is the session of; used in its own callbacks only.
+    handle: AtomicPtr<ffi::sqlite3>,
 }
 
 /// What the authorizer saw while one statement was compiled.
@@ -103,14 +133,25 @@ pub(super) struct Seen {
 }
 
 impl Connection {
-    /// Opens an existing database file.
-    pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+    /// Opens an existing database file, whose pages nobody checks.
+    pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, None, max_pages, heap)
+    }
+
+    /// Opens an existing database file, whose pages have these sums.
+    pub fn open_checked(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, Some(sums), max_pages, heap)
+    }
+
+    fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
-        for (limit, value) in LIMITS {
-            sqlite.set_limit(limit, value as i32)?;
-        }
+        let entered = heap::enter(&heap);
+        // With extended codes from the first read on, which tell damage from a disk that fails.
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);
+        let mut sqlite = vfs::with_sums(sums, open)?;
+        set_limits(&mut sqlite)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         sqlite.execute_batch(&format!("{SETTINGS} PRAGMA max_page_count = {max_pages};"))?;
@@ -118,7 +159,9 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         let session = Arc::new(Session::default());
         Session::hook(&session, &mut sqlite)?;
-        Ok(Self { statements: VecDeque::new(), sqlite, session })
+        functions::register(&sqlite, &session)?;
+        drop(entered);
+        Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
     /// The connection, for the guest's statements.
@@ -126,8 +169,27 @@ impl Connection {
         &self.sqlite
     }
 
+    /// Compiles the first statement of the guest's text; see [`Statement::prepare`].
+    pub fn compile(&self, text: &str) -> Result<(Option<Statement>, usize), SqliteError> {
+        self.session.compiling.store(true, Relaxed);
+        let compiled = Statement::prepare(self.guest(), text);
+        self.session.compiling.store(false, Relaxed);
+        compiled
+    }
+
     /// Runs the host's own statements: the authorizer lets them through.
     pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter(&self.heap);
+        self.run_host(run)
+    }
+
+    /// The same for statements that begin or end transactions: memory is not refused to them.
+    pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter_exempt(&self.heap);
+        self.run_host(run)
+    }
+
+    fn run_host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         self.session.host.store(true, Relaxed);
         let answer = run(&self.sqlite);
         self.session.host.store(false, Relaxed);
@@ -160,6 +222,27 @@ impl Connection {
         Ok(!busy)
     }
 
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    pub fn bound_auxiliary(&self) -> bool {
+        if self.session.auxiliary.load(Relaxed) != 1 {
+            return false;
+        }
+        let bounded = self.host(|sqlite| functions::auxiliary::bound(sqlite, &self.session));
+        // Without memory it is tried again; this statement fails for the same reason.
+        self.session.auxiliary.store(if bounded.is_ok() { 2 } else { 0 }, Relaxed);
+        true
+    }
+
+    /// Compiles a statement that SQLite refused for its LIMIT, if it can be written without.
+    pub fn prepare_limited(&self, error: &SqliteError, text: &str) -> Option<(Option<Statement>, usize)> {
+        if !["near \"LIMIT\": syntax error", "near \"ORDER\": syntax error"].contains(&error.message.as_str()) {
+            return None;
+        }
+        let rewritten = self.host(|sqlite| limited::rewrite(sqlite, text))?;
+        let (statement, _) = self.compile(&rewritten.text).ok()?;
+        Some((statement, rewritten.length))
+    }
+
     /// Takes the compiled statement of this text out of the cache.
     pub fn take_statement(&mut self, text: &str) -> Option<(Box<str>, Statement)> {
         let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
@@ -168,6 +251,7 @@ impl Connection {
 
     /// Puts a statement that ended into the cache; the one unused longest leaves.
     pub fn keep_statement(&mut self, text: Box<str>, mut statement: Statement) {
+        let _for = heap::enter(&self.heap);
         statement.reset();
         self.statements.truncate(STATEMENTS - 1);
         self.statements.push_front((text, statement));
@@ -177,7 +261,7 @@ impl Connection {
 impl Session {
     fn hook(session: &Arc<Self>, sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
         let of = |session: &Arc<Self>| session.clone();
-        let (authorizer, commit, wal, progress) = (of(session), of(session), of(session), of(session));
+        let (authorizer, commit, wal) = (of(session), of(session), of(session));
         sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
         sqlite.commit_hook(Some(move || !commit.applying.load(Relaxed)))?;
         sqlite.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames: c_int| {
@@ -185,7 +269,22 @@ impl Session {
             wal.frames.store(frames as u32, Relaxed);
             Ok(())
         }))?;
-        sqlite.progress_handler(PROGRESS_STEPS as c_int, Some(move || progress.progress()))
+        // SAFETY: the handle is that of the open connection.
+        session.handle.store(unsafe { sqlite.handle() }, Relaxed);
+        session.call_after(PROGRESS_STEPS);
+        Ok(())
+    }
+
+    /// Has the progress handler called each time that so many steps were done.
+    fn call_after(&self, steps: u32) {
+        self.steps.store(steps, Relaxed);
+        let session = ptr::from_ref(self).cast_mut().cast::<c_void>();
+        // SAFETY: the handle is that of the connection whose session this is; a connection keeps its session until it is closed
+        // (`Connection` drops it last), and is called from where the connection is used, or from within its own handler, which SQLite
+        // reads the number anew after.
+        unsafe {
+            ffi::sqlite3_progress_handler(self.handle.load(Relaxed), steps as c_int, Some(progress), session);
+        }
     }
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
@@ -195,6 +294,19 @@ impl Session {
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
+        }
+        if let AuthAction::Pragma { pragma_value: Some(name), .. } = context.action
+            && !host
+            && !self.compiling.load(Relaxed)
+            && is_hosts(name)
+        {
+            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no columns.
+            return Authorization::Ignore;
+        }
+        if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
+            && self.auxiliary.load(Relaxed) == 0
+        {
+            self.auxiliary.store(1, Relaxed);
         }
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}
@@ -225,6 +337,8 @@ impl Session {
     /// Work is charged to this budget from now on.
     pub fn begin_turn(&self, budget: &WorkBudget, reads_only: bool) {
         self.charged.store(0, Relaxed);
+        self.unseen.store(0, Relaxed);
+        self.looked.store(0, Relaxed);
         self.reads_only.store(reads_only, Relaxed);
         *self.budget.lock() = Some(budget.clone());
     }
@@ -235,15 +349,46 @@ impl Session {
     }
 
     fn progress(&self) -> bool {
-        let Some(budget) = &*self.budget.lock() else { return false };
-        self.charged.fetch_add(PROGRESS_STEPS.into(), Relaxed);
-        let charged = budget.charge(u64::from(PROGRESS_STEPS) * FUEL_PER_SQL_STEP);
-        charged.and_then(|()| budget.check_time()).is_err()
+        let steps = self.steps.load(Relaxed);
+        self.charged.fetch_add(steps.into(), Relaxed);
+        let ticked = self.tick(steps.into());
+        let running = self.budget().map_or(Duration::ZERO, |budget| budget.running());
+        let before = Duration::from_nanos(self.looked.swap(running.as_nanos() as u64, Relaxed));
+        let since = running.checked_sub(before).unwrap_or(running);
+        if since >= LOOKS.end && steps > PROGRESS_STEPS_MIN {
+            self.call_after((steps / 4).max(PROGRESS_STEPS_MIN));
+        } else if since < LOOKS.start && steps < PROGRESS_STEPS {
+            self.call_after((steps * 2).min(PROGRESS_STEPS));
+        }
+        ticked.is_err()
     }
 
-    /// Asks for the time: after work that the progress handler does not see.
-    pub fn check_time(&self) -> Result<(), Exhausted> {
-        self.budget.lock().as_ref().map_or(Ok(()), WorkBudget::check_time)
+    /// Charges work of the running call in steps of SQLite's virtual machine (10 ns each), looks at the clock, and lets others compute if the
+    /// turn's slice is over. For functions that work for long between two steps: called each 1,000 to 5,000 steps' worth, with no lock
+    /// held. After an error the function ends with `SQLITE_INTERRUPT`.
+    pub fn tick(&self, steps: u64) -> Result<(), Exhausted> {
+        let Some(budget) = self.budget() else { return Ok(()) };
+        budget.charge(steps * FUEL_PER_SQL_STEP)?;
+        budget.check_time()?;
+        if budget.must_give_way() {
+            stacks::give_way();
+        }
+        budget.check()
+    }
+
+    /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
+    pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
+        let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
+        if unseen < PROGRESS_STEPS.into() {
+            self.unseen.store(unseen, Relaxed);
+            return Ok(());
+        }
+        self.unseen.store(0, Relaxed);
+        self.tick(0)
+    }
+
+    fn budget(&self) -> Option<WorkBudget> {
+        self.budget.lock().clone()
     }
 
     /// Steps that the progress handler has charged since this was last asked.
@@ -254,7 +399,19 @@ impl Session {
     }
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
+/// Sets SQLite's limits for what guests do.
+pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
+}
+
+/// What SQLite calls after so many steps; not zero has it interrupt the statement.
+unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
+    // SAFETY: `call_after` gave the connection's session, which lives as long as the connection.
+    let session = unsafe { &*session.cast::<Session>() };
+    c_int::from(session.progress())
+}
+
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -262,10 +419,12 @@ pub(super) fn configure_process() {
         // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
         // that each option documents.
         unsafe {
+            assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         }
+        allocator::install();
         vfs::register();
     });
 }

@@ -8,7 +8,9 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::heap;
 use super::rows::{Lists, Packed, Sink};
+use super::stacks;
 use super::statement::{Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
@@ -19,6 +21,11 @@ use crate::base::{Exhausted, Table};
 /// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
 /// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
 const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
+
+/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most take a few KiB.
+const STATEMENT_KEPT_MAX: usize = 64 << 10;
+/// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
+const ROWS_FREE: usize = 64 << 10;
 
 /// An error that SQLite reports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -122,6 +129,8 @@ struct Call {
     more: Option<Cursor>,
     /// The host's savepoint is open.
     savepoint: bool,
+    /// Changes of rows before it.
+    changed_rows: u64,
     /// It consists of several statements.
     several: bool,
     /// A statement that writes is still open and holds the savepoint.
@@ -140,14 +149,14 @@ struct Prepared<'a> {
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
-    pub fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+    pub(super) fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
         let mut lists = Lists::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut lists)?;
         Ok(Outcome { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
     }
 
     /// The same with the rows in one piece.
-    pub fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+    pub(super) fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
         let mut packed = Packed::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut packed)?;
         let result = Some(packed.0).filter(|bytes| !bytes.is_empty());
@@ -155,14 +164,14 @@ impl Turn {
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
-    pub fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
+    pub(super) fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
         let mut lists = Lists::default();
         self.read_on(cursor, max_rows, &mut lists)?;
         Ok(lists.rows)
     }
 
     /// The same in one piece.
-    pub fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
+    pub(super) fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
         let mut packed = Packed::default();
         self.read_on(cursor, max_rows, &mut packed)?;
         Ok(packed.0)
@@ -170,7 +179,7 @@ impl Turn {
 
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
     /// reads is not run further than that.
-    pub fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
+    pub(super) fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
         let Outcome { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
             self.exec(text, parameters)?;
         let mut table = Table { columns, rows: Vec::new(), changes: 0, last_insert_rowid, truncated: false };
@@ -199,11 +208,16 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
+        let heap = self.connection()?.heap.clone();
+        let _for = heap::enter(&heap);
         self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_statements(&mut call, text, parameters, sink);
         if call.savepoint && !call.held {
             self.end_savepoint(outcome.is_ok())?;
+            if outcome.is_err() {
+                self.undone_to(call.changed_rows);
+            }
         }
         outcome.map(|()| call)
     }
@@ -231,6 +245,8 @@ impl Turn {
         self.check()?;
         match self.cursors().remove(&cursor) {
             Some(OpenCursor::Sql(mut open)) => {
+                let heap = self.connection()?.heap.clone();
+                let _for = heap::enter(&heap);
                 if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {
@@ -258,7 +274,17 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        let prepared = Statement::prepare(connection.guest(), text);
+        stacks::note_compiled();
+        let mut prepared = connection.compile(text);
+        if connection.bound_auxiliary() {
+            connection.session.take_seen();
+            prepared = connection.compile(text);
+        }
+        if let Err(error) = &prepared
+            && let Some(limited) = connection.prepare_limited(error, text)
+        {
+            prepared = Ok(limited);
+        }
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,
@@ -267,11 +293,11 @@ impl Turn {
         let session = self.connection()?.session.clone();
         let seen = session.take_seen();
         self.settle(length as u64)?;
-        session.check_time().map_err(|exhausted| self.exhausted(exhausted))?;
+        session.tick(0).map_err(|exhausted| self.exhausted(exhausted))?;
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
-        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
+        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma && statement.memory() <= STATEMENT_KEPT_MAX;
         Ok(Prepared { statement, schema: seen.schema, text: cacheable.then(|| text.into()), rest })
     }
 
@@ -291,6 +317,7 @@ impl Turn {
             self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
+            call.changed_rows = self.changed_rows();
             self.host_statement("SAVEPOINT _hf_call")?;
             call.savepoint = true;
         }
@@ -336,9 +363,9 @@ impl Turn {
         }
         let writes = !prepared.statement.is_readonly();
         let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
-        call.held = more && writes;
         if more {
-            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor)));
+            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor))?);
+            call.held = writes;
         } else {
             self.keep_statement(cursor);
         }
@@ -367,7 +394,7 @@ impl Turn {
 
     /// Reads rows from the current one on. Answers whether the statement stands at a further row; else it has ended.
     fn rows(&mut self, statement: &mut Statement, max: usize, sink: &mut impl Sink) -> Result<bool, SqlError> {
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut held) = (0, 0, None);
         loop {
             let columns = statement.columns();
             let mut row_bytes = 0;
@@ -386,6 +413,11 @@ impl Turn {
             }
             rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
+            if bytes > ROWS_FREE && held.is_none() {
+                // What the whole batch may take: it is cut when it has its bytes, after a row.
+                held = self.connection()?.heap.hold(BATCH_BYTES + SQL_VALUE_MAX);
+            }
+            self.check_memory()?;
             let code = statement.step();
             self.after_step(statement, code)?;
             if code == ffi::SQLITE_DONE {

@@ -8,7 +8,15 @@
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "full-object",
-    imports: { "holdfast:object/storage.sync": async | trappable, default: trappable },
+    // SQL and settling points can be suspended.
+    imports: {
+        "holdfast:object/storage.sync": async | trappable,
+        "holdfast:object/sql.exec": async | trappable,
+        "holdfast:object/sql.[method]cursor.next": async | trappable,
+        "holdfast:object/packed-sql.exec": async | trappable,
+        "holdfast:object/packed-sql.next": async | trappable,
+        default: trappable,
+    },
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {

@@ -12,10 +12,10 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 use super::budget::{self, Budget};
 use super::cache::CodeCache;
 use super::host::{self, Host};
-use super::meter::HeavyWork;
-use crate::base::Limits;
+use crate::base::{Env, HeavyWork, Limits};
 
-/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions, SQLite among them.
+/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions. SQL has stacks of its own; what the host itself asks SQLite
+/// takes less than a tenth of what is left here.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
 
@@ -32,19 +32,20 @@ pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<Host>,
     pub(super) cache: CodeCache,
-    pub(super) heavy_work: HeavyWork,
+    /// Who computes for long.
+    pub heavy_work: HeavyWork,
     /// The room for live instances.
     pub budget: Arc<Budget>,
 }
 
 impl Engine {
     /// Reserves the pool and links the host's functions.
-    pub fn new(limits: &Limits, cache: &Path, node_key: [u8; 32]) -> wasmtime::Result<Self> {
+    pub fn new(limits: &Limits, env: &Env, cache: &Path, node_key: [u8; 32]) -> wasmtime::Result<Self> {
         let budget = Arc::new(Budget::derive(limits));
         let wasmtime = wasmtime::Engine::new(&config(limits, &budget))?;
         let linker = host::link(&wasmtime)?;
         let cache = CodeCache::new(cache, &wasmtime, node_key);
-        let heavy_work = HeavyWork::new(std::thread::available_parallelism().map_or(2, usize::from));
+        let heavy_work = HeavyWork::new(std::thread::available_parallelism().map_or(2, usize::from), env);
         Ok(Self { wasmtime, linker, cache, heavy_work, budget })
     }
 }

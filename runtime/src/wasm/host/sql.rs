@@ -55,9 +55,9 @@ fn to_guest(rows: Vec<Vec<Value>>) -> Vec<Vec<wit::Value>> {
 }
 
 impl wit::Host for Host {
-    fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::Outcome> {
+    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::Outcome> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
-        let outcome = match self.turn()?.exec(&text, &parameters) {
+        let outcome = match self.turn()?.exec_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
@@ -73,9 +73,9 @@ impl wit::Host for Host {
 }
 
 impl packed::Host for Host {
-    fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::Outcome> {
+    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::Outcome> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
-        let outcome = match self.turn()?.exec_packed(&text, &parameters) {
+        let outcome = match self.turn()?.exec_packed_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
@@ -84,9 +84,9 @@ impl packed::Host for Host {
         Ok(Ok(packed::Outcome { changes, last_insert_rowid, result, more }))
     }
 
-    fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<u8>> {
+    async fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<u8>> {
         let cursor = self.table.get(&cursor)?.0;
-        answer(self.turn()?.next_packed(cursor, max_rows))
+        answer(self.turn()?.next_packed_sliced(cursor, max_rows).await)
     }
 }
 
@@ -98,9 +98,9 @@ impl Host {
 }
 
 impl wit::HostCursor for Host {
-    fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<Vec<wit::Value>>> {
+    async fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<Vec<wit::Value>>> {
         let cursor = self.table.get(&cursor)?.0;
-        answer(self.turn()?.next(cursor, max_rows).map(to_guest))
+        answer(self.turn()?.next_sliced(cursor, max_rows).await.map(to_guest))
     }
 
     fn drop(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<()> {

@@ -1,0 +1,76 @@
+//! How SQL is called from outside of storage: each call on a stack of its own, in slices.
+//!
+//! The futures here are pending while their statement is suspended and wake themselves; whoever drives them
+//! ([`crate::base::Computing`]) says how long a slice is and who goes on when. Dropped before its end, a call ends as an interrupted
+//! statement does and breaks its turn, which then cannot be applied.
+
+use super::commit_log::DurableWatch;
+use super::stacks::{OnStack, Stack};
+use super::{Applied, ApplyError, Cursor, Database, Lsn, Outcome, PackedOutcome, SqlError, Turn, Value, WholeError};
+use crate::base::{Computing, Exhausted, Table};
+
+impl Turn {
+    /// Runs one or more statements. All but the last run to their end and take no parameters.
+    pub async fn exec_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+        self.on_stack(|turn| turn.exec(text, parameters)).await?
+    }
+
+    /// The same with the rows in one piece.
+    pub async fn exec_packed_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+        self.on_stack(|turn| turn.exec_packed(text, parameters)).await?
+    }
+
+    /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
+    pub async fn next_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
+        self.on_stack(|turn| turn.next(cursor, max_rows)).await?
+    }
+
+    /// The same in one piece.
+    pub async fn next_packed_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
+        self.on_stack(|turn| turn.next_packed(cursor, max_rows)).await?
+    }
+
+    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
+    /// reads is not run further than that.
+    pub async fn query_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
+        self.on_stack(|turn| turn.query(text, parameters)).await?
+    }
+
+    /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then) runs on a stack, too.
+    pub async fn apply_sliced(mut self) -> (Database, Result<Applied, ApplyError>) {
+        let Some(stack) = self.stack.take() else { return self.apply() };
+        let work = self.work().clone();
+        let applying = OnStack::new(stack, &work, || self.apply());
+        let (applied, _stack) = match work.timer() {
+            None => applying.await,
+            // What is being applied cannot be refused.
+            Some(timer) => Computing::exempt(applying, timer.clone()).await.expect("it wants no slot"),
+        };
+        applied
+    }
+
+    /// As [`apply_so_far`](Self::apply_so_far), in the same way.
+    pub async fn apply_so_far_sliced(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
+        if self.stack.is_none() {
+            return self.apply_so_far();
+        }
+        self.on_stack(Self::apply_so_far).await?
+    }
+
+    /// Runs a call on the turn's stack.
+    async fn on_stack<T: Send>(&mut self, call: impl FnOnce(&mut Self) -> T + Send) -> Result<T, SqlError> {
+        let stack = self.take_stack()?;
+        let work = self.work().clone();
+        let (answer, stack) = OnStack::new(stack, &work, || call(self)).await;
+        self.stack = Some(stack);
+        Ok(answer)
+    }
+
+    fn take_stack(&mut self) -> Result<Stack, SqlError> {
+        let stack = self.stack.take().or_else(|| self.database().node.stacks.take());
+        stack.ok_or_else(|| {
+            self.work().end(Exhausted::Overloaded);
+            self.exhausted(Exhausted::Overloaded)
+        })
+    }
+}

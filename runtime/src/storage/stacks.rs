@@ -1,0 +1,478 @@
+//! SQLite on stacks of its own, which a statement can leave while it runs.
+//!
+//! How deep SQLite recurses and how long it computes is for whoever writes the statement to say. So what compiles or runs a guest's
+//! SQL runs as a coroutine ([`on_stack`]): on a stack that is large enough for the deepest statement that the limits admit (measured:
+//! `docs/decisions/0009-sql-on-its-own-stacks.md`), and which it leaves ([`give_way`]) when its slice of CPU time is over, so that no thread is blocked
+//! while a statement waits for its turn.
+//!
+//! What must stay true:
+//! * a suspended statement is never unwound: when its future is dropped it is resumed with its budget ended, so that the progress
+//!   handler has SQLite end it as any other error would;
+//! * a statement is suspended only where SQLite holds none of its mutexes, and on the upper part of its stack ([`SHALLOW`]), so that
+//!   stacks that wait take little memory;
+//! * what is on a stack when it is suspended may go on on another thread: no guard of a lock, no borrow of a thread-local.
+
+use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
+use std::pin::Pin;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use corosensei::stack::{DefaultStack, Stack as _};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+use parking_lot::Mutex;
+
+use super::heap;
+use crate::base::{Exhausted, WorkBudget};
+
+/// Address space of one stack: eight times what the deepest statement that was found takes. Only pages that were used take memory.
+const STACK: usize = 64 << 20;
+/// A statement that is deeper than this is not suspended: only compiling goes deeper, and that is bounded by [`STRETCH`].
+const SHALLOW: usize = 256 << 10;
+/// What must be left of a stack for SQLite to be given memory: the refusal ends the statement before the stack does.
+const LEFT: usize = 16 << 20;
+/// CPU time that a statement may compute where it cannot be suspended: hundreds of times what compiling an honest one takes.
+const STRETCH: Duration = Duration::from_millis(250);
+/// Allocations between two looks at stack and clock: some 20 µs of compiling.
+const ALLOCATIONS: u32 = 256;
+/// Pages, and reads and writes of temporary files, between two looks at the clock: 20 µs to 1 ms.
+const FETCHES: u32 = 256;
+const USES_OF_FILES: u32 = 64;
+/// Stacks that exist at once. Each running or waiting statement has one.
+const STACKS_MAX: usize = 4_096;
+/// Stacks that are kept for the next statements.
+const KEPT: usize = 64;
+/// What a stack keeps when its lower pages are given back to the system.
+const RESIDENT: usize = 32 << 10;
+/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it.
+const USES: u32 = 64;
+
+/// What a statement is told that [`may_allocate`] has ended.
+pub(super) const TOO_MUCH_AT_ONCE: &str =
+    "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
+
+/// The stacks of one process. Cheap to clone.
+#[derive(Clone, Default)]
+pub(super) struct Stacks(Arc<Pool>);
+
+#[derive(Default)]
+struct Pool {
+    /// With how often each was used since its lower pages were given back.
+    unused: Mutex<Vec<(DefaultStack, u32)>>,
+    count: AtomicUsize,
+}
+
+/// A stack that belongs to one turn at a time.
+pub(super) struct Stack {
+    /// None only while it is dropped, or a coroutine has it.
+    memory: Option<DefaultStack>,
+    uses: u32,
+    pool: Arc<Pool>,
+}
+
+impl Stacks {
+    /// A stack; none if there are too many, or the system gives none.
+    pub fn take(&self) -> Option<Stack> {
+        let unused = self.0.unused.lock().pop();
+        let (memory, uses) = match unused {
+            Some(unused) => unused,
+            None => (self.0.make().ok()?, 0),
+        };
+        Some(Stack { memory: Some(memory), uses, pool: self.0.clone() })
+    }
+}
+
+impl Pool {
+    fn make(&self) -> io::Result<DefaultStack> {
+        if self.count.fetch_add(1, Relaxed) >= STACKS_MAX {
+            self.count.fetch_sub(1, Relaxed);
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        let memory = DefaultStack::new(STACK).inspect_err(|_| _ = self.count.fetch_sub(1, Relaxed))?;
+        let unused = ptr::with_exposed_provenance_mut(memory.limit().get());
+        // SAFETY: advice about the pages of this stack. With huge pages each stack would take two megabytes.
+        unsafe { libc::madvise(unused, STACK, libc::MADV_NOHUGEPAGE) };
+        Ok(memory)
+    }
+}
+
+impl Stack {
+    /// After a statement: gives pages back that few statements use.
+    fn used(&mut self, compiled: bool) {
+        self.uses += 1;
+        if compiled || self.uses >= USES {
+            self.shrink();
+        }
+    }
+
+    fn shrink(&mut self) {
+        self.uses = 0;
+        let Some(memory) = &self.memory else { return };
+        let (guard, base) = (memory.limit().get(), memory.base().get());
+        let unused = ptr::with_exposed_provenance_mut(guard + GUARD);
+        // SAFETY: the pages between the guard and the kept part belong to this stack, on which nothing runs.
+        unsafe { libc::madvise(unused, base - RESIDENT - guard - GUARD, libc::MADV_DONTNEED) };
+    }
+}
+
+/// Bytes at the end of a stack that stay as they are: its guard page, on any system.
+const GUARD: usize = 64 << 10;
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if self.uses >= USES {
+            self.shrink();
+        }
+        let Some(memory) = self.memory.take() else {
+            // It went with its coroutine.
+            self.pool.count.fetch_sub(1, Relaxed);
+            return;
+        };
+        let mut unused = self.pool.unused.lock();
+        if unused.len() < KEPT {
+            unused.push((memory, self.uses));
+        } else {
+            drop(unused);
+            drop(memory);
+            self.pool.count.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What runs on the stack that the calling thread is on, as [`give_way`] and [`may_allocate`] need it. Lives on that stack.
+struct Running {
+    yielder: *const Yielder<(), ()>,
+    work: WorkBudget,
+    base: usize,
+    limit: usize,
+    allocations: Cell<u32>,
+    fetches: Cell<u32>,
+    uses_of_files: Cell<u32>,
+    denied: Cell<bool>,
+    refused_page: Cell<bool>,
+    refused_file: Cell<bool>,
+    compiled: Cell<bool>,
+}
+
+thread_local! {
+    /// Null: the thread is on its own stack.
+    static RUNNING: Cell<*const Running> = const { Cell::new(ptr::null()) };
+}
+
+/// Not inlined, nor is [`set_running`]: a stack may go on on another thread, and within one function a compiler may remember where a
+/// thread-local is.
+#[inline(never)]
+fn running<'a>() -> Option<&'a Running> {
+    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null again before that ends.
+    unsafe { RUNNING.get().as_ref() }
+}
+
+#[inline(never)]
+fn set_running(running: *const Running) {
+    RUNNING.set(running);
+}
+
+impl Running {
+    /// Bytes of the stack in use, by the address of something that is on it.
+    fn depth(&self) -> usize {
+        let here = 0_u8;
+        self.base.saturating_sub(ptr::from_ref(&here).addr())
+    }
+}
+
+/// Lets others compute, if the statement that runs on this stack can be suspended here. On a thread's own stack it does nothing.
+///
+/// The caller holds no lock and no borrow of a thread-local, and asks its budget afterwards whether it has ended.
+pub(super) fn give_way() {
+    let Some(running) = running() else { return };
+    if running.depth() > SHALLOW || running.work.check().is_err() {
+        return;
+    }
+    set_running(ptr::null());
+    let allocating = heap::pause();
+    // SAFETY: the yielder lives as long as the coroutine, which runs: this is its stack.
+    unsafe { (*running.yielder).suspend(()) };
+    allocating.go_on();
+    set_running(running);
+}
+
+/// Whether SQLite may be given memory: asked at each allocation, because that is what it does all the time while it compiles. Suspends nothing,
+/// because SQLite may hold a mutex.
+pub(super) fn may_allocate() -> bool {
+    let Some(running) = running() else { return true };
+    let count = running.allocations.get() + 1;
+    running.allocations.set(count % ALLOCATIONS);
+    count < ALLOCATIONS || running.may_go_on()
+}
+
+/// Whether SQLite may have a page: asked at each one that it wants, because within one step of its virtual machine it may go over all pages of
+/// a table. Lets others compute meanwhile. A statement is refused one page: rolling it back needs pages, too.
+pub(super) fn may_fetch() -> bool {
+    let Some(running) = running() else { return true };
+    let count = running.fetches.get() + 1;
+    running.fetches.set(count % FETCHES);
+    count < FETCHES || running.goes_on() || running.refused_page.replace(true)
+}
+
+/// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
+/// meanwhile. A statement is refused one use: rolling it back reads its journal, which is such a file, too.
+pub(super) fn may_use_files() -> bool {
+    let Some(running) = running() else { return true };
+    let count = running.uses_of_files.get() + 1;
+    running.uses_of_files.set(count % USES_OF_FILES);
+    count < USES_OF_FILES || running.goes_on() || running.refused_file.replace(true)
+}
+
+impl Running {
+    /// Looks at the clock, and lets others compute if the slice is over.
+    #[cold]
+    fn goes_on(&self) -> bool {
+        if self.work.check_time().is_ok() && self.work.must_give_way() {
+            give_way();
+        }
+        self.work.check().is_ok()
+    }
+
+    #[cold]
+    fn may_go_on(&self) -> bool {
+        if self.work.check_time().is_err() {
+            return false;
+        }
+        if self.depth() + LEFT > self.base - self.limit || self.work.running() > STRETCH {
+            self.denied.set(true);
+        }
+        !self.denied.get()
+    }
+}
+
+/// Whether [`may_allocate`] has refused something to the running statement because it is too deep or compiled for too long.
+pub(super) fn take_denied() -> bool {
+    running().is_some_and(|running| running.denied.take())
+}
+
+/// The running statement was compiled, so it may have used much of the stack.
+pub(super) fn note_compiled() {
+    if let Some(running) = running() {
+        running.compiled.set(true);
+    }
+}
+
+/// Runs something on a stack; the future is pending while that is suspended, and wakes itself. Dropped before its end, it ends the budget
+/// of the work and runs it to where it stops.
+pub(super) struct OnStack<'a, T> {
+    /// None when it has ended.
+    coroutine: Option<Coroutine<(), (), (T, bool), DefaultStack>>,
+    /// Without its memory, which the coroutine has.
+    stack: Option<Stack>,
+    work: WorkBudget,
+    borrows: PhantomData<&'a mut ()>,
+}
+
+// SAFETY: what `run` captures and answers is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which know no
+// threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is called where no
+// global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler or a function of SQL: they hold
+// references into the turn, which is `Send`, and nothing that belongs to a thread.
+unsafe impl<T: Send> Send for OnStack<'_, T> {}
+
+impl<'a, T: Send + 'a> OnStack<'a, T> {
+    /// Has `run` run on this stack. Nothing runs before the first poll.
+    pub fn new(mut stack: Stack, work: &WorkBudget, run: impl FnOnce() -> T + Send + 'a) -> Self {
+        let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
+        let (base, limit) = (memory.base().get(), memory.limit().get());
+        let budget = work.clone();
+        let body = move |yielder: &Yielder<(), ()>, ()| {
+            let running = Running {
+                yielder,
+                work: budget,
+                base,
+                limit,
+                allocations: Cell::new(0),
+                fetches: Cell::new(0),
+                uses_of_files: Cell::new(0),
+                refused_page: Cell::new(false),
+                refused_file: Cell::new(false),
+                denied: Cell::new(false),
+                compiled: Cell::new(false),
+            };
+            let seat = Seat::take(&running);
+            let answer = run();
+            drop(seat);
+            (answer, running.compiled.get())
+        };
+        // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when it is dropped. If it
+        // is forgotten, the coroutine never runs again and its stack is never used again.
+        let coroutine = unsafe { Coroutine::with_stack_unchecked(memory, body) };
+        Self { coroutine: Some(coroutine), stack: Some(stack), work: work.clone(), borrows: PhantomData }
+    }
+
+    /// Runs it to its end on the calling thread.
+    pub fn run_through(mut self) -> T {
+        loop {
+            if let Some((answer, _stack)) = self.resume() {
+                return answer;
+            }
+        }
+    }
+
+    /// Goes on. The answer, with the stack, when it has ended.
+    fn resume(&mut self) -> Option<(T, Stack)> {
+        let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
+        let CoroutineResult::Return((answer, compiled)) = coroutine.resume(()) else { return None };
+        let (coroutine, stack) = (self.coroutine.take(), self.stack.take());
+        let (coroutine, mut stack) = coroutine.zip(stack).expect("both were there");
+        stack.memory = Some(coroutine.into_stack());
+        stack.used(compiled);
+        Some((answer, stack))
+    }
+}
+
+/// The thread runs on this stack until it is dropped.
+struct Seat;
+
+impl Seat {
+    fn take(running: &Running) -> Self {
+        set_running(running);
+        Self
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        set_running(ptr::null());
+    }
+}
+
+impl<'a, T: Send + 'a> Future for OnStack<'a, T> {
+    type Output = (T, Stack);
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut().resume() {
+            Some(ended) => Poll::Ready(ended),
+            None => {
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for OnStack<'_, T> {
+    fn drop(&mut self) {
+        let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done())
+        else {
+            return;
+        };
+        self.work.end(Exhausted::Cancelled);
+        // With its budget ended it is not suspended again.
+        while let CoroutineResult::Yield(()) = coroutine.resume(()) {}
+        if let (Some(coroutine), Some(stack)) = (self.coroutine.take(), &mut self.stack) {
+            stack.memory = Some(coroutine.into_stack());
+            stack.uses = USES;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use super::*;
+
+    /// Calls itself so deep, with a frame of about a kilobyte each.
+    #[inline(never)]
+    fn recurse(depth: usize) -> usize {
+        let frame = std::hint::black_box([depth as u8; 1_000]);
+        if depth == 0 { 0 } else { 1 + recurse(depth - 1) + usize::from(frame[999] != depth as u8) }
+    }
+
+    fn poll<T>(future: &mut (impl Future<Output = T> + Unpin)) -> Poll<T> {
+        Pin::new(future).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    #[test]
+    fn it_goes_on_where_it_left_off_on_any_thread() {
+        let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
+        let mut places = Vec::new();
+        let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
+            for place in 0..3 {
+                places.push(place);
+                give_way();
+            }
+            recurse(30_000)
+        });
+        assert!(poll(&mut call).is_pending());
+        assert!(running().is_none());
+        let (deep, stack) = std::thread::scope(|scope| {
+            let there = scope.spawn(move || {
+                assert!(poll(&mut call).is_pending());
+                call
+            });
+            let mut call = there.join().unwrap();
+            assert!(poll(&mut call).is_pending());
+            match poll(&mut call) {
+                Poll::Ready(ended) => ended,
+                Poll::Pending => panic!("it has nothing left to do"),
+            }
+        });
+        assert_eq!((deep, places), (30_000, vec![0, 1, 2]));
+        drop(stack);
+        assert_eq!(stacks.0.count.load(Relaxed), 1);
+    }
+
+    #[test]
+    fn one_that_is_dropped_ends_by_itself() {
+        let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
+        let mut ended = None;
+        let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
+            while work.check().is_ok() {
+                give_way();
+            }
+            ended = Some(work.check());
+        });
+        assert!(poll(&mut call).is_pending());
+        drop(call);
+        assert_eq!(ended, Some(Err(Exhausted::Cancelled)));
+        drop(OnStack::new(stacks.take().unwrap(), &work, || panic!("it is never polled")));
+        assert_eq!(stacks.0.count.load(Relaxed), 0);
+    }
+
+    #[test]
+    fn a_deep_statement_is_not_suspended_and_gets_no_memory_near_the_end_of_its_stack() {
+        #[inline(never)]
+        fn deep(levels: usize, at: &dyn Fn() -> bool) -> bool {
+            let frame = std::hint::black_box([levels as u8; 1_000]);
+            let answer = if levels == 0 { at() } else { deep(levels - 1, at) };
+            answer && frame[0] == levels as u8
+        }
+        let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
+        let allocates = || (0..2 * ALLOCATIONS).all(|_| may_allocate());
+        let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
+            let pauses = || {
+                give_way();
+                true
+            };
+            assert!(deep(1_000, &pauses));
+            assert!(deep(30_000, &allocates) && !take_denied());
+            assert!(!deep(50_000, &allocates) && take_denied() && !take_denied());
+        });
+        assert!(poll(&mut call).is_ready());
+    }
+
+    #[test]
+    fn a_panic_comes_out_and_the_stack_is_not_used_again() {
+        let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
+        let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
+            if work.check().is_ok() {
+                panic!("a bug of the host");
+            }
+        });
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| poll(&mut call)));
+        assert!(panicked.is_err() && running().is_none());
+        drop(call);
+        assert_eq!(stacks.0.count.load(Relaxed), 0);
+    }
+}
