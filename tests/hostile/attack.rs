@@ -92,6 +92,9 @@ fn run(attacks: &[Attack], form: &Form) {
         row.faults.iter().for_each(|fault| eprintln!("  {}: {fault}", row.name));
         if !on.host.is_running() {
             eprintln!("--- the host's log:\n{}---", tail(&on.host.log()));
+        }
+        // What an attack leaves behind is not the next one's.
+        if row.back.is_none() {
             stage = None;
         }
         rows.push(row);
