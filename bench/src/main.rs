@@ -65,6 +65,9 @@ struct Common {
     /// The binary to measure; without it `run` measures the peers and the floor alone.
     #[arg(long, value_name = "FILE")]
     holdfast: Option<PathBuf>,
+    /// An earlier binary: it is measured beside the other, in `run` instead of workerd and the floor.
+    #[arg(long, value_name = "FILE", requires = "holdfast")]
+    before: Option<PathBuf>,
     /// Where data directories are made [default: beside the build].
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,

@@ -33,6 +33,8 @@ const READY_WITHIN: Duration = Duration::from_secs(300);
 pub enum Kind {
     /// Ours.
     Holdfast,
+    /// Ours as it was: an earlier binary.
+    Before,
     /// The Durable Objects runtime.
     Workerd,
     /// `bench floor`.
@@ -44,6 +46,7 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Holdfast => "holdfast",
+            Self::Before => "before",
             Self::Workerd => "workerd",
             Self::Floor => "floor",
         }
@@ -55,6 +58,7 @@ pub struct Launcher {
     scratch: PathBuf,
     flush_delay_us: Option<u64>,
     holdfast: Option<(PathBuf, Guests)>,
+    before: Option<PathBuf>,
     workerd: Option<PathBuf>,
 }
 
@@ -70,15 +74,15 @@ impl Launcher {
         if common.flush_delay_us.is_some() {
             output(Command::new("strace").arg("--version")).await.context("--flush-delay-us needs strace")?;
         }
+        let found =
+            |binary: &PathBuf| binary.canonicalize().with_context(|| format!("no such binary: {}", binary.display()));
         let holdfast = match &common.holdfast {
-            Some(binary) => {
-                let binary = binary.canonicalize().with_context(|| format!("no such binary: {}", binary.display()))?;
-                Some((binary, Guests::build().await?))
-            }
+            Some(binary) => Some((found(binary)?, Guests::build().await?)),
             None => None,
         };
-        let workerd = if workerd { Some(workerd::install().await?) } else { None };
-        Ok(Self { scratch, flush_delay_us: common.flush_delay_us, holdfast, workerd })
+        let before = common.before.as_ref().map(found).transpose()?;
+        let workerd = if workerd && before.is_none() { Some(workerd::install().await?) } else { None };
+        Ok(Self { scratch, flush_delay_us: common.flush_delay_us, holdfast, before, workerd })
     }
 
     /// Where data directories are made.
@@ -88,6 +92,9 @@ impl Launcher {
 
     /// The systems that can be started, ours first.
     pub fn kinds(&self) -> Vec<Kind> {
+        if self.before.is_some() {
+            return vec![Kind::Holdfast, Kind::Before];
+        }
         let ours = self.holdfast.as_ref().map(|_| Kind::Holdfast);
         ours.into_iter().chain(self.workerd.as_ref().map(|_| Kind::Workerd)).chain([Kind::Floor]).collect()
     }
@@ -96,6 +103,7 @@ impl Launcher {
     pub async fn versions(&self) -> anyhow::Result<serde_json::Map<String, Value>> {
         let binaries = [
             (Kind::Holdfast, self.holdfast.as_ref().map(|(binary, _)| binary)),
+            (Kind::Before, self.before.as_ref()),
             (Kind::Workerd, self.workerd.as_ref()),
         ];
         let mut versions = serde_json::Map::new();
@@ -112,6 +120,12 @@ impl Launcher {
     pub async fn start(&self, kind: Kind) -> anyhow::Result<Running> {
         match kind {
             Kind::Holdfast => self.start_holdfast("").await,
+            Kind::Before => {
+                let binary = self.before.as_ref().context("say where the earlier binary is: --before FILE")?;
+                let system = holdfast::start(self, Kind::Before, binary, self.data_directory()?, "").await?;
+                system.admin()?.deploy(&self.holdfast()?.1).await?;
+                Ok(system)
+            }
             Kind::Workerd => workerd::start(self).await,
             Kind::Floor => {
                 let data = self.data_directory()?;
@@ -135,7 +149,7 @@ impl Launcher {
 
     /// Starts Holdfast on what another left behind, classes included; see [`Running::data`].
     pub async fn start_holdfast_on(&self, data: Arc<TempDir>, settings: &str) -> anyhow::Result<Running> {
-        holdfast::start(self, &self.holdfast()?.0, data, settings).await
+        holdfast::start(self, Kind::Holdfast, &self.holdfast()?.0, data, settings).await
     }
 
     fn holdfast(&self) -> anyhow::Result<&(PathBuf, Guests)> {

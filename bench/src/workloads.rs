@@ -180,6 +180,9 @@ struct Contender {
     system: Running,
     objects: std::sync::Arc<Objects>,
     rounds: Vec<Measured>,
+    /// CPU time of the system in each round, divided by the answers of the round, in microseconds. What a round needs beside its
+    /// answers (objects put to sleep and looked at) is in it.
+    cpu_us: Vec<f64>,
 }
 
 impl Workload {
@@ -200,8 +203,11 @@ impl Workload {
             }
             for contender in &mut contenders {
                 flushes.push(disk::flush_latency(launcher.scratch())?);
+                let before = contender.system.cpu_time()?;
                 let measured = self.measure(contender, round, args.seconds).await;
                 let measured = measured.with_context(|| contender.system.describe())?;
+                let cpu = contender.system.cpu_time()?.saturating_sub(before);
+                contender.cpu_us.push(cpu.as_secs_f64() * 1e6 / measured.requests as f64);
                 contender.rounds.push(measured);
             }
             if round % 2 == 1 {
@@ -222,7 +228,7 @@ impl Workload {
             Population::Existing(count) | Population::Dormant(count) => Objects::new("o", count),
             Population::New => Objects::new("warm", (WARM_UP.as_secs_f64() * NEW_OBJECTS_PER_SECOND) as usize),
         };
-        let contender = Contender { system, objects, rounds: Vec::new() };
+        let contender = Contender { system, objects, rounds: Vec::new(), cpu_us: Vec::new() };
         // A read of what was never written would measure nothing.
         let operation = if self.operation == Operation::Read { Operation::Increment } else { self.operation };
         let (address, objects) = (contender.system.address, &contender.objects);
@@ -286,7 +292,11 @@ impl Workload {
         let slowed = if delay > 0 { format!(" + {} ms for every system", millis(delay as f64)) } else { String::new() };
         println!("{}: {}", self.name.to_uppercase(), self.title);
         println!("  disk: fdatasync of 4 KiB p50 {} ms, p99 {} ms{slowed}", millis(flush_p50), millis(flush_p99));
-        println!("  {:<10} {:>10} {:>10} {:>10} {:>14}", "", "per second", "p50 ms", "p99 ms", "ours is better");
+        let cpu_title = "CPU µs/request";
+        println!(
+            "  {:<10} {:>10} {:>10} {:>10} {cpu_title:>14} {:>14}",
+            "", "per second", "p50 ms", "p99 ms", "ours is better"
+        );
 
         let ours = contenders.iter().find(|contender| contender.system.kind == Kind::Holdfast);
         let ours = ours.map(|contender| median(contender.rounds.iter().map(|round| self.figure(round))));
@@ -295,6 +305,7 @@ impl Workload {
             let of = |pick: &dyn Fn(&Measured) -> f64| median(contender.rounds.iter().map(pick));
             let (rate, p50, p99) = (of(&|m| m.rate), of(&|m| f64::from(m.p50_us)), of(&|m| f64::from(m.p99_us)));
             let theirs = of(&|m| self.figure(m));
+            let cpu = median(contender.cpu_us.iter().copied());
             let kind = contender.system.kind;
             let ratio = ours.filter(|_| kind != Kind::Holdfast).map(|ours| match self.metric {
                 Metric::Rate => ours / theirs,
@@ -302,17 +313,16 @@ impl Workload {
             });
             let shown = ratio.map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
             println!(
-                "  {:<10} {:>10} {:>10} {:>10} {shown:>14}",
+                "  {:<10} {:>10} {:>10} {:>10} {cpu:>14.1} {shown:>14}",
                 kind.name(),
                 thousands(rate),
                 millis(p50),
                 millis(p99)
             );
-            let medians = json!({ "rate": rate, "p50_us": p50, "p99_us": p99 });
-            systems.insert(
-                kind.name().into(),
-                json!({ "medians": medians, "ours_is_better": ratio, "rounds": contender.rounds }),
-            );
+            let medians = json!({ "rate": rate, "p50_us": p50, "p99_us": p99, "cpu_us_per_request": cpu });
+            let rounds = json!({ "rounds": contender.rounds, "cpu_us_per_request": contender.cpu_us });
+            systems
+                .insert(kind.name().into(), json!({ "medians": medians, "ours_is_better": ratio, "measured": rounds }));
         }
         let goals: Vec<String> =
             self.goals.iter().filter_map(|goal| goal.judge(ours?, &systems, flush_p50, delay)).collect();
@@ -331,7 +341,9 @@ impl Workload {
             "goals": goals,
         });
         let suffix = if delay > 0 { format!("-flush+{delay}us") } else { String::new() };
-        report::save(&format!("{}{suffix}", self.name), &result)
+        // What a change costs does not take the place of how we stand beside peers.
+        let compared = if args.common.before.is_some() { "-before" } else { "" };
+        report::save(&format!("{}{suffix}{compared}", self.name), &result)
     }
 }
 

@@ -1,12 +1,16 @@
 //! The vocabulary of the runtime: ids, invocations, outcomes, limits, the environment.
 //!
 //! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
-//! clock and randomness of the machine are read, and `points`, which does what tests want.
+//! clock and randomness of the machine are read, `output`, which writes the log, and `points`, which does what tests want.
 
 pub mod alarm;
+pub mod alone;
 pub mod budget;
 pub mod cpu;
+pub mod create;
+pub mod descriptors;
 pub mod env;
+pub mod failures;
 pub mod id;
 pub mod invocation;
 pub mod limits;
@@ -16,6 +20,7 @@ pub mod metrics;
 #[cfg(test)]
 pub mod mistakes;
 pub mod outcome;
+pub mod output;
 pub mod points;
 pub mod share;
 pub mod socket;
@@ -23,7 +28,10 @@ pub mod socket;
 pub use alarm::Alarm;
 pub use budget::{Exhausted, WorkBudget};
 pub use cpu::{ClassShare, Computing, CpuTimer, HeavyWork};
+pub use create::Create;
+pub use descriptors::Descriptors;
 pub use env::Env;
+pub use failures::{Failures, Occasion};
 pub use id::{ClassKey, ClassName, Digest, ObjectAddress, ObjectId, ObjectName};
 pub use invocation::{CheckedDatabase, Invocation, Query, Reply, Request, Response, Table, Value};
 pub use limits::Limits;

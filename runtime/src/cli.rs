@@ -4,13 +4,21 @@
 //! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
 //! `error:` on standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; `log` reads a data directory; every other command is a client of its HTTP
+//! Only `serve` and `dev` know the server; `log` and `data` read a data directory; every other command is a client of its HTTP
 //! listeners.
+
+/// A line on standard error. Unlike `eprintln!` it does not panic when there is nobody to read it.
+macro_rules! note {
+    ($($words:tt)*) => {
+        _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)))
+    };
+}
 
 pub mod build;
 
 mod api;
 mod classes;
+mod data;
 mod deploy;
 mod dev;
 #[cfg(any(test, fuzzing))]
@@ -36,7 +44,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::base::points;
+use crate::base::{output, points};
 use crate::server::Server;
 
 /// Durable objects in any language that compiles to a WebAssembly component.
@@ -86,20 +94,24 @@ enum Command {
     Invoke(invoke::Args),
     Logs(logs::Args),
     Log(log::Args),
+    Data(data::Args),
 }
 
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match start_log(&cli).and_then(|()| Ok(points::arm()?)).and_then(|()| run(cli.command)) {
+    let result = start_log(&cli).and_then(|()| Ok(points::arm()?)).and_then(|()| run(cli.command));
+    let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`holdfast objects list counter | head`).
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            output::stderr().line(format!("error: {}\n", show::chain(&error)).as_bytes());
             ExitCode::FAILURE
         }
-    }
+    };
+    output::stderr().flush();
+    code
 }
 
 fn run(command: Command) -> anyhow::Result<()> {
@@ -114,6 +126,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Invoke(args) => invoke::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Log(args) => log::run(args),
+        Command::Data(args) => data::run(args),
     }
 }
 
@@ -124,9 +137,19 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
         .with_context(|| format!("`{filter}` is not a log filter; try `info` or `warn,holdfast_runtime=debug`"))?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(output::stderr)
         .with_ansi(io::stderr().is_terminal())
         .init();
+    if matches!(cli.command, Command::Serve(_) | Command::Dev(_)) {
+        // A panic costs one turn; waiting for standard error inside of it would cost a thread.
+        std::panic::set_hook(Box::new(|panic| {
+            let (message, place) =
+                (panic.payload_as_str().unwrap_or_default(), panic.location().map(ToString::to_string));
+            let thread = std::thread::current().name().unwrap_or_default().to_owned();
+            let backtrace = std::backtrace::Backtrace::capture();
+            tracing::error!(?message, place, thread, %backtrace, "the host panicked; this is a bug of Holdfast");
+        }));
+    }
     Ok(())
 }
 
@@ -173,6 +196,8 @@ mod tests {
             "holdfast logs --class counter --object alice --follow --json",
             "holdfast serve --log debug",
             "holdfast log verify",
+            "holdfast data verify --data d --json",
+            "holdfast data inspect",
             "holdfast log inspect --data d --json",
         ] {
             if let Err(error) = parse(line) {

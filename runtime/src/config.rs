@@ -2,6 +2,7 @@
 //!
 //! ```toml
 //! class = "counter"            # the class this project deploys as; default: the directory's name
+//! create = "stored"            # what creates its objects: "any", "stored" or "internal"; default: as the class is, "stored" if new
 //!
 //! [build]
 //! language = "rust"            # default: what the project's own manifest shows
@@ -15,6 +16,9 @@
 //! listen = "127.0.0.1:8787"
 //! admin-listen = "127.0.0.1:8788"
 //! error-details = false        # whether callers on the data listener are told why a guest failed
+//! hosts = ["api.example.com"]  # names that requests may be for; "*.example.com": all below; "*": any
+//! origins = ["https://example.com"]  # web pages that may call; "*": any
+//! trusted-proxies = ["10.0.0.0/8"]   # not held to `connections-per-address`
 //!
 //! [limits]                     # every number of `base::limits::Limits`
 //! ```
@@ -31,7 +35,8 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::base::{ClassName, Limits};
+use crate::base::{ClassName, Create, Limits};
+use crate::gateway::{HostSettings, Network};
 
 pub use language::Language;
 
@@ -57,6 +62,10 @@ pub struct ServerConfig {
     pub limits: Limits,
     /// Whether callers on the data listener are told why a guest failed. The log is always told.
     pub error_details: bool,
+    /// Which names requests may be for, and which pages they may come from.
+    pub hosts: HostSettings,
+    /// Clients that are not held to `Limits::connections_per_address`.
+    pub trusted_proxies: Vec<Network>,
 }
 
 /// A parsed `holdfast.toml`.
@@ -65,6 +74,8 @@ pub struct ServerConfig {
 pub struct ConfigFile {
     /// The class that the project deploys as.
     pub class: Option<ClassName>,
+    /// What creates its objects.
+    pub create: Option<Create>,
     /// `[build]`
     pub build: BuildSection,
     /// `[server]`
@@ -107,14 +118,20 @@ pub struct ServerSection {
     pub admin_listen: Option<SocketAddr>,
     /// Whether callers on the data listener are told why a guest failed.
     pub error_details: Option<bool>,
+    /// Names that requests may be for. Left out: those of this machine if the listener is on loopback, else any.
+    pub hosts: Option<Vec<String>>,
+    /// Pages that requests may come from. Left out: those of the hosts.
+    pub origins: Option<Vec<String>>,
+    /// Addresses and networks of proxies.
+    pub trusted_proxies: Vec<String>,
 }
 
 /// Why a `holdfast.toml` could not be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
-    #[error("cannot read {}: {source}", path.display())]
-    Read { path: PathBuf, source: io::Error },
+    #[error("cannot read {}: {cause}", path.display())]
+    Read { path: PathBuf, cause: io::Error },
     /// Not TOML, an unknown key (the message lists the known ones), or a value of the wrong kind.
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
@@ -123,7 +140,7 @@ pub enum ConfigError {
 impl ConfigFile {
     /// Reads and checks a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
+        let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
         let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
         for relative in [&mut file.server.data, &mut file.build.sdk, &mut file.build.module].into_iter().flatten() {
             *relative = path.parent().unwrap_or(Path::new("")).join(&*relative);
@@ -134,7 +151,7 @@ impl ConfigFile {
     /// Reads the `holdfast.toml` of a directory; a directory without one says nothing.
     pub fn of_directory(directory: &Path) -> Result<Self, ConfigError> {
         match Self::read(&directory.join(FILE_NAME)) {
-            Err(ConfigError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(ConfigError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
             result => result,
         }
     }
@@ -147,25 +164,49 @@ impl ConfigFile {
             ("wall", limits.wall_seconds_per_turn),
             ("idle", limits.idle_seconds),
             ("shutdown", limits.shutdown_seconds),
+            ("header", limits.header_seconds),
+            ("idle connection", limits.idle_connection_seconds),
+            ("body", limits.body_seconds),
+            ("response", limits.response_seconds),
         ];
         for (what, value) in seconds {
             // Later conversions to `Duration` have nobody left to complain to.
             Duration::try_from_secs_f64(value)
                 .map_err(|error| format!("[limits] the {what} time of {value} seconds does not work: {error}"))?;
         }
+        file.server.hosts()?;
+        file.server.trusted_proxies()?;
         Ok(file)
     }
 
     /// What the file says about the server, with defaults for what it leaves out.
     pub fn server(self, default_data: &Path) -> ServerConfig {
         let Self { server, limits, .. } = self;
+        let hosts = server.hosts().expect("checked when the file was read");
+        let trusted_proxies = server.trusted_proxies().expect("checked when the file was read");
         ServerConfig {
             data: server.data.unwrap_or_else(|| default_data.into()),
             listen: server.listen.unwrap_or(DEFAULT_LISTEN),
             admin_listen: server.admin_listen.unwrap_or(DEFAULT_ADMIN_LISTEN),
             limits,
             error_details: server.error_details.unwrap_or(false),
+            hosts,
+            trusted_proxies,
         }
+    }
+}
+
+impl ServerSection {
+    fn hosts(&self) -> Result<HostSettings, String> {
+        HostSettings::parse(self.hosts.clone(), self.origins.clone()).map_err(|why| format!("[server] {why}"))
+    }
+
+    fn trusted_proxies(&self) -> Result<Vec<Network>, String> {
+        let networks = self.trusted_proxies.iter().map(|text| {
+            text.parse()
+                .map_err(|_| format!("[server] trusted-proxies: `{text}` is no address and no network like 10.0.0.0/8"))
+        });
+        networks.collect()
     }
 }
 
@@ -182,6 +223,8 @@ mod tests {
             admin_listen: DEFAULT_ADMIN_LISTEN,
             limits: Limits::default(),
             error_details: false,
+            hosts: HostSettings::default(),
+            trusted_proxies: Vec::new(),
         };
         assert_eq!(config, expected);
     }
@@ -189,11 +232,11 @@ mod tests {
     #[test]
     fn every_section_is_read() {
         let file = ConfigFile::parse(
-            "class = 'notes'\n[build]\nlanguage = 'go'\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
+            "class = 'notes'\ncreate = 'internal'\n[build]\nlanguage = 'go'\nprofile = 'guest'\n[limits]\ncomponent = 7\n\
              [server]\ndata = 'd'\nlisten = '0.0.0.0:1'\nadmin-listen = '[::1]:2'\nerror-details = true",
         )
         .unwrap();
-        assert_eq!(file.class.as_ref().unwrap().as_str(), "notes");
+        assert_eq!((file.class.as_ref().unwrap().as_str(), file.create), ("notes", Some(Create::Internal)));
         assert_eq!((file.build.language, &*file.build.profile), (Some(Language::Go), "guest"));
         let config = file.server(Path::new("unused"));
         assert_eq!(config.data, Path::new("d"));
@@ -225,9 +268,13 @@ mod tests {
     fn a_bad_value_is_an_error() {
         for text in [
             "class = 'Counter'",
+            "create = 'nobody'",
             "[server]\nlisten = 'localhost'",
             "[build]\nlanguage = 'cobol'",
             "[limits]\ncomponent = -1",
+            "[server]\nhosts = ['http://example.com']",
+            "[server]\norigins = ['example.com']",
+            "[server]\ntrusted-proxies = ['10.0.0.0/33']",
         ] {
             assert!(ConfigFile::parse(text).is_err(), "{text}");
         }
@@ -249,6 +296,7 @@ mod tests {
     fn only_the_file_of_a_directory_may_be_missing() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(ConfigFile::of_directory(directory.path()).unwrap(), ConfigFile::default());
-        assert!(ConfigFile::read(&directory.path().join(FILE_NAME)).is_err());
+        let error = anyhow::Error::from(ConfigFile::read(&directory.path().join(FILE_NAME)).unwrap_err());
+        assert_eq!(format!("{error:#}").matches("os error").count(), 1, "{error:#}");
     }
 }

@@ -1,27 +1,36 @@
 //! The gateway: the only layer that knows HTTP, its paths and its status codes.
 //!
-//! It turns requests into invocations and replies into responses, for two listeners: *data* (public, [`data_router`]) and
-//! *admin* (bearer token, [`admin_router`]). It owns neither sockets nor their runtime (the server does), and it keeps no
-//! state: whatever it needs to know of classes and objects it asks the router.
+//! It turns requests into invocations and replies into responses, for two listeners: *data* (public, [`DataService`])
+//! and
+//! *admin* (bearer token, [`AdminService`]), each served by [`serve`]. It keeps no state but that of connections: whatever it
+//! needs to know of classes and objects it asks the router.
 //!
 //! What must stay true: a request's path is read raw, byte for byte, in `path` only; every refusal is
 //! `application/problem+json` with a code of `docs/ERRORS.md`; a turn's error is logged here, once, in `problem`.
 
 mod admin;
 mod body;
+mod connections;
 mod data;
+mod frames;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+mod heads;
+mod hosts;
 mod logs;
 mod path;
 mod problem;
 mod token;
 mod websocket;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
-pub use admin::{AdminSettings, admin_router};
-pub use data::{DataSettings, data_router};
+pub use admin::{AdminService, AdminSettings};
+pub use body::Intake;
+pub use connections::{ADMIN_CONNECTIONS, Network, Patience, Places, connections_max, serve};
+pub use data::{DataService, DataSettings};
+pub use hosts::HostSettings;
 pub use token::AdminToken;
 pub use websocket::SocketSettings;

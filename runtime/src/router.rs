@@ -12,13 +12,15 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
 use crate::base::metrics::Purpose;
+use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
-    Alarm, ClassName, Invocation, MemoryUse, ObjectAddress, ObjectId, ObjectName, Reply, TurnError, WorkBudget,
+    Alarm, ClassKey, ClassName, Descriptors, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName,
+    Reply, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 use crate::object::handle::{Pending, Refusal, ReplyTo};
@@ -39,7 +41,7 @@ pub struct Router {
     /// Where actors run: apart from the gateway, because guests compute and disks block.
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
-    alarm_slots: Arc<Semaphore>,
+    alarm_slots: Arc<Slots>,
 }
 
 /// The actors of live objects.
@@ -153,9 +155,24 @@ impl Router {
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
         for purpose in MemoryUse::ALL {
-            let bytes = self.node.memory.used_for(purpose);
+            let bytes = self.node.memory.used_for(purpose) + self.node.engine.budget.memory.used_for(purpose);
             self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
+    }
+
+    /// What a class uses of the host's memory.
+    pub fn memory(&self, class: &ClassKey) -> MemoryAccount {
+        self.node.memory.account(class)
+    }
+
+    /// What no class uses of the host's memory.
+    pub fn unowned_memory(&self) -> MemoryAccount {
+        self.node.memory.unowned()
+    }
+
+    /// What live objects and connections share.
+    pub fn descriptors(&self) -> Arc<Descriptors> {
+        self.node.engine.budget.descriptors.clone()
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.
@@ -205,7 +222,7 @@ impl Router {
         loop {
             let name = address.name.clone();
             let sent = match self.objects.live.get(&address.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node.limits)),
+                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node)),
                 None => {
                     let class = self.class_of(&address)?;
                     let entry = self.objects.live.entry(address.id);
@@ -213,7 +230,7 @@ impl Router {
                     // none is added after he looked.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, address.clone()));
-                        live.send(invocation, name, reply, &self.node.limits)
+                        live.send(invocation, name, reply, &self.node)
                     })
                 }
             };
@@ -271,7 +288,7 @@ impl Router {
 
     /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
     pub async fn delete_class(&self, name: &ClassName, with_objects: bool) -> Result<(), DeleteClassError> {
-        let _alone = self.classes.change().await;
+        let _alone = self.classes.change(name).await?;
         let class = self.classes.get(name).ok_or(DeleteClassError::Unknown)?;
         // Asked before anybody is disturbed, and again when no object can come any more.
         if !with_objects && self.has_objects(&class).await? {
@@ -296,6 +313,8 @@ impl Router {
         self.node.sockets.close_class(&class.key, &Goodbye::of_host(code::GOING_AWAY, "the class was deleted"));
         let (databases, key) = (self.node.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
+        self.node.memory.forget(&class.key);
+        self.node.engine.budget.memory.forget(&class.key);
         self.classes.remove(&class.name).await
     }
 
@@ -308,9 +327,12 @@ impl Router {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Asks instances to leave that have been idle for too long. Call it about ten times in that span.
+    /// Asks instances to leave that have been idle for too long, and tells of failures that were only counted. Call it about ten
+    /// times in the span of idleness, and once a second.
     pub fn sweep(&self) {
         self.node.residency.sweep(self.node.limits.idle());
+        self.node.failures.sweep();
+        self.node.logs.sweep(self.node.env.wall_ms());
     }
 
     /// Refuses new invocations, lets the taken ones end, and waits until every object has left. False if some were still running

@@ -12,16 +12,18 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Env, HostMemory, Metrics};
+use crate::base::{ClassName, Create, Env, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
-use crate::gateway::{AdminSettings, AdminToken, DataSettings, SocketSettings, admin_router, data_router};
+use crate::gateway::{
+    ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
+    SocketSettings, connections_max, serve,
+};
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
 use crate::router::{Classes, DeployError, Deployed, Router};
@@ -46,14 +48,14 @@ pub enum StartError {
         flag: &'static str,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}; pass {flag}")]
+    #[error("cannot listen on {address}: {cause}; pass {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
         /// The flag that chooses another.
         flag: &'static str,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The data directory cannot be used.
     #[error(transparent)]
@@ -62,12 +64,12 @@ pub enum StartError {
     #[error(transparent)]
     Storage(#[from] StorageError),
     /// A secret of this node cannot be read or made.
-    #[error("cannot read or make {path}: {source}")]
+    #[error("cannot read or make {path}: {cause}")]
     Secret {
         /// The file.
         path: String,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The machine refuses threads or memory.
     #[error("cannot set up the host: {0}; lower `live-instances` in [limits] if memory maps ran out")]
@@ -109,10 +111,13 @@ impl Server {
         let [Ok(data_addr), Ok(admin_addr)] = addresses else {
             return Err(StartError::Machine("a listener has no address".into()));
         };
-        let data_service = data_router(
+        let intake = Intake::of(&config.limits, env.clone());
+        let data_service = DataService::new(
             router.clone(),
             DataSettings {
                 request_body: config.limits.request_body,
+                intake: intake.clone(),
+                hosts: config.hosts.of_listener(data_addr.ip()),
                 sockets: SocketSettings {
                     message: config.limits.socket_message,
                     silence: config.limits.socket_silence(),
@@ -120,20 +125,33 @@ impl Server {
                 error_details: config.error_details,
             },
         );
-        let admin_service = admin_router(
+        let admin_service = AdminService::new(
             router.clone(),
             logs.clone(),
-            metrics,
+            metrics.clone(),
             AdminToken::new(admin_token.clone()),
-            AdminSettings { component: config.limits.component, stopping: stopping.subscribe() },
+            AdminSettings {
+                component: config.limits.component,
+                intake,
+                hosts: config.hosts.of_listener(admin_addr.ip()),
+                stopping: stopping.subscribe(),
+            },
         );
+        let descriptors = router.descriptors();
+        let connections = connections_max(&config.limits, &descriptors, machine_memory());
+        tracing::info!("room for {connections} connections, and {ADMIN_CONNECTIONS} to the admin listener");
+        let (per_address, trusted) = (config.limits.connections_per_address, config.trusted_proxies);
+        let places = Places::new(connections, per_address, trusted, descriptors, metrics.clone());
+        let admin_places = Places::set_aside(ADMIN_CONNECTIONS, metrics);
+        let patience = Patience::of(&config.limits);
         let mut listeners = JoinSet::new();
         let runtime = gateway.handle();
-        listeners.spawn_on(serve(data_listener, data_service, stopping.subscribe()), runtime);
-        listeners.spawn_on(serve(admin_listener, admin_service, stopping.subscribe()), runtime);
+        listeners.spawn_on(serve(data_listener, data_service, places, patience, stopping.subscribe()), runtime);
+        listeners.spawn_on(serve(admin_listener, admin_service, admin_places, patience, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
         // Where their objects run: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());
+        guests.spawn(router.clone().check_alarms());
         let patience = config.limits.shutdown();
         Ok(Self {
             data_addr,
@@ -171,14 +189,14 @@ impl Server {
         &self.logs
     }
 
-    /// Whether every alarm that is due by then was handed to its object and is done with. For tests, which move the clock.
-    pub fn alarms_are_done(&self, by_ms: u64) -> bool {
-        self.router.alarms_are_done(by_ms)
+    /// Whether every alarm that is due by now was handed to its object and is done with. For tests, which move the clock.
+    pub fn alarms_are_done(&self) -> bool {
+        self.router.alarms_are_done()
     }
 
     /// Deploys a component. Blocks.
-    pub fn deploy(&self, class: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
-        self.gateway.block_on(self.router.classes().deploy(class, component))
+    pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
+        self.gateway.block_on(self.router.classes().deploy(class, component, create))
     }
 
     /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
@@ -228,17 +246,18 @@ fn build(
     let engine = Engine::new(&limits, env, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
-    let databases = Databases::open(data, &limits, env)?;
+    let databases = Databases::open(data, &limits, env, memory.clone())?;
     let residency = Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone()));
     let node = Arc::new(Node {
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),
-        sockets: Arc::new(Sockets::new(limits.clone(), metrics.clone(), env.clone())),
+        sockets: Arc::new(Sockets::new(limits.clone(), memory.clone(), metrics.clone(), env.clone())),
         residency,
         memory,
         limits,
         logs: logs.clone(),
+        failures: Failures::new(logs.clone(), env.clone()),
         metrics: metrics.clone(),
         env: env.clone(),
     });
@@ -250,8 +269,15 @@ fn build(
 #[cfg(test)]
 pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc<Router> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    let config =
-        ServerConfig { data: directory.into(), listen: address, admin_listen: address, limits, error_details: false };
+    let config = ServerConfig {
+        data: directory.into(),
+        listen: address,
+        admin_listen: address,
+        limits,
+        error_details: false,
+        hosts: Default::default(),
+        trusted_proxies: Vec::new(),
+    };
     let data = DataDir::open(directory).unwrap();
     let guests = Handle::current();
     build(&config, &Env::system(), &data, &Arc::default(), &Arc::default(), guests).unwrap().0
@@ -262,9 +288,9 @@ fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartE
         listener.set_nonblocking(true)?;
         Ok(listener)
     });
-    bound.map_err(|source| match source.kind() {
+    bound.map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => StartError::InUse { address, flag },
-        _ => StartError::Listen { address, flag, source },
+        _ => StartError::Listen { address, flag, cause },
     })
 }
 
@@ -275,25 +301,13 @@ fn runtime(name: &'static str, threads_per_core: usize) -> Result<Runtime, Start
     built.map_err(|error| StartError::Machine(error.to_string()))
 }
 
-async fn serve(listener: TcpListener, service: axum::Router, mut stopping: watch::Receiver<bool>) {
-    let listener = match tokio::net::TcpListener::from_std(listener) {
-        Ok(listener) => listener,
-        Err(error) => return tracing::error!(%error, "a listener could not be used"),
-    };
-    // Responses are small and written whole: waiting for more to send only delays them.
-    let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
-    let stopped = async move { _ = stopping.wait_for(|stopping| *stopping).await };
-    if let Err(error) = axum::serve(listener, service).with_graceful_shutdown(stopped).await {
-        tracing::error!(%error, "a listener ended");
-    }
-}
-
 async fn sweep(router: Arc<Router>, idle: Duration) {
-    let mut interval = tokio::time::interval((idle / 10).max(Duration::from_millis(10)));
+    let mut interval = tokio::time::interval((idle / 10).clamp(Duration::from_millis(10), Duration::from_secs(1)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         router.sweep();
+        let _ = tokio::task::spawn_blocking(crate::storage::heap::trim).await;
     }
 }
 
@@ -305,7 +319,7 @@ fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
     let decoded = hex::decode_to_slice(&text, &mut key);
     decoded.map_err(|_| StartError::Secret {
         path: path.display().to_string(),
-        source: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
+        cause: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
     })?;
     Ok(key)
 }
@@ -327,5 +341,5 @@ fn secret(path: &Path, make: impl FnOnce() -> String) -> Result<String, StartErr
         }
         Ok(text.trim().to_owned())
     };
-    read_or_make().map_err(|source| StartError::Secret { path: path.display().to_string(), source })
+    read_or_make().map_err(|cause| StartError::Secret { path: path.display().to_string(), cause })
 }

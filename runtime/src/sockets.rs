@@ -28,7 +28,7 @@ pub use self::line::{Outgoing, Payload};
 pub use self::object::{Connection, ObjectSockets};
 pub use self::turn::{Release, SocketError, SocketTurn};
 use crate::base::socket::{Goodbye, SocketId};
-use crate::base::{ClassKey, Env, Limits, Metrics, ObjectId};
+use crate::base::{ClassKey, Env, HostMemory, Limits, Metrics, ObjectId};
 
 /// Ids that one process may use up in a millisecond without meeting those of the next: 2^41 ms (until 2039) × 2^12 < 2^53.
 const IDS_PER_MS: u64 = 1 << 12;
@@ -41,15 +41,16 @@ pub struct Sockets {
     /// Told when the last connection ends.
     all_ended: Notify,
     limits: Arc<Limits>,
+    memory: HostMemory,
     metrics: Arc<Metrics>,
     env: Env,
 }
 
 impl Sockets {
     /// No sockets yet.
-    pub fn new(limits: Arc<Limits>, metrics: Arc<Metrics>, env: Env) -> Self {
+    pub fn new(limits: Arc<Limits>, memory: HostMemory, metrics: Arc<Metrics>, env: Env) -> Self {
         let next_id = AtomicU64::new(env.wall_ms().saturating_mul(IDS_PER_MS));
-        Self { objects: DashMap::new(), next_id, all_ended: Notify::new(), limits, metrics, env }
+        Self { objects: DashMap::new(), next_id, all_ended: Notify::new(), limits, memory, metrics, env }
     }
 
     /// The sockets of an object; none if it has none.

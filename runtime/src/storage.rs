@@ -11,6 +11,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub mod alarm_index;
+pub mod alarm_look;
 pub mod alarm_runs;
 pub mod catalog;
 pub mod classes;
@@ -22,32 +23,42 @@ pub mod key_value;
 pub mod sql;
 pub mod transfer;
 pub mod turn;
+pub mod verify;
 pub mod whole;
 
 mod alarms;
 mod allocator;
 mod append;
+mod apply_error;
 mod authorizer;
+mod beginnings;
 mod calls;
 mod capture;
 mod connection;
 mod files;
+mod functions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod heap;
 mod identity;
 mod incarnations;
+mod limited;
+mod on_disk;
 mod release;
 mod repair;
 mod replay;
 mod rows;
 mod stacks;
 mod statement;
+mod sums;
 mod template;
+mod temporary;
 #[cfg(test)]
 mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
+pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
 pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
@@ -57,32 +68,40 @@ pub use databases::Databases;
 pub use key_value::{Entry, KvError, ListOptions};
 pub use sql::{Outcome, PackedOutcome, SqlError, SqliteError, Value};
 pub use transfer::{ImportError, Snapshot};
-pub use turn::{Applied, ApplyError, Cursor, Turn};
+pub use turn::{Applied, Cursor, Turn};
 pub use whole::{Savepoint, WholeError};
 
 /// Why the host's own work on the data directory failed. None of these is a guest's fault.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
     /// The file system refused.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     Io {
         /// What was tried, for example `cannot write`.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// SQLite failed on one of the host's own statements.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Sqlite {
         /// The database file.
         path: PathBuf,
         /// What SQLite says.
-        source: rusqlite::Error,
+        cause: rusqlite::Error,
     },
-    /// A file is not what the host wrote.
-    #[error("{} is damaged: {why}; restore it from a backup or delete the object", path.display())]
+    /// What a class was deployed as is not what the host wrote.
+    #[error("{} is damaged: {why}; restore it from a backup, or deploy the class again", path.display())]
+    ClassDamaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// An object's file is not what the host wrote, or not there.
+    #[error("{} is damaged: {why}; import an export of the object, or delete the object to accept the loss", path.display())]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -98,6 +117,9 @@ pub enum StorageError {
     /// The commit log failed or is not what it was.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// The class has its share of the host's memory, which is short.
+    #[error("the host's memory is short and the class has its share of it; try again later")]
+    NoMemory,
     /// The object is being copied already.
     #[error("an export of the object is being copied; try again when it is done")]
     Busy,
@@ -107,11 +129,20 @@ pub enum StorageError {
 }
 
 impl StorageError {
+    /// Whether it passes by itself when there is room again.
+    pub fn is_lack_of_room(&self) -> bool {
+        match self {
+            Self::Io { cause, .. } => files::is_lack_of_room(cause),
+            Self::Sqlite { cause, .. } => cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
+            _ => false,
+        }
+    }
+
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.into(), source }
+        move |cause| Self::Io { action, path: path.into(), cause }
     }
 
     fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { path: path.into(), source }
+        move |cause| Self::Sqlite { path: path.into(), cause }
     }
 }

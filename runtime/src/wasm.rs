@@ -12,8 +12,10 @@ pub mod engine;
 mod host;
 pub mod instance;
 mod meter;
+mod pace;
 
 pub use budget::{Budget, Cost, machine_memory};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
 pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
+pub use meter::Abandoned;

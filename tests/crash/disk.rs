@@ -90,6 +90,46 @@ fn no_room(world: &mut World, points: &str, fill: impl FnOnce(), empty: impl FnO
     world.check_all();
 }
 
+/// Lack of descriptors, memory or quota where a segment is made is lack of room like a full disk: refused, waited for, and over when it
+/// is over.
+#[test]
+fn a_segment_that_cannot_be_made_is_waited_for() {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let switch = directory.path().join("short");
+    for error in ["emfile", "enomem", "edquot"] {
+        let mut world = World::with_config(SMALL_LOG);
+        let points = format!("segment-create:{error}@file={}", switch.display());
+        let (begin, end) =
+            (|| fs::write(&switch, "").expect("it can be made"), || fs::remove_file(&switch).expect("it is there"));
+        no_room(&mut world, &points, begin, end);
+    }
+}
+
+/// The same with the system's own limit, which everything in the process comes up against at once.
+#[test]
+fn a_process_without_descriptors_loses_nothing_and_goes_on() {
+    let mut dice = Dice::of_the_run("descriptors");
+    let mut world = World::with_config(SMALL_LOG);
+    for round in 0..3 {
+        let mut limited = false;
+        // Segments of 1 MiB: several are begun meanwhile.
+        world.load(&mut dice, |tally| {
+            if !limited && tally.acknowledged() >= 30 {
+                world.host.limit_descriptors(Some(round));
+                limited = true;
+            }
+            tally.acknowledged() + tally.full() >= 400
+        });
+        world.host.limit_descriptors(None);
+        world.host.assert_alive();
+        world.load(&mut dice, |tally| tally.acknowledged() >= 100);
+        world.check_all();
+    }
+    world.host.kill();
+    world.host.restart();
+    world.check_all();
+}
+
 #[test]
 fn a_failed_write_of_the_log_ends_the_process() {
     let mut dice = Dice::of_the_run("eio");

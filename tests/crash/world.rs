@@ -4,13 +4,12 @@
 //! answer for the truth, failures and plain counts as well: whatever tells of data must be as durable as an acknowledgement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use ureq::http::Method;
 
 use crate::dice::Dice;
-use crate::harness::{Answer, Client, Host, guest, within};
+use crate::harness::{Answer, Client, Host, eventually, guest};
 use crate::ledger::{Entry, Ledger};
 
 /// Objects that all clients write to; besides them, each write in [`FRESH`] makes an object of its own.
@@ -18,8 +17,6 @@ const SHARED_OBJECTS: u64 = 24;
 const FRESH: u64 = 40;
 /// Clients that write at the same time.
 const CLIENTS: usize = 8;
-/// How long a load may take to have its effect.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A host and what is known of its objects.
 pub struct World {
@@ -51,7 +48,11 @@ impl World {
     /// A host with these lines in its `holdfast.toml`, after what the ledger needs.
     pub fn with_config(lines: &str) -> Self {
         let config = format!("[server]\nerror-details = true\n\n[limits]\nlive-instances = 32\n{lines}\n");
-        let host = Host::with_config(&config);
+        Self::of(Host::with_config(&config))
+    }
+
+    /// The world of a host, which shows error details.
+    pub fn of(host: Host) -> Self {
         host.deploy("ledger", guest("ledger"));
         Self { host, ledger: Mutex::default(), next_client: AtomicU64::new(1) }
     }
@@ -66,7 +67,7 @@ impl World {
             let running: Vec<_> = clients.map(|client| scope.spawn(move || client.run(stop))).collect();
             // Clients must end when this thread gives up, or the scope would wait for them for ever.
             let _stopped = Stop(stop);
-            within(PATIENCE, "the load to have its effect", || {
+            eventually("the load to have its effect", || {
                 let gone = running.iter().all(|client| client.is_finished());
                 (gone || enough(tally)).then_some(())
             });
@@ -100,6 +101,14 @@ impl World {
     /// Says that nothing came of the requests that got no answer; a check then fails if they are there.
     pub fn nothing_is_unanswered(&self) {
         self.ledger.lock().refuse_unanswered();
+    }
+
+    /// Deletes an object, which nobody writes to meanwhile, and knows that it has no entries.
+    #[allow(dead_code, reason = "`tests/hostile/` uses it")]
+    pub fn delete(&self, object: &str) {
+        let answer = self.host.data().delete(&format!("/ledger/{object}"));
+        assert_eq!(answer.status, 204, "{answer:?}");
+        self.ledger.lock().settle(object, Vec::new());
     }
 
     fn check_these(&self, objects: &[String]) {

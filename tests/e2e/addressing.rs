@@ -3,7 +3,7 @@
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use crate::harness::{Answer, Host, guest};
+use crate::harness::{Answer, Host, Http2, guest};
 
 fn echo_host() -> Host {
     let host = Host::start();
@@ -46,7 +46,7 @@ fn repeated_headers_keep_their_order_and_the_prefix_cannot_be_forged() {
     assert_eq!(echo["name"], "alice");
     assert_eq!(seen(&echo, "x-many"), ["b", "a", "b"]);
     assert_eq!(seen(&echo, "x-forwarded-prefix"), ["/echo/al%69ce"]);
-    assert_eq!(seen(&echo, "host"), ["raw"]);
+    assert_eq!(seen(&echo, "host"), ["localhost"]);
 }
 
 #[test]
@@ -65,6 +65,37 @@ fn head_is_answered_without_a_body() {
     let head = host.data().raw(&["HEAD /echo/alice HTTP/1.1"], b"");
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert!(head.header("content-length").parse::<usize>().unwrap() > 0);
+    // What the object says of the length counts when it sends no body, and only then.
+    let of_object = |method: &str, length: &str, more: &str| {
+        let lines = [&format!("{method} /echo/alice HTTP/1.1"), &format!("x-length: {length}"), more];
+        let answer = host.data().raw(&lines, b"");
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+        answer.headers.get("content-length").map(|length| length.to_str().unwrap().to_owned())
+    };
+    assert_eq!(of_object("HEAD", "12345", "x: y").as_deref(), Some("12345"));
+    assert_eq!(of_object("HEAD", "many", "x: y"), None);
+    assert_eq!(of_object("GET", "12345", "x: y").as_deref(), Some("0"));
+    for status in [204, 304] {
+        let answer = host.data().raw(&["HEAD /echo/alice HTTP/1.1", &format!("x-status: {status}")], b"");
+        assert_eq!((answer.status, answer.headers.get("content-length")), (status, None));
+    }
+    // The host's own answers, too.
+    let health = host.data().raw(&["HEAD /_health HTTP/1.1"], b"");
+    assert_eq!((health.header("content-length"), health.body.len()), ("2", 0));
+}
+
+#[test]
+fn cookies_are_one_header() {
+    let host = echo_host();
+    let answer = host.data().raw(&["GET /echo/alice HTTP/1.1", "cookie: a=1", "cookie: b=2; c=3"], b"");
+    assert_eq!(seen(&answer.json(), "cookie"), ["a=1; b=2; c=3"]);
+    let mut http2 = Http2::connect(host.data());
+    http2.request(1, &[(":path", "/echo/alice"), ("cookie", "a=1"), ("cookie", "b=2")]);
+    let echo: serde_json::Value = serde_json::from_slice(&http2.body(1)).unwrap();
+    assert_eq!(seen(&echo, "cookie"), ["a=1; b=2"]);
+    // And no body to HEAD, which would be an error of the protocol.
+    http2.request(3, &[(":method", "HEAD"), (":path", "/echo/alice")]);
+    assert_eq!(http2.body(3), b"");
 }
 
 #[test]

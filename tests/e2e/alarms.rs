@@ -62,7 +62,7 @@ impl Virtual {
 
     /// Every alarm that was due has been looked at: waits until the scheduler has none in hand that is due.
     fn rest(&self) {
-        eventually("nothing to be due", || self.server.as_ref().unwrap().alarms_are_done(self.now()).then_some(()));
+        eventually("nothing to be due", || self.server.as_ref().unwrap().alarms_are_done().then_some(()));
     }
 }
 
@@ -82,6 +82,8 @@ fn serve(directory: &TempDir, env: &Env) -> (Server, Client, Client) {
         admin_listen: nowhere,
         limits: Limits { live_instances: 32, ..Limits::default() },
         error_details: true,
+        hosts: Default::default(),
+        trusted_proxies: Vec::new(),
     };
     let server = Server::start(config, env.clone()).unwrap();
     let data = Client::new(server.data_addr(), None);
@@ -289,6 +291,65 @@ fn an_alarm_may_set_the_next_one() {
     }
 }
 
+/// What was consumed is the alarm that was handed out, not its time: any time that is set in the handler counts.
+#[test]
+fn an_alarm_that_sets_the_same_time_again_comes_again() {
+    let mut host = Virtual::start();
+    for (name, mode) in [("a", "set-same"), ("b", "set-now"), ("c", "delete-all-set-same")] {
+        host.object(name).mode(&json!({ mode: 5 }));
+        let due = host.now() + 1_000;
+        host.object(name).set_in(1_000);
+        host.advance(1_000);
+        let object = host.object(name);
+        let runs = eventually("all runs", || Some(object.runs()).filter(|runs| runs.len() >= 5));
+        host.rest();
+        assert!(runs.iter().all(|run| run["scheduled"] == due && run["retry_count"] == 0), "{mode}: {runs:?}");
+        assert_eq!((object.runs().len(), object.alarm(), object.shown()), (5, None, Json::Null), "{mode}");
+    }
+    // A run by hand is no different.
+    host.object("d").mode(&json!({ "set-same": 2 }));
+    host.object("d").set_in(1_000_000);
+    assert_eq!(host.admin.post("/v1/classes/alarms/objects/d/alarm", "").json(), json!({ "ran": true }));
+    host.advance(1_000_000);
+    let d = host.object("d");
+    eventually("the second run", || (d.runs().len() == 2).then_some(()));
+    // Nobody has forgotten one, and nobody had to be reminded.
+    for _ in 0..4 {
+        host.advance(10_000);
+    }
+    host.rest();
+    assert_eq!(host.metric("holdfast_alarms_rearmed_total"), 0.0);
+    host.stop();
+    host.start_again();
+    host.advance(1_000_000);
+    host.rest();
+    assert_eq!(host.object("a").runs().len(), 5);
+}
+
+/// A class that takes all alarm slots that it may leaves some to the others.
+#[test]
+fn alarms_that_do_not_end_do_not_stop_those_of_other_classes() {
+    let host = Host::with("live-instances = 2_000");
+    for class in ["alarms", "ticks"] {
+        host.deploy(class, guest("alarms"));
+    }
+    let put = |path: String, body: Json| assert_eq!(host.data().put(&path, body.to_string()).status, 204);
+    let set = |path: String| assert_eq!(host.post(&path, "").status, 204);
+    for n in 0..400 {
+        put(format!("/alarms/{n}/mode"), json!("loop"));
+    }
+    for n in 0..400 {
+        set(format!("/alarms/{n}/set?at=1"));
+    }
+    eventually("as many to run as may", || (host.metric("holdfast_alarms_total") >= 256).then_some(()));
+    put("/ticks/a/mode".into(), json!({ "set": 10 }));
+    set("/ticks/a/set?at=1".into());
+    eventually("the other class's alarms", || {
+        let runs = host.get("/ticks/a/").json()["runs"].as_array().unwrap().len();
+        (runs >= 5).then_some(())
+    });
+}
+
 #[test]
 fn the_wall_clock_may_jump() {
     let host = Virtual::start();
@@ -300,6 +361,10 @@ fn the_wall_clock_may_jump() {
     host.advance(120_000);
     host.rest();
     assert_eq!(a.begun(), Vec::<Json>::new());
+    // An alarm that waits is not forgotten by the way back and forth.
+    host.clock.set_wall(start + Duration::from_millis(60_000));
+    host.clock.set_wall(start);
+    host.rest();
     // Set far ahead: overdue.
     host.clock.set_wall(start + Duration::from_secs(10 * 86_400));
     host.advance(1_000);
@@ -330,7 +395,7 @@ fn an_alarm_can_be_run_now() {
     let host = Virtual::start();
     let a = host.object("a");
     let run = || a.admin.post("/v1/classes/alarms/objects/a/alarm", "");
-    run().problem(404, "no-alarm");
+    run().problem(404, "unknown-object");
     let due = host.now() + 1_000_000;
     a.set_in(1_000_000);
     assert_eq!(run().json(), json!({ "ran": true }));
@@ -409,6 +474,20 @@ fn schedules_share_one_alarm() {
     assert_eq!((&end["failed"][0]["failures"], end["failed"].as_array().unwrap().len()), (&json!(7), 1), "{end}");
     assert_eq!(end["pending"][0]["name"], "minutely", "{end}");
     assert!(runs() >= 5, "two that succeed, and one a minute: {end}");
+}
+
+/// More jobs at one time than one turn runs: the alarm comes again for the rest, at the same time.
+#[test]
+fn all_jobs_of_one_time_run() {
+    let host = Virtual::start();
+    assert_eq!(host.admin.put("/v1/classes/schedules", guest("schedules")).status, 201);
+    for _ in 0..230 {
+        assert_eq!(host.data.post("/schedules/a/?in=1000", json!("succeed").to_string()).status, 200);
+    }
+    host.advance(1_000);
+    let show = || host.data.get("/schedules/a/").json();
+    let end = eventually("all jobs", || Some(show()).filter(|shown| shown["pending"] == json!([])));
+    assert_eq!((end["runs"].as_array().unwrap().len(), &end["alarm"]), (230, &Json::Null));
 }
 
 #[test]

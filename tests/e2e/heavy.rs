@@ -53,6 +53,7 @@ fn deep_statements_cost_their_turn_and_not_the_host() {
 }
 
 /// Sends a request, and answers how long it took.
+#[allow(clippy::disallowed_methods, reason = "what is measured is how long the host takes")]
 fn timed(host: &Host, statement: &str) -> Duration {
     let begun = Instant::now();
     let answer = host.post("/storage/neighbour", sql(statement).to_string()).json();

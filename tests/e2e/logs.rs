@@ -47,12 +47,16 @@ fn a_failed_turn_keeps_its_entries() {
     host.get("/logger/ann/fail").problem(500, "guest-error");
     host.get("/logger/ann/panic").problem(500, "guest-trap");
     let entries = entries(&host, "");
-    assert_eq!([said(&entries[0]), said(&entries[1])], ["warn about to fail", "warn about to panic"]);
-    let panic = said(&entries[2]);
+    let expected = ["warn about to fail", "error GET /fail failed: as asked", "warn about to panic"];
+    assert_eq!([0, 1, 2].map(|n| said(&entries[n])), expected);
+    let panic = said(&entries[3]);
     assert!(
-        panic.starts_with("error panicked at ") && panic.contains("lib.rs") && panic.ends_with(": told to panic"),
+        panic.starts_with("error GET /panic failed: ")
+            && panic.contains("lib.rs")
+            && panic.ends_with(": told to panic"),
         "{panic}"
     );
+    assert_eq!(entries.len(), 4, "each failure is one entry");
 }
 
 #[test]

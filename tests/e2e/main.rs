@@ -4,6 +4,7 @@
 //! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports and has
 //! a data directory of its own, and every guest in `tests/guests` is used here.
 
+#[allow(dead_code, unused_imports, reason = "the harness serves other test binaries as well")]
 #[path = "../harness/harness.rs"]
 mod harness;
 mod transcript;
@@ -11,15 +12,22 @@ mod transcript;
 mod addressing;
 mod admin;
 mod alarms;
+mod beginnings;
 mod browser;
 mod cli;
 mod clients;
+mod connections;
 mod counter;
 mod crash;
+mod damage;
 mod deploy;
 mod disconnects;
+mod failures;
+mod fairness;
 mod faults;
 mod heavy;
+mod host_calls;
+mod hosts;
 mod limits;
 mod log;
 mod logs;
@@ -30,6 +38,7 @@ mod refusals;
 mod residency;
 mod shutdown;
 mod sql;
+mod standard_error;
 mod storage;
 mod transfer;
 mod wasi;

@@ -4,14 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use ureq::http::Method;
 
-use crate::harness::{Client, Host, Program, holdfast, root, target, within};
-
-/// A first build compiles the SDK and all it needs.
-const BUILD: Duration = Duration::from_secs(240);
+use crate::harness::{BUILD, Client, Host, Program, holdfast, nice, root, target, within};
 
 /// A fresh place for projects. It stays where it is from run to run, so that Cargo need not compile everything again.
 fn workplace(name: &str) -> PathBuf {
@@ -22,7 +18,8 @@ fn workplace(name: &str) -> PathBuf {
 }
 
 /// A command that compiles a project where the rest of the workspace is compiled. What it depends on was fetched already.
-fn compiling(mut command: Command) -> Command {
+fn compiling(command: Command) -> Command {
+    let mut command = nice(&command);
     command.env("CARGO_TARGET_DIR", target().join("projects")).env("CARGO_NET_OFFLINE", "true");
     command.env("HOLDFAST_TOOLS", target().join("tools"));
     command

@@ -62,9 +62,15 @@ fn far_more_objects_than_instances() {
 
 #[test]
 fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
-    let host = Host::with("live-instances = 2\nwall-seconds-per-turn = 8.0");
+    // A machine that is too busy for 8 seconds is given more.
+    assert!([8, 40, 200].into_iter().any(refused_while_others_wait), "it was refused in time");
+}
+
+/// Two sleepers have all places for so many seconds, and a third object asks for one. False if it got one, because that took longer.
+fn refused_while_others_wait(seconds: u32) -> bool {
+    let host = Host::with(&format!("live-instances = 2\nwall-seconds-per-turn = {seconds}"));
     host.deploy("faults", guest("faults"));
-    std::thread::scope(|scope| {
+    let refused = std::thread::scope(|scope| {
         let short = scope.spawn(|| host.get("/faults/short/sleep?ms=700"));
         let long = scope.spawn(|| host.get("/faults/long/sleep?ms=3600000"));
         host.wait_for_live_instances(2);
@@ -73,13 +79,18 @@ fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
 
         let second = scope.spawn(|| host.get("/faults/second/sleep?ms=3600000"));
         eventually("both places to be taken", || (host.state("faults", "alice") == "dormant").then_some(()));
-        let problem = host.get("/faults/bob/count").problem(503, "no-capacity");
-        assert_eq!(problem["object"], "faults/bob");
+        let answer = host.get("/faults/bob/count");
+        let refused = answer.status != 200;
+        if refused {
+            assert_eq!(answer.problem(503, "no-capacity")["object"], "faults/bob");
+        }
         for sleeper in [long, second] {
             sleeper.join().unwrap().problem(500, "wall-time-exceeded");
         }
+        refused
     });
-    assert_eq!(host.get("/faults/bob/count").text(), "1");
+    assert_eq!(host.get("/faults/bob/count").number(), if refused { 1 } else { 2 });
+    refused
 }
 
 #[test]

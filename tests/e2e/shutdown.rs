@@ -60,8 +60,8 @@ fn a_turn_that_does_not_end_is_left_behind() {
     let mut host = Host::with("shutdown-seconds = 0.3");
     host.deploy("faults", guest("faults"));
     assert_eq!(host.get("/faults/alice/put?n=7").text(), "7");
-    let sleeping = host.data().write("GET /faults/bob/sleep?ms=3600000 HTTP/1.1\r\nhost: h\r\n\r\n");
-    host.wait_for_live_instances(2);
+    let sleeping = host.data().write("GET /faults/bob/sleep?ms=3600000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+    host.wait_for_metric("holdfast_instances_started_total", 2);
     assert_eq!(host.terminate().code(), Some(0));
     drop(sleeping);
     host.restart();

@@ -353,3 +353,64 @@ fn pragmas_that_tell_and_those_that_set() {
     assert_eq!(results[2]["error"], "not-authorised", "not after the turn's first write");
     assert_eq!(results[3]["rows"].as_array().unwrap().len(), 1);
 }
+
+/// Rows of 180 MB: 95 columns of the largest size, computed.
+fn monster() -> String {
+    let names: Vec<String> = (0..95).map(|n| format!("a{n}")).collect();
+    let values: Vec<String> = names.iter().map(|name| format!("printf('%.*c', 1900000, 'x') {name}")).collect();
+    let sum: Vec<String> = names.iter().map(|name| format!("length({name})")).collect();
+    let rows = "(WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000) SELECT n FROM c)";
+    format!("SELECT a0, {} FROM (SELECT {} FROM {rows})", sum.join(" + "), values.join(", "))
+}
+
+#[test]
+fn what_sql_takes_of_memory_is_the_objects_own() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x); INSERT INTO t VALUES (1)"));
+    let cursors: Vec<Json> = (0..25).map(|_| json!({ "op": "open_rows", "text": monster() })).collect();
+    for (path, body) in [("alice", json!(cursors)), ("bob", json!([sql("CREATE TABLE t (x)"), sql(&monster())]))] {
+        let problem = object.host.post(&format!("/storage/{path}"), body.to_string()).problem(500, "out-of-memory");
+        assert!(problem["detail"].as_str().unwrap().contains("sql-memory"), "{problem}");
+    }
+    // Everything is given back, and nothing of the turn is left.
+    assert_eq!(value(&object, "SELECT count(*) FROM t"), 1);
+    let used = object.host.metric("holdfast_memory_bytes{purpose=\"sql\"}");
+    assert!(used < 4 << 20, "{used}");
+}
+
+#[test]
+fn temporary_files_have_a_limit() {
+    let mut object = Object::with("temporary-files = 16_777_216");
+    let sorter =
+        "WITH RECURSIVE c (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c ORDER BY randomblob(1000)";
+    let problem = object.host.post("/storage/alice", json!([sql(sorter)]).to_string()).problem(507, "storage-full");
+    assert!(problem["detail"].as_str().unwrap().contains("temporary files"), "{problem}");
+    assert_eq!(value(&object, "SELECT 1"), 1);
+    object.host.assert_alive();
+}
+
+#[test]
+fn functions_on_the_largest_values_end() {
+    let object = Object::with("cpu-seconds-per-turn = 5.0");
+    for (call, answer) in [
+        ("instr(printf('%.*c', 1900000, 'a'), printf('%.*c', 900000, 'a') || 'b')", 0),
+        ("length(replace(printf('%.*c', 1900000, 'a'), printf('%.*c', 900000, 'a') || 'b', ''))", 1_900_000),
+        ("length(trim(printf('%.*c', 1900000, 'a'), printf('%.*c', 1900000, 'b') || 'a'))", 0),
+        ("length(unhex(printf('%.*c', 1900000, 'x'), printf('%.*c', 1900000, 'y') || 'x'))", 0),
+    ] {
+        assert_eq!(value(&object, &format!("SELECT {call}")), answer, "{call}");
+    }
+}
+
+#[test]
+fn changes_with_a_limit_and_what_stays_refused() {
+    let object = Object::start();
+    object.one(sql("CREATE TABLE t (x); INSERT INTO t VALUES (1), (2), (3), (4)"));
+    assert_eq!(object.one(sql_with("DELETE FROM t ORDER BY x DESC LIMIT ?", json!([2])))["changes"], 2);
+    assert_eq!(object.one(sql("UPDATE t SET x = 9 WHERE x < 5 LIMIT 1"))["changes"], 1);
+    assert_eq!(value(&object, "SELECT max(x) FROM t"), 9);
+    for refused in ["PRAGMA defer_foreign_keys = abcd", "PRAGMA table_info(_hf_kv)", "DELETE FROM _hf_kv LIMIT 1"] {
+        assert_eq!(object.one(sql(refused))["error"], "not-authorised", "{refused}");
+    }
+    assert_eq!(object.one(sql("SELECT * FROM pragma_table_info('_hf_kv')"))["rows"], json!([]));
+}

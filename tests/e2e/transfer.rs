@@ -299,7 +299,7 @@ fn what_no_object_can_have_is_refused_and_changes_nothing() {
     // A body that breaks off.
     let token = fs::read_to_string(host.data_directory().join("admin.token")).unwrap();
     let head = format!(
-        "PUT {ALICE}/import HTTP/1.1\r\nhost: raw\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
+        "PUT {ALICE}/import HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\ncontent-length: {}\r\n\r\n",
         token.trim(),
         whole.len()
     );

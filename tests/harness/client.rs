@@ -2,18 +2,16 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
 
 use serde_json::Value as Json;
 use ureq::Agent;
 use ureq::http::{Method, Request, Response};
 
 use super::Answer;
-
-/// After this the test fails instead of hanging. An interpreter takes 20 seconds to compile where nothing else runs.
-const PATIENCE: Duration = Duration::from_secs(180);
+use super::wait::PATIENCE;
 
 /// A client of one listener.
+#[derive(Clone)]
 pub struct Client {
     agent: Agent,
     address: SocketAddr,
@@ -108,7 +106,7 @@ impl Client {
     /// Sends a request as these lines, ended as HTTP wants it, and returns the answer.
     pub fn raw(&self, lines: &[&str], body: &[u8]) -> Answer {
         let mut request = lines.join("\r\n").into_bytes();
-        request.extend_from_slice(b"\r\nhost: raw\r\nconnection: close\r\n\r\n");
+        request.extend_from_slice(b"\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         request.extend_from_slice(body);
         let mut answer = Vec::new();
         self.write(request).read_to_end(&mut answer).expect("an answer comes and the connection is closed");

@@ -4,6 +4,7 @@ mod answer;
 mod client;
 pub mod guests;
 mod host;
+mod http2;
 mod metrics;
 mod program;
 mod socket;
@@ -16,10 +17,11 @@ pub use answer::Answer;
 pub use client::Client;
 pub use guests::{example_names, guest, guest_file};
 pub use host::Host;
-pub use program::{Program, holdfast};
+pub use http2::Http2;
+pub use program::{Program, holdfast, nice};
 pub use socket::Socket;
 pub use tools::{chromium, node, python};
-pub use wait::{eventually, within};
+pub use wait::{BUILD, eventually, within};
 
 /// The repository.
 pub fn root() -> PathBuf {

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::{Command, ExitStatus, Output};
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 
-use super::program::{Ended, Program, holdfast};
+use super::program::{Ended, Program, holdfast, holdfast_under};
 use super::{Answer, Client, eventually, metrics};
 
 /// Many hosts run at once, so each is small unless its story needs more.
@@ -37,9 +38,15 @@ impl Host {
 
     /// Starts a host with this `holdfast.toml`.
     pub fn with_config(config: &str) -> Self {
+        Self::with_descriptors(config, None)
+    }
+
+    /// Starts a host with this `holdfast.toml` that may have no more than so many files and sockets open.
+    pub fn with_descriptors(config: &str, descriptors: Option<u32>) -> Self {
         let directory = tempfile::tempdir().expect("there is room for a data directory");
         std::fs::write(directory.path().join("holdfast.toml"), config).expect("the directory can be written");
-        let (program, data, admin) = launch(&directory, ANY_PORT, "").unwrap_or_else(|ended| panic!("{ended}"));
+        let started = start(serve(&directory, ANY_PORT, descriptors), &directory);
+        let (program, data, admin) = started.unwrap_or_else(|ended| panic!("{ended}"));
         Self { directory, program, data, admin }
     }
 
@@ -53,9 +60,29 @@ impl Host {
         &self.admin
     }
 
+    /// The id of its process.
+    pub fn process_id(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// CPU time that the process has taken so far.
+    pub fn cpu_time(&self) -> Duration {
+        self.program.cpu_time()
+    }
+
     /// The data directory.
     pub fn data_directory(&self) -> PathBuf {
         data_directory(&self.directory)
+    }
+
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.program.id()
+    }
+
+    /// Whether its process runs.
+    pub fn is_running(&mut self) -> bool {
+        self.program.is_running()
     }
 
     /// Deploys a component, which must be taken, and returns what the admin API says.
@@ -88,6 +115,11 @@ impl Host {
     /// SIGTERM, without waiting for what comes of it.
     pub fn begin_to_stop(&self) {
         self.program.signal(Signal::TERM);
+    }
+
+    /// Lowers how many files the running process may have open to this many more than it has, or raises it to what it was.
+    pub fn limit_descriptors(&self, more: Option<u64>) {
+        self.program.limit_descriptors(more);
     }
 
     /// Waits for the end of the process.
@@ -174,13 +206,31 @@ fn data_directory(directory: &TempDir) -> PathBuf {
     directory.path().join("data")
 }
 
-fn launch(directory: &TempDir, listen: &str, points: &str) -> Result<(Program, Client, Client), Ended> {
-    let mut command = holdfast(&["serve", "--listen", listen, "--admin-listen", ANY_PORT]);
+fn serve(directory: &TempDir, listen: &str, descriptors: Option<u32>) -> Command {
+    let plain = holdfast(&["serve", "--listen", listen, "--admin-listen", ANY_PORT]);
+    let mut command = match descriptors {
+        None => plain,
+        Some(descriptors) => {
+            let mut shell = holdfast_under("sh");
+            shell.args(["-c", &format!("ulimit -n {descriptors} && exec \"$0\" \"$@\"")]);
+            shell.arg(plain.get_program()).args(plain.get_args());
+            shell
+        }
+    };
     command.arg("--config").arg(directory.path().join("holdfast.toml"));
     command.arg("--data").arg(data_directory(directory));
+    command
+}
+
+fn launch(directory: &TempDir, listen: &str, points: &str) -> Result<(Program, Client, Client), Ended> {
+    let mut command = serve(directory, listen, None);
     if !points.is_empty() {
         command.env("HOLDFAST_TEST_POINTS", points);
     }
+    start(command, directory)
+}
+
+fn start(command: Command, directory: &TempDir) -> Result<(Program, Client, Client), Ended> {
     let mut program = Program::start(command);
     let (data, admin) = program.await_output("the ready line", |stdout| {
         let line = stdout.strip_suffix('\n')?;

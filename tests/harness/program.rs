@@ -5,20 +5,43 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 
 use super::eventually;
 
 /// A command line of the binary under test, without what the tester's own environment says to it.
 pub fn holdfast(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast"));
-    command.args(arguments).stdin(Stdio::null());
+    let mut command = holdfast_under(env!("CARGO_BIN_EXE_holdfast"));
+    command.args(arguments);
+    command
+}
+
+/// A command line of a program that is to start the binary under test.
+pub fn holdfast_under(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null());
     for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG", "TEST_POINTS"] {
         command.env_remove(format!("HOLDFAST_{variable}"));
     }
     command
+}
+
+/// The same command with less right to the processor: for builds, which must not slow down hosts and their clients in other
+/// tests. Not much less: with 15, a build beside eight busy processes gets a hundredth of a core and takes hours.
+pub fn nice(command: &Command) -> Command {
+    let mut nice = Command::new("nice");
+    nice.args(["-n", "3"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => nice.env(name, value),
+            None => nice.env_remove(name),
+        };
+    }
+    command.get_current_dir().map(|directory| nice.current_dir(directory));
+    nice
 }
 
 /// A running program.
@@ -53,12 +76,39 @@ impl Program {
         found.ok_or_else(|| Ended { status: self.end(), log: self.stdout.text() + &self.stderr.text() })
     }
 
+    /// Lowers how many files it may have open to this many more than it has, or raises that to what the tester's own may have.
+    pub fn limit_descriptors(&self, more: Option<u64>) {
+        let pid = Pid::from_child(&self.child);
+        let open = || {
+            let numbers = std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").flatten();
+            let number = |entry: std::fs::DirEntry| entry.file_name().to_str()?.parse::<u64>().ok();
+            numbers.filter_map(number).max().map_or(0, |last| last + 1)
+        };
+        let own = getrlimit(Resource::Nofile);
+        let current = more.map_or(own.maximum, |more| Some(open() + more));
+        prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum: own.maximum }).expect("it is the tester's own");
+    }
+
     /// Whether it has ended and everything it printed was read.
     fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_some() && self.stdout.ended() && self.stderr.ended()
     }
 
     /// Sends a signal.
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// CPU time that it has taken so far.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields: Vec<_> = stat.rsplit_once(')').expect("its name ends").1.split_whitespace().collect();
+        let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        // A hundred a second on every Linux.
+        Duration::from_millis(ticks * 10)
+    }
+
     pub fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is there to be told");
     }

@@ -2,8 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// How long anything may take that is expected to happen soon, on a machine that is busy.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// The deadline of everything that must happen: a machine that has twenty times more to do than it can meets it, and only a
+/// test that fails waits for it. No test depends on being quicker.
+pub const PATIENCE: Duration = Duration::from_secs(300);
+/// The deadline of a build with another language's toolchain, the download of the toolchain included.
+pub const BUILD: Duration = Duration::from_secs(1_800);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -12,7 +15,7 @@ pub fn eventually<T>(what: &str, look: impl FnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look)
 }
 
-/// [`eventually`], with a deadline of one's own.
+/// [`eventually`], with the deadline of something else.
 #[expect(clippy::disallowed_methods, reason = "the processes under test have the system's clock")]
 pub fn within<T>(patience: Duration, what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let began = Instant::now();

@@ -5,14 +5,15 @@ use std::process::Command;
 
 use crate::class_of;
 use crate::harness::guests::{build_project, example_names};
-use crate::harness::{root, target};
+use crate::harness::{nice, root, target};
 
 fn run(sdk: &str, command: &mut Command) {
     run_in(&root().join("guest-sdk").join(sdk), command);
 }
 
 fn run_in(directory: &Path, command: &mut Command) {
-    let output = command.current_dir(directory).output();
+    let mut command = nice(command.current_dir(directory));
+    let output = command.output();
     let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
     assert!(output.status.success(), "{command:?}:\n{said}");

@@ -18,11 +18,28 @@ fn violations(source: &Source) -> Vec<String> {
     if lines > LINES_MAX {
         violations.push(format!("{path} has {lines} lines; find the second idea in it"));
     }
+    let of_runtime = path.starts_with("runtime/src/") || !path.contains('/');
+    let told_twice = told_twice(text).filter(|_| of_runtime);
+    violations.extend(told_twice.map(|message| format!("{path}: {message} tells its source, which is told again")));
     for (number, line) in (1..).zip(text.lines()) {
         let left_over = LEFT_OVER.iter().filter(|what| line.contains(**what));
         violations.extend(left_over.map(|what| format!("{path}:{number} has a {what}")));
     }
     violations
+}
+
+/// Messages of errors that contain the error they come from. Whoever prints an error with all that it comes from prints that twice;
+/// so a message has its cause in it (a field by that name), or is told with its source, not both.
+fn told_twice(text: &str) -> impl Iterator<Item = &str> {
+    let messages = text.split("#[error(").skip(1).filter_map(|rest| Some(&rest[..rest.find(")]")?]));
+    let after = text.split("#[error(").skip(1).map(|rest| rest.lines().nth(1).unwrap_or_default());
+    messages
+        .zip(after)
+        .filter(|(message, item)| {
+            let from = item.contains("#[from]") || item.contains("#[source]");
+            message.contains("{source}") || (from && !message.contains("transparent"))
+        })
+        .map(|(message, _)| message)
 }
 
 #[test]
@@ -37,4 +54,9 @@ fn untidy_files_are_found() {
     assert_eq!(count("fn f() {}\n".into()), 1);
     assert_eq!(count(format!("//! Contract.\n{}", "\n".repeat(LINES_MAX))), 1);
     assert_eq!(count(format!("//! Contract.\n// {} later\n", LEFT_OVER[2])), 1);
+    let error = |message: &str, item: &str| format!("//! Contract.\n#[error({message})]\n{item}\n");
+    assert_eq!(count(error("\"no: {source}\"", "A { source: E },")), 1);
+    assert_eq!(count(error("\"no: {0}\"", "A(#[from] E),")), 1);
+    assert_eq!(count(error("transparent", "A(#[from] E),")), 0);
+    assert_eq!(count(error("\"no: {cause}\"", "A { cause: E },")), 0);
 }

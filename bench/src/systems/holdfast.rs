@@ -97,6 +97,7 @@ impl Admin {
 /// Starts it on data that may be there already.
 pub async fn start(
     launcher: &Launcher,
+    kind: Kind,
     binary: &Path,
     parent: Arc<TempDir>,
     settings: &str,
@@ -106,9 +107,9 @@ pub async fn start(
     let mut command: Vec<OsString> = vec![binary.into(), "serve".into(), "--json".into()];
     command.extend(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"].map(OsString::from));
     command.extend(["--data".into(), data.clone().into(), "--config".into(), config.into()]);
-    let mut process = launcher.spawn(Kind::Holdfast, command, parent)?;
+    let mut process = launcher.spawn(kind, command, parent)?;
     let ready = process.ready_line().await?;
     let token = std::fs::read_to_string(data.join("admin.token"))?;
     let admin = Admin { address: address(&ready, "admin")?, authorization: format!("Bearer {}", token.trim()) };
-    Ok(Running { kind: Kind::Holdfast, address: address(&ready, "data")?, admin: Some(admin), process })
+    Ok(Running { kind, address: address(&ready, "data")?, admin: Some(admin), process })
 }

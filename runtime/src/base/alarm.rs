@@ -29,6 +29,13 @@ impl Alarm {
         Self { due_ms, attempt: 0, next_ms: due_ms }
     }
 
+    /// Whether the host could have stored this one: for what comes from outside.
+    pub fn is_possible(&self) -> bool {
+        (1..=TIME_MAX).contains(&self.due_ms)
+            && self.attempt < ATTEMPTS_MAX
+            && (self.due_ms..=TIME_MAX).contains(&self.next_ms)
+    }
+
     /// What remains after a failed attempt that ended at `now_ms`: the same alarm after 2, 4, … 64 s, each up to a quarter
     /// longer; none after the last attempt.
     pub fn after_failure(self, now_ms: u64, env: &Env) -> Option<Self> {
@@ -41,12 +48,27 @@ impl Alarm {
 
     /// How long the host waits before it tries again what failed without the class being at fault.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
+    /// The same for an object that is damaged, which only a person can mend.
+    pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
-    use TurnError::{ClassUnavailable, Host, NoCapacity, Overloaded, Stopping, Storage};
-    !matches!(error, ClassUnavailable(_) | Host(_) | NoCapacity | Overloaded | Stopping | Storage(_))
+    use TurnError::{
+        Abandoned, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+    };
+    !matches!(
+        error,
+        Abandoned
+            | ClassUnavailable(_)
+            | Damaged(_)
+            | Host(_)
+            | HostMemory
+            | NoCapacity
+            | Overloaded
+            | Stopping
+            | Storage(_)
+    )
 }
 
 #[cfg(test)]

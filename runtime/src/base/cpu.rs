@@ -228,6 +228,11 @@ impl<F: Future + Unpin> Computing<F> {
         Self { exempt: true, ..Self::new(call, timer) }
     }
 
+    /// Whether the turn waits for something, a slot included, and does not only let others run.
+    pub fn only_waits(&self) -> bool {
+        self.waits || self.wants_slot.is_some()
+    }
+
     /// Whether the turn waits for something else than a slot.
     pub fn waits(&self) -> bool {
         self.waits && self.wants_slot.is_none()

@@ -10,8 +10,8 @@ use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tempfile::NamedTempFile;
 
-use super::Alarm;
 use super::socket::{SocketCounts, SocketEvent, SocketId};
+use super::{Alarm, MemoryCharge};
 
 /// One event for one object. Each is delivered as one turn, in the order received.
 #[derive(Debug)]
@@ -79,7 +79,12 @@ impl Value {
 
 /// A database file that storage has checked and made ready to be an object's; made by nobody else.
 #[derive(Debug)]
-pub struct CheckedDatabase(pub(crate) NamedTempFile);
+pub struct CheckedDatabase {
+    /// Where it is.
+    pub(crate) file: NamedTempFile,
+    /// The alarm that it holds.
+    pub(crate) alarm: Option<Alarm>,
+}
 
 impl Invocation {
     /// Bytes that this invocation holds while it waits in a mailbox.
@@ -101,7 +106,7 @@ impl Invocation {
 }
 
 /// An HTTP request as the guest sees it.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Request {
     /// The method as sent.
     pub method: Method,
@@ -113,6 +118,8 @@ pub struct Request {
     pub body: Bytes,
     /// Whether it asks for a WebSocket, in a way that can be answered with one.
     pub websocket: bool,
+    /// What its body takes of the host's memory; none if the body is empty. Given back when the turn is over.
+    pub charge: Option<MemoryCharge>,
 }
 
 impl Request {
@@ -124,7 +131,7 @@ impl Request {
 }
 
 /// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `Reply::Upgrade`), its headers are valid and none
-/// of them is the host's.
+/// of them is the host's; `content-length` says what the guest thinks.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.

@@ -25,6 +25,34 @@ pub struct Limits {
     /// Bytes that guests and clients may make the host use beside linear memories (SQLite, bodies, responses, sockets, records
     /// that wait for the log); 0 takes a quarter of the machine's memory.
     pub host_memory: u64,
+    /// Connections to the data listener, open WebSockets included; 0 derives the number from the descriptors that
+    /// objects and the host do not need and from the machine's memory. The admin listener has its own, few.
+    pub connections: u32,
+    /// Connections from one client address (of IPv6, one /64 network): more than any browser opens or NAT needs, a
+    /// small part of all. Loopback and `trusted-proxies` are not counted.
+    pub connections_per_address: u32,
+    /// Seconds in which the head of a request must be there, counted from its first byte or from the start of the
+    /// connection.
+    pub header_seconds: f64,
+    /// Seconds after which a connection without a request is closed: longer than the 60 s for which proxies commonly
+    /// keep theirs.
+    pub idle_connection_seconds: f64,
+    /// Seconds that a request's body may make no progress.
+    pub body_seconds: f64,
+    /// Seconds that a client may take none of its response.
+    pub response_seconds: f64,
+    /// Bytes a second that bodies and responses must make on average, beyond the seconds above: the slowest mobile
+    /// network.
+    pub slowest_transfer: u64,
+    /// Requests that one HTTP/2 connection may have at once (RFC 9113 recommends no fewer than 100).
+    pub http2_streams: u32,
+    /// Bytes that SQLite may use for one object: pages, compiled statements, rows on their way, values in functions. Thirty values
+    /// of the largest size.
+    pub sql_memory: u64,
+    /// Bytes of the temporary files of one object: what a statement sorts or materialises beside memory. Gone with the statement.
+    pub temporary_files: u64,
+    /// Bytes of the temporary files of all objects; no class gets more than its share of them.
+    pub temporary_files_in_all: u64,
     /// Turns waiting in one mailbox.
     pub mailbox_turns: u32,
     /// Bytes waiting in one mailbox: enough for one request of the largest size.
@@ -45,7 +73,7 @@ pub struct Limits {
     pub sockets_per_object: u32,
     /// Bytes of one WebSocket message, either way.
     pub socket_message: u64,
-    /// Bytes of messages that may wait for one peer: seconds of a busy feed on a slow line.
+    /// Bytes of messages that may wait for one peer, each with 128 more: seconds of a busy feed on a slow line.
     pub socket_buffer: u64,
     /// Bytes of messages that may wait for all peers; each message counts once. Beyond, a peer gets a message only when none waits
     /// for it.
@@ -68,6 +96,17 @@ impl Default for Limits {
             live_instances: 0,
             live_instance_bytes: 0,
             host_memory: 0,
+            connections: 0,
+            connections_per_address: 256,
+            header_seconds: 20.0,
+            idle_connection_seconds: 75.0,
+            body_seconds: 30.0,
+            response_seconds: 30.0,
+            slowest_transfer: 4 << 10,
+            http2_streams: 100,
+            sql_memory: 64 << 20,
+            temporary_files: 1 << 30,
+            temporary_files_in_all: 4 << 30,
             mailbox_turns: 1_000,
             mailbox_bytes: 32 << 20,
             request_body: 32 << 20,
@@ -136,6 +175,9 @@ pub const SQL_VALUE_MAX: usize = 2_000_000;
 pub const BATCH_BYTES: usize = 1 << 20;
 /// Rows that one `exec` answers itself before a cursor is needed.
 pub const FIRST_ROWS: usize = 256;
+/// Cursors and listings that one turn may have open at once; each holds a statement. What they hold in memory is bounded by
+/// `sql-memory`.
+pub const CURSORS_MAX: usize = 1_000;
 /// Savepoints that one turn may have open at once.
 pub const SAVEPOINTS_MAX: u32 = 32;
 /// Rows of one answer of the admin API to a query.
@@ -149,6 +191,25 @@ pub const TURN_WRITE_MAX: u64 = 256 << 20;
 /// Fuel that one step of SQLite's virtual machine costs: a step takes about 10 ns, compiled guest code uses about 10 units a
 /// nanosecond, so a turn in SQL ends after about as long as a turn in code.
 pub const FUEL_PER_SQL_STEP: u64 = 100;
+/// Fuel that a host call costs at least: about 0.1 µs, most of it the way there and back. These prices were measured
+/// (the ignored e2e test `prices_of_host_calls`): 10 units are a nanosecond of this work, as they are of compiled code, so a turn that calls the host ends
+/// after about as long as one that computes.
+pub const FUEL_PER_HOST_CALL: u64 = 1_000;
+/// Fuel for each byte that is copied between a guest and the host, and for what the host does with each of them meanwhile (UTF-8
+/// is checked).
+pub const FUEL_PER_COPIED_BYTE: u64 = 2;
+/// Fuel for each item of a list that is copied: a text or bytes of their own, a resource, an id.
+pub const FUEL_PER_ITEM: u64 = 500;
+/// Fuel for each random byte, which the kernel makes.
+pub const FUEL_PER_RANDOM_BYTE: u64 = 25;
+/// Fuel for each entry or printed line of the log, written or left out.
+pub const FUEL_PER_LOG_ENTRY: u64 = 2_000;
+/// Fuel for each key or entry that is read or written, beside the steps that SQLite takes.
+pub const FUEL_PER_ENTRY: u64 = 10_000;
+/// Fuel for each stored byte that is read or written: SQLite keeps long values in chains of pages.
+pub const FUEL_PER_STORED_BYTE: u64 = 5;
+/// Fuel for each socket that a message is sent to or that is looked at.
+pub const FUEL_PER_SOCKET: u64 = 1_000;
 /// Different tags of one WebSocket (Durable Objects: 10).
 pub const TAGS_MAX: usize = 10;
 /// Bytes of one tag (Durable Objects: 256 characters).
@@ -166,5 +227,20 @@ pub const SENDS_PER_TURN_BYTES: u64 = 64 << 20;
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.
 pub const LOG_ENTRIES_PER_TURN: u32 = 1_000;
+/// Log entries that are remembered of one class, and how far a follower may fall behind: those of one busy turn, and some.
+pub const LOG_HISTORY_ENTRIES: usize = 1_024;
+/// Bytes of the log entries that are remembered of one class: a quarter of what 1,024 of the longest ones take, which only stacks are.
+pub const LOG_HISTORY_BYTES: usize = 4 << 20;
+/// Bytes of the log entries that are remembered of all classes: sixteen that log as much as they can, hundreds that log as usual.
+pub const LOG_HISTORIES_BYTES: usize = 64 << 20;
+/// How long failed turns are counted together, in seconds.
+pub const FAILURES_WINDOW_SECONDS: u64 = 10;
+/// Failed turns of one object with one code that are told whole in that time; the others are counted.
+pub const FAILURES_OF_OBJECT: u32 = 10;
+/// The same of one class, whatever its objects.
+pub const FAILURES_OF_CLASS: u32 = 100;
+/// Objects and codes of one class whose failures are counted apart; those of all others are counted together.
+pub const FAILURES_COUNTED_APART: usize = 64;
 
+const _: () = assert!(LOG_ENTRIES_PER_TURN as usize <= LOG_HISTORY_ENTRIES && LOG_ENTRY_MAX * 8 < LOG_HISTORY_BYTES);
 const _: () = assert!(ENTRY_MAX > KEY_MAX && BATCH_BYTES < TURN_WRITE_MAX as usize && SQL_VALUE_MAX <= ENTRY_MAX);

@@ -2,17 +2,25 @@
 //!
 //! Log entries are for the people who run a class. They are not part of a turn: they are kept when it fails, and they do
 //! not wait for the output gate. A follower that reads too slowly misses entries and is told how many.
+//!
+//! Each class has a history of its own, bounded in entries and in bytes, and followers of its own: a class that logs without end
+//! pushes out nobody's entries but its own. All histories together are bounded, too: beyond, the largest one is shortened.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
+use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES};
 use super::{Env, ObjectAddress};
 
-/// Entries that are remembered, and how far a follower may fall behind.
-pub const HISTORY: usize = 1_024;
+/// How long an entry may be held back.
+const HELD_MAX_MS: u64 = 1_000;
+/// What an entry and each of its fields take beside their text.
+const ENTRY_BYTES: usize = 160;
+const FIELD_BYTES: usize = 64;
 
 /// How much an entry matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -50,6 +58,12 @@ impl LogEntry {
         let (time, class, object) = (env.wall_ms(), address.class.to_string(), shown(address));
         Self { time, class, object, level, message, fields: Vec::new() }
     }
+
+    /// Bytes that it takes, about.
+    fn size(&self) -> usize {
+        let fields: usize = self.fields.iter().map(|(name, value)| name.len() + value.len() + FIELD_BYTES).sum();
+        self.message.len() + self.class.len() + self.object.len() + fields + ENTRY_BYTES
+    }
 }
 
 /// How an object is called in the log.
@@ -59,31 +73,227 @@ pub fn shown(address: &ObjectAddress) -> String {
 
 /// The log of all guests of this host.
 pub struct GuestLogs {
-    history: Mutex<VecDeque<LogEntry>>,
-    live: broadcast::Sender<LogEntry>,
+    histories: Mutex<Histories>,
+    /// For followers of all classes.
+    live: broadcast::Sender<Arc<LogEntry>>,
+    /// Where entries may be held back.
+    held: Mutex<Vec<Weak<HeldEntry>>>,
+}
+
+/// An entry that is held back for a moment, because what follows may tell it better.
+#[derive(Default)]
+pub struct HeldEntry(Mutex<Option<LogEntry>>);
+
+impl HeldEntry {
+    /// Holds an entry back; the place is empty.
+    pub fn put(&self, entry: LogEntry) {
+        *self.0.lock() = Some(entry);
+    }
+
+    /// Takes the entry that is held back, if it is one that is wanted.
+    pub fn take_if(&self, wanted: impl FnOnce(&LogEntry) -> bool) -> Option<LogEntry> {
+        self.0.lock().take_if(|entry| wanted(entry))
+    }
+}
+
+#[derive(Default)]
+struct Histories {
+    /// Counts entries: their order over all classes.
+    added: u64,
+    /// Bytes of all entries.
+    bytes: usize,
+    classes: HashMap<String, History>,
+}
+
+/// What is remembered of one class.
+#[derive(Default)]
+struct History {
+    entries: VecDeque<(u64, Arc<LogEntry>)>,
+    bytes: usize,
+    /// Made when the class is first followed.
+    live: Option<broadcast::Sender<Arc<LogEntry>>>,
 }
 
 impl Default for GuestLogs {
     fn default() -> Self {
-        Self { history: Mutex::new(VecDeque::with_capacity(HISTORY)), live: broadcast::channel(HISTORY).0 }
+        let live = broadcast::channel(LOG_HISTORY_ENTRIES).0;
+        Self { histories: Mutex::default(), live, held: Mutex::default() }
     }
 }
 
 impl GuestLogs {
     /// Adds an entry.
     pub fn add(&self, entry: LogEntry) {
-        let mut history = self.history.lock();
-        if history.len() == HISTORY {
-            history.pop_front();
-        }
-        history.push_back(entry.clone());
+        let entry = Arc::new(entry);
+        let mut histories = self.histories.lock();
+        histories.add(&entry);
         // Sent under the lock, so that a follower sees each entry once: in its history or live, never in both.
         let _ = self.live.send(entry);
     }
 
-    /// The remembered entries, oldest first, and a receiver of all that come after them.
-    pub fn follow(&self) -> (Vec<LogEntry>, broadcast::Receiver<LogEntry>) {
-        let history = self.history.lock();
-        (history.iter().cloned().collect(), self.live.subscribe())
+    /// Makes a place to hold an entry back in.
+    pub fn holder(&self) -> Arc<HeldEntry> {
+        let holder = Arc::default();
+        self.held.lock().push(Arc::downgrade(&holder));
+        holder
+    }
+
+    /// Adds what has been held back for over a second. Call it about as often.
+    pub fn sweep(&self, now_ms: u64) {
+        let holders: Vec<_> = {
+            let mut held = self.held.lock();
+            held.retain(|holder| holder.strong_count() > 0);
+            held.iter().filter_map(Weak::upgrade).collect()
+        };
+        let is_late = |entry: &LogEntry| now_ms.saturating_sub(entry.time) > HELD_MAX_MS;
+        holders.into_iter().filter_map(|holder| holder.take_if(is_late)).for_each(|entry| self.add(entry));
+    }
+
+    /// The remembered entries of a class, or of all, oldest first, and a receiver of all that come after them. A receiver may fall
+    /// behind by `LOG_HISTORY_ENTRIES` before it misses any.
+    pub fn follow(&self, class: Option<&str>) -> (Vec<Arc<LogEntry>>, broadcast::Receiver<Arc<LogEntry>>) {
+        let mut histories = self.histories.lock();
+        histories.classes.retain(|_, history| !history.is_forgotten());
+        match class {
+            Some(class) => histories.classes.entry(class.to_owned()).or_default().follow(),
+            None => (histories.all(), self.live.subscribe()),
+        }
+    }
+
+    /// The remembered entries of a class, or of all, oldest first.
+    pub fn remembered(&self, class: Option<&str>) -> Vec<Arc<LogEntry>> {
+        let histories = self.histories.lock();
+        match class {
+            Some(class) => histories.classes.get(class).map(History::entries).unwrap_or_default(),
+            None => histories.all(),
+        }
+    }
+}
+
+impl Histories {
+    fn add(&mut self, entry: &Arc<LogEntry>) {
+        self.added += 1;
+        let (order, size) = (self.added, entry.size());
+        // Nearly always there already: the name is copied only for a class's first entry.
+        if !self.classes.contains_key(&entry.class) {
+            self.classes.insert(entry.class.clone(), History::default());
+        }
+        let history = self.classes.get_mut(&entry.class).expect("it is there or was put there");
+        history.entries.push_back((order, entry.clone()));
+        history.bytes += size;
+        self.bytes += size;
+        if let Some(live) = &history.live {
+            let _ = live.send(entry.clone());
+        }
+        while history.entries.len() > LOG_HISTORY_ENTRIES || history.bytes > LOG_HISTORY_BYTES {
+            self.bytes -= history.forget_oldest();
+        }
+        while self.bytes > LOG_HISTORIES_BYTES
+            && let Some(largest) = self.classes.values_mut().max_by_key(|history| history.bytes)
+        {
+            self.bytes -= largest.forget_oldest();
+        }
+    }
+
+    fn all(&self) -> Vec<Arc<LogEntry>> {
+        let mut all: Vec<_> = self.classes.values().flat_map(|history| &history.entries).collect();
+        all.sort_unstable_by_key(|(order, _)| *order);
+        all.into_iter().map(|(_, entry)| entry.clone()).collect()
+    }
+}
+
+impl History {
+    fn entries(&self) -> Vec<Arc<LogEntry>> {
+        self.entries.iter().map(|(_, entry)| entry.clone()).collect()
+    }
+
+    fn follow(&mut self) -> (Vec<Arc<LogEntry>>, broadcast::Receiver<Arc<LogEntry>>) {
+        let live = self.live.get_or_insert_with(|| broadcast::channel(LOG_HISTORY_ENTRIES).0);
+        let receiver = live.subscribe();
+        (self.entries(), receiver)
+    }
+
+    /// Returns how many bytes it took.
+    fn forget_oldest(&mut self) -> usize {
+        let size = self.entries.pop_front().map_or(0, |(_, entry)| entry.size());
+        self.bytes -= size;
+        size
+    }
+
+    /// Whether nothing is lost without it.
+    fn is_forgotten(&self) -> bool {
+        self.entries.is_empty() && self.live.as_ref().is_none_or(|live| live.receiver_count() == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(class: &str, message: String) -> LogEntry {
+        let object = "o".into();
+        LogEntry { time: 0, class: class.into(), object, level: Level::Info, message, fields: Vec::new() }
+    }
+
+    #[test]
+    fn a_class_that_logs_without_end_pushes_out_nobody_else() {
+        let logs = GuestLogs::default();
+        logs.add(entry("quiet", "still there".into()));
+        let (_, mut quiet) = logs.follow(Some("quiet"));
+        for number in 0..3 * LOG_HISTORY_ENTRIES {
+            logs.add(entry("noisy", number.to_string()));
+        }
+        logs.add(entry("quiet", "and live".into()));
+        assert_eq!(logs.remembered(Some("quiet"))[0].message, "still there");
+        assert_eq!(quiet.try_recv().unwrap().message, "and live", "its followers miss nothing");
+        let noisy = logs.remembered(Some("noisy"));
+        assert_eq!((noisy.len(), &*noisy[0].message), (LOG_HISTORY_ENTRIES, "2048"));
+        let all = logs.follow(None).0;
+        assert_eq!((&*all[0].message, &*all.last().unwrap().message), ("still there", "and live"));
+    }
+
+    #[test]
+    fn histories_are_bounded_in_bytes_each_and_together() {
+        let logs = GuestLogs::default();
+        let long = || "x".repeat(16 * 1024);
+        logs.add(entry("small", "kept".into()));
+        let classes = 2 * LOG_HISTORIES_BYTES / LOG_HISTORY_BYTES;
+        for class in 0..classes {
+            for _ in 0..LOG_HISTORY_BYTES / long().len() + 8 {
+                logs.add(entry(&format!("c{class}"), long()));
+            }
+            let histories = logs.histories.lock();
+            assert!(histories.classes.values().all(|history| history.bytes <= LOG_HISTORY_BYTES));
+            assert!(histories.bytes <= LOG_HISTORIES_BYTES);
+            assert_eq!(histories.bytes, histories.classes.values().map(|history| history.bytes).sum::<usize>());
+        }
+        assert_eq!(logs.remembered(Some("small")).len(), 1, "who has little keeps it");
+        assert!((0..classes).all(|class| !logs.remembered(Some(&format!("c{class}"))).is_empty()));
+    }
+
+    #[test]
+    fn what_is_held_back_for_long_is_told() {
+        let logs = GuestLogs::default();
+        let holder = logs.holder();
+        holder.put(entry("c", "held".into()));
+        logs.sweep(HELD_MAX_MS);
+        assert!(logs.remembered(None).is_empty());
+        logs.sweep(HELD_MAX_MS + 1);
+        assert_eq!(logs.remembered(None)[0].message, "held");
+        drop(holder);
+        logs.sweep(0);
+        assert!(logs.held.lock().is_empty());
+    }
+
+    #[test]
+    fn what_was_followed_and_is_no_more_is_forgotten() {
+        let logs = GuestLogs::default();
+        let followed = logs.follow(Some("none"));
+        drop(logs.follow(Some("other")));
+        drop(logs.follow(None));
+        assert_eq!(logs.histories.lock().classes.len(), 1);
+        drop(followed);
+        drop(logs.follow(None));
+        assert!(logs.histories.lock().classes.is_empty());
     }
 }

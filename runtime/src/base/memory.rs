@@ -1,5 +1,5 @@
 //! One budget for the memory that guests and clients make the host use outside of linear memories: what SQLite allocates, bodies,
-//! responses, what waits for sockets.
+//! responses, what waits for sockets. Linear memories have a budget of their own, by the same rule.
 //!
 //! Whoever allocates for a class takes a [`MemoryCharge`] first, and holds it for as long as the bytes are there. A class may hold
 //! at most four times what is free (`share`), so when memory is short it is the class that took most which is refused, never its
@@ -27,11 +27,13 @@ pub enum MemoryUse {
     Sockets,
     /// Records that wait for the commit log.
     Log,
+    /// Linear memories and tables of live instances.
+    Instances,
 }
 
 impl MemoryUse {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 5] = [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log];
+    pub const ALL: [Self; 6] = [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances];
 
     /// The label of the metric.
     pub fn name(self) -> &'static str {
@@ -41,6 +43,7 @@ impl MemoryUse {
             Self::Responses => "responses",
             Self::Sockets => "sockets",
             Self::Log => "log",
+            Self::Instances => "instances",
         }
     }
 }
@@ -142,6 +145,13 @@ impl MemoryAccount {
         self.used.load(Relaxed)
     }
 
+    /// Whether the class uses more than seven eighths of what it may have now, which is four fifths of what others leave.
+    pub fn is_short(&self) -> bool {
+        let (used, by_all) = (self.used(), self.host.used.load(Relaxed));
+        let left_by_others = self.host.limit.saturating_sub(by_all.saturating_sub(used));
+        used.saturating_mul(10) > left_by_others.saturating_mul(7)
+    }
+
     fn add(&self, purpose: MemoryUse, bytes: u64) -> Result<(), NoMemory> {
         let held = self.used();
         let taken = self.host.used.fetch_update(Relaxed, Relaxed, |used| {
@@ -150,9 +160,13 @@ impl MemoryAccount {
         if let Err(used) = taken {
             return Err(NoMemory { wanted: bytes, used: held, free: self.host.limit.saturating_sub(used) });
         }
+        self.count(purpose, bytes);
+        Ok(())
+    }
+
+    fn count(&self, purpose: MemoryUse, bytes: u64) {
         self.used.fetch_add(bytes, Relaxed);
         self.host.by_use[purpose as usize].fetch_add(bytes, Relaxed);
-        Ok(())
     }
 
     fn subtract(&self, purpose: MemoryUse, bytes: u64) {
@@ -172,6 +186,13 @@ impl MemoryCharge {
         Ok(())
     }
 
+    /// Takes more bytes, whether the class may have them or not: for the host's own work, which must not fail.
+    pub fn grow_anyway(&mut self, more: u64) {
+        self.account.host.used.fetch_add(more, Relaxed);
+        self.account.count(self.purpose, more);
+        self.bytes += more;
+    }
+
     /// Gives some of the bytes back; all of them if there are fewer.
     pub fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
@@ -179,9 +200,27 @@ impl MemoryCharge {
         self.bytes -= less;
     }
 
+    /// Parts with some of the bytes; with all of them if there are fewer.
+    pub fn split(&mut self, bytes: u64) -> Self {
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        Self { account: self.account.clone(), purpose: self.purpose, bytes }
+    }
+
     /// Bytes that it holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
+    }
+
+    /// Who holds them.
+    pub fn account(&self) -> &MemoryAccount {
+        &self.account
+    }
+}
+
+impl std::fmt::Debug for MemoryCharge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes for {}", self.bytes, self.purpose.name())
     }
 }
 
@@ -203,6 +242,7 @@ mod tests {
         let (greedy, modest) = (memory.account(&ClassKey::new("greedy")), memory.account(&ClassKey::new("modest")));
         let mut charge = greedy.take(MemoryUse::Sql, 800).unwrap();
         assert_eq!(charge.grow(1), Err(NoMemory { wanted: 1, used: 800, free: 200 }));
+        assert!(greedy.is_short() && !modest.is_short());
         let other = modest.take(MemoryUse::Requests, 160).unwrap();
         assert_eq!((memory.used(), memory.used_for(MemoryUse::Sql), modest.used()), (960, 800, 160));
         charge.shrink(300);

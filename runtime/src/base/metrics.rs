@@ -25,6 +25,8 @@ pub struct Metrics {
     pub turns: Counter,
     /// Turns that failed, by code.
     pub failed_turns: Family<Code, Counter>,
+    /// Turns that were given up because their client had gone.
+    pub abandoned_turns: Counter,
     /// Instances made.
     pub instances_started: Counter,
     /// Instances dropped to make room for others.
@@ -39,6 +41,14 @@ pub struct Metrics {
     pub alarms: Counter,
     /// Alarms that were given up after their last attempt.
     pub alarms_given_up: Counter,
+    /// Connections to both listeners, WebSockets included.
+    pub connections: Gauge,
+    /// Connections that were refused because there were too many, in all or of one address.
+    pub connections_refused: Counter,
+    /// Alarms that were overdue by more than the tolerance (10 s) at the last check and did not run.
+    pub alarms_overdue: Gauge,
+    /// Overdue alarms that the index had lost and that a check armed again: a fault of the host's.
+    pub alarms_rearmed: Counter,
     /// WebSockets.
     pub sockets: SocketMetrics,
     /// The commit log.
@@ -52,7 +62,8 @@ pub struct Metrics {
 pub struct SocketMetrics {
     /// Connections, closing ones included.
     pub open: Gauge,
-    /// Bytes of messages that wait for peers or for their turn to be durable; one that many receive counts once.
+    /// Bytes of messages that wait for peers or for their turn to be durable, and of the queues they wait in; a message
+    /// that many receive counts once.
     pub buffered_bytes: Gauge,
     /// Messages that came.
     pub messages_in: Counter,
@@ -100,6 +111,8 @@ impl Default for Metrics {
         let (turns, failed_turns) = (Counter::default(), Family::<Code, Counter>::default());
         let (instances_started, instances_evicted) = (Counter::default(), Counter::default());
         let (live_instances, live_objects, fuel) = (Gauge::default(), Gauge::default(), Counter::default());
+        let abandoned_turns = Counter::default();
+        registry.register("abandoned_turns", "Turns given up because their client had gone", abandoned_turns.clone());
         registry.register("turns", "Turns that ended", turns.clone());
         registry.register("failed_turns", "Turns that failed, by error code", failed_turns.clone());
         registry.register("instances_started", "Instances made", instances_started.clone());
@@ -110,6 +123,12 @@ impl Default for Metrics {
         let (alarms, alarms_given_up) = (Counter::default(), Counter::default());
         registry.register("alarms", "Alarm handlers that were run", alarms.clone());
         registry.register("alarms_given_up", "Alarms given up after the last attempt", alarms_given_up.clone());
+        let (connections, connections_refused) = (Gauge::default(), Counter::default());
+        registry.register("connections", "Open connections", connections.clone());
+        registry.register("connections_refused", "Connections refused as too many", connections_refused.clone());
+        let (alarms_overdue, alarms_rearmed) = (Gauge::default(), Counter::default());
+        registry.register("alarms_overdue", "Alarms overdue by more than 10 s that do not run", alarms_overdue.clone());
+        registry.register("alarms_rearmed", "Lost alarms that a check armed again", alarms_rearmed.clone());
         let sockets = SocketMetrics::default();
         sockets.register(&mut registry);
         let log = LogMetrics::default();
@@ -120,6 +139,7 @@ impl Default for Metrics {
             registry,
             turns,
             failed_turns,
+            abandoned_turns,
             instances_started,
             instances_evicted,
             live_instances,
@@ -127,6 +147,10 @@ impl Default for Metrics {
             fuel,
             alarms,
             alarms_given_up,
+            connections,
+            connections_refused,
+            alarms_overdue,
+            alarms_rearmed,
             sockets,
             log,
             memory,

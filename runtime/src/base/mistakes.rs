@@ -19,8 +19,14 @@ pub enum Mistake {
     ResetNotDurable,
     /// The parts of a turn count before the last one is there.
     IncompleteParts,
+    /// An alarm that its handler has set again is taken for the one that it has consumed.
+    AlarmByTime,
     /// A group that is not the last one is cut as if it were.
     CutNotLast,
+    /// Pages are believed without a look at their checksums.
+    UncheckedPages,
+    /// The WAL is given up before the checksums of its pages are written.
+    LateSums,
 }
 
 thread_local! {

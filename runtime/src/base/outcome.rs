@@ -15,11 +15,38 @@ pub struct Failure {
     pub retryable: bool,
     /// Where it came from, as far as the guest has told the log.
     pub stack: Option<String>,
+    /// What the guest has logged of it. It is not in the log yet: the entry of the failed turn has it.
+    pub logged: Option<Box<Logged>>,
+}
+
+/// An error that a guest has logged and then failed with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Logged {
+    /// What was said: the failure's message, and perhaps more.
+    pub message: String,
+    /// Named details, without the stack.
+    pub fields: Vec<(String, String)>,
 }
 
 impl Failure {
     /// Longest message that is kept, in bytes (`wit/types.wit`).
     pub const MESSAGE_MAX: usize = 8 * 1024;
+
+    /// A failure that is final, of which nothing else is known.
+    pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), retryable: false, stack: None, logged: None }
+    }
+}
+
+/// Whose fault a failed turn is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// The class's, or the client's.
+    Guest,
+    /// Nobody's: the host has no room.
+    Capacity,
+    /// The host's, or its machine's.
+    Host,
 }
 
 /// Why a turn failed, or why it was never begun.
@@ -38,19 +65,45 @@ pub enum TurnError {
     },
     /// The guest's call stack overflowed.
     #[error("the object's code used up its call stack; look for a recursion that does not end")]
-    StackOverflow,
+    StackOverflow {
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
     /// The turn used up its fuel.
-    #[error("the turn used up its {0} units of fuel")]
-    OutOfFuel(u64),
+    #[error("the turn used up its {limit} units of fuel")]
+    OutOfFuel {
+        /// The limit.
+        limit: u64,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn used up its CPU time.
-    #[error("the turn used up its {} s of CPU time", .0.as_secs_f64())]
-    CpuTime(Duration),
+    #[error("the turn used up its {} s of CPU time", .limit.as_secs_f64())]
+    CpuTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        stack: Option<String>,
+    },
     /// The turn took too long by the clock.
-    #[error("the turn did not end within {} s", .0.as_secs_f64())]
-    WallTime(Duration),
-    /// The instance wanted more memory than its limit; carries the limit in bytes.
-    #[error("the instance wanted more than its {0} bytes of memory")]
-    OutOfMemory(u64),
+    #[error("the turn did not end within {} s", .limit.as_secs_f64())]
+    WallTime {
+        /// The limit.
+        limit: Duration,
+        /// Where the guest's code was, innermost function first; none if that is not known.
+        stack: Option<String>,
+    },
+    /// The instance exceeded its memory limit.
+    #[error("the instance wanted more than its {limit} bytes of memory")]
+    OutOfMemory {
+        /// The limit in bytes.
+        limit: u64,
+        /// The functions that were running, innermost first.
+        stack: Option<String>,
+    },
+    /// What the turn's SQL needs of memory is over the object's limit; carries the limit in bytes.
+    #[error("the object's SQL needs more than its {0} bytes of memory (sql-memory)")]
+    SqlMemory(u64),
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
     InvalidResponse(String),
@@ -73,18 +126,30 @@ pub enum TurnError {
     /// The object's storage failed; its data is what it was before the turn.
     #[error("the object's storage failed: {0}")]
     Storage(String),
+    /// What the object has stored is not there, or not as it was written. Nothing of it is served.
+    #[error("what the object has stored is damaged: {0}")]
+    Damaged(String),
     /// A query of the admin API was refused or failed.
     #[error("{0}")]
     Query(String),
+    /// The object has stored nothing, and the class does not let requests create objects.
+    #[error("there is no such object, and its class does not let requests create one (`create = \"internal\"`)")]
+    UnknownObject,
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
     /// The object's mailbox is full, or too many turns of its class wait to compute for long.
     #[error("too many requests of the object wait, or too many long computations of its class; try again later")]
     Overloaded,
+    /// The host's memory is short, and the class has its share of it.
+    #[error("the host's memory is short and the class has its share of it; try again later")]
+    HostMemory,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
+    /// Nobody waited for the turn any more, it had written nothing, and it only waited; or it waited for room to begin.
+    #[error("the client went away before the turn had written anything; it was given up")]
+    Abandoned,
     /// The host is shutting down.
     #[error("the host is stopping; try again")]
     Stopping,
@@ -99,11 +164,11 @@ impl TurnError {
         match self {
             Self::Guest(_) => "guest-error",
             Self::Trap { .. } => "guest-trap",
-            Self::StackOverflow => "stack-overflow",
-            Self::OutOfFuel(_) => "fuel-exhausted",
-            Self::CpuTime(_) => "cpu-time-exceeded",
-            Self::WallTime(_) => "wall-time-exceeded",
-            Self::OutOfMemory(_) => "out-of-memory",
+            Self::StackOverflow { .. } => "stack-overflow",
+            Self::OutOfFuel { .. } => "fuel-exhausted",
+            Self::CpuTime { .. } => "cpu-time-exceeded",
+            Self::WallTime { .. } => "wall-time-exceeded",
+            Self::OutOfMemory { .. } | Self::SqlMemory(_) => "out-of-memory",
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
@@ -111,19 +176,54 @@ impl TurnError {
             Self::NotApplied(_) => "not-applied",
             Self::SavepointOpen => "savepoint-open",
             Self::Storage(_) => "storage-failed",
+            Self::Damaged(_) => "object-damaged",
             Self::Query(_) => "query-failed",
+            Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded | Self::HostMemory => "overloaded",
             Self::NoCapacity => "no-capacity",
+            Self::Abandoned => "abandoned",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
         }
     }
 
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
+        match self {
+            Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
+            Self::StorageFull(_) | Self::Storage(_) | Self::ClassUnavailable(_) | Self::Host(_) => Fault::Host,
+            _ => Fault::Guest,
+        }
+    }
+
+    /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Stopping)
+    }
+
+    /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
+    pub fn limit(&self) -> Option<(&'static str, String)> {
+        Some(match self {
+            Self::OutOfFuel { limit, .. } => ("fuel-per-turn", limit.to_string()),
+            Self::CpuTime { limit, .. } => ("cpu-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::WallTime { limit, .. } => ("wall-seconds-per-turn", limit.as_secs_f64().to_string()),
+            Self::OutOfMemory { limit, .. } => ("memory-per-instance", limit.to_string()),
+            Self::ResponseTooLarge(limit) => ("response-body", limit.to_string()),
+            _ => return None,
+        })
+    }
+
     /// Where it came from, for whoever wrote the class.
     pub fn stack(&self) -> Option<&str> {
         match self {
-            Self::Guest(Failure { stack, .. }) | Self::Trap { stack, .. } => stack.as_deref(),
+            Self::Guest(Failure { stack, .. })
+            | Self::Trap { stack, .. }
+            | Self::StackOverflow { stack }
+            | Self::OutOfFuel { stack, .. }
+            | Self::CpuTime { stack, .. }
+            | Self::WallTime { stack, .. }
+            | Self::OutOfMemory { stack, .. } => stack.as_deref(),
             _ => None,
         }
     }
@@ -132,7 +232,7 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::NoCapacity | Self::Stopping => true,
+            Self::Overloaded | Self::HostMemory | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }

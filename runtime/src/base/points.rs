@@ -8,7 +8,7 @@
 //! test whose fault never happens proves nothing; a point stands *before* the operation that it is named after.
 
 use std::env;
-use std::io;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -115,7 +115,7 @@ pub enum PointError {
     Form(String),
     #[error("{VARIABLE}: there is no point `{0}`; there are {known}", known = known())]
     Unknown(String),
-    #[error("{VARIABLE}: there is no action `{0}`; there are kill, eio and enospc")]
+    #[error("{VARIABLE}: there is no action `{0}`; there are kill, eio, enospc, edquot, emfile, enfile and enomem")]
     Action(String),
     #[error("{VARIABLE}: `{0}` is not N, N.. (from 1) or file=PATH")]
     When(String),
@@ -188,6 +188,10 @@ impl Rule {
             "kill" => Action::Kill,
             "eio" => Action::Fail(Errno::IO),
             "enospc" => Action::Fail(Errno::NOSPC),
+            "edquot" => Action::Fail(Errno::DQUOT),
+            "emfile" => Action::Fail(Errno::MFILE),
+            "enfile" => Action::Fail(Errno::NFILE),
+            "enomem" => Action::Fail(Errno::NOMEM),
             other => return Err(PointError::Action(other.into())),
         };
         let when = When::parse(when).ok_or_else(|| PointError::When(when.into()))?;
@@ -218,7 +222,8 @@ impl When {
 
 /// SIGKILL, so that nothing of the process runs any more: no destructor, no flush, no handler.
 fn die(point: Point, number: u64) -> ! {
-    eprintln!("killed at the point {} (hit {number}), as {VARIABLE} wants", point.name());
+    // Without `eprintln!`, which panics if there is nobody to read it.
+    let _ = writeln!(io::stderr(), "killed at the point {} (hit {number}), as {VARIABLE} wants", point.name());
     let _ = kill_process(getpid(), Signal::KILL);
     // The signal takes every thread, this one at the latest when it returns from that call.
     std::process::abort()
@@ -243,6 +248,11 @@ mod tests {
         assert_eq!(failures("log-flush:eio@2", 3), [None, EIO, None]);
         assert_eq!(failures("log-flush:enospc@2..", 3), [None, ENOSPC, ENOSPC]);
         assert_eq!(failures("log-flush:enospc@3.., log-flush:eio@1", 4), [EIO, None, ENOSPC, ENOSPC]);
+        let codes = |rule| failures(rule, 1)[0];
+        assert_eq!(codes("log-flush:emfile"), Some(Errno::MFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enfile"), Some(Errno::NFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enomem"), Some(Errno::NOMEM.raw_os_error()));
+        assert_eq!(codes("log-flush:edquot"), Some(Errno::DQUOT.raw_os_error()));
         assert_eq!(failures("log-write:eio@1..", 2), [None, None], "of another point");
     }
 

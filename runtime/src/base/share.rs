@@ -17,7 +17,7 @@ use super::ClassKey;
 /// A class may hold this many times what is free.
 const TIMES_FREE: u64 = 4;
 /// Of fewer slots than this none is kept free: there would be little left to use.
-const KEEP_FREE_FROM: usize = 16;
+pub const KEEP_FREE_FROM: usize = 16;
 
 /// Returns whether a class that holds `held` of a lasting resource may take `more` of it while `free` is free.
 pub fn may_take(held: u64, more: u64, free: u64) -> bool {

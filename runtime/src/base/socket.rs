@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::MemoryCharge;
+
 /// Codes of closing that the host uses itself (RFC 6455 §7.4.1 and the registry of IANA that it founds).
 pub mod code {
     /// What the socket was about is gone.
@@ -120,6 +122,8 @@ pub struct SocketEvent {
     pub socket: SocketId,
     /// What happened.
     pub kind: SocketEventKind,
+    /// What a message takes of the host's memory until its turn is over; none if it is small.
+    pub charge: Option<Arc<MemoryCharge>>,
 }
 
 /// What happened to a socket.

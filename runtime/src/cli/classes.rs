@@ -53,6 +53,7 @@ pub struct ClassInfo {
     pub imports: Vec<String>,
     pub created: u64,
     pub deployed: u64,
+    pub create: String,
 }
 
 #[derive(Deserialize)]
@@ -69,7 +70,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Delete { class, objects } => {
             let query = if objects { "?objects=delete" } else { "" };
             api.delete(&format!("/v1/classes/{class}{query}"))?;
-            eprintln!("deleted {class}{}", if objects { " and its objects" } else { "" });
+            note!("deleted {class}{}", if objects { " and its objects" } else { "" });
             Ok(())
         }
     }
@@ -81,7 +82,7 @@ fn list(api: &Api, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         return Ok(classes.iter().try_for_each(|class| writeln!(out, "{class}"))?);
     }
     if classes.is_empty() {
-        eprintln!("no classes yet; add one with `holdfast deploy`");
+        note!("no classes yet; add one with `holdfast deploy`");
         return Ok(());
     }
     let now = Env::system().wall_ms();
@@ -108,6 +109,7 @@ fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyho
         ("digest", info.digest),
         ("created", show::time(info.created)),
         ("deployed", show::time(info.deployed)),
+        ("create", info.create),
     ];
     for (label, interfaces) in [("exports", info.exports), ("imports", info.imports)] {
         let labels = std::iter::once(label).chain(std::iter::repeat(""));

@@ -9,8 +9,9 @@ use serde_json::Value;
 
 use super::api::{Api, Connection};
 use super::classes::ClassInfo;
-use super::{build, show};
-use crate::base::ClassName;
+use super::project::Project;
+use super::{build, path, show};
+use crate::base::{ClassName, Create};
 
 /// Build a project and deploy it, or deploy a component.
 ///
@@ -23,6 +24,11 @@ pub struct Args {
     /// The class to deploy as [default: the project's class, or the file's name].
     #[arg(long)]
     class: Option<ClassName>,
+    /// What creates objects: `any` turn that leaves something stored; `stored`, where a request that is answered with an error and
+    /// whose handler stored nothing leaves nothing; `internal`, where requests from outside create none [default: `create` of the
+    /// project's holdfast.toml, else what the class has, else stored].
+    #[arg(long, value_name = "any|stored|internal")]
+    create: Option<Create>,
     #[command(flatten)]
     connection: Connection,
     /// Print what was deployed as JSON.
@@ -34,16 +40,18 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let is_project = args.source.is_dir();
     // Before the build: a missing token should not cost a minute.
     let api = Api::new(&args.connection, is_project.then_some(&args.source))?;
-    let (class, file) = if is_project {
+    let (class, create, file) = if is_project {
+        let create = Project::open(&args.source)?.create;
         let built = build::build(&args.source)?;
-        (args.class.unwrap_or(built.class), built.component)
+        (args.class.unwrap_or(built.class), args.create.or(create), built.component)
     } else {
-        (args.class.map_or_else(|| class_of_file(&args.source), Ok)?, args.source)
+        (args.class.map_or_else(|| class_of_file(&args.source), Ok)?, args.create, args.source)
     };
     let component = std::fs::read(&file)
         .with_context(|| format!("cannot read {}; name a project's directory or a component's file", file.display()))?;
 
-    let value: Value = api.put(&format!("/v1/classes/{class}"), &component)?;
+    let query = path::query(&[("create", create.map(Create::word))]);
+    let value: Value = api.put(&format!("/v1/classes/{class}{query}"), &component)?;
     let out = &mut io::stdout().lock();
     if args.json {
         return Ok(writeln!(out, "{value}")?);

@@ -1,7 +1,6 @@
 //! `holdfast dev`: build, serve, show logs, and again whenever the sources change. State is kept: it is a server like any
 //! other, with its data directory in the project.
 
-use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -16,7 +15,7 @@ use super::serve::ListenArgs;
 use super::show::{self, Colour, Colours};
 use super::watch::{self, Event, Watch};
 use super::{Server, logs, signals};
-use crate::base::Env;
+use crate::base::{Env, output};
 use crate::config::{ConfigFile, DEFAULT_DATA};
 
 /// Build a project and serve it; build and deploy again when its sources change.
@@ -52,13 +51,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let server = Server::start(config, Env::system())?;
     let mut watch = Watch::start(&project.root, &data, events)?;
     let mut session = Session { server, root: project.root, serving: None, colours: Colours::of_stdout() };
-    session.say("serving", &format!("http://{}", reachable(session.server.data_addr())))?;
-    session.say("admin", &format!("http://{}", reachable(session.server.admin_addr())))?;
-    session.say("data", &data.display().to_string())?;
+    session.say("serving", &format!("http://{}", reachable(session.server.data_addr())));
+    session.say("admin", &format!("http://{}", reachable(session.server.admin_addr())));
+    session.say("data", &data.display().to_string());
     session.show_logs()?;
 
     let result = session.run(&inbox, &mut watch);
     session.server.stop();
+    output::stdout().flush();
     result
 }
 
@@ -74,16 +74,16 @@ impl Session {
     fn run(&mut self, inbox: &mpsc::Receiver<Event>, watch: &mut Watch) -> anyhow::Result<()> {
         match self.redeploy() {
             // Ctrl-C ends the compiler too; what follows is the stop.
-            Err(error) if error.is::<CompilerFailed>() => self.failed(&error)?,
+            Err(error) if error.is::<CompilerFailed>() => self.failed(&error),
             result => result?,
         }
-        self.say("watching", &format!("{}; Ctrl-C stops", self.root.display()))?;
+        self.say("watching", &format!("{}; Ctrl-C stops", self.root.display()));
         while let Some(Event::Changed(file)) = watch::next(inbox) {
             // The last thing that an editor does may be to remove its own copy of the file.
             let shown = if self.root.join(&file).exists() { &file } else { file.parent().unwrap_or(&file) };
-            self.say("changed", &show::printable(&shown.to_string_lossy()))?;
+            self.say("changed", &show::printable(&shown.to_string_lossy()));
             if let Err(error) = watch.refresh().and_then(|()| self.redeploy()) {
-                self.failed(&error)?;
+                self.failed(&error);
             }
         }
         Ok(())
@@ -96,21 +96,22 @@ impl Session {
         let component = std::fs::read(&built.component)
             .with_context(|| format!("cannot read the component {}", built.component.display()))?;
         let size = show::bytes(component.len() as u64);
-        let deployed = self.server.deploy(built.class.clone(), component.into())?;
+        let create = Project::open(&self.root)?.create;
+        let deployed = self.server.deploy(built.class.clone(), component.into(), create)?;
         let serving = format!("{} version {}", built.class, deployed.class.info().version);
         match deployed.changed {
-            true => self.say("deployed", &format!("{serving}, {size}, built in {took}"))?,
-            false => self.say("unchanged", &serving)?,
+            true => self.say("deployed", &format!("{serving}, {size}, built in {took}")),
+            false => self.say("unchanged", &serving),
         }
         if self.serving.replace(serving).is_none() {
             let url = format!("http://{}/{}/alice", reachable(self.server.data_addr()), built.class);
-            self.say("try", &format!("curl {url}"))?;
+            self.say("try", &format!("curl {url}"));
         }
         Ok(())
     }
 
-    fn failed(&self, error: &anyhow::Error) -> io::Result<()> {
-        eprintln!("error: {error:#}");
+    fn failed(&self, error: &anyhow::Error) {
+        output::stderr().line(format!("error: {}\n", show::chain(error)).as_bytes());
         match &self.serving {
             Some(serving) => self.say("serving", &format!("{serving}, still; save a change to try again")),
             None => self.say("waiting", "for a change; save one to try again"),
@@ -118,30 +119,27 @@ impl Session {
     }
 
     /// One line about what happens, its label aligned with the others'.
-    fn say(&self, label: &str, text: &str) -> io::Result<()> {
+    fn say(&self, label: &str, text: &str) {
         let label = format!("{label:>9}");
-        writeln!(io::stdout(), "{}  {text}", self.colours.paint(Colour::Green, &label))
+        output::stdout().line(format!("{}  {text}\n", self.colours.paint(Colour::Green, &label)).as_bytes());
     }
 
     /// Prints what guests say, as they say it, until the server ends.
     fn show_logs(&self) -> anyhow::Result<()> {
         let colours = self.colours;
-        let (history, mut live) = self.server.logs().follow();
-        let print = move |text: &str| io::stdout().write_all(text.as_bytes());
-        let show = move || -> io::Result<()> {
-            for entry in history {
-                print(&logs::line(&entry, colours))?;
-            }
+        let (history, mut live) = self.server.logs().follow(None);
+        let print = |text: &str| output::stdout().line(text.as_bytes());
+        let show = move || {
+            history.iter().for_each(|entry| print(&logs::line(entry, colours)));
             loop {
                 match live.blocking_recv() {
-                    Ok(entry) => print(&logs::line(&entry, colours))?,
-                    Err(RecvError::Lagged(missed)) => print(&format!("{}\n", logs::missed_line(missed)))?,
-                    Err(RecvError::Closed) => return Ok(()),
+                    Ok(entry) => print(&logs::line(&entry, colours)),
+                    Err(RecvError::Lagged(missed)) => print(&format!("{}\n", logs::missed_line(missed))),
+                    Err(RecvError::Closed) => return,
                 }
             }
         };
-        // Nobody reads standard output any more when it fails, so there is nobody to tell.
-        thread::Builder::new().name("logs".into()).spawn(|| drop(show())).context("cannot start a thread")?;
+        thread::Builder::new().name("logs".into()).spawn(show).context("cannot start a thread")?;
         Ok(())
     }
 }

@@ -1,10 +1,11 @@
-//! `holdfast log`: what the commit log of a data directory holds, and whether it is whole.
+//! `holdfast log`: what the commit log of a data directory holds, and whether it is whole. `holdfast data` does the same as a part of
+//! what it does.
 //!
 //! Reads the directory itself, without a server, and changes no byte of it. What is wrong with a log is no failure of
 //! these commands' own: all of it is printed, and the exit code says that there was something.
 
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 use clap::Subcommand;
@@ -52,16 +53,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             Err(refused).context("a log that is being written cannot be judged")
         }
         Command::Verify => verify(&commit_log::verify(&data.log())?, args.json, out),
-        Command::Inspect => {
-            if data.in_use() {
-                eprintln!("a server uses {}: what it is writing may be missing", data.root().display());
-            }
-            inspect(&data.log(), args.json, out)
-        }
+        Command::Inspect => inspect(&data, args.json, out),
     }
 }
 
-fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+/// Shows what was found. The error is that something is wrong.
+pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
         for segment in &report.segments {
             let (file, groups, records) = (segment.file.to_string_lossy(), segment.groups, segment.records);
@@ -129,9 +126,13 @@ fn end_text(end: End) -> &'static str {
     }
 }
 
-fn inspect(dir: &Path, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+/// Shows every record.
+pub(super) fn inspect(data: &DataDirView, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    if data.in_use() {
+        note!("a server uses {}: what it is writing may be missing", data.root().display());
+    }
     let mut lanes = Vec::new();
-    let seen = commit_log::inspect(dir, &mut |seen| {
+    let seen = commit_log::inspect(&data.log(), &mut |seen| {
         follow(&mut lanes, &seen);
         let shown = if json { writeln!(out, "{}", seen_json(&seen)) } else { writeln!(out, "{}", seen_text(&seen)) };
         shown.map_err(|error| LogError::Visitor(error.into()))

@@ -14,7 +14,7 @@ use crate::base::logs::{Level, LogEntry};
 
 /// Print what objects log.
 ///
-/// The server remembers about the last thousand entries.
+/// The server remembers about the last thousand entries of each class. Every failed turn is one; failures that come too fast are counted.
 #[derive(clap::Args)]
 pub struct Args {
     /// Only objects of this class.
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         let Ok(event) = event else { break };
         if event.kind == "missed" {
             let Missed { missed } = serde_json::from_str(&event.data)?;
-            eprintln!("{}", missed_line(missed));
+            note!("{}", missed_line(missed));
         } else {
             print(serde_json::from_str(&event.data)?)?;
         }

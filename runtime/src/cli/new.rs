@@ -37,7 +37,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     create(Path::new(args.name.as_str()), &args.name, args.lang, args.sdk.as_deref())?;
-    eprintln!("made {0}/\n\n  cd {0}\n  holdfast dev\n", args.name);
+    note!("made {0}/\n\n  cd {0}\n  holdfast dev\n", args.name);
     Ok(())
 }
 

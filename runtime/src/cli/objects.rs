@@ -170,7 +170,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         }
         Command::Delete(which) => {
             api.delete(&which.path())?;
-            eprintln!("deleted {}", which.shown());
+            note!("deleted {}", which.shown());
             Ok(())
         }
         Command::Sql { which, sql, parameters, write } => {
@@ -184,7 +184,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Import { which, file } => {
             let source = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
             api.upload(&format!("{}/import", which.path()), &source)?;
-            eprintln!("imported {} as {}", file.display(), which.shown());
+            note!("imported {} as {}", file.display(), which.shown());
             Ok(())
         }
         Command::Alarm(which) => {
@@ -192,7 +192,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             if args.json {
                 writeln!(out, "{value}")?;
             } else {
-                eprintln!("ran the alarm of {}", which.shown());
+                note!("ran the alarm of {}", which.shown());
             }
             Ok(())
         }
@@ -201,9 +201,9 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             if args.json {
                 writeln!(out, "{value}")?;
             } else if value["evicted"] == true {
-                eprintln!("evicted {}", which.shown());
+                note!("evicted {}", which.shown());
             } else {
-                eprintln!("{} had no live instance", which.shown());
+                note!("{} had no live instance", which.shown());
             }
             Ok(())
         }
@@ -230,10 +230,10 @@ fn show_rows(value: Value, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{}", cells.join("\t"))?;
     }
     if truncated {
-        eprintln!("there are more rows; narrow the query with WHERE or LIMIT");
+        note!("there are more rows; narrow the query with WHERE or LIMIT");
     }
     if changes > 0 {
-        eprintln!("{changes} rows changed");
+        note!("{changes} rows changed");
     }
     Ok(())
 }
@@ -263,7 +263,7 @@ fn export(api: &Api, which: &Which, file: &Path, out: &mut impl Write) -> anyhow
         tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
     let bytes = io::copy(&mut body, &mut beside).with_context(broke_off)?;
     beside.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
-    eprintln!("exported {} to {} ({})", which.shown(), file.display(), show::bytes(bytes));
+    note!("exported {} to {} ({})", which.shown(), file.display(), show::bytes(bytes));
     Ok(())
 }
 
@@ -300,7 +300,7 @@ fn list(
         }
     }
     if !any && !json {
-        eprintln!("no objects; an object exists once it has stored something");
+        note!("no objects; an object exists once it has stored something");
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::sdk;
-use crate::base::ClassName;
+use crate::base::{ClassName, Create};
 use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
 /// What a build and a deployment need to know of a project.
@@ -16,6 +16,8 @@ pub struct Project {
     pub root: PathBuf,
     /// The class it deploys as.
     pub class: ClassName,
+    /// What creates objects of it; none leaves that to the class.
+    pub create: Option<Create>,
     /// What it is written in.
     pub language: Language,
     /// How it is built.
@@ -42,7 +44,7 @@ impl Project {
             Some(class) => class,
             None => class_of_directory(&root)?,
         };
-        Ok(Self { root, class, language, build: file.build })
+        Ok(Self { root, class, create: file.create, language, build: file.build })
     }
 
     /// The SDK's directory, for languages without a manifest of their own that names it.

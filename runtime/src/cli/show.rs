@@ -116,6 +116,19 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
+/// An error with its causes, each told once.
+pub fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>() {
+        // Errors with a fixed text for people tell their cause themselves.
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Whether this is about an output that nobody reads any more.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
@@ -123,7 +136,19 @@ pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::Context;
+
     use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let read = std::fs::read("/none").context("cannot read /none: No such file or directory (os error 2)");
+        assert_eq!(
+            chain(&read.context("no file").unwrap_err()),
+            "no file: cannot read /none: No such file or directory (os error 2)"
+        );
+        assert_eq!(chain(&anyhow::anyhow!("b").context("a")), "a: b");
+    }
 
     #[test]
     fn tables_are_aligned() {

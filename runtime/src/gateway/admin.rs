@@ -1,8 +1,8 @@
 //! The admin listener: deploying classes, looking after objects, guest logs, metrics.
 //!
-//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes exist.
-//! That is also the whole defence against web pages (cross-origin or through DNS rebinding): the token travels in a header
-//! that no browser attaches by itself, and a preflight is answered 401. So the `Origin` header is not looked at.
+//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes
+//! exist. The token is also a defence against web pages: it travels in a header that no browser attaches by itself, and
+//! a preflight is answered 401. Host and origin are looked at all the same (`hosts`).
 //!
 //! Routes are matched by hand on raw segments, because an object's segment must be read as sent (`path`).
 
@@ -15,42 +15,44 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::Query;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri, Version};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::body::{self, Intake};
+use super::connections::Service;
+use super::hosts::Hosts;
 use super::logs::{self, LogsQuery};
-use super::problem::{self, Problem};
+use super::path;
+use super::problem::{self, Kind, Problem};
 use super::token::AdminToken;
-use super::{body, path};
-use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Metrics};
+use super::wire::Wire;
+use crate::base::logs::{GuestLogs, LogEntry};
+use crate::base::{ClassName, MemoryCharge, Metrics};
 use crate::router::{Class, Router};
 
 /// What the operator decides about the admin listener, and how it learns of the end.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct AdminSettings {
     /// Bytes of one uploaded component (`Limits::component`).
     pub component: u64,
+    /// How bodies are taken.
+    pub intake: Intake,
+    /// What requests may be for, and where they may come from.
+    pub hosts: Hosts,
     /// Becomes true, or is dropped, when the server begins to stop: streams of logs end, so that a drain can.
     pub stopping: watch::Receiver<bool>,
 }
 
 /// The service of the admin listener.
-pub fn admin_router(
-    router: Arc<Router>,
-    logs: Arc<GuestLogs>,
-    metrics: Arc<Metrics>,
-    token: AdminToken,
-    settings: AdminSettings,
-) -> axum::Router {
-    axum::Router::new().fallback(handle).with_state(Arc::new(Admin { router, logs, metrics, token, settings }))
-}
+#[derive(Clone)]
+pub struct AdminService(Arc<Admin>);
 
 struct Admin {
     router: Arc<Router>,
@@ -60,13 +62,30 @@ struct Admin {
     settings: AdminSettings,
 }
 
-async fn handle(State(admin): State<Arc<Admin>>, request: axum::extract::Request) -> Response {
-    let (parts, mut body) = request.into_parts();
-    match admin.answer(&parts, &mut body).await {
-        Ok(response) => response,
-        Err(problem) => {
-            body::discard(body, admin.settings.component);
-            problem.into_response()
+impl AdminService {
+    /// A service for those who have the token.
+    pub fn new(
+        router: Arc<Router>,
+        logs: Arc<GuestLogs>,
+        metrics: Arc<Metrics>,
+        token: AdminToken,
+        settings: AdminSettings,
+    ) -> Self {
+        Self(Arc::new(Admin { router, logs, metrics, token, settings }))
+    }
+}
+
+impl Service for AdminService {
+    async fn answer(&self, request: http::Request<Body>, _: Arc<Wire>) -> Response {
+        let (parts, mut body) = request.into_parts();
+        match self.0.answer(&parts, &mut body).await {
+            Ok(response) => response,
+            Err(problem) => {
+                if problem.is_worth_reading_on() {
+                    body::discard(body, self.0.settings.component);
+                }
+                problem.into_response()
+            }
         }
     }
 }
@@ -78,6 +97,7 @@ struct NoQuery {}
 
 impl Admin {
     async fn answer(&self, parts: &Parts, body: &mut Body) -> Result<Response, Problem> {
+        self.settings.hosts.admit(parts)?;
         if !self.token.admits(&parts.headers) {
             let detail = "send `Authorization: Bearer` with the token in <data>/admin.token";
             return Err(Problem::new(&problem::UNAUTHORISED, detail));
@@ -108,15 +128,16 @@ impl Admin {
 
     fn logs(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
         #[derive(Serialize)]
-        struct Entries {
-            entries: Vec<crate::base::logs::LogEntry>,
+        struct Entries<'a> {
+            entries: Vec<&'a LogEntry>,
         }
         only_get(method)?;
         let asked: LogsQuery = query(uri)?;
         if asked.follow {
             return Ok(logs::follow(&self.logs, asked, self.settings.stopping.clone()));
         }
-        Ok(json(StatusCode::OK, &Entries { entries: logs::remembered(&self.logs, &asked) }))
+        let entries = logs::remembered(&self.logs, &asked);
+        Ok(json(StatusCode::OK, &Entries { entries: entries.iter().map(AsRef::as_ref).collect() }))
     }
 
     fn metrics(&self, method: &Method, uri: &Uri) -> Result<Response, Problem> {
@@ -125,6 +146,17 @@ impl Admin {
         self.router.update_metrics();
         let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         Ok(([(CONTENT_TYPE, content_type)], self.metrics.encode()).into_response())
+    }
+
+    /// The whole body of a request, and what it takes of the memory.
+    async fn collect(
+        &self,
+        body: &mut Body,
+        limit: u64,
+        too_large: &'static Kind,
+    ) -> Result<(Bytes, Option<MemoryCharge>), Problem> {
+        let charged_to = || self.router.unowned_memory();
+        self.settings.intake.collect(body, Version::HTTP_11, (limit, too_large), charged_to).await
     }
 
     /// The deployed class that a path segment names.

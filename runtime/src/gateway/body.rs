@@ -1,35 +1,255 @@
-//! Request bodies: collected whole within a limit, or thrown away politely.
+//! Bodies: those of requests collected whole within a limit, or thrown away politely; those of responses handed over
+//! piece by piece.
 //!
 //! What must stay true: a body that announces more than the limit is refused before any of it is read, and no more than
-//! the limit is ever held.
+//! the limit is ever held; what is held beyond a few kilobytes is charged to the class; who sends too slowly is given
+//! up.
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::Body;
-use bytes::Bytes;
-use http_body::Body as _;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 
-use super::problem::{BODY_INCOMPLETE, Kind, Problem};
+use super::problem::{self, BODY_INCOMPLETE, BODY_TIMEOUT, Kind, Problem};
+use super::wire::{Outgoing, Wire};
+use crate::base::{Env, Limits, MemoryAccount, MemoryCharge, MemoryUse, NoMemory};
 
 /// How long a refused body is read on.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
+/// Over HTTP/1, which has one request at a time, a body up to this size is not charged.
+const SMALL: usize = 16 << 10;
+/// What a header takes beside its name and its value.
+const HEADER_BYTES: usize = 32;
+/// Bytes that a body is given room for at first, and that a response over HTTP/2 hands over at once.
+const STEP: usize = 64 << 10;
 
-/// The whole body, or `too_large` when it has more than `limit` bytes, or `body-incomplete` when it breaks off.
-pub async fn collect(body: &mut Body, limit: u64, too_large: &'static Kind) -> Result<Bytes, Problem> {
-    if body.is_end_stream() {
-        return Ok(Bytes::new());
+/// How bodies are taken.
+#[derive(Clone)]
+pub struct Intake {
+    /// Time in which a body has to make some progress.
+    stall: Duration,
+    /// Bytes a second that it has to make on average, beyond that time.
+    slowest: u64,
+    env: Env,
+}
+
+impl Intake {
+    /// What the limits say.
+    pub fn of(limits: &Limits, env: Env) -> Self {
+        Self { stall: Duration::from_secs_f64(limits.body_seconds), slowest: limits.slowest_transfer, env }
     }
-    let refused = || Problem::new(too_large, format!("the request body has more than {limit} bytes"));
-    // The lower bound is the content-length if there is one.
-    if body.size_hint().lower() > limit {
-        return Err(refused());
+
+    /// The whole body and what it takes of the memory, or `too_large` when it has more than `limit` bytes. `charged_to`
+    /// is asked for bodies that are not small.
+    pub async fn collect(
+        &self,
+        body: &mut Body,
+        version: Version,
+        (limit, too_large): (u64, &'static Kind),
+        charged_to: impl Fn() -> MemoryAccount,
+    ) -> Result<(Bytes, Option<MemoryCharge>), Problem> {
+        if body.is_end_stream() {
+            return Ok((Bytes::new(), None));
+        }
+        // The lower bound is the content-length if there is one.
+        let announced = body.size_hint().lower();
+        if announced > limit {
+            return Err(refused(limit, too_large));
+        }
+        let begun = self.env.elapsed();
+        let mut gathered = Gathered::default();
+        while let Some(piece) = self.next_piece(body).await? {
+            let length = gathered.len() + piece.len();
+            if length as u64 > limit {
+                return Err(refused(limit, too_large));
+            }
+            let charged = length > SMALL || version >= Version::HTTP_2;
+            gathered.add(piece, announced as usize, charged.then_some(&charged_to))?;
+            let allowed = self.stall.as_secs_f64() + length as f64 / self.slowest.max(1) as f64;
+            if (self.env.elapsed() - begun).as_secs_f64() > allowed {
+                return Err(too_slow());
+            }
+        }
+        Ok(gathered.finish())
     }
-    match Limited::new(body, usize::try_from(limit).unwrap_or(usize::MAX)).collect().await {
-        Ok(whole) => Ok(whole.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(refused()),
-        Err(error) => Err(Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"))),
+
+    /// Charges for the head of a request over HTTP/2, of which one connection may have many at once.
+    pub fn charge_head(
+        &self,
+        headers: &HeaderMap,
+        charge: &mut Option<MemoryCharge>,
+        charged_to: impl Fn() -> MemoryAccount,
+    ) -> Result<(), Problem> {
+        let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + HEADER_BYTES).sum();
+        let taken = match charge {
+            Some(charge) => charge.grow(bytes as u64),
+            none => charged_to().take(MemoryUse::Requests, bytes as u64).map(|charge| *none = Some(charge)),
+        };
+        taken.map_err(|error| no_memory(&error, &problem::OVERLOADED))
+    }
+
+    /// What comes next of a body; none at its end.
+    pub async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Problem> {
+        loop {
+            let Ok(frame) = timeout(self.stall, body.frame()).await else { return Err(too_slow()) };
+            let incomplete = |error| Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"));
+            match frame.transpose().map_err(incomplete)? {
+                None => return Ok(None),
+                // Trailers are not passed on.
+                Some(frame) => match frame.into_data() {
+                    Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                    _ => {}
+                },
+            }
+        }
+    }
+}
+
+fn refused(limit: u64, too_large: &'static Kind) -> Problem {
+    Problem::new(too_large, format!("the request body has more than {limit} bytes"))
+}
+
+fn too_slow() -> Problem {
+    Problem::new(&BODY_TIMEOUT, "the request body came too slowly, or not at all")
+}
+
+fn no_memory(error: &NoMemory, kind: &'static Kind) -> Problem {
+    Problem::new(kind, error.to_string())
+}
+
+/// What has come of a body. A body that comes in one piece is not copied; of others no piece is kept, because a small
+/// one may hold on to a large buffer.
+#[derive(Default)]
+struct Gathered {
+    first: Bytes,
+    /// Used from the second piece on.
+    all: BytesMut,
+    charge: Option<MemoryCharge>,
+}
+
+impl Gathered {
+    fn len(&self) -> usize {
+        self.first.len() + self.all.len()
+    }
+
+    fn add(
+        &mut self,
+        piece: Bytes,
+        announced: usize,
+        charged_to: Option<&impl Fn() -> MemoryAccount>,
+    ) -> Result<(), Problem> {
+        let length = self.len() + piece.len();
+        let is_first = self.len() == 0;
+        // Room doubles, up to what was announced.
+        let room = match is_first {
+            true => length,
+            false if length <= self.all.capacity() => self.all.capacity(),
+            false => length.max((2 * length).min(announced)).max(STEP.min(announced)),
+        };
+        if let Some(charged_to) = charged_to {
+            let taken = match &mut self.charge {
+                Some(charge) => charge.grow((room as u64).saturating_sub(charge.bytes())),
+                none => charged_to().take(MemoryUse::Requests, room as u64).map(|charge| *none = Some(charge)),
+            };
+            taken.map_err(|error| no_memory(&error, &problem::OVERLOADED))?;
+        }
+        if is_first {
+            self.first = piece;
+            return Ok(());
+        }
+        self.all.reserve(room - self.all.len());
+        self.all.extend_from_slice(&std::mem::take(&mut self.first));
+        self.all.extend_from_slice(&piece);
+        Ok(())
+    }
+
+    fn finish(self) -> (Bytes, Option<MemoryCharge>) {
+        let body = if self.all.is_empty() { self.first } else { self.all.freeze() };
+        (body, self.charge)
+    }
+}
+
+/// The bytes of a response, with what must be held until the last of them is sent.
+struct Held {
+    bytes: Bytes,
+    _charge: MemoryCharge,
+    _outgoing: Option<Outgoing>,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The body of a response over a connection. `charged_to` is asked for bodies that are not small.
+pub fn response(
+    bytes: Bytes,
+    version: Version,
+    wire: &Arc<Wire>,
+    charged_to: impl FnOnce() -> MemoryAccount,
+) -> Result<Body, Problem> {
+    let over_http2 = version >= Version::HTTP_2;
+    if bytes.is_empty() || bytes.len() <= SMALL && !over_http2 {
+        return Ok(Body::from(bytes));
+    }
+    let charge = charged_to().take(MemoryUse::Responses, bytes.len() as u64);
+    let charge = charge.map_err(|error| no_memory(&error, &problem::RESPONSE_DROPPED))?;
+    if !over_http2 {
+        return Ok(Body::from(Bytes::from_owner(Held { bytes, _charge: charge, _outgoing: None })));
+    }
+    let outgoing = wire.send();
+    let asked_for = outgoing.counter();
+    let bytes = Bytes::from_owner(Held { bytes, _charge: charge, _outgoing: Some(outgoing) });
+    if bytes.len() <= STEP {
+        return Ok(Body::from(bytes));
+    }
+    Ok(Body::new(Pieces { left: bytes, asked_for }))
+}
+
+/// The same body, which holds something until it is dropped.
+pub fn holding(body: Body, held: impl Send + 'static) -> Body {
+    Body::new(body.map_frame(move |frame| {
+        let _held = &held;
+        frame
+    }))
+}
+
+/// A long body, handed over piece by piece, so that it is seen to move.
+struct Pieces {
+    left: Bytes,
+    asked_for: Arc<AtomicU64>,
+}
+
+impl http_body::Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = STEP.min(self.left.len());
+        let piece = self.left.split_to(length);
+        self.asked_for.fetch_add(length as u64, Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
 
@@ -56,10 +276,16 @@ pub fn discard(mut body: Body, limit: u64) {
 mod tests {
     use super::super::problem::BODY_TOO_LARGE;
     use super::*;
+    use crate::base::HostMemory;
 
-    async fn collected(body: Body) -> Result<Bytes, &'static str> {
-        let mut body = body;
-        collect(&mut body, 4, &BODY_TOO_LARGE).await.map_err(|problem| problem.code())
+    fn intake() -> Intake {
+        Intake::of(&Limits::default(), Env::system())
+    }
+
+    async fn collected(mut body: Body) -> Result<Bytes, &'static str> {
+        let account = || HostMemory::new(0).unowned();
+        let collecting = intake().collect(&mut body, Version::HTTP_11, (4, &BODY_TOO_LARGE), account).await;
+        collecting.map(|(bytes, _)| bytes).map_err(|problem| problem.code())
     }
 
     /// A body that does not tell its length.
@@ -95,5 +321,39 @@ mod tests {
             }
         }
         assert_eq!(collected(Body::new(Announced)).await, Err("body-too-large"));
+    }
+
+    /// What is held is charged while it comes, and refused when the memory is short; small bodies are not counted over
+    /// HTTP/1.
+    #[tokio::test]
+    async fn a_body_is_charged_as_it_comes() {
+        let memory = HostMemory::new(1 << 20);
+        let collect = |pieces: usize, version| {
+            let memory = memory.clone();
+            async move {
+                let pieces = futures_util::stream::iter(vec![Ok::<_, &str>(vec![b'x'; 8 << 10]); pieces]);
+                let limit = (32 << 20, &BODY_TOO_LARGE);
+                intake().collect(&mut Body::from_stream(pieces), version, limit, || memory.unowned()).await
+            }
+        };
+        let (small, charge) = collect(2, Version::HTTP_11).await.unwrap();
+        assert_eq!((small.len(), charge.is_none()), (16 << 10, true));
+        let (body, charge) = collect(1, Version::HTTP_2).await.unwrap();
+        assert_eq!((body.len(), charge.unwrap().bytes()), (8 << 10, 8 << 10));
+        let (body, charge) = collect(30, Version::HTTP_11).await.unwrap();
+        assert_eq!(body.len(), 240 << 10);
+        assert!((240 << 10..480 << 10).contains(&charge.as_ref().unwrap().bytes()));
+        assert_eq!(collect(200, Version::HTTP_11).await.err().map(|problem| problem.code()), Some("overloaded"));
+        drop(charge);
+        assert_eq!(memory.used(), 0, "what was refused is given back");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stops_is_given_up() {
+        let mut body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, &str>>());
+        let account = || HostMemory::new(0).unowned();
+        let intake = Intake::of(&Limits { body_seconds: 0.01, ..Limits::default() }, Env::system());
+        let collecting = intake.collect(&mut body, Version::HTTP_11, (4, &BODY_TOO_LARGE), account).await;
+        assert_eq!(collecting.err().map(|problem| problem.code()), Some("body-timeout"));
     }
 }

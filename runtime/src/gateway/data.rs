@@ -3,31 +3,38 @@
 //! The hot path. A request's parts are moved, not copied, into the invocation; on the way back the guest's headers and body
 //! are moved into the response. The host's own headers were dropped from guests' responses before they come here.
 //!
-//! What must stay true: a guest sees its request as sent except for the path (cut below the object), `x-forwarded-prefix`
-//! (what was cut off; a client cannot forge it) and `host` (from HTTP/2's `:authority`). When a client goes away, the future
-//! of its request is dropped; what that means for a turn is the router's business.
+//! What must stay true: a guest sees its request as sent except for the path (cut below the object),
+//! `x-forwarded-prefix` (what was cut off; a client cannot forge it), `host` (from HTTP/2's `:authority`) and `cookie`
+//! (one header, RFC 9113 §8.2.3). When a client goes away, the future of its request is dropped; what that means for a
+//! turn is the router's business.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::header::HOST;
+use http::header::{CONTENT_LENGTH, COOKIE, HOST};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, Version};
 
-use super::body;
+use super::body::{self, Intake};
+use super::connections::Service;
+use super::hosts::Hosts;
 use super::path::{self, Target};
 use super::problem::{self, Problem};
 use super::websocket::{self, Handshake, Opening, SocketSettings};
-use crate::base::{ClassName, Invocation, Reply, Request};
+use super::wire::Wire;
+use crate::base::{self, ClassKey, ClassName, Invocation, Reply, Request};
 use crate::router::Router;
 
 /// What the operator decides about the data listener.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct DataSettings {
     /// Bytes of one request body (`Limits::request_body`).
     pub request_body: u64,
+    /// How bodies are taken.
+    pub intake: Intake,
+    /// What requests may be for, and where they may come from.
+    pub hosts: Hosts,
     /// WebSockets.
     pub sockets: SocketSettings,
     /// Whether clients are told what guests and the host wrote for developers: failure messages, traps, storage errors.
@@ -35,31 +42,43 @@ pub struct DataSettings {
 }
 
 /// The service of the data listener.
-pub fn data_router(router: Arc<Router>, settings: DataSettings) -> axum::Router {
-    axum::Router::new().fallback(handle).with_state(Arc::new(Data { router, settings }))
-}
+#[derive(Clone)]
+pub struct DataService(Arc<Data>);
 
 struct Data {
     router: Arc<Router>,
     settings: DataSettings,
 }
 
-async fn handle(State(data): State<Arc<Data>>, request: axum::extract::Request) -> Response {
-    let (parts, mut body) = request.into_parts();
-    match data.answer(parts, &mut body).await {
-        Ok(response) => response,
-        Err(problem) => {
-            body::discard(body, data.settings.request_body);
-            problem.into_response()
+impl DataService {
+    /// A service for the objects of a router.
+    pub fn new(router: Arc<Router>, settings: DataSettings) -> Self {
+        Self(Arc::new(Data { router, settings }))
+    }
+}
+
+impl Service for DataService {
+    async fn answer(&self, request: http::Request<Body>, wire: Arc<Wire>) -> Response {
+        let (parts, mut body) = request.into_parts();
+        match self.0.answer(parts, &mut body, wire).await {
+            Ok(response) => response,
+            Err(problem) => {
+                if problem.is_worth_reading_on() {
+                    body::discard(body, self.0.settings.request_body);
+                }
+                problem.into_response()
+            }
         }
     }
 }
 
 impl Data {
-    async fn answer(&self, mut parts: Parts, body: &mut Body) -> Result<Response, Problem> {
+    async fn answer(&self, mut parts: Parts, body: &mut Body, wire: Arc<Wire>) -> Result<Response, Problem> {
+        self.settings.hosts.admit(&parts)?;
         let target = match Target::of(parts.uri.path()) {
             Some(target) if target.class.starts_with('_') => return host_path(&parts),
-            Some(target) if !target.class.is_empty() => target,
+            // Browsers ask for it on their own; it is no mistake of anybody.
+            Some(target) if !target.class.is_empty() && parts.uri.path() != "/favicon.ico" => target,
             _ => return Err(Problem::new(&problem::UNKNOWN_ROUTE, "objects are at /{class}/{name}")),
         };
         let name = ClassName::parse(target.class)?;
@@ -68,15 +87,27 @@ impl Data {
         let asked = websocket::is_asked_for(&parts.headers);
         let handshake =
             asked.then(|| Handshake::of(&parts.method, &parts.headers, &mut parts.extensions)).transpose()?;
-        let limit = self.settings.request_body;
+        let limit = (self.settings.request_body, &problem::BODY_TOO_LARGE);
         let (uri, headers) = seen_by_guest(&parts.uri, target.prefix, parts.headers)?;
-        let body = body::collect(body, limit, &problem::BODY_TOO_LARGE).await?;
-        let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some() };
+        let charged_to = || self.router.memory(&class.key);
+        let intake = &self.settings.intake;
+        let (body, mut charge) = intake.collect(body, parts.version, limit, charged_to).await?;
+        if parts.version >= Version::HTTP_2 {
+            intake.charge_head(&headers, &mut charge, charged_to)?;
+        }
+        let is_head = parts.method == Method::HEAD;
+        let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some(), charge };
         let outcome = match handshake {
             None => self.router.deliver(address.clone(), Invocation::Fetch(request)).await,
             Some(handshake) => {
-                let opening =
-                    websocket::open(self.router.clone(), address.clone(), request, handshake, self.settings.sockets);
+                let opening = websocket::open(
+                    self.router.clone(),
+                    address.clone(),
+                    request,
+                    handshake,
+                    self.settings.sockets,
+                    wire.clone(),
+                );
                 match opening.await {
                     Opening::Opened(response) => return Ok(response),
                     Opening::Answered(outcome) => outcome,
@@ -84,16 +115,44 @@ impl Data {
             }
         };
         match outcome {
-            Ok(Reply::Response(response)) => {
-                let mut sent = Response::new(Body::from(response.body));
-                *sent.status_mut() = response.status;
-                *sent.headers_mut() = response.headers;
-                Ok(sent)
-            }
+            Ok(Reply::Response(response)) => self
+                .sent(response, is_head, parts.version, &wire, &class.key)
+                .map_err(|problem| problem.about(&address)),
             Ok(_) => Err(Problem::internal("a fetch turn was not answered with a response")),
             Err(error) => Err(Problem::of_turn(&error, &address, self.settings.error_details)),
         }
     }
+
+    /// What an object answered, on its way to the client.
+    fn sent(
+        &self,
+        mut response: base::Response,
+        is_head: bool,
+        version: Version,
+        wire: &Arc<Wire>,
+        class: &ClassKey,
+    ) -> Result<Response, Problem> {
+        let has_none = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        // Only in the answer to HEAD does an object know more of the length than the host.
+        if !is_head || has_none || !response.body.is_empty() || !is_length(&response.headers) {
+            response.headers.remove(CONTENT_LENGTH);
+        }
+        let body = match has_none {
+            true => Body::empty(),
+            false => body::response(response.body, version, wire, || self.router.memory(class))?,
+        };
+        let mut sent = Response::new(body);
+        *sent.status_mut() = response.status;
+        *sent.headers_mut() = response.headers;
+        Ok(sent)
+    }
+}
+
+/// Whether there is one length, which is a number.
+fn is_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let is_number = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    lengths.next().is_some_and(is_number) && lengths.next().is_none()
 }
 
 /// What the host answers itself: paths that begin with `_`, as no class name does.
@@ -118,12 +177,36 @@ fn seen_by_guest(uri: &Uri, prefix: &str, mut headers: HeaderMap) -> Result<(Uri
             headers.insert(HOST, host);
         }
     }
+    join_cookies(&mut headers);
     Ok((path::below(uri, prefix), headers))
+}
+
+/// HTTP/2 may send the pairs of a cookie one by one; to an object they are one header.
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(COOKIE).iter();
+    if let (Some(first), Some(second)) = (cookies.next(), cookies.next()) {
+        let all: Vec<&[u8]> = [first, second].into_iter().chain(cookies).map(HeaderValue::as_bytes).collect();
+        let joined = HeaderValue::from_bytes(&all.join(&b"; "[..])).expect("header values and a separator are one");
+        headers.insert(COOKIE, joined);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_are_one_header() {
+        let cookies = |values: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            values.iter().for_each(|value| _ = headers.append(COOKIE, HeaderValue::from_static(value)));
+            join_cookies(&mut headers);
+            headers.get_all(COOKIE).iter().map(|value| value.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(cookies(&[]), [""; 0]);
+        assert_eq!(cookies(&["a=1; b=2"]), ["a=1; b=2"]);
+        assert_eq!(cookies(&["a=1", "b=2, 3", "c=4"]), ["a=1; b=2, 3; c=4"]);
+    }
 
     #[test]
     fn a_guest_sees_where_it_was_reached() {

@@ -1,9 +1,11 @@
 //! What guests say, for those who run them: as a list, or followed live as server-sent events.
 //!
-//! A follower is sent what is remembered, then what comes. One that reads too slowly is told how many entries it missed (of
-//! all classes: they were dropped before they could be filtered). A stream ends when the server stops.
+//! A follower is sent what is remembered, then what comes. One that reads too slowly is told how many entries it missed: of its
+//! class, or of all if it follows all (they were dropped before they could be filtered by object). A stream ends when the
+//! server stops.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -36,13 +38,15 @@ impl LogsQuery {
 }
 
 /// The remembered entries that are asked for, oldest first.
-pub fn remembered(logs: &GuestLogs, query: &LogsQuery) -> Vec<LogEntry> {
-    logs.follow().0.into_iter().filter(|entry| query.admits(entry)).collect()
+pub fn remembered(logs: &GuestLogs, query: &LogsQuery) -> Vec<Arc<LogEntry>> {
+    let mut entries = logs.remembered(query.class.as_deref());
+    entries.retain(|entry| query.admits(entry));
+    entries
 }
 
 /// A stream of the remembered entries and those to come, until the server stops.
 pub fn follow(logs: &GuestLogs, query: LogsQuery, stopping: watch::Receiver<bool>) -> Response {
-    let (mut history, live) = logs.follow();
+    let (mut history, live) = logs.follow(query.class.as_deref());
     history.retain(|entry| query.admits(entry));
     let history = stream::iter(history).map(|entry| event_of(&entry));
     let live = stream::unfold((live, query, stopping), |(mut live, query, mut stopping)| async move {
@@ -54,7 +58,11 @@ pub fn follow(logs: &GuestLogs, query: LogsQuery, stopping: watch::Receiver<bool
 }
 
 /// The next event; none when the server stops.
-async fn next(live: &mut Receiver<LogEntry>, query: &LogsQuery, stopping: &mut watch::Receiver<bool>) -> Option<Event> {
+async fn next(
+    live: &mut Receiver<Arc<LogEntry>>,
+    query: &LogsQuery,
+    stopping: &mut watch::Receiver<bool>,
+) -> Option<Event> {
     loop {
         let received = tokio::select! {
             biased;
@@ -81,7 +89,8 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
-    use crate::base::logs::{HISTORY, Level};
+    use crate::base::limits::LOG_HISTORY_ENTRIES;
+    use crate::base::logs::Level;
 
     fn entry(class: &str, object: &str, message: &str) -> LogEntry {
         let (class, object, message) = (class.into(), object.into(), message.into());
@@ -137,9 +146,10 @@ mod tests {
     #[tokio::test]
     async fn a_slow_follower_is_told_what_it_missed() {
         let logs = GuestLogs::default();
-        let text = streamed(&logs, asked(Some("none"), None), || {
-            for _ in 0..HISTORY + 3 {
+        let text = streamed(&logs, asked(Some("a"), Some("none")), || {
+            for _ in 0..LOG_HISTORY_ENTRIES + 3 {
                 logs.add(entry("a", "x", "m"));
+                logs.add(entry("b", "x", "m"));
             }
         });
         assert_eq!(text.await, "event: missed\ndata: {\"missed\":3}\n\n");

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use std::fmt::Display;
 
 use axum::response::{IntoResponse, Response};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, SEC_WEBSOCKET_VERSION, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
@@ -39,6 +39,10 @@ macro_rules! kinds {
 
 kinds! {
     // Asking for the wrong thing.
+    BAD_REQUEST "bad-request" BAD_REQUEST "Not a request that HTTP allows"
+    UNKNOWN_HOST "unknown-host" MISDIRECTED_REQUEST "The host does not answer for this name"
+    UNKNOWN_ORIGIN "unknown-origin" FORBIDDEN "Pages of this origin may not call"
+    BODY_TIMEOUT "body-timeout" REQUEST_TIMEOUT "The request body is too slow"
     BAD_CLASS "bad-class" BAD_REQUEST "Not a class name"
     BAD_NAME "bad-name" BAD_REQUEST "Not an object name"
     BAD_ID "bad-id" BAD_REQUEST "Not an object id"
@@ -77,15 +81,18 @@ kinds! {
     OUT_OF_MEMORY "out-of-memory" INTERNAL_SERVER_ERROR "The instance wanted more than its memory"
     INVALID_RESPONSE "invalid-response" INTERNAL_SERVER_ERROR "The object's response is not valid"
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
+    RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
+    OBJECT_DAMAGED "object-damaged" INTERNAL_SERVER_ERROR "What the object has stored is damaged"
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
+    ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
@@ -143,7 +150,7 @@ impl Problem {
         Self::new(&INTERNAL, detail)
     }
 
-    /// How a turn ended badly. Logged. Without `details`, nothing that a guest or the host wrote for developers is told.
+    /// How a turn ended badly. Without `details`, nothing that a guest or the host wrote for developers is told.
     pub fn of_turn(error: &TurnError, address: &ObjectAddress, details: bool) -> Self {
         let object = address.to_string();
         let fixed_text = log(error, &object);
@@ -177,6 +184,11 @@ impl Problem {
         Self { object: Some(address.to_string()), ..self }
     }
 
+    /// Whether the rest of the request is still worth reading.
+    pub fn is_worth_reading_on(&self) -> bool {
+        self.status != StatusCode::REQUEST_TIMEOUT
+    }
+
     /// The stable code.
     #[cfg(test)]
     pub fn code(&self) -> &'static str {
@@ -184,42 +196,22 @@ impl Problem {
     }
 }
 
-/// Logs a turn's error, text of guests quoted so that it stays on its line. Tells whether the error's text is fixed, that is
-/// free of what a guest or the host wrote for developers.
+/// Tells the server's log of an answer; that a turn failed is told where it ran (`base::failures`), unless the host never came to
+/// that. Tells whether the error's text is fixed, that is free of what a guest or the host wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str) -> bool {
     use TurnError::*;
     let code = error.code();
-    // Below without the stack, which is long and in the object's log.
     match error {
-        Guest(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "the object answered with a failure");
-            false
-        }
-        Overloaded | Stopping => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        Query(_) => {
-            tracing::debug!(?object, code, error = ?error.to_string(), "query failed");
-            false
-        }
-        Trap { .. } | InvalidResponse(_) | NotApplied(_) => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
-        StackOverflow | OutOfFuel(_) | CpuTime(_) | WallTime(_) | OutOfMemory(_) | ResponseTooLarge(_)
-        | NoHandler(_) | SavepointOpen => {
-            tracing::info!(?object, code, error = ?error.to_string(), "turn failed");
-            true
-        }
-        NoCapacity => {
-            tracing::warn!(?object, code, error = ?error.to_string(), "turn refused");
-            true
-        }
-        StorageFull(_) | Storage(_) | ClassUnavailable(_) | Host(_) => {
-            tracing::error!(?object, code, error = ?error.to_string(), "turn failed");
-            false
-        }
+        // Below without the stack, which is long; text of guests quoted so that it stays on its line.
+        Host(_) => tracing::error!(?object, code, error = ?error.to_string(), "turn failed"),
+        _ => tracing::debug!(?object, code, error = ?error.to_string(), "answered with an error"),
+    }
+    match error {
+        Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
+        StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
+        StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
+        SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
+        Overloaded | HostMemory | Abandoned | Stopping | NoCapacity => true,
     }
 }
 
@@ -273,6 +265,9 @@ impl IntoResponse for Problem {
         if self.status == StatusCode::UNAUTHORIZED {
             header(WWW_AUTHENTICATE, "Bearer");
         }
+        if self.status == StatusCode::REQUEST_TIMEOUT {
+            header(CONNECTION, "close");
+        }
         if self.status == StatusCode::UPGRADE_REQUIRED {
             header(SEC_WEBSOCKET_VERSION, "13");
         }
@@ -296,12 +291,8 @@ mod tests {
     use crate::wasm::LoadError;
 
     fn failure(retryable: bool) -> TurnError {
-        TurnError::Guest(Failure {
-            code: "sold-out".into(),
-            message: "no\nseats".into(),
-            retryable,
-            stack: Some("secret".into()),
-        })
+        let stack = Some("secret".into());
+        TurnError::Guest(Failure { retryable, stack, ..Failure::new("sold-out", "no\nseats") })
     }
 
     fn turn_errors() -> Vec<TurnError> {
@@ -311,27 +302,35 @@ mod tests {
             failure(false),
             failure(true),
             Trap { reason: text(), stack: Some(text()) },
-            StackOverflow,
-            OutOfFuel(1),
-            OutOfMemory(1),
+            StackOverflow { stack: None },
+            OutOfFuel { limit: 1, stack: None },
+            OutOfMemory { limit: 1, stack: None },
         ];
-        all.extend([CpuTime(Duration::ZERO), WallTime(Duration::ZERO), InvalidResponse(text()), ResponseTooLarge(1)]);
+        all.extend([
+            CpuTime { limit: Duration::ZERO, stack: None },
+            WallTime { limit: Duration::ZERO, stack: None },
+            InvalidResponse(text()),
+            ResponseTooLarge(1),
+        ]);
         all.extend([
             NoHandler("fetch"),
             NotApplied(text()),
             SavepointOpen,
+            UnknownObject,
             Query(text()),
             StorageFull(text()),
             Storage(text()),
+            Damaged(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, NoCapacity, Stopping, Host(text())]);
+        all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Abandoned, Stopping, Host(text())]);
         all
     }
 
     fn deploy_codes() -> Vec<&'static str> {
         use LoadError::*;
-        let mut refusals = vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers];
+        let mut refusals =
+            vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers, Busy];
         refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
         let others = [DeployError::TooLarge(1), DeployError::Storage(crate::storage::StorageError::BadCursor)];
         refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()
@@ -428,7 +427,7 @@ mod tests {
             assert!(!text.contains("secret") && !text.contains("seats"), "{text}");
             assert_eq!(value["code"], error.code());
         }
-        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel(7), &alice(), false)).await;
+        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel { limit: 7, stack: None }, &alice(), false)).await;
         assert_eq!(value["detail"], "the turn used up its 7 units of fuel");
     }
 }

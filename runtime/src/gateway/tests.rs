@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, WWW_AUTHENTICATE};
+use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST, WWW_AUTHENTICATE};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
-use tower::ServiceExt;
 
+use super::connections::Service;
+use super::wire::Wire;
 use super::*;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
-use crate::base::{Limits, Metrics};
+use crate::base::{Env, Limits, Metrics};
 use crate::router::Router;
 
 const LIMIT: u64 = 64 * 1024;
@@ -29,8 +30,8 @@ fn router() -> Arc<Router> {
 
 /// Both services over one router without any class.
 struct Host {
-    data: axum::Router,
-    admin: axum::Router,
+    data: DataService,
+    admin: AdminService,
     _stop: watch::Sender<bool>,
 }
 
@@ -56,15 +57,15 @@ impl Answer {
     }
 }
 
-async fn call(service: &axum::Router, request: Request<Body>) -> Answer {
-    let (parts, body) = service.clone().oneshot(request).await.unwrap().into_parts();
+async fn call(service: &impl Service, request: Request<Body>) -> Answer {
+    let (parts, body) = service.answer(request, Arc::<Wire>::default()).await.into_parts();
     let body = body.collect().await.unwrap().to_bytes().into();
     Answer { status: parts.status, headers: parts.headers, body }
 }
 
 fn request(line: &str) -> http::request::Builder {
     let (method, uri) = line.split_once(' ').unwrap();
-    Request::builder().method(method).uri(uri)
+    Request::builder().method(method).uri(uri).header(HOST, "localhost")
 }
 
 impl Host {
@@ -81,18 +82,22 @@ impl Host {
         logs.add(entry("alice"));
         logs.add(entry("bob"));
         let (stop, stopping) = watch::channel(false);
-        let settings = AdminSettings { component: LIMIT, stopping };
+        let intake = Intake::of(&Limits::default(), Env::system());
+        let hosts = HostSettings::default().of_listener([127, 0, 0, 1].into());
+        let settings = AdminSettings { component: LIMIT, intake: intake.clone(), hosts: hosts.clone(), stopping };
         let token = AdminToken::new("token");
         Self {
-            data: data_router(
+            data: DataService::new(
                 router.clone(),
                 DataSettings {
                     request_body: LIMIT,
+                    intake,
+                    hosts,
                     sockets: SocketSettings { message: LIMIT, silence: Duration::from_secs(1) },
                     error_details: false,
                 },
             ),
-            admin: admin_router(router, logs, Arc::new(Metrics::default()), token, settings),
+            admin: AdminService::new(router, logs, Arc::new(Metrics::default()), token, settings),
             _stop: stop,
         }
     }
@@ -122,7 +127,7 @@ async fn the_data_listener_refuses_with_a_code() {
         ("GET /_health/x", (404, "reserved")),
         ("POST /_health", (405, "method-not-allowed")),
         ("GET /None/alice", (400, "bad-class")),
-        ("GET /favicon.ico", (400, "bad-class")),
+        ("GET /favicon.ico", (404, "unknown-route")),
         ("GET /none/alice", (404, "unknown-class")),
         ("GET /none/%zz/%FF", (404, "unknown-class")),
     ] {
@@ -178,14 +183,17 @@ async fn the_admin_listener_refuses_with_a_code() {
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_writing() {
     let host = Host::new();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let server = tokio::spawn(async move { axum::serve(listener, host.data).await });
+    let (_stop, stopping) = watch::channel(false);
+    let places = Places::set_aside(1, Arc::default());
+    let server = tokio::spawn(serve(listener, host.data, places, Patience::of(&Limits::default()), stopping));
     let body = vec![b'x'; LIMIT as usize + 4096];
-    let head = format!("POST /none/alice HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n", body.len());
+    let head = format!("POST /none/alice HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
     client.write_all(head.as_bytes()).await.unwrap();
     client.write_all(&body).await.unwrap();
-    client.write_all(b"GET /_health HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n").await.unwrap();
+    client.write_all(b"GET /_health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answers = String::new();
     client.read_to_string(&mut answers).await.unwrap();
     assert!(answers.starts_with("HTTP/1.1 404 ") && answers.contains("HTTP/1.1 200 OK"), "{answers}");
@@ -248,7 +256,7 @@ async fn logs_and_metrics_are_served() {
     let bob = json!({ "time": 5, "class": "echo", "object": "bob", "level": "info", "message": "m" });
     assert_eq!(entries, json!({ "entries": [bob] }));
     let follow = request("GET /v1/logs?follow=true&object=bob").header(AUTHORIZATION, "Bearer token");
-    let mut stream = host.admin.clone().oneshot(follow.body(Body::empty()).unwrap()).await.unwrap();
+    let mut stream = host.admin.answer(follow.body(Body::empty()).unwrap(), Arc::default()).await;
     assert_eq!(stream.headers()[CONTENT_TYPE], "text/event-stream");
     let first = stream.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
     assert!(first.starts_with(b"data: {\"time\":5,") && first.ends_with(b"}\n\n"), "{first:?}");

@@ -1,12 +1,12 @@
 //! WebSockets: the handshake of an upgrade request, and the task that moves the bytes of one socket until it is closed.
 //!
-//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The protocol
-//! (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close. Not here: when something may be sent,
-//! and what is buffered (`crate::sockets`).
+//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The
+//! protocol (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close; `frames` reads along.
+//! Not here: when something may be sent, and what is buffered (`crate::sockets`).
 //!
 //! What must stay true: a socket that was accepted ends with exactly one close event, whatever becomes of its connection; a peer
 //! that does not read, does not answer or does not finish its messages costs no more than the limits say; reading and writing do
-//! not wait for each other.
+//! not wait for each other, except that nothing is read before the pong of the last ping is sent.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -35,10 +35,12 @@ use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message as Wire};
 
+use super::frames::{Frames, Incoming};
 use super::problem::{self, Problem};
+use super::wire::Wire as Connected;
 use crate::base::limits::REASON_MAX;
 use crate::base::socket::{Goodbye, Message, SocketEvent, SocketEventKind, SocketId, Text, code};
-use crate::base::{Invocation, ObjectAddress, Reply, Request, TurnError};
+use crate::base::{Invocation, MemoryCharge, ObjectAddress, Reply, Request, TurnError};
 use crate::object::handle::Pending;
 use crate::router::Router;
 use crate::sockets::{Connection, Outgoing, Payload};
@@ -134,13 +136,15 @@ pub async fn open(
     request: Request,
     handshake: Handshake,
     settings: SocketSettings,
+    wire: Arc<Connected>,
 ) -> Opening {
     let (answer, answered) = oneshot::channel();
     tokio::spawn(async move {
         let opening = match router.deliver(address.clone(), Invocation::Fetch(request)).await {
             Ok(Reply::Upgrade(response, socket)) => {
                 let response = handshake.response(response.headers);
-                let serving = Serving { router, address, socket, settings };
+                wire.upgrade();
+                let serving = Serving { router, address, socket, settings, wire };
                 tokio::spawn(serving.until_closed(handshake.upgrade));
                 Opening::Opened(response)
             }
@@ -153,7 +157,7 @@ pub async fn open(
     answered.await.unwrap_or_else(|_| lost())
 }
 
-type Stream = WebSocketStream<TokioIo<Upgraded>>;
+type Stream = WebSocketStream<Frames<TokioIo<Upgraded>>>;
 
 /// What serves one socket.
 struct Serving {
@@ -161,6 +165,62 @@ struct Serving {
     address: ObjectAddress,
     socket: SocketId,
     settings: SocketSettings,
+    wire: Arc<Connected>,
+}
+
+/// What the writing side is asked to do beside sending what the object says.
+#[derive(Default)]
+struct Errands {
+    ping: AtomicBool,
+    /// The pong that the library has ready.
+    pong: AtomicBool,
+    /// Told when one of them is set.
+    asked: Notify,
+    /// Told when the pong is sent, or nothing is sent any more.
+    pong_sent: Notify,
+    /// Nothing is sent any more.
+    over: AtomicBool,
+}
+
+impl Errands {
+    fn ping(&self) {
+        self.ping.store(true, Ordering::Relaxed);
+        self.asked.notify_one();
+    }
+
+    /// Waits until the pong that the library has ready is sent, so that a peer that asks and never reads is not read
+    /// either.
+    async fn pong(&self) {
+        if !self.over.load(Ordering::Relaxed) {
+            self.pong.store(true, Ordering::Relaxed);
+            self.asked.notify_one();
+            self.pong_sent.notified().await;
+        }
+    }
+
+    fn end(&self) {
+        self.over.store(true, Ordering::Relaxed);
+        self.pong_sent.notify_one();
+    }
+}
+
+/// Whether the peer takes what it is sent.
+#[derive(Default)]
+struct Taking {
+    /// Bytes that it had taken when it was last looked at.
+    written: u64,
+    /// How often in a row it was found to have taken none although some waited.
+    stalled: u32,
+}
+
+impl Taking {
+    /// Looks again. False if it took nothing for two looks.
+    fn goes_on(&mut self, wire: &Connected) -> bool {
+        let progress = wire.progress();
+        let stalls = progress.blocked && progress.written == self.written;
+        *self = Self { written: progress.written, stalled: if stalls { self.stalled + 1 } else { 0 } };
+        self.stalled < 2
+    }
 }
 
 /// Whether the peer has been heard of. What it says while nobody listens is not held against it.
@@ -198,31 +258,35 @@ impl Serving {
     async fn until_closed(self, upgrade: OnUpgrade) {
         // None if the object, or its class, was deleted meanwhile.
         let Some(connection) = self.router.connect(&self.address.id, self.socket) else { return };
-        let end = match upgrade.await {
+        let (end, stream) = match upgrade.await {
             Ok(upgraded) => self.converse(upgraded, &connection).await,
-            Err(_) => End::Vanished,
+            Err(_) => (End::Vanished, None),
         };
-        // What is sent from here on is dropped instead of kept.
+        // From here on the object finds the socket among its open ones no more, and what it sends is dropped instead of
+        // kept.
         drop(connection);
-        self.tell_end(end).await;
+        let refusing = async {
+            if let (End::Broken(code, reason), Some(stream)) = (&end, stream) {
+                // Without an answer the connection is over, too.
+                let _ = timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
+            }
+        };
+        // The object need not wait until the peer has heard why.
+        tokio::join!(refusing, self.tell_end(&end));
     }
 
-    async fn converse(&self, upgraded: Upgraded, connection: &Connection) -> End {
+    /// Moves messages both ways until it ends. Gives the stream back if there is more to say.
+    async fn converse(&self, upgraded: Upgraded, connection: &Connection) -> (End, Option<Stream>) {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
             .write_buffer_size(FRAME_BYTES)
             .max_message_size(Some(self.settings.message as usize))
             .max_frame_size(Some(self.settings.message as usize));
-        let stream = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config)).await;
+        let (frames, incoming) = Frames::new(TokioIo::new(upgraded), connection.account().clone());
+        let stream = WebSocketStream::from_raw_socket(frames, Role::Server, Some(config)).await;
         let (mut sink, mut stream) = stream.split();
-        let end = self.both_ways(&mut sink, &mut stream, connection).await;
-        if let End::Broken(code, reason) = &end
-            && let Ok(stream) = stream.reunite(sink)
-        {
-            // Without an answer the connection is over, too.
-            let _ = timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
-        }
-        end
+        let end = self.both_ways(&mut sink, &mut stream, connection, &incoming).await;
+        (end, stream.reunite(sink).ok())
     }
 
     /// Reads and writes until one of the two is over.
@@ -231,27 +295,34 @@ impl Serving {
         sink: &mut SplitSink<Stream, Wire>,
         stream: &mut SplitStream<Stream>,
         connection: &Connection,
+        incoming: &Incoming,
     ) -> End {
-        let (peer, ping) = (Attention::default(), Notify::new());
-        let mut reading = pin!(self.read(stream, connection, &peer));
-        let mut writing = pin!(write(sink, connection, &ping));
+        let (peer, errands) = (Attention::default(), Errands::default());
+        let mut reading = pin!(self.read(stream, connection, incoming, &peer, &errands));
+        let mut writing = pin!(write(sink, connection, &errands));
         let mut silence = interval(self.settings.silence);
         silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut pinged = false;
+        let (mut pinged, mut taking) = (false, Taking::default());
         let said = loop {
             tokio::select! {
                 end = &mut reading => return end,
                 said = &mut writing => break said,
-                _ = silence.tick() => match (peer.was_heard(), pinged) {
-                    (true, _) => pinged = false,
-                    (false, true) => return End::Vanished,
-                    (false, false) => {
-                        pinged = true;
-                        ping.notify_one();
+                _ = silence.tick() => {
+                    if !taking.goes_on(&self.wire) {
+                        return End::Vanished;
                     }
-                },
+                    match (peer.was_heard(), pinged) {
+                        (true, _) => pinged = false,
+                        (false, true) => return End::Vanished,
+                        (false, false) => {
+                            pinged = true;
+                            errands.ping();
+                        }
+                    }
+                }
             }
         };
+        errands.end();
         match timeout(CLOSE_PATIENCE, reading).await {
             Ok(end @ (End::Goodbye(_) | End::Broken(..))) => end,
             Ok(End::Vanished | End::Unanswered(_)) | Err(_) => said.map_or(End::Vanished, End::Unanswered),
@@ -259,7 +330,14 @@ impl Serving {
     }
 
     /// Gives what comes to the object, until nothing comes any more.
-    async fn read(&self, stream: &mut SplitStream<Stream>, connection: &Connection, peer: &Attention) -> End {
+    async fn read(
+        &self,
+        stream: &mut SplitStream<Stream>,
+        connection: &Connection,
+        incoming: &Incoming,
+        peer: &Attention,
+        errands: &Errands,
+    ) -> End {
         let (mut goodbye, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
         loop {
             // Room for what comes next. Only this loop takes any, so it is still there then.
@@ -278,29 +356,39 @@ impl Serving {
                     goodbye = Some(frame);
                     continue;
                 }
-                Some(Ok(Wire::Ping(_) | Wire::Pong(_) | Wire::Frame(_))) => continue,
-                Some(Err(error)) => return goodbye.map_or_else(|| end_of(&error), End::Goodbye),
+                Some(Ok(Wire::Ping(_))) => {
+                    errands.pong().await;
+                    continue;
+                }
+                Some(Ok(Wire::Pong(_) | Wire::Frame(_))) => continue,
+                Some(Err(error)) => return goodbye.map_or_else(|| end_of(&error, incoming), End::Goodbye),
                 None => return goodbye.map_or(End::Vanished, End::Goodbye),
             };
+            let charge = incoming.hand_on(message.size()).map(Arc::new);
             if !connection.received(&message) {
                 // What becomes of its turn is in the object's log.
                 let post = |event| match in_flight.clone().try_acquire_owned() {
                     Ok(permit) => self.router.post(self.address.clone(), event, permit),
                     Err(_) => Err(TurnError::Overloaded),
                 };
-                self.put(SocketEventKind::Message(message), post).await;
+                self.put(SocketEventKind::Message(message), charge, post).await;
             }
         }
     }
 
     /// Tells the object of something whose outcome matters. None if nobody wants to know any more.
     async fn tell(&self, kind: SocketEventKind) -> Option<Pending> {
-        self.put(kind, |event| self.router.send(self.address.clone(), event)).await
+        self.put(kind, None, |event| self.router.send(self.address.clone(), event)).await
     }
 
     /// Puts an event into the object's mailbox, waiting while that is full. None if nobody wants to know any more.
-    async fn put<T>(&self, kind: SocketEventKind, send: impl Fn(Invocation) -> Result<T, TurnError>) -> Option<T> {
-        let event = SocketEvent { socket: self.socket, kind };
+    async fn put<T>(
+        &self,
+        kind: SocketEventKind,
+        charge: Option<Arc<MemoryCharge>>,
+        send: impl Fn(Invocation) -> Result<T, TurnError>,
+    ) -> Option<T> {
+        let event = SocketEvent { socket: self.socket, kind, charge };
         loop {
             match send(Invocation::Socket(event.clone())) {
                 Ok(sent) => return Some(sent),
@@ -311,14 +399,14 @@ impl Serving {
         }
     }
 
-    async fn tell_end(&self, end: End) {
+    async fn tell_end(&self, end: &End) {
         let (code, reason, was_clean) = match end {
             End::Goodbye(Some(frame)) => (frame.code.into(), frame.reason.as_str().into(), true),
             End::Goodbye(None) => (code::NONE, "".into(), true),
-            End::Unanswered(goodbye) => (goodbye.code.unwrap_or(code::NONE), goodbye.reason.into(), false),
+            End::Unanswered(goodbye) => (goodbye.code.unwrap_or(code::NONE), goodbye.reason.as_str().into(), false),
             End::Vanished => (code::VANISHED, "".into(), false),
             End::Broken(code, why) => {
-                let why: Arc<str> = why.into();
+                let (code, why): (u16, Arc<str>) = (*code, why.as_str().into());
                 if let Some(pending) = self.tell(SocketEventKind::Error(why.clone())).await {
                     log(pending.outcome().await, &self.address);
                 }
@@ -339,14 +427,14 @@ impl Serving {
 }
 
 /// Sends what the object says, and pings. Ends with the goodbye that comes last; none if the connection is broken.
-async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, ping: &Notify) -> Option<Goodbye> {
+async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, errands: &Errands) -> Option<Goodbye> {
     loop {
         let mut next = tokio::select! {
             next = connection.next() => Some(next),
-            () = ping.notified() => None,
+            () = errands.asked.notified() => None,
         };
-        if next.is_none() {
-            unless_too_slow(connection, sink.send(Wire::Ping(Bytes::new()))).await.ok()?;
+        if errands.ping.swap(false, Ordering::Relaxed) {
+            unless_too_slow(connection, sink.feed(Wire::Ping(Bytes::new()))).await.ok()?;
         }
         // What waits goes out together.
         while let Some(outgoing) = next {
@@ -363,7 +451,11 @@ async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, ping
             }
             next = connection.next_at_hand();
         }
+        let pong = errands.pong.swap(false, Ordering::Relaxed);
         unless_too_slow(connection, sink.flush()).await.ok()?;
+        if pong {
+            errands.pong_sent.notify_one();
+        }
     }
 }
 
@@ -410,7 +502,10 @@ fn close_frame(goodbye: &Goodbye) -> Option<CloseFrame> {
 }
 
 /// What an error of the connection means for the peer.
-fn end_of(error: &Error) -> End {
+fn end_of(error: &Error, incoming: &Incoming) -> End {
+    if let Some((code, reason)) = incoming.fault() {
+        return End::Broken(code, reason.into());
+    }
     match error {
         Error::Capacity(_) => End::Broken(code::TOO_BIG, error.to_string()),
         Error::Utf8(_) => End::Broken(code::NOT_UTF8, error.to_string()),

@@ -3,7 +3,6 @@
 //! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
-use std::io::ErrorKind;
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -17,14 +16,15 @@ use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::invocation::Description;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
+use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Computing, CpuTimer, Env, Exhausted, HostMemory, Invocation, Limits, Metrics,
-    ObjectAddress, ObjectId, Query, Reply, TurnError, WorkBudget,
+    Alarm, CheckedDatabase, Computing, CpuTimer, Create, Env, Exhausted, Failures, HostMemory, Invocation, Limits,
+    Metrics, ObjectAddress, ObjectId, Occasion, Query, Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
-use crate::wasm::{ClassCode, Engine, Instance, InstanceContext, TurnEvent};
+use crate::wasm::{Abandoned, ClassCode, Cost, Engine, Instance, InstanceContext, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -44,6 +44,8 @@ pub struct Node {
     pub limits: Arc<Limits>,
     /// What guests say.
     pub logs: Arc<GuestLogs>,
+    /// Tells of failed turns.
+    pub failures: Failures,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Clock and randomness.
@@ -79,6 +81,19 @@ struct Actor {
 struct Resident {
     instance: Instance,
     permit: Permit,
+}
+
+/// A turn that failed.
+struct Failed {
+    error: TurnError,
+    /// What becomes of it, as the rest of the sentence "it failed"; with how much that matters.
+    consequence: (String, Level),
+}
+
+impl From<TurnError> for Failed {
+    fn from(error: TurnError) -> Self {
+        Self { error, consequence: (String::new(), Level::Error) }
+    }
 }
 
 /// What an actor does next.
@@ -192,21 +207,27 @@ impl Actor {
         }
     }
 
-    async fn deliver(&mut self, envelope: Envelope) {
+    async fn deliver(&mut self, mut envelope: Envelope) {
         if let (None, Some(name)) = (&self.address.name, envelope.name) {
             self.database.iter_mut().for_each(|database| database.reached_by(&name));
             self.address.name = Some(name);
         }
+        let occasion = occasion(&envelope.invocation);
+        let mut consequence = (String::new(), Level::Error);
+        let had_sockets = self.sockets.is_some();
         let outcome = match envelope.invocation {
-            Invocation::Fetch(request) => self.turn(TurnEvent::Fetch(request)).await,
-            Invocation::Alarm { now } => self.alarm(now).await,
+            Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
+            Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
+                consequence = failed.consequence;
+                failed.error
+            }),
             Invocation::Socket(event) => self.socket(event).await,
             Invocation::Describe => self.describe(),
             Invocation::Delete => self.delete().await,
             Invocation::Query(query) => self.query(*query).await,
             Invocation::Import(database) => self.import(database).await,
             Invocation::Export => match self.snapshot().await {
-                Ok(Some(snapshot)) => return self.export(snapshot, envelope.reply),
+                Ok(Some(snapshot)) => return self.export(snapshot, occasion, envelope.reply),
                 Ok(None) => Ok(Reply::File(None)),
                 Err(error) => Err(error),
             },
@@ -217,67 +238,94 @@ impl Actor {
             }
         };
         self.node.metrics.turns.inc();
+        if let Err(TurnError::Abandoned) = &outcome {
+            self.node.metrics.abandoned_turns.inc();
+        }
         if let Err(error) = &outcome {
-            self.node.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
+            self.node.tell(&self.address, &occasion, consequence, error);
         }
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
         self.applied = self.database.as_ref().expect("no turn is running").last_applied();
-        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable));
+        let after = if had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
+        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable), after);
+    }
+
+    /// A request from outside.
+    async fn fetch(&mut self, request: Request, abandoned: Abandoned<'_>) -> Outcome {
+        if self.class.create() == Create::Internal && !self.exists()? {
+            return Err(TurnError::UnknownObject);
+        }
+        self.turn(TurnEvent::Fetch(request), Some(abandoned)).await
+    }
+
+    /// Whether the object has stored something or has sockets.
+    fn exists(&mut self) -> Result<bool, TurnError> {
+        let database = self.database.as_mut().expect("no turn is running");
+        let is_stored = database.description().map_err(storage_failed)?.is_some();
+        Ok(is_stored || self.sockets.as_ref().is_some_and(|sockets| sockets.counts().sockets > 0))
     }
 
     /// One turn of the instance: wake, run, apply or roll back.
-    async fn turn(&mut self, event: TurnEvent) -> Outcome {
+    async fn turn(&mut self, event: TurnEvent, abandoned: Option<Abandoned<'_>>) -> Outcome {
         let (state, _run) = self.state.handle(Event::Invoked);
         self.state = state;
-        let outcome = self.run(event).await;
-        self.advance(if outcome.is_ok() { Event::TurnApplied } else { Event::TurnFailed });
+        let outcome = self.run(event, abandoned).await;
+        // A turn of which nothing was kept leaves no instance either.
+        self.advance(if self.resident.is_some() { Event::TurnApplied } else { Event::TurnFailed });
         outcome
     }
 
-    /// Runs the alarm. A failure is followed by a turn of the host's that says when it is tried again, or that it is given up.
-    async fn alarm(&mut self, now: bool) -> Outcome {
+    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
+    /// nothing is told, so whoever sent it sends it again.
+    async fn alarm(&mut self, now: bool) -> Result<Reply, Failed> {
         let database = self.database.as_mut().expect("no turn is running");
-        let Some(alarm) = database.alarm().map_err(storage_failed)? else { return Ok(Reply::Done(false)) };
-        if !now && self.node.env.wall_ms() < alarm.next_ms {
-            // It was set to another time meanwhile, or the clock was set back.
-            return Ok(Reply::Done(false));
-        }
+        let alarm = database.alarm().map_err(storage_failed)?;
+        // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
+        let due = alarm.filter(|alarm| now || self.node.env.wall_ms() >= alarm.next_ms);
+        let outcome = match due {
+            Some(alarm) => match self.run_alarm(alarm).await {
+                Ok(reply) => Ok(reply),
+                Err(error) if counts_as_attempt(&error) => {
+                    let consequence = self.alarm_failed(alarm).await?;
+                    Err(Failed { error, consequence })
+                }
+                Err(error) => return Err(Failed { error, consequence: (" and is tried again".into(), Level::Warn) }),
+            },
+            None => Ok(Reply::Done(false)),
+        };
+        self.database.as_mut().expect("no turn is running").tell_alarm().map_err(storage_failed)?;
+        outcome
+    }
+
+    async fn run_alarm(&mut self, alarm: Alarm) -> Outcome {
         self.node.metrics.alarms.inc();
         let node = self.node.clone();
-        let outcome = match node.databases.alarm_runs().begin(self.address.id) {
-            Some(_running) => self.turn(TurnEvent::Alarm(alarm)).await,
+        match node.databases.alarm_runs().begin(self.address.id) {
+            Some(_running) => self.turn(TurnEvent::Alarm(alarm), None).await,
             None => {
                 Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
             }
-        };
-        if let Err(error) = &outcome
-            && counts_as_attempt(error)
-        {
-            self.alarm_failed(alarm, error).await?;
         }
-        outcome
     }
 
-    async fn alarm_failed(&mut self, alarm: Alarm, error: &TurnError) -> Result<(), TurnError> {
+    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
+    async fn alarm_failed(&mut self, alarm: Alarm) -> Result<(String, Level), TurnError> {
         let now_ms = self.node.env.wall_ms();
         let next = alarm.after_failure(now_ms, &self.node.env);
         let mut turn = self.database.take().expect("no turn is running").begin(WorkBudget::unlimited());
         turn.set_alarm(next);
         self.apply(turn).await?;
-        // Nobody waits for an alarm, so this is where its error is told.
-        let failed = format!("the alarm failed (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
-        let (level, message) = match next {
+        let attempt = format!(" (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
+        Ok(match next {
             Some(next) => {
                 let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
-                (Level::Warn, format!("{failed} and is tried again in {seconds:.1} s: {error}"))
+                (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
             }
             None => {
                 self.node.metrics.alarms_given_up.inc();
-                (Level::Error, format!("{failed} and is given up: {error}"))
+                (format!("{attempt} and is given up"), Level::Error)
             }
-        };
-        self.node.logs.add(LogEntry::new(&self.node.env, &self.address, level, message));
-        Ok(())
+        })
     }
 
     /// An event of a socket. Messages that come after the object or the host has closed it are not for the object any more.
@@ -293,19 +341,13 @@ impl Actor {
         }
         let outcome = match self.class.code(&self.node.loader).await {
             Ok(code) if !code.listens_to_websockets() => Ok(Reply::Done(false)),
-            Ok(_) => self.turn(TurnEvent::Socket(event)).await,
+            Ok(_) => self.turn(TurnEvent::Socket(event), None).await,
             Err(error) => Err(error),
         };
-        if let Err(error) = &outcome {
-            // Nobody waits for it, so this is where its error is told.
-            if !counts_as_attempt(error) {
-                tracing::warn!(object = %self.address, %error, "a turn with a WebSocket could not be run");
-            }
-            let message = format!("a turn with the WebSocket {id} failed: {error}");
-            self.node.logs.add(LogEntry::new(&self.node.env, &self.address, Level::Error, message));
-            if !is_last {
-                self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
-            }
+        if let Err(error) = &outcome
+            && !is_last
+        {
+            self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
         }
         // Without room for an instance nothing was run, and it comes again.
         if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
@@ -330,20 +372,32 @@ impl Actor {
         SocketTurn::begin(self.node.sockets.clone(), object, self.sockets.clone(), offered)
     }
 
-    async fn run(&mut self, event: TurnEvent) -> Outcome {
-        let Resident { instance, permit } = self.wake().await?;
+    async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Abandoned<'_>>) -> Outcome {
+        let Resident { instance, permit } =
+            self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
         let database = self.database.take().expect("no turn is running");
         let sockets = self.begin_with_sockets(&event);
-        let end = instance.run(database, sockets, event).await;
+        let end = instance.run(database, sockets, event, abandoned).await;
         self.node.metrics.fuel.inc_by(end.fuel);
+        let mut turn = end.turn;
         let reply = match end.result {
-            Ok(reply) => self.apply(end.turn).await.map(|()| reply),
+            Ok(Reply::Response(response)) if response.status.as_u16() >= 400 && self.keeps_nothing_of(&mut turn) => {
+                self.database = Some(turn.roll_back());
+                return Ok(Reply::Response(response));
+            }
+            Ok(reply) => self.apply(turn).await.map(|()| reply),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
-                let cause = end.turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
+                let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
                 let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
-                self.database = Some(end.turn.roll_back());
-                Err(cause.unwrap_or(error))
+                self.database = Some(turn.roll_back());
+                Err(match cause {
+                    Some(cause) => {
+                        self.log_words_of(error);
+                        cause
+                    }
+                    None => error,
+                })
             }
         }?;
         if let Some(release) = end.sockets.apply(matches!(reply, Reply::Upgrade(..))) {
@@ -354,6 +408,22 @@ impl Actor {
         Ok(reply)
     }
 
+    /// Whether the turn of a request that was answered with an error would make an object out of nothing but empty tables.
+    fn keeps_nothing_of(&self, turn: &mut Turn) -> bool {
+        self.class.create() == Create::Stored
+            && turn.makes_only_tables()
+            && self.sockets.as_ref().is_none_or(|sockets| sockets.counts().sockets == 0)
+    }
+
+    /// Logs what a guest said of an error that another one takes the place of.
+    fn log_words_of(&self, error: TurnError) {
+        if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
+            let Logged { message, fields } = *logged;
+            let entry = LogEntry::new(&self.node.env, &self.address, Level::Error, message);
+            self.node.logs.add(LogEntry { fields, ..entry });
+        }
+    }
+
     /// Makes what a turn staged part of the object.
     async fn apply(&mut self, mut turn: Turn) -> Result<(), TurnError> {
         turn.make_room().await;
@@ -362,8 +432,9 @@ impl Actor {
         applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
     }
 
-    /// The instance of the class's current version: the one at hand, or a new one.
-    async fn wake(&mut self) -> Result<Resident, TurnError> {
+    /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
+    /// for the turn.
+    async fn wake(&mut self, abandoned: Option<Abandoned<'_>>) -> Result<Resident, TurnError> {
         if self.class.is_retired() {
             return Err(TurnError::ClassUnavailable("it is being deleted".into()));
         }
@@ -381,9 +452,22 @@ impl Actor {
         // What an instance of another version set on its connection goes with it.
         self.drop_instance();
         self.learn_name()?;
-        let permit = self.node.residency.admit(code.cost, &self.mailbox).await.ok_or(TurnError::NoCapacity)?;
+        let permit = self.admit(code.cost, abandoned).await?;
         let instance = self.instantiate(code).await?;
         Ok(Resident { instance, permit })
+    }
+
+    async fn admit(&mut self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
+        let admitted = self.node.residency.admit(&self.class.key, cost, &self.mailbox);
+        match abandoned {
+            None => admitted.await,
+            Some(abandoned) => tokio::select! {
+                biased;
+                permit = admitted => permit,
+                () = abandoned => return Err(TurnError::Abandoned),
+            },
+        }
+        .ok_or(TurnError::NoCapacity)
     }
 
     async fn instantiate(&mut self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
@@ -439,13 +523,16 @@ impl Actor {
         let database = self.database.take().expect("no turn is running");
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
         let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
-        match queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded))) {
+        let answer = queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded)));
+        let broken = turn.broken().cloned();
+        match answer {
             Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
             Err(error) => {
                 self.database = Some(turn.roll_back());
                 Err(match error {
                     SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
                     SqlError::Full => TurnError::StorageFull(error.to_string()),
+                    _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
                     error => TurnError::Query(error.to_string()),
                 })
             }
@@ -460,12 +547,16 @@ impl Actor {
     }
 
     /// Copies it in a thread of its own, which answers in the place of the actor.
-    fn export(&self, snapshot: Snapshot, reply: ReplyTo) {
+    fn export(&self, snapshot: Snapshot, occasion: Occasion, reply: ReplyTo) {
         self.node.metrics.turns.inc();
-        let (applied, durable) = (self.applied, self.durable.clone());
+        let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
+        let (node, address) = (self.node.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
-            reply.send(output_gate::hold(copied, applied, &durable));
+            if let Err(error) = &copied {
+                node.tell(&address, &occasion, (String::new(), Level::Error), error);
+            }
+            reply.send(output_gate::hold(copied, applied, &durable), after);
         });
     }
 
@@ -497,12 +588,37 @@ impl Actor {
     }
 }
 
+impl Node {
+    /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
+    fn tell(&self, address: &ObjectAddress, occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
+        if !error.is_refusal() {
+            self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
+            self.failures.tell(address, occasion, &consequence.0, consequence.1, error);
+        }
+    }
+}
+
+/// What an invocation is about, for the log if its turn fails. Copies no text.
+fn occasion(invocation: &Invocation) -> Occasion {
+    match invocation {
+        Invocation::Fetch(request) => Occasion::Fetch(request.method.clone(), request.uri.clone()),
+        Invocation::Alarm { .. } => Occasion::Alarm,
+        Invocation::Socket(event) => Occasion::Socket(event.socket),
+        Invocation::Describe => Occasion::Admin("a look"),
+        Invocation::Delete => Occasion::Admin("a deletion"),
+        Invocation::Evict => Occasion::Admin("an eviction"),
+        Invocation::Query(_) => Occasion::Admin("a query"),
+        Invocation::Import(_) => Occasion::Admin("an import"),
+        Invocation::Export => Occasion::Admin("an export"),
+    }
+}
+
 fn storage_failed(error: StorageError) -> TurnError {
     match error {
         StorageError::Busy => TurnError::Overloaded,
-        StorageError::Io { ref source, .. } if source.kind() == ErrorKind::StorageFull => {
-            TurnError::StorageFull(error.to_string())
-        }
+        StorageError::NoMemory => TurnError::HostMemory,
+        error @ StorageError::Damaged { .. } => TurnError::Damaged(error.to_string()),
+        error if error.is_lack_of_room() => TurnError::StorageFull(error.to_string()),
         error => TurnError::Storage(error.to_string()),
     }
 }

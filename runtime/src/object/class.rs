@@ -6,9 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use tokio::sync::{OnceCell, Semaphore};
+use tokio::sync::{OnceCell, oneshot};
 
-use crate::base::{ClassKey, ClassName, Digest, TurnError};
+use crate::base::alone::OneAtATime;
+use crate::base::share::{Slots, TooManyWait};
+use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords};
 use crate::wasm::{ClassCode, Engine, LoadError};
 
@@ -32,7 +34,7 @@ struct Version {
 /// What can be told of the current version.
 #[derive(Debug, Clone)]
 pub struct VersionInfo {
-    /// Counts the deployments that changed the component.
+    /// Counts the deployments that changed the component or a setting.
     pub version: u64,
     /// SHA-256 of the component.
     pub digest: Digest,
@@ -46,13 +48,27 @@ pub struct VersionInfo {
     pub created_ms: u64,
     /// When this version was deployed, in milliseconds since the Unix epoch.
     pub deployed_ms: u64,
+    /// Who may create objects.
+    pub create: Create,
 }
 
-/// Loads the code of classes: one compilation at a time, apart from the threads that serve.
+/// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
+/// one that takes long leaves room for others.
+const COMPILERS_BESIDE_CORES: usize = 2;
+/// Loads of one component, and components of one class, that may wait to be compiled.
+const WAITING_MAX: usize = 16;
+/// Stack of a thread that compiles. Only what is used of it takes memory.
+const COMPILER_STACK: usize = 32 << 20;
+/// How much less a thread that compiles matters than those that serve (`nice`).
+const COMPILER_NICE: i32 = 10;
+
+/// Loads the code of classes: from the cache, or compiled by threads of low priority, of which classes get fair shares.
 pub struct Loader {
     engine: Arc<Engine>,
     records: Arc<ClassRecords>,
-    compiling: Semaphore,
+    compilers: Arc<Slots>,
+    /// A component that several classes load at once is compiled once.
+    components: Arc<OneAtATime<Digest>>,
 }
 
 impl Class {
@@ -96,6 +112,11 @@ impl Class {
         self.current.load().record.clone()
     }
 
+    /// Who may create objects, by the current version.
+    pub fn create(&self) -> Create {
+        self.current.load().record.create
+    }
+
     /// The code of the current version, if it is loaded.
     pub fn code_if_loaded(&self) -> Option<Arc<ClassCode>> {
         self.current.load().code.get().cloned()
@@ -104,38 +125,70 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded = version.code.get_or_try_init(|| loader.load_recorded(version.record.digest)).await;
-        loaded.cloned().map_err(TurnError::ClassUnavailable)
+        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.digest)).await;
+        loaded.cloned()
     }
 
     /// What can be told of the current version.
     pub fn info(&self) -> VersionInfo {
-        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, .. } = self.record();
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms }
+        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, create, .. } =
+            self.record();
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create }
     }
 }
 
 impl Loader {
     /// A loader for this engine and these components.
     pub fn new(engine: Arc<Engine>, records: Arc<ClassRecords>) -> Self {
-        Self { engine, records, compiling: Semaphore::new(1) }
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let compilers = Slots::brief(cores + COMPILERS_BESIDE_CORES, WAITING_MAX);
+        Self { engine, records, compilers, components: OneAtATime::new(WAITING_MAX) }
     }
 
-    /// Compiles and checks a component, or takes its code from the cache.
-    pub async fn load(&self, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
+    /// Compiles and checks a component for a class, or takes its code from the cache.
+    pub async fn load(&self, class: &ClassKey, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
+        let busy = |TooManyWait| LoadError::Busy;
+        let hashed = component.clone();
+        let digest = blocking(move || Digest::of(&hashed)).await?;
+        let _alone = self.components.with(digest).await.map_err(busy)?;
         let engine = self.engine.clone();
-        let _permit = self.compiling.acquire().await.expect("the semaphore is never closed");
-        let loading = tokio::task::spawn_blocking(move || ClassCode::load(&engine, Digest::of(&component), &component));
-        match loading.await {
-            Ok(loaded) => loaded.map(Arc::new),
-            Err(panic) => Err(LoadError::NotAComponent(format!("the compiler failed on it: {panic}"))),
+        if let Some(code) = blocking(move || ClassCode::cached(&engine, digest)).await?? {
+            return Ok(Arc::new(code));
         }
+        let _slot = self.compilers.acquire(class).await.map_err(busy)?;
+        let engine = self.engine.clone();
+        on_compiler(move || ClassCode::compile(&engine, digest, &component)).await?.map(Arc::new)
     }
 
-    async fn load_recorded(&self, digest: Digest) -> Result<Arc<ClassCode>, String> {
-        let records = self.records.clone();
-        let reading = tokio::task::spawn_blocking(move || records.component(&digest));
-        let component = reading.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
-        self.load(component.into()).await.map_err(|error| error.to_string())
+    async fn load_recorded(&self, class: &ClassKey, digest: Digest) -> Result<Arc<ClassCode>, TurnError> {
+        let (records, unavailable) = (self.records.clone(), TurnError::ClassUnavailable);
+        let read = tokio::task::spawn_blocking(move || records.component(&digest)).await;
+        let component = read.map_err(|error| unavailable(error.to_string()))?;
+        let component = component.map_err(|error| unavailable(error.to_string()))?;
+        self.load(class, component.into()).await.map_err(|error| match error {
+            LoadError::Busy => TurnError::Overloaded,
+            error => unavailable(error.to_string()),
+        })
     }
+}
+
+fn failed(why: impl std::fmt::Display) -> LoadError {
+    LoadError::NotAComponent(format!("the compiler failed on it: {why}"))
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+    tokio::task::spawn_blocking(work).await.map_err(failed)
+}
+
+/// Runs work of seconds in a thread of its own. It goes on when nobody waits for it any more: what it makes is kept in the cache.
+async fn on_compiler<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
+    let (sender, result) = oneshot::channel();
+    let compile = move || {
+        // Zero is the calling thread. One of normal priority compiles, too.
+        let _ = rustix::process::setpriority_process(None, COMPILER_NICE);
+        let _ = sender.send(work());
+    };
+    let thread = std::thread::Builder::new().name("compiler".into()).stack_size(COMPILER_STACK);
+    thread.spawn(compile).map_err(failed)?;
+    result.await.map_err(|_| failed("it panicked"))
 }

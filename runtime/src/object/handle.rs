@@ -1,16 +1,19 @@
 //! The way to an object: a bounded mailbox, first in, first out.
 //!
-//! Sending never blocks: a full mailbox is an answer, not a wait. Who stops waiting for a reply cancels his invocation if its
-//! turn has not begun; a turn that runs is finished.
+//! Sending never blocks: a full mailbox is an answer, not a wait. Dropping the reply cancels an invocation whose turn has not
+//! begun, or waits for room; a turn that has begun is finished, unless it is a request's that has written nothing and only waits.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::actor::Node;
 use super::class::Class;
+use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
-use crate::base::{Invocation, Limits, ObjectName, Reply, TurnError};
+use crate::base::{Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError};
 
 /// How a turn ended.
 pub(super) type Outcome = Result<Reply, TurnError>;
@@ -30,18 +33,27 @@ pub(super) struct Envelope {
     pub(super) name: Option<ObjectName>,
     pub(super) reply: ReplyTo,
     bytes: u64,
+    /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
+    _charge: Option<MemoryCharge>,
 }
 
 /// Who is told how a turn ended.
 pub enum ReplyTo {
-    /// Somebody who waits for it, and cancels the turn by waiting no more.
+    /// Somebody who waits for it, and cancels what need not be finished by waiting no more.
     Caller(Caller),
     /// Nobody. The permit is held until the turn is over.
     Nobody(OwnedSemaphorePermit),
 }
 
 /// The way back to a caller.
-pub struct Caller(oneshot::Sender<Gated<Outcome>>);
+pub struct Caller(oneshot::Sender<Answer>);
+
+/// An outcome behind the gate, and what the object has sent that must leave before it: whoever sees the outcome must meet what
+/// came before.
+pub(super) struct Answer {
+    pub(super) outcome: Gated<Outcome>,
+    pub(super) after: Option<Outbox>,
+}
 
 /// The sending end, cheap to clone.
 #[derive(Clone)]
@@ -80,7 +92,26 @@ pub struct ObjectHandle {
 
 /// An invocation that was taken, with its reply to come.
 pub struct Pending {
-    reply: oneshot::Receiver<Gated<Outcome>>,
+    reply: oneshot::Receiver<Answer>,
+}
+
+/// Invocations of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
+const CHARGED_FROM: u64 = 4 << 10;
+
+/// Charges an invocation to its class, as far as whoever read it has not.
+fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
+    let charged = match invocation {
+        Invocation::Fetch(Request { charge: Some(charge), .. }) => charge.bytes(),
+        _ => 0,
+    };
+    let purpose = match invocation {
+        Invocation::Socket(_) => MemoryUse::Sockets,
+        _ => MemoryUse::Requests,
+    };
+    match bytes.saturating_sub(charged) {
+        ..CHARGED_FROM => Ok(None),
+        rest => node.memory.account(&class.key).take(purpose, rest).map(Some),
+    }
 }
 
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
@@ -96,13 +127,16 @@ impl ObjectHandle {
         invocation: Invocation,
         name: Option<ObjectName>,
         reply: ReplyTo,
-        limits: &Limits,
+        node: &Node,
     ) -> Result<(), Refusal> {
         let bytes = invocation.queued_bytes();
-        if !self.mailbox.load.lock().take(bytes, limits) {
+        let charge = charge(&invocation, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
+        // Whoever fills the mailbox must not keep the alarm out; there is one at a time.
+        let always = matches!(invocation, Invocation::Alarm { now: false });
+        if !self.mailbox.load.lock().take(bytes, &node.limits, always) {
             return Err(Refusal::Full);
         }
-        let envelope = Box::new(Envelope { invocation, name, reply, bytes });
+        let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge });
         match self.mailbox.sender.send(Message::Deliver(envelope)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
@@ -145,11 +179,19 @@ impl ReplyTo {
         (Self::Caller(Caller(sender)), Pending { reply })
     }
 
-    pub(super) fn send(self, outcome: Gated<Outcome>) {
+    pub(super) fn send(self, outcome: Gated<Outcome>, after: Option<Outbox>) {
         if let Self::Caller(Caller(sender)) = self {
             // Nobody may be waiting any more; the turn has happened all the same.
-            let _ = sender.send(outcome);
+            let _ = sender.send(Answer { outcome, after });
         }
+    }
+
+    /// Ends when nobody waits for the reply any more; never, if nobody ever did.
+    pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_ {
+        std::future::poll_fn(move |context| match self {
+            Self::Caller(Caller(sender)) => sender.poll_closed(context),
+            Self::Nobody(_) => Poll::Pending,
+        })
     }
 
     fn is_cancelled(&self) -> bool {
@@ -161,7 +203,11 @@ impl Pending {
     /// The outcome, once the output gate lets it out.
     pub async fn outcome(self) -> Result<Reply, TurnError> {
         match self.reply.await {
-            Ok(gated) => output_gate::open(gated).await,
+            Ok(Answer { outcome, after }) => {
+                let outcome = output_gate::open(outcome).await;
+                after.iter().for_each(Outbox::flush);
+                outcome
+            }
             Err(_) => Err(TurnError::Host("the object ended before its turn did".into())),
         }
     }
@@ -195,9 +241,10 @@ impl Inbox {
 
 impl Load {
     /// An invocation that is larger than the whole mailbox may still wait alone.
-    fn take(&mut self, bytes: u64, limits: &Limits) -> bool {
-        let fits = self.turns < limits.mailbox_turns
-            && (self.turns == 0 || self.bytes.saturating_add(bytes) <= limits.mailbox_bytes);
+    fn take(&mut self, bytes: u64, limits: &Limits, always: bool) -> bool {
+        let fits = always
+            || self.turns < limits.mailbox_turns
+                && (self.turns == 0 || self.bytes.saturating_add(bytes) <= limits.mailbox_bytes);
         if fits {
             self.turns += 1;
             self.bytes += bytes;

@@ -1,7 +1,8 @@
 //! What turns send over WebSockets, on its way through the output gate: released in the order of the turns, each as soon as it is
 //! durable, whatever the actor does meanwhile.
 //!
-//! What must stay true: an actor that leaves has released everything, so what its successor's turns send comes after it.
+//! What must stay true: an actor that leaves has released everything, so what its successor's turns send comes after it; and an
+//! outcome is not seen before what its turn, and those before it, have sent and set.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -25,6 +26,11 @@ impl Outbox {
             let outbox = Self(self.0.clone());
             tokio::spawn(async move { outbox.wait_and_empty().await });
         }
+    }
+
+    /// The outbox, if something waits in it: for an outcome that must leave after that.
+    pub(super) fn if_waiting(&self) -> Option<Self> {
+        (!self.0.lock().is_empty()).then(|| Self(self.0.clone()))
     }
 
     /// Releases what is durable.
@@ -57,5 +63,41 @@ impl Outbox {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::base::socket::AutoResponse;
+    use crate::base::{ClassKey, Env, HostMemory, ObjectId, Reply};
+    use crate::object::handle::ReplyTo;
+    use crate::sockets::{SocketTurn, Sockets};
+    use crate::storage::{DurableWatch, Lsn};
+
+    /// Whoever sees the answer of a turn meets what the turn has set, though another task was to release it.
+    #[tokio::test]
+    async fn what_a_turn_has_set_is_in_force_before_its_answer_is_seen() {
+        let (lane, durable) = watch::channel(Lsn(0));
+        let durable = DurableWatch::of(durable);
+        let sockets =
+            Arc::new(Sockets::new(Arc::default(), HostMemory::new(1 << 30), Arc::default(), Env::manual(1).0));
+        let object = (ObjectId::from_bytes([1; 32]), ClassKey::new("key"));
+        let mut turn = SocketTurn::begin(sockets, object, None, None);
+        let pair = AutoResponse { request: "hi".into(), response: "ho".into() };
+        turn.set_auto_response(Some(pair)).unwrap();
+        let release = turn.apply(false).unwrap();
+        let of = release.of().clone();
+        let outbox = Outbox::default();
+        outbox.put(output_gate::hold(release, Lsn(1), &durable));
+        let (reply, pending) = ReplyTo::caller();
+        reply.send(output_gate::hold(Ok(Reply::Done(true)), Lsn(1), &durable), outbox.if_waiting());
+        assert!(!of.answers_by_itself());
+        lane.send_replace(Lsn(1));
+        // Nothing else runs meanwhile: this test has one thread, and what is awaited is ready.
+        pending.outcome().await.unwrap();
+        assert!(of.answers_by_itself() && outbox.if_waiting().is_none());
     }
 }

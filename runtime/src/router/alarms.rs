@@ -1,97 +1,122 @@
-//! Has alarms run when their time has come: one task for all of them.
+//! Has alarms run when their time has come: one task for all of them, and one that checks that none is lost.
 //!
 //! It asks storage which come next, sends each object an invocation, and does not mind what the object does with it: the
-//! object looks at its own alarm, and what it decides comes back through storage. What must stay true: an alarm that was
-//! taken from storage's index is either looked at by its object or put back.
+//! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
+//! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
+//! class whose alarms take all that it may have holds up no other class.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use super::{Router, blocking};
+use crate::base::share::{Slot, Slots};
 use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::counts_as_attempt};
-use crate::storage::alarm_index::Place;
+use crate::storage::alarm_index::{Now, Place};
+use crate::storage::alarm_look::{Suspects, TOLERANCE};
 
 /// Alarms that run at once, so that a host that was down does not do everything in its first second. Most of them wait: for room,
-/// for the disk. With 64, half of the alarms of B12 were over 0.2 s late; with 256, over 11 ms.
-const RUNNING_MAX: usize = 256;
+/// for the disk. With 64, half of the alarms of B12 were over 0.2 s late; with 256, over 11 ms. A class alone may have four
+/// fifths of these, which is 256.
+const RUNNING_MAX: usize = 320;
 /// How often the wall clock is looked at while nothing is due: it may be set by hand.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Alarms that are sent before the clock is looked at again.
+const AT_ONCE: usize = 64;
 
-/// As many as may run at once. One is taken before an alarm is.
-pub(super) fn slots() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(RUNNING_MAX))
+/// As many as may run at once, shared by classes. One is taken before an alarm is.
+pub(super) fn slots() -> Arc<Slots> {
+    Slots::lasting(RUNNING_MAX, 0)
 }
 
 impl Router {
     /// Runs alarms until the router stops.
     pub async fn run_alarms(self: Arc<Self>) {
+        let mut look_from = Duration::ZERO;
         while !self.is_stopping() {
-            // Before the clock is looked at, so that no time that passes meanwhile is slept twice.
-            let began = self.node.env.elapsed();
-            self.look_ahead(began).await;
-            // Waits while as many run as may.
-            let Ok(slot) = self.alarm_slots.clone().acquire_owned().await else { return };
+            let now = self.now();
+            if now.elapsed >= look_from && !self.look_ahead(now.wall_ms).await {
+                look_from = now.elapsed + LOOK_EVERY;
+            }
             let alarms = self.node.databases.alarms();
-            let Some((class, place)) = alarms.take_due(self.node.env.wall_ms(), 1).pop() else {
-                drop(slot);
-                self.wait_for_alarms(began).await;
-                continue;
-            };
-            let router = self.clone();
-            self.guests.spawn(async move {
-                router.run_alarm(class, place).await;
-                drop(slot);
-            });
-        }
-    }
-
-    /// Whether every alarm that is due by then was handed to its object and is done with.
-    pub fn alarms_are_done(&self, by_ms: u64) -> bool {
-        let alarms = self.node.databases.alarms();
-        alarms.knows(by_ms)
-            && alarms.first_ms().is_none_or(|first| first > by_ms)
-            && self.alarm_slots.available_permits() == RUNNING_MAX
-    }
-
-    async fn look_ahead(&self, began: Duration) {
-        let now_ms = self.node.env.wall_ms();
-        if self.node.databases.alarms().wants_look(now_ms) {
-            let databases = self.node.databases.clone();
-            if let Err(error) = blocking(move || databases.look_for_alarms(now_ms)).await {
-                tracing::error!("which alarms come next could not be read, it is tried again: {error}");
-                self.node.env.sleep_until(began + LOOK_EVERY).await;
+            let admit = |class: &ClassKey| self.alarm_slots.try_acquire(class);
+            let round = alarms.take_due(now, AT_ONCE, LOOK_EVERY, admit);
+            if round.due.is_empty() {
+                tokio::select! {
+                    () = self.node.env.sleep_until(now.elapsed + round.wait) => {}
+                    () = alarms.changed() => {}
+                }
+            }
+            for (class, place, slot) in round.due {
+                self.guests.spawn(self.clone().run_alarm(class, place, slot));
             }
         }
     }
 
-    async fn wait_for_alarms(&self, began: Duration) {
-        let alarms = self.node.databases.alarms();
-        let until_first =
-            alarms.first_ms().map(|first| Duration::from_millis(first.saturating_sub(self.node.env.wall_ms())));
-        let wait = until_first.map_or(LOOK_EVERY, |until| until.min(LOOK_EVERY));
-        tokio::select! {
-            () = self.node.env.sleep_until(began + wait) => {}
-            () = alarms.changed() => {}
+    /// Looks for alarms that are overdue until the router stops.
+    pub async fn check_alarms(self: Arc<Self>) {
+        let mut suspects = Suspects::default();
+        while !self.is_stopping() {
+            self.node.env.sleep_until(self.node.env.elapsed() + TOLERANCE).await;
+            let (databases, now_ms) = (self.node.databases.clone(), self.node.env.wall_ms());
+            let checking = blocking(move || (databases.check_alarms(now_ms, &mut suspects), suspects));
+            let checked;
+            (checked, suspects) = checking.await;
+            match checked {
+                Ok(check) => {
+                    self.node.metrics.alarms_overdue.set(check.overdue as i64);
+                    self.node.metrics.alarms_rearmed.inc_by(check.rearmed.len() as u64);
+                    if let Some((due_ms, id)) = check.rearmed.first() {
+                        let count = check.rearmed.len();
+                        tracing::warn!(%id, due_ms, "{count} alarms were overdue and not armed, and are armed again");
+                    }
+                }
+                Err(error) => tracing::error!("failed to check for overdue alarms: {error}"),
+            }
         }
     }
 
-    async fn run_alarm(&self, key: ClassKey, place: Place) {
+    /// Whether every alarm that is due by now was handed to its object and is done with.
+    pub fn alarms_are_done(&self) -> bool {
+        self.node.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
+    }
+
+    fn now(&self) -> Now {
+        // In this order, so that no time that passes meanwhile is slept twice.
+        let elapsed = self.node.env.elapsed();
+        Now { wall_ms: self.node.env.wall_ms(), elapsed }
+    }
+
+    /// Reads the alarms of the next minute. False if that failed; those in memory come all the same.
+    async fn look_ahead(&self, now_ms: u64) -> bool {
+        if !self.node.databases.alarms().wants_look(now_ms) {
+            return true;
+        }
+        let databases = self.node.databases.clone();
+        let looked = blocking(move || databases.look_for_alarms(now_ms)).await;
+        looked
+            .inspect_err(|error| tracing::error!("failed to read which alarms come next; retrying in 1 s: {error}"))
+            .is_ok()
+    }
+
+    async fn run_alarm(self: Arc<Self>, key: ClassKey, place: Place, slot: Slot) {
         let (_, id) = place;
+        let alarms = self.node.databases.alarms();
         // A class that is gone took its objects with it.
-        let Some(class) = self.classes.with_key(&key) else { return };
-        let address = ObjectAddress { class: class.name.clone(), key: key.clone(), id, name: None };
-        match self.deliver(address, Invocation::Alarm { now: false }).await {
-            // What became of it is in storage.
-            Ok(_) => {}
-            Err(error) if counts_as_attempt(&error) => {}
-            Err(TurnError::Stopping) => {}
-            Err(error) => {
-                tracing::warn!(%id, %error, "an alarm could not be run and is tried again");
-                let from_ms = self.node.env.wall_ms() + Alarm::HOST_RETRY.as_millis() as u64;
-                self.node.databases.alarms().again(key, place, from_ms);
+        let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
+        let address = ObjectAddress { class: class.name.clone(), key, id, name: None };
+        let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
+        drop(slot);
+        let wait = if let Err(TurnError::Damaged(_)) = delivered { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
+        let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
+        match delivered {
+            Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {
+                // Its object has told of it, unless it was never asked.
+                tracing::debug!(%id, %error, "an alarm could not be run and is tried again");
             }
+            Err(error) if put_back => {
+                tracing::warn!(%id, %error, "that an alarm failed could not be stored, and it is tried again");
+            }
+            _ => {}
         }
     }
 }

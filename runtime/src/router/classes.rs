@@ -1,20 +1,25 @@
 //! The deployed classes: by name, and how one is deployed.
 //!
 //! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
-//! Deployments and deletions happen one after the other, so two of one class cannot mix.
+//! Deployments and deletions of one class happen one after the other, so they cannot mix; those of different classes do not wait
+//! for each other.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use dashmap::DashMap;
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::blocking;
-use crate::base::{ClassKey, ClassName, Env, Limits};
+use crate::base::alone::{Alone, OneAtATime};
+use crate::base::share::TooManyWait;
+use crate::base::{ClassKey, ClassName, Create, Env, Limits};
 use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, StorageError};
 use crate::wasm::{ClassCode, LoadError};
+
+/// Deployments and deletions of one class that may wait for each other; each holds its component.
+const CHANGES_MAX: usize = 4;
 
 /// All deployed classes of one host.
 pub struct Classes {
@@ -23,8 +28,8 @@ pub struct Classes {
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<Node>,
-    /// Held by whoever deploys or deletes.
-    changing: Mutex<()>,
+    /// Held by whoever deploys or deletes a class.
+    changing: Arc<OneAtATime<ClassName>>,
 }
 
 /// What a deploy did.
@@ -33,7 +38,7 @@ pub struct Deployed {
     pub class: Arc<Class>,
     /// Whether the class is new.
     pub created: bool,
-    /// Whether the component differs from the one before.
+    /// Whether the component or a setting differs from the one before.
     pub changed: bool,
 }
 
@@ -43,12 +48,21 @@ pub enum DeployError {
     /// Over the limit; carries it in bytes.
     #[error("a component has at most {0} bytes")]
     TooLarge(u64),
+    /// Too many change the class already.
+    #[error("too many deployments of the class wait already; try again later")]
+    Busy(#[from] TooManyWait),
     /// The component cannot be a class.
     #[error(transparent)]
     Refused(#[from] LoadError),
     /// The host could not store it.
     #[error("the class could not be stored: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for DeployError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl DeployError {
@@ -56,6 +70,7 @@ impl DeployError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "component-too-large",
+            Self::Busy(_) | Self::Refused(LoadError::Busy) => "overloaded",
             Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
             Self::Refused(LoadError::CoreModule) => "core-module",
             Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
@@ -73,22 +88,31 @@ pub enum DeleteClassError {
     /// There is no such class.
     #[error("there is no such class")]
     Unknown,
+    /// Too many change the class already.
+    #[error("too many deployments of the class wait already; try again later")]
+    Busy(#[from] TooManyWait),
     /// It has objects.
     #[error("the class has objects; delete them with it by ?objects=delete")]
     HasObjects,
     /// The host failed.
     #[error("the class could not be deleted: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
     /// Its turns did not end; carries how long they were waited for.
     #[error("turns of the class were still running after {} s; try again", .0.as_secs_f64())]
     StillRunning(Duration),
+}
+
+impl From<StorageError> for DeleteClassError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl Classes {
     /// The classes that are recorded. Their code is loaded when it is first needed.
     pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
         let (by_name, by_key) = (DashMap::new(), DashMap::new());
-        let classes = Self { by_name, by_key, records, node, changing: Mutex::new(()) };
+        let classes = Self { by_name, by_key, records, node, changing: OneAtATime::new(CHANGES_MAX) };
         for record in classes.records.load_all()? {
             classes.add(Arc::new(Class::dormant(record)));
         }
@@ -117,22 +141,32 @@ impl Classes {
         classes
     }
 
-    /// Makes a component the current version of a class, and makes the class if there is none.
-    pub async fn deploy(&self, name: ClassName, component: Bytes) -> Result<Deployed, DeployError> {
+    /// Makes a component the current version of a class, and makes the class if there is none. Without `create` the class keeps
+    /// what it has.
+    pub async fn deploy(
+        &self,
+        name: ClassName,
+        component: Bytes,
+        create: Option<Create>,
+    ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.node.limits;
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
-        let code = self.node.loader.load(component.clone()).await?;
-        let _alone = self.change().await;
+        let _alone = self.change(&name).await?;
         let existing = self.get(&name);
-        if let Some(class) = existing.as_ref().filter(|class| class.record().digest == code.digest) {
+        // A class that is new has no key yet; any that is its own will do.
+        let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
+        let code = self.node.loader.load(&key, component.clone()).await?;
+        let create = create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
+        let is_same = |class: &&Arc<Class>| class.record().digest == code.digest && class.create() == create;
+        if let Some(class) = existing.as_ref().filter(is_same) {
             // Stored again all the same: deploying is how a damaged component is repaired.
             self.store(class.record(), component).await?;
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
         let previous = existing.as_ref().map(|class| class.record());
-        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64);
+        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64, create);
         self.store(record.clone(), component).await?;
         let created = existing.is_none();
         let class = match existing {
@@ -154,9 +188,9 @@ impl Classes {
         blocking(move || records.put_component(&component).and_then(|_| records.save(&record))).await
     }
 
-    /// Waits for whoever changes the classes, and keeps others from it until the guard is dropped.
-    pub(super) async fn change(&self) -> MutexGuard<'_, ()> {
-        self.changing.lock().await
+    /// Waits for whoever changes the class, and keeps others from it until the guard is dropped.
+    pub(super) async fn change(&self, name: &ClassName) -> Result<Alone<ClassName>, TooManyWait> {
+        self.changing.with(name.clone()).await
     }
 
     /// Forgets a class. Its objects are gone, and the caller holds what [`change`](Self::change) gave.
@@ -170,12 +204,30 @@ impl Classes {
     }
 }
 
-fn next_record(env: &Env, name: ClassName, previous: Option<ClassRecord>, code: &ClassCode, size: u64) -> ClassRecord {
+fn next_record(
+    env: &Env,
+    name: ClassName,
+    previous: Option<ClassRecord>,
+    code: &ClassCode,
+    size: u64,
+    create: Create,
+) -> ClassRecord {
     let now = env.wall_ms();
     let (version, key, created_ms) = match previous {
         Some(previous) => (previous.version + 1, previous.key, previous.created_ms),
         None => (1, ClassKey::random(env.random()), now),
     };
     let (exports, imports) = (code.exports.clone(), code.imports.clone());
-    ClassRecord { name, key, version, digest: code.digest, size, exports, imports, created_ms, deployed_ms: now }
+    ClassRecord {
+        name,
+        key,
+        version,
+        digest: code.digest,
+        size,
+        exports,
+        imports,
+        created_ms,
+        deployed_ms: now,
+        create,
+    }
 }

@@ -2,6 +2,9 @@
 //!
 //! Who puts something in never waits. A peer that is too slow loses its place: what waited is dropped and code 1013 takes its
 //! place. A goodbye is the last thing that is ever put in.
+//!
+//! What must stay true: each message costs what remembering it takes, also an empty one; all of it is charged to the
+//! class.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,8 +13,13 @@ use std::sync::atomic::AtomicU64;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::base::Metrics;
 use crate::base::socket::{Goodbye, Message, code};
+use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, Metrics, NoMemory};
+
+/// What a message costs beside its payload, for itself and in each queue.
+pub(super) const MESSAGE_BYTES: u64 = 128;
+/// So many messages may wait for a peer before its queue is charged, which is done in steps of as many.
+const QUEUE_STEP: u64 = 32;
 
 /// One thing to be sent.
 #[derive(Clone)]
@@ -25,13 +33,37 @@ pub enum Outgoing {
 /// A message that counts as buffered for as long as somebody holds it.
 pub struct Payload {
     message: Message,
+    held: Held,
+}
+
+/// Memory that is held for peers: charged, and counted as buffered.
+struct Held {
+    charge: MemoryCharge,
     metrics: Arc<Metrics>,
 }
 
+impl Held {
+    fn take(account: &MemoryAccount, bytes: u64, metrics: &Arc<Metrics>) -> Result<Self, NoMemory> {
+        let charge = account.take(MemoryUse::Sockets, bytes)?;
+        metrics.sockets.buffered_bytes.inc_by(bytes as i64);
+        Ok(Self { charge, metrics: metrics.clone() })
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.metrics.sockets.buffered_bytes.dec_by(self.charge.bytes() as i64);
+    }
+}
+
 impl Payload {
-    pub(super) fn new(message: Message, metrics: &Arc<Metrics>) -> Arc<Self> {
-        metrics.sockets.buffered_bytes.inc_by(message.size() as i64);
-        Arc::new(Self { message, metrics: metrics.clone() })
+    pub(super) fn new(
+        message: Message,
+        account: &MemoryAccount,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Arc<Self>, NoMemory> {
+        let held = Held::take(account, cost(&message), metrics)?;
+        Ok(Arc::new(Self { message, held }))
     }
 
     /// The message.
@@ -40,10 +72,8 @@ impl Payload {
     }
 }
 
-impl Drop for Payload {
-    fn drop(&mut self) {
-        self.metrics.sockets.buffered_bytes.dec_by(self.message.size() as i64);
-    }
+fn cost(message: &Message) -> u64 {
+    message.size() + MESSAGE_BYTES
 }
 
 /// The way to one peer.
@@ -58,8 +88,12 @@ pub(super) struct Line {
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Outgoing>,
-    /// Of all messages that wait, and of the one that is being written.
+    /// Payload of all messages that wait, and of the one that is being written.
     bytes: u64,
+    /// The same with what they cost beside their payload.
+    cost: u64,
+    /// What the queue itself takes, in steps.
+    held: Vec<Held>,
     /// A goodbye was put in.
     closing: bool,
     /// The peer did not take what it was sent.
@@ -73,14 +107,14 @@ impl Line {
         if queue.closing {
             return;
         }
-        let size = payload.message.size();
-        if queue.bytes == 0 || queue.bytes.saturating_add(size) <= limit {
+        let (size, cost) = (payload.message.size(), cost(&payload.message));
+        let fits = queue.cost == 0 || queue.cost.saturating_add(cost) <= limit;
+        if fits && queue.make_room(&payload.held).is_ok() {
             queue.bytes += size;
+            queue.cost += cost;
             queue.waiting.push_back(Outgoing::Message(payload.clone()));
         } else {
-            queue.waiting.clear();
-            queue.bytes = 0;
-            queue.too_slow = true;
+            *queue = Queue { too_slow: true, ..Queue::default() };
             queue.close(Goodbye::of_host(code::TRY_AGAIN_LATER, "too slow to take what was sent"));
         }
         drop(queue);
@@ -120,13 +154,19 @@ impl Line {
 
     /// What comes next, if it is there.
     pub(super) fn next_at_hand(&self) -> Option<Outgoing> {
-        self.queue.lock().waiting.pop_front()
+        let queue = &mut *self.queue.lock();
+        let next = queue.waiting.pop_front();
+        if queue.waiting.is_empty() && !queue.held.is_empty() {
+            (queue.waiting, queue.held) = Default::default();
+        }
+        next
     }
 
     /// What [`next`](Self::next) gave is written.
-    pub(super) fn written(&self, bytes: u64) {
+    pub(super) fn written(&self, payload: &Payload) {
         let mut queue = self.queue.lock();
-        queue.bytes = queue.bytes.saturating_sub(bytes);
+        queue.bytes = queue.bytes.saturating_sub(payload.message.size());
+        queue.cost = queue.cost.saturating_sub(cost(&payload.message));
     }
 
     /// Waits until the peer is found too slow.
@@ -141,6 +181,15 @@ impl Line {
 }
 
 impl Queue {
+    /// Charges for the place of one more message, as the message was charged.
+    fn make_room(&mut self, like: &Held) -> Result<(), NoMemory> {
+        if self.waiting.len() as u64 >= QUEUE_STEP * (self.held.len() as u64 + 1) {
+            let step = Held::take(like.charge.account(), QUEUE_STEP * MESSAGE_BYTES, &like.metrics)?;
+            self.held.push(step);
+        }
+        Ok(())
+    }
+
     fn close(&mut self, goodbye: Goodbye) {
         if !std::mem::replace(&mut self.closing, true) {
             self.waiting.push_back(Outgoing::Goodbye(goodbye));

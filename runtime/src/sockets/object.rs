@@ -10,13 +10,15 @@ use parking_lot::Mutex;
 
 use super::Sockets;
 use super::line::{Line, Outgoing, Payload};
-use crate::base::ClassKey;
 use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
+use crate::base::{ClassKey, MemoryAccount};
 
 /// The sockets of one object, and what concerns all of them.
 pub struct ObjectSockets {
     pub(super) host: Arc<Sockets>,
     class: ClassKey,
+    /// Who is charged for what waits.
+    pub(super) account: MemoryAccount,
     pub(super) table: Mutex<Table>,
     /// What the gateway answers: released, not merely applied.
     pub(super) answers: ArcSwapOption<AutoResponse>,
@@ -86,9 +88,11 @@ impl Table {
 
 impl ObjectSockets {
     pub(super) fn new(host: Arc<Sockets>, class: ClassKey) -> Self {
+        let account = host.memory.account(&class);
         Self {
             host,
             class,
+            account,
             table: Mutex::default(),
             answers: ArcSwapOption::empty(),
             messages_in: AtomicU64::new(0),
@@ -120,6 +124,12 @@ impl ObjectSockets {
     /// Forgets a socket whose last turn is over.
     pub fn remove(&self, id: SocketId) {
         self.table.lock().remove(id);
+    }
+
+    /// Whether an auto-response is in force.
+    #[cfg(test)]
+    pub(crate) fn answers_by_itself(&self) -> bool {
+        self.answers.load().is_some()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -168,9 +178,14 @@ impl Connection {
         self.line.too_slow().await;
     }
 
+    /// Who is charged for what comes.
+    pub fn account(&self) -> &MemoryAccount {
+        &self.of.account
+    }
+
     /// Says that a message was sent.
     pub fn sent(&self, payload: &Payload) {
-        self.line.written(payload.message().size());
+        self.line.written(payload);
         self.of.messages_out.fetch_add(1, Ordering::Relaxed);
         self.of.host.metrics.sockets.messages_out.inc();
     }
@@ -184,7 +199,10 @@ impl Connection {
         let Some(answer) = answers.as_deref().filter(|answer| answer.request == text.as_str()) else { return false };
         let response = Message::Text(Text::from(answer.response.clone()));
         let host = &self.of.host;
-        self.line.send(&Payload::new(response, &host.metrics), host.limits.socket_buffer);
+        // Without memory the peer is not answered: it is one of those for whom too much waits already.
+        if let Ok(payload) = Payload::new(response, &self.of.account, &host.metrics) {
+            self.line.send(&payload, host.limits.socket_buffer);
+        }
         self.line.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
         true
     }

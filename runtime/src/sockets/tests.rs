@@ -1,11 +1,14 @@
 //! Staged, applied, released: what each of the three shows to whom.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Wake, Waker};
 
-use super::line::Line;
+use super::line::{Line, MESSAGE_BYTES};
 use super::*;
-use crate::base::ObjectName;
 use crate::base::socket::{AutoResponse, Message, Text, code};
+use crate::base::{MemoryUse, ObjectName};
 
 /// An object of a host, turn by turn.
 struct Object {
@@ -19,7 +22,11 @@ impl Object {
         let (env, _clock) = Env::manual(1);
         let class = ClassKey::new("key");
         let id = ObjectId::from_name(&class, &ObjectName::parse("room").unwrap());
-        Self { host: Arc::new(Sockets::new(Arc::new(limits), Arc::default(), env)), id, class }
+        Self {
+            host: Arc::new(Sockets::new(Arc::new(limits), HostMemory::new(1 << 30), Arc::default(), env)),
+            id,
+            class,
+        }
     }
 
     fn begin(&self) -> SocketTurn {
@@ -94,10 +101,35 @@ fn what_is_applied_is_seen_by_turns_and_what_is_released_by_the_peer() {
     turn.close(alice, Goodbye::of_host(1000, "")).unwrap();
     let release = turn.apply(false).unwrap();
     assert_eq!(object.begin().sockets(None), vec![]);
-    assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 3));
+    assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 3 + MESSAGE_BYTES as i64));
     assert!(!to_alice.received(&text("hi")), "nobody answers before it is released");
     release.now();
     assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "goodbye Some(1000)".into()], 0));
+}
+
+/// A peer that answers at once meets what the turn has set: the message wakes it, and nothing is between.
+#[test]
+fn what_a_turn_sets_is_in_force_before_what_it_sends_is_seen() {
+    /// A peer that says `hi` as soon as there is something for it.
+    struct Peer(Connection, AtomicU64);
+    impl Wake for Peer {
+        fn wake(self: Arc<Self>) {
+            if self.1.load(Ordering::Relaxed) == 0 {
+                self.1.store(if self.0.received(&text("hi")) { 1 } else { 2 }, Ordering::Relaxed);
+            }
+        }
+    }
+    let object = Object::new(Limits::default());
+    let (alice, to_alice) = object.open(&[]);
+    let peer = Arc::new(Peer(to_alice, AtomicU64::new(0)));
+    let waker = Waker::from(peer.clone());
+    let mut next = pin!(peer.0.next());
+    assert!(next.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+    let mut turn = object.begin();
+    turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
+    turn.send(alice, text("set")).unwrap();
+    turn.apply(false).unwrap().now();
+    assert_eq!(peer.1.load(Ordering::Relaxed), 1, "the host answered");
 }
 
 #[test]
@@ -121,7 +153,7 @@ async fn one_payload_goes_to_all() {
     assert_eq!(turn.broadcast(Some("even"), Message::Binary(vec![0; 1_000].into())), Ok(50));
     assert_eq!(turn.broadcast(Some("odd"), text("nobody")), Ok(0));
     turn.apply(false).unwrap().now();
-    assert_eq!(object.buffered(), 1_000, "held once");
+    assert_eq!(object.buffered(), 1_000 + MESSAGE_BYTES as i64, "held once");
     for (n, (_, connection)) in open.iter().enumerate() {
         assert_eq!(waiting(connection).len(), (n + 1) % 2);
     }
@@ -130,7 +162,8 @@ async fn one_payload_goes_to_all() {
 
 #[tokio::test]
 async fn a_line_that_nobody_empties_is_cut_off() {
-    let object = Object::new(Limits { socket_buffer: 100, ..Limits::default() });
+    let limit = 100 + 2 * MESSAGE_BYTES;
+    let object = Object::new(Limits { socket_buffer: limit, ..Limits::default() });
     let (slow, to_slow) = object.open(&[]);
     let send = |size: usize| {
         let mut turn = object.begin();
@@ -142,8 +175,8 @@ async fn a_line_that_nobody_empties_is_cut_off() {
     assert_eq!(waiting(&to_slow), ["1000 bytes"], "a large message may wait alone");
     send(60).unwrap();
     send(40).unwrap();
-    assert_eq!(object.buffered(), 100);
-    send(1).unwrap();
+    assert_eq!(object.buffered(), limit as i64);
+    send(0).unwrap();
     to_slow.too_slow().await;
     assert_eq!((object.buffered(), send(1)), (0, Err(SocketError::Closing)));
     assert_eq!(waiting(&to_slow), [format!("goodbye Some({})", code::TRY_AGAIN_LATER)]);
@@ -164,6 +197,30 @@ fn the_memory_of_all_lines_is_bounded() {
     assert_eq!(waiting(&to_quick), ["50 bytes"]);
     send(slow, 1);
     assert_eq!((object.buffered(), object.begin().sockets(None)), (0, vec![quick]));
+}
+
+/// What waits is charged to the class, with what the queue takes to remember it, and given back.
+#[test]
+fn what_waits_is_charged() {
+    let object = Object::new(Limits::default());
+    let (id, to_peer) = object.open(&[]);
+    let memory = || (object.host.memory.used() as i64, object.buffered());
+    let mut turn = object.begin();
+    for _ in 0..1_000 {
+        turn.send(id, Message::Binary(Default::default())).unwrap();
+    }
+    turn.apply(false).unwrap().now();
+    let held = memory().0;
+    assert_eq!(memory(), (held, held));
+    assert!(held > 1_000 * MESSAGE_BYTES as i64 && held < 3_000 * MESSAGE_BYTES as i64, "{held}");
+    assert_eq!(waiting(&to_peer).len(), 1_000);
+    assert_eq!(memory(), (0, 0));
+    // Without memory the turn is told.
+    let others = ["a", "b", "c"].map(|class| object.host.memory.account(&ClassKey::new(class)));
+    let taken = others.iter().zip([800, 170, 40]);
+    let _taken: Vec<_> = taken.map(|(of, mib)| of.take(MemoryUse::Log, mib << 20).unwrap()).collect();
+    let refused = object.begin().send(id, Message::Binary(vec![0; 30 << 20].into()));
+    assert!(matches!(refused, Err(SocketError::NoMemory(_))), "{refused:?}");
 }
 
 #[test]
@@ -191,7 +248,7 @@ fn limits_at_the_edge() {
 #[test]
 fn ids_rise_and_those_of_a_later_process_are_higher() {
     let (env, clock) = Env::manual(1_800_000_000_000);
-    let host = || Sockets::new(Arc::default(), Arc::default(), env.clone());
+    let host = || Sockets::new(Arc::default(), HostMemory::new(1 << 30), Arc::default(), env.clone());
     let first = host();
     let ids: Vec<_> = (0..1_000).map(|_| first.next_id()).collect();
     assert!(ids.is_sorted_by(|a, b| a < b));
@@ -207,7 +264,7 @@ fn a_line_without_an_end_keeps_nothing() {
     let mut turn = object.begin();
     turn.send(id, text("kept")).unwrap();
     turn.apply(false).unwrap().now();
-    assert_eq!(object.buffered(), 4);
+    assert_eq!(object.buffered(), 4 + MESSAGE_BYTES as i64);
     drop(connection);
     assert_eq!((object.buffered(), object.host.metrics.sockets.open.get()), (0, 0));
     assert_eq!(object.begin().send(id, text("late")), Err(SocketError::Closing));

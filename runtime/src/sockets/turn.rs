@@ -11,7 +11,7 @@ use super::line::{Line, Payload};
 use super::object::{ObjectSockets, Socket, Table};
 use crate::base::limits::{ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX};
 use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
-use crate::base::{ClassKey, ObjectId};
+use crate::base::{ClassKey, NoMemory, ObjectId};
 
 /// What a send costs of a turn's limit beside its payload, and so does each of its receivers: about what it takes of memory.
 const SEND_BYTES: u64 = 64;
@@ -44,6 +44,9 @@ pub enum SocketError {
     /// What the turn sends altogether.
     #[error("the turn sends more than {0} bytes")]
     TooMuch(u64),
+    /// The class has as much of the host's memory as it may have now.
+    #[error("{0}")]
+    NoMemory(NoMemory),
     /// A code that is not for applications.
     #[error("{0} is not a code that an application may close with")]
     BadCode(u16),
@@ -99,6 +102,18 @@ impl SocketTurn {
             sends: Vec::new(),
             bytes: 0,
         }
+    }
+
+    /// How many sockets the object has, closing ones included.
+    pub fn count(&self) -> usize {
+        self.with_table(|table| table.sockets.len()).unwrap_or(0) + usize::from(self.accepted.is_some())
+    }
+
+    /// Whether the turn has done anything with sockets that would be dropped with it.
+    pub fn has_staged(&self) -> bool {
+        self.accepted.is_some()
+            || self.auto_response.is_some()
+            || !(self.sends.is_empty() && self.attachments.is_empty() && self.closed.is_empty())
     }
 
     /// Accepts the socket that the request asks for.
@@ -197,7 +212,11 @@ impl SocketTurn {
 
     fn stage(&mut self, message: Message, lines: Vec<Arc<Line>>) -> Result<(), SocketError> {
         self.charge(message.size() + RECEIVER_BYTES * lines.len() as u64)?;
-        self.sends.push(Send::Message(Payload::new(message, &self.host.metrics), lines));
+        let payload = match &self.applied {
+            Some(applied) => Payload::new(message, &applied.account, &self.host.metrics),
+            None => Payload::new(message, &self.host.memory.account(&self.object.1), &self.host.metrics),
+        };
+        self.sends.push(Send::Message(payload.map_err(SocketError::NoMemory)?, lines));
         Ok(())
     }
 
@@ -330,8 +349,12 @@ impl Release {
         &self.of
     }
 
-    /// Lets it out.
+    /// Lets it out. What the turn has changed is in force before anything that it sent can be seen: whoever answers what was
+    /// sent must meet it.
     pub fn now(self) {
+        if let Some(auto_response) = self.auto_response {
+            self.of.answers.store(auto_response.map(Arc::new));
+        }
         let host = &self.of.host;
         for send in self.sends {
             match send {
@@ -342,9 +365,6 @@ impl Release {
                     lines.iter().for_each(|line| line.send(&payload, limit));
                 }
             }
-        }
-        if let Some(auto_response) = self.auto_response {
-            self.of.answers.store(auto_response.map(Arc::new));
         }
     }
 }

@@ -1,190 +1,319 @@
 //! Which objects' alarms come next, over all objects: the earliest ones in memory, the rest in the catalog.
 //!
-//! Everything here is a hint. The truth is in each object, which looks again when it is asked to run its alarm; so an entry
-//! that is out of date costs a look and does no harm, but a missing one would be an alarm that does not ring. What must
-//! stay true: **every pending alarm before the horizon is in memory** (until it is taken), and every other one is in the catalog
-//! or will be once its record is durable. There is no timer per alarm, and nothing is read at the start but the first few.
+//! Everything here is a hint. The truth is the row in each object's own database, which the object reads when it is asked to
+//! run its alarm; so an entry that is out of date costs a look and does no harm, but a missing one would be an alarm that
+//! never rings. What must stay true, so that none is missing:
+//! * **every pending alarm before the horizon of its class is in memory**, *waiting* for its time or *taken* by whoever delivers
+//!   it; every other one is in the catalog, or will be once its record is durable;
+//! * an alarm that was taken stays taken until **its object says what its alarm is now** ([`Alarms::note`]), whether
+//!   that has changed or not: a handler may set the very alarm that it was called for. If its object could not say, whoever
+//!   took it puts it back ([`Alarms::settled`]);
+//! * an object says so after its record is appended, and the horizon moves before the catalog is read; so a change that
+//!   happens while the catalog is read is in memory, in what is read, or in both.
+//!
+//! Classes share the memory: when there are too many, the later half of the class that has most is left to the catalog, and
+//! that class has a horizon of its own until it has room again. There is no timer per alarm, and nothing is read at the
+//! start but the first few. Reading ahead and the running check are in `alarm_look`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::alarm_runs::AlarmRuns;
-use super::{Databases, StorageError};
 use crate::base::{Alarm, ClassKey, ObjectId};
 
-/// Alarms in memory, about 150 bytes each.
+/// Alarms in memory, about 200 bytes each.
 const NEAR_MAX: usize = 100_000;
-/// How far ahead alarms are taken into memory.
-const AHEAD: Duration = Duration::from_secs(60);
 
 /// When, and whose. Ordered by time.
 pub type Place = (u64, ObjectId);
 
 /// The first place of a time.
-fn start_of(ms: u64) -> Place {
+pub(super) fn start_of(ms: u64) -> Place {
     (ms, ObjectId::from_bytes([0; 32]))
+}
+
+/// Both clocks at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The wall clock, which decides when an alarm is due.
+    pub wall_ms: u64,
+    /// The clock that never goes back, which decides when a failed delivery is tried again.
+    pub elapsed: Duration,
 }
 
 /// The alarms that come next.
 #[derive(Default)]
 pub struct Alarms {
-    near: Mutex<Near>,
-    changed: Notify,
+    pub(super) near: Mutex<Near>,
+    pub(super) changed: Notify,
 }
 
-struct Near {
-    order: BTreeMap<Place, ClassKey>,
-    of: HashMap<ObjectId, u64>,
-    /// Alarms at this place and after it are not in memory.
-    horizon: Place,
-    /// Those that wait to be tried again, by when; each with its time in `order`, so that it comes before all that are due later.
-    again: BTreeMap<Place, (ClassKey, u64)>,
+/// What one call of [`Alarms::take_due`] gives.
+pub struct Round<S> {
+    /// The alarms that are due and were admitted, with what admitted them.
+    pub due: Vec<(ClassKey, Place, S)>,
+    /// If none: how long until the next one, at most as long as asked.
+    pub wait: Duration,
+}
+
+/// The alarms in memory.
+pub(super) struct Near {
+    /// Those that wait, by class; no class is empty.
+    classes: HashMap<ClassKey, BTreeSet<Place>>,
+    /// The first of each class.
+    heads: BTreeSet<(Place, ClassKey)>,
+    /// When each object's alarm is tried, of those that wait. None of them is taken.
+    waiting: HashMap<ObjectId, u64>,
+    taken: HashMap<ObjectId, Taken>,
+    /// Those of `taken` that were put back, by when they are delivered again.
+    again: BTreeSet<(Duration, ObjectId)>,
+    /// Alarms at this place and after it need not be in memory.
+    pub(super) horizon: Place,
+    /// Classes with a horizon of their own, which had too many.
+    pub(super) lowered: BTreeMap<ClassKey, Place>,
+    /// How many may wait in memory.
+    pub(super) max: usize,
+    /// Until when the scheduler sleeps: an earlier alarm wakes it.
+    wakes_ms: u64,
+    /// Some that are due were not admitted.
+    refused: bool,
+}
+
+/// An alarm that somebody delivers, or waits to deliver again.
+struct Taken {
+    class: ClassKey,
+    next_ms: u64,
+    again: Option<Duration>,
 }
 
 impl Default for Near {
     fn default() -> Self {
-        Self { order: BTreeMap::new(), of: HashMap::new(), horizon: start_of(0), again: BTreeMap::new() }
+        Self {
+            classes: HashMap::new(),
+            heads: BTreeSet::new(),
+            waiting: HashMap::new(),
+            taken: HashMap::new(),
+            again: BTreeSet::new(),
+            horizon: start_of(0),
+            lowered: BTreeMap::new(),
+            max: NEAR_MAX,
+            wakes_ms: 0,
+            refused: false,
+        }
     }
 }
 
 impl Near {
-    fn remove(&mut self, id: &ObjectId) {
-        if let Some(next) = self.of.remove(id) {
-            self.order.remove(&(next, *id));
+    /// Alarms of the class at this place and after it need not be in memory.
+    pub(super) fn horizon_of(&self, class: &ClassKey) -> Place {
+        self.lowered.get(class).map_or(self.horizon, |own| self.horizon.min(*own))
+    }
+
+    /// How many of a class wait.
+    pub(super) fn waiting_of(&self, class: &ClassKey) -> usize {
+        self.classes.get(class).map_or(0, BTreeSet::len)
+    }
+
+    /// How many of a class wait that are due before this place.
+    pub(super) fn due_of(&self, class: &ClassKey, before: Place) -> usize {
+        self.classes.get(class).map_or(0, |order| order.range(..before).count())
+    }
+
+    /// When the object's alarm is tried, if it waits.
+    pub(super) fn waits(&self, id: &ObjectId) -> Option<u64> {
+        self.waiting.get(id).copied()
+    }
+
+    /// Whether the object's alarm is taken, and if so whether it was put back.
+    pub(super) fn is_taken(&self, id: &ObjectId) -> Option<bool> {
+        self.taken.get(id).map(|taken| taken.again.is_some())
+    }
+
+    fn remove(&mut self, class: &ClassKey, id: &ObjectId) {
+        let Some(at) = self.waiting.remove(id) else { return };
+        let Some(order) = self.classes.get_mut(class) else { return };
+        order.remove(&(at, *id));
+        if self.heads.remove(&((at, *id), class.clone())) {
+            match order.first() {
+                Some(next) => _ = self.heads.insert((*next, class.clone())),
+                None => _ = self.classes.remove(class),
+            }
         }
     }
 
-    fn insert(&mut self, class: ClassKey, (next, id): Place) {
-        self.of.insert(id, next);
-        self.order.insert((next, id), class);
+    pub(super) fn insert(&mut self, class: &ClassKey, place: Place) {
+        self.waiting.insert(place.1, place.0);
+        let order = self.classes.entry(class.clone()).or_default();
+        let head = order.first().copied();
+        order.insert(place);
+        if head.is_none_or(|head| place < head) {
+            head.map(|head| self.heads.remove(&(head, class.clone())));
+            self.heads.insert((place, class.clone()));
+        }
     }
 
-    /// Takes the horizon back to this place.
-    fn forget_from(&mut self, place: Place) {
-        for (_, id) in self.order.split_off(&place).into_keys() {
-            self.of.remove(&id);
+    /// Nobody delivers it any more.
+    fn untake(&mut self, id: &ObjectId) -> Option<Taken> {
+        let taken = self.taken.remove(id)?;
+        taken.again.map(|at| self.again.remove(&(at, *id)));
+        Some(taken)
+    }
+
+    /// Leaves the later half of the largest class to the catalog, until there is room.
+    pub(super) fn shrink(&mut self) {
+        while self.waiting.len() > self.max
+            && let Some((class, _)) = self.classes.iter().max_by_key(|(_, order)| order.len())
+        {
+            let class = class.clone();
+            let order = self.classes.get_mut(&class).expect("it was found");
+            let first_out = *order.iter().nth(order.len() / 2).expect("no class is empty");
+            order.split_off(&first_out).iter().for_each(|(_, id)| _ = self.waiting.remove(id));
+            if order.is_empty() {
+                self.classes.remove(&class);
+                self.heads.remove(&(first_out, class.clone()));
+            }
+            self.lower(class, first_out);
         }
-        self.horizon = place;
+    }
+
+    /// Alarms of the class from this place on are not all in memory.
+    pub(super) fn lower(&mut self, class: ClassKey, to: Place) {
+        if to >= self.horizon {
+            return;
+        }
+        let own = self.lowered.entry(class).or_insert(to);
+        *own = to.min(*own);
+    }
+
+    /// Takes the common horizon back. Classes that know everything up to there have none of their own.
+    pub(super) fn lower_all(&mut self, to: Place) {
+        self.horizon = to;
+        self.lowered.retain(|_, own| *own < to);
+    }
+
+    /// Those that were put back wait again when their time has come, at their old place: before all that are due later. They
+    /// may be beyond the horizon, which is no harm.
+    fn bring_back(&mut self, elapsed: Duration) {
+        while let Some((_, id)) = self.again.first().copied().filter(|(at, _)| *at <= elapsed) {
+            let taken = self.untake(&id).expect("all of `again` are taken");
+            self.insert(&taken.class, (taken.next_ms, id));
+        }
+    }
+
+    fn take(&mut self, class: &ClassKey, place: Place) {
+        self.remove(class, &place.1);
+        self.taken.insert(place.1, Taken { class: class.clone(), next_ms: place.0, again: None });
     }
 }
 
 impl Alarms {
-    /// An object's alarm has changed.
+    /// An object says what its alarm is. Called by whoever runs the object, after it has appended a change of its alarm and
+    /// after it was asked to run it.
     pub(super) fn note(&self, class: &ClassKey, id: ObjectId, alarm: Option<Alarm>) {
         let mut near = self.near.lock();
-        near.remove(&id);
-        let Some(place) = alarm.map(|alarm| (alarm.next_ms, id)).filter(|place| *place < near.horizon) else { return };
-        let first = near.order.first_key_value().is_none_or(|(first, _)| place < *first);
-        near.insert(class.clone(), place);
-        if near.order.len() > NEAR_MAX {
-            let (last, _) = near.order.last_key_value().expect("there are many");
-            let last = *last;
-            near.forget_from(last);
+        near.untake(&id);
+        near.remove(class, &id);
+        let place = alarm.map(|alarm| (alarm.next_ms, id));
+        let Some(place) = place.filter(|place| *place < near.horizon_of(class)) else { return };
+        near.insert(class, place);
+        near.shrink();
+        let wakes = place.0 < near.wakes_ms;
+        if wakes {
+            near.wakes_ms = place.0;
         }
         drop(near);
-        if first {
+        if wakes {
             self.changed.notify_one();
         }
     }
 
-    /// Asks for an alarm that was taken to be tried again from this time on, though the object was not asked or could not
-    /// answer. It has its old place then.
-    pub fn again(&self, class: ClassKey, (next_ms, id): Place, from_ms: u64) {
-        self.near.lock().again.insert((from_ms, id), (class, next_ms));
-    }
-
-    /// Takes at most `max` alarms whose time has come, the earliest first.
-    pub fn take_due(&self, now_ms: u64, max: usize) -> Vec<(ClassKey, Place)> {
-        let mut near = self.near.lock();
-        while let Some(first) = near.again.first_entry().filter(|first| first.key().0 <= now_ms) {
-            let ((_, id), (class, next_ms)) = first.remove_entry();
-            // One that was noted meanwhile is newer. Beyond the horizon it is kept all the same: nobody else knows of it.
-            if !near.of.contains_key(&id) {
-                near.insert(class, (next_ms, id));
+    /// Takes at most `max` alarms whose time has come, the earliest first. Classes that are not admitted keep theirs and hold up
+    /// no other. What was taken is given to its object, and then [`settled`](Self::settled).
+    pub fn take_due<S>(
+        &self,
+        now: Now,
+        max: usize,
+        longest_wait: Duration,
+        mut admit: impl FnMut(&ClassKey) -> Option<S>,
+    ) -> Round<S> {
+        let near = &mut *self.near.lock();
+        near.bring_back(now.elapsed);
+        near.refused = false;
+        let mut due = Vec::new();
+        // The last class that was not admitted, in the order of the first alarms.
+        let mut refused: Option<(Place, ClassKey)> = None;
+        while due.len() < max {
+            let next = match &refused {
+                None => near.heads.first(),
+                Some(last) => near.heads.range((std::ops::Bound::Excluded(last), std::ops::Bound::Unbounded)).next(),
+            };
+            let Some((place, class)) = next.filter(|((at, _), _)| *at <= now.wall_ms).cloned() else { break };
+            match admit(&class) {
+                Some(slot) => {
+                    near.take(&class, place);
+                    due.push((class, place, slot));
+                }
+                None => refused = Some((place, class)),
             }
         }
-        let mut due = Vec::new();
-        while due.len() < max
-            && let Some(first) = near.order.first_entry().filter(|first| first.key().0 <= now_ms)
-        {
-            let (place, class) = first.remove_entry();
-            near.of.remove(&place.1);
-            due.push((class, place));
+        near.refused = refused.is_some();
+        let wait = if due.is_empty() {
+            near.wait(now).map_or(longest_wait, |wait| wait.min(longest_wait))
+        } else {
+            Duration::ZERO
+        };
+        near.wakes_ms = now.wall_ms.saturating_add(wait.as_millis() as u64);
+        Round { due, wait }
+    }
+
+    /// An alarm that was taken has been delivered, or could not be. If its object has not said what its alarm is now, it is due
+    /// again from `again` on. Answers whether that is so.
+    pub fn settled(&self, id: &ObjectId, again: Duration) -> bool {
+        let near = &mut *self.near.lock();
+        let put_back = match near.taken.get_mut(id) {
+            Some(taken) if taken.again.is_none() => {
+                taken.again = Some(again);
+                near.again.insert((again, *id))
+            }
+            _ => false,
+        };
+        // What admitted it is free again.
+        if near.refused {
+            self.changed.notify_one();
         }
-        due
+        put_back
     }
 
-    /// When the first alarm in memory is due.
-    pub fn first_ms(&self) -> Option<u64> {
+    /// An alarm that was taken is of an object that is gone for good.
+    pub fn forget(&self, id: &ObjectId) {
+        self.near.lock().untake(id);
+    }
+
+    /// Whether every alarm up to this time is known, and none of them waits or is being delivered.
+    pub fn are_done(&self, by: Now) -> bool {
         let near = self.near.lock();
-        let (next, again) = (near.order.first_key_value(), near.again.first_key_value());
-        next.map(|((at, _), _)| *at).into_iter().chain(again.map(|((at, _), _)| *at)).min()
+        let nothing_due = near.heads.first().is_none_or(|((at, _), _)| *at > by.wall_ms)
+            && near.again.first().is_none_or(|(at, _)| *at > by.elapsed);
+        let all_known = near.horizon.0 > by.wall_ms && near.lowered.values().all(|(at, _)| *at > by.wall_ms);
+        nothing_due && all_known && near.taken.len() == near.again.len()
     }
 
-    /// Whether [`Databases::look_for_alarms`] should be called: the horizon is near, and there is room behind it.
-    pub fn wants_look(&self, now_ms: u64) -> bool {
-        let near = self.near.lock();
-        near.horizon.0 < now_ms + AHEAD.as_millis() as u64 / 2 && near.order.len() <= NEAR_MAX / 2
-    }
-
-    /// Whether all alarms up to this time are in memory.
-    pub fn knows(&self, by_ms: u64) -> bool {
-        self.near.lock().horizon.0 > by_ms
-    }
-
-    /// Resolves once an alarm was noted that comes before all others.
+    /// Resolves once an alarm was noted that comes before the time to which the scheduler sleeps, or a class that was not admitted
+    /// may be now.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
-impl Databases {
-    /// The alarms that come next.
-    pub fn alarms(&self) -> &Alarms {
-        &self.0.alarms
-    }
-
-    /// The alarms that are running.
-    pub fn alarm_runs(&self) -> &AlarmRuns {
-        &self.0.alarm_runs
-    }
-
-    /// Takes the alarms of the next minute into memory, as many as there is room for. Waits for the disk: what was
-    /// noted before must be in the catalog before that is read. One caller at a time.
-    pub fn look_for_alarms(&self, now_ms: u64) -> Result<(), StorageError> {
-        let node = &self.0;
-        let until = start_of(now_ms + AHEAD.as_millis() as u64);
-        let (from, room) = {
-            let mut near = node.alarms.near.lock();
-            let from = near.horizon;
-            if from >= until {
-                return Ok(());
-            }
-            // From here on later changes are noted; those before are found below.
-            near.horizon = until;
-            (from, NEAR_MAX.saturating_sub(near.order.len()).max(2))
-        };
-        let appended: Vec<_> = node.lanes.iter().map(|lane| lane.appended()).collect();
-        let read = node.catalog.write(&appended).and_then(|()| node.catalog.alarms(from, until, room));
-        let mut near = node.alarms.near.lock();
-        let (found, end) = match read {
-            Ok(read) => read,
-            Err(error) => {
-                near.forget_from(from);
-                return Err(error);
-            }
-        };
-        for (class, place) in found {
-            if !near.of.contains_key(&place.1) {
-                near.insert(class, place);
-            }
-        }
-        if end < near.horizon {
-            near.forget_from(end);
-        }
-        Ok(())
+impl Near {
+    /// How long until another one is due, beside those that were not admitted.
+    fn wait(&self, now: Now) -> Option<Duration> {
+        let later = (start_of(now.wall_ms.saturating_add(1)), ClassKey::new(""));
+        let next = self.heads.range(later..).next();
+        let next = next.map(|((at, _), _)| Duration::from_millis(at.saturating_sub(now.wall_ms)));
+        let again = self.again.first().map(|(at, _)| at.saturating_sub(now.elapsed));
+        next.into_iter().chain(again).min()
     }
 }

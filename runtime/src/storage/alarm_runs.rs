@@ -11,6 +11,7 @@ use std::path::Path;
 
 use parking_lot::Mutex;
 
+use super::files::private;
 use crate::base::ObjectId;
 
 /// Processes that end in a row while one alarm runs, which count as one failed attempt.
@@ -57,7 +58,7 @@ impl AlarmRuns {
             Err(error) => return Err(error),
         };
         // Appending, so that cutting it off moves where the next line goes.
-        let file = File::options().create(true).append(true).open(path)?;
+        let file = private().create(true).append(true).open(path)?;
         let mut runs = Runs { file, bytes: 0, running: 0, ends };
         runs.begin_anew();
         Ok(Self(Mutex::new(runs)))

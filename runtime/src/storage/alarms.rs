@@ -25,8 +25,23 @@ impl Turn {
 
     /// The last thing that a turn does before it is applied.
     pub(super) fn write_alarm(&mut self) -> Result<(), ApplyError> {
-        let Some(alarm) = self.alarm else { return Ok(()) };
-        let stored = self.database().alarm().map_err(|error| ApplyError::Failed(error.to_string()))?;
+        match self.alarm {
+            Some(alarm) => self.store_alarm(alarm),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the database that takes the place of another have the other's alarm, at a settling point: the turn's end decides what
+    /// becomes of it.
+    pub(super) fn carry_alarm(&mut self) -> Result<(), ApplyError> {
+        match self.database().aside_alarm() {
+            Some(alarm) => self.store_alarm(Some(alarm)),
+            None => Ok(()),
+        }
+    }
+
+    fn store_alarm(&mut self, alarm: Option<Alarm>) -> Result<(), ApplyError> {
+        let stored = self.database().alarm()?;
         if alarm == stored {
             return Ok(());
         }

@@ -5,19 +5,28 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 
+use super::StorageError;
 use super::capture::{Wal, capture};
 use super::catalog::Change;
 use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
-use crate::base::ObjectName;
+use super::sums::sums_path;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
+use crate::base::{Alarm, ObjectName};
 
 impl Database {
     /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
-    pub(super) fn prepare_append(&mut self) -> io::Result<()> {
-        let path = &self.path;
+    pub(super) fn prepare_append(&mut self) -> Result<(), StorageError> {
+        let path = self.path.clone();
+        self.open_what_appends(&path).map_err(StorageError::io("cannot open what is beside", &path))
+    }
+
+    fn open_what_appends(&mut self, path: &Path) -> io::Result<()> {
         let FileState::Open(file) = &mut self.file else { return Ok(()) };
         if file.wal.is_none() {
             file.wal = Some(Wal::open(path)?);
@@ -25,6 +34,7 @@ impl Database {
         if file.made == Some(Made::FromFile) {
             // The log does not have these pages, so they must be on disk before it names them.
             fs::File::open(path)?.sync_all()?;
+            fs::File::open(sums_path(path))?.sync_all()?;
             path.ancestors().take(3).try_for_each(sync_parent)?;
         }
         Ok(())
@@ -40,12 +50,17 @@ impl Database {
         self.watch();
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
         file.made = None;
-        let frames = file.connection.frames();
-        let change = self.change();
+        let (frames, sums) = (file.connection.frames(), file.sums.clone());
+        let (change, alarm) = self.change();
+        self.replaces_unusable();
         let mut state = self.unreleased.lock();
         state.frames = frames;
         state.incarnation = self.incarnation;
-        state.stale.extend(self.aside.take().map(|(incarnation, _)| incarnation));
+        (state.deleted, state.sums) = (false, Some((self.incarnation, sums)));
+        if let Some((incarnation, _)) = self.aside.take() {
+            state.stale.push(incarnation);
+            state.stale.extend(self.unusable.drain(..).filter(|unusable| *unusable != incarnation));
+        }
         let count = records.len();
         for (n, record) in records.into_iter().enumerate() {
             self.last = self.lane.submit(record, room, |lsn| {
@@ -56,7 +71,37 @@ impl Database {
                 }
             });
         }
+        drop(state);
+        if let Some(alarm) = alarm {
+            self.note_alarm(alarm);
+        }
         self.last
+    }
+
+    /// Tells the index of all alarms what the object's alarm is. Not before the record of a change is appended: whoever reads the
+    /// catalog at this moment must find it there or in the index.
+    fn note_alarm(&self, alarm: Option<Alarm>) {
+        self.node.alarms.note(&self.address.key, self.address.id, alarm);
+    }
+
+    /// Says what the alarm is, after the object was asked to run it. The index has forgotten the one that it handed out, so it
+    /// must be told also when nothing has changed: the handler may have set the same alarm again, the clock may have been set back.
+    pub fn tell_alarm(&mut self) -> Result<(), StorageError> {
+        let alarm = self.alarm()?;
+        #[cfg(test)]
+        if mistakes::is_made(Mistake::AlarmByTime) {
+            self.note_alarm(None);
+            return Ok(());
+        }
+        self.note_alarm(alarm);
+        Ok(())
+    }
+
+    /// What the log has of an object that could not be mended does not count any more.
+    fn replaces_unusable(&mut self) {
+        if !std::mem::replace(&mut self.mended, true) {
+            self.node.repairs.forget(&self.address.id);
+        }
     }
 
     /// What the last COMMIT wrote.
@@ -98,20 +143,18 @@ impl Database {
         }
     }
 
-    /// What the last turn changed in the list of objects, if anything.
-    fn change(&mut self) -> Option<Change> {
-        let FileState::Open(file) = &self.file else { return None };
+    /// What the last turn changed in the list of objects, if anything, and what the alarm is if that is among it.
+    fn change(&mut self) -> (Option<Change>, Option<Option<Alarm>>) {
+        let FileState::Open(file) = &self.file else { return (None, None) };
         let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm);
         let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm });
         if self.told == now {
-            return None;
+            return (None, None);
         }
         let (class, id, bytes) = (self.address.key.clone(), self.address.id, file.bytes);
-        if self.told.as_ref().is_none_or(|told| told.alarm != alarm) {
-            self.node.alarms.note(&class, id, alarm);
-        }
+        let changed = self.told.as_ref().is_none_or(|told| told.alarm != alarm).then_some(alarm);
         self.told = now;
-        Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) })
+        (Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) }), changed)
     }
 
     /// Appends that nothing is stored any more. The files go once that is durable.
@@ -122,20 +165,23 @@ impl Database {
         }
         self.file = FileState::Absent;
         self.told = None;
-        self.node.alarms.note(&self.address.key, self.address.id, None);
         self.watch();
+        self.replaces_unusable();
+        self.unusable.clear();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
         let mut state = self.unreleased.lock();
         state.stale = gone;
         state.frames = 0;
         state.incarnation = self.incarnation + 1;
+        (state.deleted, state.sums) = (true, None);
         let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
         self.last = self.lane.submit(record, room, |lsn| {
             state.last = lsn;
             self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change);
         });
         drop(state);
+        self.note_alarm(None);
         self.use_incarnation(self.incarnation + 1);
         self.last
     }

@@ -47,6 +47,10 @@ const SETTABLE: [&str; 7] = [
     "reverse_unordered_selects",
     "legacy_alter_table",
 ];
+/// What such a pragma takes; SQLite would take anything, and most of it for off.
+const SWITCHES: [&str; 8] = ["on", "off", "true", "false", "yes", "no", "1", "0"];
+/// How SQLite begins the names of indices that it makes itself; the table's name follows.
+const AUTOMATIC: &str = "sqlite_autoindex_";
 /// Modules of virtual tables; SQLite has more compiled in than is safe to offer.
 const MODULES: [&str; 4] = ["fts5", "fts5vocab", "rtree", "rtree_i32"];
 
@@ -101,16 +105,26 @@ pub(super) fn is_reserved(name: &str) -> bool {
     name.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("_hf_"))
 }
 
+/// Whether it is the name of a table of the host's, or of an index of one.
+pub(super) fn is_hosts(name: &str) -> bool {
+    let automatic = name.get(..AUTOMATIC.len()).is_some_and(|start| start.eq_ignore_ascii_case(AUTOMATIC));
+    is_reserved(if automatic { &name[AUTOMATIC.len()..] } else { name })
+}
+
 fn pragma(name: &str, value: Option<&str>, writing: bool) -> Verdict {
     let refused = || refuse(&format!("PRAGMA {name}"));
     match value {
+        Some(value) if is_hosts(value) => refuse(&format!("the name {value}")),
         _ if is_among(&TELLING, name) => Verdict::Pragma,
         None if is_among(&READABLE, name) || is_among(&SETTABLE, name) => Verdict::Pragma,
         // SQLite would ignore it without a word.
         Some(_) if writing && name.eq_ignore_ascii_case("foreign_keys") => {
             refuse("PRAGMA foreign_keys after the turn's first write")
         }
-        Some(_) if is_among(&SETTABLE, name) => Verdict::Setting,
+        Some(value) if is_among(&SETTABLE, name) && is_among(&SWITCHES, value) => Verdict::Setting,
+        Some(value) if is_among(&SETTABLE, name) => {
+            refuse(&format!("PRAGMA {name} = {value}, which is neither on nor off"))
+        }
         _ => refused(),
     }
 }

@@ -6,13 +6,15 @@
 //! * a reader is told of exactly what is durable: a change is invisible until its LSN is, and visible from then on;
 //! * each file says up to which LSN it lists everything, in the transaction that wrote it. So the file and the log's
 //!   records after that LSN are the whole list, whenever the process ended;
-//! * a file that is missing, damaged, of another version or older than what the log still holds is *lost*, and made again from the
-//!   databases and the log. Nothing is in the catalog alone.
+//! * a file that is missing, damaged, of another version, older than what the log still holds or newer than its end is *lost*, and
+//!   made again from the databases and the log. Nothing is in the catalog alone, but one thing: that an object exists whose file is
+//!   gone.
 //!
 //! ```text
 //! open → rebuild the lanes lost → replay the log → follow → note, list, write … → close
 //! ```
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,6 +38,7 @@ mod rebuild;
 #[cfg(any(test, fuzzing))]
 pub(super) use pages::Position;
 
+pub(super) use file::read_copy;
 use lane::LaneCatalog;
 pub use notes::Change;
 
@@ -81,11 +84,20 @@ struct Shared {
 impl Catalog {
     /// Opens the catalog of each lane, given up to where the log has released it. Answers, for each lane, the LSN after which
     /// replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
+    #[cfg(test)]
     pub fn open(dir: &DataDir, released: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
+        let lanes: Vec<_> = released.iter().map(|released| *released..=Lsn(u64::MAX)).collect();
+        Self::open_on(dir, &lanes)
+    }
+
+    /// The same, given also the last position of each lane. A file that is ahead of that is of another log, and lost.
+    pub fn open_on(dir: &DataDir, lanes: &[RangeInclusive<Lsn>]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
         let files = dir.catalog();
         make_dir_durably(&files)?;
-        let open = |(n, released): (usize, &Lsn)| LaneCatalog::open(files.join(format!("{n:02}.sqlite")), *released);
-        let lanes = released.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
+        let open = |(n, lane): (usize, &RangeInclusive<Lsn>)| {
+            LaneCatalog::open(files.join(format!("{n:02}.sqlite")), lane.clone())
+        };
+        let lanes = lanes.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
         let (applied, lost): (Vec<_>, Vec<_>) = lanes.iter().map(LaneCatalog::begin).unzip();
         let lost = (0..).zip(lost).filter(|(_, lost)| *lost).map(|(n, _)| Lane::new(n)).collect();
         let shared = Arc::new(Shared {
@@ -161,6 +173,15 @@ impl Catalog {
         Ok(false)
     }
 
+    /// Whether the object is known to exist. Of a lane that was lost meanwhile nothing is known.
+    pub(super) fn lists(&self, class: &ClassKey, id: &ObjectId) -> Result<bool, StorageError> {
+        let mut lane = self.lane(Lane::of(id.as_bytes(), self.shared.lanes.len() as u16)).current();
+        if lane.check().is_err() {
+            return Ok(false);
+        }
+        lane.lists(class, id).map_err(|error| lane.failed(error))
+    }
+
     /// Objects of a class whose name begins with `prefix` (those without a name only without one), at most `limit`,
     /// from where `cursor` left off.
     pub fn list(
@@ -181,19 +202,32 @@ impl Catalog {
         page.map_err(|(n, error)| lanes[n].failed(error))
     }
 
-    /// The alarms that the files list from one place up to another (exclusive), at most `limit` of each lane, and up to where
-    /// that is all of them.
+    /// The alarms that the files list from one place up to another (exclusive), of one class or of all but some, at most
+    /// `limit` (two or more) of each lane, and up to where that is all of them. A lane that is lost until the next start lists none, so
+    /// that those of the others come.
     pub(super) fn alarms(
         &self,
         from: Place,
         until: Place,
         limit: usize,
+        class: Option<&ClassKey>,
+        without: &[ClassKey],
     ) -> Result<(Vec<(ClassKey, Place)>, Place), StorageError> {
         let (mut found, mut end) = (Vec::new(), until);
         for lane in &self.shared.lanes {
             let mut lane = lane.current();
-            lane.check()?;
-            let listed = lane.file.alarms(from, end, limit).map_err(|error| lane.failed(error))?;
+            let checked = lane.check();
+            let listed = checked
+                .and_then(|()| lane.file.alarms(from, end, limit, class, without).map_err(|error| lane.failed(error)));
+            let listed = match listed {
+                Err(error @ StorageError::ListLost { .. }) => {
+                    tracing::error!(
+                        "alarms of a part of all objects do not come until the host is started again: {error}"
+                    );
+                    continue;
+                }
+                listed => listed?,
+            };
             if let Some((_, last)) = listed.get(limit - 1) {
                 end = *last;
             }

@@ -7,14 +7,15 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
 use super::{DataDir, StorageError};
 use crate::base::points::{self, Point};
-use crate::base::{ClassKey, ClassName, Digest};
+use crate::base::{ClassKey, ClassName, Create, Digest};
 
 /// One class as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub struct ClassRecord {
     pub name: ClassName,
     /// Its key, made once.
     pub key: ClassKey,
-    /// Counts deploys that changed the component, from 1.
+    /// Counts deploys that changed the component or a setting, from 1.
     pub version: u64,
     /// The component of this version.
     pub digest: Digest,
@@ -38,6 +39,9 @@ pub struct ClassRecord {
     pub created_ms: u64,
     /// When this version was deployed.
     pub deployed_ms: u64,
+    /// Who may create objects. Records of before there were settings have none.
+    #[serde(default)]
+    pub create: Create,
 }
 
 /// All class records of a data directory.
@@ -45,12 +49,15 @@ pub struct ClassRecord {
 pub struct ClassRecords {
     dir: PathBuf,
     components: PathBuf,
+    /// Held while a component is written: two classes may be given the same one at the same time.
+    writing: Mutex<()>,
 }
 
 impl ClassRecords {
     /// Opens them, and removes components that no record names.
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
-        let records = Self { dir: dir.classes(), components: dir.classes().join("components") };
+        let (classes, writing) = (dir.classes(), Mutex::default());
+        let records = Self { components: classes.join("components"), dir: classes, writing };
         make_dir_durably(&records.components)?;
         // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
         for dir in [&records.dir, &records.components] {
@@ -73,10 +80,7 @@ impl ClassRecords {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
-            let record: ClassRecord = serde_json::from_slice(&bytes)
-                .map_err(|error| StorageError::Damaged { path, why: error.to_string() })?;
-            records.push(record);
+            records.push(read(&path)?);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -98,6 +102,7 @@ impl ClassRecords {
     /// Stores a component under its digest.
     pub fn put_component(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         let digest = Digest::of(bytes);
+        let _alone = self.writing.lock();
         write_durably(&self.component_path(&digest), bytes)?;
         Ok(digest)
     }
@@ -105,10 +110,17 @@ impl ClassRecords {
     /// The bytes of a component, checked against their digest.
     pub fn component(&self, digest: &Digest) -> Result<Vec<u8>, StorageError> {
         let path = self.component_path(digest);
-        let bytes = fs::read(&path).map_err(StorageError::io("cannot read", &path))?;
+        let bytes = match fs::read(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StorageError::ClassDamaged { path, why: "it is missing".into() });
+            }
+            bytes => bytes.map_err(StorageError::io("cannot read", &path))?,
+        };
         match Digest::of(&bytes) == *digest {
             true => Ok(bytes),
-            false => Err(StorageError::Damaged { path, why: "its bytes do not have the digest in its name".into() }),
+            false => {
+                Err(StorageError::ClassDamaged { path, why: "its bytes do not have the digest in its name".into() })
+            }
         }
     }
 
@@ -119,6 +131,21 @@ impl ClassRecords {
     fn component_path(&self, digest: &Digest) -> PathBuf {
         self.components.join(format!("{digest}.wasm"))
     }
+}
+
+/// Reads the record at `path` and the component that it names, and changes nothing.
+pub(super) fn check(classes: &Path, path: &Path) -> Result<ClassRecord, StorageError> {
+    let records =
+        ClassRecords { dir: classes.into(), components: classes.join("components"), writing: Mutex::default() };
+    let record = read(path)?;
+    records.component(&record.digest)?;
+    Ok(record)
+}
+
+fn read(path: &Path) -> Result<ClassRecord, StorageError> {
+    let bytes = fs::read(path).map_err(StorageError::io("cannot read", path))?;
+    serde_json::from_slice(&bytes)
+        .map_err(|error| StorageError::ClassDamaged { path: path.into(), why: error.to_string() })
 }
 
 fn paths(dir: &PathBuf) -> Result<Vec<PathBuf>, StorageError> {
@@ -133,7 +160,8 @@ mod tests {
     fn record(name: &str, digest: Digest) -> ClassRecord {
         let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
         let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
-        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6 }
+        let create = Create::Internal;
+        ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6, create }
     }
 
     #[test]
@@ -155,13 +183,21 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_before_there_were_settings_has_their_defaults() {
+        let mut json = serde_json::to_value(record("a", Digest::of(b""))).unwrap();
+        json.as_object_mut().unwrap().remove("create").unwrap();
+        let read: ClassRecord = serde_json::from_value(json).unwrap();
+        assert_eq!(read, ClassRecord { create: Create::Stored, ..record("a", Digest::of(b"")) });
+    }
+
+    #[test]
     fn damage_is_told_with_the_file() {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(root.path()).unwrap();
         let records = ClassRecords::open(&dir).unwrap();
         let digest = records.put_component(b"bytes").unwrap();
         fs::write(records.component_path(&digest), b"other").unwrap();
-        assert!(matches!(records.component(&digest), Err(StorageError::Damaged { .. })));
+        assert!(matches!(records.component(&digest), Err(StorageError::ClassDamaged { .. })));
         fs::write(dir.classes().join("x.json"), b"{").unwrap();
         assert!(records.load_all().unwrap_err().to_string().contains("x.json"));
     }

@@ -75,6 +75,9 @@ pub trait LaneLog: Send + Sync + 'static {
     /// Up to where the lane is released.
     fn released(&self, lane: Lane) -> Lsn;
 
+    /// The last position of the lane.
+    fn last(&self, lane: Lane) -> Lsn;
+
     /// Reserves bytes ([`Encoded::len`]) that will be submitted. Never blocks.
     fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom>;
 
@@ -171,14 +174,14 @@ pub struct LogUsage {
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file system refused.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     Io {
         /// What was tried, for example `cannot read`.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// Something that was durable is not as it was written.
     #[error(
@@ -215,6 +218,6 @@ pub enum LogError {
 
 impl LogError {
     fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self::Io { action, path: path.into(), source }
+        move |cause| Self::Io { action, path: path.into(), cause }
     }
 }

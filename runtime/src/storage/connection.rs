@@ -9,20 +9,25 @@ use std::ffi::{c_int, c_void};
 use std::ops::Range;
 use std::path::Path;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthContext, Authorization};
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
 use super::allocator;
-use super::authorizer::{Verdict, judge};
+use super::authorizer::{Verdict, is_hosts, judge};
+use super::functions;
+use super::heap::{self, Heap};
+use super::limited;
+use super::sql::SqliteError;
 use super::stacks;
 use super::statement::Statement;
+use super::sums::PageSums;
 use super::template::PAGE;
 use super::vfs;
 use crate::base::limits::{
@@ -76,6 +81,8 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
+    /// What SQLite allocates for it.
+    pub heap: Heap,
 }
 
 /// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
@@ -83,6 +90,8 @@ pub(super) struct Connection {
 pub(super) struct Session {
     /// One of the host's statements is being compiled or run.
     host: AtomicBool,
+    /// One of the guest's statements is being compiled.
+    compiling: AtomicBool,
     /// The turn has a transaction.
     pub writing: AtomicBool,
     /// The host is ending the transaction; nobody else may.
@@ -93,6 +102,8 @@ pub(super) struct Session {
     pub frames: AtomicU32,
     /// The turn only reads.
     reads_only: AtomicBool,
+    /// FTS5's functions that want bounding: 0, none was named; 1, one was; 2, they are bounded.
+    auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
     seen: Mutex<Seen>,
@@ -122,14 +133,25 @@ pub(super) struct Seen {
 }
 
 impl Connection {
-    /// Opens an existing database file.
-    pub fn open(path: &Path, max_pages: u32) -> rusqlite::Result<Self> {
+    /// Opens an existing database file, whose pages nobody checks.
+    pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, None, max_pages, heap)
+    }
+
+    /// Opens an existing database file, whose pages have these sums.
+    pub fn open_checked(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
+        Self::open_with(path, Some(sums), max_pages, heap)
+    }
+
+    fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut sqlite = rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS)?;
-        for (limit, value) in LIMITS {
-            sqlite.set_limit(limit, value as i32)?;
-        }
+        let entered = heap::enter(&heap);
+        // With extended codes from the first read on, which tell damage from a disk that fails.
+        let flags =
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
+        let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);
+        let mut sqlite = vfs::with_sums(sums, open)?;
+        set_limits(&mut sqlite)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         sqlite.execute_batch(&format!("{SETTINGS} PRAGMA max_page_count = {max_pages};"))?;
@@ -137,7 +159,9 @@ impl Connection {
         sqlite.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
         let session = Arc::new(Session::default());
         Session::hook(&session, &mut sqlite)?;
-        Ok(Self { statements: VecDeque::new(), sqlite, session })
+        functions::register(&sqlite, &session)?;
+        drop(entered);
+        Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
     /// The connection, for the guest's statements.
@@ -145,8 +169,27 @@ impl Connection {
         &self.sqlite
     }
 
+    /// Compiles the first statement of the guest's text; see [`Statement::prepare`].
+    pub fn compile(&self, text: &str) -> Result<(Option<Statement>, usize), SqliteError> {
+        self.session.compiling.store(true, Relaxed);
+        let compiled = Statement::prepare(self.guest(), text);
+        self.session.compiling.store(false, Relaxed);
+        compiled
+    }
+
     /// Runs the host's own statements: the authorizer lets them through.
     pub fn host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter(&self.heap);
+        self.run_host(run)
+    }
+
+    /// The same for statements that begin or end transactions: memory is not refused to them.
+    pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
+        let _for = heap::enter_exempt(&self.heap);
+        self.run_host(run)
+    }
+
+    fn run_host<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         self.session.host.store(true, Relaxed);
         let answer = run(&self.sqlite);
         self.session.host.store(false, Relaxed);
@@ -179,6 +222,27 @@ impl Connection {
         Ok(!busy)
     }
 
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    pub fn bound_auxiliary(&self) -> bool {
+        if self.session.auxiliary.load(Relaxed) != 1 {
+            return false;
+        }
+        let bounded = self.host(|sqlite| functions::auxiliary::bound(sqlite, &self.session));
+        // Without memory it is tried again; this statement fails for the same reason.
+        self.session.auxiliary.store(if bounded.is_ok() { 2 } else { 0 }, Relaxed);
+        true
+    }
+
+    /// Compiles a statement that SQLite refused for its LIMIT, if it can be written without.
+    pub fn prepare_limited(&self, error: &SqliteError, text: &str) -> Option<(Option<Statement>, usize)> {
+        if !["near \"LIMIT\": syntax error", "near \"ORDER\": syntax error"].contains(&error.message.as_str()) {
+            return None;
+        }
+        let rewritten = self.host(|sqlite| limited::rewrite(sqlite, text))?;
+        let (statement, _) = self.compile(&rewritten.text).ok()?;
+        Some((statement, rewritten.length))
+    }
+
     /// Takes the compiled statement of this text out of the cache.
     pub fn take_statement(&mut self, text: &str) -> Option<(Box<str>, Statement)> {
         let at = self.statements.iter().position(|(cached, _)| **cached == *text)?;
@@ -187,6 +251,7 @@ impl Connection {
 
     /// Puts a statement that ended into the cache; the one unused longest leaves.
     pub fn keep_statement(&mut self, text: Box<str>, mut statement: Statement) {
+        let _for = heap::enter(&self.heap);
         statement.reset();
         self.statements.truncate(STATEMENTS - 1);
         self.statements.push_front((text, statement));
@@ -229,6 +294,19 @@ impl Session {
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
+        }
+        if let AuthAction::Pragma { pragma_value: Some(name), .. } = context.action
+            && !host
+            && !self.compiling.load(Relaxed)
+            && is_hosts(name)
+        {
+            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no columns.
+            return Authorization::Ignore;
+        }
+        if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
+            && self.auxiliary.load(Relaxed) == 0
+        {
+            self.auxiliary.store(1, Relaxed);
         }
         match judge(context, host, self.writing.load(Relaxed)) {
             Verdict::Allow => {}
@@ -321,6 +399,11 @@ impl Session {
     }
 }
 
+/// Sets SQLite's limits for what guests do.
+pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
+    LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
+}
+
 /// What SQLite calls after so many steps; not zero has it interrupt the statement.
 unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
     // SAFETY: `call_after` gave the connection's session, which lives as long as the connection.
@@ -328,7 +411,7 @@ unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
     c_int::from(session.progress())
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, no memory set aside for each connection, and no global count of
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -336,6 +419,7 @@ pub(super) fn configure_process() {
         // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
         // that each option documents.
         unsafe {
+            assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);

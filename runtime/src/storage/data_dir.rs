@@ -5,25 +5,29 @@
 //! FORMAT           `holdfast data 2`: which layout this is
 //! admin.token      the admin API's bearer token, written by the server
 //! classes/         class records and components
-//! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite
+//! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite, .sums and .sqlite-wal
 //! log/             the commit log
 //! catalog/         the list of objects, a file for each lane of the log; can be rebuilt
 //! alarms.running   which alarms run; can be deleted
 //! cache/           compiled code; can be deleted
-//! transfers/       exports and imports on their way; emptied at the start
+//! transfers/       exports and imports on their way, temporary files; emptied at the start
 //! ```
-//! The lock stands for file locks on every database below: SQLite takes none of its own.
+//! The lock stands for file locks on every database below: SQLite takes none of its own. Everything is the owner's alone: the
+//! directory and those in it 0700, files 0600.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::StorageError;
-use super::files::{make_dir_durably, write_durably};
+use super::files::{make_dir_durably, private, write_durably};
 
 const FORMAT: &str = "holdfast data 2\n";
+/// What group and others may do, as bits of a mode.
+const OTHERS: u32 = 0o077;
 
 /// An open data directory. Dropping it unlocks it.
 #[derive(Debug)]
@@ -50,12 +54,12 @@ pub enum DataDirError {
     #[error("{} is not a data directory; pass another --data", .0.display())]
     Missing(PathBuf),
     /// The file system refused.
-    #[error("{}: {source}; check that --data names a directory that you may write", path.display())]
+    #[error("{}: {cause}; check that --data names a directory that you may write", path.display())]
     Io {
         /// The directory.
         path: PathBuf,
         /// Why not.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A file or directory in it could not be made.
     #[error(transparent)]
@@ -66,12 +70,11 @@ impl DataDir {
     /// Opens and locks the directory, making it first if it does not exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
         let path = path.as_ref();
-        let refused = |source| DataDirError::Io { path: path.into(), source };
+        let refused = |cause| DataDirError::Io { path: path.into(), cause };
         make_dir_durably(path)?;
         // Absolute, because SQLite opens files by path for as long as the process lives.
         let root = fs::canonicalize(path).map_err(refused)?;
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(root.join("LOCK")).map_err(refused)?;
+        let lock = private().create(true).truncate(false).write(true).open(root.join("LOCK")).map_err(refused)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root)),
@@ -79,6 +82,7 @@ impl DataDir {
         }
         let dir = Self { root, _lock: lock };
         dir.check_format()?;
+        dir.make_private();
         match fs::remove_dir_all(dir.transfers()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
             _ => {}
@@ -89,12 +93,27 @@ impl DataDir {
         Ok(dir)
     }
 
+    /// Takes the directory and everything in it from other users of the machine, if it is not the owner's alone: those of earlier
+    /// versions are not. Done once, because nobody reaches what is in a directory that is closed.
+    fn make_private(&self) {
+        match tighten_root(&self.root) {
+            Ok(false) => {}
+            Ok(true) => {
+                tracing::info!("{} and all that is in it is its owner's alone from now on", self.root.display())
+            }
+            Err(error) => tracing::warn!(
+                "{} can be reached by other users of this machine, and that cannot be changed: {error}",
+                self.root.display()
+            ),
+        }
+    }
+
     fn check_format(&self) -> Result<(), DataDirError> {
         let file = self.root.join("FORMAT");
         match fs::read(&file) {
             Ok(found) => known_format(&self.root, &found),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(write_durably(&file, FORMAT.as_bytes())?),
-            Err(source) => Err(DataDirError::Io { path: file, source }),
+            Err(cause) => Err(DataDirError::Io { path: file, cause }),
         }
     }
 
@@ -157,7 +176,7 @@ impl DataDirView {
     /// Looks at a data directory, also at one that a server uses.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
         let root = path.as_ref().to_path_buf();
-        let refused = |source| DataDirError::Io { path: root.clone(), source };
+        let refused = |cause| DataDirError::Io { path: root.clone(), cause };
         match fs::read(root.join("FORMAT")) {
             Ok(found) => known_format(&root, &found)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::Missing(root)),
@@ -191,6 +210,43 @@ impl DataDirView {
     pub fn log(&self) -> PathBuf {
         self.root.join("log")
     }
+
+    /// Class records and components.
+    pub fn classes(&self) -> PathBuf {
+        self.root.join("classes")
+    }
+
+    /// Databases of objects.
+    pub fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// The list of objects.
+    pub fn catalog(&self) -> PathBuf {
+        self.root.join("catalog")
+    }
+}
+
+/// Answers whether anything was open to others. The root comes last, so that what is interrupted is done again.
+fn tighten_root(root: &Path) -> io::Result<bool> {
+    if fs::metadata(root)?.permissions().mode() & OTHERS == 0 {
+        return Ok(false);
+    }
+    tighten(root)?;
+    Ok(true)
+}
+
+fn tighten(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            tighten(&entry.path())?;
+        } else if kind.is_file() && entry.metadata()?.permissions().mode() & OTHERS != 0 {
+            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+        }
+    }
+    fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
 fn known_format(root: &Path, found: &[u8]) -> Result<(), DataDirError> {

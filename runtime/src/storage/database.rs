@@ -16,15 +16,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_DATA;
 
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
 use super::connection::Connection;
 use super::databases::Node;
-use super::files::remove_if_there;
+use super::files::{is_lack_of_room, make_dir, remove_if_there};
+use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
+use super::sums::{PageSums, sums_path};
 use super::template::Template;
 use super::{StorageError, Turn};
 #[cfg(test)]
@@ -65,6 +68,10 @@ pub struct Database {
     /// What the list of objects was told last.
     pub(super) told: Option<Stored>,
     pub(super) handles: u64,
+    /// It is below another directory than the objects', and the list of objects knows nothing of it.
+    pub(super) scratch: bool,
+    /// Files that were found and none of which is the object as the host knows it. They go when they are replaced.
+    pub(super) unusable: Vec<u32>,
 }
 
 /// What is known of the file. `Unknown` → `Absent` or `Open` when looked at; `Absent` → `Open` when a turn needs it;
@@ -78,6 +85,8 @@ pub(super) enum FileState {
 /// An open database file.
 pub(super) struct OpenFile {
     pub connection: Connection,
+    /// The sums of its pages.
+    pub(super) sums: Arc<PageSums>,
     /// Its WAL, to read back what a COMMIT wrote; opened when it is first needed, closed after the connection.
     pub(super) wal: Option<Wal>,
     /// What the file says of itself; none until the first turn is applied.
@@ -263,6 +272,16 @@ impl Database {
         Ok(true)
     }
 
+    /// Keeps the sums that were learnt from pages without one. Not while the WAL has pages: a checkpoint writes them then.
+    fn keep_sums(&self) {
+        let FileState::Open(file) = &self.file else { return };
+        if file.identity.is_some() && self.aside.is_none() && self.unreleased.lock().frames == 0 {
+            // Without them the next visit learns them again.
+            let _ = file.sums.write();
+            file.sums.shrink();
+        }
+    }
+
     /// The open file, if the object has one; opens it if it was not looked at yet.
     pub(super) fn look(&mut self) -> Result<Option<&mut OpenFile>, StorageError> {
         if let FileState::Unknown = self.file {
@@ -285,31 +304,38 @@ impl Database {
 
     /// Makes the database file. The object has none.
     pub(super) fn create(&mut self) -> Result<&mut OpenFile, StorageError> {
-        self.make(Made::FromTemplate, |path, template| template.write(path))
+        self.make(Made::FromTemplate, |path, template| {
+            template.write(path)?;
+            template.sums(path)
+        })
     }
 
     /// Makes the database file as `put` does, and opens it.
     pub(super) fn make(
         &mut self,
         made: Made,
-        put: impl Fn(&Path, &Template) -> io::Result<()>,
+        put: impl Fn(&Path, &Template) -> io::Result<Arc<PageSums>>,
     ) -> Result<&mut OpenFile, StorageError> {
         let path = &self.path;
         let write = || {
             self.node.disk.at(Point::ObjectCreate)?;
             remove_if_there(&wal_path(path))?;
-            put(path, &self.node.template)?;
-            if self.incarnation == FIRST { Ok(()) } else { self.incarnations.mark() }
+            let sums = put(path, &self.node.template)?;
+            if self.incarnation != FIRST {
+                self.incarnations.mark()?;
+            }
+            io::Result::Ok(sums)
         };
         let written = match write() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let dir = path.parent().expect("a database is in a directory");
-                fs::create_dir_all(dir).and_then(|()| write())
+                make_dir(dir).and_then(|()| write())
             }
             written => written,
         };
-        written.map_err(StorageError::io("cannot create", path))?;
-        let file = open_file(path, self.node.max_pages).map_err(StorageError::sqlite(path))?;
+        let sums = written.map_err(StorageError::io("cannot create", path))?;
+        let heap = self.node.heap(&self.address.key)?;
+        let file = open_file(path, sums, self.node.max_pages, heap).map_err(sqlite_failed(path))?;
         self.file = FileState::Open(Box::new(OpenFile { made: Some(made), ..file }));
         Ok(self.opened().expect("opened above"))
     }
@@ -335,25 +361,50 @@ impl Database {
         cut_wal(&self.path, wal_length(frames))
     }
 
-    /// Opens the incarnation that counts, if there is one. Those that a crash left before anything was durable are removed.
+    /// Opens the incarnation that counts, if there is one. Those that a crash left before anything was durable are removed. If
+    /// none counts and the host knows of one, the object is damaged.
     fn open_existing(&mut self) -> Result<Option<OpenFile>, StorageError> {
+        self.unusable.clear();
         if self.last != Lsn(0) {
             // This process knows what counts.
-            return self.open_incarnation();
+            let deleted = self.unreleased.lock().deleted;
+            return match self.open_incarnation()? {
+                None if !deleted => Err(self.missing()),
+                found => Ok(found),
+            };
         }
         let candidates = self.incarnations.candidates();
         let candidates = candidates.map_err(StorageError::io("cannot look for", &self.path))?;
         for (n, incarnation) in candidates.iter().enumerate() {
             self.use_incarnation(*incarnation);
-            if let Some(file) = self.open_incarnation()? {
+            let opened = self.open_incarnation().inspect_err(|_| self.unusable = candidates.clone())?;
+            if let Some(file) = opened {
+                self.remove_incarnations(&candidates[..n])?;
                 let mut state = self.unreleased.lock();
                 (state.incarnation, state.stale) = (*incarnation, candidates[n + 1..].to_vec());
+                state.sums = Some((*incarnation, file.sums.clone()));
                 drop(state);
                 return Ok(Some(file));
             }
         }
+        if !self.scratch && self.node.catalog.lists(&self.address.key, &self.address.id)? {
+            self.use_incarnation(candidates.first().copied().unwrap_or(FIRST));
+            self.unusable = candidates;
+            return Err(self.missing());
+        }
+        self.remove_incarnations(&candidates)?;
         self.use_incarnation(FIRST);
         Ok(None)
+    }
+
+    fn missing(&self) -> StorageError {
+        let why = "the object has stored something, and this file is missing, empty or not begun".into();
+        StorageError::Damaged { path: self.path.clone(), why }
+    }
+
+    fn remove_incarnations(&self, incarnations: &[u32]) -> Result<(), StorageError> {
+        let remove = |incarnation: &u32| self.incarnations.remove(*incarnation);
+        incarnations.iter().try_for_each(remove).map_err(StorageError::io("cannot remove", &self.path))
     }
 
     pub(super) fn use_incarnation(&mut self, incarnation: u32) {
@@ -362,6 +413,7 @@ impl Database {
         }
     }
 
+    /// Opens the file of the incarnation in use; none if it is not there, or nothing was ever applied to it.
     fn open_incarnation(&self) -> Result<Option<OpenFile>, StorageError> {
         let path = &self.path;
         if !path.try_exists().map_err(StorageError::io("cannot look for", path))? {
@@ -369,21 +421,29 @@ impl Database {
         }
         self.cut_wal().map_err(StorageError::io("cannot cut the WAL of", path))?;
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
-        match open_file(path, self.node.max_pages) {
-            Ok(OpenFile { identity: None, .. }) => {}
-            Ok(file) if !file.is_of(&self.address) => {
-                return Err(damaged("it is the database of another object".into()));
-            }
-            Ok(file) => return Ok(Some(file)),
-            Err(error) if !is_damage(&error) => return Err(StorageError::sqlite(path)(error)),
+        let sums = self.sums_to_open();
+        match open_file(path, sums.clone(), self.node.max_pages, self.node.heap(&self.address.key)?) {
+            Ok(OpenFile { identity: None, .. }) => Ok(None),
+            Ok(file) if !file.is_of(&self.address) => Err(damaged("it is the database of another object".into())),
+            Ok(file) => Ok(Some(file)),
+            Err(error) if !is_damage(&error) && sums.damage().is_none() => Err(sqlite_failed(path)(error)),
             // What a crash leaves of a new file may look like damage.
-            Err(error) => match self.node.template.is_torn(path).map_err(StorageError::io("cannot read", path))? {
-                true => {}
-                false => return Err(damaged(error.to_string())),
+            Err(error) => match self.node.template.is_unused(path).map_err(StorageError::io("cannot read", path))? {
+                true => Ok(None),
+                false => Err(sums.damage().unwrap_or_else(|| damaged(error.to_string()))),
             },
         }
-        self.incarnations.remove(self.incarnation).map_err(StorageError::io("cannot remove", path))?;
-        Ok(None)
+    }
+
+    /// The sums of the file in use, of which every page is to be checked again.
+    fn sums_to_open(&self) -> Arc<PageSums> {
+        let mut state = self.unreleased.lock();
+        if state.incarnation != self.incarnation {
+            return PageSums::of(&self.path);
+        }
+        let sums = state.sums(&self.incarnations);
+        sums.shrink();
+        sums
     }
 
     /// Puts what is stored aside: the running turn replaces it. Until that is applied the object looks as if it had
@@ -404,6 +464,14 @@ impl Database {
     /// Whether the running turn replaces what is stored.
     pub(super) fn has_aside(&self) -> bool {
         self.aside.is_some()
+    }
+
+    /// The alarm of what the running turn replaces.
+    pub(super) fn aside_alarm(&self) -> Option<Alarm> {
+        match &self.aside {
+            Some((_, FileState::Open(file))) => file.alarm,
+            _ => None,
+        }
     }
 
     /// What the turn replaced counts again; its successor was discarded.
@@ -456,6 +524,7 @@ impl Drop for Database {
             self.restore_aside();
         }
         let _ = self.reset_wal();
+        self.keep_sums();
         self.file = FileState::Unknown;
         if self.watched {
             self.node.release.put_away(&self.address.id, &self.unreleased);
@@ -472,16 +541,35 @@ impl OpenFile {
 
 /// Opens a database file and reads what it says of itself. Its WAL is read into memory; no byte of either file changes,
 /// though a missing WAL is made, empty.
-pub(super) fn open_file(path: &Path, max_pages: u32) -> rusqlite::Result<OpenFile> {
-    let connection = Connection::open(path, max_pages)?;
+pub(super) fn open_file(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: Heap) -> rusqlite::Result<OpenFile> {
+    let connection = Connection::open_checked(path, sums.clone(), max_pages, heap)?;
     let identity = connection.host(Identity::read)?;
     let bytes = connection.bytes()?;
     let alarm = identity.as_ref().and_then(|identity| identity.alarm);
-    Ok(OpenFile { connection, wal: None, identity, alarm, bytes, made: None })
+    Ok(OpenFile { connection, sums, wal: None, identity, alarm, bytes, made: None })
 }
 
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
     matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+        || extended == Some(SQLITE_IOERR_DATA)
+}
+
+/// Why SQLite did not open a file.
+fn sqlite_failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> StorageError {
+    move |error| {
+        let unclear = [Some(ErrorCode::CannotOpen), Some(ErrorCode::SystemIoFailure)];
+        match lack_of_room(path).filter(|_| unclear.contains(&error.sqlite_error_code())) {
+            Some(why) => StorageError::io("cannot open", path)(why),
+            None => StorageError::sqlite(path)(error),
+        }
+    }
+}
+
+/// Whether files cannot be opened at this moment for lack of descriptors or memory: SQLite does not tell that from other reasons.
+pub(super) fn lack_of_room(path: &Path) -> Option<io::Error> {
+    let two = fs::File::open(path).and_then(|first| Ok((first, fs::File::open(sums_path(path))?)));
+    two.err().filter(is_lack_of_room)
 }
 
 pub(super) fn no_room(path: &Path) -> impl FnOnce(NoRoom) -> StorageError {

@@ -11,16 +11,18 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, Lsn, SystemDisk};
+use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, SystemDisk};
 use super::database::{Database, FileState, no_room};
+use super::heap::Heap;
 use super::incarnations::Incarnations;
 use super::release::{Release, Unreleased};
 use super::repair::Repairs;
 use super::replay::replay;
 use super::stacks::Stacks;
 use super::template::{PAGE, Template};
+use super::temporary::Temporary;
 use super::{DataDir, StorageError};
-use crate::base::{ClassKey, Env, Limits, ObjectAddress, ObjectId};
+use crate::base::{ClassKey, Env, HostMemory, Limits, MemoryUse, ObjectAddress, ObjectId};
 
 /// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
 #[derive(Clone)]
@@ -33,6 +35,11 @@ pub(super) struct Node {
     pub transfers: PathBuf,
     pub template: Template,
     pub max_pages: u32,
+    pub memory: HostMemory,
+    sql_memory: u64,
+    temporary_files: u64,
+    /// Bytes of temporary files, in all and of each class.
+    pub temporary: HostMemory,
     pub disk: Arc<dyn Disk>,
     pub log: Arc<dyn LaneLog>,
     pub lanes: Vec<LaneWriter>,
@@ -47,13 +54,13 @@ pub(super) struct Node {
 
 impl Databases {
     /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
-    /// to append. Touches no object, unless a part of the list was lost.
-    pub fn open(dir: &DataDir, limits: &Limits, env: &Env) -> Result<Self, StorageError> {
+    /// to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to `memory`.
+    pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
         let (budget, segment_bytes) = (limits.log, limits.log_segment);
         let options = LogOptions { budget, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
-        let databases = Self::open_on(dir, limits, env, disk, Arc::new(log))?;
+        let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
         let started = databases.0.release.start(Arc::downgrade(&databases.0));
         started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
         Ok(databases)
@@ -64,6 +71,7 @@ impl Databases {
         dir: &DataDir,
         limits: &Limits,
         env: &Env,
+        memory: HostMemory,
         disk: Arc<dyn Disk>,
         log: Arc<dyn LaneLog>,
     ) -> Result<Self, StorageError> {
@@ -71,8 +79,8 @@ impl Databases {
         let objects = dir.objects();
         let template = Template::build().map_err(StorageError::sqlite(&objects))?;
         let lanes = || (0..log.lanes()).map(Lane::new);
-        let released: Vec<Lsn> = lanes().map(|lane| log.released(lane)).collect();
-        let (catalog, _, lost) = Catalog::open(dir, &released)?;
+        let known: Vec<_> = lanes().map(|lane| log.released(lane)..=log.last(lane)).collect();
+        let (catalog, _, lost) = Catalog::open_on(dir, &known)?;
         let repairs = Repairs::new();
         replay(&*log, |lane, lsn, said| {
             if lost.is_empty() {
@@ -83,7 +91,11 @@ impl Databases {
         if !lost.is_empty() {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in repairs.waiting() {
-                repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk)?;
+                match repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
+                    // Told again when the object is used. The log's replay below lists it.
+                    Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
+                    mended => _ = mended?,
+                }
             }
             catalog.rebuild(&lost, &objects)?;
             replay(&*log, |lane, lsn, said| {
@@ -102,6 +114,10 @@ impl Databases {
             transfers: dir.transfers(),
             template,
             max_pages: (limits.database / PAGE as u64).min(u32::MAX.into()) as u32,
+            memory,
+            sql_memory: limits.sql_memory,
+            temporary_files: limits.temporary_files,
+            temporary: HostMemory::new(limits.temporary_files_in_all),
             disk,
             log,
             lanes,
@@ -124,7 +140,9 @@ impl Databases {
 
     /// A database below another directory than the objects', which is never applied to.
     pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
-        self.database_below(directory, address, None)
+        let mut database = self.database_below(directory, address, None);
+        database.scratch = true;
+        database
     }
 
     fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<Unreleased>>) -> Database {
@@ -153,6 +171,8 @@ impl Databases {
             last,
             told: None,
             handles: 0,
+            scratch: false,
+            unusable: Vec::new(),
         }
     }
 
@@ -180,6 +200,7 @@ impl Databases {
         }
         waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
         node.repairs.forget_class(key.as_str());
+        node.release.forget_class(key);
         let dir = node.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -199,6 +220,14 @@ impl Databases {
 }
 
 impl Node {
+    /// The heap of a new connection to a database of this class.
+    pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
+        let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));
+        let charge = self.memory.account(class).take(MemoryUse::Sql, 0);
+        let heap = charge.and_then(|charge| Heap::new(charge, self.sql_memory, temporary));
+        heap.map_err(|_| StorageError::NoMemory)
+    }
+
     pub fn lane_of(&self, id: &ObjectId) -> Lane {
         Lane::of(id.as_bytes(), self.lanes.len() as u16)
     }

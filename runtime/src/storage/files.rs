@@ -2,18 +2,42 @@
 //!
 //! A file is replaced whole: written beside, flushed, renamed, and its directory flushed. A crash leaves the old file or
 //! the new one, and perhaps a `.tmp` that nobody reads.
+//!
+//! What is made is the owner's alone, files 0600 and directories 0700, whatever the umask allows.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::StorageError;
+
+/// How files of the data directory are made.
+pub(super) fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Makes a directory of the data directory, and those above it; not flushed.
+pub(super) fn make_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Whether the system had no room for what was asked (descriptors, memory, space): nothing is wrong with what is there, and it may
+/// succeed later.
+pub(super) fn is_lack_of_room(error: &io::Error) -> bool {
+    use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
+    let of_process =
+        |code| [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE].map(|errno| errno.raw_os_error()).contains(&code);
+    matches!(error.kind(), StorageFull | QuotaExceeded | OutOfMemory) || error.raw_os_error().is_some_and(of_process)
+}
 
 /// Replaces the file at `path`; durable when it returns.
 pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     let beside = path.with_extension("tmp");
     let write = || {
-        let mut file = File::create(&beside)?;
+        let mut file = private().write(true).create(true).truncate(true).open(&beside)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&beside, path)?;
@@ -35,7 +59,7 @@ pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
 pub(super) fn make_dir_durably(path: &Path) -> Result<(), StorageError> {
     let make = || {
         let missing = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
-        fs::create_dir_all(path)?;
+        make_dir(path)?;
         // Also if it was there: a process that was killed may have made it and not flushed that.
         path.ancestors().take(missing.max(1)).try_for_each(sync_parent)
     };

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::catalog::Position;
 use super::{DataDir, Database, Databases, ListOptions, Turn, Value};
-use crate::base::{ClassKey, ClassName, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
+use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
 /// Enough for an honest small query, about a hundredth of a second.
 const FUEL: u64 = 100_000_000;
@@ -29,7 +29,7 @@ impl World {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let dir = DataDir::open(directory.path()).expect("it is ours");
         let limits = Limits { database: 1 << 20, log: 64 << 20, log_segment: 4 << 20, ..Limits::default() };
-        let databases = Databases::open(&dir, &limits, &Env::system()).expect("it is empty");
+        let databases = Databases::open(&dir, &limits, &Env::system(), HostMemory::new(1 << 30)).expect("it is empty");
         let bases = SCHEMAS.iter().map(|schema| base(schema)).collect();
         Self { databases, bases, _directory: directory }
     }

@@ -4,8 +4,8 @@
 //! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
 //! is one (three numbers: when it is due, attempts, when it is tried next).
 
-use rusqlite::Connection;
 use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::base::{Alarm, ObjectAddress, ObjectName};
 
@@ -43,6 +43,13 @@ impl Identity {
             }
         }
         Ok(if identity.id.is_empty() { None } else { Some(identity) })
+    }
+
+    /// The row of the alarm in a file that anybody may have written: the inner value is none if it is not an alarm.
+    pub fn read_alarm(connection: &Connection) -> rusqlite::Result<Option<Option<Alarm>>> {
+        let mut statement = connection.prepare("SELECT value FROM _hf_meta WHERE key = 'alarm'")?;
+        let read = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str().ok().and_then(parse_alarm));
+        statement.query_row([], read).optional()
     }
 
     /// Writes it, inside the turn that is being applied.

@@ -1,4 +1,4 @@
-//! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal`, one pair for each making of the object.
+//! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal` and `.sums`, three for each making of the object.
 //!
 //! An object has one incarnation but for moments: removing everything at once and importing make the next one beside it.
 //! **The newest incarnation whose file has an identity counts**, unless the commit log knows better; the identity is applied
@@ -8,12 +8,13 @@
 //! empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
 //! Neither name is flushed by itself: until a release round has flushed both, the log names the incarnation that counts.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::capture::wal_path;
-use super::files::remove_if_there;
+use super::files::{private, remove_if_there};
+use super::sums::sums_path;
 use crate::base::{ClassKey, ObjectAddress, ObjectId};
 
 /// The incarnation of an object that was never replaced.
@@ -43,13 +44,18 @@ impl Incarnations {
         self.dir.join(format!("{}-{incarnation}.sqlite", self.id))
     }
 
+    /// Whether the object is one of the class with this key.
+    pub fn is_of(&self, class: &ClassKey) -> bool {
+        self.dir.parent().and_then(Path::file_name).is_some_and(|name| name == class.as_str())
+    }
+
     fn mark_path(&self) -> PathBuf {
         self.dir.join(format!("{}.incarnations", self.id))
     }
 
     /// Makes the mark, if it is not there: before a file beyond incarnation 1 is made.
     pub fn mark(&self) -> io::Result<()> {
-        File::options().create(true).append(true).open(self.mark_path()).map(drop)
+        private().create(true).append(true).open(self.mark_path()).map(drop)
     }
 
     /// Incarnations that may have a file, the newest first.
@@ -70,6 +76,8 @@ impl Incarnations {
     /// Removes one incarnation's files; nobody waits for it to be durable.
     pub fn remove(&self, incarnation: u32) -> io::Result<()> {
         let file = self.file(incarnation);
+        // First, so that sums do not meet a file of the same name that is made later.
+        remove_if_there(&sums_path(&file))?;
         remove_if_there(&file)?;
         remove_if_there(&wal_path(&file))?;
         Ok(())

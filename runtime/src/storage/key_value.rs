@@ -156,7 +156,7 @@ impl Turn {
     pub fn list(&mut self, options: ListOptions) -> Result<Cursor, KvError> {
         self.check()?;
         let listing = Listing::new(options)?;
-        Ok(self.open_cursor(OpenCursor::Listing(listing)))
+        Ok(self.open_cursor(OpenCursor::Listing(listing))?)
     }
 
     /// The next entries of a listing, at most `max` (0 is taken as 1) and about 1 MiB. An empty list is the end.

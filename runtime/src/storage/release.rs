@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -28,10 +29,11 @@ use super::capture::Wal;
 use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
 use super::databases::Node;
 use super::incarnations::{FIRST, Incarnations};
-use crate::base::ObjectId;
+use super::sums::{PageSums, sum};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
+use crate::base::{ClassKey, ObjectId};
 
 /// How often the log's size is looked at, and how soon a round that failed is tried again.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -59,13 +61,25 @@ pub(super) struct State {
     pub stale: Vec<u32>,
     /// The database file is being copied, so it must stay as it is.
     pub copying: bool,
+    /// The object's last record says that nothing is stored.
+    pub deleted: bool,
+    /// The sums of the file that counts, once somebody has used them.
+    pub sums: Option<(u32, Arc<PageSums>)>,
 }
 
 impl Unreleased {
     /// Of an object that was released whole.
     pub fn new(files: Incarnations, durable: DurableWatch) -> Self {
-        let state =
-            State { incarnation: FIRST, frames: 0, last: Lsn(0), first: None, stale: Vec::new(), copying: false };
+        let state = State {
+            incarnation: FIRST,
+            frames: 0,
+            last: Lsn(0),
+            first: None,
+            stale: Vec::new(),
+            copying: false,
+            deleted: false,
+            sums: None,
+        };
         Self { files, durable, state: Mutex::new(state), copied: Condvar::new() }
     }
 
@@ -97,11 +111,14 @@ impl Unreleased {
         }
         disk.at(Point::WalReset)?;
         if state.frames > 0 {
-            let database = self.files.file(state.incarnation);
-            let file = File::options().write(true).open(&database)?;
-            Wal::open(&database)?.read(0..state.frames, |page, _, image| {
-                file.write_all_at(image, (u64::from(page) - 1) * PAGE as u64)
-            })?;
+            let (database, sums) = (self.files.file(state.incarnation), state.sums(&self.files));
+            match copy_back(&database, state.frames, &sums) {
+                // Not worth the log's room and so every other object's turns: the next one who opens it is told.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    tracing::error!("{} or its -wal was removed while the host ran: {error}", database.display());
+                }
+                copied => copied?,
+            }
         }
         state.remove_stale(&self.files, disk)?;
         state.first = None;
@@ -109,7 +126,29 @@ impl Unreleased {
     }
 }
 
+/// Copies the frames of a WAL into the database file, beside whoever uses it.
+fn copy_back(database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
+    let file = File::options().write(true).open(database)?;
+    Wal::open(database)?.read(0..frames, |page, _, image| {
+        file.write_all_at(image, (u64::from(page) - 1) * PAGE as u64)?;
+        sums.set(page, sum(page, image))
+    })?;
+    sums.write()
+}
+
 impl State {
+    /// The sums of the file that counts.
+    pub fn sums(&mut self, files: &Incarnations) -> Arc<PageSums> {
+        match &self.sums {
+            Some((incarnation, sums)) if *incarnation == self.incarnation => sums.clone(),
+            _ => {
+                let sums = PageSums::of(&files.file(self.incarnation));
+                self.sums = Some((self.incarnation, sums.clone()));
+                sums
+            }
+        }
+    }
+
     /// Removes the files of replaced incarnations. What replaced them is durable.
     pub fn remove_stale(&mut self, files: &Incarnations, disk: &dyn Disk) -> io::Result<()> {
         while let Some(incarnation) = self.stale.last() {
@@ -161,6 +200,11 @@ impl Release {
         if state.frames == 0 && state.first.is_none() && state.stale.is_empty() {
             objects.remove(id);
         }
+    }
+
+    /// Everything of a class is gone: there is nothing to look after.
+    pub fn forget_class(&self, class: &ClassKey) {
+        self.objects.lock().retain(|_, unreleased| !unreleased.files.is_of(class));
     }
 
     /// Asks for a round: somebody waits for room in the log.
@@ -222,7 +266,11 @@ impl Node {
         let cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
         for (class, id) in self.repairs.waiting() {
             let files = Incarnations::at(&self.objects, &class, &id);
-            self.repairs.mend(&id, &files, &*self.log, &*self.disk)?;
+            match self.repairs.mend(&id, &files, &*self.log, &*self.disk) {
+                // It is told again whenever the object is used; what others wrote must not wait for it.
+                Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
+                mended => _ = mended?,
+            }
         }
         let objects: Vec<_> = self.release.objects.lock().iter().map(|(id, object)| (*id, object.clone())).collect();
         for (id, object) in objects {

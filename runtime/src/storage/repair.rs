@@ -3,12 +3,13 @@
 //! An earlier process wrote to the database files and never flushed them, so what they hold is unknown between the last release
 //! and its end; the log has every page written since. [`Repairs`] remembers where, for each object. **The first open of every
 //! object writes those pages back**, the last image of each, which may be done any number of times; what is left of its WAL is
-//! emptied unread, here or where the file is opened. Start-up touches no object.
+//! emptied unread, here or where the file is opened. Start-up touches no object. A file that is missing although the log does not
+//! have all of it is damage to that object, and keeps no other from being mended.
 //!
 //! What must stay true: an entry is forgotten only once its object is mended, and two threads never mend one object at once.
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -18,8 +19,10 @@ use parking_lot::Mutex;
 use super::StorageError;
 use super::capture::cut_wal;
 use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
+use super::files::{make_dir, private};
 use super::incarnations::{FIRST, Incarnations};
 use super::replay::Said;
+use super::sums::{PageSums, sum};
 use crate::base::points::Point;
 use crate::base::{ClassKey, ObjectId};
 
@@ -95,6 +98,11 @@ impl Repairs {
         Ok(())
     }
 
+    /// What the log says of an object does not count any more: it was replaced or deleted before it could be mended.
+    pub fn forget(&self, id: &ObjectId) {
+        self.shard(id).lock().remove(id);
+    }
+
     /// Everything of a class is gone.
     pub fn forget_class(&self, class: &str) {
         for shard in &self.0 {
@@ -143,11 +151,24 @@ impl Live {
         let failed = |error| StorageError::io("cannot mend", &path)(error);
         // It may hold what was never durable.
         cut_wal(&path, 0).map_err(failed)?;
-        let file = self.open(files, &path).map_err(failed)?;
+        let file = match self.open(files, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::File => {
+                let why = "it is missing, and the commit log has only a part of it".into();
+                return Err(StorageError::Damaged { path, why });
+            }
+            opened => opened.map_err(failed)?,
+        };
+        let sums = if self.base == Base::Nothing { PageSums::fresh(&path) } else { PageSums::of(&path) };
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.
         for at in self.records.iter().rev() {
-            let payload = log.fetch(*at)?;
+            let payload = match log.fetch(*at) {
+                Err(LogError::Gone) => {
+                    let why = "it was missing when the commit log still had a part of it".into();
+                    return Err(StorageError::Damaged { path, why });
+                }
+                fetched => fetched?,
+            };
             let damaged = |damage: Damage| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
             let Record::Turn(turn) = Record::parse(&payload).map_err(damaged)? else {
                 let why = "the commit log has another record in the place of one of its own".into();
@@ -162,10 +183,13 @@ impl Live {
                 if written.insert(*page) {
                     disk.at(Point::ObjectRepairPage).map_err(failed)?;
                     file.write_all_at(image, (u64::from(*page) - 1) * PAGE as u64).map_err(failed)?;
+                    sums.set(*page, sum(*page, image)).map_err(failed)?;
                 }
             }
         }
         file.set_len(u64::from(self.page_count) * PAGE as u64).map_err(failed)?;
+        sums.truncate(self.page_count);
+        sums.write().map_err(failed)?;
         let others = files.candidates().map_err(failed)?;
         for other in others.into_iter().filter(|other| *other != self.incarnation) {
             files.remove(other).map_err(failed)?;
@@ -180,12 +204,12 @@ impl Live {
                 if self.incarnation != FIRST {
                     files.mark()?;
                 }
-                File::create(path)
+                private().write(true).create(true).truncate(true).open(path)
             }
         };
         match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::Nothing => {
-                fs::create_dir_all(path.parent().expect("a database is in a directory"))?;
+                make_dir(path.parent().expect("a database is in a directory"))?;
                 open()
             }
             opened => opened,

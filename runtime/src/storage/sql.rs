@@ -8,6 +8,7 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::heap;
 use super::rows::{Lists, Packed, Sink};
 use super::stacks;
 use super::statement::{Statement, changes, last_error};
@@ -20,6 +21,11 @@ use crate::base::{Exhausted, Table};
 /// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
 /// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
 const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
+
+/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most take a few KiB.
+const STATEMENT_KEPT_MAX: usize = 64 << 10;
+/// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
+const ROWS_FREE: usize = 64 << 10;
 
 /// An error that SQLite reports.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -123,6 +129,8 @@ struct Call {
     more: Option<Cursor>,
     /// The host's savepoint is open.
     savepoint: bool,
+    /// Changes of rows before it.
+    changed_rows: u64,
     /// It consists of several statements.
     several: bool,
     /// A statement that writes is still open and holds the savepoint.
@@ -200,11 +208,16 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
+        let heap = self.connection()?.heap.clone();
+        let _for = heap::enter(&heap);
         self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_statements(&mut call, text, parameters, sink);
         if call.savepoint && !call.held {
             self.end_savepoint(outcome.is_ok())?;
+            if outcome.is_err() {
+                self.undone_to(call.changed_rows);
+            }
         }
         outcome.map(|()| call)
     }
@@ -232,6 +245,8 @@ impl Turn {
         self.check()?;
         match self.cursors().remove(&cursor) {
             Some(OpenCursor::Sql(mut open)) => {
+                let heap = self.connection()?.heap.clone();
+                let _for = heap::enter(&heap);
                 if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {
@@ -260,7 +275,16 @@ impl Turn {
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
         stacks::note_compiled();
-        let prepared = Statement::prepare(connection.guest(), text);
+        let mut prepared = connection.compile(text);
+        if connection.bound_auxiliary() {
+            connection.session.take_seen();
+            prepared = connection.compile(text);
+        }
+        if let Err(error) = &prepared
+            && let Some(limited) = connection.prepare_limited(error, text)
+        {
+            prepared = Ok(limited);
+        }
         // Compiling costs about a step a byte; the same is charged when the cache saves it, so that it does not show.
         let (statement, length) = match prepared {
             Ok(prepared) => prepared,
@@ -273,7 +297,7 @@ impl Turn {
         let rest = skip_blank(&text[length..]);
         let statement = statement.ok_or(SqlError::NoStatement)?;
         let repeats = REPEATS.iter().any(|word| first_word(text).eq_ignore_ascii_case(word));
-        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma;
+        let cacheable = whole && rest.is_empty() && repeats && !seen.pragma && statement.memory() <= STATEMENT_KEPT_MAX;
         Ok(Prepared { statement, schema: seen.schema, text: cacheable.then(|| text.into()), rest })
     }
 
@@ -293,6 +317,7 @@ impl Turn {
             self.close_sql_cursors(|_| true);
         }
         if !call.savepoint && (call.several || prepared.schema || prepared.statement.columns() > 0) {
+            call.changed_rows = self.changed_rows();
             self.host_statement("SAVEPOINT _hf_call")?;
             call.savepoint = true;
         }
@@ -338,9 +363,9 @@ impl Turn {
         }
         let writes = !prepared.statement.is_readonly();
         let cursor = SqlCursor { statement: prepared.statement, text: prepared.text, writes };
-        call.held = more && writes;
         if more {
-            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor)));
+            call.more = Some(self.open_cursor(OpenCursor::Sql(cursor))?);
+            call.held = writes;
         } else {
             self.keep_statement(cursor);
         }
@@ -369,7 +394,7 @@ impl Turn {
 
     /// Reads rows from the current one on. Answers whether the statement stands at a further row; else it has ended.
     fn rows(&mut self, statement: &mut Statement, max: usize, sink: &mut impl Sink) -> Result<bool, SqlError> {
-        let (mut rows, mut bytes) = (0, 0);
+        let (mut rows, mut bytes, mut held) = (0, 0, None);
         loop {
             let columns = statement.columns();
             let mut row_bytes = 0;
@@ -388,6 +413,11 @@ impl Turn {
             }
             rows += 1;
             bytes += row_bytes + columns * size_of::<Value>();
+            if bytes > ROWS_FREE && held.is_none() {
+                // What the whole batch may take: it is cut when it has its bytes, after a row.
+                held = self.connection()?.heap.hold(BATCH_BYTES + SQL_VALUE_MAX);
+            }
+            self.check_memory()?;
             let code = statement.step();
             self.after_step(statement, code)?;
             if code == ffi::SQLITE_DONE {

@@ -26,6 +26,7 @@ use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use parking_lot::Mutex;
 
+use super::heap;
 use crate::base::{Exhausted, WorkBudget};
 
 /// Address space of one stack: eight times what the deepest statement that was found takes. Only pages that were used take memory.
@@ -153,6 +154,7 @@ struct Running {
     uses_of_files: Cell<u32>,
     denied: Cell<bool>,
     refused_page: Cell<bool>,
+    refused_file: Cell<bool>,
     compiled: Cell<bool>,
 }
 
@@ -191,8 +193,10 @@ pub(super) fn give_way() {
         return;
     }
     set_running(ptr::null());
+    let allocating = heap::pause();
     // SAFETY: the yielder lives as long as the coroutine, which runs: this is its stack.
     unsafe { (*running.yielder).suspend(()) };
+    allocating.go_on();
     set_running(running);
 }
 
@@ -215,13 +219,12 @@ pub(super) fn may_fetch() -> bool {
 }
 
 /// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
-/// meanwhile.
-#[allow(dead_code, reason = "called by the VFS of temporary files")]
+/// meanwhile. A statement is refused one use: rolling it back reads its journal, which is such a file, too.
 pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
     running.uses_of_files.set(count % USES_OF_FILES);
-    count < USES_OF_FILES || running.goes_on()
+    count < USES_OF_FILES || running.goes_on() || running.refused_file.replace(true)
 }
 
 impl Running {
@@ -291,6 +294,7 @@ impl<'a, T: Send + 'a> OnStack<'a, T> {
                 fetches: Cell::new(0),
                 uses_of_files: Cell::new(0),
                 refused_page: Cell::new(false),
+                refused_file: Cell::new(false),
                 denied: Cell::new(false),
                 compiled: Cell::new(false),
             };

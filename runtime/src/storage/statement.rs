@@ -127,6 +127,12 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_status(self.0.as_ptr(), ffi::SQLITE_STMTSTATUS_VM_STEP, 1) as u64 }
     }
 
+    /// Bytes that it takes of memory. Takes as long as freeing it would.
+    pub fn memory(&self) -> usize {
+        // SAFETY: the handle is live.
+        unsafe { ffi::sqlite3_stmt_status(self.0.as_ptr(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0) as usize }
+    }
+
     /// How many columns its rows have.
     pub fn columns(&self) -> usize {
         // SAFETY: the handle is live.

@@ -3,12 +3,16 @@
 //! Three pages: the schema, the root of `_hf_kv`, the root of `_hf_meta`. The header says WAL, so a database is never
 //! in another mode.
 
+use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 use std::{fs, io, slice};
 
 use rusqlite::{Connection, ffi};
 
 pub(super) use super::commit_log::PAGE;
+use super::files::private;
+use super::sums::{PageSums, sum};
 
 /// What a disk writes whole, in bytes.
 const SECTOR: usize = 512;
@@ -19,8 +23,8 @@ pub(super) const HOST_TABLES: [(&str, &str); 2] = [
     ("_hf_meta", "CREATE TABLE _hf_meta (key TEXT PRIMARY KEY, value) WITHOUT ROWID"),
 ];
 
-/// A new database as bytes.
-pub(super) struct Template(Vec<u8>);
+/// A new database as bytes, and the sums of its pages.
+pub(super) struct Template(Vec<u8>, Vec<u64>);
 
 impl Template {
     pub fn build() -> rusqlite::Result<Self> {
@@ -31,12 +35,13 @@ impl Template {
         // Bytes 18 and 19 are the file format's write and read version; 2 is WAL.
         bytes[18..20].fill(2);
         assert_eq!(bytes.len(), 3 * PAGE, "the schema has two tables");
-        Ok(Self(bytes))
+        let sums = (1..).zip(bytes.chunks_exact(PAGE)).map(|(page, image)| sum(page, image)).collect();
+        Ok(Self(bytes, sums))
     }
 
     /// Writes a new database, replacing what is there.
     pub fn write(&self, path: &Path) -> io::Result<()> {
-        fs::write(path, &self.0)
+        private().write(true).create(true).truncate(true).open(path)?.write_all(&self.0)
     }
 
     /// Its pages, with their numbers.
@@ -44,15 +49,22 @@ impl Template {
         (1..).zip(self.0.chunks_exact(PAGE))
     }
 
-    /// Whether the file is what a crash makes of a template that was written but not flushed: cut short, or with sectors of
-    /// zeros. Such a file was never part of anything durable.
-    pub fn is_torn(&self, path: &Path) -> io::Result<bool> {
+    /// The pages of a file that was just made have these sums.
+    pub fn sums(&self, path: &Path) -> io::Result<Arc<PageSums>> {
+        let sums = PageSums::fresh(path);
+        (1..).zip(&self.1).try_for_each(|(page, sum)| sums.set(page, *sum))?;
+        Ok(sums)
+    }
+
+    /// Whether the file is a template, or what a crash makes of one that was written but not flushed: cut short, or with sectors
+    /// of zeros. Such a file was never part of anything durable.
+    pub fn is_unused(&self, path: &Path) -> io::Result<bool> {
         if fs::metadata(path)?.len() > self.0.len() as u64 {
             return Ok(false);
         }
         let found = fs::read(path)?;
         let fits = |(found, whole): (&[u8], &[u8])| whole.starts_with(found) || found.iter().all(|byte| *byte == 0);
-        Ok(found != self.0 && found.chunks(SECTOR).zip(self.0.chunks(SECTOR)).all(fits))
+        Ok(found.chunks(SECTOR).zip(self.0.chunks(SECTOR)).all(fits))
     }
 }
 

@@ -6,11 +6,12 @@ use tempfile::TempDir;
 
 use super::commit_log::{LogOptions, MemoryLog, SystemDisk};
 use super::*;
-use crate::base::{ClassKey, ClassName, Env, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
+use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
 mod alarms;
 mod authority;
 mod catalog;
+mod damage;
 mod durability;
 mod files;
 mod key_value;
@@ -22,6 +23,7 @@ mod simulation;
 mod slices;
 mod sql;
 mod sql_limits;
+mod sql_memory;
 mod transfer;
 mod turns;
 mod whole;
@@ -209,7 +211,8 @@ fn copy(from: &Path, to: &Path) {
 }
 
 fn open(dir: &DataDir, limits: &Limits, log: &Arc<MemoryLog>) -> Databases {
-    Databases::open_on(dir, limits, &Env::manual(2).0, Arc::new(SystemDisk), log.clone()).unwrap()
+    let memory = HostMemory::new(if limits.host_memory == 0 { 1 << 30 } else { limits.host_memory });
+    Databases::open_on(dir, limits, &Env::manual(2).0, memory, Arc::new(SystemDisk), log.clone()).unwrap()
 }
 
 /// Waits for a future that another thread completes.

@@ -6,12 +6,13 @@
 //!
 //! **In:** an upload is trusted with nothing. [`Databases::check`] looks at the header, has every statement of the schema
 //! pass a scratch database under the guest's rules, reads all keys and checks the file's integrity; then it removes the
-//! identity, so that the file counts only once the turn is applied that adopts it.
+//! identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file holds is part of what is
+//! imported: the object has that one afterwards, or none, and not the one that it had.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Seek};
-use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::fs::{self, File, Permissions};
+use std::io::{self, ErrorKind, Read, Seek, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -23,19 +24,24 @@ use super::authorizer::is_reserved;
 use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
+use super::identity::Identity;
 use super::release::Unreleased;
 use super::stacks::OnStack;
+use super::sums::{PageSums, sum_all};
 use super::template::{HOST_TABLES, PAGE};
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
-use crate::base::{CheckedDatabase, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, CheckedDatabase, ObjectAddress, WorkBudget};
 
 /// Where the header says how the file is written and read; 1 is with a rollback journal, 2 with a WAL.
 const VERSIONS_AT: u64 = 18;
+/// Bytes that are copied at once.
+const BATCH: usize = 64 * PAGE;
 
 /// A database at one moment, to be copied. As long as it lives the database's WAL is not copied back.
 pub struct Snapshot {
     source: File,
+    sums: Arc<PageSums>,
     path: PathBuf,
     transfers: PathBuf,
     object: Arc<Unreleased>,
@@ -69,11 +75,13 @@ impl Database {
         }
         let source = File::open(&self.path).map_err(StorageError::io("cannot read", &self.path))?;
         state.copying = true;
+        let sums = state.sums(&self.incarnations);
         drop(state);
-        Ok(Some(Snapshot { source, path: self.path.clone(), transfers: self.node.transfers.clone(), object }))
+        let (path, transfers) = (self.path.clone(), self.node.transfers.clone());
+        Ok(Some(Snapshot { source, sums, path, transfers, object }))
     }
 
-    /// Puts a database in the place of what is stored, as one turn. Damaged ones can be replaced.
+    /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
     pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
         let mut turn = self.begin(WorkBudget::unlimited());
         match turn.adopt(&file) {
@@ -88,13 +96,19 @@ impl Database {
 
 impl Turn {
     fn adopt(&mut self, file: &CheckedDatabase) -> Result<(), ApplyError> {
-        let failed = |error: &dyn std::fmt::Display| ApplyError::Failed(error.to_string());
-        self.set_aside().map_err(|error| failed(&error))?;
+        self.set_aside()?;
         // Noted before the file is there, so that one that cannot be opened is removed again.
         self.created = true;
-        let from = file.0.path();
-        self.database().make(Made::FromFile, |to, _| fs::rename(from, to)).map_err(|error| failed(&error))?;
-        self.writing().map_err(|error| failed(&error))?;
+        self.set_alarm(file.alarm);
+        let from = file.file.path();
+        let put = |to: &Path, _: &_| {
+            fs::rename(from, to)?;
+            let sums = PageSums::fresh(to);
+            sum_all(&sums)?;
+            Ok(sums)
+        };
+        self.database().make(Made::FromFile, put)?;
+        self.writing().map_err(|error| ApplyError::Failed(error.to_string()))?;
         self.changed_schema();
         Ok(())
     }
@@ -107,16 +121,40 @@ impl Drop for Snapshot {
 }
 
 impl Snapshot {
-    /// Copies it into a file without a name. Takes as long as the disk needs.
+    /// Copies it into a file without a name, checking each page. Takes as long as the disk needs.
     pub fn copy(mut self) -> Result<File, StorageError> {
-        let mut copy = || {
-            let mut file = tempfile::tempfile_in(&self.transfers)?;
-            io::copy(&mut self.source, &mut file)?;
-            file.write_all_at(&[1, 1], VERSIONS_AT)?;
-            file.rewind()?;
-            Ok(file)
-        };
-        copy().map_err(StorageError::io("cannot copy", &self.path))
+        let copied = self.copy_pages().map_err(StorageError::io("cannot copy", &self.path))?;
+        copied.ok_or_else(|| self.sums.damage().expect("a page is not what it was"))
+    }
+
+    fn copy_pages(&mut self) -> io::Result<Option<File>> {
+        let mut file = tempfile::tempfile_in(&self.transfers)?;
+        let mut batch = vec![0; BATCH];
+        let mut page = 0;
+        loop {
+            let mut filled = 0;
+            while filled < BATCH {
+                match self.source.read(&mut batch[filled..]) {
+                    Ok(0) => break,
+                    Ok(read) => filled += read,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            for image in batch[..filled].chunks(PAGE) {
+                page += 1;
+                if !self.sums.check(page, image, image.len() == PAGE)? {
+                    return Ok(None);
+                }
+            }
+            file.write_all(&batch[..filled])?;
+            if filled < BATCH {
+                break;
+            }
+        }
+        file.write_all_at(&[1, 1], VERSIONS_AT)?;
+        file.rewind()?;
+        Ok(Some(file))
     }
 }
 
@@ -151,21 +189,22 @@ impl Databases {
         check_header(file.as_file(), self.0.max_pages).map_err(StorageError::io("cannot read", path))??;
         let put = |versions: [u8; 2]| file.as_file().write_all_at(&versions, VERSIONS_AT);
         put([1, 1]).map_err(StorageError::io("cannot write", path))?;
-        let connection = Connection::open(path, self.0.max_pages).map_err(refused)?;
+        let heap = self.0.heap(&address.key)?;
+        let connection = Connection::open(path, self.0.max_pages, heap).map_err(refused)?;
         connection.session.begin_turn(work, false);
         let schema = connection.host(read_schema).map_err(refused)?;
         self.check_schema(&schema, address, work)?;
         connection.session.applying.store(true, Relaxed);
-        connection.host(|sqlite| make_ready(sqlite, &schema))?;
+        let alarm = connection.host(|sqlite| make_ready(sqlite, &schema))?;
         drop(connection);
         put([2, 2]).and_then(|()| file.as_file().sync_all()).map_err(StorageError::io("cannot write", path))?;
-        Ok(CheckedDatabase(file))
+        Ok(CheckedDatabase { file, alarm })
     }
 
     /// Makes everything in the schema anew in a scratch database, as a guest would have to. What the two then hold must
     /// be the same: a schema can say other things than the statements in it.
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
-        let scratch = tempfile::tempdir_in(&self.0.transfers);
+        let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
         let mut turn = self.scratch(scratch.path(), address).begin(work.clone());
         let checked = replay(&mut turn, schema);
@@ -275,8 +314,8 @@ fn scratch_schema(turn: &mut Turn) -> Option<Vec<Item>> {
     turn.connection().ok()?.host(read_schema).ok()
 }
 
-/// Makes the host's tables right and checks everything: the file is the host's from here on.
-fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<(), ImportError> {
+/// Makes the host's tables right and checks everything: the file is the host's from here on. Answers the alarm that it held.
+fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<Option<Alarm>, ImportError> {
     let refuse = |why: String| Err(ImportError::Refused(why));
     let run = |sql: &str| sqlite.execute_batch(sql).map_err(refused);
     run("PRAGMA journal_mode = MEMORY; PRAGMA cell_size_check = ON")?;
@@ -285,17 +324,23 @@ fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<(), ImportError> {
             run(table)?;
         }
     }
+    let alarm = match Identity::read_alarm(sqlite).map_err(refused)? {
+        Some(alarm) if !alarm.is_some_and(|alarm| alarm.is_possible()) => {
+            return refuse("the alarm in its _hf_meta is not one that an object can have".into());
+        }
+        alarm => alarm.flatten(),
+    };
     run("DELETE FROM _hf_meta")?;
     if !check_keys(sqlite).map_err(refused)? {
         return refuse("its key-value entries are not such as objects store".into());
     }
     let nothing = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv)";
     let nothing: bool = sqlite.query_row(nothing, [], |row| row.get(0)).map_err(refused)?;
-    if nothing && schema.iter().all(|item| item.is_hosts() || item.is_sqlites()) {
+    if nothing && alarm.is_none() && schema.iter().all(|item| item.is_hosts() || item.is_sqlites()) {
         return refuse("it holds nothing; delete the object to remove what it stores".into());
     }
     let found: String = sqlite.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0)).map_err(refused)?;
-    if found == "ok" { Ok(()) } else { refuse(format!("it is damaged: {found}")) }
+    if found == "ok" { Ok(alarm) } else { refuse(format!("it is damaged: {found}")) }
 }
 
 fn check_keys(sqlite: &Sqlite) -> rusqlite::Result<bool> {

@@ -6,11 +6,12 @@
 //! whatever happened after.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
+use super::apply_error::{ApplyError, at_commit, in_doubt};
+use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::{CACHE_PAGES, Connection};
 use super::database::OpenFile;
@@ -22,8 +23,8 @@ use super::statement::{last_error, pages_written};
 use super::template::PAGE;
 use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
-use crate::base::limits::{FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
+use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
+use crate::base::{Alarm, Exhausted, WorkBudget};
 
 /// What SQLite means by `out of memory` where nothing was refused memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
@@ -48,6 +49,8 @@ pub struct Turn {
     pub(super) has_put: bool,
     /// The turn only reads: its writes are refused.
     reads_only: bool,
+    /// What the object's handler has changed; see `beginnings`.
+    pub(super) beginnings: Beginnings,
     /// Those that are open, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
     /// What the alarm will be when the turn is applied, if the turn changes it.
@@ -87,29 +90,6 @@ pub struct Applied {
     pub bytes: u64,
 }
 
-/// Why a turn was not applied. It left no trace.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// A savepoint is still open: nobody can tell whether what it holds was meant to stay.
-    #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
-    SavepointOpen,
-    /// A deferred constraint is violated.
-    #[error("a deferred constraint is violated at the end of the turn: {0}")]
-    Constraint(SqliteError),
-    /// No room: the disk, the database's limit, or the limit of bytes written in one turn.
-    #[error("{0}")]
-    Full(String),
-    /// A statement ended the turn's transaction.
-    #[error("a statement ended the turn's transaction (for example INSERT OR ROLLBACK or RAISE(ROLLBACK))")]
-    Ended,
-    /// The turn used up its work budget in storage.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// The database failed: an I/O error, damage, no memory.
-    #[error("{0}")]
-    Failed(String),
-}
-
 impl Turn {
     pub(super) fn new(mut database: Database, work: WorkBudget, reads_only: bool) -> Self {
         if let Some(file) = database.opened() {
@@ -125,6 +105,7 @@ impl Turn {
             may_be_empty: false,
             has_put: false,
             reads_only,
+            beginnings: Beginnings::default(),
             savepoints: Vec::new(),
             alarm: None,
             room: None,
@@ -165,6 +146,11 @@ impl Turn {
         (self.end(wrote), applied)
     }
 
+    /// Whether the turn has begun to write and would leave something to roll back. What it has settled is not counted.
+    pub fn has_staged(&self) -> bool {
+        self.will_append()
+    }
+
     /// What keeps this turn from being applied, if something does already.
     pub fn broken(&self) -> Option<&ApplyError> {
         self.broken.as_ref()
@@ -196,17 +182,17 @@ impl Turn {
         }
         let mut room = self.take_room()?;
         if stored {
-            self.database.prepare_append().map_err(|error| ApplyError::Failed(error.to_string()))?;
+            self.database.prepare_append()?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");
         let session = &file.connection.session;
         session.wrote.store(false, Relaxed);
         session.applying.store(true, Relaxed);
-        let ended = file.connection.host(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
+        let ended = file.connection.control(|sqlite| sqlite.prepare_cached("COMMIT")?.execute([]));
         session.applying.store(false, Relaxed);
         if ended.is_err() {
-            let error = at_commit(&file.connection);
+            let error = at_commit(file);
             return Err(self.work.check().err().map_or(error, ApplyError::Exhausted));
         }
         let wrote = session.wrote.load(Relaxed);
@@ -259,7 +245,7 @@ impl Turn {
              AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key = 'alarm')";
         let Some(file) = self.database.opened() else { return Ok(true) };
         let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
-        asked.map_err(|_| at_commit(&file.connection))
+        asked.map_err(|_| at_commit(file))
     }
 
     /// Goes on after a settling point.
@@ -269,6 +255,7 @@ impl Turn {
         }
         self.end_transaction();
         (self.created, self.may_be_empty, self.has_put) = (false, false, false);
+        self.beginnings = Beginnings::default();
     }
 
     /// Leaves the transaction, if there is one, without applying it. False if SQLite failed to.
@@ -278,7 +265,7 @@ impl Turn {
         file.connection.session.writing.store(false, Relaxed);
         file.connection.session.take_seen();
         file.connection.guest().is_autocommit() || {
-            let ended = file.connection.host(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
+            let ended = file.connection.control(|sqlite| sqlite.prepare_cached("ROLLBACK")?.execute([]));
             ended.is_ok() && file.connection.guest().is_autocommit()
         }
     }
@@ -294,6 +281,7 @@ impl Turn {
             self.database.discard();
         }
         (self.may_be_empty, self.has_put, self.alarm) = (true, false, Some(None));
+        self.beginnings = Beginnings::default();
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 
@@ -305,7 +293,8 @@ impl Turn {
             return Ok(());
         }
         let (address, incarnation) = (self.database.address().clone(), self.database.incarnation);
-        let OpenFile { connection, identity, .. } = self.database.opened().expect("a transaction needs a file");
+        let file = self.database.opened().expect("a transaction needs a file");
+        let OpenFile { connection, identity, .. } = &mut *file;
         let stored = connection.host(|sqlite| {
             if identity.is_none() {
                 Identity::write(sqlite, &address, incarnation)?;
@@ -316,17 +305,20 @@ impl Turn {
                 _ => Ok(()),
             }
         });
-        stored.map_err(|_| at_commit(connection))?;
-        let known = identity.take().and_then(|identity| identity.name);
+        stored.map_err(|_| at_commit(file))?;
+        let known = file.identity.take().and_then(|identity| identity.name);
         let (class, id) = (address.key.as_str().into(), address.id.to_string());
-        *identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
+        file.identity = Some(Identity { class, id, name: address.name.or(known), ..Identity::default() });
         Ok(())
     }
 
     /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
-        let failed = matches!(self.broken, Some(ApplyError::Failed(_) | ApplyError::Full(_)));
+        let failed = matches!(
+            self.broken,
+            Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_) | ApplyError::Damaged(_))
+        );
         let rolled_back = self.end_transaction();
         if self.created && !wrote {
             self.database.discard();
@@ -338,8 +330,11 @@ impl Turn {
             && file.identity.is_some()
         {
             // What `write_identity` and `write_alarm` noted was rolled back with the turn.
-            file.identity = file.connection.host(Identity::read).ok().flatten().or(file.identity.take());
-            file.alarm = file.identity.as_ref().and_then(|identity| identity.alarm);
+            match file.connection.host(Identity::read) {
+                Ok(Some(identity)) => (file.alarm, file.identity) = (identity.alarm, Some(identity)),
+                // Read again, alarm and all, when it is next looked at.
+                _ => self.database.close(),
+            }
         }
         self.database.restore_aside();
         if let Some(file) = self.database.opened() {
@@ -364,7 +359,7 @@ impl Turn {
             match self.database.look() {
                 Ok(None) => return Ok(None),
                 Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
         }
         Ok(self.database.opened().map(|file| &mut file.connection))
@@ -375,10 +370,7 @@ impl Turn {
         if self.database.opened().is_none() && self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
-                    return Err(self.full());
-                }
-                Err(error) => return Err(self.failed(error.to_string())),
+                Err(error) => return Err(self.break_with(error.into())),
             }
             (self.created, self.may_be_empty) = (true, true);
         }
@@ -392,7 +384,7 @@ impl Turn {
                 return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
             }
             let connection = self.connection()?;
-            let begun = connection.host(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
+            let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
             if begun.is_err() {
                 let error = last_error(connection.guest());
                 return Err(self.refused(error));
@@ -417,6 +409,7 @@ impl Turn {
     /// After each statement: is the transaction still there, has it written too much, has the work been paid for?
     pub(super) fn settle(&mut self, steps: u64) -> Result<(), SqlError> {
         self.pay(steps)?;
+        self.check_memory()?;
         self.check_transaction()?;
         self.check_written()
     }
@@ -429,6 +422,16 @@ impl Turn {
         let charged = self.work.charge(steps * FUEL_PER_SQL_STEP);
         let paid = charged.and_then(|()| session.map_or(Ok(()), |session| session.note_steps(steps)));
         paid.map_err(|exhausted| self.exhausted(exhausted))
+    }
+
+    /// Whether SQLite was refused memory since this was last asked. It copes with that here and there, and answers an empty value
+    /// where one could not be made: so the turn ends with it in any case.
+    pub(super) fn check_memory(&mut self) -> Result<(), SqlError> {
+        let refusal = self.database.opened().and_then(|file| file.connection.heap.take_refusal());
+        match refusal {
+            None => Ok(()),
+            Some(refusal) => Err(self.break_with(ApplyError::NoMemory(refusal))),
+        }
     }
 
     fn check_transaction(&mut self) -> Result<(), SqlError> {
@@ -456,6 +459,9 @@ impl Turn {
     /// What SQLite's error means for the guest and for the turn. `Constraint` and the like leave the turn as it is; an
     /// error after which the database's state is in doubt breaks it.
     pub(super) fn refused(&mut self, error: SqliteError) -> SqlError {
+        if let Err(refused) = self.check_memory() {
+            return refused;
+        }
         let error = match error.code & 0xff {
             ffi::SQLITE_INTERRUPT => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
@@ -469,7 +475,11 @@ impl Turn {
             },
             ffi::SQLITE_FULL => return self.full(),
             ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_CANTOPEN => {
-                return self.failed(error.message);
+                let failed = match self.database.opened() {
+                    Some(file) => in_doubt(file, error),
+                    None => ApplyError::Failed(error.message),
+                };
+                return self.break_with(failed);
             }
             // SQLite answers AUTH, but ERROR for functions.
             ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
@@ -490,8 +500,9 @@ impl Turn {
     }
 
     fn full(&mut self) -> SqlError {
+        let temporary = self.database.opened().and_then(|file| file.connection.heap.temporary().take_refusal());
         let what = "the disk is full or the object's database would grow over its limit";
-        self.break_with(ApplyError::Full(what.into()))
+        self.break_with(ApplyError::Full(temporary.unwrap_or_else(|| what.into())))
     }
 
     pub(super) fn failed(&mut self, what: String) -> SqlError {
@@ -512,10 +523,15 @@ impl Turn {
         }
     }
 
-    pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Cursor {
+    pub(super) fn open_cursor(&mut self, cursor: OpenCursor) -> Result<Cursor, SqlError> {
+        if self.cursors.len() >= CURSORS_MAX {
+            return Err(SqlError::TooLarge(format!(
+                "one turn has at most {CURSORS_MAX} cursors and listings open; close those that are not needed"
+            )));
+        }
         let number = Cursor(self.next_handle());
         self.cursors.insert(number, cursor);
-        number
+        Ok(number)
     }
 
     pub(super) fn next_handle(&mut self) -> u64 {
@@ -534,7 +550,7 @@ impl Turn {
     /// Runs one of the host's statements in the turn's transaction.
     pub(super) fn host_statement(&mut self, statement: &str) -> Result<(), SqlError> {
         let connection = self.connection()?;
-        if connection.host(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
+        if connection.control(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
             return Ok(());
         }
         let error = last_error(connection.guest());
@@ -566,32 +582,5 @@ impl Turn {
         if let (Some(text), Some(file)) = (text, self.database.opened()) {
             file.connection.keep_statement(text, statement);
         }
-    }
-}
-
-impl ApplyError {
-    /// What it is to whoever waits for the turn.
-    pub fn into_turn_error(self, limits: &Limits) -> TurnError {
-        match self {
-            Self::Full(detail) => TurnError::StorageFull(detail),
-            Self::SavepointOpen => TurnError::SavepointOpen,
-            Self::Constraint(_) | Self::Ended => TurnError::NotApplied(self.to_string()),
-            Self::Exhausted(Exhausted::Fuel) => TurnError::OutOfFuel(limits.fuel_per_turn),
-            Self::Exhausted(Exhausted::CpuTime) => TurnError::CpuTime(limits.cpu_time()),
-            Self::Exhausted(Exhausted::Overloaded | Exhausted::Cancelled) => TurnError::Overloaded,
-            Self::Failed(detail) => TurnError::Storage(detail),
-        }
-    }
-}
-
-/// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
-fn at_commit(connection: &Connection) -> ApplyError {
-    let error = last_error(connection.guest());
-    match error.code & 0xff {
-        ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
-        ffi::SQLITE_FULL => {
-            ApplyError::Full("the disk is full or the object's database would grow over its limit".into())
-        }
-        _ => ApplyError::Failed(error.message),
     }
 }

@@ -22,6 +22,8 @@ pub struct Savepoint(u64);
 pub(super) struct OpenSavepoint {
     savepoint: Savepoint,
     alarm: Option<Option<Alarm>>,
+    /// Changes of rows before it.
+    changed_rows: u64,
 }
 
 /// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
@@ -67,7 +69,8 @@ impl Turn {
         }
         self.pay(SAVEPOINT_STEPS)?;
         let savepoint = Savepoint(self.next_handle());
-        self.savepoints.push(OpenSavepoint { savepoint, alarm: self.alarm });
+        let changed_rows = self.changed_rows();
+        self.savepoints.push(OpenSavepoint { savepoint, alarm: self.alarm, changed_rows });
         if let Stage::Writing { .. } = self.stage {
             self.close_writing_cursors();
             let begun = self.host_statement(&format!("SAVEPOINT {}", name(self.savepoints.len())));
@@ -98,6 +101,7 @@ impl Turn {
             // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             (self.may_be_empty, self.has_put) = (true, false);
+            self.undone_to(self.savepoints[depth - 1].changed_rows);
         }
         self.alarm = self.savepoints[depth - 1].alarm;
         self.savepoints.truncate(depth - 1);
@@ -124,7 +128,7 @@ impl Turn {
             return Err(WholeError::SavepointOpen);
         }
         self.pay(SAVEPOINT_STEPS)?;
-        self.set_aside().map_err(|error| self.failed(error.to_string()))?;
+        self.set_aside().map_err(|error| self.break_with(error.into()))?;
         Ok(())
     }
 
@@ -136,7 +140,7 @@ impl Turn {
             return Err(WholeError::SavepointOpen);
         }
         self.close_writing_cursors();
-        let applied = match self.commit() {
+        let applied = match self.carry_alarm().and_then(|()| self.commit()) {
             Ok(applied) => applied,
             // The transaction is still there, and can be mended.
             Err(ApplyError::Constraint(error)) if !self.has_ended() => {

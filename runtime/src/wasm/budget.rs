@@ -4,9 +4,10 @@
 //! first: memory maps (`vm.max_map_count`), file descriptors, and bytes of memory. The figures per instance were measured
 //! with wasmtime 48: 2 maps for a stack and its guard, 4 for a linear memory with its copy-on-write image.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 
-use crate::base::Limits;
+use crate::base::share::{KEEP_FREE_FROM, may_take};
+use crate::base::{ClassKey, Descriptors, HostMemory, Limits, MemoryAccount};
 
 /// Maps that one instance's stack takes.
 const MAPS_PER_STACK: u32 = 2;
@@ -71,7 +72,6 @@ impl Cost {
 }
 
 /// The room that this host has for live instances.
-#[derive(Debug)]
 pub struct Budget {
     /// Live instances, and so stacks.
     pub instances: u32,
@@ -79,9 +79,11 @@ pub struct Budget {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
+    /// What live objects share with connections.
+    pub descriptors: Arc<Descriptors>,
     maps: u32,
-    bytes: u64,
-    used_bytes: AtomicU64,
+    /// Bytes of linear memories and tables.
+    pub memory: HostMemory,
 }
 
 impl Budget {
@@ -89,41 +91,43 @@ impl Budget {
     pub fn derive(limits: &Limits) -> Self {
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(65_530).min(u64::from(u32::MAX)) as u32;
         let maps = maps.saturating_sub(MAPS_FOR_OTHERS).max(600);
-        let by_descriptors = raise_descriptor_limit().saturating_sub(DESCRIPTORS_FOR_OTHERS) / DESCRIPTORS_PER_OBJECT;
+        let descriptors = raise_descriptor_limit();
+        let by_descriptors = descriptors.saturating_sub(DESCRIPTORS_FOR_OTHERS) / DESCRIPTORS_PER_OBJECT;
         let by_maps = maps / (MAPS_PER_STACK + MAPS_PER_MEMORY);
         let derived = by_maps.min(by_descriptors.min(u64::from(INSTANCES_MAX)) as u32).max(16);
         let instances = if limits.live_instances == 0 { derived } else { limits.live_instances.min(derived) };
         let bytes = if limits.live_instance_bytes == 0 { machine_memory() / 2 } else { limits.live_instance_bytes };
         let memories = (instances + instances / 2).min(maps / MAPS_PER_MEMORY).max(MEMORIES_PER_COMPONENT);
         let tables = (instances * 3).max(TABLES_PER_COMPONENT);
-        Self { instances, memories, tables, maps, bytes, used_bytes: AtomicU64::new(0) }
+        let descriptors = Arc::new(Descriptors::new(descriptors, instances));
+        Self { instances, memories, tables, descriptors, maps, memory: HostMemory::new(bytes) }
     }
 
     /// Whether instances of this cost together fit.
     pub fn holds(&self, cost: Cost) -> bool {
         cost.instances <= self.instances
+            && self.descriptors.hold_objects(cost.instances)
             && cost.memories <= self.memories
             && cost.tables <= self.tables
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
     }
 
-    /// Takes bytes of memory; false if there is no room for them.
-    pub fn take_bytes(&self, bytes: u64) -> bool {
-        let taken = self.used_bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
-            let after = used.checked_add(bytes)?;
-            (after <= self.bytes).then_some(after)
-        });
-        taken.is_ok()
+    /// Whether a class whose instances take `held` may have another that takes `more`, while all instances take `used`. Some room is
+    /// kept free for other classes (`share`), unless there is little of it.
+    pub fn may_take(&self, held: Cost, more: Cost, used: Cost) -> bool {
+        let kept = |total: u32, held: u32, more: u32, used: u32| {
+            may_take(u64::from(held), u64::from(more), u64::from(total.saturating_sub(used)))
+        };
+        self.holds(used.plus(more))
+            && ((self.instances as usize) < KEEP_FREE_FROM
+                || kept(self.instances, held.instances, more.instances, used.instances)
+                    && kept(self.memories, held.memories, more.memories, used.memories)
+                    && kept(self.tables, held.tables, more.tables, used.tables))
     }
 
-    /// Gives bytes back.
-    pub fn give_bytes(&self, bytes: u64) {
-        self.used_bytes.fetch_sub(bytes, Ordering::Relaxed);
-    }
-
-    /// Whether so much memory is in use that idle instances should leave: above seven eighths.
-    pub fn short_of_bytes(&self) -> bool {
-        self.used_bytes.load(Ordering::Relaxed) > self.bytes / 8 * 7
+    /// What a class uses of the bytes of linear memories and tables.
+    pub fn account(&self, class: &ClassKey) -> MemoryAccount {
+        self.memory.account(class)
     }
 }
 
@@ -162,11 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_taken_and_given_back() {
-        let budget = Budget::derive(&Limits { live_instance_bytes: 100, ..Limits::default() });
-        assert!(budget.take_bytes(90) && budget.short_of_bytes());
-        assert!(!budget.take_bytes(11) && !budget.take_bytes(u64::MAX));
-        budget.give_bytes(90);
-        assert!(!budget.short_of_bytes() && budget.take_bytes(100));
+    fn no_class_takes_all_that_a_large_host_has_in_any_dimension() {
+        let budget = Budget::derive(&Limits { live_instances: 100, ..Limits::default() });
+        let (plain, heavy) = (Cost::of(1, 1), Cost::of(8, 40));
+        let fill = |cost: Cost, used: Cost| {
+            let mut held = Cost::default();
+            while budget.may_take(held, cost, used.plus(held)) {
+                held = held.plus(cost);
+            }
+            held
+        };
+        assert_eq!(fill(plain, Cost::default()).instances, 80);
+        let held = fill(heavy, Cost::default());
+        assert!(held.memories <= 120 && held.tables <= 240, "{held:?}");
+        assert!(fill(heavy, held).instances > 0 && fill(plain, held).instances > 0);
     }
 }

@@ -4,8 +4,10 @@
 //! never leaves the node stands beside each. Anything missing, torn or foreign is simply compiled again; losing the
 //! cache loses nothing.
 
-use std::fs;
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -57,12 +59,15 @@ impl CodeCache {
     }
 
     fn keep(&self, digest: &Digest, code: &[u8]) -> std::io::Result<()> {
-        fs::create_dir_all(&self.directory)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
         let (code_path, mac_path) = self.paths(digest);
         let temporary = code_path.with_extension("tmp");
-        fs::write(&temporary, code)?;
+        let write = |path: &Path, bytes: &[u8]| {
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
+        };
+        write(&temporary, code)?;
         fs::rename(&temporary, code_path)?;
-        fs::write(mac_path, self.mac(code).finalize().into_bytes())
+        write(&mac_path, &self.mac(code).finalize().into_bytes())
     }
 
     fn mac(&self, code: &[u8]) -> Hmac<Sha256> {

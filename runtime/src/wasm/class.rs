@@ -55,6 +55,9 @@ pub enum LoadError {
         "the component exports both holdfast:object/fetch-handler and wasi:http/incoming-handler; export one of them"
     )]
     TwoHandlers,
+    /// Too many components wait to be compiled already.
+    #[error("too many components of the class wait to be compiled; try again later")]
+    Busy,
     /// One instance takes more than this host has.
     #[error("one instance of this class needs more than this host allows: {0}")]
     TooCostly(String),
@@ -91,16 +94,17 @@ impl ClassCode {
         self.websocket.is_some()
     }
 
-    /// Compiles a component, or takes its code from the cache, and checks it. Takes seconds of one core for large
-    /// components: call it where blocking is allowed.
-    pub fn load(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
-        let component = match engine.cache.load(&engine.wasmtime, &digest) {
-            Some(component) => component,
-            None => {
-                refuse_core_module(wasm)?;
-                engine.cache.compile(&engine.wasmtime, &digest, wasm)?
-            }
-        };
+    /// Takes the code of a component from the cache, if it is there, and checks it. Reads files: call it where blocking is allowed.
+    pub fn cached(engine: &Engine, digest: Digest) -> Result<Option<Self>, LoadError> {
+        let component = engine.cache.load(&engine.wasmtime, &digest);
+        component.map(|component| Self::link(engine, digest, &component)).transpose()
+    }
+
+    /// Compiles a component and checks it. Takes seconds of one core for large components, and must not run twice at a time for
+    /// one digest: the file in the cache has its name.
+    pub fn compile(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
+        refuse_core_module(wasm)?;
+        let component = engine.cache.compile(&engine.wasmtime, &digest, wasm)?;
         Self::link(engine, digest, &component)
     }
 

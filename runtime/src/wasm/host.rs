@@ -24,12 +24,14 @@ use self::wasi::TurnClock;
 use super::bindings;
 use super::instance::InstanceContext;
 use super::meter::MemoryMeter;
-use crate::base::{Env, ObjectAddress};
+use super::pace::Pace;
+use crate::base::limits::{FUEL_PER_COPIED_BYTE, FUEL_PER_HOST_CALL};
+use crate::base::{Env, ObjectAddress, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
 /// Open cursors, streams and requests of one instance; more than any honest guest holds at once.
-const RESOURCES_MAX: usize = 10_000;
+pub(super) const RESOURCES_MAX: usize = 10_000;
 
 /// The data of one instance's store.
 pub(super) struct Host {
@@ -41,8 +43,13 @@ pub(super) struct Host {
     /// Whether the class has a handler for alarms.
     handles_alarms: bool,
     pub(super) memory: MemoryMeter,
+    /// What the running turn may still do.
+    pub(super) work: WorkBudget,
+    pub(super) pace: Pace,
+    /// The functions that were running when the turn was given up, innermost first.
+    pub(super) stopped_at: Option<String>,
     pub(super) clock: Arc<TurnClock>,
-    env: Env,
+    pub(super) env: Env,
     pub(super) log: Arc<ObjectLog>,
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
@@ -51,10 +58,12 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter, handles_alarms: bool) -> Self {
+    /// `work` is what making the instance may do.
+    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter, work: WorkBudget, handles_alarms: bool) -> Self {
         let clock = Arc::new(TurnClock::new(&context.env));
         let log = Arc::new(ObjectLog::new(context.logs.clone(), context.env.clone(), &context.address));
-        let wasi = wasi::context(&context.env, &clock, &log);
+        let pace = Pace::new();
+        let wasi = wasi::context(&context.env, &clock, &log, &pace.shared());
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         Self {
@@ -63,6 +72,9 @@ impl Host {
             address: context.address.clone(),
             handles_alarms,
             memory,
+            work,
+            pace,
+            stopped_at: None,
             clock,
             env: context.env.clone(),
             log,
@@ -78,6 +90,17 @@ impl Host {
         self.turn.as_mut().ok_or_else(|| wasmtime::format_err!("storage was used outside of a turn"))
     }
 
+    /// Whether the running turn has staged anything, which its caller may count on once the turn has begun. What it has settled is
+    /// not seen here.
+    pub(super) fn has_written(&self) -> bool {
+        self.turn.as_ref().is_some_and(Turn::has_staged) || self.sockets.as_ref().is_some_and(SocketTurn::has_staged)
+    }
+
+    /// Adds the price of a call that copies so many bytes, and `more` for what it does with them.
+    fn price(&mut self, bytes: usize, more: u64) {
+        self.pace.add_price(FUEL_PER_HOST_CALL + bytes as u64 * FUEL_PER_COPIED_BYTE + more);
+    }
+
     fn socket_turn(&mut self) -> wasmtime::Result<&mut SocketTurn> {
         self.sockets.as_mut().ok_or_else(|| wasmtime::format_err!("sockets were used outside of a turn"))
     }
@@ -88,6 +111,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    wasi::replace_unbounded(&mut linker)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::alarms::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;

@@ -23,7 +23,8 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{Abandoned, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::pace::at_host_call;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
@@ -52,7 +53,7 @@ pub struct Instance {
     handlers: Handlers,
     /// Some until the first turn has called it.
     init: Option<lifecycle::Guest>,
-    /// Whether no turn has begun yet: making the instance used fuel of the first one.
+    /// Until the first turn begins: making the instance used fuel of it.
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
@@ -99,23 +100,25 @@ pub struct TurnEnd {
 impl Instance {
     /// Makes an instance of a class. Its memory counts from here on.
     pub async fn new(engine: &Engine, code: Arc<ClassCode>, context: InstanceContext) -> Result<Self, TurnError> {
-        let memory = MemoryMeter::new(engine.budget.clone(), context.limits.memory_per_instance);
-        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, code.alarm.is_some()));
+        let memory = MemoryMeter::new(engine.budget.account(&context.address.key), context.limits.memory_per_instance);
+        let share = engine.heavy_work.of(&context.address.key);
+        let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
+        let work = WorkBudget::timed(context.limits.fuel_per_turn, cpu.clone());
+        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, work, code.alarm.is_some()));
         store.limiter(|host| &mut host.memory);
+        store.call_hook(at_host_call);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
         // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
-        let clock = store.data().clock.clone();
-        let share = engine.heavy_work.of(&context.address.key);
-        let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
+        let (clock, pace) = (store.data().clock.clone(), store.data().pace.shared());
         let made = {
             let making = std::pin::pin!(instantiate(&mut store, &code));
-            Timed::new(making, &context, &cpu, &clock).await
+            Timed::new(making, &context, &cpu, &clock, &pace).await
         };
         match made {
             Ok(Ok((handlers, init))) => Ok(Self { store, handlers, init, fresh: true, code, context, share }),
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
-            Err(time_up) => Err(time_up.into()),
+            Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
         }
     }
 
@@ -132,34 +135,47 @@ impl Instance {
         }
     }
 
-    /// Runs one turn on a database and sockets that no other turn uses.
-    pub async fn run(mut self, database: Database, sockets: SocketTurn, event: TurnEvent) -> TurnEnd {
+    /// Runs one turn on a database and sockets that no other turn uses. It is given up when `abandoned` ends, as long as it only
+    /// waits and has written nothing.
+    pub async fn run(
+        mut self,
+        database: Database,
+        sockets: SocketTurn,
+        event: TurnEvent,
+        abandoned: Option<Abandoned<'_>>,
+    ) -> TurnEnd {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
-        if !std::mem::take(&mut self.fresh) {
+        let mut units = self.context.limits.fuel_per_turn;
+        if std::mem::take(&mut self.fresh) {
+            units = self.store.data().work.remaining();
+        } else {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
-        let work = WorkBudget::timed(self.context.limits.fuel_per_turn, cpu.clone());
+        let work = WorkBudget::timed(units, cpu.clone());
         let mut turn = database.begin(work.clone());
         if let TurnEvent::Alarm(_) = event {
             // It has come; what the handler sets is another one.
             turn.set_alarm(None);
         }
-        let clock = self.begin(turn, sockets);
+        let clock = self.begin(turn, sockets, &work);
+        let pace = self.store.data().pace.shared();
         let called = {
             let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
             let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, body_limit));
-            Timed::new(call, &self.context, &cpu, &clock).await
+            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(abandoned).await
         };
         let result = match called {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
-            Err(time_up) => Err(time_up.into()),
+            Err(time_up) => Err(time_up.into_turn_error(self.store.data_mut().stopped_at.take())),
         };
         self.end(result, &work)
     }
 
-    fn begin(&mut self, turn: Turn, sockets: SocketTurn) -> Arc<TurnClock> {
+    fn begin(&mut self, turn: Turn, sockets: SocketTurn, work: &WorkBudget) -> Arc<TurnClock> {
         let host = self.store.data_mut();
+        host.work = work.clone();
+        host.pace.begin_turn(self.context.env.elapsed());
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
         host.turn = Some(turn);
@@ -174,11 +190,12 @@ impl Instance {
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let fuel = used_by_code + limit.saturating_sub(work.remaining());
         if result.is_ok() && fuel > limit {
-            result = Err(TurnError::OutOfFuel(limit));
+            result = Err(TurnError::OutOfFuel { limit, stack: None });
         }
         let host = self.store.data_mut();
         if let Err(TurnError::Guest(failure)) = &mut result {
             failure.stack = host.log.last_error().and_then(|error| error.stack);
+            failure.logged = host.log.take_cause(&failure.message).map(Box::new);
         }
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
@@ -217,10 +234,11 @@ async fn call(
     event: TurnEvent,
     body_limit: u64,
 ) -> wasmtime::Result<Result<Reply, TurnError>> {
-    if let Some(init) = init
-        && let Err(failure) = init.call_init(&mut *store).await?
-    {
-        return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
+    if let Some(init) = init {
+        if let Err(failure) = init.call_init(&mut *store).await? {
+            return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
+        }
+        store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
     let request = match event {
         TurnEvent::Fetch(request) => request,
@@ -374,10 +392,10 @@ fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Resul
     finish_response(status, headers, response.body.into())
 }
 
-/// Headers that belong to the connection, and so to the host.
-const HOST_HEADERS: [HeaderName; 7] = [
+/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD:
+/// the gateway sees to it.
+const HOST_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
-    header::CONTENT_LENGTH,
     header::TRANSFER_ENCODING,
     header::UPGRADE,
     header::TE,
@@ -400,16 +418,17 @@ fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnErro
         && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
     message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
     let code = if fits { code } else { "guest-error".into() };
-    TurnError::Guest(Failure { code, message, retryable, stack: None })
+    TurnError::Guest(Failure { retryable, ..Failure::new(code, message) })
 }
 
-/// Why guest code stopped running. The backtrace goes to the object's log, for whoever wrote the class.
+/// Why guest code stopped running, with the backtrace.
 fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
     let host = store.data();
+    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
     if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
         return match exhausted {
-            Exhausted::Fuel => TurnError::OutOfFuel(limits.fuel_per_turn),
-            Exhausted::CpuTime => TurnError::CpuTime(limits.cpu_time()),
+            Exhausted::Fuel => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
+            Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
             Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
         };
     }
@@ -418,17 +437,16 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
     }
     let trap = error.downcast_ref::<Trap>();
     match (trap, host.memory.refusal()) {
-        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel(limits.fuel_per_turn),
-        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory(limits.memory_per_instance),
+        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
+        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory { limit: limits.memory_per_instance, stack },
         (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
         _ => {}
     }
     let last_words = host.log.last_error();
-    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
-    host.log.add_trap(format!("trapped: {}", error.root_cause()), stack.clone());
     match (trap, error.downcast_ref::<I32Exit>()) {
-        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow,
+        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
         (Some(trap), _) => {
+            host.log.drop_cause();
             let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
             reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
             TurnError::Trap { reason, stack }
@@ -439,19 +457,21 @@ fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> Tur
 }
 
 /// A line for each function that was running, innermost first: its place in the module, and its name if the component has names.
-fn functions(backtrace: &WasmBacktrace) -> String {
+pub(super) fn functions(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
     let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());
     lines.truncate(lines.floor_char_boundary(Failure::MESSAGE_MAX));
     lines
 }
 
-impl From<TimeUp> for TurnError {
-    fn from(time_up: TimeUp) -> Self {
-        match time_up {
-            TimeUp::Cpu(limit) => Self::CpuTime(limit),
-            TimeUp::Wall(limit) => Self::WallTime(limit),
-            TimeUp::Overloaded => Self::Overloaded,
+impl TimeUp {
+    /// `stack` are the functions that were running, if they are known.
+    fn into_turn_error(self, stack: Option<String>) -> TurnError {
+        match self {
+            Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
+            Self::Wall(limit) => TurnError::WallTime { limit, stack },
+            Self::Abandoned => TurnError::Abandoned,
+            Self::Overloaded => TurnError::Overloaded,
         }
     }
 }

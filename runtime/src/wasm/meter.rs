@@ -5,17 +5,17 @@
 //! waits for a slot of his class ([`Computing`]).
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use super::budget::{Budget, TABLE_ELEMENTS};
+use super::budget::TABLE_ELEMENTS;
 use super::host::wasi::TurnClock;
 use super::instance::InstanceContext;
+use super::pace::Shared;
 use crate::base::share::TooManyWait;
-use crate::base::{Computing, CpuTimer};
+use crate::base::{Computing, CpuTimer, MemoryAccount, MemoryCharge, MemoryUse};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
 pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
@@ -23,11 +23,10 @@ pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
 /// Bytes that an element of a table takes.
 const TABLE_ELEMENT: u64 = 8;
 
-/// Counts the linear memory and the tables of one instance, on their own and against the host's budget.
+/// Counts the linear memory and the tables of one instance, on their own and against its class's share of the host's budget.
 pub(super) struct MemoryMeter {
-    budget: Arc<Budget>,
+    charge: MemoryCharge,
     limit: u64,
-    used: u64,
     refusal: Option<Refusal>,
 }
 
@@ -36,13 +35,15 @@ pub(super) struct MemoryMeter {
 pub(super) enum Refusal {
     /// The instance is at its own limit.
     Limit,
-    /// All instances together are at the host's.
+    /// The instances of the class together have their share of the host's, or all instances all of it.
     Host,
 }
 
 impl MemoryMeter {
-    pub(super) fn new(budget: Arc<Budget>, limit: u64) -> Self {
-        Self { budget, limit, used: 0, refusal: None }
+    /// `account` is that of the instance's class.
+    pub(super) fn new(account: MemoryAccount, limit: u64) -> Self {
+        let charge = account.take(MemoryUse::Instances, 0).expect("no bytes can always be had");
+        Self { charge, limit, refusal: None }
     }
 
     /// Forgets refusals of earlier turns: a guest may have coped with them.
@@ -51,12 +52,11 @@ impl MemoryMeter {
     }
 
     fn take(&mut self, more: u64) -> bool {
-        if self.used + more > self.limit {
+        if self.charge.bytes().saturating_add(more) > self.limit {
             self.refusal = Some(Refusal::Limit);
-        } else if !self.budget.take_bytes(more) {
+        } else if self.charge.grow(more).is_err() {
             self.refusal = Some(Refusal::Host);
         } else {
-            self.used += more;
             return true;
         }
         false
@@ -80,18 +80,18 @@ impl ResourceLimiter for MemoryMeter {
     }
 }
 
-impl Drop for MemoryMeter {
-    fn drop(&mut self) {
-        self.budget.give_bytes(self.used);
-    }
-}
+/// Ends when nobody waits for a turn any more.
+pub type Abandoned<'a> = &'a mut (dyn Future<Output = ()> + Send + Unpin);
 
 /// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
-pub(super) struct Timed<'a, F> {
+pub(super) struct Timed<'a, 'b, F> {
     call: Computing<Pin<&'a mut F>>,
     context: &'a InstanceContext,
     cpu: &'a CpuTimer,
     clock: &'a TurnClock,
+    pace: &'a Shared,
+    /// None if the call is to end whoever waits for it.
+    abandoned: Option<Abandoned<'b>>,
     wall: Option<Pin<Box<tokio::time::Sleep>>>,
 }
 
@@ -102,40 +102,71 @@ pub(super) enum TimeUp {
     Cpu(Duration),
     /// It took its wall time.
     Wall(Duration),
+    /// It waited for something, had written nothing, and nobody waited for it.
+    Abandoned,
     /// It wanted to compute for long, and too many of its class wait to do so.
     Overloaded,
 }
 
-impl<'a, F: Future> Timed<'a, F> {
+impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
     pub(super) fn new(
         call: Pin<&'a mut F>,
         context: &'a InstanceContext,
         cpu: &'a CpuTimer,
         clock: &'a TurnClock,
+        pace: &'a Shared,
     ) -> Self {
-        Self { call: Computing::new(call, cpu.clone()), context, cpu, clock, wall: None }
+        Self { call: Computing::new(call, cpu.clone()), context, cpu, clock, pace, abandoned: None, wall: None }
+    }
+
+    /// Ends the call, too, when nobody waits for it any more, as long as it only waits and has not written.
+    pub(super) fn unless(mut self, abandoned: Option<Abandoned<'b>>) -> Self {
+        self.abandoned = abandoned;
+        self
+    }
+
+    fn is_abandoned(&mut self, context: &mut Context<'_>) -> bool {
+        let only_waits = self.call.only_waits() && !self.pace.has_written();
+        let Some(abandoned) = self.abandoned.as_mut().filter(|_| only_waits) else { return false };
+        let is_abandoned = Pin::new(&mut **abandoned).poll(context).is_ready();
+        if is_abandoned {
+            self.abandoned = None;
+        }
+        is_abandoned
+    }
+
+    /// Why the call is to end now, if it is.
+    fn poll_time_up(&mut self, context: &mut Context<'_>) -> Poll<TimeUp> {
+        let limits = &self.context.limits;
+        if self.cpu.is_used_up() {
+            return Poll::Ready(TimeUp::Cpu(limits.cpu_time()));
+        }
+        if self.is_abandoned(context) {
+            return Poll::Ready(TimeUp::Abandoned);
+        }
+        let limit = limits.wall_time();
+        let wall = self.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        wall.as_mut().poll(context).map(|()| TimeUp::Wall(limit))
     }
 }
 
-impl<F: Future> Future for Timed<'_, F> {
+impl<F: Future> Future for Timed<'_, '_, F> {
     type Output = Result<F::Output, TimeUp>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let limits = &this.context.limits;
         if this.call.waits() {
             this.clock.advance(&this.context.env);
         }
-        match Pin::new(&mut this.call).poll(context) {
+        this.pace.polled();
+        let time_up = match Pin::new(&mut this.call).poll(context) {
             Poll::Ready(Ok(output)) => return Poll::Ready(Ok(output)),
-            Poll::Ready(Err(TooManyWait)) => return Poll::Ready(Err(TimeUp::Overloaded)),
-            Poll::Pending => {}
+            Poll::Ready(Err(TooManyWait)) => Poll::Ready(TimeUp::Overloaded),
+            Poll::Pending => this.poll_time_up(context),
+        };
+        if time_up.is_ready() {
+            this.pace.give_up();
         }
-        if this.cpu.is_used_up() {
-            return Poll::Ready(Err(TimeUp::Cpu(limits.cpu_time())));
-        }
-        let limit = limits.wall_time();
-        let wall = this.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        wall.as_mut().poll(context).map(|()| Err(TimeUp::Wall(limit)))
+        time_up.map(Err)
     }
 }

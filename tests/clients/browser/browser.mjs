@@ -17,7 +17,7 @@ const { chromium } = createRequire(import.meta.url)("playwright-core");
 
 const EXECUTABLE = "/usr/bin/chromium";
 /** Longer than anything takes on a busy machine: after this a story fails instead of hanging. */
-const PATIENCE = 60_000;
+const PATIENCE = 300_000;
 const ARGUMENTS = [
   "--headless",
   "--no-sandbox",

@@ -14,7 +14,7 @@ const { WebSocket } = createRequire(import.meta.url)("ws");
 
 const HTTP = process.argv[2].replace(/\/$/, "");
 /** Longer than anything takes on a busy machine: after this a case fails instead of hanging. */
-const PATIENCE = 60_000;
+const PATIENCE = 300_000;
 const LARGEST = 32 << 20;
 
 /** A socket of an object. */

@@ -148,7 +148,7 @@ async function freePort() {
 }
 
 async function until(condition) {
-  for (const deadline = Date.now() + 30_000; !(await condition());) {
+  for (const deadline = Date.now() + 300_000; !(await condition());) {
     if (Date.now() > deadline) throw new Error("workerd does not answer");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }

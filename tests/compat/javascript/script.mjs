@@ -31,7 +31,7 @@ const post = (body, headers) => ({ method: "POST", body, headers });
 
 /** Asks until the answer is as it must become. */
 async function eventually(base, path, ready) {
-  for (const deadline = Date.now() + 30_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
+  for (const deadline = Date.now() + 300_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
     const answer = await ask(base, path);
     if (ready(answer.body) || Date.now() > deadline) return answer;
   }

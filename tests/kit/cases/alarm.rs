@@ -1,15 +1,10 @@
 //! The alarm.
 
-use std::time::Duration;
-
 use super::{Case, Subject};
-use crate::harness::within;
+use crate::harness::eventually;
 use crate::subject::{Object, decode, word};
 
 pub const CASES: &[Case] = &[("alarm/set", set), ("alarm/handled", handled), ("alarm/retried", retried)];
-
-/// A handler that failed is called again after 2 to 2.5 seconds.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 fn set(kit: &Subject) {
     let object = kit.object("a");
@@ -30,7 +25,7 @@ fn set(kit: &Subject) {
 
 /// What has happened, once something has.
 fn events(object: &Object) -> Vec<String> {
-    let shown = within(PATIENCE, "the alarm", || object.ask_one("get events").strip_prefix("some ").map(str::to_owned));
+    let shown = eventually("the alarm", || object.ask_one("get events").strip_prefix("some ").map(str::to_owned));
     shown.split_terminator("%0A").map(|line| String::from_utf8(decode(line)).expect("text")).collect()
 }
 
@@ -52,7 +47,7 @@ fn handled(kit: &Subject) {
         (&format!("put on-alarm {next}"), "ok"),
         (&format!("alarm-set {due}"), "ok"),
     ]);
-    let both = within(PATIENCE, "both alarms", || Some(events(&object)).filter(|events| events.len() == 2));
+    let both = eventually("both alarms", || Some(events(&object)).filter(|events| events.len() == 2));
     assert_eq!(both, [format!("alarm {due} 0"), format!("alarm {} 0", due + 1)]);
 }
 

@@ -15,6 +15,8 @@ fn failure(kit: &Subject) {
     assert_eq!((&problem["guest_code"], &problem["detail"]), (&"out-of-stock".into(), &"no chairs € left".into()));
     let problem = object.run("fail warming-up later true").problem(503, "guest-error");
     assert_eq!((&problem["guest_code"], &problem["detail"]), (&"warming-up".into(), &"later".into()));
+    let log = object.log();
+    assert!(log.iter().any(|entry| entry.starts_with("error") && entry.contains("no chairs € left")), "{log:?}");
     object.run("no-such-command").problem(500, "guest-error");
     object.says(&[("get a", "some before")]);
 }
@@ -35,7 +37,8 @@ fn thrown(kit: &Subject) {
     assert!(["guest-error", "guest-trap"].contains(&problem["code"].as_str().unwrap_or_default()), "{problem}");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("the sky fell")), "{problem}");
     let log = object.log();
-    assert!(log.iter().any(|entry| entry.starts_with("error") && entry.contains("the sky fell")), "{log:?}");
+    let told = log.iter().filter(|entry| entry.starts_with("error") && entry.contains("the sky fell"));
+    assert_eq!(told.count(), 1, "a failure is one entry: {log:?}");
     object.says(&[("get a", "some before"), ("count", "1")]);
 }
 

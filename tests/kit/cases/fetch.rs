@@ -36,7 +36,7 @@ fn headers(kit: &Subject) {
     let mut line = b"x-kit: caf\xC3\xA9 \xFF".to_vec();
     line.splice(
         0..0,
-        format!("GET {} HTTP/1.1\r\nhost: kit\r\nconnection: close\r\n", object.path("/echo")).into_bytes(),
+        format!("GET {} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n", object.path("/echo")).into_bytes(),
     );
     line.extend_from_slice(b"\r\n\r\n");
     let mut answer = Vec::new();

@@ -81,7 +81,7 @@ fn ensure_target(root: &Path) -> anyhow::Result<()> {
     if libraries.status.success() && Path::new(directory.trim_end()).is_dir() {
         return Ok(());
     }
-    eprintln!("adding the target {TARGET} to the Rust toolchain");
+    note!("adding the target {TARGET} to the Rust toolchain");
     let status =
         Command::new("rustup").args(["target", "add", TARGET]).current_dir(root).stdout(Stdio::null()).status();
     match status {

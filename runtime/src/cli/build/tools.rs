@@ -76,7 +76,7 @@ impl Tools {
         };
         let _lock = prepare().with_context(|| format!("cannot write {}", place.display()))?;
         if !place.join(COMPLETE).is_file() {
-            eprintln!("installing {name} into {}", place.display());
+            note!("installing {name} into {}", place.display());
             install(&place)?;
             fs::write(place.join(COMPLETE), "").with_context(|| format!("cannot write {}", place.display()))?;
         }

@@ -5,8 +5,8 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, body, json, only_get, problem, query, to_the_end};
-use crate::base::{ClassName, Digest};
+use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
+use crate::base::{ClassName, Create, Digest};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError};
 
@@ -21,7 +21,8 @@ struct Shown {
     imports: Vec<String>,
     created: u64,
     deployed: u64,
-    /// In the answer to a deploy only: whether the component is another one than before.
+    create: Create,
+    /// In the answer to a deploy only: whether the component or a setting is another one than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<bool>,
 }
@@ -38,6 +39,7 @@ impl Shown {
             imports: info.imports,
             created: info.created_ms,
             deployed: info.deployed_ms,
+            create: info.create,
             changed,
         }
     }
@@ -47,6 +49,13 @@ impl Shown {
 #[serde(deny_unknown_fields)]
 struct DeleteQuery {
     objects: Option<Objects>,
+}
+
+/// Settings of the class; what is left out stays as it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DeployQuery {
+    create: Option<Create>,
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -80,18 +89,24 @@ impl Admin {
                 Ok(json(StatusCode::OK, &Shown::of(&*self.deployed(class)?, None)))
             }
             Method::PUT => {
-                let NoQuery {} = query(uri)?;
-                self.deploy(ClassName::parse(class)?, body).await
+                let settings: DeployQuery = query(uri)?;
+                self.deploy(ClassName::parse(class)?, settings, body).await
             }
             Method::DELETE => self.delete_class(ClassName::parse(class)?, query(uri)?).await,
             _ => Err(Problem::method_not_allowed("DELETE, GET, HEAD, PUT")),
         }
     }
 
-    async fn deploy(&self, name: ClassName, body: &mut Body) -> Result<Response, Problem> {
-        let component = body::collect(body, self.settings.component, &problem::COMPONENT_TOO_LARGE).await?;
+    async fn deploy(&self, name: ClassName, settings: DeployQuery, body: &mut Body) -> Result<Response, Problem> {
+        let limit = self.settings.component;
+        let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
-        let deployed = to_the_end(async move { router.classes().deploy(name, component).await }).await?;
+        let deploying = async move {
+            let deployed = router.classes().deploy(name, component, settings.create).await;
+            drop(charge);
+            deployed
+        };
+        let deployed = to_the_end(deploying).await?;
         let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
         let shown = Shown::of(&deployed.class, Some(deployed.changed));
         Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
@@ -107,6 +122,7 @@ impl Admin {
                 let detail = format!("`{name}` still has objects; delete them with it by adding ?objects=delete");
                 Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
             }
+            Err(error @ DeleteClassError::Busy(_)) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
             Err(error @ (DeleteClassError::Storage(_) | DeleteClassError::StillRunning(_))) => {
                 Err(Problem::internal(error))
             }

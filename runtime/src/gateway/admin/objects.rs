@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, body, json, only_get, path, problem, query, sql};
+use super::{Admin, NoQuery, json, only_get, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
 use crate::base::socket::SocketCounts;
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
@@ -187,7 +187,10 @@ impl Admin {
         let address = self.posted(method, uri, class, object)?;
         match self.deliver(&address, Invocation::Alarm { now: true }).await? {
             Reply::Done(true) => Ok(json(StatusCode::OK, &Ran { ran: true })),
-            Reply::Done(false) => Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address)),
+            Reply::Done(false) => {
+                self.must_exist(&address).await?;
+                Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address))
+            }
             reply => Err(unexpected(&reply)),
         }
     }
@@ -201,10 +204,20 @@ impl Admin {
         body: &mut Body,
     ) -> Result<Response, Problem> {
         let address = self.posted(method, uri, class, object)?;
-        let asked = sql::read(&body::collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?)?;
+        let (body, _charge) = self.collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?;
+        let asked = sql::read(&body)?;
+        drop(body);
         match self.deliver(&address, Invocation::Query(Box::new(asked))).await? {
             Reply::Table(Some(table)) => Ok(json(StatusCode::OK, &sql::answer(*table))),
             Reply::Table(None) => Err(unknown(&address)),
+            reply => Err(unexpected(&reply)),
+        }
+    }
+
+    async fn must_exist(&self, address: &ObjectAddress) -> Result<(), Problem> {
+        match self.deliver(address, Invocation::Describe).await? {
+            Reply::Description(Some(_)) => Ok(()),
+            Reply::Description(None) => Err(unknown(address)),
             reply => Err(unexpected(&reply)),
         }
     }

@@ -10,7 +10,6 @@ use futures_util::stream::try_unfold;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{Method, StatusCode, Uri};
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use tokio::task::spawn_blocking;
 
 use super::objects::{unexpected, unknown};
@@ -66,7 +65,7 @@ impl Admin {
         let address = self.address(class, object)?;
         let upload = self.router.incoming().map_err(Problem::internal)?;
         let file = upload.as_file().try_clone().map_err(Problem::internal)?;
-        save(body, self.router.import_max(), file).await?;
+        self.save(body, self.router.import_max(), file).await?;
         let (router, target) = (self.router.clone(), address.clone());
         match to_the_end(async move { router.import(target, upload).await }).await? {
             Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
@@ -77,43 +76,42 @@ impl Admin {
     }
 }
 
+impl Admin {
+    /// Writes a body of at most `limit` bytes to a file.
+    async fn save(&self, body: &mut Body, limit: u64, file: File) -> Result<(), Problem> {
+        let refused = || {
+            Problem::new(
+                &problem::BODY_TOO_LARGE,
+                format!("the database has more than the {limit} bytes that an object may store"),
+            )
+        };
+        if body.size_hint().lower() > limit {
+            return Err(refused());
+        }
+        let (mut left, mut gathered) = (limit, Vec::with_capacity(CHUNK));
+        let mut file = Some(file);
+        loop {
+            let data = match self.settings.intake.next_piece(body).await? {
+                Some(data) => data,
+                None if gathered.is_empty() => return Ok(()),
+                None => Bytes::new(),
+            };
+            left = left.checked_sub(data.len() as u64).ok_or_else(refused)?;
+            gathered.extend_from_slice(&data);
+            if gathered.len() >= CHUNK || data.is_empty() {
+                let (mut writing, chunk) = (file.take().expect("it comes back"), std::mem::take(&mut gathered));
+                let wrote = spawn_blocking(move || writing.write_all(&chunk).map(|()| writing)).await;
+                file = Some(wrote.map_err(Problem::internal)?.map_err(no_room)?);
+            }
+        }
+    }
+}
+
 fn read_chunk(mut file: File) -> io::Result<(File, Bytes)> {
     let mut chunk = vec![0; CHUNK];
     let read = file.read(&mut chunk)?;
     chunk.truncate(read);
     Ok((file, chunk.into()))
-}
-
-/// Writes a body of at most `limit` bytes to a file.
-async fn save(body: &mut Body, limit: u64, file: File) -> Result<(), Problem> {
-    let refused = || {
-        Problem::new(
-            &problem::BODY_TOO_LARGE,
-            format!("the database has more than the {limit} bytes that an object may store"),
-        )
-    };
-    if body.size_hint().lower() > limit {
-        return Err(refused());
-    }
-    let (mut left, mut gathered) = (limit, Vec::with_capacity(CHUNK));
-    let mut file = Some(file);
-    loop {
-        let frame = body.frame().await.transpose();
-        let incomplete =
-            |error| Problem::new(&problem::BODY_INCOMPLETE, format!("the request body broke off: {error}"));
-        let data = match frame.map_err(incomplete)? {
-            Some(frame) => frame.into_data().unwrap_or_default(),
-            None if gathered.is_empty() => return Ok(()),
-            None => Bytes::new(),
-        };
-        left = left.checked_sub(data.len() as u64).ok_or_else(refused)?;
-        gathered.extend_from_slice(&data);
-        if gathered.len() >= CHUNK || data.is_empty() {
-            let (mut writing, chunk) = (file.take().expect("it comes back"), std::mem::take(&mut gathered));
-            let wrote = spawn_blocking(move || writing.write_all(&chunk).map(|()| writing)).await;
-            file = Some(wrote.map_err(Problem::internal)?.map_err(no_room)?);
-        }
-    }
 }
 
 fn no_room(error: io::Error) -> Problem {

@@ -6,6 +6,7 @@
 //! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may take the last transactions back, never a part of
 //! one. Whoever needs them on the disk flushes the file system.
 
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -18,7 +19,7 @@ use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 use crate::storage::alarm_index::Place;
 use crate::storage::capture::wal_path;
 use crate::storage::commit_log::{AlarmChange, Lsn};
-use crate::storage::files::remove_durably;
+use crate::storage::files::{private, remove_durably};
 use crate::storage::{StorageError, connection, vfs};
 
 /// What the tables look like and mean. A file with another number is not read: it is made anew, like one that is lost.
@@ -43,14 +44,20 @@ pub(super) struct LaneFile {
 
 impl LaneFile {
     /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an applied
-    /// LSN; so is one that ends before `released`, because the log no longer has what it lacks.
-    pub fn open(path: PathBuf, released: Lsn) -> Result<(Self, Option<Lsn>), StorageError> {
+    /// LSN; so is one that ends before what is released, because the log no longer has what it lacks, and one that ends after the
+    /// lane, because it is of another log.
+    pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<(Self, Option<Lsn>), StorageError> {
         connection::configure_process();
         let there = path.try_exists().map_err(StorageError::io("cannot look for", &path))?;
         if there {
             let why = match Self::existing(&path) {
-                Ok((file, Some(applied))) if applied >= released => return Ok((file, Some(applied))),
-                Ok((_, Some(applied))) => format!("ends at {applied}, and the log begins after {released}"),
+                Ok((file, Some(applied))) if lane.contains(&applied) => return Ok((file, Some(applied))),
+                Ok((_, Some(applied))) if applied > *lane.end() => format!(
+                    "lists the objects up to {applied} and the log ends at {}: it is of another log, and if that one was removed \
+                     after anything but a clean stop, what it held is lost",
+                    lane.end()
+                ),
+                Ok((_, Some(applied))) => format!("ends at {applied}, and the log begins after {}", lane.start()),
                 Ok((_, None)) => "is unfinished or of another version".into(),
                 Err(error) if is_the_systems(&error) => return Err(StorageError::sqlite(&path)(error)),
                 Err(error) => format!("is damaged ({error})"),
@@ -89,6 +96,10 @@ impl LaneFile {
 
     fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Self> {
         let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        if flags.contains(OpenFlags::SQLITE_OPEN_CREATE) {
+            // SQLite gives the files beside it the same permissions.
+            let _ = private().append(true).create(true).open(path);
+        }
         let database = Connection::open_with_flags_and_vfs(path, flags, vfs::PLAIN)?;
         database.execute_batch(SETTINGS)?;
         Ok(Self { path: path.into(), database })
@@ -115,6 +126,12 @@ impl LaneFile {
         )
     }
 
+    /// Whether the file lists the object.
+    pub fn contains(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<bool> {
+        let mut statement = self.database.prepare_cached("SELECT 1 FROM objects WHERE class = ?1 AND id = ?2")?;
+        statement.exists(params![class.as_str(), id.as_bytes()])
+    }
+
     /// The name and the alarm of an object.
     pub fn object(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<(Option<ObjectName>, Option<Alarm>)> {
         let mut statement = self
@@ -124,13 +141,25 @@ impl LaneFile {
         Ok(statement.query_row(params![class.as_str(), id.as_bytes()], known).optional()?.unwrap_or_default())
     }
 
-    /// Alarms from one place up to another (exclusive), at most `limit`, in order.
-    pub fn alarms(&self, from: Place, until: Place, limit: usize) -> rusqlite::Result<Vec<(ClassKey, Place)>> {
+    /// Alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in order. Reads
+    /// the index over all classes in that range.
+    pub fn alarms(
+        &self,
+        from: Place,
+        until: Place,
+        limit: usize,
+        class: Option<&ClassKey>,
+        without: &[ClassKey],
+    ) -> rusqlite::Result<Vec<(ClassKey, Place)>> {
         let mut statement = self.database.prepare_cached(
             "SELECT class, next, id FROM objects WHERE next IS NOT NULL AND (next, id) >= (?1, ?2) AND (next, id) < (?3, ?4)
+             AND (?6 IS NULL OR class = ?6) AND class NOT IN (SELECT value FROM json_each(?7))
              ORDER BY next, id LIMIT ?5",
         )?;
-        let range = params![from.0 as i64, from.1.as_bytes(), until.0 as i64, until.1.as_bytes(), limit as i64];
+        let without = serde_json::to_string(without).expect("keys are text");
+        let (from_id, until_id) = (from.1.as_bytes(), until.1.as_bytes());
+        let (class, limit) = (class.map(ClassKey::as_str), limit as i64);
+        let range = params![from.0 as i64, from_id, until.0 as i64, until_id, limit, class, without];
         let rows = statement.query_map(range, |row| {
             let place = (row.get::<_, i64>(1)? as u64, ObjectId::from_bytes(row.get(2)?));
             Ok((ClassKey::new(row.get_ref(0)?.as_str()?), place))
@@ -185,6 +214,24 @@ fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> r
         };
     }
     Ok(())
+}
+
+/// Shows every object that a catalog lists, which is a copy that may be changed. Answers up to which LSN it lists everything; none
+/// if it is not to be relied on.
+pub(in crate::storage) fn read_copy(
+    path: &Path,
+    mut visit: impl FnMut(ClassKey, ObjectId, Option<String>),
+) -> rusqlite::Result<Option<Lsn>> {
+    let (file, applied) = LaneFile::existing(path)?;
+    if applied.is_some() {
+        let mut statement = file.database.prepare("SELECT class, id, name FROM objects")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name = name_of(row.get(2)?).map(|name| name.as_str().to_owned());
+            visit(ClassKey::new(&row.get::<_, String>(0)?), ObjectId::from_bytes(row.get(1)?), name);
+        }
+    }
+    Ok(applied)
 }
 
 /// Begins to read what [`LaneFile::select`] selects.

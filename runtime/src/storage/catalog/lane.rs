@@ -9,6 +9,7 @@
 //!   databases, where it is found again.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
@@ -16,8 +17,8 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::file::LaneFile;
 use super::notes::{Change, ClassNotes, Noted, Notes};
-use crate::base::ClassKey;
 use crate::base::points::{self, Point};
+use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
 use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
 use crate::storage::database::is_damage;
@@ -47,9 +48,11 @@ pub(super) struct LaneState {
 }
 
 impl LaneCatalog {
-    /// Opens the file at `path`. If it is lost, replay begins after `released` all the same.
-    pub fn open(path: PathBuf, released: Lsn) -> Result<Self, StorageError> {
-        let (file, applied) = LaneFile::open(path, released)?;
+    /// Opens the file at `path`, of a lane that is released up to the first and ends at the second position. If it is lost, replay
+    /// begins after what is released all the same.
+    pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
+        let released = *lane.start();
+        let (file, applied) = LaneFile::open(path, lane)?;
         let gathered = applied.unwrap_or(released);
         let state = LaneState { file, notes: Notes::default(), early: VecDeque::new(), gathered, applied };
         Ok(Self { noted: Mutex::default(), durable: OnceLock::new(), state: Mutex::new(state) })
@@ -190,6 +193,16 @@ impl LaneState {
         let exists = |notes: &ClassNotes| notes.objects.values().any(|noted| matches!(noted, Noted::Object { .. }));
         Ok(notes.is_some_and(exists)
             || !notes.is_some_and(|notes| notes.gone) && self.file.has_unnoted(class, notes)?)
+    }
+
+    /// Whether the object is one of the class's in this lane.
+    pub fn lists(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<bool> {
+        let notes = self.notes.class(class);
+        match notes.and_then(|notes| notes.objects.get(id)) {
+            Some(noted) => Ok(matches!(noted, Noted::Object { .. })),
+            None if notes.is_some_and(|notes| notes.gone) => Ok(false),
+            None => self.file.contains(class, id),
+        }
     }
 
     /// What to answer when SQLite failed. After damage the lane is lost until the next opening, which makes it again.

@@ -11,7 +11,9 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 
+use crate::base::output;
 use crate::base::points::{self, Point};
+use crate::storage::files::private;
 
 /// The exit code of a process that has lost its log; the same as of one that does not start.
 const LOST: i32 = 1;
@@ -27,7 +29,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Makes a file that must not be there yet.
     fn create(&self, point: Point, path: &Path) -> io::Result<File> {
         self.at(point)?;
-        OpenOptions::new().read(true).write(true).create_new(true).open(path)
+        private().read(true).write(true).create_new(true).open(path)
     }
 
     /// Opens a file to write it.
@@ -102,6 +104,12 @@ pub trait Disk: Send + Sync + 'static {
         File::open(dir)?.sync_all()
     }
 
+    /// The same of a directory that is open, which needs no descriptor.
+    fn sync_open_dir(&self, point: Point, _dir: &Path, opened: &File) -> io::Result<()> {
+        self.at(point)?;
+        opened.sync_all()
+    }
+
     /// Returns when everything of the file system that holds the directory is on disk, directory entries included.
     fn sync_file_system(&self, point: Point, dir: &Path) -> io::Result<()> {
         self.at(point)?;
@@ -139,6 +147,7 @@ impl Disk for SystemDisk {
         tracing::error!(
             "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"
         );
+        output::stderr().flush();
         std::process::exit(LOST)
     }
 }

@@ -24,6 +24,7 @@ use super::segments::{Live, Segments};
 use super::writer::{Writer, begin};
 use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
 use crate::base::points::Point;
+use crate::storage::files;
 
 /// The log in a directory.
 pub struct FileLog {
@@ -38,6 +39,8 @@ pub struct FileLog {
     /// One release at a time.
     releasing: Mutex<()>,
     stopping: Arc<AtomicBool>,
+    /// The writer must not wait for room any more.
+    closing: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -53,7 +56,8 @@ impl FileLog {
         let room = Room::new(options.budget, options.in_flight);
         let lanes = Lanes::new(&last, room.clone());
         let found = released.iter().copied().zip(last).collect();
-        let segments = Segments::new(dir, disk.clone(), options.segment_bytes, room, released);
+        let segments = Segments::new(dir, disk.clone(), options.segment_bytes, room, released)
+            .map_err(LogError::io("cannot open", dir))?;
         let (log, number) = match scan.segments.last() {
             Some(last) => (last.header.log, last.header.number + 1),
             None => (options.env.random(), 1),
@@ -63,7 +67,7 @@ impl FileLog {
         keep(&scan, &segments, &*disk)?;
         let active = begin(&segments, &options.env, log, number, &scan.state)
             .map_err(LogError::io("cannot begin a segment in", dir))?;
-        let segments = Arc::new(segments);
+        let (segments, closing) = (Arc::new(segments), Arc::<AtomicBool>::default());
         let writer = Writer {
             disk: disk.clone(),
             env: options.env.clone(),
@@ -74,6 +78,8 @@ impl FileLog {
             active,
             empty: Vec::new(),
             ended: false,
+            manual: options.manual,
+            closing: closing.clone(),
         };
         let log = Self {
             dir: dir.into(),
@@ -85,6 +91,7 @@ impl FileLog {
             found,
             releasing: Mutex::new(()),
             stopping: Arc::default(),
+            closing,
             threads: Mutex::default(),
         };
         if !log.options.manual {
@@ -121,6 +128,7 @@ impl FileLog {
     }
 
     fn stop(&self) {
+        self.closing.store(true, Ordering::Release);
         self.stopping.store(true, Ordering::Release);
         self.lanes.wake();
         self.segments.stop();
@@ -147,7 +155,7 @@ impl Drop for FileLog {
 }
 
 fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
-    fs::create_dir_all(dir)?;
+    files::make_dir(dir)?;
     // Also if it was there: a process that was killed may have made it and not flushed that.
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Point::SegmentCreate, parent))
 }
@@ -237,6 +245,10 @@ impl LaneLog for FileLog {
         self.segments.shelf().released[lane.index()]
     }
 
+    fn last(&self, lane: Lane) -> Lsn {
+        self.lanes.appended(lane)
+    }
+
     fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
         let room = &self.lanes.room;
         room.try_reserve(bytes).or_else(|short| {
@@ -271,6 +283,8 @@ impl LaneLog for FileLog {
     }
 
     fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.lanes.wake();
         self.writer.lock().close();
         self.stop();
         if let Err(error) = self.segments.remove_spares() {

@@ -69,7 +69,7 @@ pub struct DurableWatch(watch::Receiver<Lsn>);
 impl DurableWatch {
     /// A lane that is durable as far as a test says.
     #[cfg(test)]
-    pub(in crate::storage) fn of(durable: watch::Receiver<Lsn>) -> Self {
+    pub(crate) fn of(durable: watch::Receiver<Lsn>) -> Self {
         Self(durable)
     }
 

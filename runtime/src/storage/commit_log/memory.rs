@@ -142,6 +142,10 @@ impl LaneLog for MemoryLog {
         self.kept.lock().released[lane.index()]
     }
 
+    fn last(&self, lane: Lane) -> Lsn {
+        self.lanes.appended(lane)
+    }
+
     fn try_reserve(&self, bytes: u64) -> Result<Reservation, NoRoom> {
         self.lanes.room.try_reserve(bytes).map_err(|short| short.answer)
     }

@@ -18,6 +18,7 @@ use super::room::Room;
 use super::scan::segment_path;
 use super::{LogError, LogUsage, Lsn};
 use crate::base::points::Point;
+use crate::storage::files::is_lack_of_room;
 
 /// A segment that is begun before a large one is ready has this many bytes: quickly had, and enough until then.
 const SMALL: u64 = 4 << 20;
@@ -26,6 +27,8 @@ const MARGIN: u64 = 5 << 18;
 /// Spare files that are kept when segments are dropped.
 const SPARES: usize = 2;
 const SPARE: &str = "spare";
+/// Descriptors that are kept back: for a segment that the writer needs at once, and for those that are made ahead of it.
+const RESERVE: usize = 4;
 
 /// The files of one log.
 pub(super) struct Segments {
@@ -36,6 +39,10 @@ pub(super) struct Segments {
     shelf: Mutex<Shelf>,
     orders: Mutex<Orders>,
     ordered: Condvar,
+    /// The directory, open: its flushes need no descriptor.
+    opened: File,
+    /// Descriptors that are given up when the system has no more, so that a segment can always be made.
+    reserve: Mutex<Vec<File>>,
 }
 
 /// What there is.
@@ -60,7 +67,8 @@ pub(super) struct Live {
     pub next: Vec<Lsn>,
 }
 
-struct Spare {
+/// A file that is not a segment yet.
+pub(super) struct Spare {
     file: File,
     path: PathBuf,
     capacity: u64,
@@ -82,7 +90,7 @@ fn usable(capacity: u64, end: u64) -> u64 {
 }
 
 impl Segments {
-    pub fn new(dir: &Path, disk: Arc<dyn Disk>, size: u64, room: Arc<Room>, released: Vec<Lsn>) -> Self {
+    pub fn new(dir: &Path, disk: Arc<dyn Disk>, size: u64, room: Arc<Room>, released: Vec<Lsn>) -> io::Result<Self> {
         let shelf = Shelf {
             live: BTreeMap::new(),
             released,
@@ -91,7 +99,30 @@ impl Segments {
             made: 0,
         };
         let (shelf, orders, ordered) = (Mutex::new(shelf), Mutex::default(), Condvar::new());
-        Self { dir: dir.into(), disk, size, room, shelf, orders, ordered }
+        let (opened, reserve) = (File::open(dir)?, Mutex::default());
+        let segments = Self { dir: dir.into(), disk, size, room, shelf, orders, ordered, opened, reserve };
+        segments.fill_reserve();
+        Ok(segments)
+    }
+
+    /// Takes as many descriptors as are still to be had.
+    fn fill_reserve(&self) {
+        let mut reserve = self.reserve.lock();
+        while reserve.len() < RESERVE
+            && let Ok(another) = self.opened.try_clone()
+        {
+            reserve.push(another);
+        }
+    }
+
+    /// Makes a file, with a descriptor of the reserve if there is no other.
+    fn create(&self, path: &Path) -> io::Result<File> {
+        match self.disk.create(Point::SegmentCreate, path) {
+            Err(error) if is_lack_of_room(&error) && self.reserve.lock().pop().is_some() => {
+                self.disk.create(Point::SegmentCreate, path)
+            }
+            created => created,
+        }
     }
 
     pub fn shelf(&self) -> MutexGuard<'_, Shelf> {
@@ -103,15 +134,25 @@ impl Segments {
         self.shelf().live.insert(number, live);
     }
 
-    /// Begins a segment: its header, its name, both durable.
-    pub fn begin(&self, header: &SegmentHeader) -> io::Result<Live> {
+    /// A file with the header of a segment, durable. Nothing has happened to the log if it fails.
+    pub fn prepare(&self, header: &SegmentHeader) -> io::Result<Spare> {
         let spare = self.shelf().spares.pop_front();
         let spare = spare.map_or_else(|| self.make(SMALL.min(self.size), false), Ok)?;
+        let begun = self.disk.write_all_at(Point::SegmentHeader, &spare.file, &header.encode(), 0);
+        match begun.and_then(|()| self.disk.sync_data(Point::SegmentHeader, &spare.file)) {
+            Ok(()) => Ok(spare),
+            Err(error) => {
+                let _ = fs::remove_file(&spare.path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Makes a segment of what was prepared for it: its name, durable.
+    pub fn begin(&self, header: &SegmentHeader, spare: Spare) -> io::Result<Live> {
         let path = segment_path(&self.dir, header.number);
-        self.disk.write_all_at(Point::SegmentHeader, &spare.file, &header.encode(), 0)?;
-        self.disk.sync_data(Point::SegmentHeader, &spare.file)?;
         self.disk.rename(Point::SegmentHeader, &spare.path, &path)?;
-        self.disk.sync_dir(Point::SegmentHeader, &self.dir)?;
+        self.disk.sync_open_dir(Point::SegmentHeader, &self.dir, &self.opened)?;
         let next = header.state.lanes.iter().map(|lane| lane.next).collect();
         let (file, end) = (Arc::new(spare.file), SEGMENT_HEADER as u64);
         let live = Live { file, path, end, capacity: spare.capacity, next };
@@ -163,12 +204,17 @@ impl Segments {
             moved = true;
         }
         if moved {
-            self.disk.sync_dir(Point::SegmentDrop, &self.dir).map_err(LogError::io("cannot flush", &self.dir))?;
+            let flushed = self.disk.sync_open_dir(Point::SegmentDrop, &self.dir, &self.opened);
+            flushed.map_err(LogError::io("cannot flush", &self.dir))?;
             self.room.set_full(None);
         }
         for (path, capacity) in spares {
-            let file = self.disk.open(Point::SegmentCreate, &path).map_err(LogError::io("cannot open", &path))?;
-            self.shelf().spares.push_back(Spare { file, path, capacity });
+            match self.disk.open(Point::SegmentCreate, &path) {
+                Ok(file) => self.shelf().spares.push_back(Spare { file, path, capacity }),
+                // Another one is made when it is needed.
+                Err(error) if is_lack_of_room(&error) => _ = fs::remove_file(&path),
+                Err(error) => return Err(LogError::io("cannot open", &path)(error)),
+            }
         }
         self.tell(&self.shelf(), 0);
         Ok(())
@@ -202,7 +248,7 @@ impl Segments {
             shelf.made
         };
         let path = self.dir.join(format!("new-{number}.{SPARE}"));
-        let file = self.disk.create(Point::SegmentCreate, &path)?;
+        let file = self.create(&path)?;
         let make = || {
             self.disk.allocate(Point::SegmentCreate, &file, bytes)?;
             if zeroed {
@@ -265,6 +311,7 @@ impl Segments {
 
     /// Carries out the orders there are.
     pub fn supply(&self) {
+        self.fill_reserve();
         let (now, ahead) = {
             let mut orders = self.orders.lock();
             (std::mem::take(&mut orders.now), std::mem::take(&mut orders.ahead))

@@ -167,6 +167,10 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
+    fn sync_open_dir(&self, point: Point, dir: &Path, _opened: &File) -> io::Result<()> {
+        self.sync_dir(point, dir)
+    }
+
     fn sync_file_system(&self, point: Point, _dir: &Path) -> io::Result<()> {
         self.at(point)?;
         let all = Tree::read(&self.root)?;

@@ -1,11 +1,15 @@
 //! The writer: takes what all lanes have gathered, writes it once, flushes it once, publishes each lane's position.
 //!
 //! Owns the end of the log: sequence, chains, the open segment. One thread at a time ([`super::FileLog`] sees to it). What must stay
-//! true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or published any more.
+//! true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or published any more. What fails
+//! before a byte of the log may have been written, for lack of descriptors, memory or space, has failed nothing: it is tried again.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -16,12 +20,15 @@ use super::format::{
 use super::lane::{Gathered, Lane, Lanes, Lsn};
 use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, release_in};
-use super::segments::{Live, Segments};
+use super::segments::{Live, Segments, Spare};
 use crate::base::Env;
 use crate::base::points::Point;
+use crate::storage::files::is_lack_of_room;
 
 /// A group is ended when it has this many bytes, so that those who wait for its flush wait for no more than that.
 const GROUP_BYTES: usize = 16 << 20;
+/// How soon a segment that could not be made is tried again.
+const ROOM_RETRY: Duration = Duration::from_millis(100);
 
 pub(super) struct Writer {
     pub disk: Arc<dyn Disk>,
@@ -36,6 +43,10 @@ pub(super) struct Writer {
     pub empty: Vec<Vec<u8>>,
     /// Nothing is written any more: closed, or lost.
     pub ended: bool,
+    /// Nobody makes room while this one waits.
+    pub manual: bool,
+    /// Waiting for room is over.
+    pub closing: Arc<AtomicBool>,
 }
 
 /// The segment that is being written.
@@ -67,10 +78,18 @@ struct Batch {
 
 /// Begins the segment of this number. The writer goes on there.
 pub(super) fn begin(segments: &Segments, env: &Env, log: [u8; 16], number: u64, state: &State) -> io::Result<Active> {
-    let salt = u64::from_le_bytes(env.random());
-    let Live { file, end, capacity, .. } =
-        segments.begin(&SegmentHeader { log, number, salt, state: state.clone() })?;
-    Ok(Active { file, number, salt, end, capacity })
+    let header = header(env, log, number, state);
+    let prepared = segments.prepare(&header)?;
+    start(segments, &header, prepared)
+}
+
+fn header(env: &Env, log: [u8; 16], number: u64, state: &State) -> SegmentHeader {
+    SegmentHeader { log, number, salt: u64::from_le_bytes(env.random()), state: state.clone() }
+}
+
+fn start(segments: &Segments, header: &SegmentHeader, prepared: Spare) -> io::Result<Active> {
+    let Live { file, end, capacity, .. } = segments.begin(header, prepared)?;
+    Ok(Active { file, number: header.number, salt: header.salt, end, capacity })
 }
 
 impl Writer {
@@ -231,9 +250,40 @@ impl Writer {
         }
     }
 
+    /// Goes on in a new segment. Lack of room for its file is waited for: nothing of what has gathered was written yet, and nobody
+    /// was told of it. Meanwhile nothing more is taken in.
     fn roll(&mut self) -> io::Result<()> {
-        self.active = begin(&self.segments, &self.env, self.log, self.active.number + 1, &self.state)?;
+        let header = header(&self.env, self.log, self.active.number + 1, &self.state);
+        let mut tries = 0;
+        let prepared = loop {
+            match self.segments.prepare(&header) {
+                Err(error) if is_lack_of_room(&error) && self.may_wait(tries) => {
+                    if tries == 0 {
+                        tracing::error!("the commit log has no room for another segment and waits for it: {error}");
+                    }
+                    self.lanes.room.set_full(Some(format!("cannot begin a segment: {error}")));
+                    tries += 1;
+                }
+                prepared => break prepared?,
+            }
+        };
+        self.active = start(&self.segments, &header, prepared)?;
+        if tries > 0 {
+            tracing::info!("the commit log has room again");
+            self.lanes.room.set_full(None);
+        }
         Ok(())
+    }
+
+    fn may_wait(&self, tries: u32) -> bool {
+        if self.manual {
+            return tries < 2;
+        }
+        if self.closing.load(Ordering::Acquire) {
+            return false;
+        }
+        thread::park_timeout(ROOM_RETRY);
+        true
     }
 
     fn or_lost(&mut self, what: &str, act: impl FnOnce(&mut Self) -> io::Result<()>) {

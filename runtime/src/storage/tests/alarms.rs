@@ -1,7 +1,13 @@
 //! The alarm as part of a turn, and which alarms come next.
 
+use std::time::Duration;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::base::Alarm;
+use crate::storage::alarm_index::{Now, Place};
+use crate::storage::alarm_look::{Suspects, TOLERANCE};
 
 const SOON: u64 = 1_000;
 
@@ -16,14 +22,50 @@ impl Object {
 }
 
 impl World {
-    /// The names of those whose alarm is due, in order.
+    /// The names of those whose alarm is due, in order. Both clocks show the same.
     fn due(&self, now_ms: u64) -> Vec<String> {
+        self.take(now_ms).into_iter().map(|(_, (_, id))| name_of(&id)).collect()
+    }
+
+    fn take(&self, now_ms: u64) -> Vec<(ClassKey, Place)> {
+        self.look(now_ms);
+        self.take_of(now_ms, |_| true)
+    }
+
+    fn look(&self, now_ms: u64) {
         self.flush();
         self.databases.look_for_alarms(now_ms).unwrap();
-        let names = ["a", "b", "c", "d"].map(|name| (address(name).id, name.to_owned()));
-        let name = |(_, (_, id))| names.iter().find(|(of, _)| *of == id).unwrap().1.clone();
-        self.databases.alarms().take_due(now_ms, 100).into_iter().map(name).collect()
     }
+
+    fn take_of(&self, now_ms: u64, admits: impl Fn(&ClassKey) -> bool) -> Vec<(ClassKey, Place)> {
+        let round = self.databases.alarms().take_due(now(now_ms), 100, WAIT, |class| admits(class).then_some(()));
+        round.due.into_iter().map(|(class, place, ())| (class, place)).collect()
+    }
+
+    /// How long the scheduler would sleep, in milliseconds.
+    fn wait_ms(&self, now_ms: u64) -> u128 {
+        self.databases.alarms().take_due(now(now_ms), 0, WAIT, |_| Some(())).wait.as_millis()
+    }
+
+    /// As many alarms as may be in memory.
+    fn alarms_in_memory(&self, max: usize) {
+        self.databases.alarms().near.lock().max = max;
+    }
+
+    fn settled(&self, name: &str, again_ms: u64) -> bool {
+        self.databases.alarms().settled(&address(name).id, Duration::from_millis(again_ms))
+    }
+}
+
+const WAIT: Duration = Duration::from_secs(1_000_000);
+
+fn now(ms: u64) -> Now {
+    Now { wall_ms: ms, elapsed: Duration::from_millis(ms) }
+}
+
+fn name_of(id: &ObjectId) -> String {
+    let names = ["a", "b", "c", "d"].map(|name| (address(name).id, name.to_owned()));
+    names.iter().find(|(of, _)| of == id).unwrap().1.clone()
 }
 
 #[test]
@@ -170,7 +212,7 @@ fn the_horizon_moves() {
     b.set_alarm(2 * HOUR);
     c.set_alarm(5);
     assert!(!world.databases.alarms().wants_look(0));
-    assert_eq!(world.databases.alarms().first_ms(), Some(5), "only what is near is in memory");
+    assert_eq!(world.wait_ms(0), 5, "only what is near is in memory");
     assert_eq!(world.due(5), ["c"]);
     assert!(world.databases.alarms().wants_look(HOUR));
     assert_eq!(world.due(HOUR), ["a"]);
@@ -188,14 +230,355 @@ fn an_alarm_that_could_not_be_run_is_asked_for_again() {
     let mut a = world.object("a");
     a.set_alarm(10);
     assert_eq!(world.due(10), ["a"]);
-    let again = || world.databases.alarms().again(ClassKey::new("key"), (10, address("a").id), 20);
-    again();
-    assert_eq!(world.databases.alarms().first_ms(), Some(20));
+    assert!(world.settled("a", 20) && !world.settled("a", 30));
+    assert_eq!(world.wait_ms(10), 10);
     assert_eq!(world.due(19), Vec::<String>::new());
     let mut b = world.object("b");
     b.set_alarm(11);
     assert_eq!(world.due(20), ["a", "b"], "it does not stand behind those that were due later");
     a.set_alarm(30);
-    again();
-    assert_eq!(world.due(29), Vec::<String>::new(), "what the object says is newer");
+    assert!(!world.settled("a", 20), "what the object says is newer");
+    assert_eq!(world.due(29), Vec::<String>::new());
+    assert_eq!(world.due(30), ["a"]);
+    assert!(world.settled("a", 40));
+    // Set back by hand: the delay goes on all the same, because it is not the wall clock's.
+    let set_back = Now { wall_ms: 31, elapsed: Duration::from_millis(40) };
+    let taken = world.databases.alarms().take_due(set_back, 100, WAIT, |_| Some(())).due;
+    assert_eq!(taken.len(), 1);
+}
+
+/// What the object says after it was asked to run its alarm counts, also when nothing is stored by that: what was consumed is the
+/// alarm that was handed out, not its time.
+#[test]
+fn an_alarm_that_is_set_to_the_same_time_again_comes_again() {
+    type Handler = fn(&mut Turn);
+    let same: Handler = |turn| turn.set_alarm(Some(Alarm::at(SOON)));
+    let anew: Handler = |turn| {
+        turn.delete_all().unwrap();
+        turn.set_alarm(Some(Alarm::at(SOON)));
+    };
+    let settles: Handler = |turn| {
+        turn.put("k", b"v").unwrap();
+        turn.apply_so_far().unwrap();
+        turn.set_alarm(Some(Alarm::at(SOON)));
+    };
+    for (handler, leaves) in [(same, false), (same, true), (anew, false), (anew, true), (settles, false)] {
+        let world = World::new();
+        let mut a = world.object("a");
+        a.set_alarm(SOON);
+        for run in 0..5 {
+            assert!(world.due(SOON).contains(&"a".to_owned()), "run {run}");
+            a.turn(|turn| {
+                turn.set_alarm(None);
+                handler(turn);
+            });
+            a.database().tell_alarm().unwrap();
+            assert!(!world.settled("a", SOON));
+            if leaves {
+                world.flush();
+                a = world.object("a");
+            }
+        }
+        a.turn(|turn| turn.set_alarm(None));
+        a.database().tell_alarm().unwrap();
+        assert_eq!(world.due(SOON), Vec::<String>::new());
+    }
+}
+
+/// An object that is asked too early, because the clock was set back in between, says when.
+#[test]
+fn an_alarm_that_was_not_due_after_all_comes_later() {
+    let world = World::new();
+    let mut a = world.object("a");
+    a.set_alarm(SOON);
+    assert_eq!(world.due(SOON), ["a"]);
+    a.database().tell_alarm().unwrap();
+    assert!(!world.settled("a", SOON));
+    assert_eq!(world.due(SOON - 1), Vec::<String>::new());
+    assert_eq!(world.due(SOON), ["a"]);
+}
+
+/// A turn that removes everything, settles and fails has removed everything but the alarm.
+#[test]
+fn a_settling_point_after_delete_all_leaves_the_alarm() {
+    let mut world = World::new();
+    let mut a = world.object("a");
+    a.turn(|turn| turn.put("k", b"v").unwrap());
+    a.set_alarm(SOON);
+    a.fail(|turn| {
+        turn.delete_all().unwrap();
+        assert_eq!(turn.alarm().unwrap(), None);
+        turn.apply_so_far().unwrap();
+        assert_eq!(turn.alarm().unwrap(), None, "to the turn it is gone");
+    });
+    assert_eq!((a.get("k"), a.alarm()), (None, Some(Alarm::at(SOON))));
+    world.restart();
+    let mut a = world.object("a");
+    assert_eq!((a.get("k"), a.alarm()), (None, Some(Alarm::at(SOON))));
+    a.turn(|turn| {
+        turn.delete_all().unwrap();
+        turn.put("k", b"w").unwrap();
+        turn.apply_so_far().unwrap();
+        turn.delete("k").unwrap();
+    });
+    assert_eq!(a.alarm(), None);
+    world.settle(&mut a);
+    assert_eq!(world.files(), Vec::<PathBuf>::new());
+}
+
+/// A class that is not admitted keeps its alarms and holds up no other; one with more than there is room for leaves its later
+/// ones to the catalog, and gets them all in the end.
+#[test]
+fn a_class_with_a_backlog_hides_no_other() {
+    let world = World::new();
+    world.alarms_in_memory(8);
+    world.look(0);
+    let greedy = ClassKey::new("greedy");
+    let place = |n: u64| ObjectAddress { key: greedy.clone(), ..by_id(&format!("greedy {n}")) };
+    for n in 0..50 {
+        Object(Some(world.databases.database(&place(n)))).set_alarm(10 + n);
+    }
+    assert!(world.databases.alarms().near.lock().waiting_of(&greedy) <= 8);
+    world.object("a").set_alarm(70);
+    let refused = world.take_of(100, |class| *class != greedy);
+    assert_eq!(refused.iter().map(|(_, (_, id))| name_of(id)).collect::<Vec<_>>(), ["a"]);
+    world.object("b").set_alarm(200_000);
+    assert_eq!(world.wait_ms(100), WAIT.as_millis());
+    let mut taken = 0;
+    while taken < 50 {
+        while world.databases.alarms().wants_look(100) {
+            world.look(100);
+            assert!(world.databases.alarms().near.lock().waiting_of(&greedy) <= 8);
+        }
+        let round = world.take_of(100, |_| true);
+        assert!(round.iter().all(|(class, _)| *class == greedy) && !round.is_empty(), "{taken}: {round:?}");
+        taken += round.len();
+    }
+    world.look(199_000);
+    assert_eq!(world.due(200_000), ["b"]);
+}
+
+/// The running check compares what is stored with what is in memory.
+#[test]
+fn an_alarm_that_the_index_has_lost_is_armed_again() {
+    let world = World::new();
+    let [mut a, mut b] = ["a", "b"].map(|name| world.object(name));
+    let later = SOON + 2 * TOLERANCE.as_millis() as u64;
+    let mut suspects = Suspects::default();
+    let mut check = || {
+        world.flush();
+        let check = world.databases.check_alarms(later, &mut suspects).unwrap();
+        (check.overdue, check.rearmed.len())
+    };
+    a.set_alarm(SOON);
+    b.set_alarm(SOON + 1);
+    assert_eq!(check(), (2, 0), "not read yet");
+    world.look(later);
+    assert_eq!((check(), check()), ((2, 0), (2, 0)), "they wait");
+    assert_eq!(world.due(SOON), ["a"]);
+    assert_eq!((check(), check()), ((1, 0), (1, 0)), "one runs");
+    // Lost, by a fault that is not known.
+    world.databases.alarms().forget(&address("a").id);
+    assert_eq!(world.due(SOON), Vec::<String>::new());
+    assert_eq!((check(), check(), check()), ((1, 0), (2, 1), (2, 0)));
+    assert_eq!(world.due(later), ["a", "b"]);
+    world.settled("b", later);
+    assert_eq!(check(), (1, 0), "it is to be tried again");
+    for object in [&mut a, &mut b] {
+        object.turn(|turn| turn.set_alarm(None));
+    }
+    assert_eq!((check(), check()), ((0, 0), (0, 0)));
+}
+
+/// What a model object does when it is asked to run its alarm.
+#[derive(Debug, Clone, Copy)]
+enum Answer {
+    Done,
+    SetSame,
+    SetLater(u64),
+    DeleteAllAndSetSame,
+    /// The turn fails, and another is applied that says when it is tried again.
+    Fail(u64),
+    /// It cannot be asked.
+    Unreachable,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Happens {
+    Set(usize, u64),
+    Delete(usize),
+    DeleteAll(usize),
+    /// A turn that sets and fails.
+    Fail(usize, u64),
+    Leave(usize),
+    /// The wall clock moves by so many ticks, back if negative.
+    Clock(i64),
+    Ring(Answer),
+    Restart,
+}
+
+const OBJECTS: usize = 8;
+const TICK: u64 = 15_000;
+
+fn answer() -> impl Strategy<Value = Answer> {
+    prop_oneof![
+        2 => Just(Answer::Done),
+        2 => Just(Answer::SetSame),
+        1 => (0..8u64).prop_map(Answer::SetLater),
+        1 => Just(Answer::DeleteAllAndSetSame),
+        1 => (1..8u64).prop_map(Answer::Fail),
+        1 => Just(Answer::Unreachable),
+    ]
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let object = 0..OBJECTS;
+    prop_oneof![
+        6 => (object.clone(), 1..40u64).prop_map(|(object, at)| Happens::Set(object, at)),
+        1 => object.clone().prop_map(Happens::Delete),
+        1 => object.clone().prop_map(Happens::DeleteAll),
+        1 => (object.clone(), 1..40u64).prop_map(|(object, at)| Happens::Fail(object, at)),
+        2 => object.prop_map(Happens::Leave),
+        2 => (-6..12i64).prop_map(Happens::Clock),
+        5 => answer().prop_map(Happens::Ring),
+        1 => Just(Happens::Restart),
+    ]
+}
+
+/// Real databases and their index, a clock, and what each object's alarm is.
+struct Alarming {
+    world: World,
+    objects: Vec<Option<Object>>,
+    model: [Option<Alarm>; OBJECTS],
+    wall_ms: u64,
+    elapsed: Duration,
+}
+
+impl Alarming {
+    fn new() -> Self {
+        let world = World::new();
+        world.alarms_in_memory(4);
+        let (wall_ms, elapsed) = (10 * TICK, Duration::ZERO);
+        Self { world, objects: (0..OBJECTS).map(|_| None).collect(), model: [None; OBJECTS], wall_ms, elapsed }
+    }
+
+    fn address(n: usize) -> ObjectAddress {
+        ObjectAddress { key: ClassKey::new(["key", "other", "third"][n % 3]), ..address(&n.to_string()) }
+    }
+
+    fn object(&mut self, n: usize) -> &mut Object {
+        let databases = &self.world.databases;
+        self.objects[n].get_or_insert_with(|| Object(Some(databases.database(&Self::address(n)))))
+    }
+
+    fn set(&mut self, n: usize, alarm: Option<Alarm>) {
+        self.object(n).turn(|turn| turn.set_alarm(alarm));
+        self.model[n] = alarm;
+    }
+
+    fn happen(&mut self, what: Happens) {
+        match what {
+            Happens::Set(n, at) => self.set(n, Some(Alarm::at(at * TICK))),
+            Happens::Delete(n) => self.set(n, None),
+            Happens::DeleteAll(n) => {
+                self.object(n).turn(|turn| turn.delete_all().unwrap());
+                self.model[n] = None;
+            }
+            Happens::Fail(n, at) => self.object(n).fail(|turn| turn.set_alarm(Some(Alarm::at(at * TICK)))),
+            Happens::Leave(n) => {
+                self.world.flush();
+                self.objects[n] = None;
+            }
+            Happens::Clock(ticks) => {
+                self.wall_ms = self.wall_ms.saturating_add_signed(ticks * TICK as i64).max(1);
+                self.elapsed += Duration::from_secs(1);
+            }
+            Happens::Ring(answer) => _ = self.ring(answer),
+            Happens::Restart => {
+                self.world.flush();
+                self.objects.iter_mut().for_each(|object| *object = None);
+                self.world.restart();
+                self.world.alarms_in_memory(4);
+            }
+        }
+    }
+
+    /// What the scheduler does once. Answers whether anything was due.
+    fn ring(&mut self, answer: Answer) -> bool {
+        self.world.flush();
+        let alarms = self.world.databases.alarms();
+        for _ in 0..100 {
+            if alarms.wants_look(self.wall_ms) {
+                self.world.databases.look_for_alarms(self.wall_ms).unwrap();
+            }
+        }
+        let now = Now { wall_ms: self.wall_ms, elapsed: self.elapsed };
+        let due = alarms.take_due(now, 3, WAIT, |_| Some(())).due;
+        for (_, (_, id), ()) in &due {
+            let n = (0..OBJECTS).find(|n| Self::address(*n).id == *id).unwrap();
+            if !matches!(answer, Answer::Unreachable) {
+                self.run(n, answer);
+                self.object(n).database().tell_alarm().unwrap();
+            }
+            self.world.databases.alarms().settled(id, self.elapsed + Duration::from_secs(1));
+        }
+        !due.is_empty()
+    }
+
+    fn run(&mut self, n: usize, answer: Answer) {
+        let alarm = self.object(n).alarm();
+        assert_eq!(alarm, self.model[n]);
+        let Some(alarm) = alarm.filter(|alarm| alarm.next_ms <= self.wall_ms) else { return };
+        let sets = match answer {
+            Answer::Done | Answer::Unreachable => None,
+            Answer::SetSame | Answer::DeleteAllAndSetSame => Some(Alarm::at(alarm.due_ms)),
+            Answer::SetLater(ticks) => Some(Alarm::at(alarm.due_ms + ticks * TICK)),
+            Answer::Fail(ticks) => {
+                self.object(n).fail(|turn| turn.set_alarm(None));
+                let (attempt, next_ms) = (alarm.attempt + 1, self.wall_ms + ticks * TICK);
+                return self.set(n, Some(Alarm { attempt, next_ms, ..alarm }));
+            }
+        };
+        self.object(n).turn(|turn| {
+            turn.set_alarm(None);
+            if matches!(answer, Answer::DeleteAllAndSetSame) {
+                turn.delete_all().unwrap();
+            }
+            if sets.is_some() {
+                turn.set_alarm(sets);
+            }
+        });
+        self.model[n] = sets;
+    }
+
+    fn check(&self) {
+        let alarms = self.world.databases.alarms();
+        for (n, alarm) in self.model.iter().enumerate() {
+            let Some(alarm) = alarm else { continue };
+            let address = Self::address(n);
+            assert!(alarms.knows(&address.key, (alarm.next_ms, address.id)), "{n} is forgotten: {alarm:?}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_alarm_is_lost(story in prop::collection::vec(happens(), 0..80)) {
+        let mut alarming = Alarming::new();
+        for what in story {
+            alarming.happen(what);
+            alarming.check();
+        }
+        // In the end all of them come.
+        alarming.wall_ms = 1_000 * TICK;
+        alarming.elapsed += Duration::from_secs(1);
+        let mut rounds = 0;
+        while alarming.ring(Answer::Done) {
+            rounds += 1;
+            prop_assert!(rounds < 1_000);
+        }
+        prop_assert_eq!(alarming.model, [None; OBJECTS]);
+    }
 }

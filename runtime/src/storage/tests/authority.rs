@@ -2,7 +2,7 @@
 
 use super::*;
 
-const REFUSED: [(&str, &str); 49] = [
+const REFUSED: [(&str, &str); 62] = [
     ("BEGIN", "BEGIN"),
     ("BEGIN IMMEDIATE", "BEGIN"),
     ("COMMIT", "COMMIT"),
@@ -38,6 +38,19 @@ const REFUSED: [(&str, &str); 49] = [
     ("PRAGMA locking_mode = NORMAL", "PRAGMA locking_mode"),
     ("PRAGMA trusted_schema = ON", "PRAGMA trusted_schema"),
     ("PRAGMA integrity_check", "PRAGMA integrity_check"),
+    ("PRAGMA defer_foreign_keys = abcd", "PRAGMA defer_foreign_keys = abcd, which is neither on nor off"),
+    ("PRAGMA recursive_triggers = 2", "PRAGMA recursive_triggers = 2, which is neither on nor off"),
+    ("PRAGMA table_info(_hf_kv)", "the name _hf_kv"),
+    ("PRAGMA main.table_xinfo('_hf_META')", "the name _hf_META"),
+    ("PRAGMA index_list = \"_hf_kv\"", "the name _hf_kv"),
+    ("PRAGMA index_info(sqlite_autoindex__hf_kv_1)", "the name sqlite_autoindex__hf_kv_1"),
+    ("PRAGMA foreign_key_list([_hf_kv])", "the name _hf_kv"),
+    ("PRAGMA quick_check(_hf_kv)", "the name _hf_kv"),
+    ("DELETE FROM _hf_kv LIMIT 1", "the name _hf_kv"),
+    ("UPDATE _hf_kv SET value = x'' ORDER BY key LIMIT 1", "the name _hf_kv"),
+    ("DELETE FROM t WHERE x IN (SELECT key FROM _hf_kv) LIMIT 1", "the name _hf_kv"),
+    ("WITH t AS (SELECT * FROM \"_hf_kv\") SELECT * FROM t", "the name _hf_kv"),
+    ("CREATE TABLE x (a REFERENCES _hf_kv (key))", "the name _hf_kv"),
     ("SELECT * FROM pragma_database_list", "PRAGMA database_list"),
     ("SELECT * FROM _hf_kv", "the name _hf_kv"),
     ("SELECT count(*) FROM _HF_meta", "the name _HF_meta"),
@@ -247,4 +260,46 @@ fn foreign_keys_are_switched_before_the_first_write_only() {
     object.database().reset_session();
     assert_eq!(object.rows("PRAGMA foreign_keys"), [[int(1)]]);
     object.turn(|turn| assert!(matches!(turn.exec("INSERT INTO c VALUES (2)", &[]), Err(SqlError::Constraint(_)))));
+}
+
+/// A full-text index that takes its texts from the host's table makes no more of it than a guest may.
+#[test]
+fn an_index_of_the_hosts_table_reads_nothing() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("secret", b"hidden").unwrap());
+    object.fail(|turn| {
+        for content in ["_hf_kv", "_HF_KV", "main._hf_kv", "\"_hf_kv\""] {
+            let make =
+                format!("CREATE VIRTUAL TABLE x USING fts5 (key, value, content='{content}', content_rowid='key')");
+            if turn.exec(&make, &[]).is_ok() {
+                for sql in ["INSERT INTO x (x) VALUES ('rebuild')", "SELECT * FROM x", "SELECT * FROM x ('hidden')"] {
+                    let answered = turn.exec(sql, &[]);
+                    assert!(
+                        answered.as_ref().map_or(true, |outcome| outcome.rows.is_empty()),
+                        "{content} {sql} {answered:?}"
+                    );
+                }
+                turn.exec("DROP TABLE x", &[]).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn the_hosts_tables_have_no_columns_for_pragma_tables() {
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        turn.exec("CREATE TABLE t (x UNIQUE)", &[]).unwrap();
+        for nothing in [
+            "SELECT * FROM pragma_table_info('_hf_kv')",
+            "SELECT * FROM pragma_table_xinfo('_HF_' || 'meta')",
+            "SELECT * FROM pragma_index_xinfo('SQLITE_AUTOINDEX__HF_KV_1')",
+            "SELECT c.* FROM sqlite_schema s, pragma_index_list(s.name) c WHERE s.name LIKE '@_hf@_%' ESCAPE '@'",
+        ] {
+            assert_eq!(turn.exec(nothing, &[]).unwrap().rows, Vec::<Vec<Value>>::new(), "{nothing}");
+        }
+        let all = "SELECT s.name, c.name FROM sqlite_schema s, pragma_table_info(s.name) c WHERE s.type = 'table'";
+        assert_eq!(turn.exec(all, &[]).unwrap().rows, [[text("t"), text("x")]]);
+    });
 }

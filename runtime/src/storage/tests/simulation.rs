@@ -4,7 +4,7 @@
 //! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
 //! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
 //! any end of the process: nothing that was told is lost, nothing is there that was rolled back or never written, objects of a lane
-//! come back as of the same turn, and what came back once comes back again. [`Mistake`]s made on purpose prove that it
+//! come back as of the same turn, what came back once comes back again, and no alarm that is set is forgotten. [`Mistake`]s made on purpose prove that it
 //! would be seen.
 
 use std::cell::Cell;
@@ -30,7 +30,7 @@ mod schedule;
 mod whole_storage;
 
 use model::{Model, Place, State, Violation};
-use schedule::{Dice, End, OBJECTS, Step, Write, schedule};
+use schedule::{Dice, End, Handler, OBJECTS, Step, Write, schedule};
 
 /// What is simulated: a process that keeps objects in a directory and a log.
 trait Subject: Sized {
@@ -71,8 +71,28 @@ trait Subject: Sized {
     /// Writes the catalogs.
     fn catalog(&mut self) -> Result<(), Failed>;
 
+    /// Takes the objects whose alarm is due. Everything applied is durable.
+    fn due(&mut self, _now_ms: u64) -> Result<Vec<usize>, Failed> {
+        Ok(Vec::new())
+    }
+
+    /// An object whose alarm was taken was asked to run it, or could not be.
+    fn alarm_was_sent(&mut self, _object: usize, _asked: bool) -> Result<(), Failed> {
+        Ok(())
+    }
+
+    /// Whether an alarm that is set will ring without anybody's help.
+    fn knows_of_alarm(&self, _object: usize, _at_ms: u64) -> bool {
+        true
+    }
+
     /// The objects that are listed, if the subject has a list.
     fn listed(&mut self) -> Option<Vec<usize>>;
+
+    /// Damages a file of one object in a directory that no process uses. Answers whose, if something was damaged.
+    fn damage(_root: &Path, _dice: &mut Dice) -> Option<usize> {
+        None
+    }
 }
 
 /// What became of a turn.
@@ -101,6 +121,8 @@ struct Life<S> {
     dice: Dice,
     /// A fault that the disk may show any time now.
     faulty: bool,
+    /// The wall clock.
+    now_ms: u64,
     /// How many processes there were. Each has randomness of its own, because segments are told apart by it.
     processes: Cell<u64>,
 }
@@ -114,6 +136,8 @@ enum Wrong {
     Refused(String),
     #[error("it lists {listed:?} instead of {present:?}")]
     Lists { listed: Vec<usize>, present: Vec<usize> },
+    #[error("object {object} has an alarm at {at_ms}, and nobody knows of it at {now_ms}")]
+    AlarmLost { object: usize, at_ms: u64, now_ms: u64 },
     #[error("it fails without a reason: {0}")]
     Failed(String),
     #[error("damage is not seen: {0}")]
@@ -137,6 +161,7 @@ impl<S: Subject> Life<S> {
             power: false,
             dice,
             faulty: false,
+            now_ms: 1,
             processes: Cell::new(1),
         })
     }
@@ -166,12 +191,13 @@ impl<S: Subject> Life<S> {
         }
         performed.unwrap_or_else(|panic| resume_unwind(panic))?;
         self.tell();
-        Ok(())
+        self.check_alarms()
     }
 
     fn perform(&mut self, step: &Step) -> Result<(), Wrong> {
         match step {
             Step::Turn { object, writes, end } => self.turn(*object, writes, *end)?,
+            Step::Ring { ms, handler, end } => self.ring(*ms, *handler, *end)?,
             Step::Read { object } => self.read(*object)?,
             Step::Flush => _ = self.subject().flush(),
             Step::Maintain { object } => {
@@ -201,6 +227,7 @@ impl<S: Subject> Life<S> {
                 self.disk.stop_at(self.disk.operations() + after);
             }
             Step::Damage { seed } => self.damage(&mut Dice::new(*seed))?,
+            Step::DamageObject { seed } => self.damage_object(&mut Dice::new(*seed))?,
         }
         Ok(())
     }
@@ -215,6 +242,43 @@ impl<S: Subject> Life<S> {
         }
         let early = if end == End::Apply { Mistake::EarlyGate } else { Mistake::EarlyError };
         self.will_be_told(object, if mistakes::is_made(early) { Lsn(0) } else { at });
+        Ok(())
+    }
+
+    fn ring(&mut self, ms: u64, handler: Handler, end: End) -> Result<(), Wrong> {
+        self.now_ms += ms;
+        self.flush_all();
+        let now_ms = self.now_ms;
+        let due = self.subject().due(now_ms);
+        for object in self.excuse(due)?.unwrap_or_default() {
+            let at = self.model.latest(object).alarm.filter(|at| *at <= now_ms);
+            let asked = !matches!(handler, Handler::NotCalled);
+            if let Some(at) = at.filter(|_| asked) {
+                let set = |at| Write::SetAlarm { at };
+                let writes = match handler {
+                    Handler::Nothing | Handler::NotCalled => vec![set(None)],
+                    Handler::SetSame => vec![set(None), set(Some(at))],
+                    Handler::DeleteAllAndSetSame => vec![set(None), Write::DeleteAll, set(Some(at))],
+                    Handler::SetLater(ms) => vec![set(None), set(Some(at + ms))],
+                };
+                self.turn(object, &writes, end)?;
+            }
+            let told = self.subject().alarm_was_sent(object, asked);
+            self.excuse(told)?;
+        }
+        Ok(())
+    }
+
+    /// No alarm is lost: each that is set is in memory, or beyond what was read ahead.
+    fn check_alarms(&self) -> Result<(), Wrong> {
+        let subject = self.subject.as_ref().expect("there is a process after a step");
+        for object in 0..OBJECTS {
+            if let Some(at_ms) = self.model.latest(object).alarm
+                && !subject.knows_of_alarm(object, at_ms)
+            {
+                return Err(Wrong::AlarmLost { object, at_ms, now_ms: self.now_ms });
+            }
+        }
         Ok(())
     }
 
@@ -336,6 +400,32 @@ impl<S: Subject> Life<S> {
             Err(other) => Err(other),
             Ok(seen) => self.model.clone().recovered(seen).map_err(Wrong::Unseen),
         }
+    }
+}
+
+impl<S: Subject> Life<S> {
+    /// What a damaged file of an object tells must be true, or it must not be told; other objects know nothing of it.
+    fn damage_object(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
+        let copy = directory_in_memory();
+        copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
+        let Some(damaged) = S::damage(copy.path(), dice) else { return Ok(()) };
+        let mut seen = self.look_at(|_| ())?;
+        let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
+        let mut subject = S::open(copy.path(), disk, self.next_env()).map_err(Wrong::Refused)?;
+        // The release comes first or last: it must neither fail nor hide anything.
+        let early = dice.percent(50);
+        if early {
+            subject.release().map_err(|Failed(why)| Wrong::Failed(why))?;
+        }
+        for (object, state) in seen.iter_mut().enumerate() {
+            match subject.read(object) {
+                Ok((read, _)) => *state = read,
+                Err(_) if object == damaged => {}
+                Err(Failed(why)) => return Err(Wrong::Refused(why)),
+            }
+        }
+        self.model.clone().recovered(seen).map_err(Wrong::Unseen)?;
+        if early { Ok(()) } else { subject.release().map_err(|Failed(why)| Wrong::Failed(why)) }
     }
 }
 

@@ -328,3 +328,55 @@ fn statements_that_found_nothing_to_do_are_compiled_again() {
         }
     }
 }
+
+#[test]
+fn deletes_and_updates_with_a_limit() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.exec("CREATE TABLE t (x); CREATE TABLE w (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID", &[]).unwrap();
+        turn.exec(
+            "INSERT INTO t VALUES (1), (2), (3), (4), (5), (6); INSERT INTO w VALUES (1, 1), (2, 1), (3, 2)",
+            &[],
+        )
+        .unwrap();
+        // Twice: the second is answered by the statement that was kept.
+        for (given, left) in [(6, 4), (5, 3)] {
+            let deleted = turn.exec(
+                "DELETE FROM t WHERE x <= ? ORDER BY x DESC LIMIT ?",
+                &[int(given), int(1 + i64::from(given == 6))],
+            );
+            assert_eq!(deleted.unwrap().changes, if given == 6 { 2 } else { 1 });
+            assert_eq!(turn.exec("SELECT max(x) FROM t", &[]).unwrap().rows, [[int(left)]]);
+        }
+        let updated =
+            turn.exec("UPDATE t SET x = x + 10 WHERE x > :least RETURNING x ORDER BY x LIMIT 1 OFFSET 1", &[int(1)]);
+        assert_eq!(updated.unwrap().rows, [[int(13)]]);
+        turn.exec("DELETE FROM w ORDER BY a LIMIT 2; UPDATE w SET b = 7 LIMIT 5", &[]).unwrap();
+        assert_eq!(turn.exec("SELECT a, b FROM w", &[]).unwrap().rows, [[int(3), int(7)]]);
+        let refused = turn.exec("UPDATE t SET x = 1 FROM w LIMIT 1", &[]).unwrap_err();
+        assert!(refused.to_string().contains("syntax error"), "{refused}");
+    });
+}
+
+#[test]
+fn snippets_of_rows_that_match_everywhere_are_refused() {
+    let world = World::new();
+    let mut object = world.object("a");
+    object.turn(|turn| {
+        turn.exec("CREATE VIRTUAL TABLE f USING fts5 (t)", &[]).unwrap();
+        let words = |n: usize| text(&"a ".repeat(n));
+        turn.exec("INSERT INTO f VALUES (?)", &[words(30)]).unwrap();
+        let snippet = "SELECT snippet(f, 0, '<', '>', '…', 3), highlight(f, 0, '<', '>') FROM f ('a')";
+        let few = turn.exec(snippet, &[]).unwrap().rows;
+        assert!(matches!(&few[0][0], Value::Text(text) if text == "<a> <a> <a>…"), "{few:?}");
+        turn.exec("INSERT INTO f VALUES (?)", &[words(400_000)]).unwrap();
+        for function in ["snippet(f, 0, '<', '>', '…', 3)", "highlight(f, 0, '<', '>')"] {
+            let refused = turn.exec(&format!("SELECT {function} FROM f ('a') WHERE rowid = 2"), &[]);
+            assert!(
+                matches!(&refused, Err(SqlError::TooLarge(why)) if why.contains("too many matches")),
+                "{refused:?}"
+            );
+        }
+    });
+}

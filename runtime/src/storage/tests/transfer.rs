@@ -2,11 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
+use std::time::Duration;
 
 use proptest::prelude::*;
 use rusqlite::Connection as Sqlite;
 
 use super::*;
+use crate::base::Alarm;
+use crate::storage::alarm_index::Now;
 
 fn exec(turn: &mut Turn, sql: &str) {
     turn.exec(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -135,6 +138,43 @@ fn what_was_exported_can_be_imported_elsewhere() {
     assert_eq!(to.rows("SELECT max(id) FROM t"), [[int(3)]]);
     assert_eq!(to.database().description().unwrap().unwrap().name, address("a").name, "its own name");
     assert_eq!(world.files().iter().filter(|file| file.extension().unwrap() == "sqlite").count(), 2);
+}
+
+/// An import is the object as it was exported: its alarm, too, in the place of the one that the object had.
+#[test]
+fn an_import_brings_its_alarm_and_ends_the_one_there_was() {
+    let mut world = World::new();
+    let (mut from, mut to) = (world.object("from"), world.object("a"));
+    let alarm = Alarm { due_ms: 5_000, attempt: 2, next_ms: 9_000 };
+    from.turn(|turn| turn.put("k", b"v").unwrap());
+    let without = fs::read(export(&world, &mut from).path()).unwrap();
+    from.turn(|turn| turn.set_alarm(Some(alarm)));
+    let exported = export(&world, &mut from);
+    let with = fs::read(exported.path()).unwrap();
+    from.turn(|turn| turn.set_alarm(None));
+    for _ in ["the alarm it had", "none"] {
+        to.turn(|turn| turn.set_alarm(Some(Alarm::at(7_000))));
+        import(&world, &mut to, &with).unwrap();
+        assert_eq!((to.database().alarm().unwrap(), to.get("k").unwrap()), (Some(alarm), b"v".to_vec()));
+        import(&world, &mut to, &without).unwrap();
+        assert_eq!(to.database().alarm().unwrap(), None);
+    }
+    import(&world, &mut to, &with).unwrap();
+    drop((from, to));
+    world.restart();
+    assert_eq!(world.object("a").database().alarm().unwrap(), Some(alarm));
+    world.flush();
+    world.databases.look_for_alarms(9_000).unwrap();
+    let now = |wall_ms| Now { wall_ms, elapsed: Duration::ZERO };
+    let take = |ms| world.databases.alarms().take_due(now(ms), 9, Duration::ZERO, |_| Some(())).due.len();
+    assert_eq!((take(8_999), take(9_000)), (0, 1));
+    for bad in ["", "x", "5 0", "0 0 5", "5 0 4", "5 7 5", "9007199254740992 0 9007199254740992"] {
+        let edited = Sqlite::open(exported.path()).unwrap();
+        edited.execute("UPDATE _hf_meta SET value = ? WHERE key = 'alarm'", [bad]).unwrap();
+        drop(edited);
+        let refused = check(&world, &fs::read(exported.path()).unwrap()).map(drop);
+        assert!(matches!(&refused, Err(ImportError::Refused(why)) if why.contains("alarm")), "{bad}: {refused:?}");
+    }
 }
 
 #[test]

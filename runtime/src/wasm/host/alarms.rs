@@ -10,11 +10,13 @@ type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl wit::Host for Host {
     fn get(&mut self) -> Answer<Option<u64>> {
+        self.price(0, 0);
         let alarm = self.turn()?.alarm();
         Ok(alarm.map(|alarm| alarm.map(|alarm| alarm.due_ms)).map_err(|error| wit::Error::Other(error.to_string())))
     }
 
     fn set(&mut self, time: u64) -> Answer<()> {
+        self.price(0, 0);
         if !self.handles_alarms {
             return Ok(Err(wit::Error::NoHandler));
         }
@@ -26,6 +28,7 @@ impl wit::Host for Host {
     }
 
     fn delete(&mut self) -> Answer<()> {
+        self.price(0, 0);
         self.turn()?.set_alarm(None);
         Ok(Ok(()))
     }

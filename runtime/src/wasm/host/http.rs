@@ -23,6 +23,8 @@ type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = wasmtime_wasi
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
+        // Every call of these interfaces comes by here.
+        self.pace.in_wasi();
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
     }
 }

@@ -3,6 +3,7 @@
 use wasmtime::component::Resource;
 
 use super::Host;
+use crate::base::limits::{FUEL_PER_ENTRY, FUEL_PER_ITEM, FUEL_PER_STORED_BYTE};
 use crate::storage::{Cursor, Entry, KvError, ListOptions};
 use crate::wasm::bindings::key_value as wit;
 
@@ -36,33 +37,50 @@ fn to_guest(entries: Vec<Entry>) -> Vec<wit::Entry> {
 
 impl wit::Host for Host {
     fn get(&mut self, key: String) -> Answer<Option<Vec<u8>>> {
-        answer(self.turn()?.get(&key))
+        self.price(key.len(), FUEL_PER_ENTRY);
+        let value = self.turn()?.get(&key);
+        if let Ok(Some(value)) = &value {
+            self.stored(value.len());
+        }
+        answer(value)
     }
 
     fn get_many(&mut self, keys: Vec<String>) -> Answer<Vec<wit::Entry>> {
-        answer(self.turn()?.get_many(&keys).map(to_guest))
+        self.price_of_keys(&keys);
+        let entries = self.turn()?.get_many(&keys);
+        self.price_of_entries(&entries);
+        answer(entries.map(to_guest))
     }
 
     fn put(&mut self, key: String, value: Vec<u8>) -> Answer<()> {
+        self.price(key.len(), FUEL_PER_ENTRY);
+        self.stored(value.len());
         answer(self.turn()?.put(&key, &value))
     }
 
     fn put_many(&mut self, entries: Vec<wit::Entry>) -> Answer<()> {
         let entries: Vec<Entry> = entries.into_iter().map(|wit::Entry { key, value }| Entry { key, value }).collect();
+        let bytes = entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+        self.price(0, entries.len() as u64 * FUEL_PER_ENTRY);
+        self.stored(bytes);
         answer(self.turn()?.put_many(&entries))
     }
 
     fn delete(&mut self, key: String) -> Answer<bool> {
+        self.price(key.len(), FUEL_PER_ENTRY);
         answer(self.turn()?.delete(&key))
     }
 
     fn delete_many(&mut self, keys: Vec<String>) -> Answer<u32> {
+        self.price_of_keys(&keys);
         answer(self.turn()?.delete_many(&keys))
     }
 
     fn list(&mut self, options: wit::ListOptions) -> Answer<Resource<Listing>> {
         let wit::ListOptions { start, start_after, end, prefix, reverse, limit } = options;
         let options = ListOptions { start, start_after, end, prefix, reverse, limit };
+        let bounds = [&options.start, &options.start_after, &options.end, &options.prefix];
+        self.price(bounds.into_iter().flatten().map(String::len).sum(), FUEL_PER_ITEM);
         match self.turn()?.list(options) {
             Ok(cursor) => Ok(Ok(self.table.push(Listing(cursor))?)),
             Err(error) => answer(Err(error)),
@@ -70,10 +88,30 @@ impl wit::Host for Host {
     }
 }
 
+impl Host {
+    /// Adds the price of so many bytes of values.
+    fn stored(&mut self, bytes: usize) {
+        self.pace.add_price(bytes as u64 * FUEL_PER_STORED_BYTE);
+    }
+
+    fn price_of_keys(&mut self, keys: &[String]) {
+        self.price(keys.iter().map(String::len).sum(), keys.len() as u64 * FUEL_PER_ENTRY);
+    }
+
+    fn price_of_entries(&mut self, entries: &Result<Vec<Entry>, KvError>) {
+        let entries = entries.as_deref().unwrap_or_default();
+        self.stored(entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum());
+        self.pace.add_price(entries.len() as u64 * FUEL_PER_ITEM);
+    }
+}
+
 impl wit::HostEntries for Host {
     fn next(&mut self, listing: Resource<Listing>, max: u32) -> Answer<Vec<wit::Entry>> {
         let cursor = self.table.get(&listing)?.0;
-        answer(self.turn()?.list_next(cursor, max).map(to_guest))
+        self.price(0, 4 * FUEL_PER_ENTRY);
+        let entries = self.turn()?.list_next(cursor, max);
+        self.price_of_entries(&entries);
+        answer(entries.map(to_guest))
     }
 
     fn drop(&mut self, listing: Resource<Listing>) -> wasmtime::Result<()> {

@@ -2,15 +2,20 @@
 //!
 //! What one turn may log is bounded, in entries and in bytes per entry, so that a guest cannot push the others out of
 //! the history with a loop.
+//!
+//! The error that a turn has logged last is held back until something else is logged or the turn has ended: SDKs log what a handler
+//! throws or panics with, and then let the turn fail of it. Such a failure is one entry, the host's, with the guest's words. An error
+//! that is followed by a long wait is told after a second or two all the same.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use super::Host;
-use crate::base::limits::{LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
-use crate::base::logs::{GuestLogs, Level, LogEntry, shown};
+use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
+use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
+use crate::base::outcome::Logged;
 use crate::base::{Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 
@@ -27,6 +32,8 @@ pub(in crate::wasm) struct ObjectLog {
     object: String,
     entries: AtomicU32,
     last_error: Mutex<Option<LoggedError>>,
+    /// Made with the first error: most instances never log one.
+    held: OnceLock<Arc<HeldEntry>>,
 }
 
 /// What a turn has logged last as an error: a panic before it became a trap, an exception before it became a failure.
@@ -46,6 +53,7 @@ impl ObjectLog {
             object: shown(address),
             entries: AtomicU32::new(0),
             last_error: Mutex::default(),
+            held: OnceLock::new(),
         }
     }
 
@@ -70,15 +78,37 @@ impl ObjectLog {
             let stack = fields.iter().find(|(name, _)| name == STACK).map(|(_, stack)| stack.clone());
             *self.last_error.lock() = Some(LoggedError { message: message.clone(), stack });
         }
-        if !is_left_out {
-            self.push(level, message, fields);
+        self.release();
+        match (is_left_out, is_error) {
+            (true, _) => {}
+            (false, true) => {
+                self.held.get_or_init(|| self.logs.holder()).put(self.entry(level, message, fields));
+            }
+            (false, false) => self.logs.add(self.entry(level, message, fields)),
         }
     }
 
-    /// Adds what the host says of a trap, however much the turn has logged.
-    pub(in crate::wasm) fn add_trap(&self, mut message: String, stack: Option<String>) {
-        cut(&mut message, &mut { LOG_ENTRY_MAX });
-        self.push(Level::Error, message, stack.into_iter().map(|stack| (STACK.to_owned(), stack)).collect());
+    /// Lets the error out that was held back.
+    fn release(&self) {
+        self.take_held(|_| true).into_iter().for_each(|entry| self.logs.add(entry));
+    }
+
+    fn take_held(&self, wanted: impl FnOnce(&LogEntry) -> bool) -> Option<LogEntry> {
+        self.held.get()?.take_if(wanted)
+    }
+
+    /// Takes the error that is held back, if the turn fails of it: its text says what the failure says.
+    pub(in crate::wasm) fn take_cause(&self, failure: &str) -> Option<Logged> {
+        let cause = self.take_held(|held| held.message.contains(failure));
+        cause.map(|LogEntry { message, mut fields, .. }| {
+            fields.retain(|(name, _)| name != STACK);
+            Logged { message, fields }
+        })
+    }
+
+    /// Drops the error that is held back: the failure of the turn has all its words.
+    pub(in crate::wasm) fn drop_cause(&self) {
+        drop(self.take_held(|_| true));
     }
 
     /// What the turn has logged last as an error.
@@ -86,18 +116,27 @@ impl ObjectLog {
         self.last_error.lock().clone()
     }
 
-    /// Begins the count of a new turn, after saying what the last one left out.
+    /// Begins the count of a new turn, after saying what the last one held back and left out.
     pub(in crate::wasm) fn end_turn(&self) {
+        self.release();
         *self.last_error.lock() = None;
         let left_out = self.entries.swap(0, Ordering::Relaxed).saturating_sub(LOG_ENTRIES_PER_TURN);
         if left_out > 0 {
-            self.push(Level::Warn, format!("{left_out} more log entries of this turn were left out"), Vec::new());
+            let message = format!("{left_out} more log entries of this turn were left out");
+            self.logs.add(self.entry(Level::Warn, message, Vec::new()));
         }
     }
 
-    fn push(&self, level: Level, message: String, fields: Vec<(String, String)>) {
+    fn entry(&self, level: Level, message: String, fields: Vec<(String, String)>) -> LogEntry {
         let (class, object) = (self.class.clone(), self.object.clone());
-        self.logs.add(LogEntry { time: self.env.wall_ms(), class, object, level, message, fields });
+        LogEntry { time: self.env.wall_ms(), class, object, level, message, fields }
+    }
+}
+
+impl Drop for ObjectLog {
+    /// An instance that could not even be made has said something, too.
+    fn drop(&mut self) {
+        self.release();
     }
 }
 
@@ -119,6 +158,8 @@ impl logging::Host for Host {
             logging::Level::Warn => Level::Warn,
             logging::Level::Error => Level::Error,
         };
+        let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + message.len();
+        self.price(bytes, FUEL_PER_LOG_ENTRY + fields.len() as u64 * 2 * FUEL_PER_ITEM);
         self.log.add(level, message, fields);
         Ok(())
     }
@@ -142,7 +183,7 @@ mod tests {
         let (logs, log) = object_log();
         log.add(Level::Info, "m".repeat(10 * LOG_ENTRY_MAX), Vec::new());
         log.add(Level::Info, String::new(), vec![("n".into(), String::new()); LOG_ENTRY_MAX]);
-        let (entries, _) = logs.follow();
+        let entries = logs.remembered(None);
         assert_eq!((entries[0].message.len(), entries[0].message.capacity()), (LOG_ENTRY_MAX, LOG_ENTRY_MAX));
         assert!(entries[1].fields.capacity() <= LOG_ENTRY_MAX / FIELD_COST);
     }
@@ -156,8 +197,24 @@ mod tests {
         log.add(Level::Error, "it broke".into(), vec![(STACK.into(), "here".into())]);
         let last = log.last_error().unwrap();
         assert_eq!((last.message.as_str(), last.stack.as_deref()), ("it broke", Some("here")));
-        assert!(logs.follow().0.iter().all(|entry| entry.message.is_empty()), "its entry is left out");
-        log.add_trap("trapped".into(), None);
-        assert_eq!(logs.follow().0.last().unwrap().message, "trapped");
+        assert!(logs.remembered(None).iter().all(|entry| entry.message.is_empty()), "its entry is left out");
+    }
+
+    #[test]
+    fn the_last_error_is_held_back_for_the_failure_that_it_explains() {
+        let (logs, log) = object_log();
+        let said = || logs.remembered(None).iter().map(|entry| entry.message.clone()).collect::<Vec<_>>();
+        log.add(Level::Error, "an error".into(), Vec::new());
+        log.add(Level::Info, "goes on".into(), Vec::new());
+        assert_eq!(said(), ["an error", "goes on"]);
+        log.add(Level::Error, "coped with".into(), Vec::new());
+        log.end_turn();
+        assert_eq!(said().last().unwrap(), "coped with");
+        log.add(Level::Error, "TypeError: boom".into(), vec![(STACK.into(), "here".into()), ("a".into(), "b".into())]);
+        assert_eq!(log.take_cause("something else"), None);
+        let cause = log.take_cause("boom").unwrap();
+        assert_eq!((&*cause.message, cause.fields), ("TypeError: boom", vec![("a".into(), "b".into())]));
+        log.end_turn();
+        assert_eq!(said().len(), 3, "it is not logged twice");
     }
 }

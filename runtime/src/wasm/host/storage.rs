@@ -3,8 +3,12 @@
 use wasmtime::component::Resource;
 
 use super::Host;
+use crate::base::limits::FUEL_PER_ENTRY;
 use crate::storage::{self, WholeError};
 use crate::wasm::bindings::storage as wit;
+
+/// What an operation on everything that is stored costs: about 0.2 ms of files made and closed.
+const FUEL_PER_WHOLE: u64 = 2_000_000;
 
 /// A savepoint that is open in a guest.
 pub struct Savepoint(storage::Savepoint);
@@ -30,6 +34,7 @@ fn answer<T>(result: Result<T, WholeError>) -> Answer<T> {
 
 impl wit::Host for Host {
     fn open_savepoint(&mut self) -> Answer<Resource<Savepoint>> {
+        self.price(0, FUEL_PER_ENTRY);
         match self.turn()?.savepoint() {
             Ok(savepoint) => Ok(Ok(self.table.push(Savepoint(savepoint))?)),
             Err(error) => answer(Err(error)),
@@ -37,15 +42,18 @@ impl wit::Host for Host {
     }
 
     fn size(&mut self) -> Answer<u64> {
+        self.price(0, FUEL_PER_ENTRY);
         answer(self.turn()?.size())
     }
 
     fn delete_all(&mut self) -> Answer<()> {
+        self.price(0, FUEL_PER_WHOLE);
         answer(self.turn()?.delete_all())
     }
 
     /// The guest waits on its own fiber; a turn that is given up meanwhile keeps what was applied.
     async fn sync(&mut self) -> Answer<()> {
+        self.price(0, FUEL_PER_WHOLE);
         self.turn()?.make_room().await;
         let (lsn, mut durable) = match self.turn()?.apply_so_far_sliced().await {
             Ok(applied) => applied,
@@ -63,16 +71,19 @@ impl wit::Host for Host {
 
 impl wit::HostSavepoint for Host {
     fn keep(&mut self, savepoint: Resource<Savepoint>) -> Answer<()> {
+        self.price(0, FUEL_PER_ENTRY);
         let savepoint = self.table.get(&savepoint)?.0;
         answer(self.turn()?.keep(savepoint))
     }
 
     fn undo(&mut self, savepoint: Resource<Savepoint>) -> Answer<()> {
+        self.price(0, FUEL_PER_ENTRY);
         let savepoint = self.table.get(&savepoint)?.0;
         answer(self.turn()?.undo(savepoint))
     }
 
     fn drop(&mut self, savepoint: Resource<Savepoint>) -> wasmtime::Result<()> {
+        self.price(0, 0);
         let Savepoint(savepoint) = self.table.delete(savepoint)?;
         // One that has ended, or that outlived its turn in the guest's memory, has nothing left to undo. A turn that
         // cannot undo is broken and will not be applied.

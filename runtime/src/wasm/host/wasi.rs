@@ -12,23 +12,30 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use wasmtime::component::ResourceTable;
+use wasmtime::StoreContextMut;
+use wasmtime::component::{Linker, Resource, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::bindings::io::poll::Host as _;
+use wasmtime_wasi::p2::{DynPollable, OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
 
-use super::Host;
 use super::logging::ObjectLog;
+use super::{Host, RESOURCES_MAX};
 use crate::base::Env;
-use crate::base::limits::LOG_ENTRY_MAX;
+use crate::base::limits::{
+    FUEL_PER_COPIED_BYTE, FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, FUEL_PER_RANDOM_BYTE, LOG_ENTRY_MAX,
+};
 use crate::base::logs::Level;
+use crate::wasm::pace::Shared;
 
 /// Most random bytes of one call.
 const RANDOM_MAX: u64 = 1 << 20;
+/// What calls cost beside their bytes and items that ask the system for something, or register a waker and a timer.
+const FUEL_OF_SYSTEM: u64 = 10_000;
 /// Random bytes that the host draws at once.
 const RANDOM_BYTES: usize = 256;
 
-pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>) -> WasiCtx {
+pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>, pace: &Arc<Shared>) -> WasiCtx {
     let seed = u128::from_le_bytes(env.random());
     WasiCtx::builder()
         .wall_clock(Wall(clock.clone()))
@@ -37,8 +44,8 @@ pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>) -
         .insecure_random(Random::new(env))
         .insecure_random_seed(seed)
         .max_random_size(RANDOM_MAX)
-        .stdout(Lines::new(log.clone(), Level::Info))
-        .stderr(Lines::new(log.clone(), Level::Warn))
+        .stdout(Lines::new(log.clone(), pace.clone(), Level::Info))
+        .stderr(Lines::new(log.clone(), pace.clone(), Level::Warn))
         .allow_tcp(false)
         .allow_udp(false)
         .build()
@@ -46,8 +53,44 @@ pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>) -
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
+        // Every call of these interfaces comes by here.
+        self.pace.in_wasi();
         let table: &mut ResourceTable = &mut self.table;
         WasiCtxView { ctx: &mut self.wasi, table }
+    }
+}
+
+/// Replaces the functions of standard WASI whose cost their arguments decide by some that have a price.
+pub(super) fn replace_unbounded(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    let random = |mut store: StoreContextMut<'_, Host>, (length,): (u64,)| Ok((store.data_mut().random(length)?,));
+    linker.instance("wasi:random/random@0.2.12")?.func_wrap("get-random-bytes", random)?;
+    linker.instance("wasi:random/insecure@0.2.12")?.func_wrap("get-insecure-random-bytes", random)?;
+    let mut poll = linker.instance("wasi:io/poll@0.2.12")?;
+    poll.func_wrap_async(
+        "poll",
+        |mut store: StoreContextMut<'_, Host>, (pollables,): (Vec<Resource<DynPollable>>,)| {
+            Box::new(async move { Ok((store.data_mut().poll(pollables).await?,)) })
+        },
+    )?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+impl Host {
+    fn random(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        wasmtime::ensure!(length <= RANDOM_MAX, "{length} random bytes were asked for; one call gives {RANDOM_MAX}");
+        self.price(length as usize, FUEL_OF_SYSTEM + length * FUEL_PER_RANDOM_BYTE);
+        let mut bytes = vec![0; length as usize];
+        self.env.fill_random(&mut bytes);
+        Ok(bytes)
+    }
+
+    /// Waits for one of them at least. The same one may be given more than once, but not more often than there can be different ones.
+    async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
+        wasmtime::ensure!(pollables.len() <= RESOURCES_MAX, "one poll waits for at most {RESOURCES_MAX} pollables");
+        self.price(0, FUEL_OF_SYSTEM + pollables.len() as u64 * 2 * FUEL_PER_ITEM);
+        self.table.poll(pollables).await
     }
 }
 
@@ -140,27 +183,31 @@ impl rand_core::TryRng for Random {
 #[derive(Clone)]
 struct Lines {
     log: Arc<ObjectLog>,
+    pace: Arc<Shared>,
     level: Level,
     rest: Arc<Mutex<Vec<u8>>>,
 }
 
 impl Lines {
-    fn new(log: Arc<ObjectLog>, level: Level) -> Self {
-        Self { log, level, rest: Arc::default() }
+    fn new(log: Arc<ObjectLog>, pace: Arc<Shared>, level: Level) -> Self {
+        Self { log, pace, level, rest: Arc::default() }
     }
 
     fn append(&self, bytes: &[u8]) {
         let mut rest = self.rest.lock();
+        let mut lines = 0;
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             for part in piece.chunks(LOG_ENTRY_MAX) {
                 rest.extend_from_slice(part);
                 if rest.ends_with(b"\n") || rest.len() >= LOG_ENTRY_MAX {
                     let line = String::from_utf8_lossy(rest.trim_ascii_end()).into_owned();
                     rest.clear();
+                    lines += 1;
                     self.log.add(self.level, line, Vec::new());
                 }
             }
         }
+        self.pace.add_price(bytes.len() as u64 * FUEL_PER_COPIED_BYTE + lines * FUEL_PER_LOG_ENTRY);
     }
 }
 

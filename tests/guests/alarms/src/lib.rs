@@ -64,7 +64,13 @@ enum Mode {
     Sleep(u64),
     /// Sets a new alarm, so many milliseconds from now, and succeeds.
     Set(u64),
-    /// The same and fails as long as the retry count is under 2.
+    /// Sets the time that it was called for again until it has run so often, counting this one.
+    SetSame(usize),
+    /// The same with the present time.
+    SetNow(usize),
+    /// As `set-same`, after a settling point and a delete-all that leaves nothing but its runs and this mode.
+    DeleteAllSetSame(usize),
+    /// As `set`, and fails as long as the retry count is under 2.
     SetFail(u64),
 }
 
@@ -130,6 +136,16 @@ impl AlarmHandler for Alarms {
                 Ok(())
             }
             Mode::Set(wait) => Ok(self.ctx.alarm().set(Duration::from_millis(wait))?),
+            Mode::SetSame(times) => self.set_until(times, alarm.scheduled),
+            Mode::SetNow(times) => self.set_until(times, SystemTime::now()),
+            Mode::DeleteAllSetSame(times) => {
+                let (storage, runs, mode) = (self.ctx.storage(), self.runs()?, Mode::DeleteAllSetSame(times));
+                storage.sync()?;
+                storage.delete_all()?;
+                storage.put("runs", &runs)?;
+                storage.put("mode", &mode)?;
+                self.set_until(times, alarm.scheduled)
+            }
             Mode::SetFail(wait) => {
                 self.ctx.alarm().set(Duration::from_millis(wait))?;
                 self.fail_if(alarm.retry_count < 2)
@@ -167,6 +183,13 @@ impl Alarms {
             Then::DeleteAll => storage.delete_all()?,
         }
         Ok(changed.map_or_else(refusal, |()| done()))
+    }
+
+    fn set_until(&self, times: usize, time: SystemTime) -> Result<()> {
+        if self.runs()?.len() < times {
+            self.ctx.alarm().set(time)?;
+        }
+        Ok(())
     }
 
     fn fail_if(&self, condition: bool) -> Result<()> {

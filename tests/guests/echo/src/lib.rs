@@ -1,4 +1,5 @@
-//! Answers every request with what arrived of it, as JSON; the header `x-status` sets the status of the answer.
+//! Answers every request with what arrived of it, as JSON; the header `x-status` sets the status of the answer,
+//! `x-length` has it answer without a body and with this `content-length`.
 
 use holdfast::prelude::*;
 
@@ -13,6 +14,9 @@ impl Object for Echo {
     }
 
     fn fetch(&mut self, request: Request) -> Result<Response> {
+        if let Some(length) = request.header("x-length") {
+            return Ok(Response::bytes([]).with_header("content-length", length));
+        }
         let headers: Vec<_> = request
             .headers()
             .iter()

@@ -85,6 +85,33 @@ fn a_full_disk_is_an_answer_and_passes() {
     }
 }
 
+/// What fails before a byte of a group was written has failed nothing: the writer waits, reservations are refused meanwhile, and
+/// nothing that was submitted is lost.
+#[test]
+fn a_segment_that_cannot_be_begun_is_waited_for() {
+    for error in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::OutOfMemory] {
+        let mut dir = Dir::new(1);
+        dir.options.manual = false;
+        let disk = SimulatedDisk::new(dir.temp.path()).unwrap();
+        let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
+        let writer = log.open(Lane::new(0), NODE).unwrap();
+        for nth in 1..12 {
+            disk.fail(Point::SegmentCreate, error, nth);
+        }
+        for nth in 1..4 {
+            disk.fail(Point::SegmentHeader, error, nth);
+        }
+        // Without reservations, as the log's own records are: nobody has seen to it that there is room for them.
+        let mut reservation = lane::block_on(reserve(&log, 1)).unwrap();
+        let records = (0..20).map(|number| turn(&head(0, 1), number, 4096));
+        let last = records.map(|record| writer.submit(record, &mut reservation, |_| {})).last().unwrap();
+        writer.durable().wait(last);
+        log.close();
+        drop((log, writer));
+        assert_eq!(replayed(&dir.open()).len() as u64, last.0, "{error:?}");
+    }
+}
+
 #[test]
 fn a_log_that_was_closed_leaves_only_segments_as_long_as_what_they_hold() {
     let mut dir = Dir::new(1);

@@ -212,7 +212,7 @@ impl Node {
             let (mut from, mut listed) = ((0, ObjectId::from_bytes([0; 32])), Vec::new());
             let until = (u64::MAX >> 1, from.1);
             while from < until {
-                let (found, end) = self.catalog().alarms(from, until, limit).unwrap();
+                let (found, end) = self.catalog().alarms(from, until, limit, None, &[]).unwrap();
                 listed.extend(found.into_iter().map(|(_, place)| place));
                 from = end;
             }

@@ -15,6 +15,8 @@ pub struct State {
     pub keys: BTreeMap<String, Vec<u8>>,
     /// The rows of its table, if there is one.
     pub rows: Option<Vec<Vec<u8>>>,
+    /// When its alarm is due, if one is set.
+    pub alarm: Option<u64>,
 }
 
 impl State {
@@ -26,6 +28,7 @@ impl State {
             Write::Insert { rows, value } => {
                 self.rows.get_or_insert_default().extend((0..*rows).map(|_| value.expand()));
             }
+            Write::SetAlarm { at } => self.alarm = *at,
             Write::DeleteAll => *self = Self::default(),
         }
     }
@@ -43,7 +46,8 @@ impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let keys: Vec<_> = self.keys.iter().map(|(key, value)| format!("{key}: {}", value.len())).collect();
         let rows = self.rows.as_ref().map(Vec::len);
-        write!(f, "{{{}; rows {rows:?}; {:016x}}}", keys.join(", "), self.digest())
+        let alarm = self.alarm;
+        write!(f, "{{{}; rows {rows:?}; alarm {alarm:?}; {:016x}}}", keys.join(", "), self.digest())
     }
 }
 
@@ -51,7 +55,7 @@ impl std::fmt::Debug for State {
 #[derive(Debug, thiserror::Error)]
 pub enum Violation {
     #[error("object {object} reads {seen:?} instead of {expected:?}")]
-    Reads { object: usize, seen: State, expected: State },
+    Reads { object: usize, seen: Box<State>, expected: Box<State> },
     #[error("lane {lane} came back at {place} of {turns} turns, and somebody was told of turn {told}")]
     Lost { lane: usize, place: usize, turns: usize, told: usize },
     #[error("lane {lane}: each of its objects came back as it once was, but not all as of the same turn")]
@@ -130,7 +134,10 @@ impl Model {
     /// A read of the running process.
     pub fn reads(&self, object: usize, seen: State) -> Result<(), Violation> {
         let expected = self.latest(object);
-        if seen == *expected { Ok(()) } else { Err(Violation::Reads { object, seen, expected: expected.clone() }) }
+        if seen == *expected {
+            return Ok(());
+        }
+        Err(Violation::Reads { object, seen: Box::new(seen), expected: Box::new(expected.clone()) })
     }
 
     /// What a crash has left of all objects. From then on it is known to the world.
@@ -176,7 +183,7 @@ mod tests {
     use super::*;
 
     fn state(value: u8) -> State {
-        State { keys: BTreeMap::from([("key".into(), vec![value])]), rows: None }
+        State { keys: BTreeMap::from([("key".into(), vec![value])]), ..State::default() }
     }
 
     /// Two objects in one lane: a1, b1, a2 (told), b2.

@@ -226,7 +226,7 @@ fn records(object: usize, state: &State) -> Vec<Encoded> {
 
 /// Whole pages: the length, then the state as JSON.
 fn encode(state: &State) -> Vec<u8> {
-    let text = serde_json::to_vec(&(&state.keys, &state.rows)).expect("a state is JSON");
+    let text = serde_json::to_vec(&(&state.keys, &state.rows, state.alarm)).expect("a state is JSON");
     let mut image = (text.len() as u64).to_le_bytes().to_vec();
     image.extend(text);
     image.resize(image.len().next_multiple_of(PAGE), 0);
@@ -236,8 +236,8 @@ fn encode(state: &State) -> Vec<u8> {
 fn decode(image: &[u8]) -> Option<State> {
     let Some((length, text)) = image.split_first_chunk() else { return Some(State::default()) };
     let text = text.get(..u64::from_le_bytes(*length) as usize)?;
-    let (keys, rows) = if text.is_empty() { Default::default() } else { serde_json::from_slice(text).ok()? };
-    Some(State { keys, rows })
+    let (keys, rows, alarm) = if text.is_empty() { Default::default() } else { serde_json::from_slice(text).ok()? };
+    Some(State { keys, rows, alarm })
 }
 
 #[test]

@@ -11,6 +11,9 @@ pub const OBJECTS: usize = 6;
 /// Different keys, few enough that they are written again.
 const KEYS: u64 = 5;
 
+/// What times of alarms are multiples of, in milliseconds: some alarms are within the minute that is read ahead.
+const TICK: u64 = 20_000;
+
 /// Where disks fail.
 const FAULTY: [Point; 10] = [
     Point::LogWrite,
@@ -30,6 +33,8 @@ const FAULTY: [Point; 10] = [
 pub enum Step {
     /// A turn of an object.
     Turn { object: usize, writes: Vec<Write>, end: End },
+    /// Time passes, and each object whose alarm is due is asked to run it.
+    Ring { ms: u64, handler: Handler, end: End },
     /// A turn that reads everything.
     Read { object: usize },
     /// The log's writer makes one group durable.
@@ -48,6 +53,8 @@ pub enum Step {
     Crash { after: u64, power: bool, seed: u64 },
     /// A byte of the log that was durable before the last group is not what was written.
     Damage { seed: u64 },
+    /// A file of an object is not what was written, or gone.
+    DamageObject { seed: u64 },
 }
 
 /// A write of a turn.
@@ -57,6 +64,21 @@ pub enum Write {
     Delete { key: String },
     Insert { rows: usize, value: Bytes },
     DeleteAll,
+    SetAlarm { at: Option<u64> },
+}
+
+/// What the handlers of alarms do.
+#[derive(Clone, Copy, Debug)]
+pub enum Handler {
+    Nothing,
+    /// Set the time that they are called for again.
+    SetSame,
+    /// Remove everything, and set the same time again.
+    DeleteAllAndSetSame,
+    /// Set a time this much later than the one that they are called for.
+    SetLater(u64),
+    /// They are not called: their objects could not be asked.
+    NotCalled,
 }
 
 /// How a turn ends.
@@ -141,6 +163,8 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
         16..26 => Step::Maintain { object },
         26..36 => Step::Read { object },
         36..38 => Step::Damage { seed: dice.seed() },
+        38..48 => Step::Ring { ms: dice.below(4) * TICK, handler: handler(dice), end: end(dice) },
+        48..51 => Step::DamageObject { seed: dice.seed() },
         _ => turn(dice, object),
     }
 }
@@ -150,8 +174,22 @@ fn later(dice: &mut Dice) -> u64 {
     if dice.percent(40) { 0 } else { 1 + dice.below(40) }
 }
 
+fn end(dice: &mut Dice) -> End {
+    if dice.percent(15) { End::Fail } else { End::Apply }
+}
+
+fn handler(dice: &mut Dice) -> Handler {
+    match dice.below(6) {
+        0 => Handler::Nothing,
+        1 | 2 => Handler::SetSame,
+        3 => Handler::DeleteAllAndSetSame,
+        4 => Handler::SetLater(dice.below(4) * TICK),
+        _ => Handler::NotCalled,
+    }
+}
+
 fn turn(dice: &mut Dice, object: usize) -> Step {
-    let end = if dice.percent(15) { End::Fail } else { End::Apply };
+    let end = end(dice);
     let writes = (0..1 + dice.below(3)).map(|_| write(dice)).collect();
     Step::Turn { object, writes, end }
 }
@@ -161,8 +199,10 @@ fn write(dice: &mut Dice) -> Write {
     let value = |dice: &mut Dice, most| Bytes { len: dice.below(most) as usize, seed: dice.seed() };
     match dice.below(100) {
         0..8 => Write::DeleteAll,
-        8..18 => Write::Delete { key },
-        18..40 => Write::Insert { rows: 1 + dice.below(8) as usize, value: value(dice, 600) },
+        8..14 => Write::Delete { key },
+        // Few different times, so that the same comes again; half of them beyond what is in memory.
+        14..24 => Write::SetAlarm { at: dice.percent(80).then(|| 1 + dice.below(8) * TICK) },
+        24..40 => Write::Insert { rows: 1 + dice.below(8) as usize, value: value(dice, 600) },
         // Enough pages for several parts.
         40..45 => Write::Put { key, value: value(dice, 120_000) },
         _ => Write::Put { key, value: value(dice, 6_000) },

@@ -4,15 +4,19 @@
 //! flushed by SQLite. Catalogs are; so what a power cut leaves of them is not for the simulated disk to say, and they are either
 //! as they were or gone.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::model::State;
-use super::schedule::{End, OBJECTS, Write};
+use super::schedule::{Dice, End, OBJECTS, Write};
 use super::{Failed, Subject, Turned};
 use crate::base::mistakes::Mistake;
-use crate::base::{ClassKey, Env, Limits, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, WorkBudget};
+use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
+use crate::storage::template::PAGE;
 use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
 
@@ -57,7 +61,7 @@ impl Subject for WholeStorage {
         let log = FileLog::open(&dir.log(), options, disk.clone()).map_err(|error| error.to_string())?;
         let log = Arc::new(log);
         let limits = Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() };
-        let databases = Databases::open_on(&dir, &limits, &env, disk, log.clone());
+        let databases = Databases::open_on(&dir, &limits, &env, HostMemory::new(1 << 30), disk, log.clone());
         let databases = databases.map_err(|error| error.to_string())?;
         Ok(Self { databases, log, objects: Default::default(), _dir: dir })
     }
@@ -117,6 +121,29 @@ impl Subject for WholeStorage {
         self.databases.catalog().write(&durable).map_err(failed)
     }
 
+    fn due(&mut self, now_ms: u64) -> Result<Vec<usize>, Failed> {
+        self.databases.look_for_alarms(now_ms).map_err(failed)?;
+        let now = Now { wall_ms: now_ms, elapsed: Duration::from_millis(now_ms) };
+        let round = self.databases.alarms().take_due(now, OBJECTS, Duration::MAX, |_| Some(()));
+        let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
+        Ok(round.due.into_iter().map(|(_, (_, id), ())| number(id)).collect())
+    }
+
+    fn alarm_was_sent(&mut self, number: usize, asked: bool) -> Result<(), Failed> {
+        let mut told = Ok(());
+        if asked {
+            let mut database = self.take(number);
+            told = database.tell_alarm().map_err(failed);
+            self.put(number, database);
+        }
+        self.databases.alarms().settled(&object(number).id, Duration::ZERO);
+        told
+    }
+
+    fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
+        self.databases.alarms().knows(&ClassKey::new("key"), (at_ms, object(number).id))
+    }
+
     fn listed(&mut self) -> Option<Vec<usize>> {
         let page = self.databases.catalog().list(&ClassKey::new("key"), None, None, 100).expect("catalogs can be read");
         let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
@@ -124,6 +151,51 @@ impl Subject for WholeStorage {
         listed.sort();
         Some(listed)
     }
+
+    fn damage(root: &Path, dice: &mut Dice) -> Option<usize> {
+        let number = dice.below(OBJECTS as u64) as usize;
+        let ObjectAddress { key, id, .. } = object(number);
+        let dir = root.join("objects").join(key.as_str()).join(&id.to_string()[..2]);
+        let of_it =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&id.to_string()));
+        let mut files: Vec<_> = fs::read_dir(dir).ok()?.map(|entry| entry.expect("it can be listed").path()).collect();
+        files.retain(of_it);
+        files.sort();
+        if files.is_empty() {
+            return None;
+        }
+        damage_one(&files, dice);
+        Some(number)
+    }
+}
+
+/// A bit that turned over, a file that was cut, emptied or lost, a block that is another one: of the database, of its sums, or of the
+/// WAL, which nobody reads.
+fn damage_one(files: &[PathBuf], dice: &mut Dice) {
+    let file = &files[dice.below(files.len() as u64) as usize];
+    let mut bytes = fs::read(file).expect("it is there");
+    match dice.below(8) {
+        0 => return fs::remove_file(file).expect("it is there"),
+        1 => bytes.clear(),
+        2 => bytes.truncate(dice.below(bytes.len() as u64 + 1) as usize),
+        3 => {
+            let at = dice.below(bytes.len() as u64 / 512 + 1) as usize * 512;
+            bytes.iter_mut().skip(at).take(512).for_each(|byte| *byte = 0);
+        }
+        4 => {
+            let count = bytes.len() as u64 / PAGE as u64;
+            let [from, to] = [0, 1].map(|_| dice.below(count.max(1)) as usize * PAGE);
+            if count > 1 {
+                bytes.copy_within(from..from + PAGE, to);
+            }
+        }
+        _ if bytes.is_empty() => {}
+        _ => {
+            let at = dice.below(bytes.len() as u64) as usize;
+            bytes[at] ^= 1 << dice.below(8);
+        }
+    }
+    fs::write(file, bytes).expect("it can be written");
 }
 
 impl WholeStorage {
@@ -140,6 +212,10 @@ fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
     match write {
         Write::Put { key, value } => turn.put(key, &value.expand()).map_err(failed),
         Write::Delete { key } => turn.delete(key).map(drop).map_err(failed),
+        Write::SetAlarm { at } => {
+            turn.set_alarm(at.map(Alarm::at));
+            Ok(())
+        }
         Write::DeleteAll => turn.delete_all().map_err(failed),
         Write::Insert { rows, value } => {
             turn.exec("CREATE TABLE IF NOT EXISTS list (value BLOB NOT NULL)", &[]).map_err(failed)?;
@@ -168,6 +244,7 @@ fn read(turn: &mut Turn) -> Result<State, Failed> {
             });
         state.rows = Some(rows.collect());
     }
+    state.alarm = turn.alarm().map_err(failed)?.map(|alarm| alarm.due_ms);
     Ok(state)
 }
 
@@ -178,7 +255,20 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{CutNotLast, EarlyError, EarlyGate, LeftoverWal, ResetNotDurable, TrimTooFar};
-    let all = [EarlyGate, EarlyError, LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast];
+    use Mistake::{
+        AlarmByTime, CutNotLast, EarlyError, EarlyGate, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar,
+        UncheckedPages,
+    };
+    let all = [
+        EarlyGate,
+        EarlyError,
+        LeftoverWal,
+        TrimTooFar,
+        ResetNotDurable,
+        CutNotLast,
+        AlarmByTime,
+        UncheckedPages,
+        LateSums,
+    ];
     super::notices::<WholeStorage>(&all, 2_000);
 }

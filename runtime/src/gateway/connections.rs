@@ -1,0 +1,526 @@
+//! Connections: who may have one, how long it may stand still, and how they end when the host stops.
+//!
+//! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and
+//! looks several times in each span of patience whether it still moves. What does not is closed, so that what it holds
+//! is free for others:
+//!
+//! | | patience |
+//! |---|---|
+//! | the head of a request has begun, or no request has come yet | `header-seconds` |
+//! | no request is there | `idle-connection-seconds` |
+//! | the peer takes nothing of what it is sent, or less than `slowest-transfer` on average | `response-seconds` |
+//! | a body comes to a halt | `body-seconds`, in `body`, which answers 408 |
+//!
+//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log
+//! nor a database ever finds none left; the admin listener has places of its own; one address does not get all places.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::pin::pin;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH};
+use http::{HeaderValue, Method, Request};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+
+use super::body;
+use super::wire::{Progress, Watched, Wire};
+use crate::base::{Descriptors, Limits, Metrics};
+
+/// Bytes of the head of a request, and of what is read and written at once over HTTP/1.
+const BUFFER_BYTES: usize = 64 << 10;
+/// Bytes of one body, and of all bodies of a connection, that may be on their way unread over HTTP/2.
+const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
+const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
+/// How often a peer with open streams is asked whether it is there, and how long it has to answer.
+const HTTP2_PING: Duration = Duration::from_secs(20);
+/// Connections to the admin listener: people and programs that hold the token, and some that do not.
+pub const ADMIN_CONNECTIONS: usize = 64;
+/// What an idle connection takes of memory, with all that belongs to it.
+const CONNECTION_BYTES: u64 = 32 << 10;
+/// More than this need a limit of their own in the configuration: each port of the machine could have one.
+const CONNECTIONS_MAX: u64 = 60_000;
+/// Before the next connection is accepted when the machine has no room for it.
+const ACCEPT_WAIT: Duration = Duration::from_millis(100);
+/// How often a connection is looked at, at most and at least.
+const LOOK_OFTEN: Duration = Duration::from_millis(25);
+const LOOK_SELDOM: Duration = Duration::from_secs(5);
+
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
+/// What answers requests.
+pub trait Service: Clone + Send + Sync + 'static {
+    /// Answers one request of a connection.
+    fn answer(&self, request: Request<Body>, wire: Arc<Wire>) -> impl Future<Output = Response> + Send;
+}
+
+/// How long connections may stand still, and what one may have.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    header: Duration,
+    idle: Duration,
+    response: Duration,
+    /// Bytes a second.
+    slowest: u64,
+    http2_streams: u32,
+}
+
+impl Patience {
+    /// What the limits say.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            header: Duration::from_secs_f64(limits.header_seconds),
+            idle: Duration::from_secs_f64(limits.idle_connection_seconds),
+            response: Duration::from_secs_f64(limits.response_seconds),
+            slowest: limits.slowest_transfer,
+            http2_streams: limits.http2_streams,
+        }
+    }
+
+    fn look_every(&self) -> Duration {
+        (self.header.min(self.idle).min(self.response) / 4).clamp(LOOK_OFTEN, LOOK_SELDOM)
+    }
+}
+
+/// How many connections to the data listener there may be on a machine with so many bytes of memory.
+pub fn connections_max(limits: &Limits, descriptors: &Descriptors, memory: u64) -> usize {
+    let room = descriptors.connections_max().min(memory / 4 / CONNECTION_BYTES);
+    let configured = match limits.connections {
+        0 => CONNECTIONS_MAX,
+        configured => configured.into(),
+    };
+    room.min(configured) as usize
+}
+
+/// Who may have a connection to one listener.
+pub struct Places {
+    max: usize,
+    per_address: u32,
+    trusted: Vec<Network>,
+    taken: Mutex<Taken>,
+    /// None if they are set aside.
+    descriptors: Option<Arc<Descriptors>>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Default)]
+struct Taken {
+    all: usize,
+    by_address: HashMap<IpAddr, u32>,
+}
+
+/// The right to a connection. Dropping it gives it back.
+pub struct Place {
+    places: Arc<Places>,
+    /// None for those that are not counted by address.
+    address: Option<IpAddr>,
+}
+
+impl Places {
+    /// Places for `max` connections, `per_address` of them for each address that is neither loopback nor trusted.
+    pub fn new(
+        max: usize,
+        per_address: u32,
+        trusted: Vec<Network>,
+        descriptors: Arc<Descriptors>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let descriptors = Some(descriptors);
+        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
+    }
+
+    /// A few places whose descriptors are set aside.
+    pub fn set_aside(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
+        let (per_address, trusted, descriptors) = (u32::MAX, Vec::new(), None);
+        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
+    }
+
+    fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
+        let from = from.to_canonical();
+        let exempt = from.is_loopback() || self.trusted.iter().any(|network| network.contains(from));
+        let address = (!exempt).then(|| counted_as(from));
+        let mut taken = self.taken.lock();
+        if taken.all >= self.max {
+            return None;
+        }
+        let of_address = address.map_or(0, |address| taken.by_address.get(&address).copied().unwrap_or(0));
+        let live = self.metrics.live_instances.get().max(0) as u64;
+        if of_address >= self.per_address
+            || self.descriptors.as_ref().is_some_and(|descriptors| !descriptors.take_connection(live))
+        {
+            return None;
+        }
+        if let Some(address) = address {
+            taken.by_address.insert(address, of_address + 1);
+        }
+        taken.all += 1;
+        self.metrics.connections.inc();
+        Some(Place { places: self.clone(), address })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken.lock();
+        taken.all -= 1;
+        self.places.descriptors.iter().for_each(|descriptors| descriptors.give_connection());
+        self.places.metrics.connections.dec();
+        if let Some(address) = self.address
+            && let Some(of_address) = taken.by_address.get_mut(&address)
+        {
+            *of_address -= 1;
+            if *of_address == 0 {
+                taken.by_address.remove(&address);
+            }
+        }
+    }
+}
+
+/// Whoever has one address of IPv6 has 2^64 of them.
+fn counted_as(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+/// A network, written `10.0.0.0/8`, or one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u32,
+}
+
+impl Network {
+    fn contains(&self, address: IpAddr) -> bool {
+        let same = |a: u128, b: u128, bits: u32| (a ^ b).checked_shr(bits - self.prefix).unwrap_or(0) == 0;
+        match (self.address, address) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), Ipv4Addr::BITS),
+            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), Ipv6Addr::BITS),
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(drop)?)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().map_err(drop)?;
+        let bits = if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        let prefix = prefix.unwrap_or(bits);
+        if prefix <= bits { Ok(Self { address, prefix }) } else { Err(()) }
+    }
+}
+
+/// Serves a listener until the host stops, then waits until every connection has ended.
+pub async fn serve(
+    listener: TcpListener,
+    service: impl Service,
+    places: Arc<Places>,
+    patience: Patience,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let listener = match tokio::net::TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => return tracing::error!(%error, "a listener could not be used"),
+    };
+    let builder = Arc::new(builder(&patience));
+    let of_connections = stopping.clone();
+    let mut stopped = pin!(stopping.wait_for(|stopping| *stopping));
+    // Each connection holds a sender; when all are gone, all have ended.
+    let (running, mut ended) = mpsc::channel::<Infallible>(1);
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut stopped => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, from)) => match places.take(from.ip()) {
+                Some(place) => {
+                    let connection = Connection { service: service.clone(), builder: builder.clone(), patience };
+                    let (stopping, running) = (of_connections.clone(), running.clone());
+                    tokio::spawn(async move {
+                        connection.until_closed(stream, place, stopping).await;
+                        drop(running);
+                    });
+                }
+                None => refuse(&stream, &places.metrics),
+            },
+            Err(error) if is_of_connection(&error) => {}
+            // Neither the listener nor those that wait in it are lost.
+            Err(error) => {
+                tracing::warn!(%error, "failed to accept a connection; retrying in {} ms", ACCEPT_WAIT.as_millis());
+                sleep(ACCEPT_WAIT).await;
+            }
+        }
+    }
+    drop((listener, running));
+    let _ = ended.recv().await;
+}
+
+fn builder(patience: &Patience) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().max_buf_size(BUFFER_BYTES);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(patience.http2_streams)
+        .max_header_list_size(BUFFER_BYTES as u32)
+        .initial_stream_window_size(HTTP2_STREAM_WINDOW)
+        .initial_connection_window_size(HTTP2_CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER_BYTES)
+        .keep_alive_interval(HTTP2_PING)
+        .keep_alive_timeout(HTTP2_PING);
+    builder
+}
+
+/// Whether accepting failed because of the one connection.
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+}
+
+fn refuse(stream: &TcpStream, metrics: &Metrics) {
+    metrics.connections_refused.inc();
+    // What the kernel does not take at once is not waited for.
+    let _ = stream.try_write(TOO_MANY);
+}
+
+/// What serves one connection.
+struct Connection<S> {
+    service: S,
+    builder: Arc<Builder<TokioExecutor>>,
+    patience: Patience,
+}
+
+impl<S: Service> Connection<S> {
+    async fn until_closed(self, stream: TcpStream, place: Place, mut stopping: watch::Receiver<bool>) {
+        // Responses are small and written whole: waiting for more to send only delays them.
+        let _ = stream.set_nodelay(true);
+        let (stream, wire) = Watched::new(stream, place);
+        let answered_on = wire.clone();
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (service, wire) = (self.service.clone(), answered_on.clone());
+            async move { Ok::<_, Infallible>(answer(service, request, wire).await) }
+        });
+        let mut serving = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let mut stopped = pin!(stopping.wait_for(|stopping| *stopping));
+        let mut looks = interval(self.patience.look_every());
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut watch = Watch::new(self.patience, &wire);
+        let (mut is_stopping, mut is_given_up) = (false, false);
+        loop {
+            tokio::select! {
+                biased;
+                // How it ended is the client's business.
+                _ = &mut serving => return,
+                _ = &mut stopped, if !is_stopping => {
+                    is_stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+                now = looks.tick() => {
+                    if is_given_up {
+                        return;
+                    }
+                    // One that is idle ends at once; over HTTP/2 the peer is told which requests were not taken.
+                    is_given_up = watch.stands_still(now);
+                    if is_given_up {
+                        serving.as_mut().graceful_shutdown();
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn answer(service: impl Service, request: Request<Incoming>, wire: Arc<Wire>) -> Response {
+    let is_head = request.method() == Method::HEAD;
+    let mut response = match wire.take() {
+        Ok(handling) => {
+            let response = service.answer(request.map(Body::new), wire).await;
+            // A stream may be silent for as long as it lives.
+            match response.body().size_hint().exact() {
+                Some(_) => response,
+                None => response.map(|body| body::holding(body, handling)),
+            }
+        }
+        Err(fault) => {
+            let mut response = fault.into_response();
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+        }
+    };
+    if is_head {
+        without_body(&mut response);
+    }
+    response
+}
+
+/// The response to HEAD: the length of what GET would answer, if it is known, instead of the body.
+fn without_body(response: &mut Response) {
+    let length = std::mem::take(response.body_mut()).size_hint().exact();
+    if let Some(length) = length.filter(|length| *length > 0) {
+        response.headers_mut().entry(CONTENT_LENGTH).or_insert(length.into());
+    }
+}
+
+/// Finds out that a connection does not move any more.
+struct Watch<'a> {
+    patience: Patience,
+    wire: &'a Wire,
+    seen: Option<Progress>,
+    /// When it last did something that may take its time.
+    since: Option<Instant>,
+    /// When the peer was first seen not to take what it is sent, and what it had taken by then.
+    blocked: Option<(Instant, u64)>,
+    outgoing: HashMap<u64, Out>,
+}
+
+/// A response over HTTP/2 on its way.
+struct Out {
+    begun: Instant,
+    moved: Instant,
+    bytes: u64,
+    look: Instant,
+}
+
+impl<'a> Watch<'a> {
+    fn new(patience: Patience, wire: &'a Wire) -> Self {
+        Self { patience, wire, seen: None, since: None, blocked: None, outgoing: HashMap::new() }
+    }
+
+    fn stands_still(&mut self, now: Instant) -> bool {
+        let progress = self.wire.progress();
+        let seen = self.seen.replace(progress);
+        self.waits_in_vain(now, progress, seen) || self.is_not_read(now, progress) || self.is_not_read_http2(now)
+    }
+
+    /// Whether a head, or a request at all, is too long in coming.
+    fn waits_in_vain(&mut self, now: Instant, progress: Progress, seen: Option<Progress>) -> bool {
+        let same = |seen: Progress| seen.in_head == progress.in_head && seen.requests == progress.requests;
+        // What is sent counts unless a head has begun: bytes of it may come one by one.
+        let moves = |seen: Progress| !progress.in_head && seen.written != progress.written;
+        if progress.handling || seen.is_none_or(|seen| !same(seen) || moves(seen)) {
+            self.since = Some(now);
+        }
+        let is_new = progress.requests == 0;
+        let patience = if progress.in_head || is_new { self.patience.header } else { self.patience.idle };
+        // A peer that does not read may take as long as that is allowed.
+        !progress.blocked && self.since.is_some_and(|since| now - since >= patience)
+    }
+
+    /// Whether the peer takes too little of what it is sent.
+    fn is_not_read(&mut self, now: Instant, progress: Progress) -> bool {
+        if !progress.blocked {
+            self.blocked = None;
+            return false;
+        }
+        let (since, written) = *self.blocked.get_or_insert((now, progress.written));
+        let waited = now - since;
+        if waited < self.patience.response {
+            return false;
+        }
+        self.blocked = Some((now, progress.written));
+        (progress.written - written) as f64 <= waited.as_secs_f64() * self.patience.slowest as f64
+    }
+
+    /// The same for each response over HTTP/2, whose streams may stand still while others move.
+    fn is_not_read_http2(&mut self, now: Instant) -> bool {
+        let mut stalled = false;
+        self.wire.for_each_outgoing(|key, bytes| {
+            let out = self.outgoing.entry(key).or_insert(Out { begun: now, moved: now, bytes, look: now });
+            if out.bytes != bytes {
+                (out.moved, out.bytes) = (now, bytes);
+            }
+            out.look = now;
+            let allowed = self.patience.response.as_secs_f64() + bytes as f64 / self.patience.slowest.max(1) as f64;
+            stalled |= now - out.moved >= self.patience.response || (now - out.begun).as_secs_f64() >= allowed;
+        });
+        self.outgoing.retain(|_, out| out.look == now);
+        stalled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn places(max: usize, per_address: u32, trusted: &[&str]) -> Arc<Places> {
+        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        Places::new(max, per_address, trusted, Arc::new(Descriptors::new(10_000, 100)), Arc::default())
+    }
+
+    #[test]
+    fn one_address_does_not_get_all_places() {
+        let places = places(5, 2, &["10.1.0.0/16"]);
+        let take = |address| places.take(ip(address));
+        let (a, b) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
+        assert!(take("192.0.2.1").is_none() && take("::ffff:192.0.2.1").is_none());
+        drop(a);
+        let again = take("192.0.2.1").unwrap();
+        let _trusted = ["10.1.2.3", "10.1.2.3", "10.1.2.3"].map(|address| take(address).unwrap());
+        assert!(take("127.0.0.1").is_none(), "all places are taken");
+        drop((b, again));
+        let _loopback = [take("127.0.0.1").unwrap(), take("::1").unwrap()];
+        assert!(take("192.0.2.9").is_none());
+        assert_eq!(places.metrics.connections.get(), 5);
+    }
+
+    #[test]
+    fn an_ipv6_network_counts_as_one_address() {
+        let places = places(9, 1, &[]);
+        let _first = places.take(ip("2001:db8::1")).unwrap();
+        assert!(places.take(ip("2001:db8::2")).is_none());
+        assert!(places.take(ip("2001:db8:0:1::1")).is_some());
+    }
+
+    #[test]
+    fn networks_are_read() {
+        let contains = |network: &str, address| network.parse::<Network>().unwrap().contains(ip(address));
+        assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
+        assert!(contains("10.0.0.1", "10.0.0.1") && !contains("10.0.0.1", "10.0.0.2"));
+        assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("::/0", "2001::1") && !contains("0.0.0.0/0", "::1"));
+        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
+        for bad in ["", "10.0.0.0/33", "10.0.0/8", "a/8", "10.0.0.0/", "::/129"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn connections_stay_below_the_descriptors() {
+        let limits = |connections| Limits { connections, ..Limits::default() };
+        let descriptors = Descriptors::new(10_000, 100);
+        assert_eq!(connections_max(&limits(0), &descriptors, u64::MAX) as u64, descriptors.connections_max());
+        assert_eq!(connections_max(&limits(7), &descriptors, u64::MAX), 7);
+        assert_eq!(connections_max(&limits(0), &descriptors, 1 << 30), 8_192);
+        let few = Arc::new(Descriptors::new(0, 4));
+        assert!(Places::new(9, 9, Vec::new(), few, Arc::default()).take(ip("127.0.0.1")).is_none());
+        let admin = Places::set_aside(1, Arc::default());
+        assert!(admin.take(ip("127.0.0.1")).is_some());
+    }
+}

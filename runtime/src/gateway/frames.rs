@@ -1,0 +1,254 @@
+//! Reads along what the peer of a WebSocket sends, below the library that speaks the protocol.
+//!
+//! The library takes a length that is written longer than need be, reads a control frame of any size before it refuses
+//! it, and nobody else knows how much of a message has come before all of it is there. So headers of frames are looked
+//! at here: a bad one ends the stream with a [`Fault`], and what has come of messages is charged to the class until
+//! [`Incoming::hand_on`].
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::base::socket::code;
+use crate::base::{MemoryAccount, MemoryCharge, MemoryUse};
+
+/// Bytes of messages that are not charged: those of small ones, for each of which it would cost more than it is good
+/// for.
+const FREE_BYTES: u64 = 16 << 10;
+/// Of a header: two bytes, the longest length, a mask.
+const HEADER_MAX: usize = 14;
+
+/// Why a connection is closed: the code, and the reason.
+pub type Fault = (u16, &'static str);
+
+/// A stream whose frames are looked at.
+pub struct Frames<S> {
+    stream: S,
+    header: [u8; HEADER_MAX],
+    filled: usize,
+    /// Bytes of the running frame's payload that are still to come.
+    left: u64,
+    is_of_message: bool,
+    incoming: Arc<Incoming>,
+}
+
+/// What has come and is not handed on yet.
+pub struct Incoming {
+    account: MemoryAccount,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    fault: Option<Fault>,
+    bytes: u64,
+    charge: Option<MemoryCharge>,
+}
+
+impl Incoming {
+    /// Why the stream ended, if it was for a fault.
+    pub fn fault(&self) -> Option<Fault> {
+        self.state.lock().fault
+    }
+
+    /// A message of so many bytes leaves, and what was charged for it with it.
+    pub fn hand_on(&self, bytes: u64) -> Option<MemoryCharge> {
+        let state = &mut *self.state.lock();
+        state.bytes = state.bytes.saturating_sub(bytes);
+        let charge = state.charge.as_mut().filter(|charge| charge.bytes() > 0)?;
+        Some(charge.split(bytes))
+    }
+
+    fn came(&self, bytes: u64) -> Result<(), Fault> {
+        let state = &mut *self.state.lock();
+        state.bytes += bytes;
+        let charged = state.charge.as_ref().map_or(0, MemoryCharge::bytes);
+        if state.bytes <= charged + FREE_BYTES {
+            return Ok(());
+        }
+        let more = state.bytes - charged;
+        let taken = match &mut state.charge {
+            Some(charge) => charge.grow(more),
+            none => self.account.take(MemoryUse::Sockets, more).map(|charge| *none = Some(charge)),
+        };
+        taken.map_err(|_| (code::TRY_AGAIN_LATER, "the host is short of memory"))
+    }
+}
+
+impl<S> Frames<S> {
+    /// Looks at a stream from the first frame on.
+    pub fn new(stream: S, account: MemoryAccount) -> (Self, Arc<Incoming>) {
+        let incoming = Arc::new(Incoming { account, state: Mutex::default() });
+        let frames = Self {
+            stream,
+            header: [0; HEADER_MAX],
+            filled: 0,
+            left: 0,
+            is_of_message: false,
+            incoming: incoming.clone(),
+        };
+        (frames, incoming)
+    }
+
+    /// Reads on. Returns how many of the bytes come before a fault.
+    fn read(&mut self, bytes: &[u8]) -> (usize, Result<(), Fault>) {
+        let (mut read, mut of_messages) = (0, 0);
+        while read < bytes.len() {
+            if self.left > 0 {
+                let skipped = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len() - read);
+                self.left -= skipped as u64;
+                read += skipped;
+                of_messages += if self.is_of_message { skipped as u64 } else { 0 };
+                continue;
+            }
+            self.header[self.filled] = bytes[read];
+            self.filled += 1;
+            if self.filled == header_length(&self.header[..self.filled]) {
+                if let Err(fault) = self.frame() {
+                    return (read, Err(fault));
+                }
+                self.filled = 0;
+            }
+            read += 1;
+        }
+        (read, self.incoming.came(of_messages))
+    }
+
+    /// A frame begins.
+    fn frame(&mut self) -> Result<(), Fault> {
+        let of_frame = |from: usize, bytes: usize| {
+            self.header[from..from + bytes].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
+        };
+        let (length, least) = match self.header[1] & 0x7f {
+            126 => (of_frame(2, 2), 126),
+            127 => (of_frame(2, 8), 1 << 16),
+            short => (u64::from(short), 0),
+        };
+        self.is_of_message = self.header[0] & 0x08 == 0;
+        self.left = length;
+        match () {
+            () if length < least => Err((code::PROTOCOL, "the length of a frame is longer than it needs to be")),
+            () if length >> 63 == 1 => Err((code::PROTOCOL, "the length of a frame has its highest bit set")),
+            () if !self.is_of_message && length > 125 => Err((code::PROTOCOL, "a control frame is too long")),
+            () => Ok(()),
+        }
+    }
+}
+
+/// Bytes of the header that begins so, as far as that is known: at least one more than there are if not.
+fn header_length(header: &[u8]) -> usize {
+    let Some(second) = header.get(1) else { return 2 };
+    let length = match second & 0x7f {
+        126 => 2,
+        127 => 8,
+        _ => 0,
+    };
+    2 + length + if second & 0x80 == 0 { 0 } else { 4 }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let ended = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+        if self.incoming.fault().is_some() {
+            return ended();
+        }
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        let (read, outcome) = self.read(&buffer.filled()[before..]);
+        if let Err(fault) = outcome {
+            self.incoming.state.lock().fault = Some(fault);
+            // What came before is whole and is given out first.
+            buffer.set_filled(before + read);
+            if read == 0 {
+                return ended();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Frames<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::HostMemory;
+
+    /// The code of the fault, and how many bytes come before it; the same however the bytes are cut.
+    fn read(bytes: &[u8]) -> (usize, Option<u16>) {
+        let cut = |size: usize| {
+            let (mut frames, _) = Frames::new((), HostMemory::new(1 << 30).unowned());
+            let mut before = 0;
+            for bytes in bytes.chunks(size) {
+                let (read, outcome) = frames.read(bytes);
+                before += read;
+                if let Err((code, _)) = outcome {
+                    return (before, Some(code));
+                }
+            }
+            (before, None)
+        };
+        let at_once = cut(bytes.len());
+        for size in [1, 2, 3, 7] {
+            let (before, fault) = cut(size);
+            assert_eq!((fault, before >= at_once.0), (at_once.1, true), "{bytes:?} cut to {size}");
+        }
+        at_once
+    }
+
+    #[test]
+    fn lengths_are_as_short_as_they_can_be() {
+        let frame = |head: &[u8], payload: usize| [head, &[0; 4], &vec![7; payload]].concat();
+        let good = frame(&[0x82, 0x80 | 5], 5);
+        for (next, fault) in [
+            (frame(&[0x82, 0x80], 0), None),
+            (frame(&[0x82, 0x80 | 126, 0, 126], 126), None),
+            (frame(&[0x82, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0, 0], 1 << 16), None),
+            (frame(&[0x89, 0x80 | 125], 125), None),
+            (frame(&[0x82, 0x80 | 126, 0, 5], 5), Some(1002)),
+            (frame(&[0x82, 0x80 | 126, 0, 125], 125), Some(1002)),
+            (frame(&[0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 5], 5), Some(1002)),
+            (frame(&[0x82, 0x80 | 127, 0, 0, 0, 0, 0, 0, 255, 255], 5), Some(1002)),
+            (frame(&[0x82, 0x80 | 127, 0x80, 0, 0, 0, 0, 0, 0, 0], 5), Some(1002)),
+            (frame(&[0x89, 0x80 | 126, 0, 126], 126), Some(1002)),
+            (frame(&[0x88, 0x80 | 127, 0, 0, 0, 0, 0, 1, 0, 0], 5), Some(1002)),
+        ] {
+            let (before, found) = read(&[&good[..], &next].concat());
+            assert_eq!(found, fault, "{:?}", &next[..10.min(next.len())]);
+            assert!(before >= good.len(), "what came before is given out");
+        }
+    }
+
+    #[test]
+    fn what_has_come_of_a_message_is_charged() {
+        let memory = HostMemory::new(1_000_000);
+        let (mut frames, incoming) = Frames::new((), memory.unowned());
+        let head = [0x82, 0xff, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x40, 0, 0, 0, 0];
+        frames.read(&head).1.unwrap();
+        frames.read(&[0; 16 << 10]).1.unwrap();
+        assert_eq!(memory.used(), 0);
+        frames.read(&[0; 100_000]).1.unwrap();
+        assert_eq!(memory.used(), 116_384);
+        let charge = incoming.hand_on(116_384).unwrap();
+        assert_eq!((charge.bytes(), memory.used()), (116_384, 116_384));
+        drop(charge);
+        assert_eq!(memory.used(), 0);
+        assert_eq!(frames.read(&[0; 850_000]).1.unwrap_err().0, 1013);
+    }
+}

@@ -1,0 +1,207 @@
+//! One connection as its bytes pass: how far it has come, whether its peer takes what it is sent, what is wrong with
+//! its requests.
+//!
+//! The HTTP library sees a plain stream. Beside it stands a [`Wire`], which the task of the connection looks at from
+//! time to time to find out that nothing moves any more (`connections`), and the service to refuse what the library
+//! lets pass (`heads`).
+//!
+//! What must stay true: nothing here waits or allocates for a request; the place of a connection among all is held
+//! until its stream is dropped, also when it has become a WebSocket.
+
+use std::collections::HashMap;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
+
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+use super::connections::Place;
+use super::heads::{Fault, Heads};
+use super::problem::{BAD_REQUEST, Problem};
+
+/// What is known of a connection.
+#[derive(Default)]
+pub struct Wire {
+    /// Bytes that the peer's kernel was given.
+    written: AtomicU64,
+    /// The last write found no room.
+    blocked: AtomicBool,
+    /// Heads of HTTP/1 that have come, and whether another has begun.
+    heads: AtomicU64,
+    in_head: AtomicBool,
+    /// Requests that were handed to the service, and those that it has not answered yet.
+    taken: AtomicU64,
+    handling: AtomicU64,
+    /// The first head with a fault, counted from 1.
+    fault: OnceLock<(u64, Fault)>,
+    /// The connection speaks another protocol now.
+    upgraded: AtomicBool,
+    /// Responses over HTTP/2 whose bytes are not all sent, by their number: bytes that the library has asked for.
+    outgoing: Mutex<HashMap<u64, Arc<AtomicU64>>>,
+    sent: AtomicU64,
+}
+
+/// What a look at a connection sees.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    pub written: u64,
+    pub blocked: bool,
+    /// The head of a request has begun.
+    pub in_head: bool,
+    /// Counts heads and requests.
+    pub requests: u64,
+    /// A request waits for its answer.
+    pub handling: bool,
+}
+
+/// A request that is being answered.
+pub struct Handling(Arc<Wire>);
+
+/// A response over HTTP/2 whose bytes are not all sent.
+pub struct Outgoing {
+    wire: Arc<Wire>,
+    key: u64,
+    asked_for: Arc<AtomicU64>,
+}
+
+impl Wire {
+    /// Counts a request. Refuses it if its head, or that of a request before it, has a fault.
+    pub fn take(self: &Arc<Self>) -> Result<Handling, Problem> {
+        let number = self.taken.fetch_add(1, Relaxed) + 1;
+        match self.fault.get() {
+            Some((first, fault)) if number >= *first => Err(Problem::new(&BAD_REQUEST, *fault)),
+            _ => {
+                self.handling.fetch_add(1, Relaxed);
+                Ok(Handling(self.clone()))
+            }
+        }
+    }
+
+    /// From here on the connection speaks another protocol.
+    pub fn upgrade(&self) {
+        self.upgraded.store(true, Relaxed);
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            written: self.written.load(Relaxed),
+            blocked: self.blocked.load(Relaxed),
+            in_head: self.in_head.load(Relaxed),
+            requests: self.heads.load(Relaxed) + self.taken.load(Relaxed),
+            handling: self.handling.load(Relaxed) > 0,
+        }
+    }
+
+    /// Keeps an eye on a response over HTTP/2 until its last byte is sent.
+    pub fn send(self: &Arc<Self>) -> Outgoing {
+        let asked_for = Arc::<AtomicU64>::default();
+        let key = self.sent.fetch_add(1, Relaxed);
+        self.outgoing.lock().insert(key, asked_for.clone());
+        Outgoing { wire: self.clone(), key, asked_for }
+    }
+
+    /// The responses over HTTP/2 that are on their way, each with the bytes that were asked for.
+    pub fn for_each_outgoing(&self, mut each: impl FnMut(u64, u64)) {
+        self.outgoing.lock().iter().for_each(|(key, asked_for)| each(*key, asked_for.load(Relaxed)));
+    }
+}
+
+impl Drop for Handling {
+    fn drop(&mut self) {
+        self.0.handling.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Outgoing {
+    /// What counts the bytes that the library asks for.
+    pub fn counter(&self) -> Arc<AtomicU64> {
+        self.asked_for.clone()
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.wire.outgoing.lock().remove(&self.key);
+    }
+}
+
+/// The stream of a connection, which tells its [`Wire`] what passes.
+pub struct Watched {
+    stream: TcpStream,
+    wire: Arc<Wire>,
+    heads: Heads,
+    _place: Place,
+}
+
+impl Watched {
+    /// Watches a stream that has this place.
+    pub fn new(stream: TcpStream, place: Place) -> (Self, Arc<Wire>) {
+        let wire = Arc::<Wire>::default();
+        (Self { stream, wire: wire.clone(), heads: Heads::default(), _place: place }, wire)
+    }
+
+    fn came(&mut self, bytes: &[u8]) {
+        if self.wire.upgraded.load(Relaxed) {
+            self.heads.stop();
+        }
+        if let Err(fault) = self.heads.read(bytes) {
+            let _ = self.wire.fault.set((self.heads.complete + 1, fault));
+        }
+        self.wire.heads.store(self.heads.complete, Relaxed);
+        self.wire.in_head.store(self.heads.in_head(), Relaxed);
+    }
+
+    fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        match &outcome {
+            Poll::Ready(Ok(bytes)) => {
+                self.wire.written.fetch_add(*bytes as u64, Relaxed);
+                self.wire.blocked.store(false, Relaxed);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => self.wire.blocked.store(true, Relaxed),
+        }
+        outcome
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
+        self.came(&buffer.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Watched {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.wrote(outcome)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write_vectored(cx, bytes);
+        self.wrote(outcome)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
