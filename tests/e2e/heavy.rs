@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use crate::harness::{Client, Host, guest};
+use crate::harness::{Client, Host, eventually, guest};
 
 fn sql(text: &str) -> Json {
     json!([{ "op": "sql", "text": text }])
@@ -82,7 +82,8 @@ fn beside_endless_queries(attackers: usize, requests: usize) -> (Duration, Durat
             client.try_send(Method::GET, &format!("/faults/{n}/sql-loop"), &[], b"").ok()
         };
         let attacks: Vec<_> = (0..attackers).map(|n| scope.spawn(move || attack(n))).collect();
-        host.wait_for_live_instances((attackers / 4).min(200) as u64);
+        let there = (attackers / 4) as u64;
+        eventually("the attack begins", || (host.metric("holdfast_live_instances") >= there).then_some(()));
         let busy = p99(light(&host));
         let rows =
             "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 4000000) SELECT sum(i) FROM n";
