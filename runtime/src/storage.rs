@@ -116,6 +116,9 @@ impl StorageError {
     }
 
     fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |source| Self::Sqlite { path: path.into(), source }
+        move |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::OutOfMemory) => Self::NoMemory,
+            _ => Self::Sqlite { path: path.into(), source },
+        }
     }
 }

@@ -6,7 +6,6 @@
 //! whatever happened after.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
 use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
@@ -24,6 +23,8 @@ use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Alarm, Exhausted, Limits, TurnError, WorkBudget};
+
+mod opening;
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -351,56 +352,6 @@ impl Turn {
         }
     }
 
-    /// The connection, if the object has a file.
-    pub(super) fn existing(&mut self) -> Result<Option<&mut Connection>, SqlError> {
-        if self.database.opened().is_none() {
-            match self.database.look() {
-                Ok(None) => return Ok(None),
-                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
-                Err(error) => return Err(self.failed(error.to_string())),
-            }
-        }
-        Ok(self.database.opened().map(|file| &mut file.connection))
-    }
-
-    /// The connection; makes the file if the object has none.
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
-        if self.database.opened().is_none() && self.existing()?.is_none() {
-            match self.database.create() {
-                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(StorageError::Io { source, .. }) if source.kind() == ErrorKind::StorageFull => {
-                    return Err(self.full());
-                }
-                Err(StorageError::NoMemory) => return Err(self.break_with(ApplyError::NoMemory(Refusal::Host))),
-                Err(error) => return Err(self.failed(error.to_string())),
-            }
-            (self.created, self.may_be_empty) = (true, true);
-        }
-        Ok(&mut self.database.opened().expect("made above").connection)
-    }
-
-    /// The connection, in a transaction.
-    pub(super) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
-        if let Stage::Reading = self.stage {
-            if self.reads_only {
-                return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
-            }
-            let connection = self.connection()?;
-            let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
-            if begun.is_err() {
-                let error = last_error(connection.guest());
-                return Err(self.refused(error));
-            }
-            connection.session.writing.store(true, Relaxed);
-            let (total_changes, pages_written) =
-                (connection.guest().total_changes(), pages_written(connection.guest()));
-            self.stage = Stage::Writing { total_changes, pages_written, schema_changed: false };
-            self.begin_savepoints()?;
-        }
-        self.connection()
-    }
-
     /// A statement changed the schema, which SQLite does not count as a change.
     pub(super) fn changed_schema(&mut self) {
         self.may_be_empty = true;
@@ -464,11 +415,6 @@ impl Turn {
             return refused;
         }
         let error = match error.code & 0xff {
-            // Without a refusal of the heap's: the system has none, or the turn may do no more work.
-            ffi::SQLITE_NOMEM => match self.work.check() {
-                Err(exhausted) => return self.exhausted(exhausted),
-                Ok(()) => return self.failed(error.message),
-            },
             ffi::SQLITE_INTERRUPT => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
                 Ok(()) => SqlError::Sqlite(error),
@@ -599,6 +545,9 @@ impl ApplyError {
 
 /// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
 fn at_commit(connection: &Connection) -> ApplyError {
+    if let Some(refusal) = connection.heap.take_refusal() {
+        return ApplyError::NoMemory(refusal);
+    }
     let error = last_error(connection.guest());
     match error.code & 0xff {
         ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),
