@@ -1,6 +1,7 @@
 //! The gateway: the only layer that knows HTTP, its paths and its status codes.
 //!
-//! It turns requests into invocations and replies into responses, for two listeners: *data* (public, [`DataService`]) and
+//! It turns requests into invocations and replies into responses, for two listeners: *data* (public, [`DataService`])
+//! and
 //! *admin* (bearer token, [`AdminService`]), each served by [`serve`]. It keeps no state but that of connections: whatever it
 //! needs to know of classes and objects it asks the router.
 //!

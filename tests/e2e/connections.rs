@@ -1,5 +1,5 @@
-//! Clients that take much and give little: connections that stand still, bodies that do not come, answers that nobody reads. Each is
-//! bounded, each is given up after a while, and nobody else notices.
+//! Clients that take much and give little: connections that stand still, bodies that do not come, answers that nobody
+//! reads. Each is bounded, each is given up after a while, and nobody else notices.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -32,7 +32,8 @@ fn memory(host: &Host, purpose: &str) -> u64 {
     host.metric(&format!("holdfast_memory_bytes{{purpose=\"{purpose}\"}}"))
 }
 
-/// The descriptors that the log and the databases need are set aside: idle connections are refused before they are short.
+/// The descriptors that the log and the databases need are set aside: idle connections are refused before they are
+/// short.
 #[test]
 fn idle_connections_leave_descriptors_for_the_log() {
     let limits = "[limits]\nlog-segment = 1_048_576\nlog = 16_777_216\n";

@@ -22,9 +22,11 @@ fn a_waiting_turn_is_cancelled_with_its_client() {
     let host = Host::start();
     host.deploy("faults", guest("faults"));
     let cancelled_while_it_sleeps = |object: &str, ms: u32| {
+        let started = || host.metric("holdfast_instances_started_total");
+        let before = started();
         std::thread::scope(|scope| {
             let sleeper = scope.spawn(|| host.get(&format!("/faults/{object}/sleep?ms={ms}")));
-            eventually("the sleeper", || (host.state("faults", object) == "live").then_some(()));
+            eventually("the sleeper", || (started() > before).then_some(()));
             let waiting = ask(&host, &format!("/faults/{object}/count"));
             let_the_host_look(&host);
             drop(waiting);

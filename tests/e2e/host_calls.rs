@@ -18,7 +18,8 @@ const HEAVY: [&str; 8] = [
 
 #[test]
 fn a_turn_ends_at_its_cpu_limit_whatever_it_calls() {
-    let host = Host::with("cpu-seconds-per-turn = 1.0");
+    // Prices are not to end it first.
+    let host = Host::with("cpu-seconds-per-turn = 1.0\nfuel-per-turn = 1_000_000_000_000_000");
     host.deploy("calls", guest("calls"));
     assert_eq!(host.get("/calls/alice/clock?n=1").text(), "called");
     for call in HEAVY {

@@ -1,5 +1,5 @@
-//! HTTP/2 with prior knowledge, just enough of it: requests without a body, and what comes back on each stream. Nothing is
-//! compressed, and no window is ever opened unless a test asks for it.
+//! HTTP/2 with prior knowledge, just enough of it: requests without a body, and what comes back on each stream. Nothing
+//! is compressed, and no window is ever opened unless a test asks for it.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};

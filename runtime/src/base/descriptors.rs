@@ -1,7 +1,8 @@
 //! File descriptors, which connections and live objects compete for.
 //!
-//! Neither has a fixed part: whoever comes first may have most of what the host itself does not need. A floor is left to objects, so that
-//! connections alone never stop them; and a live object that finds no room has an idle one leave, as when memory is short.
+//! Neither has a fixed part: whoever comes first may have most of what the host itself does not need. A floor is left
+//! to objects, so that connections alone never stop them; and a live object that finds no room has an idle one leave,
+//! as when memory is short.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -25,21 +25,24 @@ pub struct Limits {
     /// Bytes that guests and clients may make the host use beside linear memories (SQLite, bodies, responses, sockets, records
     /// that wait for the log); 0 takes a quarter of the machine's memory.
     pub host_memory: u64,
-    /// Connections to the data listener, open WebSockets included; 0 derives the number from the descriptors that objects and the
-    /// host do not need and from the machine's memory. The admin listener has its own, few.
+    /// Connections to the data listener, open WebSockets included; 0 derives the number from the descriptors that
+    /// objects and the host do not need and from the machine's memory. The admin listener has its own, few.
     pub connections: u32,
-    /// Connections from one client address (of IPv6, one /64 network): more than any browser opens or NAT needs, a small part of all.
-    /// Loopback and `trusted-proxies` are not counted.
+    /// Connections from one client address (of IPv6, one /64 network): more than any browser opens or NAT needs, a
+    /// small part of all. Loopback and `trusted-proxies` are not counted.
     pub connections_per_address: u32,
-    /// Seconds in which the head of a request must be there, counted from its first byte or from the start of the connection.
+    /// Seconds in which the head of a request must be there, counted from its first byte or from the start of the
+    /// connection.
     pub header_seconds: f64,
-    /// Seconds after which a connection without a request is closed: longer than the 60 s for which proxies commonly keep theirs.
+    /// Seconds after which a connection without a request is closed: longer than the 60 s for which proxies commonly
+    /// keep theirs.
     pub idle_connection_seconds: f64,
     /// Seconds that a request's body may make no progress.
     pub body_seconds: f64,
     /// Seconds that a client may take none of its response.
     pub response_seconds: f64,
-    /// Bytes a second that bodies and responses must make on average, beyond the seconds above: the slowest mobile network.
+    /// Bytes a second that bodies and responses must make on average, beyond the seconds above: the slowest mobile
+    /// network.
     pub slowest_transfer: u64,
     /// Requests that one HTTP/2 connection may have at once (RFC 9113 recommends no fewer than 100).
     pub http2_streams: u32,

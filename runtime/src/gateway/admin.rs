@@ -1,8 +1,8 @@
 //! The admin listener: deploying classes, looking after objects, guest logs, metrics.
 //!
-//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes exist.
-//! The token is also a defence against web pages: it travels in a header that no browser attaches by itself, and a preflight is
-//! answered 401. Host and origin are looked at all the same (`hosts`).
+//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes
+//! exist. The token is also a defence against web pages: it travels in a header that no browser attaches by itself, and
+//! a preflight is answered 401. Host and origin are looked at all the same (`hosts`).
 //!
 //! Routes are matched by hand on raw segments, because an object's segment must be read as sent (`path`).
 

@@ -1,7 +1,9 @@
-//! Bodies: those of requests collected whole within a limit, or thrown away politely; those of responses handed over piece by piece.
+//! Bodies: those of requests collected whole within a limit, or thrown away politely; those of responses handed over
+//! piece by piece.
 //!
-//! What must stay true: a body that announces more than the limit is refused before any of it is read, and no more than the limit is
-//! ever held; what is held beyond a few kilobytes is charged to the class; who sends too slowly is given up.
+//! What must stay true: a body that announces more than the limit is refused before any of it is read, and no more than
+//! the limit is ever held; what is held beyond a few kilobytes is charged to the class; who sends too slowly is given
+//! up.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -46,8 +48,8 @@ impl Intake {
         Self { stall: Duration::from_secs_f64(limits.body_seconds), slowest: limits.slowest_transfer, env }
     }
 
-    /// The whole body and what it takes of the memory, or `too_large` when it has more than `limit` bytes. `charged_to` is asked
-    /// for bodies that are not small.
+    /// The whole body and what it takes of the memory, or `too_large` when it has more than `limit` bytes. `charged_to`
+    /// is asked for bodies that are not small.
     pub async fn collect(
         &self,
         body: &mut Body,
@@ -124,8 +126,8 @@ fn no_memory(error: &NoMemory, kind: &'static Kind) -> Problem {
     Problem::new(kind, error.to_string())
 }
 
-/// What has come of a body. A body that comes in one piece is not copied; of others no piece is kept, because a small one may hold on
-/// to a large buffer.
+/// What has come of a body. A body that comes in one piece is not copied; of others no piece is kept, because a small
+/// one may hold on to a large buffer.
 #[derive(Default)]
 struct Gathered {
     first: Bytes,
@@ -321,7 +323,8 @@ mod tests {
         assert_eq!(collected(Body::new(Announced)).await, Err("body-too-large"));
     }
 
-    /// What is held is charged while it comes, and refused when the memory is short; small bodies are not counted over HTTP/1.
+    /// What is held is charged while it comes, and refused when the memory is short; small bodies are not counted over
+    /// HTTP/1.
     #[tokio::test]
     async fn a_body_is_charged_as_it_comes() {
         let memory = HostMemory::new(1 << 20);

@@ -1,7 +1,8 @@
 //! Connections: who may have one, how long it may stand still, and how they end when the host stops.
 //!
-//! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and looks several times
-//! in each span of patience whether it still moves. What does not is closed, so that what it holds is free for others:
+//! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and
+//! looks several times in each span of patience whether it still moves. What does not is closed, so that what it holds
+//! is free for others:
 //!
 //! | | patience |
 //! |---|---|
@@ -10,8 +11,8 @@
 //! | the peer takes nothing of what it is sent, or less than `slowest-transfer` on average | `response-seconds` |
 //! | a body comes to a halt | `body-seconds`, in `body`, which answers 408 |
 //!
-//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log nor a database
-//! ever finds none left; the admin listener has places of its own; one address does not get all places.
+//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log
+//! nor a database ever finds none left; the admin listener has places of its own; one address does not get all places.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -3,9 +3,10 @@
 //! The hot path. A request's parts are moved, not copied, into the invocation; on the way back the guest's headers and body
 //! are moved into the response. The host's own headers were dropped from guests' responses before they come here.
 //!
-//! What must stay true: a guest sees its request as sent except for the path (cut below the object), `x-forwarded-prefix`
-//! (what was cut off; a client cannot forge it), `host` (from HTTP/2's `:authority`) and `cookie` (one header, RFC 9113 §8.2.3).
-//! When a client goes away, the future of its request is dropped; what that means for a turn is the router's business.
+//! What must stay true: a guest sees its request as sent except for the path (cut below the object),
+//! `x-forwarded-prefix` (what was cut off; a client cannot forge it), `host` (from HTTP/2's `:authority`) and `cookie`
+//! (one header, RFC 9113 §8.2.3). When a client goes away, the future of its request is dropped; what that means for a
+//! turn is the router's business.
 
 use std::sync::Arc;
 

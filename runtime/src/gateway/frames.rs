@@ -1,8 +1,9 @@
 //! Reads along what the peer of a WebSocket sends, below the library that speaks the protocol.
 //!
-//! The library takes a length that is written longer than need be, reads a control frame of any size before it refuses it, and nobody
-//! else knows how much of a message has come before all of it is there. So headers of frames are looked at here: a bad one ends
-//! the stream with a [`Fault`], and what has come of messages is charged to the class until [`Incoming::hand_on`].
+//! The library takes a length that is written longer than need be, reads a control frame of any size before it refuses
+//! it, and nobody else knows how much of a message has come before all of it is there. So headers of frames are looked
+//! at here: a bad one ends the stream with a [`Fault`], and what has come of messages is charged to the class until
+//! [`Incoming::hand_on`].
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::base::socket::code;
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse};
 
-/// Bytes of messages that are not charged: those of small ones, for each of which it would cost more than it is good for.
+/// Bytes of messages that are not charged: those of small ones, for each of which it would cost more than it is good
+/// for.
 const FREE_BYTES: u64 = 16 << 10;
 /// Of a header: two bytes, the longest length, a mask.
 const HEADER_MAX: usize = 14;

@@ -1,12 +1,14 @@
-//! Reads along what a client sends over HTTP/1, and finds what the HTTP library lets pass although it is refused elsewhere: such
-//! differences are what request smuggling is made of.
+//! Reads along what a client sends over HTTP/1, and finds what the HTTP library lets pass although it is refused
+//! elsewhere: such differences are what request smuggling is made of.
 //!
-//! The library goes on when a line ends with a bare line feed, when `content-length` stands beside `transfer-encoding`, when a length is
-//! said twice. It has decided by then how long the request is, and another server on the way may have decided otherwise. A fault is
-//! noted with the number of its request; the service refuses that request and all later ones of the connection, which is then closed.
+//! The library goes on when a line ends with a bare line feed, when `content-length` stands beside `transfer-encoding`,
+//! when a length is said twice. It has decided by then how long the request is, and another server on the way may have
+//! decided otherwise. A fault is noted with the number of its request; the service refuses that request and all later
+//! ones of the connection, which is then closed.
 //!
-//! What must stay true: of what is refused here nothing needs to be right afterwards, so only requests without a fault are followed to
-//! their end; what the library itself refuses may be read in any way. A line costs no copy unless a read cuts it in two.
+//! What must stay true: of what is refused here nothing needs to be right afterwards, so only requests without a fault
+//! are followed to their end; what the library itself refuses may be read in any way. A line costs no copy unless a
+//! read cuts it in two.
 
 /// What is wrong with a head, for the answer.
 pub type Fault = &'static str;

@@ -1,12 +1,13 @@
 //! Which host names requests may be for, and which web pages they may come from.
 //!
-//! A browser lets any web page send requests to this machine. Two things tell such requests from others: `Host` is the name that the
-//! page was loaded from if the page had that name resolve to this address (DNS rebinding), and `Origin` names the page in every
-//! request that could read or change something from another site. So a listener on a loopback address answers loopback names only,
-//! to loopback pages only, unless told otherwise. A listener that others can reach answers any, because it cannot know its names.
+//! A browser lets any web page send requests to this machine. Two things tell such requests from others: `Host` is the
+//! name that the page was loaded from if the page had that name resolve to this address (DNS rebinding), and `Origin`
+//! names the page in every request that could read or change something from another site. So a listener on a loopback
+//! address answers loopback names only, to loopback pages only, unless told otherwise. A listener that others can reach
+//! answers any, because it cannot know its names.
 //!
-//! What must stay true: requests without `Origin` pass (no page sent them, or it can neither read the answer nor change anything that
-//! a plain link could not); a page may always call the host that it was loaded from.
+//! What must stay true: requests without `Origin` pass (no page sent them, or it can neither read the answer nor change
+//! anything that a plain link could not); a page may always call the host that it was loaded from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -116,7 +117,8 @@ impl Hosts {
     }
 }
 
-/// The host that a request is for; none in HTTP/1.0 without one. The authority of the target goes before the header (RFC 9112 §3.2.2).
+/// The host that a request is for; none in HTTP/1.0 without one. The authority of the target goes before the header
+/// (RFC 9112 §3.2.2).
 fn host_of(parts: &Parts) -> Result<Option<&str>, Problem> {
     let bad = |what: &'static str| Problem::new(&BAD_REQUEST, what);
     let mut hosts = parts.headers.get_all(HOST).iter();

@@ -1,8 +1,8 @@
 //! WebSockets: the handshake of an upgrade request, and the task that moves the bytes of one socket until it is closed.
 //!
-//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The protocol
-//! (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close; `frames` reads along. Not here: when something
-//! may be sent, and what is buffered (`crate::sockets`).
+//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The
+//! protocol (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close; `frames` reads along.
+//! Not here: when something may be sent, and what is buffered (`crate::sockets`).
 //!
 //! What must stay true: a socket that was accepted ends with exactly one close event, whatever becomes of its connection; a peer
 //! that does not read, does not answer or does not finish its messages costs no more than the limits say; reading and writing do
@@ -188,7 +188,8 @@ impl Errands {
         self.asked.notify_one();
     }
 
-    /// Waits until the pong that the library has ready is sent, so that a peer that asks and never reads is not read either.
+    /// Waits until the pong that the library has ready is sent, so that a peer that asks and never reads is not read
+    /// either.
     async fn pong(&self) {
         if !self.over.load(Ordering::Relaxed) {
             self.pong.store(true, Ordering::Relaxed);
@@ -261,7 +262,8 @@ impl Serving {
             Ok(upgraded) => self.converse(upgraded, &connection).await,
             Err(_) => (End::Vanished, None),
         };
-        // From here on the object finds the socket among its open ones no more, and what it sends is dropped instead of kept.
+        // From here on the object finds the socket among its open ones no more, and what it sends is dropped instead of
+        // kept.
         drop(connection);
         let refusing = async {
             if let (End::Broken(code, reason), Some(stream)) = (&end, stream) {

@@ -1,10 +1,12 @@
-//! One connection as its bytes pass: how far it has come, whether its peer takes what it is sent, what is wrong with its requests.
+//! One connection as its bytes pass: how far it has come, whether its peer takes what it is sent, what is wrong with
+//! its requests.
 //!
-//! The HTTP library sees a plain stream. Beside it stands a [`Wire`], which the task of the connection looks at from time to time to
-//! find out that nothing moves any more (`connections`), and the service to refuse what the library lets pass (`heads`).
+//! The HTTP library sees a plain stream. Beside it stands a [`Wire`], which the task of the connection looks at from
+//! time to time to find out that nothing moves any more (`connections`), and the service to refuse what the library
+//! lets pass (`heads`).
 //!
-//! What must stay true: nothing here waits or allocates for a request; the place of a connection among all is held until its stream is
-//! dropped, also when it has become a WebSocket.
+//! What must stay true: nothing here waits or allocates for a request; the place of a connection among all is held
+//! until its stream is dropped, also when it has become a WebSocket.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};

@@ -3,7 +3,8 @@
 //! Who puts something in never waits. A peer that is too slow loses its place: what waited is dropped and code 1013 takes its
 //! place. A goodbye is the last thing that is ever put in.
 //!
-//! What must stay true: each message costs what remembering it takes, also an empty one; all of it is charged to the class.
+//! What must stay true: each message costs what remembering it takes, also an empty one; all of it is charged to the
+//! class.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

@@ -26,6 +26,9 @@ use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Alarm, Exhausted, WorkBudget};
 
+/// What SQLite means by `out of memory` where nothing was refused memory.
+const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
+
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
 
@@ -467,7 +470,8 @@ impl Turn {
             ffi::SQLITE_NOMEM => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
                 Ok(()) if stacks::take_denied() => SqlError::TooLarge(stacks::TOO_MUCH_AT_ONCE.into()),
-                Ok(()) => return self.failed(error.message),
+                // SQLite has no other word for it.
+                Ok(()) => SqlError::TooLarge(TOO_MANY_INSTRUCTIONS.into()),
             },
             ffi::SQLITE_FULL => return self.full(),
             ffi::SQLITE_IOERR | ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB | ffi::SQLITE_CANTOPEN => {

@@ -392,7 +392,8 @@ fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Resul
     finish_response(status, headers, response.body.into())
 }
 
-/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD: the gateway sees to it.
+/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD:
+/// the gateway sees to it.
 const HOST_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
