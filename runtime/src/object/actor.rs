@@ -8,7 +8,7 @@ mod administration;
 use std::sync::Arc;
 
 use super::class::{Class, Loader};
-use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, ReplyTo, mailbox};
+use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
 use super::lifecycle::{Effect, Event, State};
 use super::outbox::Outbox;
 use super::output_gate;

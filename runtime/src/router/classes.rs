@@ -153,7 +153,7 @@ impl Classes {
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
-        let _alone = self.change(&name).await?;
+        let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
         let existing = self.get(&name);
         // A class that is new has no key yet; any that is its own will do.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());

@@ -13,7 +13,7 @@ use rusqlite::ffi;
 use super::apply_error::{ApplyError, at_commit, in_doubt};
 use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
-use super::connection::{CACHE_PAGES, Connection};
+use super::connection::CACHE_PAGES;
 use super::database::OpenFile;
 use super::identity::Identity;
 use super::key_value::Listing;

@@ -12,9 +12,7 @@ use super::{Actor, storage_failed};
 use crate::base::invocation::Description;
 use crate::base::logs::Level;
 use crate::base::socket::{Goodbye, code};
-use crate::base::{
-    CheckedDatabase, Computing, CpuTimer, Exhausted, Occasion, Query, Reply, TurnError, WorkBudget,
-};
+use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Occasion, Query, Reply, TurnError, WorkBudget};
 use crate::storage::{ApplyError, Snapshot, SqlError};
 
 impl Actor {
