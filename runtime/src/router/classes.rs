@@ -19,7 +19,7 @@ use crate::storage::{ClassRecord, ClassRecords, StorageError};
 use crate::wasm::{ClassCode, LoadError};
 
 /// Deployments and deletions of one class that may wait for each other; each holds its component.
-const CHANGES_MAX: usize = 4;
+const CHANGES_MAX: usize = 32;
 
 /// All deployed classes of one host.
 pub struct Classes {
