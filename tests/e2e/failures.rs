@@ -29,7 +29,7 @@ fn each_failure_of_a_request_is_one_entry() {
         ("sql-loop", "fuel-exhausted", "2000000000 units of fuel", false),
         ("alloc", "out-of-memory", "33554432 bytes", true),
         ("panic", "guest-trap", "told to panic", true),
-        ("exit", "guest-trap", "exit with code 3", false),
+        ("exit", "guest-trap", "exit with code 1", false),
         ("recurse", "stack-overflow", "call stack", true),
         ("fail", "guest-error", "told to fail", false),
         ("fail-retryable", "guest-error", "told to fail for now", false),
