@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
 
-use crate::harness::{Client, Host, eventually, guest};
+use crate::harness::{Answer, Client, Host, eventually, guest};
 
 fn sql(text: &str) -> Json {
     json!([{ "op": "sql", "text": text }])
@@ -38,10 +38,12 @@ fn deep_statements_cost_their_turn_and_not_the_host() {
     for statement in statements {
         // Whether SQLite takes it is SQLite's to say.
         let through_guest = host.post("/storage/alice", sql(&statement).to_string());
-        assert_eq!(through_guest.status, 200, "{through_guest:?}");
+        let is_refused = |answer: &Answer| answer.status == 500 && answer.json()["code"] == "out-of-memory";
+        assert!(through_guest.status == 200 || is_refused(&through_guest), "{through_guest:?}");
         let query = json!({ "sql": statement, "write": true }).to_string();
         let through_admin = host.admin().post("/v1/classes/storage/objects/bob/sql", query);
-        assert!(matches!(through_admin.status, 200 | 400 | 422), "{through_admin:?}");
+        let is_answered = matches!(through_admin.status, 200 | 400 | 422) || is_refused(&through_admin);
+        assert!(is_answered, "{through_admin:?}");
     }
     host.assert_alive();
     for name in ["alice", "bob"] {
