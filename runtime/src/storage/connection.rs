@@ -40,6 +40,9 @@ use crate::base::{Exhausted, WorkBudget};
 const PROGRESS_STEPS: u32 = 1_000;
 /// The fewest: a step may be a function that works on 2 MB for milliseconds.
 const PROGRESS_STEPS_MIN: u32 = 4;
+/// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60 statements. The look
+/// is a system call, which costs as much as a short statement.
+const UNSEEN_MAX: u64 = 10_000;
 /// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
 const STEPS_OF_A_CALL: u64 = 50;
 /// CPU time between two looks above which, and below which, the next one comes sooner, or later.
@@ -379,7 +382,7 @@ impl Session {
     /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
     pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
         let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
-        if unseen < PROGRESS_STEPS.into() {
+        if unseen < UNSEEN_MAX {
             self.unseen.store(unseen, Relaxed);
             return Ok(());
         }

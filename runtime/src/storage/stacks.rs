@@ -48,8 +48,8 @@ const STACKS_MAX: usize = 4_096;
 const KEPT: usize = 64;
 /// What a stack keeps when its lower pages are given back to the system.
 const RESIDENT: usize = 32 << 10;
-/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it.
-const USES: u32 = 64;
+/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling uses much.
+const USES: u32 = 4_096;
 
 /// What a statement is told that [`may_allocate`] has ended.
 pub(super) const TOO_MUCH_AT_ONCE: &str =
