@@ -44,8 +44,7 @@ const SHORT: Form = Form {
 const LONG: Form = Form { long: true, idle: Duration::from_secs(10), attack: Duration::from_secs(30), limits: "" };
 
 /// What instances may have, and what the host may hold for them.
-pub const MEMORY: &str =
-    "live-instance-bytes = 536_870_912\nhost-memory = 268_435_456\nmemory-per-instance = 67_108_864\nconnections = 1000";
+pub const MEMORY: &str = "live-instance-bytes = 536_870_912\nhost-memory = 268_435_456\nmemory-per-instance = 67_108_864\nconnections = 1000";
 /// Both, and what the host needs for itself: code, stacks, actors, what the allocator keeps.
 pub const RESIDENT_MAX: u64 = (512 + 256 + 256) << 20;
 
