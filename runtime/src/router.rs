@@ -288,7 +288,7 @@ impl Router {
 
     /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
     pub async fn delete_class(&self, name: &ClassName, with_objects: bool) -> Result<(), DeleteClassError> {
-        let _alone = self.classes.change(name).await?;
+        let _alone = self.classes.change(name).await.map_err(|_| DeleteClassError::Busy)?;
         let class = self.classes.get(name).ok_or(DeleteClassError::Unknown)?;
         // Asked before anybody is disturbed, and again when no object can come any more.
         if !with_objects && self.has_objects(&class).await? {

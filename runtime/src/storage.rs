@@ -143,6 +143,9 @@ impl StorageError {
     }
 
     fn sqlite(path: &Path) -> impl FnOnce(rusqlite::Error) -> Self {
-        move |cause| Self::Sqlite { path: path.into(), cause }
+        move |cause| match cause.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::OutOfMemory) => Self::NoMemory,
+            _ => Self::Sqlite { path: path.into(), cause },
+        }
     }
 }

@@ -211,11 +211,6 @@ impl MemoryCharge {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
-
-    /// Who holds them.
-    pub fn account(&self) -> &MemoryAccount {
-        &self.account
-    }
 }
 
 impl std::fmt::Debug for MemoryCharge {

@@ -62,8 +62,8 @@ pub struct Metrics {
 pub struct SocketMetrics {
     /// Connections, closing ones included.
     pub open: Gauge,
-    /// Bytes of messages that wait for peers or for their turn to be durable, and of the queues they wait in; a message
-    /// that many receive counts once.
+    /// Bytes of messages that wait for peers or for their turn to be durable, with what remembering them takes; one that
+    /// many receive counts once. The queues that they wait in, and messages that come, are in `Metrics::memory` as well.
     pub buffered_bytes: Gauge,
     /// Messages that came.
     pub messages_in: Counter,

@@ -7,7 +7,8 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use parking_lot::Mutex;
@@ -33,62 +34,76 @@ pub struct Frames<S> {
     /// Bytes of the running frame's payload that are still to come.
     left: u64,
     is_of_message: bool,
+    /// A fault was found.
+    ended: bool,
     incoming: Arc<Incoming>,
 }
 
 /// What has come and is not handed on yet.
+///
+/// Small messages, which are most, take no lock.
 pub struct Incoming {
     account: MemoryAccount,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    fault: Option<Fault>,
-    bytes: u64,
-    charge: Option<MemoryCharge>,
+    fault: OnceLock<Fault>,
+    bytes: AtomicU64,
+    /// What is charged of them.
+    charged: AtomicU64,
+    charge: Mutex<Option<MemoryCharge>>,
 }
 
 impl Incoming {
     /// Why the stream ended, if it was for a fault.
     pub fn fault(&self) -> Option<Fault> {
-        self.state.lock().fault
+        self.fault.get().copied()
     }
 
     /// A message of so many bytes leaves, and what was charged for it with it.
     pub fn hand_on(&self, bytes: u64) -> Option<MemoryCharge> {
-        let state = &mut *self.state.lock();
-        state.bytes = state.bytes.saturating_sub(bytes);
-        let charge = state.charge.as_mut().filter(|charge| charge.bytes() > 0)?;
-        Some(charge.split(bytes))
+        // Only the task of the connection changes it.
+        self.bytes.store(self.bytes.load(Relaxed).saturating_sub(bytes), Relaxed);
+        if self.charged.load(Relaxed) == 0 {
+            return None;
+        }
+        let mut charge = self.charge.lock();
+        let handed_on = charge.as_mut()?.split(bytes);
+        self.charged.fetch_sub(handed_on.bytes(), Relaxed);
+        Some(handed_on)
     }
 
     fn came(&self, bytes: u64) -> Result<(), Fault> {
-        let state = &mut *self.state.lock();
-        state.bytes += bytes;
-        let charged = state.charge.as_ref().map_or(0, MemoryCharge::bytes);
-        if state.bytes <= charged + FREE_BYTES {
+        let bytes = self.bytes.fetch_add(bytes, Relaxed) + bytes;
+        let charged = self.charged.load(Relaxed);
+        if bytes <= charged + FREE_BYTES {
             return Ok(());
         }
-        let more = state.bytes - charged;
-        let taken = match &mut state.charge {
+        let more = bytes - charged;
+        let taken = match &mut *self.charge.lock() {
             Some(charge) => charge.grow(more),
             none => self.account.take(MemoryUse::Sockets, more).map(|charge| *none = Some(charge)),
         };
-        taken.map_err(|_| (code::TRY_AGAIN_LATER, "the host is short of memory"))
+        taken.map_err(|_| (code::TRY_AGAIN_LATER, "the host is short of memory"))?;
+        self.charged.fetch_add(more, Relaxed);
+        Ok(())
     }
 }
 
 impl<S> Frames<S> {
     /// Looks at a stream from the first frame on.
     pub fn new(stream: S, account: MemoryAccount) -> (Self, Arc<Incoming>) {
-        let incoming = Arc::new(Incoming { account, state: Mutex::default() });
+        let incoming = Arc::new(Incoming {
+            account,
+            fault: OnceLock::new(),
+            bytes: AtomicU64::new(0),
+            charged: AtomicU64::new(0),
+            charge: Mutex::default(),
+        });
         let frames = Self {
             stream,
             header: [0; HEADER_MAX],
             filled: 0,
             left: 0,
             is_of_message: false,
+            ended: false,
             incoming: incoming.clone(),
         };
         (frames, incoming)
@@ -153,14 +168,15 @@ fn header_length(header: &[u8]) -> usize {
 impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let ended = || Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
-        if self.incoming.fault().is_some() {
+        if self.ended {
             return ended();
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
         let (read, outcome) = self.read(&buffer.filled()[before..]);
         if let Err(fault) = outcome {
-            self.incoming.state.lock().fault = Some(fault);
+            self.ended = true;
+            let _ = self.incoming.fault.set(fault);
             // What came before is whole and is given out first.
             buffer.set_filled(before + read);
             if read == 0 {

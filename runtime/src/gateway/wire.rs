@@ -147,7 +147,7 @@ impl Watched {
 
     fn came(&mut self, bytes: &[u8]) {
         if self.wire.upgraded.load(Relaxed) {
-            self.heads.stop();
+            return;
         }
         if let Err(fault) = self.heads.read(bytes) {
             let _ = self.wire.fault.set((self.heads.complete + 1, fault));

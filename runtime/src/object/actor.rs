@@ -3,27 +3,27 @@
 //! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
-use std::pin::pin;
+mod administration;
+
 use std::sync::Arc;
 
 use super::class::{Class, Loader};
-use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, ReplyTo, mailbox};
+use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
 use super::lifecycle::{Effect, Event, State};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::residency::{Permit, Residency};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
-use crate::base::invocation::Description;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, CheckedDatabase, Computing, CpuTimer, Create, Env, Exhausted, Failures, HostMemory, Invocation, Limits,
-    Metrics, ObjectAddress, ObjectId, Occasion, Query, Reply, Request, TurnError, WorkBudget,
+    Alarm, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion, Reply,
+    Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
-use crate::storage::{ApplyError, Database, Databases, DurableWatch, Lsn, Snapshot, SqlError, StorageError, Turn};
+use crate::storage::{Database, Databases, DurableWatch, Lsn, StorageError, Turn};
 use crate::wasm::{Abandoned, ClassCode, Cost, Engine, Instance, InstanceContext, TurnEvent};
 
 /// What the actors of one host share.
@@ -488,96 +488,6 @@ impl Actor {
             self.address.name = database.name().map_err(storage_failed)?;
         }
         Ok(())
-    }
-
-    fn describe(&mut self) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.learn_name()?;
-        let database = self.database.as_mut().expect("no turn is running");
-        let stored = database.description().map_err(storage_failed)?;
-        let sockets = self.sockets.as_ref().map(|sockets| sockets.counts()).unwrap_or_default();
-        let exists = stored.is_some() || sockets.sockets > 0;
-        let description = exists.then(|| Description {
-            name: self.address.name.clone(),
-            bytes: stored.as_ref().map_or(0, |stored| stored.bytes),
-            live: self.resident.is_some(),
-            alarm: stored.and_then(|stored| stored.alarm),
-            sockets,
-        });
-        Ok(Reply::Description(description))
-    }
-
-    /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
-    async fn query(&mut self, query: Query) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        let database = self.database.as_mut().expect("no turn is running");
-        if database.description().map_err(storage_failed)?.is_none() {
-            return Ok(Reply::Table(None));
-        }
-        if query.write {
-            self.advance(Event::DropAsked);
-        }
-        let share = self.node.engine.heavy_work.of(&self.address.key);
-        let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
-        let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
-        let database = self.database.take().expect("no turn is running");
-        let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
-        let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
-        let answer = queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded)));
-        let broken = turn.broken().cloned();
-        match answer {
-            Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
-            Err(error) => {
-                self.database = Some(turn.roll_back());
-                Err(match error {
-                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
-                    SqlError::Full => TurnError::StorageFull(error.to_string()),
-                    _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
-                    error => TurnError::Query(error.to_string()),
-                })
-            }
-        }
-    }
-
-    /// What is stored at this moment, to be copied while turns go on.
-    async fn snapshot(&mut self) -> Result<Option<Snapshot>, TurnError> {
-        self.advance(Event::InvokedWithoutInstance);
-        self.durable.reached(self.applied).await;
-        self.database.as_mut().expect("no turn is running").snapshot().map_err(storage_failed)
-    }
-
-    /// Copies it in a thread of its own, which answers in the place of the actor.
-    fn export(&self, snapshot: Snapshot, occasion: Occasion, reply: ReplyTo) {
-        self.node.metrics.turns.inc();
-        let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
-        let (node, address) = (self.node.clone(), self.address.clone());
-        tokio::task::spawn_blocking(move || {
-            let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
-            if let Err(error) = &copied {
-                node.tell(&address, &occasion, (String::new(), Level::Error), error);
-            }
-            reply.send(output_gate::hold(copied, applied, &durable), after);
-        });
-    }
-
-    async fn import(&mut self, file: CheckedDatabase) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.advance(Event::DropAsked);
-        let (database, applied) = self.database.take().expect("no turn is running").import(file).await;
-        self.database = Some(database);
-        applied.map(|_| Reply::Done(true)).map_err(|error| error.into_turn_error(&self.node.limits))
-    }
-
-    /// Removes everything that is stored, and closes the sockets. The instance goes, too: its memory tells of what is gone.
-    async fn delete(&mut self) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.advance(Event::DropAsked);
-        let database = self.database.as_mut().expect("no turn is running");
-        let deleted = database.delete().await.map_err(storage_failed)?;
-        let Some(sockets) = self.sockets.take() else { return Ok(Reply::Done(deleted)) };
-        self.node.sockets.forget(&self.address.id);
-        self.release(sockets.goodbye_to_all(&Goodbye::of_host(code::GOING_AWAY, "the object was deleted")));
-        Ok(Reply::Done(true))
     }
 
     fn drop_instance(&mut self) {

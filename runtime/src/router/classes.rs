@@ -19,7 +19,7 @@ use crate::storage::{ClassRecord, ClassRecords, StorageError};
 use crate::wasm::{ClassCode, LoadError};
 
 /// Deployments and deletions of one class that may wait for each other; each holds its component.
-const CHANGES_MAX: usize = 4;
+const CHANGES_MAX: usize = 32;
 
 /// All deployed classes of one host.
 pub struct Classes {
@@ -49,8 +49,8 @@ pub enum DeployError {
     #[error("a component has at most {0} bytes")]
     TooLarge(u64),
     /// Too many change the class already.
-    #[error("too many deployments of the class wait already; try again later")]
-    Busy(#[from] TooManyWait),
+    #[error("the host has too many deployments of the class waiting; deploy again later")]
+    Busy,
     /// The component cannot be a class.
     #[error(transparent)]
     Refused(#[from] LoadError),
@@ -70,7 +70,7 @@ impl DeployError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::TooLarge(_) => "component-too-large",
-            Self::Busy(_) | Self::Refused(LoadError::Busy) => "overloaded",
+            Self::Busy | Self::Refused(LoadError::Busy) => "overloaded",
             Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
             Self::Refused(LoadError::CoreModule) => "core-module",
             Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
@@ -89,8 +89,8 @@ pub enum DeleteClassError {
     #[error("there is no such class")]
     Unknown,
     /// Too many change the class already.
-    #[error("too many deployments of the class wait already; try again later")]
-    Busy(#[from] TooManyWait),
+    #[error("the host has too many deployments of the class waiting; deploy again later")]
+    Busy,
     /// It has objects.
     #[error("the class has objects; delete them with it by ?objects=delete")]
     HasObjects,
@@ -153,7 +153,7 @@ impl Classes {
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
-        let _alone = self.change(&name).await?;
+        let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
         let existing = self.get(&name);
         // A class that is new has no key yet; any that is its own will do.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());

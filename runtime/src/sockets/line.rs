@@ -16,8 +16,11 @@ use tokio::sync::Notify;
 use crate::base::socket::{Goodbye, Message, code};
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, Metrics, NoMemory};
 
-/// What a message costs beside its payload, for itself and in each queue.
+/// What a message costs beside its payload.
 pub(super) const MESSAGE_BYTES: u64 = 128;
+/// A message with a payload up to this size has no charge of its own: the turn that sends it and the queues it waits in
+/// are charged for such messages, in steps.
+pub(super) const SMALL_BYTES: u64 = 512;
 /// So many messages may wait for a peer before its queue is charged, which is done in steps of as many.
 const QUEUE_STEP: u64 = 32;
 
@@ -33,27 +36,9 @@ pub enum Outgoing {
 /// A message that counts as buffered for as long as somebody holds it.
 pub struct Payload {
     message: Message,
-    held: Held,
-}
-
-/// Memory that is held for peers: charged, and counted as buffered.
-struct Held {
-    charge: MemoryCharge,
+    /// None if it is small.
+    charge: Option<MemoryCharge>,
     metrics: Arc<Metrics>,
-}
-
-impl Held {
-    fn take(account: &MemoryAccount, bytes: u64, metrics: &Arc<Metrics>) -> Result<Self, NoMemory> {
-        let charge = account.take(MemoryUse::Sockets, bytes)?;
-        metrics.sockets.buffered_bytes.inc_by(bytes as i64);
-        Ok(Self { charge, metrics: metrics.clone() })
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.metrics.sockets.buffered_bytes.dec_by(self.charge.bytes() as i64);
-    }
 }
 
 impl Payload {
@@ -62,13 +47,26 @@ impl Payload {
         account: &MemoryAccount,
         metrics: &Arc<Metrics>,
     ) -> Result<Arc<Self>, NoMemory> {
-        let held = Held::take(account, cost(&message), metrics)?;
-        Ok(Arc::new(Self { message, held }))
+        let is_small = message.size() <= SMALL_BYTES;
+        let charge = if is_small { None } else { Some(account.take(MemoryUse::Sockets, cost(&message))?) };
+        metrics.sockets.buffered_bytes.inc_by(cost(&message) as i64);
+        Ok(Arc::new(Self { message, charge, metrics: metrics.clone() }))
+    }
+
+    /// Bytes that it takes and that are not charged to its own account.
+    pub(super) fn uncharged(&self) -> u64 {
+        if self.charge.is_some() { 0 } else { cost(&self.message) }
     }
 
     /// The message.
     pub fn message(&self) -> &Message {
         &self.message
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        self.metrics.sockets.buffered_bytes.dec_by(cost(&self.message) as i64);
     }
 }
 
@@ -92,8 +90,8 @@ struct Queue {
     bytes: u64,
     /// The same with what they cost beside their payload.
     cost: u64,
-    /// What the queue itself takes, in steps.
-    held: Vec<Held>,
+    /// What the queue and the small messages in it take, in steps.
+    charge: Option<MemoryCharge>,
     /// A goodbye was put in.
     closing: bool,
     /// The peer did not take what it was sent.
@@ -102,14 +100,14 @@ struct Queue {
 
 impl Line {
     /// Puts a message in. `limit` is in bytes; a message that is larger may still wait alone.
-    pub(super) fn send(&self, payload: &Arc<Payload>, limit: u64) {
+    pub(super) fn send(&self, payload: &Arc<Payload>, limit: u64, account: &MemoryAccount) {
         let mut queue = self.queue.lock();
         if queue.closing {
             return;
         }
         let (size, cost) = (payload.message.size(), cost(&payload.message));
         let fits = queue.cost == 0 || queue.cost.saturating_add(cost) <= limit;
-        if fits && queue.make_room(&payload.held).is_ok() {
+        if fits && queue.make_room(account).is_ok() {
             queue.bytes += size;
             queue.cost += cost;
             queue.waiting.push_back(Outgoing::Message(payload.clone()));
@@ -156,8 +154,8 @@ impl Line {
     pub(super) fn next_at_hand(&self) -> Option<Outgoing> {
         let queue = &mut *self.queue.lock();
         let next = queue.waiting.pop_front();
-        if queue.waiting.is_empty() && !queue.held.is_empty() {
-            (queue.waiting, queue.held) = Default::default();
+        if queue.waiting.is_empty() && queue.charge.is_some() {
+            (queue.waiting, queue.charge) = Default::default();
         }
         next
     }
@@ -181,13 +179,17 @@ impl Line {
 }
 
 impl Queue {
-    /// Charges for the place of one more message, as the message was charged.
-    fn make_room(&mut self, like: &Held) -> Result<(), NoMemory> {
-        if self.waiting.len() as u64 >= QUEUE_STEP * (self.held.len() as u64 + 1) {
-            let step = Held::take(like.charge.account(), QUEUE_STEP * MESSAGE_BYTES, &like.metrics)?;
-            self.held.push(step);
+    /// Charges for the place of one more message.
+    fn make_room(&mut self, account: &MemoryAccount) -> Result<(), NoMemory> {
+        const STEP_BYTES: u64 = QUEUE_STEP * (MESSAGE_BYTES + SMALL_BYTES);
+        let charged = self.charge.as_ref().map_or(0, MemoryCharge::bytes);
+        if (self.waiting.len() as u64) < QUEUE_STEP * (charged / STEP_BYTES + 1) {
+            return Ok(());
         }
-        Ok(())
+        match &mut self.charge {
+            Some(charge) => charge.grow(STEP_BYTES),
+            none => account.take(MemoryUse::Sockets, STEP_BYTES).map(|charge| *none = Some(charge)),
+        }
     }
 
     fn close(&mut self, goodbye: Goodbye) {

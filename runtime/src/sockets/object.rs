@@ -201,7 +201,7 @@ impl Connection {
         let host = &self.of.host;
         // Without memory the peer is not answered: it is one of those for whom too much waits already.
         if let Ok(payload) = Payload::new(response, &self.of.account, &host.metrics) {
-            self.line.send(&payload, host.limits.socket_buffer);
+            self.line.send(&payload, host.limits.socket_buffer, &self.of.account);
         }
         self.line.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
         true

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use super::line::{Line, MESSAGE_BYTES};
+use super::line::{Line, MESSAGE_BYTES, SMALL_BYTES};
 use super::*;
 use crate::base::socket::{AutoResponse, Message, Text, code};
 use crate::base::{MemoryUse, ObjectName};
@@ -204,16 +204,18 @@ fn the_memory_of_all_lines_is_bounded() {
 fn what_waits_is_charged() {
     let object = Object::new(Limits::default());
     let (id, to_peer) = object.open(&[]);
-    let memory = || (object.host.memory.used() as i64, object.buffered());
+    let memory = || (object.host.memory.used(), object.buffered());
     let mut turn = object.begin();
     for _ in 0..1_000 {
         turn.send(id, Message::Binary(Default::default())).unwrap();
     }
+    turn.send(id, Message::Binary(vec![0; 10_000].into())).unwrap();
+    let of_turn = 1_000 * (MESSAGE_BYTES + 8) + 10_000 + MESSAGE_BYTES;
+    assert!((of_turn - (64 << 10)..=of_turn).contains(&memory().0), "{:?}", memory());
     turn.apply(false).unwrap().now();
-    let held = memory().0;
-    assert_eq!(memory(), (held, held));
-    assert!(held > 1_000 * MESSAGE_BYTES as i64 && held < 3_000 * MESSAGE_BYTES as i64, "{held}");
-    assert_eq!(waiting(&to_peer).len(), 1_000);
+    assert_eq!(memory().1, (1_001 * MESSAGE_BYTES + 10_000) as i64);
+    assert!(memory().0 > 900 * (MESSAGE_BYTES + SMALL_BYTES), "the queue is charged: {:?}", memory());
+    assert_eq!(waiting(&to_peer).len(), 1_001);
     assert_eq!(memory(), (0, 0));
     // Without memory the turn is told.
     let others = ["a", "b", "c"].map(|class| object.host.memory.account(&ClassKey::new(class)));

@@ -11,11 +11,13 @@ use super::line::{Line, Payload};
 use super::object::{ObjectSockets, Socket, Table};
 use crate::base::limits::{ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX};
 use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
-use crate::base::{ClassKey, NoMemory, ObjectId};
+use crate::base::{ClassKey, MemoryCharge, MemoryUse, NoMemory, ObjectId};
 
 /// What a send costs of a turn's limit beside its payload, and so does each of its receivers: about what it takes of memory.
 const SEND_BYTES: u64 = 64;
 const RECEIVER_BYTES: u64 = 8;
+/// What the sends of a turn may take before the class is charged for them.
+const FREE_BYTES: u64 = 64 << 10;
 
 /// Why an operation was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +69,9 @@ pub struct SocketTurn {
     sends: Vec<Send>,
     /// Counts towards `SENDS_PER_TURN_BYTES`.
     bytes: u64,
+    /// What its sends take beside the messages that have charges of their own, and what is charged of that.
+    held: u64,
+    charge: Option<MemoryCharge>,
 }
 
 enum Send {
@@ -79,6 +84,7 @@ enum Send {
 pub struct Release {
     of: Arc<ObjectSockets>,
     sends: Vec<Send>,
+    _charge: Option<MemoryCharge>,
     auto_response: Option<Option<AutoResponse>>,
 }
 
@@ -101,6 +107,8 @@ impl SocketTurn {
             auto_response: None,
             sends: Vec::new(),
             bytes: 0,
+            held: 0,
+            charge: None,
         }
     }
 
@@ -212,11 +220,22 @@ impl SocketTurn {
 
     fn stage(&mut self, message: Message, lines: Vec<Arc<Line>>) -> Result<(), SocketError> {
         self.charge(message.size() + RECEIVER_BYTES * lines.len() as u64)?;
-        let payload = match &self.applied {
-            Some(applied) => Payload::new(message, &applied.account, &self.host.metrics),
-            None => Payload::new(message, &self.host.memory.account(&self.object.1), &self.host.metrics),
+        let account = match &self.applied {
+            Some(applied) => &applied.account,
+            None => &self.host.memory.account(&self.object.1),
         };
-        self.sends.push(Send::Message(payload.map_err(SocketError::NoMemory)?, lines));
+        let payload = Payload::new(message, account, &self.host.metrics).map_err(SocketError::NoMemory)?;
+        self.held += payload.uncharged() + RECEIVER_BYTES * lines.len() as u64;
+        let charged = self.charge.as_ref().map_or(0, MemoryCharge::bytes);
+        if self.held > charged + FREE_BYTES {
+            let more = self.held - charged;
+            let taken = match &mut self.charge {
+                Some(charge) => charge.grow(more),
+                none => account.take(MemoryUse::Sockets, more).map(|charge| *none = Some(charge)),
+            };
+            taken.map_err(SocketError::NoMemory)?;
+        }
+        self.sends.push(Send::Message(payload, lines));
         Ok(())
     }
 
@@ -320,7 +339,7 @@ impl SocketTurn {
             table.auto_response.clone_from(auto_response);
         }
         drop(table);
-        Some(Release { of, sends: self.sends, auto_response: self.auto_response })
+        Some(Release { of, sends: self.sends, _charge: self.charge, auto_response: self.auto_response })
     }
 }
 
@@ -332,14 +351,14 @@ impl ObjectSockets {
             socket.closing = true;
             Send::Goodbye(goodbye.clone(), socket.line.clone())
         });
-        Release { sends: closed.collect(), of: self.clone(), auto_response: None }
+        Release { sends: closed.collect(), of: self.clone(), _charge: None, auto_response: None }
     }
 
     /// Closes all sockets.
     pub fn goodbye_to_all(self: &Arc<Self>, goodbye: &Goodbye) -> Release {
         let lines = self.table.lock().sockets.values().map(|socket| socket.line.clone()).collect::<Vec<_>>();
         let sends = lines.into_iter().map(|line| Send::Goodbye(goodbye.clone(), line)).collect();
-        Release { sends, of: self.clone(), auto_response: None }
+        Release { sends, of: self.clone(), _charge: None, auto_response: None }
     }
 }
 
@@ -362,7 +381,7 @@ impl Release {
                 Send::Message(payload, lines) => {
                     // Short of memory, peers that have not taken what they were sent before get no more.
                     let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
-                    lines.iter().for_each(|line| line.send(&payload, limit));
+                    lines.iter().for_each(|line| line.send(&payload, limit, &self.of.account));
                 }
             }
         }

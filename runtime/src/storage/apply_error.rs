@@ -75,6 +75,9 @@ impl ApplyError {
 
 /// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
 pub(super) fn at_commit(file: &OpenFile) -> ApplyError {
+    if let Some(refusal) = file.connection.heap.take_refusal() {
+        return ApplyError::NoMemory(refusal);
+    }
     let error = last_error(file.connection.guest());
     match error.code & 0xff {
         ffi::SQLITE_CONSTRAINT if error.code != ffi::SQLITE_CONSTRAINT_COMMITHOOK => ApplyError::Constraint(error),

@@ -401,6 +401,17 @@ unsafe fn discharge(ledger: *const Ledger, bytes: i64) {
     });
 }
 
+/// The system itself has no memory.
+///
+/// # Safety
+/// The ledger, if it is not null, is held.
+unsafe fn system_refused(ledger: *const Ledger) {
+    // SAFETY: the caller's.
+    if let Some(ledger) = unsafe { ledger.as_ref() } {
+        ledger.refused.store(2, Ordering::Relaxed);
+    }
+}
+
 unsafe extern "C" fn allocate(size: c_int) -> *mut c_void {
     let size = size.max(0) as usize + HEADER;
     let Some(ledger) = charge(size as i64) else { return ptr::null_mut() };
@@ -408,6 +419,7 @@ unsafe extern "C" fn allocate(size: c_int) -> *mut c_void {
     unsafe {
         let start: *mut Header = libc::malloc(size).cast();
         if start.is_null() {
+            system_refused(ledger);
             discharge(ledger, size as i64);
             return ptr::null_mut();
         }
@@ -441,6 +453,7 @@ unsafe extern "C" fn reallocate(allocation: *mut c_void, size: c_int) -> *mut c_
         }
         let start: *mut Header = libc::realloc(start.cast(), size).cast();
         if start.is_null() {
+            system_refused(ledger);
             discharge(ledger, more.max(0));
             return ptr::null_mut();
         }

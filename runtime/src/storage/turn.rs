@@ -13,7 +13,7 @@ use rusqlite::ffi;
 use super::apply_error::{ApplyError, at_commit, in_doubt};
 use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
-use super::connection::{CACHE_PAGES, Connection};
+use super::connection::CACHE_PAGES;
 use super::database::OpenFile;
 use super::identity::Identity;
 use super::key_value::Listing;
@@ -28,6 +28,8 @@ use crate::base::{Alarm, Exhausted, WorkBudget};
 
 /// What SQLite means by `out of memory` where nothing was refused memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
+
+mod opening;
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -351,51 +353,6 @@ impl Turn {
             Some(ApplyError::Full(_)) => Err(SqlError::Full),
             Some(broken) => Err(SqlError::Other(broken.to_string())),
         }
-    }
-
-    /// The connection, if the object has a file.
-    pub(super) fn existing(&mut self) -> Result<Option<&mut Connection>, SqlError> {
-        if self.database.opened().is_none() {
-            match self.database.look() {
-                Ok(None) => return Ok(None),
-                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(error) => return Err(self.break_with(error.into())),
-            }
-        }
-        Ok(self.database.opened().map(|file| &mut file.connection))
-    }
-
-    /// The connection; makes the file if the object has none.
-    pub(super) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
-        if self.database.opened().is_none() && self.existing()?.is_none() {
-            match self.database.create() {
-                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
-                Err(error) => return Err(self.break_with(error.into())),
-            }
-            (self.created, self.may_be_empty) = (true, true);
-        }
-        Ok(&mut self.database.opened().expect("made above").connection)
-    }
-
-    /// The connection, in a transaction.
-    pub(super) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
-        if let Stage::Reading = self.stage {
-            if self.reads_only {
-                return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
-            }
-            let connection = self.connection()?;
-            let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
-            if begun.is_err() {
-                let error = last_error(connection.guest());
-                return Err(self.refused(error));
-            }
-            connection.session.writing.store(true, Relaxed);
-            let (total_changes, pages_written) =
-                (connection.guest().total_changes(), pages_written(connection.guest()));
-            self.stage = Stage::Writing { total_changes, pages_written, schema_changed: false };
-            self.begin_savepoints()?;
-        }
-        self.connection()
     }
 
     /// A statement changed the schema, which SQLite does not count as a change.

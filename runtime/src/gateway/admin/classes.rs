@@ -122,7 +122,7 @@ impl Admin {
                 let detail = format!("`{name}` still has objects; delete them with it by adding ?objects=delete");
                 Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
             }
-            Err(error @ DeleteClassError::Busy(_)) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
+            Err(error @ DeleteClassError::Busy) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
             Err(error @ (DeleteClassError::Storage(_) | DeleteClassError::StillRunning(_))) => {
                 Err(Problem::internal(error))
             }

@@ -1,0 +1,56 @@
+//! How a turn comes by the object's file and by a transaction: it opens the one when it first reads, makes it when it first needs one, and
+//! begins the other when it first writes.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Stage, Turn};
+use crate::storage::connection::Connection;
+use crate::storage::sql::SqlError;
+use crate::storage::statement::{last_error, pages_written};
+
+impl Turn {
+    /// The connection, if the object has a file.
+    pub(in crate::storage) fn existing(&mut self) -> Result<Option<&mut Connection>, SqlError> {
+        if self.database.opened().is_none() {
+            match self.database.look() {
+                Ok(None) => return Ok(None),
+                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Err(error) => return Err(self.break_with(error.into())),
+            }
+        }
+        Ok(self.database.opened().map(|file| &mut file.connection))
+    }
+
+    /// The connection; makes the file if the object has none.
+    pub(in crate::storage) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
+        if self.database.opened().is_none() && self.existing()?.is_none() {
+            match self.database.create() {
+                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Err(error) => return Err(self.break_with(error.into())),
+            }
+            (self.created, self.may_be_empty) = (true, true);
+        }
+        Ok(&mut self.database.opened().expect("made above").connection)
+    }
+
+    /// The connection, in a transaction.
+    pub(in crate::storage) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
+        if let Stage::Reading = self.stage {
+            if self.reads_only {
+                return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
+            }
+            let connection = self.connection()?;
+            let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));
+            if begun.is_err() {
+                let error = last_error(connection.guest());
+                return Err(self.refused(error));
+            }
+            connection.session.writing.store(true, Relaxed);
+            let (total_changes, pages_written) =
+                (connection.guest().total_changes(), pages_written(connection.guest()));
+            self.stage = Stage::Writing { total_changes, pages_written, schema_changed: false };
+            self.begin_savepoints()?;
+        }
+        self.connection()
+    }
+}
