@@ -71,11 +71,16 @@ fn sql_cursors(arena: &Arena, stop: &Stop) {
 
 fn sql_deep(arena: &Arena, stop: &Stop) {
     let statements = statements::deep();
+    // The admin API looks into objects that have stored something.
+    let stored = get(&format!("/{HOSTILE}/deep/put?n=1"));
     arena.each(stop, arena.crowd(4, 8), |thread| {
+        if thread == 0 {
+            let _ = arena.exchange(stop, &stored);
+        }
         for statement in &statements {
             let object = arena.fresh();
             if thread == 0 {
-                arena.admin_sql(&format!("o-{object}"), statement);
+                arena.admin_sql("deep", statement);
             } else {
                 let status = arena.exchange(stop, &post(&at(object, "sql"), statement.as_bytes()));
                 arena.heard(status.map_or("nothing".into(), |status| status.to_string()));
