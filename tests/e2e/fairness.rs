@@ -6,7 +6,7 @@ use crate::harness::{Host, at_once, eventually, guest};
 
 /// Sends a request and does not wait for its answer.
 fn ask(host: &Host, path: &str) -> TcpStream {
-    host.data().write(format!("GET {path} HTTP/1.1\r\nhost: h\r\n\r\n"))
+    host.data().write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
 }
 
 #[test]
