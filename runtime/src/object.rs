@@ -10,6 +10,7 @@ mod lifecycle;
 mod outbox;
 mod output_gate;
 pub mod residency;
+mod response;
 
 pub use actor::{Node, Registry};
 pub use class::{Class, VersionInfo};

@@ -153,6 +153,9 @@ impl Limits {
     }
 }
 
+/// Bytes of a body up to which it is not charged over HTTP/1, which has one request at a time: the bound is the number of
+/// connections.
+pub const UNCHARGED_BODY_MAX: usize = 16 << 10;
 /// Longest key of the key-value interface, in bytes of UTF-8 (Durable Objects: 2,048).
 pub const KEY_MAX: usize = 2_048;
 /// Key and value of one entry together, in bytes (Durable Objects: 2 MB).

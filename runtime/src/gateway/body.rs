@@ -21,12 +21,11 @@ use tokio::time::timeout;
 
 use super::problem::{self, BODY_INCOMPLETE, BODY_TIMEOUT, Kind, Problem};
 use super::wire::{Outgoing, Wire};
+use crate::base::limits::UNCHARGED_BODY_MAX as SMALL;
 use crate::base::{Env, Limits, MemoryAccount, MemoryCharge, MemoryUse, NoMemory};
 
 /// How long a refused body is read on.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
-/// Over HTTP/1, which has one request at a time, a body up to this size is not charged.
-const SMALL: usize = 16 << 10;
 /// What a header takes beside its name and its value.
 const HEADER_BYTES: usize = 32;
 /// Bytes that a body is given room for at first, and that a response over HTTP/2 hands over at once.
@@ -181,7 +180,8 @@ impl Gathered {
 /// The bytes of a response, with what must be held until the last of them is sent.
 struct Held {
     bytes: Bytes,
-    _charge: MemoryCharge,
+    /// None if the bytes have theirs.
+    _charge: Option<MemoryCharge>,
     _outgoing: Option<Outgoing>,
 }
 
@@ -191,7 +191,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The body of a response over a connection. `charged_to` is asked for bodies that are not small.
+/// The body of a response over a connection. A large one is charged since its turn ended; `charged_to` is asked for small ones over
+/// HTTP/2, of which a connection may have many.
 pub fn response(
     bytes: Bytes,
     version: Version,
@@ -202,8 +203,11 @@ pub fn response(
     if bytes.is_empty() || bytes.len() <= SMALL && !over_http2 {
         return Ok(Body::from(bytes));
     }
-    let charge = charged_to().take(MemoryUse::Responses, bytes.len() as u64);
-    let charge = charge.map_err(|error| no_memory(&error, &problem::RESPONSE_DROPPED))?;
+    let charge = match bytes.len() <= SMALL {
+        true => Some(charged_to().take(MemoryUse::Responses, bytes.len() as u64)),
+        false => None,
+    };
+    let charge = charge.transpose().map_err(|error| no_memory(&error, &problem::RESPONSE_DROPPED))?;
     if !over_http2 {
         return Ok(Body::from(Bytes::from_owner(Held { bytes, _charge: charge, _outgoing: None })));
     }

@@ -13,6 +13,7 @@ use super::lifecycle::{Effect, Event, State};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::residency::{Permit, Residency};
+use super::response::held;
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
@@ -380,7 +381,7 @@ impl Actor {
         let end = instance.run(database, sockets, event, abandoned).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let mut turn = end.turn;
-        let reply = match end.result {
+        let reply = match end.result.and_then(|reply| held(reply, || self.node.memory.account(&self.address.key))) {
             Ok(Reply::Response(response)) if response.status.as_u16() >= 400 && self.keeps_nothing_of(&mut turn) => {
                 self.database = Some(turn.roll_back());
                 return Ok(Reply::Response(response));
