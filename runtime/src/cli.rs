@@ -35,6 +35,7 @@ mod serve;
 mod show;
 mod signals;
 mod sse;
+mod target;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -95,6 +96,12 @@ enum Command {
     Logs(logs::Args),
     Log(log::Args),
     Data(data::Args),
+}
+
+/// The definitions of all commands and arguments.
+#[cfg(test)]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the program with the arguments of the process.
@@ -191,9 +198,19 @@ mod tests {
             "holdfast objects show counter alice",
             "holdfast objects delete counter @59002eb8cf872e541722977a258a12d6a93bbe8192b502e1c0cb250aa91af234",
             "holdfast objects evict counter alice --json",
+            "holdfast objects show counter/alice --json",
+            "holdfast objects sql counter/alice SELECT --write -p 1",
+            "holdfast objects sql counter -p 1 alice --write SELECT",
+            "holdfast objects export counter/alice a.sqlite",
+            "holdfast objects import counter alice a/b.sqlite",
+            "holdfast objects alarm counter/@bob",
             "holdfast invoke counter/alice/add?n=2 -X POST -d {} -H content-type:application/json -i",
             "holdfast invoke counter/alice --data-url http://127.0.0.1:1",
-            "holdfast logs --class counter --object alice --follow --json",
+            "holdfast invoke counter alice /add?n=2 -X POST",
+            "holdfast logs",
+            "holdfast logs counter --follow",
+            "holdfast logs counter/alice --follow --json",
+            "holdfast logs counter --json alice",
             "holdfast serve --log debug",
             "holdfast log verify",
             "holdfast data verify --data d --json",
@@ -215,7 +232,12 @@ mod tests {
             ("holdfast objects list Counter", "is not a class name"),
             ("holdfast invoke counter", "CLASS/NAME"),
             ("holdfast invoke counter/a -H nonsense", "NAME: VALUE"),
-            ("holdfast logs --object alice", "--class"),
+            ("holdfast logs Counter", "is not a class name"),
+            ("holdfast objects show counter", "CLASS/NAME"),
+            ("holdfast objects show counter/a/b", "%2F"),
+            ("holdfast objects show", "OBJECT"),
+            ("holdfast objects sql counter/a", "the statements are missing"),
+            ("holdfast objects export counter/a b c", "too many"),
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line} was accepted")).to_string();
             assert!(error.contains(says), "{line}: {error}");
