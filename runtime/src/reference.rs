@@ -55,6 +55,18 @@ fn assert_same<'a>(page: &str, documented: impl IntoIterator<Item = &'a String>,
 }
 
 #[test]
+fn what_a_page_lacks_and_what_is_gone_are_found() {
+    let page = "## `[a]`\n\n| key | unit |\n|---|---|\n| `x` | bytes |\n| `y` | none |\n\n## Else\n| `z` | |";
+    let rows = rows(page, "## `[a]`");
+    assert_eq!(rows["x"], ["`x`", "bytes"]);
+    let defined = |keys: &[&str]| keys.iter().map(|key| (*key).to_owned()).collect::<BTreeSet<String>>();
+    assert_same("page", rows.keys(), &defined(&["x", "y"]));
+    for other in [&["x"][..], &["x", "y", "z"]] {
+        assert!(std::panic::catch_unwind(|| assert_same("page", rows.keys(), &defined(other))).is_err(), "{other:?}");
+    }
+}
+
+#[test]
 fn every_key_of_the_configuration_is_documented() {
     let page = page("configuration.md");
     for (heading, section) in [("## Project", ""), ("## `[build]`", "[build]"), ("## `[server]`", "[server]")] {
