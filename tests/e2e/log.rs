@@ -94,7 +94,7 @@ fn turn(lane: u16, n: u8) -> Encoded {
         page_count: 3,
         bytes: 12_288,
         name: Some("alice\u{1b}[2J"),
-        alarm: None,
+        alarms: None,
     });
     turn.page(2, &[n; PAGE]);
     turn.finish()
