@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
+pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed};
 use crate::base::metrics::Purpose;
 use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};

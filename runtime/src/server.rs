@@ -26,7 +26,7 @@ use crate::gateway::{
 };
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
-use crate::router::{Classes, DeployError, Deployed, Router};
+use crate::router::{Classes, DeployError, DeploySettings, Deployed, Router};
 use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::{Engine, machine_memory};
@@ -196,7 +196,8 @@ impl Server {
 
     /// Deploys a component. Blocks.
     pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
-        self.gateway.block_on(self.router.classes().deploy(class, component, create))
+        let settings = DeploySettings { create, message: None };
+        self.gateway.block_on(self.router.classes().deploy(class, component, settings))
     }
 
     /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when

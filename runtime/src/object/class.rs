@@ -11,7 +11,7 @@ use tokio::sync::{OnceCell, oneshot};
 use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
-use crate::storage::{ClassRecord, ClassRecords};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
 use crate::wasm::{ClassCode, Engine, LoadError};
 
 /// A deployed class.
@@ -50,6 +50,8 @@ pub struct VersionInfo {
     pub deployed_ms: u64,
     /// Who may create objects.
     pub create: Create,
+    /// What whoever deployed it said about it.
+    pub message: Option<String>,
 }
 
 /// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
@@ -114,7 +116,7 @@ impl Class {
 
     /// Who may create objects, by the current version.
     pub fn create(&self) -> Create {
-        self.current.load().record.create
+        self.current.load().record.current().create
     }
 
     /// The code of the current version, if it is loaded.
@@ -125,15 +127,22 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.digest)).await;
+        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.current().digest)).await;
         loaded.cloned()
     }
 
     /// What can be told of the current version.
     pub fn info(&self) -> VersionInfo {
-        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, create, .. } =
-            self.record();
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create }
+        let current = self.current.load();
+        let record = &current.record;
+        let ClassVersion { number: version, digest, size, deployed_ms, create, message } = record.current().clone();
+        let (exports, imports, created_ms) = (record.exports.clone(), record.imports.clone(), record.created_ms);
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create, message }
+    }
+
+    /// The versions that are kept, oldest first; the last one is the current one.
+    pub fn versions(&self) -> Vec<ClassVersion> {
+        self.current.load().record.versions().to_vec()
     }
 }
 
@@ -145,11 +154,15 @@ impl Loader {
         Self { engine, records, compilers, components: OneAtATime::new(WAITING_MAX) }
     }
 
-    /// Compiles and checks a component for a class, or takes its code from the cache.
-    pub async fn load(&self, class: &ClassKey, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
+    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the component: its
+    /// code is removed with it.
+    pub async fn load(
+        &self,
+        class: &ClassKey,
+        digest: Digest,
+        component: Bytes,
+    ) -> Result<Arc<ClassCode>, LoadError> {
         let busy = |TooManyWait| LoadError::Busy;
-        let hashed = component.clone();
-        let digest = blocking(move || Digest::of(&hashed)).await?;
         let _alone = self.components.with(digest).await.map_err(busy)?;
         let engine = self.engine.clone();
         if let Some(code) = blocking(move || ClassCode::cached(&engine, digest)).await?? {
@@ -165,7 +178,7 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || records.component(&digest)).await;
         let component = read.map_err(|error| unavailable(error.to_string()))?;
         let component = component.map_err(|error| unavailable(error.to_string()))?;
-        self.load(class, component.into()).await.map_err(|error| match error {
+        self.load(class, digest, component.into()).await.map_err(|error| match error {
             LoadError::Busy => TurnError::Overloaded,
             error => unavailable(error.to_string()),
         })

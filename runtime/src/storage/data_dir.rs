@@ -197,7 +197,7 @@ impl DataDirView {
         let root = path.as_ref().to_path_buf();
         let refused = |cause| DataDirError::Io { path: root.clone(), cause };
         match fs::read(root.join("FORMAT")) {
-            Ok(found) => drop(Format::parse(&root, &found)?),
+            Ok(found) => _ = Format::parse(&root, &found)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::Missing(root)),
             Err(error) => return Err(refused(error)),
         }
@@ -366,8 +366,9 @@ mod tests {
             fs::write(&file, content).unwrap();
             for error in [DataDir::open(root.path()).unwrap_err(), DataDirView::open(root.path()).unwrap_err()] {
                 let text = error.to_string();
-                let says = |what: &str| assert!(text.contains(what), "{what}: {text}");
-                [file.to_str().unwrap(), expected, "nothing was changed", "later one"].map(says);
+                for said in [file.to_str().unwrap(), expected, "nothing was changed", "later one"] {
+                    assert!(text.contains(said), "{said}: {text}");
+                }
             }
             assert_eq!(fs::read_to_string(&file).unwrap(), content);
         };
