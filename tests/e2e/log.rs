@@ -123,11 +123,15 @@ fn a_whole_log_is_verified_and_shown() {
     let (code, lines) = story.json("inspect");
     assert_eq!(code, Some(0));
     assert_eq!(lines[0]["segment"], 1);
-    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "released": 0 }));
+    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "released": 0, "written": null }));
     let turns: Vec<_> = lines.iter().filter(|line| line["record"] == "turn").collect();
     assert_eq!(turns.len(), 6);
     assert_eq!((&turns[0]["pages"], &turns[0]["name"]), (&json!([2]), &json!("alice\u{1b}[2J")));
-    assert!(lines.contains(&json!({ "lane": 0, "last": 4, "epoch": 1, "released": 0 })), "{lines:?}");
+    let end = lines.iter().rfind(|line| line["lane"] == 0).expect("each lane is shown at the end");
+    let last = turns.iter().rfind(|turn| turn["lane"] == 0).expect("it has turns");
+    let written = last["written"].as_u64().expect("a record has a time");
+    assert!(Env::system().wall_ms().abs_diff(written) < 3_600_000, "{last}");
+    assert_eq!(*end, json!({ "lane": 0, "last": 4, "epoch": 1, "released": 0, "written": written }));
     assert_eq!(lines.last(), Some(&json!({ "end": "closed" })));
 }
 

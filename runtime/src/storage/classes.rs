@@ -128,7 +128,7 @@ pub struct ClassRecords {
     dir: PathBuf,
     components: Arc<Components>,
     /// What the durable records name.
-    named: Mutex<HashMap<ClassName, Vec<HeldComponent>>>,
+    named: Mutex<HashMap<ClassName, HashSet<Digest>>>,
 }
 
 impl ClassRecords {
@@ -173,16 +173,16 @@ impl ClassRecords {
     /// Holds what a durable record names, and lets go of what it named before.
     fn name(&self, record: &ClassRecord) {
         let digests: HashSet<Digest> = record.versions.iter().map(|version| version.digest).collect();
-        let held = digests.into_iter().map(|digest| self.components.hold(digest)).collect();
-        let before = self.named.lock().insert(record.name.clone(), held);
-        drop(before);
+        digests.iter().for_each(|digest| self.components.hold_until_let_go(*digest));
+        let before = self.named.lock().insert(record.name.clone(), digests);
+        before.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
     }
 
     /// Removes a record. Answers whether there was one.
     pub fn remove(&self, name: &ClassName) -> Result<bool, StorageError> {
         let removed = remove_durably(&self.record_path(name))?;
         let named = self.named.lock().remove(name);
-        drop(named);
+        named.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
         Ok(removed)
     }
 

@@ -46,12 +46,19 @@ impl Components {
         Ok(Arc::new(Self { dir, cache, holders: Mutex::default() }))
     }
 
+    /// Holds a component for as long as the answer lives.
     pub fn hold(self: &Arc<Self>, digest: Digest) -> HeldComponent {
-        *self.holders.lock().entry(digest).or_default() += 1;
+        self.hold_until_let_go(digest);
         HeldComponent { components: self.clone(), digest }
     }
 
-    fn let_go(&self, digest: &Digest) {
+    /// Holds a component until [`Self::let_go`], and beyond the end of the process. For records, which are durable.
+    pub fn hold_until_let_go(&self, digest: Digest) {
+        *self.holders.lock().entry(digest).or_default() += 1;
+    }
+
+    /// One holder less. The component goes with the last one.
+    pub fn let_go(&self, digest: &Digest) {
         let mut holders = self.holders.lock();
         match holders.get_mut(digest) {
             Some(count) if *count > 1 => *count -= 1,
