@@ -1,4 +1,4 @@
-//! `holdfast log`: what it says of a whole log, of a damaged one and of one in use; and that it changes nothing.
+//! `holdfast data` of the commit log: what it says of a whole one, of a damaged one and of one in use; and that it changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,11 +57,12 @@ impl Story {
         files.into_iter().min().expect("a log has a segment")
     }
 
-    /// Runs the command and checks that it changed nothing.
+    /// Runs `verify` of the log alone, or `inspect`, and checks that it changed nothing.
     fn log(&self, arguments: &[&str]) -> Output {
         let before = contents(self.data());
         let data = self.data().to_str().expect("paths are text");
-        let output = holdfast(&[&["log"], arguments, &["--data", data]].concat()).output().expect("it runs");
+        let arguments = if arguments[0] == "verify" { &[arguments, &["--log-only"]].concat() } else { arguments };
+        let output = holdfast(&[&["data"], arguments, &["--data", data]].concat()).output().expect("it runs");
         assert!(contents(self.data()) == before, "{arguments:?} changed the data directory");
         output
     }
@@ -207,7 +208,7 @@ fn what_is_no_data_directory_is_refused_and_stays_as_it_is() {
     let empty = tempfile::tempdir().expect("a directory");
     for command in ["verify", "inspect"] {
         let data = empty.path().to_str().expect("paths are text");
-        let refused = holdfast(&["log", command, "--data", data]).output().expect("it runs");
+        let refused = holdfast(&["data", command, "--data", data]).output().expect("it runs");
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused.stderr).contains("is not a data directory"), "{refused:?}");
         assert_eq!(fs::read_dir(empty.path()).expect("it is there").count(), 0);

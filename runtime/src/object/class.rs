@@ -12,7 +12,7 @@ use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
-use crate::wasm::{ClassCode, Engine, LoadError};
+use crate::wasm::{ClassCode, Engine, LoadError, exports_alarm_handler};
 
 /// A deployed class.
 pub struct Class {
@@ -29,6 +29,16 @@ pub struct Class {
 struct Version {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
+    handles_alarms: bool,
+    /// Whether it was said that alarms wait for a version that handles them.
+    told_that_alarms_wait: AtomicBool,
+}
+
+impl Version {
+    fn new(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
+        let handles_alarms = exports_alarm_handler(&record.exports);
+        Self { record, code, handles_alarms, told_that_alarms_wait: AtomicBool::new(false) }
+    }
 }
 
 /// What can be told of the current version.
@@ -86,7 +96,8 @@ impl Class {
 
     fn with(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
         let (name, key) = (record.name.clone(), record.key.clone());
-        Self { name, key, current: ArcSwap::from_pointee(Version { record, code }), retired: AtomicBool::new(false) }
+        let current = ArcSwap::from_pointee(Version::new(record, code));
+        Self { name, key, current, retired: AtomicBool::new(false) }
     }
 
     /// No turn begins from now on; those that run end.
@@ -106,7 +117,18 @@ impl Class {
 
     /// Replaces the version at each object's next turn.
     pub fn replace(&self, record: ClassRecord, code: Arc<ClassCode>) {
-        self.current.store(Arc::new(Version { record, code: OnceCell::new_with(Some(code)) }));
+        self.current.store(Arc::new(Version::new(record, OnceCell::new_with(Some(code)))));
+    }
+
+    /// Whether the current version exports a handler of alarms. While it does not, alarms that are due wait.
+    pub fn handles_alarms(&self) -> bool {
+        self.current.load().handles_alarms
+    }
+
+    /// Returns the number of the current version, if this is the first time that one of its alarms is found to wait for another version.
+    pub fn tell_that_alarms_wait(&self) -> Option<u64> {
+        let current = self.current.load();
+        (!current.told_that_alarms_wait.swap(true, Ordering::Relaxed)).then_some(current.record.version)
     }
 
     /// What is recorded of the current version.

@@ -18,7 +18,9 @@ use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
 
-/// Deployments and deletions of one class that may wait for each other; each holds its component.
+/// Deployments and deletions of one class that may wait for each other: a number that no two people and no build farm reach by deploying what
+/// they mean to. It bounds how long the last one waits, not memory: components that wait are charged to `host-memory`, which has
+/// refused others long before 32 of the largest size wait.
 const CHANGES_MAX: usize = 32;
 
 /// All deployed classes of one host.

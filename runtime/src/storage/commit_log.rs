@@ -192,7 +192,7 @@ pub enum LogError {
     /// Something that was durable is not as it was written.
     #[error(
         "the commit log is damaged: {} at byte {offset}: {why}; nothing was changed. Restore the data directory from a backup; \
-         `holdfast log verify` shows all that is wrong",
+         `holdfast data verify` shows all that is wrong",
         file.display()
     )]
     Damaged {

@@ -1,61 +1,18 @@
-//! `holdfast log`: what the commit log of a data directory holds, and whether it is whole. `holdfast data` does the same as a part of
-//! what it does.
+//! The commit log's part of `holdfast data`: what it holds, and whether it is whole.
 //!
-//! Reads the directory itself, without a server, and changes no byte of it. What is wrong with a log is no failure of
-//! these commands' own: all of it is printed, and the exit code says that there was something.
+//! What is wrong with a log is no failure of these functions' own: all of it is printed, and the error says that there was something.
 
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
 
-use anyhow::{Context, bail};
-use clap::Subcommand;
+use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::show;
+use super::super::show;
 use crate::base::Alarm;
-use crate::config::DEFAULT_DATA;
+use crate::storage::DataDirView;
 use crate::storage::commit_log::{
     self, End, Entry, LaneState, LogError, LogReport, NumberedAlarm, Record, Seen, TurnHead,
 };
-use crate::storage::{DataDirError, DataDirView};
-
-/// Check and show the commit log of a data directory.
-#[derive(clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-    /// The data directory [default: ./.holdfast].
-    #[arg(long, global = true, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Print JSON: one document a line.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Show every record, and where each lane stands.
-    ///
-    /// While a server uses the directory, the end may be missing and released segments may go.
-    Inspect,
-    /// Check every byte that counts, and show all that is wrong by file and offset.
-    ///
-    /// Fails if anything is. Not while a server uses the directory.
-    Verify,
-}
-
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let data = DataDirView::open(args.data.unwrap_or(DEFAULT_DATA.into()))?;
-    let out = &mut BufWriter::new(io::stdout().lock());
-    match args.command {
-        Command::Verify if data.in_use() => {
-            let refused = DataDirError::InUse(data.root().into());
-            Err(refused).context("a log that is being written cannot be judged")
-        }
-        Command::Verify => verify(&commit_log::verify(&data.log())?, args.json, out),
-        Command::Inspect => inspect(&data, args.json, out),
-    }
-}
 
 /// Shows what was found. The error is that something is wrong.
 pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
