@@ -35,7 +35,8 @@ fn versions_are_told_and_one_can_be_deployed_again() {
     let mut host = Host::start();
     host.deploy("shape", guest("counter"));
     assert_eq!(host.get("/shape/alice").text(), "1");
-    let second = host.admin().put("/v1/classes/shape?message=keeps%20it%0Aelsewhere&create=any", guest("faults")).json();
+    let second =
+        host.admin().put("/v1/classes/shape?message=keeps%20it%0Aelsewhere&create=any", guest("faults")).json();
     assert_eq!((&second["version"], &second["message"]), (&2.into(), &"keeps it\nelsewhere".into()));
     let output = host.run(&["classes", "rollback", "shape", "1", "--message", "as it was"]);
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it prints text");
@@ -84,7 +85,8 @@ fn what_no_version_names_goes_with_its_compiled_code() {
     };
     let files = |host: &Host, digests: &[&str]| {
         let of = |extensions: &[&str]| {
-            let name = |digest: &&str| extensions.iter().map(|extension| format!("{digest}.{extension}")).collect::<Vec<_>>();
+            let name =
+                |digest: &&str| extensions.iter().map(|extension| format!("{digest}.{extension}")).collect::<Vec<_>>();
             let mut names: Vec<_> = digests.iter().flat_map(name).collect();
             names.sort();
             names
@@ -105,9 +107,11 @@ fn what_no_version_names_goes_with_its_compiled_code() {
 
     host.kill();
     let stray = "0".repeat(64);
-    let engine = std::fs::read_dir(host.data_directory().join("cache")).expect("it is there").next().expect("an engine");
+    let engine =
+        std::fs::read_dir(host.data_directory().join("cache")).expect("it is there").next().expect("an engine");
     let engine = engine.expect("it can be read").path();
-    std::fs::write(host.data_directory().join(format!("classes/components/{stray}.wasm")), "").expect("it can be written");
+    std::fs::write(host.data_directory().join(format!("classes/components/{stray}.wasm")), "")
+        .expect("it can be written");
     for extension in ["cwasm", "mac", "tmp"] {
         std::fs::write(engine.join(format!("{stray}.{extension}")), "").expect("it can be written");
     }

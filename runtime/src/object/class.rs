@@ -128,7 +128,7 @@ impl Class {
     /// Returns the number of the current version, if this is the first time that one of its alarms is found to wait for another version.
     pub fn tell_that_alarms_wait(&self) -> Option<u64> {
         let current = self.current.load();
-        (!current.told_that_alarms_wait.swap(true, Ordering::Relaxed)).then_some(current.record.version)
+        (!current.told_that_alarms_wait.swap(true, Ordering::Relaxed)).then_some(current.record.current().number)
     }
 
     /// What is recorded of the current version.
@@ -149,7 +149,8 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.current().digest)).await;
+        let loaded =
+            version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.current().digest)).await;
         loaded.cloned()
     }
 
@@ -178,12 +179,7 @@ impl Loader {
 
     /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the component: its
     /// code is removed with it.
-    pub async fn load(
-        &self,
-        class: &ClassKey,
-        digest: Digest,
-        component: Bytes,
-    ) -> Result<Arc<ClassCode>, LoadError> {
+    pub async fn load(&self, class: &ClassKey, digest: Digest, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
         let busy = |TooManyWait| LoadError::Busy;
         let _alone = self.components.with(digest).await.map_err(busy)?;
         let engine = self.engine.clone();

@@ -190,7 +190,8 @@ impl Classes {
         let (size, message) = (component.len() as u64, settings.message);
         let deployed_ms = self.node.env.wall_ms();
         let number = previous.as_ref().map_or(0, |record| record.current().number) + 1;
-        let mut record = self.with_version(name, previous, ClassVersion { number, digest, size, deployed_ms, create, message });
+        let mut record =
+            self.with_version(name, previous, ClassVersion { number, digest, size, deployed_ms, create, message });
         (record.exports, record.imports) = (code.exports.clone(), code.imports.clone());
         self.store(record.clone(), component).await?;
         let created = existing.is_none();

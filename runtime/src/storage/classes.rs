@@ -355,7 +355,10 @@ mod tests {
             fs::write(&path, format!("{OF_FORMAT_1}{setting}")).unwrap();
             let read = records.load_all().unwrap().remove(0);
             assert_eq!(read.versions(), [ClassVersion { create, ..version(7, digest) }]);
-            assert_eq!((read.created_ms, &read.exports[..], &read.imports[..]), (5, &["out".into()][..], &["in".into()][..]));
+            assert_eq!(
+                (read.created_ms, &read.exports[..], &read.imports[..]),
+                (5, &["out".into()][..], &["in".into()][..])
+            );
             records.save(&read).unwrap();
             assert!(fs::read_to_string(&path).unwrap().contains("\"format\": 2"));
             assert_eq!(records.load_all().unwrap(), [read]);

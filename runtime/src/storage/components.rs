@@ -72,7 +72,8 @@ impl Components {
     /// Removes whatever nobody holds. For the start: later, what is being compiled would go, too.
     pub fn sweep(&self) {
         let holders = self.holders.lock();
-        let is_held = |of: &OsStr| of.to_str().is_some_and(|of| Digest::from_hex(of).is_ok_and(|of| holders.contains_key(&of)));
+        let is_held =
+            |of: &OsStr| of.to_str().is_some_and(|of| Digest::from_hex(of).is_ok_and(|of| holders.contains_key(&of)));
         self.collect(|of| !is_held(of));
     }
 
@@ -119,9 +120,7 @@ pub(super) fn read(dir: &Path, digest: &Digest) -> Result<Vec<u8>, StorageError>
     };
     match Digest::of(&bytes) == *digest {
         true => Ok(bytes),
-        false => {
-            Err(StorageError::ClassDamaged { path, why: "its bytes do not have the digest in its name".into() })
-        }
+        false => Err(StorageError::ClassDamaged { path, why: "its bytes do not have the digest in its name".into() }),
     }
 }
 

@@ -179,7 +179,7 @@ impl Admin {
 fn shown(deployed: Result<Deployed, DeployError>) -> Result<Response, Problem> {
     let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
     let shown = Shown::of(&deployed.class, Some(deployed.changed));
-        Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+    Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
 }
 
 impl Admin {

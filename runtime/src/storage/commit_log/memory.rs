@@ -49,7 +49,12 @@ impl MemoryLog {
     /// An empty log.
     pub fn new(options: LogOptions) -> Self {
         let lanes = usize::from(options.lanes);
-        let kept = Kept { last: vec![Lsn(0); lanes], wall_ms: vec![0; lanes], released: vec![Lsn(0); lanes], ..Kept::default() };
+        let kept = Kept {
+            last: vec![Lsn(0); lanes],
+            wall_ms: vec![0; lanes],
+            released: vec![Lsn(0); lanes],
+            ..Kept::default()
+        };
         Self::over(options, kept)
     }
 

@@ -234,11 +234,7 @@ impl<'a> Record<'a> {
             NOOP => Self::Noop,
             kind => return Err(NoRecord::Unknown(unknown_kind(kind))),
         };
-        if reader.rest().is_empty() {
-            Ok(record)
-        } else {
-            Err(Damage("a record is longer than what it says").into())
-        }
+        if reader.rest().is_empty() { Ok(record) } else { Err(Damage("a record is longer than what it says").into()) }
     }
 }
 

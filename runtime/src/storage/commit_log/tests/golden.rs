@@ -33,7 +33,11 @@ fn write(dir: &mut Dir) {
         image[0] = 13;
         image[5..7].copy_from_slice(&content.to_be_bytes());
         let cells = &mut image[content.into()..];
-        if page == 4 { Env::manual(2).0.fill_random(cells) } else { cells.fill(b'x') }
+        if page == 4 {
+            Env::manual(2).0.fill_random(cells)
+        } else {
+            cells.fill(b'x')
+        }
         encoder.page(page, &image);
     }
     submit(&log, &writers[0], encoder.finish());
