@@ -4,7 +4,7 @@
 //! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
 //! `error:` on standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; `log` and `data` read a data directory; every other command is a client of its HTTP
+//! Only `serve` and `dev` know the server; `data` reads a data directory; every other command is a client of its HTTP
 //! listeners.
 
 /// A line on standard error. Unlike `eprintln!` it does not panic when there is nobody to read it.
@@ -24,7 +24,6 @@ mod dev;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod invoke;
-mod log;
 mod logs;
 mod new;
 mod objects;
@@ -94,7 +93,6 @@ enum Command {
     Objects(objects::Args),
     Invoke(invoke::Args),
     Logs(logs::Args),
-    Log(log::Args),
     Data(data::Args),
 }
 
@@ -132,7 +130,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Objects(args) => objects::run(args),
         Command::Invoke(args) => invoke::run(args),
         Command::Logs(args) => logs::run(args),
-        Command::Log(args) => log::run(args),
         Command::Data(args) => data::run(args),
     }
 }
@@ -212,10 +209,10 @@ mod tests {
             "holdfast logs counter/alice --follow --json",
             "holdfast logs counter --json alice",
             "holdfast serve --log debug",
-            "holdfast log verify",
             "holdfast data verify --data d --json",
             "holdfast data inspect",
-            "holdfast log inspect --data d --json",
+            "holdfast data verify --log-only",
+            "holdfast data inspect --data d --json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");

@@ -15,7 +15,7 @@ mod meter;
 mod pace;
 
 pub use budget::{Budget, Cost, machine_memory};
-pub use class::{ClassCode, LoadError};
+pub use class::{ClassCode, LoadError, exports_alarm_handler};
 pub use engine::Engine;
 pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
 pub use meter::Abandoned;

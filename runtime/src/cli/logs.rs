@@ -120,12 +120,14 @@ fn object(object: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ClassKey;
 
     #[test]
     fn an_entry_is_a_line() {
         let mut entry = LogEntry {
             time: 1_709_251_199_999,
             class: "counter".into(),
+            key: ClassKey::new("key"),
             object: "alice".into(),
             level: Level::Warn,
             message: "late".into(),

@@ -290,7 +290,13 @@ impl Actor {
                     let consequence = self.alarm_failed(alarm).await?;
                     Err(Failed { error, consequence })
                 }
-                Err(error) => return Err(Failed { error, consequence: (" and is tried again".into(), Level::Warn) }),
+                Err(error) => {
+                    let what = match error {
+                        TurnError::NoHandler(_) => " and waits for a version that handles alarms",
+                        _ => " and is tried again",
+                    };
+                    return Err(Failed { error, consequence: (what.into(), Level::Warn) });
+                }
             },
             None => Ok(Reply::Done(false)),
         };

@@ -3,12 +3,14 @@
 //! It asks storage which come next, sends each object an invocation, and does not mind what the object does with it: the
 //! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
 //! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
-//! class whose alarms take all that it may have holds up no other class.
+//! class whose alarms take all that it may have holds up no other class; the alarms of a class whose version has no handler wait
+//! for one that has.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Router, blocking};
+use crate::base::logs::{Level, LogEntry};
 use crate::base::share::{Slot, Slots};
 use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::counts_as_attempt};
 use crate::storage::alarm_index::{Now, Place};
@@ -38,7 +40,7 @@ impl Router {
                 look_from = now.elapsed + LOOK_EVERY;
             }
             let alarms = self.node.databases.alarms();
-            let admit = |class: &ClassKey| self.alarm_slots.try_acquire(class);
+            let admit = |class: &ClassKey| self.handles_alarms(class).then(|| self.alarm_slots.try_acquire(class))?;
             let round = alarms.take_due(now, AT_ONCE, LOOK_EVERY, admit);
             if round.due.is_empty() {
                 tokio::select! {
@@ -78,6 +80,22 @@ impl Router {
     /// Whether every alarm that is due by now was handed to its object and is done with.
     pub fn alarms_are_done(&self) -> bool {
         self.node.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
+    }
+
+    /// Whether the class's current version handles alarms; says it once if not. The alarms of a version that does not stay where
+    /// they are, due and untouched, until there is one that does; the scheduler sees that within [`LOOK_EVERY`].
+    fn handles_alarms(&self, key: &ClassKey) -> bool {
+        // One that is gone is left to whoever takes the alarm.
+        let Some(class) = self.classes.with_key(key).filter(|class| !class.handles_alarms()) else { return true };
+        if let Some(version) = class.tell_that_alarms_wait() {
+            let message =
+                format!("alarms wait: version {version} exports no alarm-handler; they come once a version does");
+            tracing::warn!(class = %class.name, "{message}");
+            let (time, object) = (self.node.env.wall_ms(), "(several)".to_owned());
+            let (name, key, level, fields) = (class.name.to_string(), class.key.clone(), Level::Warn, Vec::new());
+            self.node.logs.add(LogEntry { time, class: name, key, object, level, message, fields });
+        }
+        false
     }
 
     fn now(&self) -> Now {

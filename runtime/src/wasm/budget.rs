@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::base::share::{KEEP_FREE_FROM, may_take};
+use crate::base::share::{FEW, may_take, may_take_of_few};
 use crate::base::{ClassKey, Descriptors, HostMemory, Limits, MemoryAccount};
 
 /// Maps that one instance's stack takes.
@@ -113,16 +113,16 @@ impl Budget {
     }
 
     /// Whether a class whose instances take `held` may have another that takes `more`, while all instances take `used`. Some room is
-    /// kept free for other classes (`share`), unless there is little of it.
+    /// kept free for other classes (`share`).
     pub fn may_take(&self, held: Cost, more: Cost, used: Cost) -> bool {
         let kept = |total: u32, held: u32, more: u32, used: u32| {
+            let may_take = if (self.instances as usize) < FEW { may_take_of_few } else { may_take };
             may_take(u64::from(held), u64::from(more), u64::from(total.saturating_sub(used)))
         };
         self.holds(used.plus(more))
-            && ((self.instances as usize) < KEEP_FREE_FROM
-                || kept(self.instances, held.instances, more.instances, used.instances)
-                    && kept(self.memories, held.memories, more.memories, used.memories)
-                    && kept(self.tables, held.tables, more.tables, used.tables))
+            && kept(self.instances, held.instances, more.instances, used.instances)
+            && kept(self.memories, held.memories, more.memories, used.memories)
+            && kept(self.tables, held.tables, more.tables, used.tables)
     }
 
     /// What a class uses of the bytes of linear memories and tables.

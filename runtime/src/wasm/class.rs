@@ -133,7 +133,7 @@ impl ClassCode {
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
             (false, false) => return Err(LoadError::NoHandler(exports)),
         };
-        let alarm = exports_any("holdfast:object/alarm-handler@").then(|| alarm_handler::GuestIndices::new(&pre));
+        let alarm = exports_alarm_handler(&exports).then(|| alarm_handler::GuestIndices::new(&pre));
         let alarm = alarm.transpose().map_err(invalid)?;
         let websocket =
             exports_any("holdfast:object/websocket-handler@").then(|| websocket_handler::GuestIndices::new(&pre));
@@ -146,6 +146,11 @@ impl ClassCode {
         }
         Ok(Self { digest, exports, imports, cost, pre, handler, alarm, websocket, lifecycle })
     }
+}
+
+/// Whether a component with these exports handles alarms.
+pub fn exports_alarm_handler(exports: &[String]) -> bool {
+    exports.iter().any(|name| name.starts_with("holdfast:object/alarm-handler@"))
 }
 
 fn cost_of(component: &Component) -> Result<Cost, LoadError> {

@@ -71,7 +71,9 @@ fn nested_views_do_not_explode() {
         assert!(matches!(turn.exec("SELECT * FROM v14", &[]), Err(SqlError::NotAuthorised(_))));
         assert_eq!(turn.exec("SELECT count(*) FROM v3", &[]).unwrap().rows, [[int(1)]], "the turn goes on");
     });
-    // SQLite would refuse it for its many references, if it had the memory to count them.
+    // SQLite would refuse it for its many references, if it had the memory to count them: it writes views out before it looks at what
+    // it has. A statement that finds no memory ends its turn, because SQLite promises nothing of the transaction after that
+    // (docs/decisions/0010-sql-memory-and-functions.md); before `sql-memory` it took what it wanted of the machine's.
     let mut turn = world.object("a").begin(WorkBudget::unlimited());
     turn.exec("SELECT * FROM v39", &[]).unwrap_err();
     assert!(matches!(turn.broken(), Some(ApplyError::NoMemory(_))), "{:?}", turn.broken());
