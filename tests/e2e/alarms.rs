@@ -459,7 +459,12 @@ fn alarms_wait_for_a_version_that_handles_them() {
     host.advance(1_000);
     let of_the_class = || {
         let logged = host.admin.get("/v1/logs?class=alarms").json();
-        logged["entries"].as_array().unwrap().iter().filter(|entry| entry.to_string().contains("exports no")).count()
+        logged["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry.to_string().contains("exports no alarm-handler"))
+            .count()
     };
     eventually("it to be said that alarms wait", || (of_the_class() == 1).then_some(()));
     // Longer than seven attempts last.

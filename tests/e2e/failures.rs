@@ -39,7 +39,9 @@ fn each_failure_of_a_request_is_one_entry() {
         let before = entries(&host, "faults").len();
         assert!(host.get(&format!("/faults/alice/{fault}")).status >= 500, "{fault}");
         let entries = entries(&host, "faults");
-        assert_eq!(entries.len(), before + 1, "{fault}: {:?}", &entries[before..]);
+        // Rust's runtime prints two lines of its own when memory is short; those are the guest's words, at `warn`.
+        let of_guest = if fault == "alloc" { 2 } else { 0 };
+        assert_eq!(entries.len(), before + of_guest + 1, "{fault}: {:?}", &entries[before..]);
         let entry = entries.last().unwrap();
         let path = fault.split('?').next().unwrap();
         assert!(message(entry).starts_with(&format!("GET /{path} failed: ")), "{entry}");

@@ -26,6 +26,8 @@ use super::{ClassKey, Env, Limits};
 const LIGHT: Duration = Duration::from_millis(10);
 /// How long a light turn computes before it gives way: what light turns may wait for each other.
 const SLICE: Duration = Duration::from_millis(1);
+/// How much longer than its CPU time a turn may compute, when it is at something that nobody can end.
+const BEYOND: Duration = Duration::from_millis(100);
 /// What a heavy turn computes with one slot. Shorter quanta cost more switches between turns, each with a cold cache.
 const QUANTUM: Duration = Duration::from_millis(10);
 /// What the light turns of one class may compute at once before they need slots, for each core.
@@ -178,6 +180,12 @@ impl CpuTimer {
         };
         self.0.running.store(running, Relaxed);
         self.0.used.load(Relaxed) + running >= self.0.limit
+    }
+
+    /// Whether work that takes so long would end before the turn's CPU time is over, or [`BEYOND`] later; by the last look.
+    pub fn has_time_for(&self, takes: Duration) -> bool {
+        let by_then = self.0.used.load(Relaxed) + self.0.running.load(Relaxed) + takes.as_nanos() as u64;
+        by_then <= self.0.limit + BEYOND.as_nanos() as u64
     }
 
     /// Whether the turn's CPU time was used up when its last slice ended.

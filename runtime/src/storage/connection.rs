@@ -43,6 +43,8 @@ const PROGRESS_STEPS_MIN: u32 = 4;
 /// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60 statements. The look
 /// is a system call, which costs as much as a short statement.
 const UNSEEN_MAX: u64 = 10_000;
+/// What a step takes, about.
+const STEP: Duration = Duration::from_nanos(10);
 /// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
 const STEPS_OF_A_CALL: u64 = 50;
 /// CPU time between two looks above which, and below which, the next one comes sooner, or later.
@@ -377,6 +379,14 @@ impl Session {
             stacks::give_way();
         }
         budget.check()
+    }
+
+    /// [`tick`](Self::tick) before a function that SQLite does at once: it is not begun if the turn's CPU time would be long over at its end.
+    pub fn tick_ahead(&self, steps: u64) -> Result<(), Exhausted> {
+        if let Some(budget) = self.budget() {
+            budget.check_time_for(STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)))?;
+        }
+        self.tick(steps)
     }
 
     /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.

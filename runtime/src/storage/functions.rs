@@ -133,9 +133,12 @@ impl<'a> Call<'a> {
     #[cold]
     fn charge(&mut self) -> Result<(), Exhausted> {
         let steps = std::mem::take(&mut self.work) / BYTES_PER_STEP;
+        self.session().tick(steps)
+    }
+
+    fn session(&self) -> &Session {
         // SAFETY: the user data is the session, and lives as long as the connection.
-        let session = unsafe { &*ffi::sqlite3_user_data(self.context).cast_const().cast::<Session>() };
-        session.tick(steps)
+        unsafe { &*ffi::sqlite3_user_data(self.context).cast_const().cast::<Session>() }
     }
 
     fn end(&mut self, ended: Result<(), Exhausted>) {
