@@ -145,7 +145,9 @@ pub enum TurnError {
     #[error("the host's memory is short and the class has its share of it; try again later")]
     HostMemory,
     /// The handler has ended well, and there is no room for its response. Nothing that it wrote was kept.
-    #[error("the host's memory is short and the class has its share of it, so there is no room for the response; try again later")]
+    #[error(
+        "the host's memory is short and the class has its share of it, so there is no room for the response; try again later"
+    )]
     NoRoomForResponse,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]

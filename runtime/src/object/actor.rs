@@ -19,8 +19,8 @@ use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, ClassKey, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion, Reply,
-    Request, TurnError, WorkBudget,
+    Alarm, ClassKey, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion,
+    Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{Database, Databases, DurableWatch, Lsn, StorageError, Turn};

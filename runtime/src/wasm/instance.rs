@@ -28,8 +28,8 @@ use super::response;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, ObjectAddress, ObjectName, Reply, Request, Response,
-    TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, ObjectAddress, ObjectName, Reply,
+    Request, Response, TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};

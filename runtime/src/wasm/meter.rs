@@ -126,7 +126,16 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
         clock: &'a TurnClock,
         pace: &'a Shared,
     ) -> Self {
-        Self { call: Computing::new(call, cpu.clone()), context, cpu, clock, pace, abandoned: None, deleted: None, wall: None }
+        Self {
+            call: Computing::new(call, cpu.clone()),
+            context,
+            cpu,
+            clock,
+            pace,
+            abandoned: None,
+            deleted: None,
+            wall: None,
+        }
     }
 
     /// Ends the call, too, when something outside does.
