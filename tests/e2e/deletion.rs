@@ -26,14 +26,14 @@ fn deleting_a_class_ends_what_runs() {
     std::thread::scope(|scope| {
         let host = &host;
         for object in 0..3 {
-            let ended = move |path: &str, body: &str| {
+            let ended = move |name: &str, path: &str, body: &str| {
                 let method = if body.is_empty() { Method::GET } else { Method::POST };
-                let answer = host.data().send(method, &format!("/hostile/{path}-{object}/{path}"), &[], body);
+                let answer = host.data().send(method, &format!("/hostile/{name}-{object}/{path}"), &[], body);
                 answer.problem(409, "object-deleted");
             };
-            scope.spawn(move || ended("loop", ""));
-            scope.spawn(move || ended("sql", QUERY));
-            scope.spawn(move || ended("sleep?ms=3600000", ""));
+            scope.spawn(move || ended("loop", "loop", ""));
+            scope.spawn(move || ended("sql", "sql", QUERY));
+            scope.spawn(move || ended("sleep", "sleep?ms=3600000", ""));
         }
         host.wait_for_live_instances(15);
         assert_eq!(host.admin().delete("/v1/classes/hostile?objects=delete").status, 204);

@@ -158,6 +158,9 @@ impl Instance {
             // It has come; what the handler sets is another one.
             turn.set_alarm(None);
         }
+        if let TurnEvent::Fetch(request) = &event {
+            self.share.moved(request.body.len());
+        }
         let clock = self.begin(turn, sockets, &work);
         let pace = self.store.data().pace.shared();
         let called = {
@@ -201,6 +204,9 @@ impl Instance {
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
+        if let Ok(Reply::Response(response)) = &result {
+            self.share.moved(response.body.len());
+        }
         let result = result.and_then(|reply| upgraded(reply, &sockets));
         // Of a response that there is no room for the handler knows nothing: it has ended well.
         let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
