@@ -10,7 +10,6 @@ mod lifecycle;
 mod outbox;
 mod output_gate;
 pub mod residency;
-mod response;
 
 pub use actor::{Node, Registry};
 pub use class::{Class, VersionInfo};

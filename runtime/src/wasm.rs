@@ -13,9 +13,10 @@ mod host;
 pub mod instance;
 mod meter;
 mod pace;
+mod response;
 
 pub use budget::{Budget, Cost, machine_memory};
 pub use class::{ClassCode, LoadError, exports_alarm_handler};
 pub use engine::Engine;
 pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
-pub use meter::Abandoned;
+pub use meter::{Ends, Signal};

@@ -94,6 +94,7 @@ kinds! {
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
     ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
+    OBJECT_DELETED "object-deleted" CONFLICT "The object was deleted before the request had ended"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
@@ -212,7 +213,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
-        Overloaded | HostMemory | Abandoned | Stopping | NoCapacity => true,
+        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted | Stopping => true,
     }
 }
 
@@ -324,7 +325,8 @@ mod tests {
             Damaged(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Abandoned, Stopping, Host(text())]);
+        all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity]);
+        all.extend([Abandoned, Deleted, Stopping, Host(text())]);
         all
     }
 

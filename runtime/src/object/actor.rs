@@ -13,19 +13,18 @@ use super::lifecycle::{Effect, Event, State};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::residency::{Permit, Residency};
-use super::response::held;
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion, Reply,
-    Request, TurnError, WorkBudget,
+    Alarm, ClassKey, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion,
+    Reply, Request, TurnError, WorkBudget,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{Database, Databases, DurableWatch, Lsn, StorageError, Turn};
-use crate::wasm::{Abandoned, ClassCode, Cost, Engine, Instance, InstanceContext, TurnEvent};
+use crate::wasm::{ClassCode, Cost, Ends, Engine, Instance, InstanceContext, Signal, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -217,6 +216,11 @@ impl Actor {
         let mut consequence = (String::new(), Level::Error);
         let had_sockets = self.sockets.is_some();
         let outcome = match envelope.invocation {
+            Invocation::Fetch(_) | Invocation::Alarm { .. } | Invocation::Socket(_) | Invocation::Query(_)
+                if self.mailbox.is_deleted() =>
+            {
+                Err(TurnError::Deleted)
+            }
             Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
             Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
                 consequence = failed.consequence;
@@ -252,7 +256,7 @@ impl Actor {
     }
 
     /// A request from outside.
-    async fn fetch(&mut self, request: Request, abandoned: Abandoned<'_>) -> Outcome {
+    async fn fetch(&mut self, request: Request, abandoned: Signal<'_>) -> Outcome {
         if self.class.create() == Create::Internal && !self.exists()? {
             return Err(TurnError::UnknownObject);
         }
@@ -267,7 +271,7 @@ impl Actor {
     }
 
     /// One turn of the instance: wake, run, apply or roll back.
-    async fn turn(&mut self, event: TurnEvent, abandoned: Option<Abandoned<'_>>) -> Outcome {
+    async fn turn(&mut self, event: TurnEvent, abandoned: Option<Signal<'_>>) -> Outcome {
         let (state, _run) = self.state.handle(Event::Invoked);
         self.state = state;
         let outcome = self.run(event, abandoned).await;
@@ -346,7 +350,8 @@ impl Actor {
         if is_last {
             sockets.mark_closing(id);
         }
-        let outcome = match self.class.code(&self.node.loader).await {
+        let deleted = self.mailbox.deleted(&self.class);
+        let outcome = match deleted.or(self.class.code(&self.node.loader)).await {
             Ok(code) if !code.listens_to_websockets() => Ok(Reply::Done(false)),
             Ok(_) => self.turn(TurnEvent::Socket(event), None).await,
             Err(error) => Err(error),
@@ -379,15 +384,23 @@ impl Actor {
         SocketTurn::begin(self.node.sockets.clone(), object, self.sockets.clone(), offered)
     }
 
-    async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Abandoned<'_>>) -> Outcome {
+    async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Signal<'_>>) -> Outcome {
         let Resident { instance, permit } =
             self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
         let database = self.database.take().expect("no turn is running");
         let sockets = self.begin_with_sockets(&event);
-        let end = instance.run(database, sockets, event, abandoned).await;
+        let mut deleted = self.mailbox.deleted(&self.class);
+        let ends = Ends { abandoned, deleted: &mut deleted };
+        let end = instance.run(database, sockets, event, ends).await;
         self.node.metrics.fuel.inc_by(end.fuel);
         let mut turn = end.turn;
-        let reply = match end.result.and_then(|reply| held(reply, || self.node.memory.account(&self.address.key))) {
+        let reply = match end.result {
+            // A turn like any other that has only read, whose answer was lost on the way.
+            Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !end.sockets.has_staged() => {
+                self.apply(turn).await?;
+                self.resident = end.instance.map(|instance| Resident { instance, permit });
+                return Err(error);
+            }
             Ok(Reply::Response(response)) if response.status.as_u16() >= 400 && self.keeps_nothing_of(&mut turn) => {
                 self.database = Some(turn.roll_back());
                 return Ok(Reply::Response(response));
@@ -441,13 +454,13 @@ impl Actor {
 
     /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
     /// for the turn.
-    async fn wake(&mut self, abandoned: Option<Abandoned<'_>>) -> Result<Resident, TurnError> {
+    async fn wake(&mut self, abandoned: Option<Signal<'_>>) -> Result<Resident, TurnError> {
         if self.class.is_retired() {
             return Err(TurnError::ClassUnavailable("it is being deleted".into()));
         }
         let code = match self.class.code_if_loaded() {
             Some(code) => code,
-            None => self.class.code(&self.node.loader).await?,
+            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await?,
         };
         if let Some(mut resident) = self.resident.take()
             && Arc::ptr_eq(resident.instance.code(), &code)
@@ -459,33 +472,13 @@ impl Actor {
         // What an instance of another version set on its connection goes with it.
         self.drop_instance();
         self.learn_name()?;
-        let permit = self.admit(code.cost, abandoned).await?;
-        let instance = self.instantiate(code).await?;
-        Ok(Resident { instance, permit })
-    }
-
-    async fn admit(&mut self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
-        let admitted = self.node.residency.admit(&self.class.key, cost, &self.mailbox);
-        match abandoned {
-            None => admitted.await,
-            Some(abandoned) => tokio::select! {
-                biased;
-                permit = admitted => permit,
-                () = abandoned => return Err(TurnError::Abandoned),
-            },
-        }
-        .ok_or(TurnError::NoCapacity)
-    }
-
-    async fn instantiate(&mut self, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
-        let context = InstanceContext {
-            address: self.address.clone(),
-            limits: self.node.limits.clone(),
-            logs: self.node.logs.clone(),
-            env: self.node.env.clone(),
+        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
+        let making = async {
+            let permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = node.instantiate(address, code).await?;
+            Ok(Resident { instance, permit })
         };
-        self.node.metrics.instances_started.inc();
-        Instance::new(&self.node.engine, code, context).await
+        mailbox.deleted(&self.class).or(making).await
     }
 
     /// An object that is reached by id knows its name all the same if it was ever stored with one.
@@ -506,6 +499,38 @@ impl Actor {
 }
 
 impl Node {
+    /// Waits for room for an instance, no longer than anybody waits for its turn.
+    async fn admit(
+        &self,
+        class: &ClassKey,
+        cost: Cost,
+        mailbox: &Mailbox,
+        abandoned: Option<Signal<'_>>,
+    ) -> Result<Permit, TurnError> {
+        let admitted = self.residency.admit(class, cost, mailbox);
+        match abandoned {
+            None => admitted.await,
+            Some(abandoned) => tokio::select! {
+                biased;
+                permit = admitted => permit,
+                () = abandoned => return Err(TurnError::Abandoned),
+            },
+        }
+        .ok_or(TurnError::NoCapacity)
+    }
+
+    async fn instantiate(&self, address: &ObjectAddress, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
+        let context = InstanceContext {
+            address: address.clone(),
+            limits: self.limits.clone(),
+            memory: self.memory.account(&address.key),
+            logs: self.logs.clone(),
+            env: self.env.clone(),
+        };
+        self.metrics.instances_started.inc();
+        Instance::new(&self.engine, code, context).await
+    }
+
     /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
     fn tell(&self, address: &ObjectAddress, occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
         if !error.is_refusal() {

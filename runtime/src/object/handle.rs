@@ -1,11 +1,14 @@
 //! The way to an object: a bounded mailbox, first in, first out.
 //!
-//! Sending never blocks: a full mailbox is an answer, not a wait. Dropping the reply cancels an invocation whose turn has not
+//! Sending never blocks: a full mailbox is an answer, not a wait. A deletion is always taken, and ends all that came before it. Dropping the reply cancels an invocation whose turn has not
 //! begun, or waits for room; a turn that has begun is finished, unless it is a request's that has written nothing and only waits.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
@@ -35,6 +38,8 @@ pub(super) struct Envelope {
     bytes: u64,
     /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
     _charge: Option<MemoryCharge>,
+    /// Of a deletion.
+    _deletes: Option<Deleting>,
 }
 
 /// Who is told how a turn ended.
@@ -60,6 +65,24 @@ pub(super) struct Answer {
 pub(super) struct Mailbox {
     sender: mpsc::UnboundedSender<Message>,
     load: Arc<Mutex<Load>>,
+    deletions: Arc<Deletions>,
+}
+
+/// The deletions of an object that wait or run. While there is one, its turns end at once.
+#[derive(Default)]
+struct Deletions {
+    count: AtomicUsize,
+    /// Whoever runs a turn.
+    actor: AtomicWaker,
+}
+
+/// A deletion that has not ended.
+struct Deleting(Arc<Deletions>);
+
+/// Ends when the object or its class is to be deleted.
+pub(super) struct Deleted<'a> {
+    deletions: &'a Deletions,
+    class: &'a Class,
 }
 
 /// The receiving end, the actor's.
@@ -117,7 +140,7 @@ fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Re
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Mutex::new(Load::default()));
-    (Mailbox { sender, load: load.clone() }, Inbox { receiver, load })
+    (Mailbox { sender, load: load.clone(), deletions: Arc::default() }, Inbox { receiver, load })
 }
 
 impl ObjectHandle {
@@ -131,12 +154,14 @@ impl ObjectHandle {
     ) -> Result<(), Refusal> {
         let bytes = invocation.queued_bytes();
         let charge = charge(&invocation, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
-        // Whoever fills the mailbox must not keep the alarm out; there is one at a time.
-        let always = matches!(invocation, Invocation::Alarm { now: false });
+        // Whoever fills the mailbox must not keep the alarm out, of which there is one at a time, and not the operator.
+        let deletes = matches!(invocation, Invocation::Delete);
+        let always = deletes || matches!(invocation, Invocation::Alarm { now: false });
         if !self.mailbox.load.lock().take(bytes, &node.limits, always) {
             return Err(Refusal::Full);
         }
-        let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge });
+        let deletes = deletes.then(|| self.mailbox.begin_deletion());
+        let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge, _deletes: deletes });
         match self.mailbox.sender.send(Message::Deliver(envelope)) {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
@@ -146,9 +171,10 @@ impl ObjectHandle {
         }
     }
 
-    /// Asks the object to drop its instance between turns.
+    /// Asks the object to drop its instance between turns. A turn of a class that is being deleted ends at once.
     pub fn drop_instance(&self) {
         self.mailbox.ask_to_drop_instance();
+        self.mailbox.deletions.actor.wake();
     }
 
     /// The class that the object belongs to.
@@ -217,6 +243,56 @@ impl Mailbox {
     pub(super) fn ask_to_drop_instance(&self) {
         // An actor that is gone has no instance.
         let _ = self.sender.send(Message::DropInstance);
+    }
+
+    fn begin_deletion(&self) -> Deleting {
+        self.deletions.count.fetch_add(1, Ordering::SeqCst);
+        self.deletions.actor.wake();
+        Deleting(self.deletions.clone())
+    }
+
+    /// Whether the object is to be deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deletions.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends when the object or its class is to be deleted. One at a time is waited for.
+    pub(super) fn deleted<'a>(&'a self, class: &'a Class) -> Deleted<'a> {
+        Deleted { deletions: &self.deletions, class }
+    }
+}
+
+impl Drop for Deleting {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Deleted<'_> {
+    /// Whether that is so now.
+    pub(super) fn is_so(&self) -> bool {
+        self.deletions.count.load(Ordering::SeqCst) > 0 || self.class.is_retired()
+    }
+
+    /// Gives work up when it is so.
+    pub(super) async fn or<T>(mut self, work: impl Future<Output = Result<T, TurnError>>) -> Result<T, TurnError> {
+        tokio::select! {
+            biased;
+            () = &mut self => Err(TurnError::Deleted),
+            done = work => done,
+        }
+    }
+}
+
+impl Future for Deleted<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_so() {
+            // Registered before the second look, so that no deletion is missed.
+            self.deletions.actor.register(context.waker());
+        }
+        if self.is_so() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -7,11 +7,10 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::WasiHttpView;
@@ -23,13 +22,14 @@ use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{Abandoned, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{Ends, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use super::pace::at_host_call;
+use super::response;
 use crate::base::logs::GuestLogs;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
 use crate::base::{
-    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, Reply, Request, Response,
-    TurnError, WorkBudget,
+    Alarm, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, ObjectAddress, ObjectName, Reply,
+    Request, Response, TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -41,6 +41,8 @@ pub struct InstanceContext {
     pub address: ObjectAddress,
     /// What a turn may use.
     pub limits: Arc<Limits>,
+    /// What its responses are charged to.
+    pub memory: MemoryAccount,
     /// Where its log entries go.
     pub logs: Arc<GuestLogs>,
     /// Clock and randomness.
@@ -89,7 +91,7 @@ pub struct TurnEnd {
     pub turn: Turn,
     /// What the handler did with sockets, to be applied or dropped with the turn.
     pub sockets: SocketTurn,
-    /// The instance; none if it is not to be used again.
+    /// The instance; none if it is not to be used again. Whoever rolls back what its handler wrote drops it.
     pub instance: Option<Instance>,
     /// What the handler answered.
     pub result: Result<Reply, TurnError>,
@@ -135,14 +137,13 @@ impl Instance {
         }
     }
 
-    /// Runs one turn on a database and sockets that no other turn uses. It is given up when `abandoned` ends, as long as it only
-    /// waits and has written nothing.
+    /// Runs one turn on a database and sockets that no other turn uses, unless it is ended from outside.
     pub async fn run(
         mut self,
         database: Database,
         sockets: SocketTurn,
         event: TurnEvent,
-        abandoned: Option<Abandoned<'_>>,
+        ends: Ends<'_, '_>,
     ) -> TurnEnd {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
         let mut units = self.context.limits.fuel_per_turn;
@@ -157,12 +158,15 @@ impl Instance {
             // It has come; what the handler sets is another one.
             turn.set_alarm(None);
         }
+        if let TurnEvent::Fetch(request) = &event {
+            self.share.moved(request.body.len());
+        }
         let clock = self.begin(turn, sockets, &work);
         let pace = self.store.data().pace.shared();
         let called = {
-            let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, body_limit));
-            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(abandoned).await
+            let init = self.init.take();
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, &self.context));
+            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
         let result = match called {
             Ok(Ok(result)) => result,
@@ -200,8 +204,13 @@ impl Instance {
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
+        if let Ok(Reply::Response(response)) = &result {
+            self.share.moved(response.body.len());
+        }
         let result = result.and_then(|reply| upgraded(reply, &sockets));
-        let instance = result.is_ok().then_some(self);
+        // Of a response that there is no room for the handler knows nothing: it has ended well.
+        let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
+        let instance = has_ended_well.then_some(self);
         TurnEnd { turn, sockets, instance, result, fuel }
     }
 }
@@ -232,7 +241,7 @@ async fn call(
     init: Option<lifecycle::Guest>,
     handlers: &Handlers,
     event: TurnEvent,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<Reply, TurnError>> {
     if let Some(init) = init {
         if let Err(failure) = init.call_init(&mut *store).await? {
@@ -246,8 +255,8 @@ async fn call(
         TurnEvent::Socket(event) => return call_websocket(store, handlers.websocket.as_ref(), event).await,
     };
     let response = match &handlers.request {
-        Handler::Fetch(guest) => call_fetch(store, guest, &request, body_limit).await,
-        Handler::Incoming(proxy) => call_incoming(store, proxy, request, body_limit).await,
+        Handler::Fetch(guest) => call_fetch(store, guest, &request, context).await,
+        Handler::Incoming(proxy) => call_incoming(store, proxy, request, context).await,
     };
     Ok(response?.map(Reply::Response))
 }
@@ -313,7 +322,7 @@ async fn call_fetch(
     store: &mut Store<Host>,
     guest: &fetch_handler::Guest,
     request: &Request,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<Response, TurnError>> {
     let uri = request.uri.to_string();
     let headers: Vec<(&str, &[u8])> =
@@ -321,7 +330,7 @@ async fn call_fetch(
     let request =
         fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(store, request).await? {
-        Ok(response) => checked_response(response, body_limit),
+        Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
     })
 }
@@ -331,7 +340,7 @@ async fn call_incoming(
     store: &mut Store<Host>,
     proxy: &Proxy,
     request: Request,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<Response, TurnError>> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let never: fn(Infallible) -> wasmtime_wasi_http::Error = |never| match never {};
@@ -352,11 +361,12 @@ async fn call_incoming(
             Ok(response) => response.into_parts(),
             Err(code) => return Err(guest_failure("http-error".into(), code.to_string(), false)),
         };
-        match Limited::new(body, body_limit as usize).collect().await {
-            Ok(body) => finish_response(parts.status, parts.headers, body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(TurnError::ResponseTooLarge(body_limit)),
-            Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
-        }
+        let body = response::collected(body, context.limits.response_body, &context.memory).await?;
+        // The handler may still run, so it cannot be said that it has ended well.
+        response::finish(parts.status, parts.headers, body, &context.memory).map_err(|error| match error {
+            TurnError::NoRoomForResponse => TurnError::HostMemory,
+            error => error,
+        })
     };
     let (calling, collecting) = (std::pin::pin!(calling), std::pin::pin!(collecting));
     match select(calling, collecting).await {
@@ -370,47 +380,6 @@ async fn call_incoming(
         // The host takes no more of it, whatever the guest still has to say.
         Either::Right((refused, _)) => Ok(refused),
     }
-}
-
-fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
-    if response.body.len() as u64 > body_limit {
-        return Err(TurnError::ResponseTooLarge(body_limit));
-    }
-    let invalid = |what: String| TurnError::InvalidResponse(what);
-    let status = StatusCode::from_u16(response.status).ok();
-    let status = status.ok_or_else(|| invalid(format!("{} is not an HTTP status", response.status)))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len().min(128));
-    for (name, value) in response.headers {
-        let shown = || name.chars().take(80).collect::<String>();
-        let parsed_name = HeaderName::from_bytes(name.as_bytes());
-        let parsed_name = parsed_name.map_err(|_| invalid(format!("`{}` is not a header name", shown())))?;
-        let value = HeaderValue::from_maybe_shared(Bytes::from(value));
-        let value = value.map_err(|_| invalid(format!("the value of the header `{}` is not allowed", shown())))?;
-        let appended = headers.try_append(parsed_name, value);
-        appended.map_err(|_| invalid("it has too many headers".into()))?;
-    }
-    finish_response(status, headers, response.body.into())
-}
-
-/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD:
-/// the gateway sees to it.
-const HOST_HEADERS: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    HeaderName::from_static("keep-alive"),
-];
-
-fn finish_response(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<Response, TurnError> {
-    if !matches!(status.as_u16(), 101 | 200..=599) {
-        return Err(TurnError::InvalidResponse(format!("its status is {status}; use 200 to 599, or 101 for a socket")));
-    }
-    for name in &HOST_HEADERS {
-        headers.remove(name);
-    }
-    Ok(Response { status, headers, body })
 }
 
 fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {
@@ -471,6 +440,7 @@ impl TimeUp {
             Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
             Self::Wall(limit) => TurnError::WallTime { limit, stack },
             Self::Abandoned => TurnError::Abandoned,
+            Self::Deleted => TurnError::Deleted,
             Self::Overloaded => TurnError::Overloaded,
         }
     }

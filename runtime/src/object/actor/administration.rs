@@ -48,8 +48,18 @@ impl Actor {
         let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
         let database = self.database.take().expect("no turn is running");
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
-        let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
-        let answer = queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded)));
+        let deleted = self.mailbox.deleted(&self.class);
+        let querying = async {
+            let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
+            Ok(queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded))))
+        };
+        let answer = match deleted.or(querying).await {
+            Ok(answer) => answer,
+            Err(deleted) => {
+                self.database = Some(turn.roll_back());
+                return Err(deleted);
+            }
+        };
         let broken = turn.broken().cloned();
         match answer {
             Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
