@@ -28,7 +28,6 @@ pub mod verify;
 pub mod whole;
 
 mod alarms;
-mod allocator;
 mod append;
 mod apply_error;
 mod authorizer;
@@ -45,6 +44,7 @@ mod identity;
 mod incarnations;
 mod limited;
 mod on_disk;
+mod page_cache;
 mod release;
 mod repair;
 mod replay;
