@@ -56,7 +56,8 @@ impl Alarm {
 /// without a handler: the alarm waits for one that has it.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler, Overloaded, Stopping, Storage,
+        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler, Overloaded, Stopping,
+        Storage,
     };
     !matches!(
         error,
