@@ -436,10 +436,10 @@ mod tests {
         assert!((5..=9).contains(&through.count()));
         let mut next = world.turn("crowd", 1);
         assert!(next.poll_unpin(&mut context).is_pending() && next.is_queued(), "not even its first slice");
-        assert_eq!(polls(&mut world.turn("other", 1)), 2);
+        assert_eq!(polls(&mut world.turn("other", 1)), 1);
         drop(next);
         world.clock.advance(Duration::from_secs(1));
-        assert_eq!(polls(&mut world.turn("crowd", 1)), 2);
+        assert_eq!(polls(&mut world.turn("crowd", 1)), 1);
         world.heavy.of(&ClassKey::new("crowd")).moved(1 << 30);
         assert!(world.turn("crowd", 1).poll_unpin(&mut context).is_pending());
         drop(held);
