@@ -27,7 +27,6 @@ pub mod verify;
 pub mod whole;
 
 mod alarms;
-mod allocator;
 mod append;
 mod apply_error;
 mod authorizer;
@@ -44,6 +43,7 @@ mod identity;
 mod incarnations;
 mod limited;
 mod on_disk;
+mod page_cache;
 mod release;
 mod repair;
 mod replay;

@@ -19,11 +19,11 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
-use super::allocator;
 use super::authorizer::{Verdict, is_hosts, judge};
 use super::functions;
 use super::heap::{self, Heap};
 use super::limited;
+use super::page_cache;
 use super::sql::SqliteError;
 use super::stacks;
 use super::statement::Statement;
@@ -109,6 +109,8 @@ pub(super) struct Session {
     auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
+    /// The authorizer was asked since `seen` was last taken.
+    asked: AtomicBool,
     seen: Mutex<Seen>,
     budget: Mutex<Option<WorkBudget>>,
     /// Steps that the progress handler has charged since the last `take_charged`.
@@ -292,6 +294,7 @@ impl Session {
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
         let host = self.host.load(Relaxed);
+        self.asked.store(true, Relaxed);
         let mut seen = self.seen.lock();
         seen.questions += u32::from(!host);
         if seen.questions > QUESTIONS {
@@ -334,6 +337,10 @@ impl Session {
 
     /// What was seen since this was last asked.
     pub fn take_seen(&self) -> Seen {
+        if !self.asked.load(Relaxed) {
+            return Seen::default();
+        }
+        self.asked.store(false, Relaxed);
         std::mem::take(&mut *self.seen.lock())
     }
 
@@ -414,7 +421,7 @@ unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
     c_int::from(session.progress())
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that asks, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -427,7 +434,7 @@ pub(super) fn configure_process() {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         }
-        allocator::install();
+        page_cache::install();
         vfs::register();
     });
 }
