@@ -11,49 +11,29 @@ use crate::base::{Computing, Exhausted, Table, WorkBudget};
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
-    pub fn exec_sliced<'a>(
-        &'a mut self,
-        text: &'a str,
-        parameters: &'a [Value],
-    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send + 'a {
-        self.on_stack(|turn| turn.exec(text, parameters))
+    pub async fn exec_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+        self.on_stack(|turn| turn.exec(text, parameters)).await?
     }
 
     /// The same with the rows in one piece.
-    pub fn exec_packed_sliced<'a>(
-        &'a mut self,
-        text: &'a str,
-        parameters: &'a [Value],
-    ) -> impl Future<Output = Result<PackedOutcome, SqlError>> + Send + 'a {
-        self.on_stack(|turn| turn.exec_packed(text, parameters))
+    pub async fn exec_packed_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+        self.on_stack(|turn| turn.exec_packed(text, parameters)).await?
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
-    pub fn next_sliced(
-        &mut self,
-        cursor: Cursor,
-        max_rows: u32,
-    ) -> impl Future<Output = Result<Vec<Vec<Value>>, SqlError>> + Send + '_ {
-        self.on_stack(move |turn| turn.next(cursor, max_rows))
+    pub async fn next_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
+        self.on_stack(|turn| turn.next(cursor, max_rows)).await?
     }
 
     /// The same in one piece.
-    pub fn next_packed_sliced(
-        &mut self,
-        cursor: Cursor,
-        max_rows: u32,
-    ) -> impl Future<Output = Result<Vec<u8>, SqlError>> + Send + '_ {
-        self.on_stack(move |turn| turn.next_packed(cursor, max_rows))
+    pub async fn next_packed_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
+        self.on_stack(|turn| turn.next_packed(cursor, max_rows)).await?
     }
 
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
     /// reads is not run further than that.
-    pub fn query_sliced<'a>(
-        &'a mut self,
-        text: &'a str,
-        parameters: &'a [Value],
-    ) -> impl Future<Output = Result<Table, SqlError>> + Send + 'a {
-        self.on_stack(|turn| turn.query(text, parameters))
+    pub async fn query_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
+        self.on_stack(|turn| turn.query(text, parameters)).await?
     }
 
     /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then) runs on a stack, too.
@@ -74,14 +54,11 @@ impl Turn {
         if self.stack.is_none() {
             return self.apply_so_far();
         }
-        self.on_stack(Self::apply_so_far).await
+        self.on_stack(Self::apply_so_far).await?
     }
 
     /// Runs a call on the turn's stack.
-    async fn on_stack<T: Send, E: From<SqlError> + Send>(
-        &mut self,
-        call: impl FnOnce(&mut Self) -> Result<T, E> + Send,
-    ) -> Result<T, E> {
+    async fn on_stack<T: Send>(&mut self, call: impl FnOnce(&mut Self) -> T + Send) -> Result<T, SqlError> {
         let (stack, work) = match self.stack.take() {
             Some(kept) => kept,
             None => self.first_stack()?,
@@ -89,7 +66,7 @@ impl Turn {
         let mut answer = None;
         let stack = OnStack::new(stack, &work, || answer = Some(call(self))).await;
         self.stack = Some((stack, work));
-        answer.expect("it ran to its end")
+        Ok(answer.expect("it ran to its end"))
     }
 
     #[cold]
