@@ -447,6 +447,20 @@ mod tests {
     }
 
     #[test]
+    fn the_threads_clock_is_not_looked_at_again_at_once() {
+        let world = World::new();
+        let timer = CpuTimer::new(&Limits::default(), &world.env, world.heavy.of(&ClassKey::new("class")));
+        let look = |after| {
+            world.clock.advance(after);
+            assert!(!timer.is_over());
+            timer.running()
+        };
+        assert_eq!((look(LOOKS_APART), look(LOOKS_APART / 2)), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((look(LOOKS_APART / 2), look(LOOKS_APART / 4)), (LOOKS_APART, LOOKS_APART));
+        assert_eq!(look(QUANTUM), LOOKS_APART * 5 / 4 + QUANTUM);
+    }
+
+    #[test]
     fn classes_take_turns_and_a_light_turn_waits_for_none() {
         let world = World::new();
         let mut context = Context::from_waker(Waker::noop());

@@ -304,7 +304,7 @@ impl Ledger {
     /// Takes everything that is reserved and not in use, and holds the ledger once more if `holder` is [`HOLDER`].
     fn take_reserve(&self, holder: i64) -> i64 {
         let held = self.held.load(Ordering::Relaxed);
-        let spare = (self.reserved.load(Ordering::Relaxed) - held & (HOLDER - 1)).max(0);
+        let spare = (self.reserved.load(Ordering::Relaxed) - (held & (HOLDER - 1))).max(0);
         if self.held.compare_exchange(held, held + holder + spare, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return spare;
         }

@@ -383,4 +383,26 @@ mod tests {
         };
         assert_eq!((read(OBJECTS), read(PLAIN)), (2, 1));
     }
+    /// The size that is remembered is the file's, as far as SQLite goes by it: while the WAL is empty.
+    #[test]
+    fn a_file_that_grows_and_shrinks_has_its_size() {
+        crate::storage::connection::configure_process();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.sqlite");
+        let open = || Connection::open_with_flags_and_vfs(&file, OpenFlags::default(), OBJECTS).unwrap();
+        let sqlite = with_sums(Some(PageSums::fresh(&file)), open);
+        let settings = "PRAGMA auto_vacuum = FULL; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;";
+        sqlite.execute_batch(&format!("{settings} CREATE TABLE t (x)")).unwrap();
+        for rows in [300, 10, 500, 0] {
+            sqlite.execute("DELETE FROM t", []).unwrap();
+            let numbers = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 500)";
+            let insert = format!("{numbers} INSERT INTO t SELECT randomblob(3000) FROM c WHERE n <= ?");
+            sqlite.execute(&insert, [rows]).unwrap();
+            let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap();
+            let pages = sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap();
+            let stored = sqlite.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!((busy, stored), (0, rows));
+            assert_eq!(pages as u64 * PAGE as u64, fs::metadata(&file).unwrap().len());
+        }
+    }
 }
