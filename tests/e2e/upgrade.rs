@@ -63,7 +63,7 @@ fn assert_all_is_there(host: &Host) {
     let expected: Vec<_> = (0..60).filter(|n| n % 10 != 3).map(|n| (n, format!("{n:0400}"))).collect();
     assert_eq!(table(host), expected);
     let later = host.admin().get("/v1/classes/keeper/objects/later").json();
-    assert_eq!(later["alarm"]["time"].as_u64(), Some(LATER_MS), "{later}");
+    assert_eq!(later["alarm"]["scheduled"].as_u64(), Some(LATER_MS), "{later}");
     // It came due while no host ran.
     eventually("the alarm that was overdue", || (host.get("/keeper/overdue").body == b"rang").then_some(()));
     let all = ["again", "later", "lost", "overdue", "released", "table"];

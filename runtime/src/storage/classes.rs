@@ -340,7 +340,7 @@ mod tests {
         class.add(ClassVersion { create: Create::Any, size: VERSIONS_BYTES - 8, ..version(3, put(2)) });
         class.add(version(4, put(4)));
         assert_eq!(class.versions().len(), 4);
-        class.add(version(5, put(5)));
+        class.add(ClassVersion { size: 8, ..version(5, put(5)) });
         assert_eq!(class.versions().len(), 2, "what is older than a version that goes has gone");
         class.add(ClassVersion { size: VERSIONS_BYTES + 1, ..version(6, put(6)) });
         assert_eq!(class.versions().iter().map(|version| version.number).collect::<Vec<_>>(), [6]);
