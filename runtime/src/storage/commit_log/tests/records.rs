@@ -24,7 +24,8 @@ prop_compose! {
     }
 }
 
-/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left of one.
+/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left
+/// of one.
 fn any_page() -> impl Strategy<Value = Vec<u8>> {
     let header = (prop::sample::select(vec![2, 5, 10, 13]), 0..400_u16, 0..=PAGE as u16, 0..PAGE);
     (0..5, any::<u64>(), 1..PAGE, header).prop_map(|(kind, seed, noise, (flag, cells, content, stray))| {
@@ -225,7 +226,8 @@ fn holes_of_real_pages_are_left_out_and_come_back() {
     assert!(last <= 64, "{last} bytes");
 }
 
-/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all the same.
+/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all
+/// the same.
 #[test]
 fn what_is_left_of_cells_stays_and_a_writer_that_does_not_look_is_noticed() {
     let mut image = [0; PAGE];
