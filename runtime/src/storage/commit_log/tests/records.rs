@@ -186,6 +186,8 @@ fn no_part_of_a_turn_takes_more_than_a_mebibyte() {
 
 /// The pages of a database that SQLite has written, in the order of the file.
 fn real_pages(statements: &str) -> Vec<u8> {
+    // SQLite takes settings for the process before its first use only.
+    crate::storage::connection::configure_process();
     let file = tempfile::NamedTempFile::new().unwrap();
     let database = rusqlite::Connection::open(file.path()).unwrap();
     database.execute_batch("PRAGMA page_size = 4096; PRAGMA secure_delete = OFF;").unwrap();
