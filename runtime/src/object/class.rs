@@ -60,7 +60,7 @@ pub struct VersionInfo {
     pub deployed_ms: u64,
     /// Who may create objects.
     pub create: Create,
-    /// What whoever deployed it said about it.
+    /// The message given at the deploy.
     pub message: Option<String>,
 }
 
@@ -177,8 +177,8 @@ impl Loader {
         Self { engine, records, compilers, components: OneAtATime::new(WAITING_MAX) }
     }
 
-    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the component: its
-    /// code is removed with it.
+    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the
+    /// component: its code is removed with it.
     pub async fn load(&self, class: &ClassKey, digest: Digest, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
         let busy = |TooManyWait| LoadError::Busy;
         let _alone = self.components.with(digest).await.map_err(busy)?;

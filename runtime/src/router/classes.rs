@@ -156,8 +156,8 @@ impl Classes {
         classes
     }
 
-    /// Makes a component the current version of a class, and makes the class if there is none. If that changes nothing, there is no
-    /// version more.
+    /// Makes a component the current version of a class, and makes the class if there is none. If that changes nothing,
+    /// there is no version more.
     pub async fn deploy(
         &self,
         name: ClassName,
@@ -219,8 +219,8 @@ impl Classes {
         }
     }
 
-    /// Makes an earlier version of a class the current one again: its component and, unless the settings say another, who may create
-    /// objects. It gets a number of its own.
+    /// Makes an earlier version of a class the current one again: its component and, unless the settings say another,
+    /// who may create objects. It gets a number of its own.
     pub async fn roll_back(
         &self,
         name: ClassName,

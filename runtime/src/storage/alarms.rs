@@ -71,9 +71,9 @@ impl Turn {
     }
 }
 
-/// The serial number of an alarm that takes the place of `stored`. Positions of the object's lane number alarms without a counter
-/// of their own: whatever alarm the object had was in a record at or before `appended`, with a number that was not above that
-/// record's position.
+/// The serial number of an alarm that takes the place of `stored`. Positions of the object's lane number alarms without
+/// a counter of their own: whatever alarm the object had was in a record at or before `appended`, with a number that
+/// was not above that record's position.
 fn next_serial(stored: Option<NumberedAlarm>, alarm: Alarm, appended: Lsn) -> u64 {
     match stored {
         Some(stored) if alarm.attempt > stored.alarm.attempt && alarm.due_ms == stored.alarm.due_ms => stored.serial,

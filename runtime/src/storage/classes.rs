@@ -1,8 +1,9 @@
 //! The records of classes.
 //!
-//! `classes/<name>.json` is a class with its versions; their components are [`super::components`]'. Every write is durable before
-//! it returns, the component before the record that names it. A record says its format: this program writes 2 and reads 1 (one
-//! version, the current one) and 2. What must stay true: a component that a durable record names is there.
+//! `classes/<name>.json` is a class with its versions; their components are [`super::components`]'. Every write is
+//! durable before it returns, the component before the record that names it. A record says its format: this program
+//! writes 2 and reads 1 (one version, the current one) and 2. What must stay true: a component that a durable record
+//! names is there.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -22,8 +23,8 @@ use crate::base::{ClassKey, ClassName, Create, Digest};
 const FORMAT: u32 = 2;
 /// Versions of a class that are kept, the current one included: enough to see what was deployed in weeks of work.
 pub const VERSIONS_MAX: usize = 100;
-/// Bytes of all components of a class's versions, beyond which the oldest go; the current one stays whatever its size. What is
-/// compiled of them takes two to four times as much.
+/// Bytes of all components of a class's versions, beyond which the oldest go; the current one stays whatever its size.
+/// What is compiled of them takes two to four times as much.
 pub const VERSIONS_BYTES: u64 = 256 << 20;
 /// Bytes of the message of a version.
 pub const MESSAGE_MAX: usize = 1024;
@@ -61,7 +62,7 @@ pub struct ClassVersion {
     pub deployed_ms: u64,
     /// Who may create objects.
     pub create: Create,
-    /// What whoever deployed it said about it, at most [`MESSAGE_MAX`] bytes.
+    /// The message given at the deploy, at most [`MESSAGE_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
 }
@@ -186,12 +187,12 @@ impl ClassRecords {
         Ok(removed)
     }
 
-    /// Keeps a component and what is compiled of it for as long as the answer lives, whatever records say.
+    /// Keeps a component and its compiled code until the answer is dropped.
     pub fn hold(&self, digest: Digest) -> HeldComponent {
         self.components.hold(digest)
     }
 
-    /// Stores a component under its digest. It goes with the last who holds it.
+    /// Stores a component under its digest. It is removed with its last holder.
     pub fn put_component(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         self.components.put(bytes)
     }
@@ -340,7 +341,7 @@ mod tests {
         class.add(ClassVersion { create: Create::Any, size: VERSIONS_BYTES - 8, ..version(3, put(2)) });
         class.add(version(4, put(4)));
         assert_eq!(class.versions().len(), 4);
-        class.add(version(5, put(5)));
+        class.add(ClassVersion { size: 8, ..version(5, put(5)) });
         assert_eq!(class.versions().len(), 2, "what is older than a version that goes has gone");
         class.add(ClassVersion { size: VERSIONS_BYTES + 1, ..version(6, put(6)) });
         assert_eq!(class.versions().iter().map(|version| version.number).collect::<Vec<_>>(), [6]);

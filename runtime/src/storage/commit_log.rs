@@ -118,8 +118,8 @@ pub struct Entry<'a> {
     pub lane: Lane,
     /// Its position in the lane.
     pub lsn: Lsn,
-    /// When it was written, in milliseconds since the Unix epoch; never before what comes before it in its lane. 0 if version 1 wrote
-    /// it.
+    /// When it was written, in milliseconds since the Unix epoch; never before what comes before it in its lane. 0 if
+    /// version 1 wrote it.
     pub wall_ms: u64,
     /// Where it is, for [`LaneLog::fetch`].
     pub at: At,

@@ -1,9 +1,10 @@
-//! The components of classes, and what is kept of those that nobody needs: nothing.
+//! The components of classes, and the one collector of those that are not needed any more.
 //!
-//! `classes/components/<digest>.wasm` are the bytes that versions were made of; `cache/<engine>/<digest>.cwasm` and `.mac` are what
-//! was compiled of them. Whoever needs a component holds it: the record of a class holds those of its versions, a deployment the
-//! one that it is about. When the last holder lets go, the component and its compiled code are removed. A process that is killed
-//! may leave what nobody holds; that goes at the next start, when only records hold anything.
+//! `classes/components/<digest>.wasm` are the bytes that versions were made of; `cache/<engine>/<digest>.cwasm` and
+//! `.mac` are what was compiled of them. A component has holders: the record of a class holds those of its versions, a
+//! running deployment the one that it deploys. When the last holder lets go, the component and its compiled code are
+//! removed. A killed process may leave files without a holder; the next start removes them, when only records hold
+//! components.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -69,7 +70,7 @@ impl Components {
         }
     }
 
-    /// Removes whatever nobody holds. For the start: later, what is being compiled would go, too.
+    /// Removes all files without a holder. For the start: later, a component that is being compiled would go, too.
     pub fn sweep(&self) {
         let holders = self.holders.lock();
         let is_held =
@@ -77,8 +78,8 @@ impl Components {
         self.collect(|of| !is_held(of));
     }
 
-    /// The one collector: removes the files of components that it is told to, by the digest in their names. What cannot be removed is
-    /// tried again at the next start, and no reason to fail.
+    /// The one collector: removes the files of components that it is told to, by the digest in their names. What cannot
+    /// be removed is tried again at the next start, and no reason to fail.
     fn collect(&self, goes: impl Fn(&OsStr) -> bool) {
         let engines = paths(&self.cache).unwrap_or_default();
         for dir in engines.iter().chain([&self.dir]).filter(|dir| dir.is_dir()) {
@@ -86,7 +87,7 @@ impl Components {
                 if file.file_stem().is_some_and(&goes)
                     && let Err(error) = remove_if_there(&file)
                 {
-                    tracing::warn!("cannot remove {}, which nobody needs: {error}", file.display());
+                    tracing::warn!("cannot remove {}, which is not needed any more: {error}", file.display());
                 }
             }
         }

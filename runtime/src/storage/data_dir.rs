@@ -268,8 +268,8 @@ fn tighten(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
-/// What a `FORMAT` file says. Its first line names the layout, and that number has grown for the last time: whatever comes later
-/// adds files, and a line of its own if a program that does not know them must not use the directory.
+/// What a `FORMAT` file says. Its first line names the layout, and that number has grown for the last time: later
+/// versions add files, and a line of their own if a program that does not know them must not use the directory.
 #[derive(Debug, PartialEq, Eq)]
 struct Format {
     version: u16,
@@ -304,8 +304,8 @@ impl Format {
     }
 }
 
-/// Reads which format the directory has. A new one gets the newest, and one of the format before is upgraded: its file says the new
-/// format before anything else changes, so that an earlier program never meets what it does not know.
+/// Reads which format the directory has. A new one gets the newest, and one of the format before is upgraded: its file
+/// says the new format before anything else changes, so that an earlier program never meets what it does not know.
 fn claim_format(root: &Path) -> Result<Format, DataDirError> {
     let file = root.join("FORMAT");
     let found = match fs::read(&file) {

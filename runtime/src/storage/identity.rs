@@ -1,8 +1,9 @@
 //! `_hf_meta`: which object a database file belongs to, kept in the file itself.
 //!
 //! The identity is written by the first turn that is applied. A file without one was left by a crash before that and is
-//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
-//! is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format 2 do not have).
+//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm`
+//! while there is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of
+//! data format 2 do not have).
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};

@@ -305,8 +305,8 @@ pub(super) struct BatchHeader {
     pub chain: u64,
     /// Bytes of the records.
     pub length: u32,
-    /// When it was made, in milliseconds since the Unix epoch, but not before the lane's batch before. Batches of version 1 of the
-    /// log have none.
+    /// When it was made, in milliseconds since the Unix epoch, but not before the lane's batch before. Batches of
+    /// version 1 of the log have none.
     pub wall_ms: Option<u64>,
 }
 

@@ -1,8 +1,9 @@
 //! Page images as a record holds them: packed, and unpacked to the last byte.
 //!
-//! Owns the table of `docs/LOG_FORMAT.md`, Images: size and bytes of one image, after its page number. An image is nothing (zeros),
-//! the page itself, an LZ4 block, or a page with a *hole*: most pages of small databases are mostly unallocated, and what is
-//! left out is neither compressed nor decompressed. Unpacking takes arbitrary bytes: it never panics and never allocates.
+//! Owns the table of `docs/LOG_FORMAT.md`, Images: size and bytes of one image, after its page number. An image is
+//! nothing (zeros), the page itself, an LZ4 block, or a page with a *hole*: most pages of small databases are mostly
+//! unallocated, and what is left out is neither compressed nor decompressed. Unpacking takes arbitrary bytes: it never
+//! panics and never allocates.
 
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
@@ -61,9 +62,10 @@ fn compress(bytes: &[u8], record: &mut Vec<u8>) {
     record.truncate(at + length);
 }
 
-/// Finds zeros that need not be stored: where they begin and how many they are. A b-tree page of SQLite has its content at the end,
-/// and between the pointers of its cells and that is nothing. SQLite leaves at both ends of it what cells were that are gone, so
-/// what counts is the run of zeros around its middle. Any page may be asked: all that is believed is that zeros are zeros.
+/// Finds zeros that need not be stored: where they begin and how many they are. A b-tree page of SQLite has pointers to
+/// its cells in front and its cells at the end; the space between is not allocated. SQLite leaves stale bytes at both
+/// ends of that space, so the hole is the run of zeros around its middle. Pages of other kinds do no harm: only bytes
+/// that are zero are left out.
 fn hole(number: u32, image: &[u8; PAGE]) -> Option<(usize, usize)> {
     let header = if number == 1 { FIRST_PAGE_HEADER } else { 0 };
     // The header ends with the first pointer to another page, which only pages inside the tree have.

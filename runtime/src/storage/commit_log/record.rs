@@ -1,9 +1,9 @@
 //! Records: what one entry of a lane says, as bytes and back.
 //!
-//! Owns the payload of a record (`docs/LOG_FORMAT.md`, Records) and nothing around it: position, checksum and padding are the
-//! frame's ([`super::format`]); what an image is, is [`super::page`]'s. Every parser takes arbitrary bytes: it never panics, and
-//! allocates nothing, because what it answers borrows from the input. A record is parsed whole or not at all; only the pages'
-//! contents are left for later.
+//! Owns the payload of a record (`docs/LOG_FORMAT.md`, Records) and nothing around it: position, checksum and padding
+//! are the frame's ([`super::format`]); what an image is, is [`super::page`]'s. Every parser takes arbitrary bytes: it
+//! never panics, and allocates nothing, because what it answers borrows from the input. A record is parsed whole or not
+//! at all; only the pages' contents are left for later.
 
 use super::format::{FRAME, Reader, finish_frame};
 use super::lane::Lsn;
@@ -14,10 +14,11 @@ use crate::base::Alarm;
 pub const CLASS_MAX: usize = 255;
 /// Longest object name in bytes.
 pub const NAME_MAX: usize = 1024;
-/// A turn whose pages could take more than this goes on in another part: no submitter holds its lane for long, and a record with
-/// what is around it can be one message of 1 MiB to somebody else. Larger records are read all the same.
+/// A turn whose pages could take more than this goes on in another part: no submitter holds its lane for long, and a
+/// record fits into a message of 1 MiB with the headers around it. Larger records are read all the same.
 pub const PART_BYTES: usize = 1 << 20;
-/// The most bytes that a part takes besides its images: frame, fixed fields, class key, name, alarms, and a batch's header.
+/// The most bytes that a part takes besides its images: frame, fixed fields, class key, name, alarms, and a batch's
+/// header.
 pub const PART_OVERHEAD: usize = 2048;
 
 const OPEN: u8 = 1;
@@ -223,7 +224,8 @@ fn page<'a>(reader: &mut Reader<'a>) -> Result<(u32, Packed<'a>), Damage> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads what [`Encoded`] wrote. Its checksum was found to be right, so what is not known was written by a later version.
+    /// Reads what [`Encoded`] wrote. Its checksum was found to be right, so what is not known was written by a later
+    /// version.
     pub fn parse(payload: &'a [u8]) -> Result<Self, NoRecord> {
         let mut reader = Reader::new(payload);
         let record = match reader.u8()? {

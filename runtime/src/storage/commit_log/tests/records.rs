@@ -24,7 +24,8 @@ prop_compose! {
     }
 }
 
-/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left of one.
+/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left
+/// of one.
 fn any_page() -> impl Strategy<Value = Vec<u8>> {
     let header = (prop::sample::select(vec![2, 5, 10, 13]), 0..400_u16, 0..=PAGE as u16, 0..PAGE);
     (0..5, any::<u64>(), 1..PAGE, header).prop_map(|(kind, seed, noise, (flag, cells, content, stray))| {
@@ -185,6 +186,8 @@ fn no_part_of_a_turn_takes_more_than_a_mebibyte() {
 
 /// The pages of a database that SQLite has written, in the order of the file.
 fn real_pages(statements: &str) -> Vec<u8> {
+    // SQLite takes settings for the process before its first use only.
+    crate::storage::connection::configure_process();
     let file = tempfile::NamedTempFile::new().unwrap();
     let database = rusqlite::Connection::open(file.path()).unwrap();
     database.execute_batch("PRAGMA page_size = 4096; PRAGMA secure_delete = OFF;").unwrap();
@@ -225,7 +228,8 @@ fn holes_of_real_pages_are_left_out_and_come_back() {
     assert!(last <= 64, "{last} bytes");
 }
 
-/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all the same.
+/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all
+/// the same.
 #[test]
 fn what_is_left_of_cells_stays_and_a_writer_that_does_not_look_is_noticed() {
     let mut image = [0; PAGE];
