@@ -187,6 +187,8 @@ mod tests {
             "holdfast classes list --json --data d",
             "holdfast classes show counter",
             "holdfast classes delete counter --objects",
+            "holdfast classes rename counter tally",
+            "holdfast objects new-id counter --json",
             "holdfast objects list counter --prefix a --limit 5 --server http://127.0.0.1:1",
             "holdfast objects show counter alice",
             "holdfast objects delete counter @59002eb8cf872e541722977a258a12d6a93bbe8192b502e1c0cb250aa91af234",

@@ -8,6 +8,7 @@ mod bindings;
 pub mod budget;
 mod cache;
 pub mod class;
+pub mod compatibility;
 pub mod engine;
 mod host;
 pub mod instance;

@@ -48,18 +48,19 @@ impl Alarm {
 
     /// How long the host waits before it tries again what failed without the class being at fault.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
-    /// The same for an object that is damaged, which only a person can mend.
+    /// The same for what only a person can mend: an object that is damaged, a class that is outdated.
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
         Abandoned
+            | ClassOutdated(_)
             | ClassUnavailable(_)
             | Damaged(_)
             | Host(_)

@@ -226,7 +226,7 @@ async fn nothing_is_told_without_the_token() {
                     request = request.header(AUTHORIZATION, token);
                 }
                 let answer = call(&host.admin, request.body(Body::empty()).unwrap()).await;
-                assert_eq!(answer.problem(), (401, "unauthorised".into()), "{method} {path}");
+                assert_eq!(answer.problem(), (401, "unauthorized".into()), "{method} {path}");
                 assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer");
             }
         }

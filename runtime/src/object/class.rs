@@ -12,21 +12,20 @@ use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords};
+use crate::wasm::compatibility::{self, Version};
 use crate::wasm::{ClassCode, Engine, LoadError};
 
 /// A deployed class.
 pub struct Class {
-    /// Its name.
-    pub name: ClassName,
     /// What its object ids are made from.
     pub key: ClassKey,
-    current: ArcSwap<Version>,
+    current: ArcSwap<ClassVersion>,
     /// While it is deleted, and afterwards.
     retired: AtomicBool,
 }
 
 /// One version, with its code once somebody needed it.
-struct Version {
+struct ClassVersion {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
 }
@@ -50,6 +49,10 @@ pub struct VersionInfo {
     pub deployed_ms: u64,
     /// Who may create objects.
     pub create: Create,
+    /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
+    pub built_for: Option<Version>,
+    /// Whether the host runs it no more, because that version is too old: requests are answered with `class-outdated`.
+    pub outdated: bool,
 }
 
 /// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
@@ -83,8 +86,21 @@ impl Class {
     }
 
     fn with(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
-        let (name, key) = (record.name.clone(), record.key.clone());
-        Self { name, key, current: ArcSwap::from_pointee(Version { record, code }), retired: AtomicBool::new(false) }
+        let key = record.key.clone();
+        Self { key, current: ArcSwap::from_pointee(ClassVersion { record, code }), retired: AtomicBool::new(false) }
+    }
+
+    /// The name that it has at this moment.
+    pub fn name(&self) -> ClassName {
+        self.current.load().record.name.clone()
+    }
+
+    /// Gives it another name. The caller changes the class alone, and sees to it that its instances are made anew, which know its
+    /// name.
+    pub fn rename(&self, name: ClassName) {
+        let current = self.current.load_full();
+        let (record, code) = (ClassRecord { name, ..current.record.clone() }, current.code.clone());
+        self.current.store(Arc::new(ClassVersion { record, code }));
     }
 
     /// No turn begins from now on; those that run end.
@@ -104,7 +120,7 @@ impl Class {
 
     /// Replaces the version at each object's next turn.
     pub fn replace(&self, record: ClassRecord, code: Arc<ClassCode>) {
-        self.current.store(Arc::new(Version { record, code: OnceCell::new_with(Some(code)) }));
+        self.current.store(Arc::new(ClassVersion { record, code: OnceCell::new_with(Some(code)) }));
     }
 
     /// What is recorded of the current version.
@@ -125,15 +141,22 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.digest)).await;
-        loaded.cloned()
+        let ClassRecord { imports, exports, digest, .. } = &version.record;
+        let load = async || {
+            // By its record: an outdated class must not cost a read of its component with each request.
+            compatibility::check(imports, exports).map_err(not_loaded)?;
+            loader.load_recorded(&self.key, *digest).await
+        };
+        version.code.get_or_try_init(load).await.cloned()
     }
 
     /// What can be told of the current version.
     pub fn info(&self) -> VersionInfo {
         let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, create, .. } =
             self.record();
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create }
+        let built_for = compatibility::built_for(&imports, &exports).map(|(oldest, _)| oldest);
+        let outdated = matches!(compatibility::check(&imports, &exports), Err(LoadError::ClassOutdated(_)));
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create, built_for, outdated }
     }
 }
 
@@ -165,10 +188,16 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || records.component(&digest)).await;
         let component = read.map_err(|error| unavailable(error.to_string()))?;
         let component = component.map_err(|error| unavailable(error.to_string()))?;
-        self.load(class, component.into()).await.map_err(|error| match error {
-            LoadError::Busy => TurnError::Overloaded,
-            error => unavailable(error.to_string()),
-        })
+        self.load(class, component.into()).await.map_err(not_loaded)
+    }
+}
+
+/// What a turn fails with when its class's code cannot be loaded.
+fn not_loaded(error: LoadError) -> TurnError {
+    match error {
+        LoadError::Busy => TurnError::Overloaded,
+        error @ LoadError::ClassOutdated(_) => TurnError::ClassOutdated(error.to_string()),
+        error => TurnError::ClassUnavailable(error.to_string()),
     }
 }
 

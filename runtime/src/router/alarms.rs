@@ -103,10 +103,13 @@ impl Router {
         let alarms = self.node.databases.alarms();
         // A class that is gone took its objects with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
-        let address = ObjectAddress { class: class.name.clone(), key, id, name: None };
+        let address = ObjectAddress { class: class.name(), key, id, name: None };
         let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
         drop(slot);
-        let wait = if let Err(TurnError::Damaged(_)) = delivered { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
+        let wait = match delivered {
+            Err(TurnError::Damaged(_) | TurnError::ClassOutdated(_)) => Alarm::DAMAGED_RETRY,
+            _ => Alarm::HOST_RETRY,
+        };
         let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
         match delivered {
             Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {

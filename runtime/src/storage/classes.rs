@@ -1,8 +1,8 @@
 //! The records of classes and their components.
 //!
-//! `classes/<name>.json` is a class; `classes/components/<digest>.wasm` are the bytes its versions were made of. Every
-//! write is durable before it returns, the component before the record that names it. Components that no record names
-//! are removed at the next start.
+//! `classes/<name>.json` is a class, and the file's name is the class's name; `classes/components/<digest>.wasm` are the bytes its
+//! versions were made of. Every write is durable before it returns, the component before the record that names it. Components that
+//! no record names are removed at the next start.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::files::{make_dir_durably, remove_durably, remove_if_there, write_durably};
+use super::files::{make_dir_durably, remove_durably, remove_if_there, rename_durably, write_durably};
 use super::{DataDir, StorageError};
 use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ClassName, Create, Digest};
@@ -80,7 +80,12 @@ impl ClassRecords {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            records.push(read(&path)?);
+            let record = read(&path)?;
+            if let Some(other) = records.iter().find(|other: &&ClassRecord| other.key == record.key) {
+                let why = format!("it has the key of the class `{}`, whose objects it would have; remove one", other.name);
+                return Err(StorageError::ClassDamaged { path, why });
+            }
+            records.push(record);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -92,6 +97,14 @@ impl ClassRecords {
             (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
         points::hit(Point::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
         write_durably(&path, &json)
+    }
+
+    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The record's text
+    /// has the old name until it is written again.
+    pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
+        let path = self.record_path(from);
+        points::hit(Point::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
+        rename_durably(&path, &self.record_path(to))
     }
 
     /// Removes a record. Answers whether there was one.
@@ -144,8 +157,11 @@ pub(super) fn check(classes: &Path, path: &Path) -> Result<ClassRecord, StorageE
 
 fn read(path: &Path) -> Result<ClassRecord, StorageError> {
     let bytes = fs::read(path).map_err(StorageError::io("cannot read", path))?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| StorageError::ClassDamaged { path: path.into(), why: error.to_string() })
+    let damaged = |why| StorageError::ClassDamaged { path: path.into(), why };
+    let record: ClassRecord = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name = ClassName::parse(&name).map_err(|error| damaged(error.to_string()))?;
+    Ok(ClassRecord { name, ..record })
 }
 
 fn paths(dir: &PathBuf) -> Result<Vec<PathBuf>, StorageError> {
@@ -158,7 +174,7 @@ mod tests {
     use super::*;
 
     fn record(name: &str, digest: Digest) -> ClassRecord {
-        let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
+        let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::new(name));
         let (exports, imports) = (vec!["out".into()], vec!["in".into()]);
         let create = Create::Internal;
         ClassRecord { name, key, version: 1, digest, size: 4, exports, imports, created_ms: 5, deployed_ms: 6, create }
@@ -180,6 +196,34 @@ mod tests {
         assert!(records.component(&stray).is_err());
         assert!(records.remove(&all[0].name).unwrap() && !records.remove(&all[0].name).unwrap());
         assert_eq!(records.load_all().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_renamed_class_is_the_same_one() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let records = ClassRecords::open(&dir).unwrap();
+        let (before, digest) = (ClassName::parse("before").unwrap(), records.put_component(b"bytes").unwrap());
+        records.save(&record("before", digest)).unwrap();
+        let after = ClassName::parse("after").unwrap();
+        records.rename(&before, &after).unwrap();
+        let renamed = ClassRecord { name: after.clone(), ..record("before", digest) };
+        assert_eq!(ClassRecords::open(&dir).unwrap().load_all().unwrap(), [renamed.clone()]);
+        assert!(records.rename(&before, &after).is_err(), "there is no such record any more");
+        // Written again, it has the name inside as well.
+        records.save(&renamed).unwrap();
+        assert_eq!(records.load_all().unwrap(), [renamed]);
+    }
+
+    #[test]
+    fn two_records_with_one_key_are_refused() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(root.path()).unwrap();
+        let records = ClassRecords::open(&dir).unwrap();
+        records.save(&record("a", Digest::of(b""))).unwrap();
+        fs::copy(dir.classes().join("a.json"), dir.classes().join("b.json")).unwrap();
+        let error = records.load_all().unwrap_err().to_string();
+        assert!(error.contains("has the key of the class"), "{error}");
     }
 
     #[test]
