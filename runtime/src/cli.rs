@@ -35,6 +35,7 @@ mod serve;
 mod show;
 mod signals;
 mod sse;
+mod update_sdk;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -85,6 +86,7 @@ A server that stays:
 #[derive(Subcommand)]
 enum Command {
     New(new::Args),
+    UpdateSdk(update_sdk::Args),
     Dev(dev::Args),
     Serve(serve::Args),
     Build(build::Args),
@@ -117,6 +119,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(args) => new::run(args),
+        Command::UpdateSdk(args) => update_sdk::run(args),
         Command::Dev(args) => dev::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Build(args) => build::run(args),
@@ -178,6 +181,8 @@ mod tests {
             "holdfast dev examples/counter --listen [::1]:0 --data d",
             "holdfast new counter --lang rust",
             "holdfast new counter --lang rust --sdk ../guest-sdk/rust",
+            "holdfast update-sdk",
+            "holdfast update-sdk examples/counter",
             "holdfast build",
             "holdfast build examples/counter",
             "holdfast deploy",

@@ -4,7 +4,7 @@
 //! versions were made of. Every write is durable before it returns, the component before the record that names it. Components that
 //! no record names are removed at the next start.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,14 +75,14 @@ impl ClassRecords {
 
     /// Every class, in the order of their names.
     pub fn load_all(&self) -> Result<Vec<ClassRecord>, StorageError> {
-        let mut records = Vec::new();
+        let (mut records, mut keys) = (Vec::new(), HashMap::new());
         for path in paths(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
             let record = read(&path)?;
-            if let Some(other) = records.iter().find(|other: &&ClassRecord| other.key == record.key) {
-                let why = format!("it has the key of the class `{}`, whose objects it would have; remove one", other.name);
+            if let Some(other) = keys.insert(record.key.clone(), record.name.clone()) {
+                let why = format!("it has the key of the class `{other}`, whose objects it would have; remove one");
                 return Err(StorageError::ClassDamaged { path, why });
             }
             records.push(record);
