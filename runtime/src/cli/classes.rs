@@ -34,7 +34,8 @@ enum Command {
     },
     /// Give a class another name; its objects keep what they stored, their alarms and their sockets.
     ///
-    /// Requests reach it by the new name only. What its objects have logged before stays under the old one.
+    /// Requests and deployments reach it by the new name only: change `class` in the project's holdfast.toml, too. What its objects
+    /// have logged before stays under the old name.
     Rename {
         /// The class.
         class: ClassName,
