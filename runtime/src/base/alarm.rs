@@ -55,7 +55,8 @@ impl Alarm {
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping,
+        Storage,
     };
     !matches!(
         error,

@@ -89,7 +89,8 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::List => list(&api, args.json, out),
         Command::Show { class } => show(&api, &class, args.json, out),
         Command::Rename { class, to } => {
-            let value: Value = api.post(&format!("/v1/classes/{class}/rename{}", path::query(&[("to", Some(to.as_str()))])))?;
+            let value: Value =
+                api.post(&format!("/v1/classes/{class}/rename{}", path::query(&[("to", Some(to.as_str()))])))?;
             if args.json {
                 writeln!(out, "{value}")?;
             } else {

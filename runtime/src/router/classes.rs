@@ -124,7 +124,13 @@ pub enum RenameClassError {
     Busy,
     /// The host failed.
     #[error("the class could not be renamed: {0}")]
-    Storage(#[from] StorageError),
+    Storage(StorageError),
+}
+
+impl From<StorageError> for RenameClassError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
 }
 
 impl Classes {

@@ -208,7 +208,7 @@ mod tests {
         let after = ClassName::parse("after").unwrap();
         records.rename(&before, &after).unwrap();
         let renamed = ClassRecord { name: after.clone(), ..record("before", digest) };
-        assert_eq!(ClassRecords::open(&dir).unwrap().load_all().unwrap(), [renamed.clone()]);
+        assert_eq!(ClassRecords::open(&dir).unwrap().load_all().unwrap(), std::slice::from_ref(&renamed));
         assert!(records.rename(&before, &after).is_err(), "there is no such record any more");
         // Written again, it has the name inside as well.
         records.save(&renamed).unwrap();

@@ -157,7 +157,11 @@ mod tests {
                 "refused holdfast:object/sql@0.2 holdfast:object/sql@0.2.0-rc holdfast:object/sql@0.2.0.0 \
                  holdfast:object/sql@+0.2.0"
             }),
-            (&["wasi:http/types@0.3.0", "wasi:nn/graph@0.2.0"], &[FETCH], "refused wasi:http/types@0.3.0 wasi:nn/graph@0.2.0"),
+            (
+                &["wasi:http/types@0.3.0", "wasi:nn/graph@0.2.0"],
+                &[FETCH],
+                "refused wasi:http/types@0.3.0 wasi:nn/graph@0.2.0",
+            ),
         ] {
             assert_eq!(judged(imports, exports), expected, "{imports:?} {exports:?}");
         }

@@ -5,12 +5,8 @@ use serde_json::Value as Json;
 use super::{Case, Subject};
 use crate::subject::Object;
 
-pub const CASES: &[Case] = &[
-    ("errors/failure", failure),
-    ("errors/refused", refused),
-    ("errors/thrown", thrown),
-    ("errors/stack", stack),
-];
+pub const CASES: &[Case] =
+    &[("errors/failure", failure), ("errors/refused", refused), ("errors/thrown", thrown), ("errors/stack", stack)];
 
 fn failure(kit: &Subject) {
     let object = kit.object("a");
@@ -45,7 +41,11 @@ fn refused(kit: &Subject) {
         ("alarm-set 0", "bad-time", "alarm-error"),
     ] {
         let caught = object.ask(&format!("{line}\nget a"));
-        assert_eq!(caught, [format!("error {case}"), "some before".into()], "caught, it is an answer and the turn goes on");
+        assert_eq!(
+            caught,
+            [format!("error {case}"), "some before".into()],
+            "caught, it is an answer and the turn goes on"
+        );
         let problem = throw(&object, &format!("put a after\nuncaught {line}"));
         match problem["code"].as_str() {
             Some("guest-error") => assert_eq!(problem["guest_code"], code, "{problem}"),

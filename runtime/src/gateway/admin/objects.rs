@@ -8,7 +8,7 @@ use http::header::LOCATION;
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, json, only_get, path, problem, query, sql};
+use super::{Admin, NoQuery, json, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
 use crate::base::socket::SocketCounts;
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
