@@ -52,7 +52,8 @@ impl Version {
     fn parse(text: &str) -> Option<Self> {
         let mut numbers = text.split('.').map(|number| number.parse().ok());
         let version = Self(numbers.next()??, numbers.next()??, numbers.next()??);
-        numbers.next().is_none().then_some(version)
+        // Not what only reads as the same numbers, such as +0 and 00.
+        (version.to_string() == text).then_some(version)
     }
 
     /// The newest version that this host runs.

@@ -106,7 +106,8 @@ mod tests {
         };
         let world = &resolve.worlds[world];
         assert_eq!(names(&world.exports), ["holdfast:object/fetch-handler@0.2.0"]);
-        assert_eq!(names(&world.imports), ["holdfast:object/types@0.2.0"], "nothing that it does not use");
+        let used = ["holdfast:object/types@0.2.0", "holdfast:object/http-types@0.2.0"];
+        assert_eq!(names(&world.imports), used, "nothing that it does not use");
     }
 
     #[test]

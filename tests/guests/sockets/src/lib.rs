@@ -65,7 +65,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use holdfast::http;
 use holdfast::prelude::*;
 use holdfast::serde_json::{self, Value as Json};
-use ops::{Op, refusal};
+use ops::Op;
 use serde::Deserialize;
 
 #[object(websocket)]
