@@ -49,6 +49,8 @@ class _NoHost:
 
 
 if TYPE_CHECKING or find_spec("wit_world"):
+    # componentize-py looks there for what a class exports, when nothing can be imported any more.
+    import wit_world.exports  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from componentize_py_types import Err
     from wit_world.imports import (
         alarms,

@@ -361,6 +361,7 @@ def install() -> None:
         del sys.modules[name]
     module("componentize_py_types", Err=Err)
     module("wit_world")
+    module("wit_world.exports")
     module(
         "wit_world.imports",
         alarms=Alarms(),
