@@ -4,27 +4,27 @@ import { Open } from "./open";
 import { Refusal, refuse } from "./refusal";
 import { decode, encode } from "./text";
 
-@external("holdfast:object/key-value@0.1.0", "get")
+@external("holdfast:object/key-value@0.2.0", "get")
 declare function hostGet(key: usize, keySize: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "get-many")
+@external("holdfast:object/key-value@0.2.0", "get-many")
 declare function hostGetMany(keys: usize, count: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "put")
+@external("holdfast:object/key-value@0.2.0", "put")
 declare function hostPut(key: usize, keySize: usize, value: usize, valueSize: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "put-many")
+@external("holdfast:object/key-value@0.2.0", "put-many")
 declare function hostPutMany(entries: usize, count: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "delete")
+@external("holdfast:object/key-value@0.2.0", "delete")
 declare function hostDelete(key: usize, keySize: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "delete-many")
+@external("holdfast:object/key-value@0.2.0", "delete-many")
 declare function hostDeleteMany(keys: usize, count: usize, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "list")
+@external("holdfast:object/key-value@0.2.0", "list")
 declare function hostList(
   hasStart: bool, start: usize, startSize: usize, hasAfter: bool, after: usize, afterSize: usize,
   hasEnd: bool, end: usize, endSize: usize, hasPrefix: bool, prefix: usize, prefixSize: usize,
   reverse: bool, hasLimit: bool, limit: u32, result: usize,
 ): void;
-@external("holdfast:object/key-value@0.1.0", "[method]entries.next")
+@external("holdfast:object/key-value@0.2.0", "[method]entries.next")
 declare function hostNext(entries: i32, max: u32, result: usize): void;
-@external("holdfast:object/key-value@0.1.0", "[resource-drop]entries")
+@external("holdfast:object/key-value@0.2.0", "[resource-drop]entries")
 declare function hostDrop(entries: i32): void;
 
 /** A text and bytes. */

@@ -1,7 +1,7 @@
 // The object's log: wit/logging.wit. `console` writes to it, too.
 import { done, lendList, lendText, storeText } from "./abi";
 
-@external("holdfast:object/logging@0.1.0", "log")
+@external("holdfast:object/logging@0.2.0", "log")
 declare function hostLog(level: i32, message: usize, messageSize: usize, fields: usize, fieldCount: usize): void;
 
 export enum Level { Trace, Debug, Info, Warn, Error }

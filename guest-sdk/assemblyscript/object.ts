@@ -1,11 +1,11 @@
 // Which object this is: wit/identity.wit.
 import { RESULT, done, readText } from "./abi";
 
-@external("holdfast:object/identity@0.1.0", "id")
+@external("holdfast:object/identity@0.2.0", "id")
 declare function hostId(result: usize): void;
-@external("holdfast:object/identity@0.1.0", "name")
+@external("holdfast:object/identity@0.2.0", "name")
 declare function hostName(result: usize): void;
-@external("holdfast:object/identity@0.1.0", "class")
+@external("holdfast:object/identity@0.2.0", "class")
 declare function hostClass(result: usize): void;
 
 function answered(at: usize): string {

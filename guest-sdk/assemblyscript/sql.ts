@@ -4,11 +4,11 @@ import { Open } from "./open";
 import { Refusal, refuse } from "./refusal";
 import { decode, encode } from "./text";
 
-@external("holdfast:object/packed-sql@0.1.0", "exec")
+@external("holdfast:object/packed-sql@0.2.0", "exec")
 declare function hostExec(text: usize, textSize: usize, parameters: usize, count: usize, result: usize): void;
-@external("holdfast:object/packed-sql@0.1.0", "next")
+@external("holdfast:object/packed-sql@0.2.0", "next")
 declare function hostNext(cursor: i32, max: u32, result: usize): void;
-@external("holdfast:object/sql@0.1.0", "[resource-drop]cursor")
+@external("holdfast:object/sql@0.2.0", "[resource-drop]cursor")
 declare function hostDrop(cursor: i32): void;
 
 /** A `value` of the contract: its case, and 8 bytes. */
@@ -21,7 +21,7 @@ function isRefused(at: usize): bool {
   let refusal: Refusal;
   switch (load<u8>(RESULT + at)) {
     case 0: refusal = new Refusal("no-statement", ""); break;
-    case 1: refusal = new Refusal("not-authorised", readText(payload)); break;
+    case 1: refusal = new Refusal("not-authorized", readText(payload)); break;
     case 2: refusal = new Refusal("parameter-count", `the statement takes ${load<u32>(payload)}, not ${load<u32>(payload, 4)}`); break;
     case 3: refusal = new Refusal("too-large", readText(payload)); break;
     case 4: refusal = new Refusal("constraint", readText(payload + 4), load<i32>(payload)); break;

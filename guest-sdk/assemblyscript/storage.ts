@@ -2,25 +2,25 @@
 import { RESULT, done, readText } from "./abi";
 import { Refusal, refuse } from "./refusal";
 
-@external("holdfast:object/storage@0.1.0", "open-savepoint")
+@external("holdfast:object/storage@0.2.0", "open-savepoint")
 declare function hostOpenSavepoint(result: usize): void;
-@external("holdfast:object/storage@0.1.0", "[method]savepoint.keep")
+@external("holdfast:object/storage@0.2.0", "[method]savepoint.keep")
 declare function hostKeep(savepoint: i32, result: usize): void;
-@external("holdfast:object/storage@0.1.0", "[method]savepoint.undo")
+@external("holdfast:object/storage@0.2.0", "[method]savepoint.undo")
 declare function hostUndo(savepoint: i32, result: usize): void;
-@external("holdfast:object/storage@0.1.0", "[resource-drop]savepoint")
+@external("holdfast:object/storage@0.2.0", "[resource-drop]savepoint")
 declare function hostDrop(savepoint: i32): void;
-@external("holdfast:object/storage@0.1.0", "size")
+@external("holdfast:object/storage@0.2.0", "size")
 declare function hostSize(result: usize): void;
-@external("holdfast:object/storage@0.1.0", "delete-all")
+@external("holdfast:object/storage@0.2.0", "delete-all")
 declare function hostDeleteAll(result: usize): void;
-@external("holdfast:object/storage@0.1.0", "sync")
+@external("holdfast:object/storage@0.2.0", "sync")
 declare function hostSync(result: usize): void;
-@external("holdfast:object/alarms@0.1.0", "get")
+@external("holdfast:object/alarms@0.2.0", "get")
 declare function hostAlarm(result: usize): void;
-@external("holdfast:object/alarms@0.1.0", "set")
+@external("holdfast:object/alarms@0.2.0", "set")
 declare function hostSetAlarm(time: i64, result: usize): void;
-@external("holdfast:object/alarms@0.1.0", "delete")
+@external("holdfast:object/alarms@0.2.0", "delete")
 declare function hostDeleteAlarm(result: usize): void;
 
 /** Whether the last call was refused, with an error at this offset; if so, it is over. */

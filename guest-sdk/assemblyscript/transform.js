@@ -15,7 +15,7 @@ const USER_ENTRY = 1;
  */
 const HANDLERS = {
   "fetch-handler": { fetch: "fetch" },
-  lifecycle: { init: "init" },
+  "init-handler": { init: "init" },
   "alarm-handler": { alarm: "alarm" },
   "websocket-handler": { webSocketMessage: "message", webSocketClose: "close", webSocketError: "error" },
 };
@@ -52,7 +52,7 @@ export default class Handlers {
     }
     for (const [handler, names] of this.interfaces) {
       for (const [name, called] of Object.entries(names)) {
-        const exported = `holdfast:object/${handler}@0.1.0#${called}`;
+        const exported = `holdfast:object/${handler}@0.2.0#${called}`;
         module.addFunctionExport(`${EXPORTS}/${name}`, exported);
         module.addFunctionExport(`${EXPORTS}/finish`, `cabi_post_${exported}`);
       }

@@ -3,29 +3,29 @@ import { RESULT, Slice, done, lendOptional, lendText, lendTexts, readBytes, read
 import { Refusal, refuse } from "./refusal";
 import { decode, encode } from "./text";
 
-@external("holdfast:object/websockets@0.1.0", "accept")
+@external("holdfast:object/websockets@0.2.0", "accept")
 declare function hostAccept(tags: usize, count: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "sockets")
+@external("holdfast:object/websockets@0.2.0", "sockets")
 declare function hostSockets(hasTag: bool, tag: usize, tagSize: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "tags")
+@external("holdfast:object/websockets@0.2.0", "tags")
 declare function hostTags(socket: u64, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "attachment")
+@external("holdfast:object/websockets@0.2.0", "attachment")
 declare function hostAttachment(socket: u64, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "set-attachment")
+@external("holdfast:object/websockets@0.2.0", "set-attachment")
 declare function hostSetAttachment(socket: u64, has: bool, bytes: usize, size: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "send")
+@external("holdfast:object/websockets@0.2.0", "send")
 declare function hostSend(socket: u64, isBinary: bool, data: usize, size: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "broadcast")
+@external("holdfast:object/websockets@0.2.0", "broadcast")
 declare function hostBroadcast(hasTag: bool, tag: usize, tagSize: usize, isBinary: bool, data: usize, size: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "buffered")
+@external("holdfast:object/websockets@0.2.0", "buffered")
 declare function hostBuffered(socket: u64, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "close")
+@external("holdfast:object/websockets@0.2.0", "close")
 declare function hostClose(socket: u64, hasCode: bool, code: u32, reason: usize, reasonSize: usize, result: usize): void;
-@external("holdfast:object/websockets@0.1.0", "set-auto-response")
+@external("holdfast:object/websockets@0.2.0", "set-auto-response")
 declare function hostSetAutoResponse(
   has: bool, request: usize, requestSize: usize, response: usize, responseSize: usize, result: usize,
 ): void;
-@external("holdfast:object/websockets@0.1.0", "auto-response-time")
+@external("holdfast:object/websockets@0.2.0", "auto-response-time")
 declare function hostAutoResponseTime(socket: u64, result: usize): void;
 
 /** Whether the last call was refused; if so, it is over. */
@@ -35,7 +35,7 @@ function isRefused(): bool {
   let refusal: Refusal;
   switch (load<u8>(RESULT, 8)) {
     case 0: refusal = new Refusal("not-an-upgrade", ""); break;
-    case 1: refusal = new Refusal("accepted-already", ""); break;
+    case 1: refusal = new Refusal("already-accepted", ""); break;
     case 2: refusal = new Refusal("too-many-sockets", `the object has ${load<u32>(payload)}`); break;
     case 3: refusal = new Refusal("bad-tag", readText(payload)); break;
     case 4: refusal = new Refusal("unknown-socket", ""); break;

@@ -161,9 +161,9 @@ void hf_panic_at(const char *file, int line, const char *format, ...) {
 static const char *const NAMES[] = {
     [HF_OK] = "ok", [HF_KEY_SIZE] = "key-size", [HF_VALUE_SIZE] = "value-size", [HF_TOO_MANY] = "too-many",
     [HF_BAD_RANGE] = "bad-range", [HF_SAVEPOINT_OPEN] = "savepoint-open", [HF_TOO_DEEP] = "too-deep",
-    [HF_NO_STATEMENT] = "no-statement", [HF_NOT_AUTHORISED] = "not-authorised", [HF_PARAMETER_COUNT] = "parameter-count",
+    [HF_NO_STATEMENT] = "no-statement", [HF_NOT_AUTHORIZED] = "not-authorized", [HF_PARAMETER_COUNT] = "parameter-count",
     [HF_CONSTRAINT] = "constraint", [HF_SQLITE] = "sqlite", [HF_BAD_TIME] = "bad-time", [HF_NO_HANDLER] = "no-handler",
-    [HF_NOT_AN_UPGRADE] = "not-an-upgrade", [HF_ACCEPTED_ALREADY] = "accepted-already",
+    [HF_NOT_AN_UPGRADE] = "not-an-upgrade", [HF_ALREADY_ACCEPTED] = "already-accepted",
     [HF_TOO_MANY_SOCKETS] = "too-many-sockets", [HF_BAD_TAG] = "bad-tag", [HF_UNKNOWN_SOCKET] = "unknown-socket",
     [HF_CLOSING] = "closing", [HF_TOO_MUCH] = "too-much", [HF_BAD_CODE] = "bad-code", [HF_TOO_LARGE] = "too-large",
     [HF_FULL] = "full", [HF_CLOSED] = "closed", [HF_OTHER] = "other",

@@ -82,9 +82,9 @@ typedef enum hf_error {
     HF_OK = 0,
     HF_KEY_SIZE, HF_VALUE_SIZE, HF_TOO_MANY, HF_BAD_RANGE,
     HF_SAVEPOINT_OPEN, HF_TOO_DEEP,
-    HF_NO_STATEMENT, HF_NOT_AUTHORISED, HF_PARAMETER_COUNT, HF_CONSTRAINT, HF_SQLITE,
+    HF_NO_STATEMENT, HF_NOT_AUTHORIZED, HF_PARAMETER_COUNT, HF_CONSTRAINT, HF_SQLITE,
     HF_BAD_TIME, HF_NO_HANDLER,
-    HF_NOT_AN_UPGRADE, HF_ACCEPTED_ALREADY, HF_TOO_MANY_SOCKETS, HF_BAD_TAG, HF_UNKNOWN_SOCKET, HF_CLOSING, HF_TOO_MUCH, HF_BAD_CODE,
+    HF_NOT_AN_UPGRADE, HF_ALREADY_ACCEPTED, HF_TOO_MANY_SOCKETS, HF_BAD_TAG, HF_UNKNOWN_SOCKET, HF_CLOSING, HF_TOO_MUCH, HF_BAD_CODE,
     HF_TOO_LARGE, HF_FULL, HF_CLOSED, HF_OTHER,
 } hf_error;
 
@@ -350,50 +350,50 @@ void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], siz
 
 /* Called once per instance, inside its first turn: the place to create tables. `hf_result init(void)` */
 #define HF_INIT(function) \
-    __attribute__((export_name("holdfast:object/lifecycle@0.1.0#init"))) void *hf_export_init_(void) { \
+    __attribute__((export_name("holdfast:object/init-handler@0.2.0#init"))) void *hf_export_init_(void) { \
         return hf_end_(function()); \
     } \
-    HF_POST_(init, "lifecycle@0.1.0#init")
+    HF_POST_(init, "init-handler@0.2.0#init")
 
 /* Answers a request. `hf_result fetch(const hf_request *request, hf_response *response)` */
 #define HF_FETCH(function) \
-    __attribute__((export_name("holdfast:object/fetch-handler@0.1.0#fetch"))) void *hf_export_fetch_(HF_REQUEST_) { \
+    __attribute__((export_name("holdfast:object/fetch-handler@0.2.0#fetch"))) void *hf_export_fetch_(HF_REQUEST_) { \
         hf_request request = hf_request_(method, method_size, uri, uri_size, headers, header_count, body, body_size); \
         hf_response response = {200, {NULL, 0}, NULL, 0, 0}; \
         return hf_end_fetch_(function(&request, &response), &response); \
     } \
-    HF_POST_(fetch, "fetch-handler@0.1.0#fetch")
+    HF_POST_(fetch, "fetch-handler@0.2.0#fetch")
 
 /* Handles the alarm, set to `scheduled` (milliseconds since 1970), after so many failed attempts.
  * `hf_result alarm(uint64_t scheduled, uint32_t retry_count)` */
 #define HF_ALARM(function) \
-    __attribute__((export_name("holdfast:object/alarm-handler@0.1.0#alarm"))) \
+    __attribute__((export_name("holdfast:object/alarm-handler@0.2.0#alarm"))) \
     void *hf_export_alarm_(uint64_t scheduled, uint32_t retry_count) { \
         return hf_end_(function(scheduled, retry_count)); \
     } \
-    HF_POST_(alarm, "alarm-handler@0.1.0#alarm")
+    HF_POST_(alarm, "alarm-handler@0.2.0#alarm")
 
 /* Handles what comes on WebSockets.
  * `hf_result on_message(hf_socket socket, hf_message message)`
  * `hf_result on_close(hf_socket socket, uint16_t code, hf_text reason, bool was_clean)`
  * `hf_result on_error(hf_socket socket, hf_text what)` */
 #define HF_WEBSOCKET(on_message, on_close, on_error) \
-    __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#message"))) \
+    __attribute__((export_name("holdfast:object/websocket-handler@0.2.0#message"))) \
     void *hf_export_message_(hf_socket socket, uint32_t is_binary, const uint8_t *data, size_t size) { \
         hf_message given = {is_binary != 0, hf_bytes_of(hf_given_((const char *)data, size))}; \
         return hf_end_(on_message(socket, given)); \
     } \
-    __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#close"))) \
+    __attribute__((export_name("holdfast:object/websocket-handler@0.2.0#close"))) \
     void *hf_export_close_(hf_socket socket, uint32_t code, const char *reason, size_t size, uint32_t was_clean) { \
         return hf_end_(on_close(socket, (uint16_t)code, hf_given_(reason, size), was_clean != 0)); \
     } \
-    __attribute__((export_name("holdfast:object/websocket-handler@0.1.0#error"))) \
+    __attribute__((export_name("holdfast:object/websocket-handler@0.2.0#error"))) \
     void *hf_export_error_(hf_socket socket, const char *text, size_t size) { \
         return hf_end_(on_error(socket, hf_given_(text, size))); \
     } \
-    HF_POST_(message, "websocket-handler@0.1.0#message") \
-    HF_POST_(close, "websocket-handler@0.1.0#close") \
-    HF_POST_(error, "websocket-handler@0.1.0#error")
+    HF_POST_(message, "websocket-handler@0.2.0#message") \
+    HF_POST_(close, "websocket-handler@0.2.0#close") \
+    HF_POST_(error, "websocket-handler@0.2.0#error")
 
 /* What the macros above are made of. The parameters are as the canonical ABI has them. */
 #define HF_REQUEST_ \

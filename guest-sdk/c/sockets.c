@@ -2,15 +2,15 @@
 #include "internal.h"
 
 static hf_error socket_error(const holdfast_object_websockets_error_t *error) {
-    static const hf_error CASES[] = {HF_NOT_AN_UPGRADE, HF_ACCEPTED_ALREADY, HF_TOO_MANY_SOCKETS, HF_BAD_TAG, HF_UNKNOWN_SOCKET,
+    static const hf_error CASES[] = {HF_NOT_AN_UPGRADE, HF_ALREADY_ACCEPTED, HF_TOO_MANY_SOCKETS, HF_BAD_TAG, HF_UNKNOWN_SOCKET,
                                      HF_CLOSING, HF_TOO_LARGE, HF_TOO_MUCH, HF_BAD_CODE, HF_OTHER};
     hf_text message = hf_str("");
     switch (CASES[error->tag]) {
         case HF_TOO_MANY_SOCKETS: message = hf_format("the object has %u", error->val.too_many_sockets); break;
         case HF_BAD_TAG: message = text_from(error->val.bad_tag); break;
         case HF_TOO_LARGE: {
-            imports_tuple2_u64_u64_t sizes = error->val.too_large;
-            message = hf_format("%llu bytes are more than %llu", (unsigned long long)sizes.f0, (unsigned long long)sizes.f1);
+            holdfast_object_websockets_over_limit_t sizes = error->val.too_large;
+            message = hf_format("%llu bytes are more than %llu", (unsigned long long)sizes.size, (unsigned long long)sizes.limit);
             break;
         }
         case HF_TOO_MUCH: message = hf_format("one turn sends at most %llu bytes", (unsigned long long)error->val.too_much); break;

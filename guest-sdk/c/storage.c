@@ -144,15 +144,15 @@ bool hf_next_entry(hf_listing *listing) {
 /* ---- SQL: rows come packed, as wit/packed-sql.wit has them ---- */
 
 static hf_error sql_error(const holdfast_object_sql_error_t *error) {
-    static const hf_error CASES[] = {HF_NO_STATEMENT, HF_NOT_AUTHORISED, HF_PARAMETER_COUNT, HF_TOO_LARGE, HF_CONSTRAINT,
+    static const hf_error CASES[] = {HF_NO_STATEMENT, HF_NOT_AUTHORIZED, HF_PARAMETER_COUNT, HF_TOO_LARGE, HF_CONSTRAINT,
                                      HF_FULL, HF_CLOSED, HF_SQLITE, HF_OTHER};
     hf_text message = hf_str("");
     int32_t code = 0;
     switch (CASES[error->tag]) {
-        case HF_NOT_AUTHORISED: message = text_from(error->val.not_authorised); break;
+        case HF_NOT_AUTHORIZED: message = text_from(error->val.not_authorized); break;
         case HF_PARAMETER_COUNT: {
-            imports_tuple2_u32_u32_t counts = error->val.parameter_count;
-            message = hf_format("the statement takes %u parameters, not %u", counts.f0, counts.f1);
+            holdfast_object_sql_parameter_counts_t counts = error->val.parameter_count;
+            message = hf_format("the statement takes %u parameters, not %u", counts.expected, counts.given);
             break;
         }
         case HF_TOO_LARGE: message = text_from(error->val.too_large); break;
@@ -222,22 +222,22 @@ hf_error hf_sql_values(hf_rows *rows, const char *text, const hf_value parameter
     holdfast_object_packed_sql_list_value_t given = {hf_alloc(count * sizeof *given.ptr), count};
     for (size_t i = 0; i < count; i++) given.ptr[i] = to_value(parameters[i]);
     imports_string_t statement = c_string(text);
-    holdfast_object_packed_sql_outcome_t outcome;
+    holdfast_object_packed_sql_exec_result_t result;
     holdfast_object_packed_sql_error_t error;
-    bool done = holdfast_object_packed_sql_exec(&statement, &given, &outcome, &error);
+    bool done = holdfast_object_packed_sql_exec(&statement, &given, &result, &error);
     hf_drop_(given.ptr);
     if (!done) return sql_error(&error);
 
     hf_rows unwanted;
     if (!rows) rows = &unwanted;
-    *rows = (hf_rows){.changes = outcome.changes, .last_insert_rowid = outcome.last_insert_rowid};
-    if (outcome.more.is_some) {
-        rows->cursor = outcome.more.val.__handle;
+    *rows = (hf_rows){.changes = result.changes, .last_insert_rowid = result.last_insert_rowid};
+    if (result.more.is_some) {
+        rows->cursor = result.more.val.__handle;
         hf_opened_(rows->cursor, drop_cursor);
     }
-    if (outcome.result.is_some) {
-        rows->batch = rows->at = outcome.result.val.ptr;
-        rows->end = rows->at + outcome.result.val.len;
+    if (result.packed.is_some) {
+        rows->batch = rows->at = result.packed.val.ptr;
+        rows->end = rows->at + result.packed.val.len;
         uint32_t columns;
         memcpy(&columns, rows->at, sizeof columns);
         rows->at += sizeof columns;

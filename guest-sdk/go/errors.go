@@ -72,7 +72,7 @@ const (
 	// The text holds no SQL statement.
 	ErrNoStatement Case = "no-statement"
 	// The statement is not allowed to objects.
-	ErrNotAuthorised Case = "not-authorised"
+	ErrNotAuthorized Case = "not-authorized"
 	// The number of parameters does not fit.
 	ErrParameterCount Case = "parameter-count"
 	// A constraint was violated.
@@ -91,7 +91,7 @@ const (
 	// The turn is not about a request that asks for a WebSocket.
 	ErrNotAnUpgrade Case = "not-an-upgrade"
 	// The turn has accepted its socket already.
-	ErrAcceptedAlready Case = "accepted-already"
+	ErrAlreadyAccepted Case = "already-accepted"
 	// The object has as many sockets as it may.
 	ErrTooManySockets Case = "too-many-sockets"
 	// More than 10 tags, or one that is empty or longer than 256 bytes.
@@ -171,8 +171,8 @@ func inWords(r *contract.Refusal) string {
 		return fmt.Sprintf("at most %d transactions can be in each other", r.A)
 	case ErrNoStatement:
 		return "the text holds no SQL statement"
-	case ErrNotAuthorised:
-		return "not authorised: " + r.Text
+	case ErrNotAuthorized:
+		return "not authorized: " + r.Text
 	case ErrParameterCount:
 		return fmt.Sprintf("the last statement takes %d parameters and was given %d", r.A, r.B)
 	case ErrTooLarge:
@@ -186,7 +186,7 @@ func inWords(r *contract.Refusal) string {
 		return "the class handles no alarms: give it a method Alarm(alarm.Event) error"
 	case ErrNotAnUpgrade:
 		return "the request does not ask for a WebSocket"
-	case ErrAcceptedAlready:
+	case ErrAlreadyAccepted:
 		return "the turn has accepted its socket already"
 	case ErrTooManySockets:
 		return fmt.Sprintf("an object can have at most %d sockets", r.A)

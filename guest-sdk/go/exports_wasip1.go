@@ -17,10 +17,10 @@ func init() {
 	slog.SetDefault(slog.New(&logHandler{host: contract.Current}))
 }
 
-//go:wasmexport holdfast:object/lifecycle@0.1.0#init
+//go:wasmexport holdfast:object/init-handler@0.2.0#init
 func exportInit() unsafe.Pointer { return canon.Done(turn.Init()) }
 
-//go:wasmexport holdfast:object/fetch-handler@0.1.0#fetch
+//go:wasmexport holdfast:object/fetch-handler@0.2.0#fetch
 func exportFetch(
 	method, methodLength, uri, uriLength, headers, headerCount, body, bodyLength uint32,
 ) unsafe.Pointer {
@@ -44,5 +44,5 @@ func exportFetch(
 	return canon.Respond(uint16(w.status), w.headers(), w.body)
 }
 
-//go:wasmexport cabi_post_holdfast:object/fetch-handler@0.1.0#fetch
+//go:wasmexport cabi_post_holdfast:object/fetch-handler@0.2.0#fetch
 func exportFetched(unsafe.Pointer) { canon.Forget() }

@@ -23,10 +23,10 @@ type Rows struct {
 	err  error
 }
 
-func newRows(outcome contract.Outcome) *Rows {
-	rows := &Rows{result: Result{int64(outcome.Changes), outcome.LastInsertRowID}, more: outcome.More}
-	if outcome.Result != nil {
-		rows.columns, rows.left = packed.Head(outcome.Result)
+func newRows(result contract.ExecResult) *Rows {
+	rows := &Rows{result: Result{int64(result.Changes), result.LastInsertRowID}, more: result.More}
+	if result.Packed != nil {
+		rows.columns, rows.left = packed.Head(result.Packed)
 		rows.row = make([]any, len(rows.columns))
 	}
 	if rows.more != nil {

@@ -69,11 +69,11 @@ func (s *SQL) Query(text string, parameters ...any) (*Rows, error) {
 		}
 		values[i] = value
 	}
-	outcome, err := s.host.Exec(text, values)
+	result, err := s.host.Exec(text, values)
 	if err != nil {
 		return nil, refused(err)
 	}
-	return newRows(outcome), nil
+	return newRows(result), nil
 }
 
 // QueryRow is for a query of which only the first row is wanted. Errors are those of [Row.Scan].

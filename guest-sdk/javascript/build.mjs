@@ -236,7 +236,7 @@ function writeWorld(directory, handlers) {
   const exports = ["fetch-handler"];
   if (handlers.includes("alarm")) exports.push("alarm-handler");
   if (handlers.some((handler) => handler.startsWith("webSocket"))) exports.push("websocket-handler");
-  const world = `package holdfast:object@0.1.0;
+  const world = `package holdfast:object@0.2.0;
 world class {
     include imports;
     import wasi:cli/environment@0.2.0;

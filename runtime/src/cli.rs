@@ -35,6 +35,7 @@ mod show;
 mod signals;
 mod sse;
 mod target;
+mod update_sdk;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -85,6 +86,7 @@ A server that stays:
 #[derive(Subcommand)]
 enum Command {
     New(new::Args),
+    UpdateSdk(update_sdk::Args),
     Dev(dev::Args),
     Serve(serve::Args),
     Build(build::Args),
@@ -122,6 +124,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::New(args) => new::run(args),
+        Command::UpdateSdk(args) => update_sdk::run(args),
         Command::Dev(args) => dev::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Build(args) => build::run(args),
@@ -182,6 +185,8 @@ mod tests {
             "holdfast dev examples/counter --listen [::1]:0 --data d",
             "holdfast new counter --lang rust",
             "holdfast new counter --lang rust --sdk ../guest-sdk/rust",
+            "holdfast update-sdk",
+            "holdfast update-sdk examples/counter",
             "holdfast build",
             "holdfast build examples/counter",
             "holdfast deploy",
@@ -191,6 +196,8 @@ mod tests {
             "holdfast classes list --json --data d",
             "holdfast classes show counter",
             "holdfast classes delete counter --objects",
+            "holdfast classes rename counter tally",
+            "holdfast objects new-id counter --json",
             "holdfast objects list counter --prefix a --limit 5 --server http://127.0.0.1:1",
             "holdfast objects show counter alice",
             "holdfast objects delete counter @59002eb8cf872e541722977a258a12d6a93bbe8192b502e1c0cb250aa91af234",

@@ -14,7 +14,7 @@ use dashmap::DashMap;
 use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed};
+pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
 use crate::base::metrics::Purpose;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{Goodbye, SocketId, code};
@@ -268,7 +268,8 @@ impl Router {
     }
 
     fn class_of(&self, address: &ObjectAddress) -> Result<Arc<Class>, TurnError> {
-        let class = self.classes.get(&address.class).filter(|class| class.key == address.key);
+        // By its key: it may have got another name since the object was asked for.
+        let class = self.classes.with_key(&address.key);
         class.ok_or_else(|| TurnError::ClassUnavailable("it was deleted".into()))
     }
 
@@ -296,6 +297,19 @@ impl Router {
             alarm: row.alarm,
         });
         Ok(ObjectPage { objects: objects.collect(), cursor: page.cursor })
+    }
+
+    /// Returns a new id of a class, of an object without a name. It creates nothing: the object exists once it has stored something.
+    pub fn new_id(&self, class: &Class) -> ObjectId {
+        ObjectId::unique(&class.key, self.node.env.random())
+    }
+
+    /// Gives a class another name, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
+    /// instances that know the old name are made anew at their next turn.
+    pub async fn rename_class(&self, from: &ClassName, to: &ClassName) -> Result<Arc<Class>, RenameClassError> {
+        let class = self.classes.rename(from, to).await?;
+        self.objects.ask_to_leave(|live| std::ptr::eq(live.class(), &*class));
+        Ok(class)
     }
 
     /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
@@ -327,7 +341,7 @@ impl Router {
         blocking(move || databases.remove_class(&key)).await?;
         self.node.memory.forget(&class.key);
         self.node.engine.budget.memory.forget(&class.key);
-        self.classes.remove(&class.name).await
+        self.classes.remove(&class.name()).await
     }
 
     async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {

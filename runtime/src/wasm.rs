@@ -8,6 +8,7 @@ mod bindings;
 pub mod budget;
 mod cache;
 pub mod class;
+pub mod compatibility;
 pub mod engine;
 mod host;
 pub mod instance;
@@ -16,7 +17,7 @@ mod pace;
 mod response;
 
 pub use budget::{Budget, Cost, machine_memory};
-pub use class::{ClassCode, LoadError, exports_alarm_handler};
+pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
 pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
 pub use meter::{Ends, Signal};

@@ -86,10 +86,18 @@ fn die_at(world: &mut World, dice: &mut Dice, point: &str) -> std::process::Exit
         "class-write" => {
             _ = world.host.admin().try_send(ureq::http::Method::PUT, "/v1/classes/new", &[], guest("echo"))
         }
+        "class-rename" => rename_a_class(world),
         "object-remove" => remove_an_object(world),
         _ => _ = world.load(dice, |_| false),
     }
     world.host.end()
+}
+
+/// One that is not the ledger's.
+fn rename_a_class(world: &World) {
+    world.host.deploy("spare", guest("echo"));
+    let path = "/v1/classes/spare/rename?to=moved";
+    let _ = world.host.admin().try_send(ureq::http::Method::POST, path, &[], b"");
 }
 
 /// One that is not in the ledger.

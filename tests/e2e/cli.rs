@@ -43,7 +43,7 @@ fn a_component_is_deployed_and_shown() {
     let mut shown = host.admin().get("/v1/classes/tally").json();
     assert!(shown.as_object_mut().unwrap().remove("versions").is_some(), "only one class has its versions told");
     assert_eq!(listed, shown);
-    assert!(stdout(&host.run(&["classes", "show", "tally"])).contains("holdfast:object/fetch-handler@0.1.0"));
+    assert!(stdout(&host.run(&["classes", "show", "tally"])).contains("holdfast:object/fetch-handler@0.2.0"));
 
     let refused = host.run(&["classes", "delete", "tally"]);
     assert!(error(&refused).contains("class-has-objects"), "{refused:?}");
@@ -131,7 +131,7 @@ fn clients_say_what_is_wrong_with_their_server() {
     let mut host = counter_host();
     let mut stranger = host.command(&["classes", "--token", "wrong"]);
     let message = error(&stranger.output().unwrap());
-    assert!(message.contains("unauthorised") && message.contains("--token"), "{message}");
+    assert!(message.contains("unauthorized") && message.contains("--token"), "{message}");
     host.kill();
     let message = error(&host.run(&["classes"]));
     assert!(message.contains("no server at") && message.contains("holdfast serve"), "{message}");

@@ -157,8 +157,8 @@ fn a_deploy_says_what_the_class_can_do() {
     assert_eq!(deployed["size"], component.len());
     assert_eq!(deployed["digest"].as_str().unwrap().len(), 64);
     let names = |list: &str| -> Vec<String> { serde_json::from_value(deployed[list].clone()).unwrap() };
-    assert!(names("exports").contains(&"holdfast:object/fetch-handler@0.1.0".into()), "{deployed}");
-    assert!(names("imports").contains(&"holdfast:object/key-value@0.1.0".into()), "{deployed}");
+    assert!(names("exports").contains(&"holdfast:object/fetch-handler@0.2.0".into()), "{deployed}");
+    assert!(names("imports").contains(&"holdfast:object/key-value@0.2.0".into()), "{deployed}");
     let mut shown = host.admin().get("/v1/classes/construct").json();
     let versions = shown.as_object_mut().expect("an object").remove("versions").expect("its versions");
     assert_eq!((versions[0]["digest"].clone(), versions.as_array().map(Vec::len)), (shown["digest"].clone(), Some(1)));

@@ -56,7 +56,7 @@ fn a_page_of_another_site_does_not_reach_a_loopback_listener() {
     drop(Socket::open(host.data(), "/sockets/room"));
     // Not even with the token.
     assert_eq!(asked(host.admin(), &["host: evil.example"]), (421, "unknown-host".into()));
-    assert_eq!(asked(host.admin(), &["host: localhost"]), (401, "unauthorised".into()));
+    assert_eq!(asked(host.admin(), &["host: localhost"]), (401, "unauthorized".into()));
     host.assert_alive();
 }
 

@@ -43,7 +43,7 @@ fn uploads_that_cannot_be_classes() {
     let classes = host.admin().get("/v1/classes").json();
 
     let whole = guest("counter");
-    const FETCH: &str = "holdfast:object/fetch-handler@0.1.0";
+    const FETCH: &str = "holdfast:object/fetch-handler@0.2.0";
     let refused: &[(&str, Vec<u8>, u16, &str)] = &[
         ("65 MiB", vec![0; 65 * MIB], 413, "component-too-large"),
         ("nothing", Vec::new(), 422, "not-a-component"),
@@ -57,7 +57,7 @@ fn uploads_that_cannot_be_classes() {
         ("no handler", component("(component)"), 422, "no-handler-exported"),
         ("a handler's export of the wrong kind", exporting(&[FETCH]), 422, "not-a-component"),
         ("both handlers", exporting(&[FETCH, "wasi:http/incoming-handler@0.2.0"]), 422, "two-handlers"),
-        ("an interface to come", importing(&["holdfast:object/alarms@0.1.0"]), 422, "imports-refused"),
+        ("an interface to come", importing(&["holdfast:object/alarms@0.2.0"]), 422, "imports-refused"),
         ("WASI of another version", importing(&["wasi:http/types@0.3.0"]), 422, "imports-refused"),
         ("no interface of WASI", importing(&["wasi:cli/telepathy@0.2.0"]), 422, "imports-refused"),
     ];
@@ -80,7 +80,7 @@ fn refused_imports_are_listed_all_of_them() {
     let unknown = [
         "acme:gadgets/lever@1.0.0",
         "acme:gadgets/wheel@1.2.3",
-        "holdfast:object/sockets@0.1.0",
+        "holdfast:object/sockets@0.2.0",
         "wasi:nn/graph@0.2.0",
     ];
     let upload = importing(&[&unknown[..], &["wasi:cli/environment@0.2.0"]].concat());
@@ -95,7 +95,7 @@ fn refused_imports_are_listed_all_of_them() {
 fn a_function_that_a_granted_interface_does_not_have() {
     let host = Host::start();
     let upload = component(
-        r#"(component (import "holdfast:object/identity@0.1.0" (instance (export "colour" (func (result string))))))"#,
+        r#"(component (import "holdfast:object/identity@0.2.0" (instance (export "colour" (func (result string))))))"#,
     );
     let problem = host.admin().put("/v1/classes/painter", upload).problem(422, "imports-refused");
     assert!(problem["detail"].as_str().unwrap().contains("colour"), "{problem}");
@@ -119,7 +119,7 @@ fn nobody_gets_past_the_admin_listener_without_its_token() {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             let body = if method == Method::PUT { guest("counter") } else { Vec::new() };
             let answer = stranger.send(method, path, &[], body);
-            answer.problem(401, "unauthorised");
+            answer.problem(401, "unauthorized");
             assert_eq!(answer.header("www-authenticate"), "Bearer");
         }
     }

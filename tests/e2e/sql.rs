@@ -79,7 +79,7 @@ fn a_violated_constraint_does_not_end_the_turn() {
 }
 
 #[test]
-fn what_belongs_to_the_host_is_not_authorised() {
+fn what_belongs_to_the_host_is_not_authorized() {
     let object = Object::start();
     object.one(sql("CREATE TABLE t (x)"));
     for text in [
@@ -106,7 +106,7 @@ fn what_belongs_to_the_host_is_not_authorised() {
         "SELECT load_extension('x')",
     ] {
         let result = object.one(sql(text));
-        assert_eq!(result["error"], "not-authorised", "{text}: {result}");
+        assert_eq!(result["error"], "not-authorized", "{text}: {result}");
     }
     assert_eq!(value(&object, "SELECT count(*) FROM t"), 0);
     object.host.admin().get("/v1/classes/storage/objects/alice").json();
@@ -350,7 +350,7 @@ fn pragmas_that_tell_and_those_that_set() {
         sql("PRAGMA foreign_keys = ON"),
         sql("PRAGMA foreign_key_check"),
     ]));
-    assert_eq!(results[2]["error"], "not-authorised", "not after the turn's first write");
+    assert_eq!(results[2]["error"], "not-authorized", "not after the turn's first write");
     assert_eq!(results[3]["rows"].as_array().unwrap().len(), 1);
 }
 
@@ -410,7 +410,7 @@ fn changes_with_a_limit_and_what_stays_refused() {
     assert_eq!(object.one(sql("UPDATE t SET x = 9 WHERE x < 5 LIMIT 1"))["changes"], 1);
     assert_eq!(value(&object, "SELECT max(x) FROM t"), 9);
     for refused in ["PRAGMA defer_foreign_keys = abcd", "PRAGMA table_info(_hf_kv)", "DELETE FROM _hf_kv LIMIT 1"] {
-        assert_eq!(object.one(sql(refused))["error"], "not-authorised", "{refused}");
+        assert_eq!(object.one(sql(refused))["error"], "not-authorized", "{refused}");
     }
     assert_eq!(object.one(sql("SELECT * FROM pragma_table_info('_hf_kv')"))["rows"], json!([]));
 }

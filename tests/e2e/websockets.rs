@@ -98,7 +98,7 @@ fn a_class_decides_whether_a_socket_opens() {
     let answer = refused(&host, "/sockets/room?status=403");
     assert_eq!((answer.status, &*answer.body), (403, &b"refused"[..]));
     refused(&host, "/sockets/room?accept=0").problem(500, "invalid-response");
-    assert_eq!(&*refused(&host, "/sockets/room?accept=2").body, b"accepted-already");
+    assert_eq!(&*refused(&host, "/sockets/room?accept=2").body, b"already-accepted");
     assert_eq!(order(&host, "room", json!(["accept"])), json!([{ "error": "not-an-upgrade" }]));
     // A turn that fails accepts nothing.
     refused(&host, &format!("/sockets/room?ops={}", encoded(json!(["fail"])))).problem(500, "guest-error");

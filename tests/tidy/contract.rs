@@ -1,6 +1,7 @@
-//! The guest contract documents itself: it parses, and every function, field and case of it says what it means.
+//! The guest contract documents itself and leaves room: every function, field and case says what it means, functions begin with
+//! what they do, errors can grow without a new interface, and what a class exports is called a handler.
 
-use wit_parser::{Docs, Resolve, TypeDefKind};
+use wit_parser::{Docs, Resolve, Type, TypeDefKind, WorldItem};
 
 use crate::sources::{assert_none, root};
 
@@ -38,6 +39,67 @@ fn violations(resolve: &Resolve) -> Vec<String> {
         }
     }
     undocumented
+}
+
+/// What would have to change later.
+fn narrow(resolve: &Resolve) -> Vec<String> {
+    let mut narrow = Vec::new();
+    for (_, interface) in &resolve.interfaces {
+        let place = interface.name.as_deref().unwrap_or("an inline interface");
+        for (name, function) in &interface.functions {
+            let docs = function.docs.contents.as_deref().unwrap_or_default();
+            let verb = docs.split_whitespace().next().unwrap_or_default();
+            if !verb.ends_with('s') || !verb.starts_with(char::is_uppercase) {
+                narrow.push(format!("{place}: {name}: `{verb}` is no verb such as `Returns`"));
+            }
+        }
+        let error = interface.types.get("error").map(|id| &resolve.types[*id].kind);
+        if let Some(TypeDefKind::Variant(error)) = error
+            && !error.cases.last().is_some_and(|case| case.name == "other" && case.ty == Some(Type::String))
+        {
+            narrow.push(format!("{place}: error does not end with other(string)"));
+        }
+    }
+    for (_, world) in &resolve.worlds {
+        for item in world.exports.values() {
+            let WorldItem::Interface { id, .. } = item else { continue };
+            let name = resolve.interfaces[*id].name.as_deref().unwrap_or_default();
+            if !name.ends_with("-handler") {
+                narrow.push(format!("world {}: the export {name} is not called a handler", world.name));
+            }
+        }
+    }
+    narrow
+}
+
+#[test]
+fn the_contract_leaves_room_for_what_comes() {
+    let mut resolve = Resolve::default();
+    resolve.push_dir(root().join("wit")).expect("wit/ is one package that parses");
+    assert_none(narrow(&resolve));
+}
+
+#[test]
+fn what_leaves_no_room_is_found() {
+    let mut resolve = Resolve::default();
+    let text = "package a:b;
+        interface i {
+            variant error { full, other }
+            /// Return it.
+            f: func();
+            /// Returns it.
+            g: func();
+        }
+        interface j { variant error { other(string) } }
+        interface k-handler {}
+        world w { import i; import j; export j; export k-handler; }";
+    resolve.push_str("inline.wit", text).expect("it parses");
+    let expected = [
+        "i: f: `Return` is no verb such as `Returns`",
+        "i: error does not end with other(string)",
+        "world w: the export j is not called a handler",
+    ];
+    assert_eq!(narrow(&resolve), expected);
 }
 
 #[test]

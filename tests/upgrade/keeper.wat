@@ -10,11 +10,11 @@
 ;;
 ;; The handler of the alarm puts `rang` under `value`. What the contract refuses is a trap.
 (module
-  (import "holdfast:object/key-value@0.1.0" "get" (func $get (param i32 i32 i32)))
-  (import "holdfast:object/key-value@0.1.0" "put" (func $put (param i32 i32 i32 i32 i32)))
-  (import "holdfast:object/sql@0.1.0" "exec" (func $exec (param i32 i32 i32 i32 i32)))
-  (import "holdfast:object/alarms@0.1.0" "set" (func $set-alarm (param i64 i32)))
-  (import "holdfast:object/storage@0.1.0" "delete-all" (func $delete-all (param i32)))
+  (import "holdfast:object/key-value@0.2.0" "get" (func $get (param i32 i32 i32)))
+  (import "holdfast:object/key-value@0.2.0" "put" (func $put (param i32 i32 i32 i32 i32)))
+  (import "holdfast:object/sql@0.2.0" "exec" (func $exec (param i32 i32 i32 i32 i32)))
+  (import "holdfast:object/alarms@0.2.0" "set" (func $set-alarm (param i64 i32)))
+  (import "holdfast:object/storage@0.2.0" "delete-all" (func $delete-all (param i32)))
 
   (memory (export "memory") 64)
   ;; What the host answers: a byte that is 1 for an error, and 8 bytes on what it holds.
@@ -33,8 +33,8 @@
     (local.get $at))
 
   (func $end-turn (param $answer i32) (global.set $free (i32.const 1024)))
-  (export "cabi_post_holdfast:object/fetch-handler@0.1.0#fetch" (func $end-turn))
-  (export "cabi_post_holdfast:object/alarm-handler@0.1.0#alarm" (func $end-turn))
+  (export "cabi_post_holdfast:object/fetch-handler@0.2.0#fetch" (func $end-turn))
+  (export "cabi_post_holdfast:object/alarm-handler@0.2.0#alarm" (func $end-turn))
 
   (func $must-be-fine (if (i32.load8_u (global.get $result)) (then (unreachable))))
 
@@ -63,7 +63,7 @@
     (i32.store offset=20 (global.get $answer) (local.get $size))
     (global.get $answer))
 
-  (func (export "holdfast:object/fetch-handler@0.1.0#fetch")
+  (func (export "holdfast:object/fetch-handler@0.2.0#fetch")
     (param $method i32) (param $method-size i32) (param $uri i32) (param $uri-size i32)
     (param $headers i32) (param $header-count i32) (param $body i32) (param $body-size i32)
     (result i32)
@@ -94,7 +94,7 @@
         (call $must-be-fine)))
     (call $respond (i32.const 204) (i32.const 8) (i32.const 0)))
 
-  (func (export "holdfast:object/alarm-handler@0.1.0#alarm") (param $scheduled i64) (param $failed i32) (result i32)
+  (func (export "holdfast:object/alarm-handler@0.2.0#alarm") (param $scheduled i64) (param $failed i32) (result i32)
     (call $keep (i32.const 264) (i32.const 4))
     (memory.fill (global.get $answer) (i32.const 0) (i32.const 24))
     (global.get $answer)))

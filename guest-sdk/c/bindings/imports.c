@@ -3,131 +3,131 @@
 #include <stdlib.h>
 #include <string.h>
 
-// Imported Functions from `holdfast:object/identity@0.1.0`
+// Imported Functions from `holdfast:object/identity@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/identity@0.1.0"), __import_name__("id")))
+__attribute__((__import_module__("holdfast:object/identity@0.2.0"), __import_name__("id")))
 extern void __wasm_import_holdfast_object_identity_id(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/identity@0.1.0"), __import_name__("name")))
+__attribute__((__import_module__("holdfast:object/identity@0.2.0"), __import_name__("name")))
 extern void __wasm_import_holdfast_object_identity_name(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/identity@0.1.0"), __import_name__("class")))
+__attribute__((__import_module__("holdfast:object/identity@0.2.0"), __import_name__("class")))
 extern void __wasm_import_holdfast_object_identity_class(uint8_t *);
 
-// Imported Functions from `holdfast:object/key-value@0.1.0`
+// Imported Functions from `holdfast:object/key-value@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("[method]entries.next")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("[method]entries.next")))
 extern void __wasm_import_holdfast_object_key_value_method_entries_next(int32_t, int32_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("get")))
 extern void __wasm_import_holdfast_object_key_value_get(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("get-many")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("get-many")))
 extern void __wasm_import_holdfast_object_key_value_get_many(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("put")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("put")))
 extern void __wasm_import_holdfast_object_key_value_put(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("put-many")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("put-many")))
 extern void __wasm_import_holdfast_object_key_value_put_many(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("delete")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("delete")))
 extern void __wasm_import_holdfast_object_key_value_delete(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("delete-many")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("delete-many")))
 extern void __wasm_import_holdfast_object_key_value_delete_many(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("list")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("list")))
 extern void __wasm_import_holdfast_object_key_value_list(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, int32_t, int32_t, int32_t, uint8_t *);
 
-// Imported Functions from `holdfast:object/sql@0.1.0`
+// Imported Functions from `holdfast:object/sql@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/sql@0.1.0"), __import_name__("[method]cursor.next")))
+__attribute__((__import_module__("holdfast:object/sql@0.2.0"), __import_name__("[method]cursor.next")))
 extern void __wasm_import_holdfast_object_sql_method_cursor_next(int32_t, int32_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/sql@0.1.0"), __import_name__("exec")))
+__attribute__((__import_module__("holdfast:object/sql@0.2.0"), __import_name__("exec")))
 extern void __wasm_import_holdfast_object_sql_exec(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-// Imported Functions from `holdfast:object/packed-sql@0.1.0`
+// Imported Functions from `holdfast:object/packed-sql@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/packed-sql@0.1.0"), __import_name__("exec")))
+__attribute__((__import_module__("holdfast:object/packed-sql@0.2.0"), __import_name__("exec")))
 extern void __wasm_import_holdfast_object_packed_sql_exec(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/packed-sql@0.1.0"), __import_name__("next")))
+__attribute__((__import_module__("holdfast:object/packed-sql@0.2.0"), __import_name__("next")))
 extern void __wasm_import_holdfast_object_packed_sql_next(int32_t, int32_t, uint8_t *);
 
-// Imported Functions from `holdfast:object/storage@0.1.0`
+// Imported Functions from `holdfast:object/storage@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("[method]savepoint.keep")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("[method]savepoint.keep")))
 extern void __wasm_import_holdfast_object_storage_method_savepoint_keep(int32_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("[method]savepoint.undo")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("[method]savepoint.undo")))
 extern void __wasm_import_holdfast_object_storage_method_savepoint_undo(int32_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("open-savepoint")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("open-savepoint")))
 extern void __wasm_import_holdfast_object_storage_open_savepoint(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("size")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("size")))
 extern void __wasm_import_holdfast_object_storage_size(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("delete-all")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("delete-all")))
 extern void __wasm_import_holdfast_object_storage_delete_all(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("sync")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("sync")))
 extern void __wasm_import_holdfast_object_storage_sync(uint8_t *);
 
-// Imported Functions from `holdfast:object/alarms@0.1.0`
+// Imported Functions from `holdfast:object/alarms@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/alarms@0.1.0"), __import_name__("get")))
+__attribute__((__import_module__("holdfast:object/alarms@0.2.0"), __import_name__("get")))
 extern void __wasm_import_holdfast_object_alarms_get(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/alarms@0.1.0"), __import_name__("set")))
+__attribute__((__import_module__("holdfast:object/alarms@0.2.0"), __import_name__("set")))
 extern void __wasm_import_holdfast_object_alarms_set(int64_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/alarms@0.1.0"), __import_name__("delete")))
+__attribute__((__import_module__("holdfast:object/alarms@0.2.0"), __import_name__("delete")))
 extern void __wasm_import_holdfast_object_alarms_delete(uint8_t *);
 
-// Imported Functions from `holdfast:object/websockets@0.1.0`
+// Imported Functions from `holdfast:object/websockets@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("accept")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("accept")))
 extern void __wasm_import_holdfast_object_websockets_accept(uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("sockets")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("sockets")))
 extern void __wasm_import_holdfast_object_websockets_sockets(int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("tags")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("tags")))
 extern void __wasm_import_holdfast_object_websockets_tags(int64_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("attachment")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("attachment")))
 extern void __wasm_import_holdfast_object_websockets_attachment(int64_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("set-attachment")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("set-attachment")))
 extern void __wasm_import_holdfast_object_websockets_set_attachment(int64_t, int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("send")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("send")))
 extern void __wasm_import_holdfast_object_websockets_send(int64_t, int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("broadcast")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("broadcast")))
 extern void __wasm_import_holdfast_object_websockets_broadcast(int32_t, uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("buffered")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("buffered")))
 extern void __wasm_import_holdfast_object_websockets_buffered(int64_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("close")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("close")))
 extern void __wasm_import_holdfast_object_websockets_close(int64_t, int32_t, int32_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("auto-response")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("auto-response")))
 extern void __wasm_import_holdfast_object_websockets_auto_response(uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("set-auto-response")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("set-auto-response")))
 extern void __wasm_import_holdfast_object_websockets_set_auto_response(int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
 
-__attribute__((__import_module__("holdfast:object/websockets@0.1.0"), __import_name__("auto-response-time")))
+__attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("auto-response-time")))
 extern void __wasm_import_holdfast_object_websockets_auto_response_time(int64_t, uint8_t *);
 
-// Imported Functions from `holdfast:object/logging@0.1.0`
+// Imported Functions from `holdfast:object/logging@0.2.0`
 
-__attribute__((__import_module__("holdfast:object/logging@0.1.0"), __import_name__("log")))
+__attribute__((__import_module__("holdfast:object/logging@0.2.0"), __import_name__("log")))
 extern void __wasm_import_holdfast_object_logging_log(int32_t, uint8_t *, size_t, uint8_t *, size_t);
 
 // Canonical ABI intrinsics
@@ -199,7 +199,7 @@ void holdfast_object_key_value_list_options_free(holdfast_object_key_value_list_
   imports_option_u32_free(&ptr->limit);
 }
 
-__attribute__((__import_module__("holdfast:object/key-value@0.1.0"), __import_name__("[resource-drop]entries")))
+__attribute__((__import_module__("holdfast:object/key-value@0.2.0"), __import_name__("[resource-drop]entries")))
 extern void __wasm_import_holdfast_object_key_value_entries_drop(int32_t handle);
 
 void holdfast_object_key_value_entries_drop_own(holdfast_object_key_value_own_entries_t handle) {
@@ -312,7 +312,7 @@ void holdfast_object_sql_sqlite_error_free(holdfast_object_sql_sqlite_error_t *p
 void holdfast_object_sql_error_free(holdfast_object_sql_error_t *ptr) {
   switch ((int32_t) ptr->tag) {
     case 1: {
-      imports_string_free(&ptr->val.not_authorised);
+      imports_string_free(&ptr->val.not_authorized);
       break;
     }
     case 2: {
@@ -348,7 +348,7 @@ void holdfast_object_sql_row_free(holdfast_object_sql_row_t *ptr) {
   }
 }
 
-__attribute__((__import_module__("holdfast:object/sql@0.1.0"), __import_name__("[resource-drop]cursor")))
+__attribute__((__import_module__("holdfast:object/sql@0.2.0"), __import_name__("[resource-drop]cursor")))
 extern void __wasm_import_holdfast_object_sql_cursor_drop(int32_t handle);
 
 void holdfast_object_sql_cursor_drop_own(holdfast_object_sql_own_cursor_t handle) {
@@ -379,7 +379,7 @@ void holdfast_object_sql_option_own_cursor_free(holdfast_object_sql_option_own_c
   }
 }
 
-void holdfast_object_sql_outcome_free(holdfast_object_sql_outcome_t *ptr) {
+void holdfast_object_sql_exec_result_free(holdfast_object_sql_exec_result_t *ptr) {
   imports_list_string_free(&ptr->columns);
   holdfast_object_sql_list_row_free(&ptr->rows);
   holdfast_object_sql_option_own_cursor_free(&ptr->more);
@@ -404,9 +404,9 @@ void holdfast_object_sql_list_value_free(holdfast_object_sql_list_value_t *ptr) 
   }
 }
 
-void holdfast_object_sql_result_outcome_error_free(holdfast_object_sql_result_outcome_error_t *ptr) {
+void holdfast_object_sql_result_exec_result_error_free(holdfast_object_sql_result_exec_result_error_t *ptr) {
   if (!ptr->is_err) {
-    holdfast_object_sql_outcome_free(&ptr->val.ok);
+    holdfast_object_sql_exec_result_free(&ptr->val.ok);
   } else {
     holdfast_object_sql_error_free(&ptr->val.err);
   }
@@ -425,8 +425,8 @@ void holdfast_object_packed_sql_option_own_cursor_free(holdfast_object_packed_sq
   }
 }
 
-void holdfast_object_packed_sql_outcome_free(holdfast_object_packed_sql_outcome_t *ptr) {
-  imports_option_list_u8_free(&ptr->result);
+void holdfast_object_packed_sql_exec_result_free(holdfast_object_packed_sql_exec_result_t *ptr) {
+  imports_option_list_u8_free(&ptr->packed);
   holdfast_object_packed_sql_option_own_cursor_free(&ptr->more);
 }
 
@@ -441,9 +441,9 @@ void holdfast_object_packed_sql_list_value_free(holdfast_object_packed_sql_list_
   }
 }
 
-void holdfast_object_packed_sql_result_outcome_error_free(holdfast_object_packed_sql_result_outcome_error_t *ptr) {
+void holdfast_object_packed_sql_result_exec_result_error_free(holdfast_object_packed_sql_result_exec_result_error_t *ptr) {
   if (!ptr->is_err) {
-    holdfast_object_packed_sql_outcome_free(&ptr->val.ok);
+    holdfast_object_packed_sql_exec_result_free(&ptr->val.ok);
   } else {
     holdfast_object_packed_sql_error_free(&ptr->val.err);
   }
@@ -469,7 +469,7 @@ void holdfast_object_storage_error_free(holdfast_object_storage_error_t *ptr) {
   }
 }
 
-__attribute__((__import_module__("holdfast:object/storage@0.1.0"), __import_name__("[resource-drop]savepoint")))
+__attribute__((__import_module__("holdfast:object/storage@0.2.0"), __import_name__("[resource-drop]savepoint")))
 extern void __wasm_import_holdfast_object_storage_savepoint_drop(int32_t handle);
 
 void holdfast_object_storage_savepoint_drop_own(holdfast_object_storage_own_savepoint_t handle) {
@@ -730,11 +730,11 @@ void holdfast_object_identity_class(imports_string_t *ret) {
   *ret = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
-bool holdfast_object_key_value_method_entries_next(holdfast_object_key_value_borrow_entries_t self, uint32_t max, holdfast_object_key_value_list_entry_t *ret, holdfast_object_key_value_error_t *err) {
+bool holdfast_object_key_value_method_entries_next(holdfast_object_key_value_borrow_entries_t self, uint32_t max_entries, holdfast_object_key_value_list_entry_t *ret, holdfast_object_key_value_error_t *err) {
   __attribute__((__aligned__(sizeof(void*))))
   uint8_t ret_area[(4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
-  __wasm_import_holdfast_object_key_value_method_entries_next((self).__handle, (int32_t) (max), ptr);
+  __wasm_import_holdfast_object_key_value_method_entries_next((self).__handle, (int32_t) (max_entries), ptr);
   holdfast_object_key_value_result_list_entry_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
@@ -1286,11 +1286,11 @@ bool holdfast_object_sql_method_cursor_next(holdfast_object_sql_borrow_cursor_t 
           break;
         }
         case 1: {
-          variant0.val.not_authorised = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          variant0.val.not_authorized = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
           break;
         }
         case 2: {
-          variant0.val.parameter_count = (imports_tuple2_u32_u32_t) {
+          variant0.val.parameter_count = (holdfast_object_sql_parameter_counts_t) {
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (2*sizeof(void*))))),
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (4+2*sizeof(void*))))),
           };
@@ -1339,12 +1339,12 @@ bool holdfast_object_sql_method_cursor_next(holdfast_object_sql_borrow_cursor_t 
   }
 }
 
-bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_value_t *parameters, holdfast_object_sql_outcome_t *ret, holdfast_object_sql_error_t *err) {
+bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_value_t *parameters, holdfast_object_sql_exec_result_t *ret, holdfast_object_sql_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(32+4*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_holdfast_object_sql_exec((uint8_t *) (*text).ptr, (*text).len, (uint8_t *) (*parameters).ptr, (*parameters).len, ptr);
-  holdfast_object_sql_result_outcome_error_t result;
+  holdfast_object_sql_result_exec_result_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
@@ -1361,7 +1361,7 @@ bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_v
         }
       }
 
-      result.val.ok = (holdfast_object_sql_outcome_t) {
+      result.val.ok = (holdfast_object_sql_exec_result_t) {
         (imports_list_string_t) (imports_list_string_t) { (imports_string_t*)(*((uint8_t **) (ptr + 8))), (*((size_t*) (ptr + (8+1*sizeof(void*))))) },
         (uint64_t) (uint64_t) (*((int64_t*) (ptr + (8+2*sizeof(void*))))),
         (int64_t) *((int64_t*) (ptr + (16+2*sizeof(void*)))),
@@ -1379,11 +1379,11 @@ bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_v
           break;
         }
         case 1: {
-          variant4.val.not_authorised = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          variant4.val.not_authorized = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
           break;
         }
         case 2: {
-          variant4.val.parameter_count = (imports_tuple2_u32_u32_t) {
+          variant4.val.parameter_count = (holdfast_object_sql_parameter_counts_t) {
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*))))),
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (12+1*sizeof(void*))))),
           };
@@ -1432,12 +1432,12 @@ bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_v
   }
 }
 
-bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_packed_sql_list_value_t *parameters, holdfast_object_packed_sql_outcome_t *ret, holdfast_object_packed_sql_error_t *err) {
+bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_packed_sql_list_value_t *parameters, holdfast_object_packed_sql_exec_result_t *ret, holdfast_object_packed_sql_error_t *err) {
   __attribute__((__aligned__(8)))
   uint8_t ret_area[(40+2*sizeof(void*))];
   uint8_t *ptr = (uint8_t *) &ret_area;
   __wasm_import_holdfast_object_packed_sql_exec((uint8_t *) (*text).ptr, (*text).len, (uint8_t *) (*parameters).ptr, (*parameters).len, ptr);
-  holdfast_object_packed_sql_result_outcome_error_t result;
+  holdfast_object_packed_sql_result_exec_result_error_t result;
   switch ((int32_t) *((uint8_t*) (ptr + 0))) {
     case 0: {
       result.is_err = false;
@@ -1466,7 +1466,7 @@ bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_pac
         }
       }
 
-      result.val.ok = (holdfast_object_packed_sql_outcome_t) {
+      result.val.ok = (holdfast_object_packed_sql_exec_result_t) {
         (uint64_t) (uint64_t) (*((int64_t*) (ptr + 8))),
         (int64_t) *((int64_t*) (ptr + 16)),
         (imports_option_list_u8_t) option,
@@ -1483,11 +1483,11 @@ bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_pac
           break;
         }
         case 1: {
-          variant.val.not_authorised = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          variant.val.not_authorized = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
           break;
         }
         case 2: {
-          variant.val.parameter_count = (imports_tuple2_u32_u32_t) {
+          variant.val.parameter_count = (holdfast_object_sql_parameter_counts_t) {
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*))))),
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (12+1*sizeof(void*))))),
           };
@@ -1557,11 +1557,11 @@ bool holdfast_object_packed_sql_next(holdfast_object_packed_sql_borrow_cursor_t 
           break;
         }
         case 1: {
-          variant.val.not_authorised = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          variant.val.not_authorized = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
           break;
         }
         case 2: {
-          variant.val.parameter_count = (imports_tuple2_u32_u32_t) {
+          variant.val.parameter_count = (holdfast_object_sql_parameter_counts_t) {
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (2*sizeof(void*))))),
             (uint32_t) (uint32_t) (*((int32_t*) (ptr + (4+2*sizeof(void*))))),
           };
@@ -2069,7 +2069,7 @@ bool holdfast_object_websockets_accept(imports_list_string_t *tags, holdfast_obj
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2165,7 +2165,7 @@ bool holdfast_object_websockets_tags(holdfast_object_websockets_socket_t socket,
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2249,7 +2249,7 @@ bool holdfast_object_websockets_attachment(holdfast_object_websockets_socket_t s
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2336,7 +2336,7 @@ bool holdfast_object_websockets_set_attachment(holdfast_object_websockets_socket
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2424,7 +2424,7 @@ bool holdfast_object_websockets_send(holdfast_object_websockets_socket_t socket,
           break;
         }
         case 6: {
-          variant3.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant3.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2530,7 +2530,7 @@ bool holdfast_object_websockets_broadcast(imports_string_t *maybe_tag, holdfast_
           break;
         }
         case 6: {
-          variant7.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant7.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2601,7 +2601,7 @@ bool holdfast_object_websockets_buffered(holdfast_object_websockets_socket_t soc
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2685,7 +2685,7 @@ bool holdfast_object_websockets_close(holdfast_object_websockets_socket_t socket
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2801,7 +2801,7 @@ bool holdfast_object_websockets_set_auto_response(holdfast_object_websockets_aut
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };
@@ -2884,7 +2884,7 @@ bool holdfast_object_websockets_auto_response_time(holdfast_object_websockets_so
           break;
         }
         case 6: {
-          variant.val.too_large = (imports_tuple2_u64_u64_t) {
+          variant.val.too_large = (holdfast_object_websockets_over_limit_t) {
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 16))),
             (uint64_t) (uint64_t) (*((int64_t*) (ptr + 24))),
           };

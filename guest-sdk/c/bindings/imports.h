@@ -19,7 +19,8 @@ typedef struct {
   imports_string_t val;
 } imports_option_string_t;
 
-// Why an operation was refused. A refused operation changed nothing, and the turn can go on unless it says otherwise.
+// The reason why an operation was refused. A refused operation changed nothing, and the turn can go on unless the
+// case says otherwise.
 typedef struct holdfast_object_key_value_error_t {
   uint8_t tag;
   union {
@@ -35,16 +36,16 @@ typedef struct holdfast_object_key_value_error_t {
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_KEY_SIZE 0
 // Key and value together are longer than 2,000,000 bytes. Carries their length in bytes.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_VALUE_SIZE 1
-// More than 128 keys or entries in one call. Carries how many there were.
+// One call has more than 128 keys or entries. Carries how many it has.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_TOO_MANY 2
-// The options of `list` contradict each other: `start` with `start-after`, or a limit of 0.
+// The options of `list` contradict each other: `start` with `start-after`, or a limit of 0. Says which.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_BAD_RANGE 3
 // The object's database would grow over its limit (10 GiB by default), or the disk is full. The turn cannot
 // succeed any more: it is rolled back and answered with `storage-full`, whatever the handler returns.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_FULL 4
-// The cursor belongs to a turn that has ended.
+// The listing belongs to a turn that has ended, or `storage.delete-all` has removed what it lists.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_CLOSED 5
-// Anything else, in words.
+// Any other reason, in words.
 #define HOLDFAST_OBJECT_KEY_VALUE_ERROR_OTHER 6
 
 typedef struct {
@@ -65,19 +66,19 @@ typedef struct {
   uint32_t val;
 } imports_option_u32_t;
 
-// What `list` returns and in which order. All of it may be left out.
+// The entries that `list` selects and their order. Without any of it, `list` selects everything.
 typedef struct holdfast_object_key_value_list_options_t {
-  // First key wanted (inclusive).
+  // The first key (inclusive).
   imports_option_string_t   start;
-  // Only keys after this one (exclusive). Not together with `start`.
+  // The key before the first one (exclusive). Not together with `start`.
   imports_option_string_t   start_after;
-  // Only keys before this one (exclusive).
+  // The key after the last one (exclusive).
   imports_option_string_t   end;
-  // Only keys that begin with this.
+  // The text that every key begins with.
   imports_option_string_t   prefix;
-  // Return the same keys in descending order: the bounds keep their meaning.
+  // Whether the same keys come in descending order. The bounds keep their meaning.
   bool   reverse;
-  // At most this many entries. Not 0.
+  // The largest number of entries, at least 1.
   imports_option_u32_t   limit;
 } holdfast_object_key_value_list_options_t;
 
@@ -151,7 +152,7 @@ typedef struct {
   } val;
 } holdfast_object_key_value_result_own_entries_error_t;
 
-// A value as SQLite stores it.
+// A value as SQLite stores it. SQLite has these five types and no others.
 typedef struct holdfast_object_sql_value_t {
   uint8_t tag;
   union {
@@ -181,17 +182,21 @@ typedef struct holdfast_object_sql_sqlite_error_t {
   imports_string_t   message;
 } holdfast_object_sql_sqlite_error_t;
 
-typedef struct {
-  uint32_t f0;
-  uint32_t f1;
-} imports_tuple2_u32_u32_t;
+// Numbers of parameters that differ.
+typedef struct holdfast_object_sql_parameter_counts_t {
+  // The number that the last statement takes.
+  uint32_t   expected;
+  // The number that was given.
+  uint32_t   given;
+} holdfast_object_sql_parameter_counts_t;
 
-// Why a statement was refused or failed. Its own effects are undone; the turn can go on unless the case says otherwise.
+// The reason why a statement was refused or failed. Its own effects are undone; the turn can go on unless the case
+// says otherwise.
 typedef struct holdfast_object_sql_error_t {
   uint8_t tag;
   union {
-    imports_string_t     not_authorised;
-    imports_tuple2_u32_u32_t     parameter_count;
+    imports_string_t     not_authorized;
+    holdfast_object_sql_parameter_counts_t     parameter_count;
     imports_string_t     too_large;
     holdfast_object_sql_sqlite_error_t     constraint;
     holdfast_object_sql_sqlite_error_t     sqlite;
@@ -202,8 +207,8 @@ typedef struct holdfast_object_sql_error_t {
 // The text holds no statement.
 #define HOLDFAST_OBJECT_SQL_ERROR_NO_STATEMENT 0
 // The statement is not allowed to guests. Says what was refused.
-#define HOLDFAST_OBJECT_SQL_ERROR_NOT_AUTHORISED 1
-// The number of parameters does not fit. Carries how many the last statement takes and how many were given.
+#define HOLDFAST_OBJECT_SQL_ERROR_NOT_AUTHORIZED 1
+// The number of parameters does not fit. Carries both numbers.
 #define HOLDFAST_OBJECT_SQL_ERROR_PARAMETER_COUNT 2
 // The text, a parameter, a row or a value is over its limit. Says which limit.
 #define HOLDFAST_OBJECT_SQL_ERROR_TOO_LARGE 3
@@ -216,7 +221,7 @@ typedef struct holdfast_object_sql_error_t {
 #define HOLDFAST_OBJECT_SQL_ERROR_CLOSED 6
 // Any other error of SQLite, for example a syntax error.
 #define HOLDFAST_OBJECT_SQL_ERROR_SQLITE 7
-// Anything else, in words.
+// Any other reason, in words.
 #define HOLDFAST_OBJECT_SQL_ERROR_OTHER 8
 
 // The values of one row, in the order of the columns.
@@ -243,19 +248,20 @@ typedef struct {
   holdfast_object_sql_own_cursor_t val;
 } holdfast_object_sql_option_own_cursor_t;
 
-// What a statement did, with its first rows.
-typedef struct holdfast_object_sql_outcome_t {
-  // Column names of the result, duplicates kept; empty for a statement that returns no rows.
+// The result of a call of `exec`, with its first rows.
+typedef struct holdfast_object_sql_exec_result_t {
+  // The column names of the rows, duplicates kept; empty for a statement that returns no rows.
   imports_list_string_t   columns;
-  // Rows inserted, updated or deleted by all statements of the call (without those of triggers) so far.
+  // The number of rows inserted, updated or deleted by all statements of the call so far, without those of
+  // triggers.
   uint64_t   changes;
-  // The rowid of the object's last successful insert, 0 if there was none since the database was opened.
+  // The rowid of the object's last successful insert; 0 if there was none since the database was opened.
   int64_t   last_insert_rowid;
   // The first rows, up to 256 of them and about 1 MiB.
   holdfast_object_sql_list_row_t   rows;
-  // Reads the remaining rows; none if `rows` holds all of them.
+  // The remaining rows; none if `rows` holds all of them.
   holdfast_object_sql_option_own_cursor_t   more;
-} holdfast_object_sql_outcome_t;
+} holdfast_object_sql_exec_result_t;
 
 typedef struct {
   bool is_err;
@@ -273,10 +279,10 @@ typedef struct {
 typedef struct {
   bool is_err;
   union {
-    holdfast_object_sql_outcome_t ok;
+    holdfast_object_sql_exec_result_t ok;
     holdfast_object_sql_error_t err;
   } val;
-} holdfast_object_sql_result_outcome_error_t;
+} holdfast_object_sql_result_exec_result_error_t;
 
 typedef holdfast_object_sql_value_t holdfast_object_packed_sql_value_t;
 
@@ -289,18 +295,18 @@ typedef struct {
   holdfast_object_packed_sql_own_cursor_t val;
 } holdfast_object_packed_sql_option_own_cursor_t;
 
-// What a statement did, with its first rows.
-typedef struct holdfast_object_packed_sql_outcome_t {
+// The result of a call of `exec`, with its first rows packed.
+typedef struct holdfast_object_packed_sql_exec_result_t {
   // As in `sql`.
   uint64_t   changes;
   // As in `sql`.
   int64_t   last_insert_rowid;
-  // How many columns there are (4 bytes), their names as texts, and the first rows, as many as in `sql`. None for a
+  // The number of columns (4 bytes), their names as texts, and the first rows, as many as in `sql`. None for a
   // statement that returns no rows.
-  imports_option_list_u8_t   result;
-  // Reads the remaining rows, here or with its own `next`; none if `result` holds all of them.
+  imports_option_list_u8_t   packed;
+  // The remaining rows, to be read here or with the cursor's own `next`; none if `packed` holds all of them.
   holdfast_object_packed_sql_option_own_cursor_t   more;
-} holdfast_object_packed_sql_outcome_t;
+} holdfast_object_packed_sql_exec_result_t;
 
 typedef struct {
   holdfast_object_packed_sql_value_t *ptr;
@@ -310,10 +316,10 @@ typedef struct {
 typedef struct {
   bool is_err;
   union {
-    holdfast_object_packed_sql_outcome_t ok;
+    holdfast_object_packed_sql_exec_result_t ok;
     holdfast_object_packed_sql_error_t err;
   } val;
-} holdfast_object_packed_sql_result_outcome_error_t;
+} holdfast_object_packed_sql_result_exec_result_error_t;
 
 typedef holdfast_object_sql_borrow_cursor_t holdfast_object_packed_sql_borrow_cursor_t;
 
@@ -325,7 +331,8 @@ typedef struct {
   } val;
 } holdfast_object_packed_sql_result_list_u8_error_t;
 
-// Why an operation was refused. A refused operation changed nothing, and the turn can go on unless it says otherwise.
+// The reason why an operation was refused. A refused operation changed nothing, and the turn can go on unless the
+// case says otherwise.
 typedef struct holdfast_object_storage_error_t {
   uint8_t tag;
   union {
@@ -334,16 +341,16 @@ typedef struct holdfast_object_storage_error_t {
   } val;
 } holdfast_object_storage_error_t;
 
-// Not possible while a savepoint is open: `delete-all` and `sync` concern the whole turn.
+// The operation is not possible while a savepoint is open: `delete-all` and `sync` concern the whole turn.
 #define HOLDFAST_OBJECT_STORAGE_ERROR_SAVEPOINT_OPEN 0
-// More than 32 savepoints open at once. Carries that limit.
+// More savepoints would be open at once than the host allows. Carries that limit (32).
 #define HOLDFAST_OBJECT_STORAGE_ERROR_TOO_DEEP 1
-// The savepoint ended already, or an outer one ended before it, or it belongs to a turn that has ended.
+// The savepoint has ended already, an outer one ended before it, or it belongs to a turn that has ended.
 #define HOLDFAST_OBJECT_STORAGE_ERROR_CLOSED 2
 // The object's database would grow over its limit (10 GiB by default), or the disk is full. The turn cannot
 // succeed any more: it is rolled back and answered with `storage-full`, whatever the handler returns.
 #define HOLDFAST_OBJECT_STORAGE_ERROR_FULL 3
-// Anything else, in words.
+// Any other reason, in words.
 #define HOLDFAST_OBJECT_STORAGE_ERROR_OTHER 4
 
 typedef struct holdfast_object_storage_own_savepoint_t {
@@ -377,7 +384,7 @@ typedef struct {
   } val;
 } holdfast_object_storage_result_u64_error_t;
 
-// Why an operation was refused. A refused operation changed nothing, and the turn can go on.
+// The reason why an operation was refused. A refused operation changed nothing, and the turn can go on.
 typedef struct holdfast_object_alarms_error_t {
   uint8_t tag;
   union {
@@ -389,7 +396,7 @@ typedef struct holdfast_object_alarms_error_t {
 #define HOLDFAST_OBJECT_ALARMS_ERROR_BAD_TIME 0
 // The class exports no `alarm-handler`, so nothing could be called.
 #define HOLDFAST_OBJECT_ALARMS_ERROR_NO_HANDLER 1
-// Anything else, in words.
+// Any other reason, in words.
 #define HOLDFAST_OBJECT_ALARMS_ERROR_OTHER 2
 
 typedef struct {
@@ -415,7 +422,7 @@ typedef struct {
 // A socket of this object. Ids rise in the order of acceptance, are never used again, and are less than 2^53.
 typedef uint64_t holdfast_object_websockets_socket_t;
 
-// One message. Fragments are put together before they come here.
+// One message, its fragments put together. WebSockets have these two kinds and no others.
 typedef struct holdfast_object_websockets_message_t {
   uint8_t tag;
   union {
@@ -429,8 +436,8 @@ typedef struct holdfast_object_websockets_message_t {
 // Bytes.
 #define HOLDFAST_OBJECT_WEBSOCKETS_MESSAGE_BINARY 1
 
-// What the host answers for the object, without waking it: a text message that is exactly `request` is answered with
-// the text `response` and comes to no handler.
+// An answer that the host gives for the object, without waking it: a text message that is exactly `request` is
+// answered with the text `response` and comes to no handler.
 typedef struct holdfast_object_websockets_auto_response_pair_t {
   // At most 2,048 bytes.
   imports_string_t   request;
@@ -438,18 +445,21 @@ typedef struct holdfast_object_websockets_auto_response_pair_t {
   imports_string_t   response;
 } holdfast_object_websockets_auto_response_pair_t;
 
-typedef struct {
-  uint64_t f0;
-  uint64_t f1;
-} imports_tuple2_u64_u64_t;
+// A size that is over its limit.
+typedef struct holdfast_object_websockets_over_limit_t {
+  // The size in bytes.
+  uint64_t   size;
+  // The limit in bytes.
+  uint64_t   limit;
+} holdfast_object_websockets_over_limit_t;
 
-// Why an operation was refused. A refused operation changed nothing, and the turn can go on.
+// The reason why an operation was refused. A refused operation changed nothing, and the turn can go on.
 typedef struct holdfast_object_websockets_error_t {
   uint8_t tag;
   union {
     uint32_t     too_many_sockets;
     imports_string_t     bad_tag;
-    imports_tuple2_u64_u64_t     too_large;
+    holdfast_object_websockets_over_limit_t     too_large;
     uint64_t     too_much;
     uint16_t     bad_code;
     imports_string_t     other;
@@ -459,22 +469,22 @@ typedef struct holdfast_object_websockets_error_t {
 // The turn is not about a request that asks for a WebSocket.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_NOT_AN_UPGRADE 0
 // The turn has accepted its socket already.
-#define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_ACCEPTED_ALREADY 1
+#define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_ALREADY_ACCEPTED 1
 // The object has as many sockets as it may. Carries the limit (32,768 by default).
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_TOO_MANY_SOCKETS 2
-// More than 10 different tags, or one that is empty or longer than 256 bytes. Says which.
+// There are more than 10 different tags, or one that is empty or longer than 256 bytes. Says which.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_BAD_TAG 3
 // There is no such socket: it never was one of this object's, or it is closed and its close event is over.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_UNKNOWN_SOCKET 4
 // The socket is closing: the object or the host has closed it, or the peer has gone.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_CLOSING 5
-// A message, an attachment, an auto-response or a reason is over its limit. Carries its bytes and the limit.
+// A message, an attachment, an auto-response or a reason is over its limit. Carries both.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_TOO_LARGE 6
 // The messages that this turn sends are more than the host holds for one turn. Carries the limit in bytes.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_TOO_MUCH 7
-// Not a code that an application may close with: use 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999.
+// Applications may not close with this code: use 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999. Carries it.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_BAD_CODE 8
-// Anything else, in words.
+// Any other reason, in words.
 #define HOLDFAST_OBJECT_WEBSOCKETS_ERROR_OTHER 9
 
 typedef struct {
@@ -547,18 +557,18 @@ typedef struct {
   } val;
 } holdfast_object_websockets_result_option_u64_error_t;
 
-// How much an entry matters.
+// The importance of an entry.
 typedef uint8_t holdfast_object_logging_level_t;
 
-// Details for whoever debugs the class step by step.
+// Details for following the class step by step.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_TRACE 0
-// Details for whoever debugs the class.
+// Details for debugging the class.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_DEBUG 1
-// Worth knowing.
+// Information for the people who run the class.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_INFO 2
-// Something is wrong and was dealt with.
+// A problem that was dealt with.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_WARN 3
-// Something failed.
+// A failure.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_ERROR 4
 
 typedef struct {
@@ -571,114 +581,122 @@ typedef struct {
   size_t len;
 } imports_list_tuple2_string_string_t;
 
-// Imported Functions from `holdfast:object/identity@0.1.0`
-// The object's id: 64 lowercase hex digits.
+// Imported Functions from `holdfast:object/identity@0.2.0`
+// Returns the object's id: 64 lowercase hex digits. It never changes.
 extern void holdfast_object_identity_id(imports_string_t *ret);
-// The name that the object was reached by, or none for an object with a unique id.
+// Returns the name that the object was reached by, 1 to 1,024 bytes; none for an object with a unique id.
 // 
-// An object knows its name in every turn once it was reached by name; reached by id before that, it is none.
+// An object that has stored something knows its name in every turn after it was reached by name; before that, one
+// that is reached by its id has none.
 extern bool holdfast_object_identity_name(imports_string_t *ret);
-// The name of the object's class at this moment. Classes can be renamed; ids do not change when they are.
+// Returns the name of the object's class when this instance was made. Classes can be renamed; ids and keys stay.
 extern void holdfast_object_identity_class(imports_string_t *ret);
 
-// Imported Functions from `holdfast:object/key-value@0.1.0`
-// The next entries, at most `max` of them (0 is taken as 1) and about 1 MiB. An empty list is the end.
-extern bool holdfast_object_key_value_method_entries_next(holdfast_object_key_value_borrow_entries_t self, uint32_t max, holdfast_object_key_value_list_entry_t *ret, holdfast_object_key_value_error_t *err);
-// The value of a key; none if the key does not exist.
+// Imported Functions from `holdfast:object/key-value@0.2.0`
+// Returns the next entries: at most `max-entries` of them (0 counts as 1) and about 1 MiB. An empty list is
+// the end.
+extern bool holdfast_object_key_value_method_entries_next(holdfast_object_key_value_borrow_entries_t self, uint32_t max_entries, holdfast_object_key_value_list_entry_t *ret, holdfast_object_key_value_error_t *err);
+// Returns the value of a key; none if the key does not exist.
 extern bool holdfast_object_key_value_get(imports_string_t *key, imports_option_list_u8_t *ret, holdfast_object_key_value_error_t *err);
-// The entries of up to 128 keys, sorted by key. Keys that do not exist are left out; repeated keys appear once.
+// Returns the entries of up to 128 keys, sorted by key. Keys that do not exist are left out; repeated keys appear
+// once.
 extern bool holdfast_object_key_value_get_many(imports_list_string_t *keys, holdfast_object_key_value_list_entry_t *ret, holdfast_object_key_value_error_t *err);
-// Set the value of a key, replacing any value it had.
+// Sets the value of a key, replacing the value that it had.
 extern bool holdfast_object_key_value_put(imports_string_t *key, imports_list_u8_t *value, holdfast_object_key_value_error_t *err);
-// Set up to 128 entries, all or none of them. The last one counts where a key is repeated.
+// Sets up to 128 entries, all or none of them. The last one counts where a key is repeated.
 extern bool holdfast_object_key_value_put_many(holdfast_object_key_value_list_entry_t *entries, holdfast_object_key_value_error_t *err);
-// Remove a key. True if it existed.
+// Removes a key. Returns whether it existed.
 extern bool holdfast_object_key_value_delete(imports_string_t *key, bool *ret, holdfast_object_key_value_error_t *err);
-// Remove up to 128 keys, all or none of them. Answers how many of them existed.
+// Removes up to 128 keys, all or none of them. Returns how many of them existed.
 extern bool holdfast_object_key_value_delete_many(imports_list_string_t *keys, uint32_t *ret, holdfast_object_key_value_error_t *err);
-// Open a listing of the entries that the options select, in key order. A range that can hold nothing is empty.
+// Opens a listing of the entries that the options select, in the order of their keys. A range that can hold
+// nothing is empty.
 extern bool holdfast_object_key_value_list(holdfast_object_key_value_list_options_t *options, holdfast_object_key_value_own_entries_t *ret, holdfast_object_key_value_error_t *err);
 
-// Imported Functions from `holdfast:object/sql@0.1.0`
-// The next rows, at most `max-rows` of them (0 is taken as 1) and about 1 MiB. An empty list is the end.
+// Imported Functions from `holdfast:object/sql@0.2.0`
+// Returns the next rows: at most `max-rows` of them (0 counts as 1) and about 1 MiB. An empty list is the end.
 extern bool holdfast_object_sql_method_cursor_next(holdfast_object_sql_borrow_cursor_t self, uint32_t max_rows, holdfast_object_sql_list_row_t *ret, holdfast_object_sql_error_t *err);
-// Run one or more statements separated by semicolons. All but the last run to their end and take no parameters;
+// Runs one or more statements separated by semicolons. All but the last run to their end and take no parameters;
 // parameters, columns and rows belong to the last. The number of parameters must fit exactly.
-extern bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_value_t *parameters, holdfast_object_sql_outcome_t *ret, holdfast_object_sql_error_t *err);
+extern bool holdfast_object_sql_exec(imports_string_t *text, holdfast_object_sql_list_value_t *parameters, holdfast_object_sql_exec_result_t *ret, holdfast_object_sql_error_t *err);
 
-// Imported Functions from `holdfast:object/packed-sql@0.1.0`
-// Run one or more statements, as `exec` of `sql` does.
-extern bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_packed_sql_list_value_t *parameters, holdfast_object_packed_sql_outcome_t *ret, holdfast_object_packed_sql_error_t *err);
-// The next rows of a cursor, at most `max-rows` of them (0 is taken as 1) and about 1 MiB. No bytes are the end.
+// Imported Functions from `holdfast:object/packed-sql@0.2.0`
+// Runs one or more statements, as `exec` of `sql` does.
+extern bool holdfast_object_packed_sql_exec(imports_string_t *text, holdfast_object_packed_sql_list_value_t *parameters, holdfast_object_packed_sql_exec_result_t *ret, holdfast_object_packed_sql_error_t *err);
+// Returns the next rows of a cursor: at most `max-rows` of them (0 counts as 1) and about 1 MiB. No bytes are the
+// end.
 extern bool holdfast_object_packed_sql_next(holdfast_object_packed_sql_borrow_cursor_t cursor, uint32_t max_rows, imports_list_u8_t *ret, holdfast_object_packed_sql_error_t *err);
 
-// Imported Functions from `holdfast:object/storage@0.1.0`
-// Keep what was written since, as part of the turn (or of the savepoint around this one).
+// Imported Functions from `holdfast:object/storage@0.2.0`
+// Keeps what was written since, as part of the turn or of the savepoint around this one, and ends the
+// savepoint.
 extern bool holdfast_object_storage_method_savepoint_keep(holdfast_object_storage_borrow_savepoint_t self, holdfast_object_storage_error_t *err);
-// Go back: undo what was written since, with key-value and SQL.
+// Undoes what was written since, with key-value and SQL, and the alarm; ends the savepoint.
 extern bool holdfast_object_storage_method_savepoint_undo(holdfast_object_storage_borrow_savepoint_t self, holdfast_object_storage_error_t *err);
-// Open a savepoint.
+// Opens a savepoint.
 extern bool holdfast_object_storage_open_savepoint(holdfast_object_storage_own_savepoint_t *ret, holdfast_object_storage_error_t *err);
-// Bytes that the object's storage takes: pages in use × 4,096, with what this turn has written. 0 for an object that
-// has stored nothing.
+// Returns the number of bytes that the object's storage takes: pages in use × 4,096, with what this turn has
+// written. 0 for an object that has stored nothing.
 extern bool holdfast_object_storage_size(uint64_t *ret, holdfast_object_storage_error_t *err);
-// Remove everything that is stored, at once whatever its size: keys and tables. Part of the turn: undone when the
-// turn fails. What is stored afterwards in the same turn stays; if nothing is, the object ceases to exist with the
-// turn. Open listings and cursors are closed. Tables that the instance made when it began are gone, too: one that goes
-// on makes them again. Not possible while a savepoint is open.
+// Removes everything that is stored, at once whatever its size: keys, tables and the alarm. Part of the turn:
+// undone when the turn fails. What is stored afterwards in the same turn stays; if nothing is, the object ceases
+// to exist with the turn. Open listings and cursors are closed. Tables that the instance made when it began are
+// gone, too: an instance that goes on makes them again. Not possible while a savepoint is open.
 extern bool holdfast_object_storage_delete_all(holdfast_object_storage_error_t *err);
-// Make what the turn has written so far durable and go on: a settling point. What was written before it stays even if
-// the turn fails later. Returns when it is durable. Not possible while a savepoint is open.
+// Makes what the turn has written so far durable, and returns when it is. What was written before it stays even if
+// the turn fails later. Not possible while a savepoint is open.
 extern bool holdfast_object_storage_sync(holdfast_object_storage_error_t *err);
 
-// Imported Functions from `holdfast:object/alarms@0.1.0`
-// When the alarm is set to, in milliseconds since the Unix epoch; none if there is none. While an alarm is being handled
-// it is none, unless the handler has set a new one.
+// Imported Functions from `holdfast:object/alarms@0.2.0`
+// Returns the time that the alarm is set to, in milliseconds since the Unix epoch; none if no alarm is set. While
+// an alarm is handled it is none, unless the handler has set a new one.
 extern bool holdfast_object_alarms_get(imports_option_u64_t *ret, holdfast_object_alarms_error_t *err);
-// Set the alarm to a time in milliseconds since the Unix epoch, replacing any there is. It never comes early; a time that
-// has passed comes at once, after this turn.
+// Sets the alarm to a time in milliseconds since the Unix epoch, 1 to 2^53 − 1, replacing the one that was set. It
+// never comes early; a time that has passed comes at once, after this turn.
 extern bool holdfast_object_alarms_set(uint64_t time, holdfast_object_alarms_error_t *err);
-// Remove the alarm. Without one this does nothing.
+// Removes the alarm. Does nothing if no alarm is set.
 extern bool holdfast_object_alarms_delete(holdfast_object_alarms_error_t *err);
 
-// Imported Functions from `holdfast:object/websockets@0.1.0`
-// Accept the socket that the request of this fetch turn asks for. It is the object's once the turn is answered with status
-// 101 (a header `sec-websocket-protocol` chooses one of the protocols that the client offers); any other status
-// refuses it. The turn can send to it already: the client receives that after the handshake.
+// Imported Functions from `holdfast:object/websockets@0.2.0`
+// Accepts the socket that the request of this fetch turn asks for. It is the object's once the turn is answered
+// with status 101 (a header `sec-websocket-protocol` chooses one of the protocols that the client offers); any
+// other status refuses it. The turn can send to it already: the client receives that after the handshake.
 // 
 // Up to 10 different tags of 1 to 256 bytes select it later; duplicates collapse.
 extern bool holdfast_object_websockets_accept(imports_list_string_t *tags, holdfast_object_websockets_socket_t *ret, holdfast_object_websockets_error_t *err);
-// The open sockets with this tag, or all of them: oldest first, without those that are closing.
+// Returns the open sockets with this tag, or all of them: oldest first, without those that are closing.
 extern void holdfast_object_websockets_sockets(imports_string_t *maybe_tag, holdfast_object_websockets_list_socket_t *ret);
-// The tags that a socket was accepted with, sorted.
+// Returns the tags that a socket was accepted with, sorted.
 extern bool holdfast_object_websockets_tags(holdfast_object_websockets_socket_t socket, imports_list_string_t *ret, holdfast_object_websockets_error_t *err);
-// What the object attached to a socket; none if it has attached nothing.
+// Returns the bytes that the object has attached to a socket; none if it has attached nothing.
 extern bool holdfast_object_websockets_attachment(holdfast_object_websockets_socket_t socket, imports_option_list_u8_t *ret, holdfast_object_websockets_error_t *err);
-// Attach up to 16,384 bytes to a socket, in place of what was attached: what the object wants to know of this peer in every
-// turn, whether or not it was in memory meanwhile. None removes it.
+// Attaches up to 16,384 bytes to a socket, replacing those that were attached; none removes them. They stay with
+// the socket while the object is not in memory.
 extern bool holdfast_object_websockets_set_attachment(holdfast_object_websockets_socket_t socket, imports_list_u8_t *maybe_attachment, holdfast_object_websockets_error_t *err);
-// Send a message of at most 32 MiB to one socket. A peer that is too slow to take what is sent to it has more and more of it
-// wait in the host; over a limit (8 MiB by default) the host drops it and closes the socket with code 1013.
+// Sends a message of at most 32 MiB to one socket. Messages to a slow peer wait in the host; when more than a
+// limit waits (8 MiB by default), the host drops it and closes the socket with code 1013.
 extern bool holdfast_object_websockets_send(holdfast_object_websockets_socket_t socket, holdfast_object_websockets_message_t *message, holdfast_object_websockets_error_t *err);
-// Send one message to all open sockets with this tag, or to all of them: as `send` to each, without a copy for each.
-// Answers how many there are.
+// Sends one message to all open sockets with this tag, or to all of them: as `send` to each, without a copy for
+// each. Returns the number of sockets.
 extern bool holdfast_object_websockets_broadcast(imports_string_t *maybe_tag, holdfast_object_websockets_message_t *message, uint32_t *ret, holdfast_object_websockets_error_t *err);
-// Bytes of messages to a socket that have left their turns and wait for the peer to take them.
+// Returns the number of bytes of messages to a socket that have left their turns and wait for the peer to take
+// them.
 extern bool holdfast_object_websockets_buffered(holdfast_object_websockets_socket_t socket, uint64_t *ret, holdfast_object_websockets_error_t *err);
-// Close a socket after what was sent to it: a code and a reason of at most 123 bytes; without a code the peer is told none,
-// and the reason must be empty. The close event comes when the peer has answered.
+// Closes a socket after what was sent to it, with a code and a reason of at most 123 bytes. Without a code the
+// close frame has none, and the reason must be empty. The close event comes when the peer has answered.
 extern bool holdfast_object_websockets_close(holdfast_object_websockets_socket_t socket, uint16_t *maybe_code, imports_string_t *reason, holdfast_object_websockets_error_t *err);
-// What the host answers for the object; none if nothing is set.
+// Returns the pair that `set-auto-response` has set; none if nothing is set.
 extern bool holdfast_object_websockets_auto_response(holdfast_object_websockets_auto_response_pair_t *ret);
-// Have the host answer one message for the object, on all of its sockets, in place of what was set. None ends that. What is set is
-// kept for as long as the object has a socket or an instance.
+// Sets the one message that the host answers for the object, on all of its sockets, replacing the pair that was
+// set; none removes it. The pair is kept for as long as the object has a socket or an instance.
 extern bool holdfast_object_websockets_set_auto_response(holdfast_object_websockets_auto_response_pair_t *maybe_pair, holdfast_object_websockets_error_t *err);
-// When the host last answered on this socket, in milliseconds since the Unix epoch; none if it never has.
+// Returns when the host last answered on this socket, in milliseconds since the Unix epoch; none if it never has.
 extern bool holdfast_object_websockets_auto_response_time(holdfast_object_websockets_socket_t socket, imports_option_u64_t *ret, holdfast_object_websockets_error_t *err);
 
-// Imported Functions from `holdfast:object/logging@0.1.0`
-// Add an entry. Message and fields together are cut at 16 KiB, and a turn that logs more than 1,000 entries has the rest counted and
-// left out. The field `stack` of an error says where it was thrown: if the turn fails, the caller's problem document has it as well.
+// Imported Functions from `holdfast:object/logging@0.2.0`
+// Adds an entry. Message and fields together are cut at 16 KiB, and of a turn's entries those beyond 1,000 are
+// counted and left out. The field `stack` of an error says where it was thrown: if the turn fails, the caller's
+// problem document has it, too.
 extern void holdfast_object_logging_log(holdfast_object_logging_level_t level, imports_string_t *message, imports_list_tuple2_string_string_t *fields);
 
 // Helper Functions
@@ -737,13 +755,13 @@ void holdfast_object_sql_list_row_free(holdfast_object_sql_list_row_t *ptr);
 
 void holdfast_object_sql_option_own_cursor_free(holdfast_object_sql_option_own_cursor_t *ptr);
 
-void holdfast_object_sql_outcome_free(holdfast_object_sql_outcome_t *ptr);
+void holdfast_object_sql_exec_result_free(holdfast_object_sql_exec_result_t *ptr);
 
 void holdfast_object_sql_result_list_row_error_free(holdfast_object_sql_result_list_row_error_t *ptr);
 
 void holdfast_object_sql_list_value_free(holdfast_object_sql_list_value_t *ptr);
 
-void holdfast_object_sql_result_outcome_error_free(holdfast_object_sql_result_outcome_error_t *ptr);
+void holdfast_object_sql_result_exec_result_error_free(holdfast_object_sql_result_exec_result_error_t *ptr);
 
 void holdfast_object_packed_sql_value_free(holdfast_object_packed_sql_value_t *ptr);
 
@@ -751,11 +769,11 @@ void holdfast_object_packed_sql_error_free(holdfast_object_packed_sql_error_t *p
 
 void holdfast_object_packed_sql_option_own_cursor_free(holdfast_object_packed_sql_option_own_cursor_t *ptr);
 
-void holdfast_object_packed_sql_outcome_free(holdfast_object_packed_sql_outcome_t *ptr);
+void holdfast_object_packed_sql_exec_result_free(holdfast_object_packed_sql_exec_result_t *ptr);
 
 void holdfast_object_packed_sql_list_value_free(holdfast_object_packed_sql_list_value_t *ptr);
 
-void holdfast_object_packed_sql_result_outcome_error_free(holdfast_object_packed_sql_result_outcome_error_t *ptr);
+void holdfast_object_packed_sql_result_exec_result_error_free(holdfast_object_packed_sql_result_exec_result_error_t *ptr);
 
 void holdfast_object_packed_sql_result_list_u8_error_free(holdfast_object_packed_sql_result_list_u8_error_t *ptr);
 

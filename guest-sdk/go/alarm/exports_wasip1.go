@@ -6,7 +6,7 @@ import (
 	"holdfast.dev/holdfast/internal/canon"
 )
 
-//go:wasmexport holdfast:object/alarm-handler@0.1.0#alarm
+//go:wasmexport holdfast:object/alarm-handler@0.2.0#alarm
 func exportAlarm(scheduled uint64, retryCount uint32) unsafe.Pointer {
 	return canon.Done(handle(scheduled, retryCount))
 }

@@ -238,9 +238,9 @@ func (e *entries) Next(max uint32) ([]contract.Entry, error) {
 
 func (*entries) Drop() {}
 
-func (f fake) Exec(text string, parameters []any) (contract.Outcome, error) {
+func (f fake) Exec(text string, parameters []any) (contract.ExecResult, error) {
 	if f.SQL == nil {
-		return contract.Outcome{}, &contract.Refusal{
+		return contract.ExecResult{}, &contract.Refusal{
 			Interface: contract.SQL, Case: "other", Text: "holdfasttest has no SQLite: set Host.SQL",
 		}
 	}
@@ -251,12 +251,12 @@ func (f fake) Exec(text string, parameters []any) (contract.Outcome, error) {
 		}
 	}
 	if err != nil || columns == nil {
-		return contract.Outcome{}, err
+		return contract.ExecResult{}, err
 	}
 	// As the host does it: the first rows with the names, the rest in batches.
 	rest := &cursor{rows}
 	first, _ := rest.Next(256)
-	return contract.Outcome{Result: append(packed.AppendHead(nil, columns), first...), More: rest}, nil
+	return contract.ExecResult{Packed: append(packed.AppendHead(nil, columns), first...), More: rest}, nil
 }
 
 // cursor is the rows that are left of a result.

@@ -7,7 +7,7 @@ import (
 	"holdfast.dev/holdfast/internal/canon"
 )
 
-//go:wasmexport holdfast:object/websocket-handler@0.1.0#message
+//go:wasmexport holdfast:object/websocket-handler@0.2.0#message
 func exportMessage(socket uint64, kind, data, length uint32) unsafe.Pointer {
 	canon.MakeRoom(length)
 	var message holdfast.Message
@@ -22,7 +22,7 @@ func exportMessage(socket uint64, kind, data, length uint32) unsafe.Pointer {
 	}))
 }
 
-//go:wasmexport holdfast:object/websocket-handler@0.1.0#close
+//go:wasmexport holdfast:object/websocket-handler@0.2.0#close
 func exportClose(socket uint64, code, reason, reasonLength, wasClean uint32) unsafe.Pointer {
 	event := CloseEvent{Code: int(code), Reason: canon.Text(reason, reasonLength), WasClean: wasClean != 0}
 	canon.Release()
@@ -31,7 +31,7 @@ func exportClose(socket uint64, code, reason, reasonLength, wasClean uint32) uns
 	}))
 }
 
-//go:wasmexport holdfast:object/websocket-handler@0.1.0#error
+//go:wasmexport holdfast:object/websocket-handler@0.2.0#error
 func exportError(socket uint64, text, length uint32) unsafe.Pointer {
 	event := ErrorEvent{canon.Text(text, length)}
 	canon.Release()

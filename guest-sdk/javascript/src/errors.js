@@ -29,17 +29,17 @@ const WORDS = {
   "bad-time": () => "setAlarm() cannot be called with an alarm time <= 0, or beyond 2^53 − 1",
   "no-handler": () => "Your Durable Object class must have an alarm() handler in order to call setAlarm()",
   "no-statement": () => "SQL code did not contain a statement.",
-  "parameter-count": ([takes, given]) =>
-    `Wrong number of parameter bindings for SQL query: it takes ${takes}, and ${given} were given.`,
-  "not-authorised": (what) => `not authorized: ${what}: SQLITE_AUTH`,
+  "parameter-count": ({ expected, given }) =>
+    `Wrong number of parameter bindings for SQL query: it takes ${expected}, and ${given} were given.`,
+  "not-authorized": (what) => `not authorized: ${what}: SQLITE_AUTH`,
   constraint: ({ code, message }) => `${message}: SQLITE_CONSTRAINT${extended(code)}`,
   sqlite: ({ code, message }) => `${message}: ${SQLITE_CODES[code & 0xff] ?? "SQLITE_ERROR"}`,
   "not-an-upgrade": () => "the request does not ask for a WebSocket",
-  "accepted-already": () => "this request's WebSocket was accepted already",
+  "already-accepted": () => "this request's WebSocket was accepted already",
   "too-many-sockets": (limit) => `the object has ${limit} WebSockets, which is all it may have`,
   "unknown-socket": () => "the WebSocket is closed",
   closing: () => "Can't call WebSocket send() after close().",
-  "too-large": (what) => (Array.isArray(what) ? `${what[0]} bytes are more than the limit of ${what[1]}` : what),
+  "too-large": (what) => (typeof what === "string" ? what : `${what.size} bytes are more than the limit of ${what.limit}`),
   "too-much": (limit) => `one turn sends at most ${limit} bytes of messages`,
   "bad-code": (code) => `Invalid WebSocket close code: ${code}.`,
 };
@@ -66,23 +66,35 @@ const CONSTRAINTS = {
 };
 const extended = (code) => (code in CONSTRAINTS ? ` (extended: SQLITE_CONSTRAINT_${CONSTRAINTS[code]})` : "");
 
-/** Call a function of the host. Its refusals come as errors with the case's name as code and its meaning as message. */
-export function host(call, ...args) {
-  try {
-    return call(...args);
-  } catch (thrown) {
-    const refusal = thrown?.payload;
-    if (typeof refusal?.tag !== "string") throw thrown;
-    const words = WORDS[refusal.tag];
-    const message = words ? words(refusal.val) : String(refusal.val ?? refusal.tag);
-    throw new ClassError(refusal.tag, message, { detail: refusal.val ?? null });
-  }
+/** Under this key, a refusal of the host has the code of the turn that fails of it: as in every other language. */
+const FAILURE_CODE = Symbol("failure code");
+
+/**
+ * Make what calls functions of the host. Their refusals come as errors with the case's name as code and its meaning as message; a turn
+ * that fails of one has this failure code.
+ *
+ * @param {"storage-error" | "sql-error" | "alarm-error" | "websocket-error"} failureCode
+ */
+export function hostOf(failureCode) {
+  return (call, ...args) => {
+    try {
+      return call(...args);
+    } catch (thrown) {
+      const refusal = thrown?.payload;
+      if (typeof refusal?.tag !== "string") throw thrown;
+      const words = WORDS[refusal.tag];
+      const message = words ? words(refusal.val) : String(refusal.val ?? refusal.tag);
+      const error = new ClassError(refusal.tag, message, { detail: refusal.val ?? null });
+      throw Object.defineProperty(error, FAILURE_CODE, { value: failureCode });
+    }
+  };
 }
 
 /** The record `failure` that stands for what a handler threw. */
 export function failure(thrown) {
   const isError = thrown instanceof Error;
-  const code = typeof thrown?.code === "string" && /^[a-z0-9-]{1,64}$/.test(thrown.code) ? thrown.code : "guest-error";
+  const chosen = thrown?.[FAILURE_CODE] ?? thrown?.code;
+  const code = typeof chosen === "string" && /^[a-z0-9-]{1,64}$/.test(chosen) ? chosen : "guest-error";
   const message = isError ? thrown.message || thrown.name : describe(thrown);
   return { code, message: message.toWellFormed(), retryable: thrown?.retryable === true };
 }

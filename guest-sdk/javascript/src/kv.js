@@ -1,10 +1,12 @@
 // `ctx.storage.kv`: keys with structured values, at once. `storage.js` has the same with promises and more than one key at a time.
 
-import keyValue from "holdfast:object/key-value@0.1.0";
+import keyValue from "holdfast:object/key-value@0.2.0";
 
-import { host } from "./errors.js";
+import { hostOf } from "./errors.js";
 import { deserialize, serialize } from "./serialize.js";
 import { hold, release } from "./turn.js";
+
+const host = hostOf("storage-error");
 
 /** Rows that one call of the host brings. It stops at about 1 MiB by itself. */
 const BATCH = 1000;

@@ -4,12 +4,15 @@
 // A number is bound as a REAL, as in Durable Objects and in Node.js; a column of type INTEGER turns it into an integer if it is one. A
 // BigInt is bound as an INTEGER, exactly. An INTEGER that is read is a number if that is exact, and else a BigInt.
 
-import packedSql from "holdfast:object/packed-sql@0.1.0";
-import storage from "holdfast:object/storage@0.1.0";
+import packedSql from "holdfast:object/packed-sql@0.2.0";
+import storage from "holdfast:object/storage@0.2.0";
 
 import { bytesOf, toTextLossy } from "./bytes.js";
-import { host } from "./errors.js";
+import { hostOf } from "./errors.js";
 import { hold, release } from "./turn.js";
+
+const host = hostOf("sql-error");
+const storageHost = hostOf("storage-error");
 
 const BATCH = 1000;
 
@@ -24,7 +27,7 @@ export class SqlStorage {
 
   /** Bytes that the object's storage takes. */
   get databaseSize() {
-    return host(storage.size);
+    return storageHost(storage.size);
   }
 }
 
@@ -35,11 +38,11 @@ export class SqlStorageCursor {
   #read = 0;
   #written;
 
-  constructor({ changes, result, more }) {
+  constructor({ changes, packed, more }) {
     this.#written = changes;
     this.#more = more && hold(more);
-    this.#batch = new Rows(result);
-    if (result !== null) this.#columns = this.#batch.header();
+    this.#batch = new Rows(packed);
+    if (packed !== null) this.#columns = this.#batch.header();
   }
 
   get columnNames() {

@@ -1,13 +1,15 @@
 // `ctx`: what an object knows of itself and what it can ask of the host, beside storage.
 
-import identity from "holdfast:object/identity@0.1.0";
-import websockets from "holdfast:object/websockets@0.1.0";
+import identity from "holdfast:object/identity@0.2.0";
+import websockets from "holdfast:object/websockets@0.2.0";
 
-import { ClassError, host } from "./errors.js";
+import { ClassError, hostOf } from "./errors.js";
 import { Promise } from "./promise.js";
 import { DurableObjectStorage } from "./storage.js";
 import { doom, waitUntil } from "./turn.js";
 import { WebSocketRequestResponsePair, accept, idOf, socketOf, toMessage } from "./websocket.js";
+
+const host = hostOf("websocket-error");
 
 class DurableObjectId {
   #id = identity.id();

@@ -1,14 +1,17 @@
 // `ctx.storage`. Everything is done when it is called; promises are there because Durable Objects have them. What a turn writes
 // counts as a whole or not at all, so the options that weaken that elsewhere (`allowUnconfirmed`, `noCache` …) do nothing.
 
-import alarms from "holdfast:object/alarms@0.1.0";
-import storage from "holdfast:object/storage@0.1.0";
+import alarms from "holdfast:object/alarms@0.2.0";
+import storage from "holdfast:object/storage@0.2.0";
 
-import { host } from "./errors.js";
+import { hostOf } from "./errors.js";
 import { promised } from "./promise.js";
 import { hold, release } from "./turn.js";
 import { SyncKvStorage, deleteMany, getMany, putMany } from "./kv.js";
 import { SqlStorage } from "./sql.js";
+
+const host = hostOf("storage-error");
+const alarm = hostOf("alarm-error");
 
 /** What storage and a transaction have in common. */
 class Operations {
@@ -35,16 +38,16 @@ class Operations {
   }
 
   async getAlarm() {
-    return host(alarms.get);
+    return alarm(alarms.get);
   }
 
   async setAlarm(time) {
     // The host refuses 0, and so all that is no time.
-    host(alarms.set, Math.min(Math.max(Math.floor(Number(time)) || 0, 0), 2 ** 53));
+    alarm(alarms.set, Math.min(Math.max(Math.floor(Number(time)) || 0, 0), 2 ** 53));
   }
 
   async deleteAlarm() {
-    host(alarms.delete);
+    alarm(alarms.delete);
   }
 }
 

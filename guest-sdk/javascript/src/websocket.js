@@ -1,11 +1,13 @@
 // WebSockets. The host owns them; a `WebSocket` here is a name for one. It is the same object as long as the instance lives, and
 // a new one after that, with nothing but its tags and its attachment.
 
-import websockets from "holdfast:object/websockets@0.1.0";
+import websockets from "holdfast:object/websockets@0.2.0";
 
 import { bytesOf } from "./bytes.js";
-import { ClassError, host } from "./errors.js";
+import { ClassError, hostOf } from "./errors.js";
 import { deserialize, hostObject, serialize } from "./serialize.js";
+
+const host = hostOf("websocket-error");
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ClassError, failure, host } from "../src/errors.js";
+import { ClassError, failure, hostOf } from "../src/errors.js";
 import { Promise as OwnPromise } from "../src/promise.js";
 import { SOURCES, stackOf } from "../src/stack.js";
 import { doom, hold, run, waitUntil } from "../src/turn.js";
@@ -57,6 +57,7 @@ test("resources that are left open are closed with the turn", () => {
 });
 
 test("refusals of the host are errors with the case and its meaning", () => {
+  const host = hostOf("sql-error");
   const refuse = (tag, val) => () => {
     throw Object.assign(new Error("x"), { payload: { tag, val } });
   };
@@ -73,6 +74,18 @@ test("refusals of the host are errors with the case and its meaning", () => {
       }),
     TypeError,
   );
+});
+
+test("a turn that fails of a refusal has the failure code of the interface, as in every language", () => {
+  const refuse = () => {
+    throw Object.assign(new Error("x"), { payload: { tag: "full" } });
+  };
+  for (const failureCode of ["storage-error", "sql-error", "alarm-error", "websocket-error"]) {
+    assert.throws(
+      () => hostOf(failureCode)(refuse),
+      (error) => error.code === "full" && failure(error).code === failureCode,
+    );
+  }
 });
 
 test("whatever is thrown has a failure", () => {

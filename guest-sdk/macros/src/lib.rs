@@ -41,7 +41,7 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
 
             struct __Exports;
 
-            impl __exports::lifecycle::Guest for __Exports {
+            impl __exports::init_handler::Guest for __Exports {
                 fn init() -> ::core::result::Result<(), __holdfast::Failure> {
                     INIT()
                 }

@@ -73,14 +73,14 @@ def _rehearse() -> None:
     _class = Rehearsal
     headers = [("host", b"localhost"), ("accept", b"*/*"), ("x-page", b"1")]
     for page in range(_REHEARSALS):
-        Lifecycle().init()
+        InitHandler().init()
         uri = f"/a%20b?page={page % 2}&size=20"
-        FetchHandler().fetch(_host.fetch_handler.Request("POST", uri, headers, b'{"a": 1}'))
+        FetchHandler().fetch(_host.http_types.Request("POST", uri, headers, b'{"a": 1}'))
     del _object
 
 
-class Lifecycle:
-    """Exports `lifecycle`."""
+class InitHandler:
+    """Exports `init-handler`."""
 
     def init(self) -> None:
         global _object
@@ -119,7 +119,7 @@ def _answer(request: Request) -> Any:
     response = _object.fetch(request)
     if not isinstance(response, Response):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise TypeError(f"fetch returned {response!r}, which is no Response")
-    return _host.fetch_handler.Response(number(response.status, 16), response.headers.raw, data(response.body))
+    return _host.http_types.Response(number(response.status, 16), response.headers.raw, data(response.body))
 
 
 def _turn(handler: Callable[..., Result], *arguments: Any) -> Result:

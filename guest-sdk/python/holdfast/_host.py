@@ -20,7 +20,7 @@ __all__ = [
     "Err",
     "alarms",
     "data",
-    "fetch_handler",
+    "http_types",
     "identity",
     "key_value",
     "logging",
@@ -49,11 +49,23 @@ class _NoHost:
 
 
 if TYPE_CHECKING or find_spec("wit_world"):
+    # componentize-py looks there for what a class exports, when nothing can be imported any more.
+    import wit_world.exports  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from componentize_py_types import Err
-    from wit_world.exports import fetch_handler
-    from wit_world.imports import alarms, identity, key_value, logging, packed_sql, sql, storage, types, websockets
+    from wit_world.imports import (
+        alarms,
+        http_types,
+        identity,
+        key_value,
+        logging,
+        packed_sql,
+        sql,
+        storage,
+        types,
+        websockets,
+    )
 else:
-    alarms = fetch_handler = identity = key_value = logging = packed_sql = sql = storage = types = websockets = (
+    alarms = http_types = identity = key_value = logging = packed_sql = sql = storage = types = websockets = (
         _NoHost()
     )
 

@@ -55,7 +55,7 @@ def find_class(module: ModuleType) -> type[DurableObject]:
 
 def exports(cls: type[DurableObject]) -> list[str]:
     """The interfaces that a component of this class exports: those of the handlers that the class defines."""
-    defined = ["lifecycle"]
+    defined = ["init-handler"]
     for interface, handlers in HANDLERS.items():
         own = [name for name in handlers if getattr(cls, name) is not getattr(DurableObject, name)]
         for name in own:
@@ -88,14 +88,14 @@ def build(project: Path, module: str, output: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         work = Path(place)
         # One world for each set of handlers: what is not exported is not called.
-        interfaces = "".join(f"    export holdfast:object/{name}@0.1.0;\n" for name in exports(cls))
-        world = f"world class {{\n    include holdfast:object/imports@0.1.0;\n{interfaces}}}\n"
+        interfaces = "".join(f"    export holdfast:object/{name}@0.2.0;\n" for name in exports(cls))
+        world = f"world class {{\n    include holdfast:object/imports@0.2.0;\n{interfaces}}}\n"
         (work / "built.wit").write_text("package holdfast:built;\n\n" + world)
         (work / "holdfast_entry.py").write_text(
             # Compiled files beside the sources would be changes to whoever watches them.
             "import sys\nsys.dont_write_bytecode = True\n"
             f"from {module} import {cls.__name__}\n"
-            "from holdfast._entry import AlarmHandler, FetchHandler, Lifecycle, WebsocketHandler, register\n"
+            "from holdfast._entry import AlarmHandler, FetchHandler, InitHandler, WebsocketHandler, register\n"
             f"register({cls.__name__})\n"
         )
         componentize(work, project, output)

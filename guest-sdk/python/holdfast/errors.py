@@ -78,8 +78,8 @@ class SqlError(HostError):
     code = "sql-error"
     _messages = {
         "no-statement": "the text holds no statement",
-        "not-authorised": "not authorised: {}",
-        "parameter-count": "the statement takes {0[0]} parameters and {0[1]} were given",
+        "not-authorized": "not authorized: {}",
+        "parameter-count": "the statement takes {0.expected} parameters and {0.given} were given",
         "too-large": "too large: {}",
         "constraint": "{0.message}",
         "full": "the object's storage is full",
@@ -119,12 +119,12 @@ class WebSocketError(HostError):
     code = "websocket-error"
     _messages = {
         "not-an-upgrade": "the request does not ask for a WebSocket",
-        "accepted-already": "the turn has accepted its WebSocket already",
+        "already-accepted": "the turn has accepted its WebSocket already",
         "too-many-sockets": "the object has {} WebSockets, which is as many as it may",
         "bad-tag": "at most 10 different tags of 1 to 256 bytes: {}",
         "unknown-socket": "there is no such WebSocket, or its close event is over",
         "closing": "the WebSocket is closing",
-        "too-large": "{0[0]} bytes: at most {0[1]} are allowed",
+        "too-large": "{0.size} bytes: at most {0.limit} are allowed",
         "too-much": "the messages of this turn are over {} bytes",
         "bad-code": "{} is no code to close with: use 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999",
     }

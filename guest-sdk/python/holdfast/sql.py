@@ -64,14 +64,14 @@ class Cursor:
 
     __slots__ = ("_rows", "changes", "columns", "last_insert_rowid")
 
-    def __init__(self, outcome: Any) -> None:
-        self.changes = outcome.changes
-        self.last_insert_rowid = outcome.last_insert_rowid
+    def __init__(self, result: Any) -> None:
+        self.changes = result.changes
+        self.last_insert_rowid = result.last_insert_rowid
         self.columns = ()
         self._rows: Iterator[Row] = iter(())
-        if outcome.result is not None:
-            self.columns, row, start = _head(outcome.result)
-            self._rows = _rows(row, len(self.columns), outcome.result, start, outcome.more)
+        if result.packed is not None:
+            self.columns, row, start = _head(result.packed)
+            self._rows = _rows(row, len(self.columns), result.packed, start, result.more)
 
     def __iter__(self) -> Iterator[Row]:
         return self._rows

@@ -46,10 +46,10 @@ class ListOptions:
 
 
 @dataclass
-class Outcome:
+class ExecResult:
     changes: int
     last_insert_rowid: int
-    result: bytes | None
+    packed: bytes | None
     more: Any
 
 
@@ -197,7 +197,7 @@ class KeyValue:
 class PackedSql:
     """Gives two rows at first, so that every longer result has a cursor."""
 
-    def exec(self, text: str, parameters: list[Any]) -> Outcome:
+    def exec(self, text: str, parameters: list[Any]) -> ExecResult:
         try:
             cursor = host.database.execute(text, [getattr(parameter, "value", None) for parameter in parameters])
             names = [column[0] for column in cursor.description or []]
@@ -207,8 +207,9 @@ class PackedSql:
         except sqlite3.OperationalError as error:
             raise refuse("Sqlite", SqliteError(1, str(error))) from None
         head = struct.pack("<I", len(names)) + pack(names)
-        result = head + pack([value for row in rows[:2] for value in row]) if names else None
-        return Outcome(max(cursor.rowcount, 0), cursor.lastrowid or 0, result, Cursor(rows[2:]) if rows[2:] else None)
+        packed = head + pack([value for row in rows[:2] for value in row]) if names else None
+        more = Cursor(rows[2:]) if rows[2:] else None
+        return ExecResult(max(cursor.rowcount, 0), cursor.lastrowid or 0, packed, more)
 
     def next(self, cursor: Cursor, most: int) -> bytes:
         host.batches.append(most)
@@ -334,7 +335,7 @@ class Logging:
         host.logged.append((level, message, fields))
 
 
-class FetchHandler:
+class HttpTypes:
     Request, Response = HttpRequest, HttpResponse
 
 
@@ -360,10 +361,11 @@ def install() -> None:
         del sys.modules[name]
     module("componentize_py_types", Err=Err)
     module("wit_world")
-    module("wit_world.exports", fetch_handler=FetchHandler)
+    module("wit_world.exports")
     module(
         "wit_world.imports",
         alarms=Alarms(),
+        http_types=HttpTypes,
         identity=Identity(),
         key_value=KeyValue(),
         logging=Logging(),

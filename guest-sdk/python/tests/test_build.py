@@ -55,9 +55,9 @@ class BuildTests(unittest.TestCase):
             def websocket_error(self, ws: object, error: str) -> None:
                 pass
 
-        self.assertEqual(exports(Counter), ["lifecycle", "fetch-handler"])
-        self.assertEqual(exports(Reminder), ["lifecycle", "fetch-handler", "alarm-handler"])
-        self.assertEqual(exports(Room), ["lifecycle", "fetch-handler", "alarm-handler", "websocket-handler"])
+        self.assertEqual(exports(Counter), ["init-handler", "fetch-handler"])
+        self.assertEqual(exports(Reminder), ["init-handler", "fetch-handler", "alarm-handler"])
+        self.assertEqual(exports(Room), ["init-handler", "fetch-handler", "alarm-handler", "websocket-handler"])
 
     def test_mistakes_are_told(self) -> None:
         class Silent(DurableObject):

@@ -79,7 +79,7 @@ class EntryTests(unittest.TestCase):
         self.addCleanup(logging.root.setLevel, logging.root.level)
         logging.root.handlers = [_logs.HostHandler("/project")]
         logging.root.setLevel(1)
-        _entry.Lifecycle().init()
+        _entry.InitHandler().init()
         self.events = _entry._object.events  # type: ignore[attr-defined]
 
     def fetch(self, path: str, *headers: tuple[str, bytes]) -> HttpResponse:
@@ -104,7 +104,7 @@ class EntryTests(unittest.TestCase):
         self.assertEqual(self.host.logged, [])
         self.host.name = "nobody"
         with self.assertRaises(Err) as failed:
-            _entry.Lifecycle().init()
+            _entry.InitHandler().init()
         self.assertEqual(failed.exception.value, Failure("bad-name", "not to be made", False))
 
     def test_an_exception_is_a_failure_with_its_traceback_in_the_log(self) -> None:

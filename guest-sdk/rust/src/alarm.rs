@@ -201,6 +201,21 @@ pub enum AlarmError {
     Other(String),
 }
 
+impl AlarmError {
+    /// Returns the case as a stable word to match on: the contract's (`wit/alarms.wit`).
+    ///
+    /// ```
+    /// assert_eq!(holdfast::AlarmError::NoHandler.case(), "no-handler");
+    /// ```
+    pub fn case(&self) -> &'static str {
+        match self {
+            Self::BadTime => "bad-time",
+            Self::NoHandler => "no-handler",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
 impl From<wit::Error> for AlarmError {
     fn from(error: wit::Error) -> Self {
         match error {

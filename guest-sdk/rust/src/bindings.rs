@@ -8,8 +8,8 @@ wit_bindgen::generate!({
     world: "object-with-init",
     pub_export_macro: true,
     additional_type_attributes: {
-        "holdfast:object/sql@0.1.0/value": [#[derive(PartialEq)]],
-        "holdfast:object/websockets@0.1.0/message": [#[derive(PartialEq, Eq)]],
+        "holdfast:object/sql@0.2.0/value": [#[derive(PartialEq)]],
+        "holdfast:object/websockets@0.2.0/message": [#[derive(PartialEq, Eq)]],
     },
 });
 
@@ -18,9 +18,9 @@ wit_bindgen::generate!({
 pub mod with_alarm {
     wit_bindgen::generate!({
         path: "../../wit",
-        inline: "package holdfast:sdk; world with-alarm { export holdfast:object/alarm-handler@0.1.0; }",
+        inline: "package holdfast:sdk; world with-alarm { export holdfast:object/alarm-handler@0.2.0; }",
         world: "holdfast:sdk/with-alarm",
-        with: { "holdfast:object/types@0.1.0": crate::bindings::holdfast::object::types },
+        with: { "holdfast:object/types@0.2.0": crate::bindings::holdfast::object::types },
         pub_export_macro: true,
     });
 }
@@ -29,11 +29,11 @@ pub mod with_alarm {
 pub mod with_websocket {
     wit_bindgen::generate!({
         path: "../../wit",
-        inline: "package holdfast:sdk; world with-websocket { export holdfast:object/websocket-handler@0.1.0; }",
+        inline: "package holdfast:sdk; world with-websocket { export holdfast:object/websocket-handler@0.2.0; }",
         world: "holdfast:sdk/with-websocket",
         with: {
-            "holdfast:object/types@0.1.0": crate::bindings::holdfast::object::types,
-            "holdfast:object/websockets@0.1.0": crate::bindings::holdfast::object::websockets,
+            "holdfast:object/types@0.2.0": crate::bindings::holdfast::object::types,
+            "holdfast:object/websockets@0.2.0": crate::bindings::holdfast::object::websockets,
         },
         pub_export_macro: true,
     });

@@ -5,7 +5,7 @@
 use std::any::Any;
 use std::cell::RefCell;
 
-use crate::bindings::exports::holdfast::object::fetch_handler as wit;
+use crate::bindings::holdfast::object::http_types as wit;
 use crate::bindings::holdfast::object::types::Failure;
 use crate::bindings::holdfast::object::websockets::Message;
 use crate::bindings::with_alarm::exports::holdfast::object::alarm_handler::AlarmInfo;
@@ -59,13 +59,13 @@ pub fn socket_event<T: WebSocketHandler>(socket: u64, event: SocketEvent) -> Res
 fn with_instance<T: Object>(handle: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
     with_object(|object| match (object as &mut dyn Any).downcast_mut() {
         Some(object) => handle(object),
-        None => Err(Error::new("not-initialised", "the instance is of another class")),
+        None => Err(Error::new("not-initialized", "the instance is of another class")),
     })
 }
 
 fn with_object<T>(work: impl FnOnce(&mut dyn Object) -> Result<T>) -> Result<T> {
     OBJECT.with_borrow_mut(|object| match object {
         Some(object) => work(object.as_mut()),
-        None => Err(Error::new("not-initialised", "the host called a handler before `init`")),
+        None => Err(Error::new("not-initialized", "the host called a handler before `init`")),
     })
 }

@@ -43,6 +43,7 @@ pub struct Error {
     code: Cow<'static, str>,
     message: String,
     retryable: bool,
+    case: Option<&'static str>,
     source: Option<Box<dyn Any>>,
 }
 
@@ -58,7 +59,7 @@ impl Error {
     /// assert_eq!((error.code(), error.to_string().as_str()), ("out-of-stock", "no chairs left"));
     /// ```
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
-        Self { code: code.into(), message: message.to_string(), retryable: false, source: None }
+        Self { code: code.into(), message: message.to_string(), retryable: false, case: None, source: None }
     }
 
     /// Says that the same request may succeed later: callers get status 503 in place of 500.
@@ -81,6 +82,20 @@ impl Error {
     /// The code that callers can match on.
     pub fn code(&self) -> &str {
         &self.code
+    }
+
+    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`] or [`WebSocketError`] that `?` made this error of: a
+    /// stable word of the contract (`wit/`), for example `constraint`. `None` for any other error.
+    ///
+    /// ```
+    /// use holdfast::prelude::*;
+    ///
+    /// let error = Error::from(SqlError::NoRows).context("reading the balance");
+    /// assert_eq!(error.case(), Some("no-rows"));
+    /// assert_eq!(Error::new("overdrawn", "no money").case(), None);
+    /// ```
+    pub fn case(&self) -> Option<&'static str> {
+        self.case
     }
 
     /// Whether the same request may succeed later.
@@ -111,13 +126,18 @@ impl fmt::Display for Error {
 impl<E: StdError + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
-        let code = match () {
-            () if any.is::<StorageError>() => "storage-error",
-            () if any.is::<SqlError>() => "sql-error",
-            () if any.is::<AlarmError>() => "alarm-error",
-            () if any.is::<WebSocketError>() => "websocket-error",
-            () if any.is::<BadRequest>() => "bad-request",
-            () => Self::DEFAULT_CODE,
+        let (code, case) = if let Some(error) = any.downcast_ref::<StorageError>() {
+            ("storage-error", Some(error.case()))
+        } else if let Some(error) = any.downcast_ref::<SqlError>() {
+            ("sql-error", Some(error.case()))
+        } else if let Some(error) = any.downcast_ref::<AlarmError>() {
+            ("alarm-error", Some(error.case()))
+        } else if let Some(error) = any.downcast_ref::<WebSocketError>() {
+            ("websocket-error", Some(error.case()))
+        } else if any.is::<BadRequest>() {
+            ("bad-request", None)
+        } else {
+            (Self::DEFAULT_CODE, None)
         };
         let mut message = error.to_string();
         let mut source = error.source();
@@ -125,12 +145,12 @@ impl<E: StdError + 'static> From<E> for Error {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self { source: Some(Box::new(error)), ..Self::new(code, message) }
+        Self { case, source: Some(Box::new(error)), ..Self::new(code, message) }
     }
 }
 
 impl From<Error> for Failure {
-    fn from(Error { code, message, retryable, source: _ }: Error) -> Self {
+    fn from(Error { code, message, retryable, .. }: Error) -> Self {
         Self { code: code.into_owned(), message, retryable }
     }
 }
@@ -222,6 +242,9 @@ mod tests {
 
     #[test]
     fn errors_of_the_sdk_keep_a_code_of_their_own() {
+        assert_eq!(Error::from(StorageError::Full).case(), Some("full"));
+        assert_eq!(Error::from(WebSocketError::Closing).context("telling all").case(), Some("closing"));
+        assert_eq!(Error::from(std::fmt::Error).case(), None);
         assert_eq!(Error::from(StorageError::Full).code(), "storage-error");
         assert_eq!(Error::from(SqlError::Full).code(), "sql-error");
         assert_eq!(Error::from(AlarmError::NoHandler).code(), "alarm-error");

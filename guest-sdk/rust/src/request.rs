@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::bindings::exports::holdfast::object::fetch_handler as wit;
+use crate::bindings::holdfast::object::http_types as wit;
 
 /// An HTTP request: types of the [`http`] crate with a body that is there as a whole (at most 32 MiB by default).
 ///

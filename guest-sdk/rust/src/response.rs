@@ -6,7 +6,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, LOCATION};
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-use crate::bindings::exports::holdfast::object::fetch_handler as wit;
+use crate::bindings::holdfast::object::http_types as wit;
 use crate::{BadRequest, Error, Result};
 
 /// An HTTP response with types of the [`http`] crate. It leaves the host once everything its turn wrote is durable.

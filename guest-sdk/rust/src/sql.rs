@@ -200,9 +200,9 @@ impl Rows {
     /// The number of columns, before their names.
     const WIDTH_BYTES: usize = 4;
 
-    fn new(outcome: packed_sql::Outcome) -> Self {
-        let packed_sql::Outcome { changes, last_insert_rowid, result, more } = outcome;
-        let batch = result.unwrap_or_default();
+    fn new(result: packed_sql::ExecResult) -> Self {
+        let packed_sql::ExecResult { changes, last_insert_rowid, packed, more } = result;
+        let batch = packed.unwrap_or_default();
         let (mut width, mut read) = (0, 0);
         if !batch.is_empty() {
             let mut values = Values(&batch);
@@ -317,8 +317,8 @@ pub enum SqlError {
     #[error("the text holds no SQL statement")]
     NoStatement,
     /// The statement is not allowed to objects. Says what was refused.
-    #[error("not authorised: {0}")]
-    NotAuthorised(String),
+    #[error("not authorized: {0}")]
+    NotAuthorized(String),
     /// The number of parameters does not fit.
     #[error("the last statement takes {expected} parameters and was given {given}")]
     ParameterCount {
@@ -364,12 +364,41 @@ pub enum SqlError {
     Other(String),
 }
 
+impl SqlError {
+    /// Returns the case as a stable word to match on: the contract's (`wit/sql.wit`), for example `constraint`, or `no-rows` or
+    /// `decode` for those of this crate.
+    ///
+    /// ```
+    /// use holdfast::prelude::*;
+    ///
+    /// let taken = SqlError::Constraint { code: 2067, message: "UNIQUE constraint failed: user.name".into() };
+    /// assert_eq!(taken.case(), "constraint");
+    /// ```
+    pub fn case(&self) -> &'static str {
+        match self {
+            Self::NoStatement => "no-statement",
+            Self::NotAuthorized(_) => "not-authorized",
+            Self::ParameterCount { .. } => "parameter-count",
+            Self::TooLarge(_) => "too-large",
+            Self::Constraint { .. } => "constraint",
+            Self::Full => "full",
+            Self::Closed => "closed",
+            Self::Sqlite { .. } => "sqlite",
+            Self::NoRows => "no-rows",
+            Self::Decode(_) => "decode",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
 impl From<wit::Error> for SqlError {
     fn from(error: wit::Error) -> Self {
         match error {
             wit::Error::NoStatement => Self::NoStatement,
-            wit::Error::NotAuthorised(what) => Self::NotAuthorised(what),
-            wit::Error::ParameterCount((expected, given)) => Self::ParameterCount { expected, given },
+            wit::Error::NotAuthorized(what) => Self::NotAuthorized(what),
+            wit::Error::ParameterCount(wit::ParameterCounts { expected, given }) => {
+                Self::ParameterCount { expected, given }
+            }
             wit::Error::TooLarge(limit) => Self::TooLarge(limit),
             wit::Error::Constraint(wit::SqliteError { code, message }) => Self::Constraint { code, message },
             wit::Error::Full => Self::Full,

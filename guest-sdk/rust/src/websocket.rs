@@ -314,7 +314,7 @@ impl Context {
     /// Up to 10 different tags of 1 to 256 bytes select it later.
     ///
     /// # Errors
-    /// [`NotAnUpgrade`](WebSocketError::NotAnUpgrade), [`AcceptedAlready`](WebSocketError::AcceptedAlready),
+    /// [`NotAnUpgrade`](WebSocketError::NotAnUpgrade), [`AlreadyAccepted`](WebSocketError::AlreadyAccepted),
     /// [`TooManySockets`](WebSocketError::TooManySockets), [`BadTag`](WebSocketError::BadTag).
     pub fn accept_websocket(
         &self,

@@ -48,7 +48,7 @@ impl Alarm {
 
     /// How long the host waits before it tries again what failed without the class being at fault.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
-    /// The same for an object that is damaged, which only a person can mend.
+    /// The same for what only a person can mend: an object that is damaged, a class that is outdated.
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
@@ -56,12 +56,13 @@ impl Alarm {
 /// without a handler: the alarm waits for one that has it.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler, Overloaded, Stopping,
-        Storage,
+        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler,
+        Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
         Abandoned
+            | ClassOutdated(_)
             | ClassUnavailable(_)
             | Damaged(_)
             | Deleted

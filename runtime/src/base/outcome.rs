@@ -135,6 +135,9 @@ pub enum TurnError {
     /// The object has stored nothing, and the class does not let requests create objects.
     #[error("there is no such object, and its class does not let requests create one (`create = \"internal\"`)")]
     UnknownObject,
+    /// The class was built for a version of the contract that the host does not run any more. Says which, and what to do.
+    #[error("{0}")]
+    ClassOutdated(String),
     /// The class's component could not be loaded.
     #[error("the class could not be loaded: {0}")]
     ClassUnavailable(String),
@@ -187,6 +190,7 @@ impl TurnError {
             Self::Damaged(_) => "object-damaged",
             Self::Query(_) => "query-failed",
             Self::UnknownObject => "unknown-object",
+            Self::ClassOutdated(_) => "class-outdated",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => "overloaded",
             Self::NoCapacity => "no-capacity",
@@ -201,7 +205,8 @@ impl TurnError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
-            Self::StorageFull(_) | Self::Storage(_) | Self::ClassUnavailable(_) | Self::Host(_) => Fault::Host,
+            Self::StorageFull(_) | Self::Storage(_) | Self::Host(_) => Fault::Host,
+            Self::ClassOutdated(_) | Self::ClassUnavailable(_) => Fault::Host,
             _ => Fault::Guest,
         }
     }

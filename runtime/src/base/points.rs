@@ -80,6 +80,8 @@ points! {
     CatalogRebuild = "catalog-rebuild",
     /// A deployed component is on disk; before the record of its class is written.
     ClassWrite = "class-write",
+    /// Before the record of a class is given another name.
+    ClassRename = "class-rename",
 }
 
 /// Reads the rules of the environment. Called once, before anything else runs; without the variable nothing is armed.

@@ -211,6 +211,10 @@ fn next_step(code: &str) -> Option<&'static str> {
         "unknown-object" => {
             "`holdfast objects list CLASS` lists what there is; an object exists once it has stored something"
         }
+        "class-exists" => "`holdfast classes` lists the names that are taken",
+        "class-outdated" => {
+            "`holdfast update-sdk PROJECT` brings a project's SDK up to date; `holdfast deploy PROJECT` builds and deploys it"
+        }
         "class-has-objects" => "`holdfast classes delete CLASS --objects` deletes them and all they stored",
         "core-module" | "not-a-component" => {
             "`holdfast build` makes components; other tools need the target wasm32-wasip2"

@@ -11,7 +11,7 @@ use super::api::{Api, Connection};
 use super::{path, show};
 use crate::base::{ClassName, Env};
 
-/// List, show and delete classes.
+/// List, show, rename and delete classes.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -47,6 +47,16 @@ enum Command {
         #[arg(long)]
         message: Option<String>,
     },
+    /// Give a class another name; its objects keep what they stored, their alarms and their sockets.
+    ///
+    /// Requests and deployments reach it by the new name only: change `class` in the project's holdfast.toml, too. What its objects
+    /// have logged before stays under the old name.
+    Rename {
+        /// The class.
+        class: ClassName,
+        /// The new name, which no class has.
+        to: ClassName,
+    },
     /// Delete a class.
     Delete {
         /// The class.
@@ -71,6 +81,17 @@ pub struct ClassInfo {
     pub create: String,
     #[serde(default)]
     pub message: Option<String>,
+    pub built_for: Option<String>,
+    pub outdated: bool,
+}
+
+impl ClassInfo {
+    /// The version of the contract that it was built for.
+    fn contract(&self) -> String {
+        let version = self.built_for.as_deref().and_then(|built_for| Some(built_for.split_once('@')?.1));
+        let outdated = if self.outdated { " (outdated)" } else { "" };
+        format!("{}{outdated}", version.unwrap_or("-"))
+    }
 }
 
 /// One version as the admin API tells it.
@@ -107,6 +128,16 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             let query = path::query(&[("version", Some(&version)), ("message", message.as_deref())]);
             super::deploy::print(api.put(&format!("/v1/classes/{class}{query}"), &[])?, args.json)
         }
+        Command::Rename { class, to } => {
+            let value: Value =
+                api.post(&format!("/v1/classes/{class}/rename{}", path::query(&[("to", Some(to.as_str()))])))?;
+            if args.json {
+                writeln!(out, "{value}")?;
+            } else {
+                note!("renamed {class} to {to}");
+            }
+            Ok(())
+        }
         Command::Delete { class, objects } => {
             let query = if objects { "?objects=delete" } else { "" };
             api.delete(&format!("/v1/classes/{class}{query}"))?;
@@ -126,14 +157,20 @@ fn list(api: &Api, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
         return Ok(());
     }
     let now = Env::system().wall_ms();
-    let mut rows = Vec::new();
+    let (mut rows, mut any_outdated) = (Vec::new(), false);
     for class in classes {
         let class = ClassInfo::deserialize(class)?;
         let age = show::duration(Duration::from_millis(now.saturating_sub(class.deployed)));
-        let digest = class.digest.chars().take(12).collect();
-        rows.push([class.name, class.version.to_string(), show::bytes(class.size), digest, format!("{age} ago")]);
+        let (contract, digest) = (class.contract(), class.digest.chars().take(12).collect());
+        any_outdated |= class.outdated;
+        let (version, size) = (class.version.to_string(), show::bytes(class.size));
+        rows.push([class.name, version, size, digest, contract, format!("{age} ago")]);
     }
-    Ok(show::table(out, ["CLASS", "VERSION>", "SIZE>", "DIGEST", "DEPLOYED"], &rows)?)
+    show::table(out, ["CLASS", "VERSION>", "SIZE>", "DIGEST", "CONTRACT", "DEPLOYED"], &rows)?;
+    if any_outdated {
+        note!("outdated classes answer no requests; build them with the present SDK and deploy them again");
+    }
+    Ok(())
 }
 
 fn versions(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -157,6 +194,7 @@ fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyho
         return Ok(writeln!(out, "{value}")?);
     }
     let info = ClassInfo::deserialize(value)?;
+    let contract = info.contract();
     let mut fields = vec![
         ("class", info.name),
         ("version", info.version.to_string()),
@@ -165,6 +203,7 @@ fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyho
         ("created", show::time(info.created)),
         ("deployed", show::time(info.deployed)),
         ("create", info.create),
+        ("contract", contract),
     ];
     fields.extend(info.message.map(|message| ("message", message)));
     for (label, interfaces) in [("exports", info.exports), ("imports", info.imports)] {

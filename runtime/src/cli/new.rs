@@ -14,7 +14,7 @@ use crate::base::ClassName;
 use crate::config::Language;
 
 /// Where the SDK goes in a project.
-const VENDORED: &str = ".sdk";
+pub(super) const VENDORED: &str = ".sdk";
 /// Templates are named so, lest tools take them for what they are going to be.
 const TEMPLATE: &str = ".template";
 /// Cargo does not tell a project of one of these names from the crate itself.
@@ -41,7 +41,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>) -> anyhow::Result<()> {
+pub(super) fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>) -> anyhow::Result<()> {
     if language == Language::Rust && SDK_CRATES.contains(&name.as_str()) {
         bail!("`{name}` is the name of a crate of the SDK; choose another name");
     }
@@ -59,12 +59,15 @@ fn create(root: &Path, name: &ClassName, language: Language, sdk: Option<&Path>)
         _ => anyhow::Error::new(error).context(format!("cannot make the directory {}", root.display())),
     })?;
     fill(sdk::template(language), root, name, &sdk_path)?;
-    if sdk.is_none() {
-        for (place, directory) in &vendored {
-            vendor(directory, &root.join(VENDORED).join(place))?;
-        }
+    match sdk {
+        None => vendor_sdk(language, &root.join(VENDORED)),
+        Some(_) => Ok(()),
     }
-    Ok(())
+}
+
+/// Writes the SDK of a language into a directory.
+pub(super) fn vendor_sdk(language: Language, to: &Path) -> anyhow::Result<()> {
+    sdk::sdk(language).iter().try_for_each(|(place, directory)| vendor(directory, &to.join(place)))
 }
 
 /// Writes a template, its placeholders filled in: `{{name}}`, `{{sdk}}` as a quoted string of the file's format, and

@@ -17,7 +17,7 @@ use crate::base::ClassName;
 /// The most that the admin API answers at once.
 const PAGE: usize = 1_000;
 
-/// List, show, query, export, import, delete and evict objects, and run their alarms.
+/// List, show, query, export, import, delete and evict objects, run their alarms, and make ids of new ones.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -41,6 +41,12 @@ enum Command {
         /// At most this many [default: all].
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
+    },
+    /// Make an id for a new object that has no name, and print it as @ and 64 hex digits. The object exists once it has stored
+    /// something.
+    NewId {
+        /// The class.
+        class: ClassName,
     },
     /// Show one object.
     #[command(override_usage = "holdfast objects show [OPTIONS] <OBJECT>")]
@@ -143,6 +149,13 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     match args.command {
         Command::List { class, prefix, limit } => list(&api, &class, prefix.as_deref(), limit, args.json, out),
+        Command::NewId { class } => {
+            let value: Value = api.post(&format!("/v1/classes/{class}/objects"))?;
+            if args.json {
+                return Ok(writeln!(out, "{value}")?);
+            }
+            Ok(writeln!(out, "@{}", value["id"].as_str().unwrap_or_default())?)
+        }
         Command::Show(ObjectArg(object)) => {
             let value: Value = api.get(&object.admin_path())?;
             if args.json { Ok(writeln!(out, "{value}")?) } else { show_one(&object, value, out) }

@@ -100,13 +100,14 @@ impl Admin {
         self.settings.hosts.admit(parts)?;
         if !self.token.admits(&parts.headers) {
             let detail = "send `Authorization: Bearer` with the token in <data>/admin.token";
-            return Err(Problem::new(&problem::UNAUTHORISED, detail));
+            return Err(Problem::new(&problem::UNAUTHORIZED, detail));
         }
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
         match segments[..] {
             ["v1", "classes"] => self.classes(method, &parts.uri),
             ["v1", "classes", class] => self.class(method, &parts.uri, class, body).await,
+            ["v1", "classes", class, "rename"] => self.rename_class(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
             ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,

@@ -50,7 +50,7 @@ kinds! {
     BAD_QUERY "bad-query" BAD_REQUEST "Bad query parameters"
     BAD_BODY "bad-body" BAD_REQUEST "Not a body that the route takes"
     BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body broke off"
-    UNAUTHORISED "unauthorised" UNAUTHORIZED "The admin token is missing or wrong"
+    UNAUTHORIZED "unauthorized" UNAUTHORIZED "The admin token is missing or wrong"
     UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
     UNKNOWN_VERSION "unknown-version" NOT_FOUND "No such version of the class"
     UNKNOWN_OBJECT "unknown-object" NOT_FOUND "No such object"
@@ -59,6 +59,7 @@ kinds! {
     RESERVED "reserved" NOT_FOUND "Paths that begin with _ are reserved"
     METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not take this method"
     CLASS_HAS_OBJECTS "class-has-objects" CONFLICT "The class has objects"
+    CLASS_EXISTS "class-exists" CONFLICT "Another class has this name"
     BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "The request body is too large"
     QUERY_FAILED "query-failed" UNPROCESSABLE_ENTITY "The query failed"
     IMPORT_REFUSED "import-refused" UNPROCESSABLE_ENTITY "Not a database that an object can have"
@@ -68,6 +69,8 @@ kinds! {
     COMPONENT_TOO_LARGE "component-too-large" PAYLOAD_TOO_LARGE "The component is too large"
     NOT_A_COMPONENT "not-a-component" UNPROCESSABLE_ENTITY "Not a WebAssembly component"
     CORE_MODULE "core-module" UNPROCESSABLE_ENTITY "A core module, not a component"
+    CLASS_OUTDATED "class-outdated" UNPROCESSABLE_ENTITY "The class was built for an older version of the contract"
+    HOST_OUTDATED "host-outdated" UNPROCESSABLE_ENTITY "The class was built for a newer version of the contract"
     IMPORTS_REFUSED "imports-refused" UNPROCESSABLE_ENTITY "The component imports what is not granted"
     NO_HANDLER_EXPORTED "no-handler-exported" UNPROCESSABLE_ENTITY "The component exports no handler"
     TWO_HANDLERS "two-handlers" UNPROCESSABLE_ENTITY "The component exports two handlers for requests"
@@ -159,7 +162,12 @@ impl Problem {
         let kind = kind(error.code());
         Self {
             kind,
-            status: if error.retryable() { StatusCode::SERVICE_UNAVAILABLE } else { kind.status },
+            status: match error {
+                error if error.retryable() => StatusCode::SERVICE_UNAVAILABLE,
+                // At a deploy it is the upload that is wrong, at a request it is not the request.
+                TurnError::ClassOutdated(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                _ => kind.status,
+            },
             detail: (details || fixed_text).then(|| error.to_string().into()),
             object: Some(object),
             guest: Some(Box::new(OfGuest {
@@ -212,7 +220,7 @@ pub(super) fn log(error: &TurnError, object: &str) -> bool {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
-        SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
+        SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
         Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted | Stopping => true,
     }
 }
@@ -291,6 +299,7 @@ mod tests {
     use super::*;
     use crate::base::{ClassKey, ClassName, Failure, ObjectId, ObjectName};
     use crate::wasm::LoadError;
+    use crate::wasm::compatibility::Version;
 
     fn failure(retryable: bool) -> TurnError {
         let stack = Some("secret".into());
@@ -324,6 +333,7 @@ mod tests {
             Storage(text()),
             Damaged(text()),
             ClassUnavailable(text()),
+            ClassOutdated("built for 0.1.0".into()),
         ]);
         all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity]);
         all.extend([Abandoned, Deleted, Stopping, Host(text())]);
@@ -335,6 +345,7 @@ mod tests {
         let mut refusals =
             vec![NotAComponent(String::new()), CoreModule, ImportsRefused(Vec::new()), TwoHandlers, Busy];
         refusals.extend([NoHandler(Vec::new()), TooCostly(String::new())]);
+        refusals.extend([ClassOutdated(Version::newest()), HostOutdated(Version::newest())]);
         let others = [DeployError::TooLarge(1), DeployError::Storage(crate::storage::StorageError::BadCursor)];
         refusals.into_iter().map(DeployError::Refused).chain(others).map(|error| error.code()).collect()
     }
@@ -387,6 +398,7 @@ mod tests {
         let table = rows.iter().map(|(code, status)| {
             let row = match (*code, status.as_str()) {
                 ("guest-error", _) => ("500 or 503", "if 503"),
+                ("class-outdated", _) => ("422 or 500", "no"),
                 (_, "503") => ("503", "yes"),
                 (_, status) => (status, "no"),
             };
@@ -418,7 +430,7 @@ mod tests {
             (&HeaderValue::from_static("GET, HEAD"), &json!("method-not-allowed"))
         );
         assert!(value.get("object").is_none() && value.get("guest_code").is_none());
-        let (headers, _) = sent(Problem::new(&UNAUTHORISED, "no")).await;
+        let (headers, _) = sent(Problem::new(&UNAUTHORIZED, "no")).await;
         assert_eq!(headers[WWW_AUTHENTICATE], "Bearer");
     }
 

@@ -201,10 +201,11 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
     server.abort();
 }
 
-const ADMIN_ROUTES: [(&str, &str); 12] = [
+const ADMIN_ROUTES: [(&str, &str); 13] = [
     ("/v1/classes", "GET, HEAD"),
     ("/v1/classes/echo", "DELETE, GET, HEAD, PUT"),
-    ("/v1/classes/echo/objects", "GET, HEAD"),
+    ("/v1/classes/echo/rename", "POST"),
+    ("/v1/classes/echo/objects", "GET, HEAD, POST"),
     ("/v1/classes/echo/objects/alice", "DELETE, GET, HEAD"),
     ("/v1/classes/echo/objects/alice/evict", "POST"),
     ("/v1/classes/echo/objects/alice/sql", "POST"),
@@ -227,7 +228,7 @@ async fn nothing_is_told_without_the_token() {
                     request = request.header(AUTHORIZATION, token);
                 }
                 let answer = call(&host.admin, request.body(Body::empty()).unwrap()).await;
-                assert_eq!(answer.problem(), (401, "unauthorised".into()), "{method} {path}");
+                assert_eq!(answer.problem(), (401, "unauthorized".into()), "{method} {path}");
                 assert_eq!(answer.headers[WWW_AUTHENTICATE], "Bearer");
             }
         }

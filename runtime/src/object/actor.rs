@@ -107,6 +107,8 @@ enum Next {
 impl ObjectHandle {
     /// Starts the actor of an object on the current tokio runtime. The caller makes sure that it is the only one.
     pub fn start(node: Arc<Node>, registry: Arc<dyn Registry>, class: Arc<Class>, address: ObjectAddress) -> Self {
+        // The class may have got another name since the object was asked for.
+        let address = ObjectAddress { class: class.name(), ..address };
         let (mailbox, inbox) = mailbox();
         let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
         let database = node.databases.database(&address);
@@ -492,6 +494,8 @@ impl Actor {
 
     fn drop_instance(&mut self) {
         self.resident = None;
+        // The next one knows the class by the name that it has then.
+        self.address.class = self.class.name();
         if let Some(database) = &mut self.database {
             database.reset_session();
         }

@@ -12,21 +12,20 @@ use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
-use crate::wasm::{ClassCode, Engine, LoadError, exports_alarm_handler};
+use crate::wasm::compatibility::{self, Version};
+use crate::wasm::{ClassCode, Engine, LoadError};
 
 /// A deployed class.
 pub struct Class {
-    /// Its name.
-    pub name: ClassName,
     /// What its object ids are made from.
     pub key: ClassKey,
-    current: ArcSwap<Version>,
+    current: ArcSwap<CurrentVersion>,
     /// While it is deleted, and afterwards.
     retired: AtomicBool,
 }
 
-/// One version, with its code once somebody needed it.
-struct Version {
+/// The current version, with its code once somebody needed it.
+struct CurrentVersion {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
     handles_alarms: bool,
@@ -34,9 +33,9 @@ struct Version {
     told_that_alarms_wait: AtomicBool,
 }
 
-impl Version {
+impl CurrentVersion {
     fn new(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
-        let handles_alarms = exports_alarm_handler(&record.exports);
+        let handles_alarms = compatibility::exports(&record.exports, "alarm-handler");
         Self { record, code, handles_alarms, told_that_alarms_wait: AtomicBool::new(false) }
     }
 }
@@ -62,6 +61,10 @@ pub struct VersionInfo {
     pub create: Create,
     /// The message given at the deploy.
     pub message: Option<String>,
+    /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
+    pub built_for: Option<Version>,
+    /// Whether the host runs it no more, because that version is too old: requests are answered with `class-outdated`.
+    pub outdated: bool,
 }
 
 /// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
@@ -95,9 +98,23 @@ impl Class {
     }
 
     fn with(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
-        let (name, key) = (record.name.clone(), record.key.clone());
-        let current = ArcSwap::from_pointee(Version::new(record, code));
-        Self { name, key, current, retired: AtomicBool::new(false) }
+        let key = record.key.clone();
+        let current = ArcSwap::from_pointee(CurrentVersion::new(record, code));
+        Self { key, current, retired: AtomicBool::new(false) }
+    }
+
+    /// The name that it has at this moment.
+    pub fn name(&self) -> ClassName {
+        self.current.load().record.name.clone()
+    }
+
+    /// Gives it another name. The caller changes the class alone, and sees to it that its instances are made anew, which
+    /// know its name.
+    pub fn rename(&self, name: ClassName) {
+        let current = self.current.load_full();
+        let (mut record, code) = (current.record.clone(), current.code.clone());
+        record.name = name;
+        self.current.store(Arc::new(CurrentVersion::new(record, code)));
     }
 
     /// No turn begins from now on; those that run end.
@@ -117,7 +134,7 @@ impl Class {
 
     /// Replaces the version at each object's next turn.
     pub fn replace(&self, record: ClassRecord, code: Arc<ClassCode>) {
-        self.current.store(Arc::new(Version::new(record, OnceCell::new_with(Some(code)))));
+        self.current.store(Arc::new(CurrentVersion::new(record, OnceCell::new_with(Some(code)))));
     }
 
     /// Whether the current version exports a handler of alarms. While it does not, alarms that are due wait.
@@ -149,9 +166,13 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded =
-            version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.current().digest)).await;
-        loaded.cloned()
+        let record = &version.record;
+        let load = async || {
+            // By its record: an outdated class must not cost a read of its component with each request.
+            compatibility::check(&record.imports, &record.exports).map_err(not_loaded)?;
+            loader.load_recorded(&self.key, record.current().digest).await
+        };
+        version.code.get_or_try_init(load).await.cloned()
     }
 
     /// What can be told of the current version.
@@ -160,7 +181,21 @@ impl Class {
         let record = &current.record;
         let ClassVersion { number: version, digest, size, deployed_ms, create, message } = record.current().clone();
         let (exports, imports, created_ms) = (record.exports.clone(), record.imports.clone(), record.created_ms);
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create, message }
+        let built_for = compatibility::built_for(&imports, &exports).map(|(oldest, _)| oldest);
+        let outdated = matches!(compatibility::check(&imports, &exports), Err(LoadError::ClassOutdated(_)));
+        VersionInfo {
+            version,
+            digest,
+            size,
+            exports,
+            imports,
+            created_ms,
+            deployed_ms,
+            create,
+            message,
+            built_for,
+            outdated,
+        }
     }
 
     /// The versions that are kept, oldest first; the last one is the current one.
@@ -196,10 +231,16 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || records.component(&digest)).await;
         let component = read.map_err(|error| unavailable(error.to_string()))?;
         let component = component.map_err(|error| unavailable(error.to_string()))?;
-        self.load(class, digest, component.into()).await.map_err(|error| match error {
-            LoadError::Busy => TurnError::Overloaded,
-            error => unavailable(error.to_string()),
-        })
+        self.load(class, digest, component.into()).await.map_err(not_loaded)
+    }
+}
+
+/// What a turn fails with when its class's code cannot be loaded.
+fn not_loaded(error: LoadError) -> TurnError {
+    match error {
+        LoadError::Busy => TurnError::Overloaded,
+        error @ LoadError::ClassOutdated(_) => TurnError::ClassOutdated(error.to_string()),
+        error => TurnError::ClassUnavailable(error.to_string()),
     }
 }
 

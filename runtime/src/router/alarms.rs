@@ -98,9 +98,10 @@ impl Router {
         if let Some(version) = class.tell_that_alarms_wait() {
             let message =
                 format!("alarms wait: version {version} exports no alarm-handler; they come once a version does");
-            tracing::warn!(class = %class.name, "{message}");
+            let name = class.name().to_string();
+            tracing::warn!(class = %name, "{message}");
             let (time, object) = (self.node.env.wall_ms(), "(several)".to_owned());
-            let (name, key, level, fields) = (class.name.to_string(), class.key.clone(), Level::Warn, Vec::new());
+            let (key, level, fields) = (class.key.clone(), Level::Warn, Vec::new());
             self.node.logs.add(LogEntry { time, class: name, key, object, level, message, fields });
         }
         false
@@ -126,10 +127,13 @@ impl Router {
         let alarms = self.node.databases.alarms();
         // A class that is gone took its objects with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
-        let address = ObjectAddress { class: class.name.clone(), key, id, name: None };
+        let address = ObjectAddress { class: class.name(), key, id, name: None };
         let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
         drop(slot);
-        let wait = if let Err(TurnError::Damaged(_)) = delivered { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
+        let wait = match delivered {
+            Err(TurnError::Damaged(_) | TurnError::ClassOutdated(_)) => Alarm::DAMAGED_RETRY,
+            _ => Alarm::HOST_RETRY,
+        };
         let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
         match delivered {
             Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {

@@ -1,8 +1,8 @@
 //! The deployed classes: by name, and how one is deployed.
 //!
 //! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
-//! Deployments and deletions of one class happen one after the other, so they cannot mix; those of different classes do not wait
-//! for each other.
+//! Deployments, renamings and deletions of one class happen one after the other, so they cannot mix; those of different classes do
+//! not wait for each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::object::{Class, Node};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
 
-/// Deployments and deletions of one class that may wait for each other: a number that no two people and no build farm reach by deploying what
+/// Changes of one class that may wait for each other: a number that no two people and no build farm reach by deploying what
 /// they mean to. It bounds how long the last one waits, not memory: components that wait are charged to `host-memory`, which has
 /// refused others long before 32 of the largest size wait.
 const CHANGES_MAX: usize = 32;
@@ -30,7 +30,7 @@ pub struct Classes {
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<Node>,
-    /// Held by whoever deploys or deletes a class.
+    /// Held by whoever deploys, renames or deletes a class.
     changing: Arc<OneAtATime<ClassName>>,
 }
 
@@ -87,6 +87,8 @@ impl DeployError {
             Self::Busy | Self::Refused(LoadError::Busy) => "overloaded",
             Self::Refused(LoadError::NotAComponent(_)) => "not-a-component",
             Self::Refused(LoadError::CoreModule) => "core-module",
+            Self::Refused(LoadError::ClassOutdated(_)) => "class-outdated",
+            Self::Refused(LoadError::HostOutdated(_)) => "host-outdated",
             Self::Refused(LoadError::ImportsRefused(_)) => "imports-refused",
             Self::Refused(LoadError::NoHandler(_)) => "no-handler-exported",
             Self::Refused(LoadError::TwoHandlers) => "two-handlers",
@@ -123,6 +125,29 @@ impl From<StorageError> for DeleteClassError {
     }
 }
 
+/// Why a class was not given another name. Nothing has changed.
+#[derive(Debug, thiserror::Error)]
+pub enum RenameClassError {
+    /// There is no such class.
+    #[error("there is no such class")]
+    Unknown,
+    /// Another class has the name.
+    #[error("another class has that name")]
+    Taken,
+    /// Too many change one of the two already.
+    #[error("the host has too many deployments of the class waiting; rename it later")]
+    Busy,
+    /// The host failed.
+    #[error("the class could not be renamed: {0}")]
+    Storage(StorageError),
+}
+
+impl From<StorageError> for RenameClassError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
 impl Classes {
     /// The classes that are recorded. Their code is loaded when it is first needed.
     pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
@@ -135,7 +160,7 @@ impl Classes {
     }
 
     fn add(&self, class: Arc<Class>) {
-        self.by_name.insert(class.name.clone(), class.clone());
+        self.by_name.insert(class.name(), class.clone());
         self.by_key.insert(class.key.clone(), class);
     }
 
@@ -152,7 +177,9 @@ impl Classes {
     /// All classes, by name.
     pub fn list(&self) -> Vec<Arc<Class>> {
         let mut classes: Vec<Arc<Class>> = self.by_name.iter().map(|class| class.clone()).collect();
-        classes.sort_by(|a, b| a.name.cmp(&b.name));
+        classes.sort_by_key(|class| class.name());
+        // One that is being renamed is there twice.
+        classes.dedup_by(|a, b| Arc::ptr_eq(a, b));
         classes
     }
 
@@ -164,11 +191,20 @@ impl Classes {
         component: Bytes,
         settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
+        let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
+        self.deploy_alone(name, component, settings).await
+    }
+
+    async fn deploy_alone(
+        &self,
+        name: ClassName,
+        component: Bytes,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.node.limits;
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
-        let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
         let hashed = component.clone();
         let digest = blocking(move || Digest::of(&hashed)).await;
         let _held = self.records.hold(digest);
@@ -227,13 +263,38 @@ impl Classes {
         number: u64,
         settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
+        // Alone from here on: a class that is renamed or deleted meanwhile must not be made anew.
+        let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
         let versions = self.get(&name).map_or_else(Vec::new, |class| class.versions());
         let version = versions.into_iter().find(|version| version.number == number);
         let version = version.ok_or(DeployError::UnknownVersion(number))?;
         let (records, _held) = (self.records.clone(), self.records.hold(version.digest));
         let component = blocking(move || records.component(&version.digest)).await?;
         let create = settings.create.or(Some(version.create));
-        self.deploy(name, component.into(), DeploySettings { create, ..settings }).await
+        self.deploy_alone(name, component.into(), DeploySettings { create, ..settings }).await
+    }
+
+    /// Gives a class another name, which it has durably when this returns.
+    pub(super) async fn rename(&self, from: &ClassName, to: &ClassName) -> Result<Arc<Class>, RenameClassError> {
+        if from == to {
+            return self.get(from).ok_or(RenameClassError::Unknown);
+        }
+        // In one order for all, so that two that rename crosswise do not wait for each other.
+        let (first, second) = if from < to { (from, to) } else { (to, from) };
+        let busy = |TooManyWait| RenameClassError::Busy;
+        let _first = self.change(first).await.map_err(busy)?;
+        let _second = self.change(second).await.map_err(busy)?;
+        let class = self.get(from).ok_or(RenameClassError::Unknown)?;
+        if self.get(to).is_some() {
+            return Err(RenameClassError::Taken);
+        }
+        let (records, old, new) = (self.records.clone(), from.clone(), to.clone());
+        blocking(move || records.rename(&old, &new)).await?;
+        class.rename(to.clone());
+        // In between both names lead to it, rather than none.
+        self.by_name.insert(to.clone(), class.clone());
+        self.by_name.remove(from);
+        Ok(class)
     }
 
     async fn store(&self, record: ClassRecord, component: Bytes) -> Result<(), StorageError> {

@@ -139,7 +139,7 @@ fn a_socket_that_is_not_opened_never_was() {
     let mut turn = object.begin_with(Some(Vec::new()));
     let id = turn.accept(Vec::new()).unwrap();
     turn.send(id, text("welcome")).unwrap();
-    assert_eq!((turn.sockets(None), turn.accept(Vec::new())), (vec![id], Err(SocketError::AcceptedAlready)));
+    assert_eq!((turn.sockets(None), turn.accept(Vec::new())), (vec![id], Err(SocketError::AlreadyAccepted)));
     turn.apply(false).unwrap().now();
     assert_eq!((object.begin().sockets(None), object.begin().tags(id)), (vec![], Err(SocketError::UnknownSocket)));
     assert_eq!(object.buffered(), 0);

@@ -27,7 +27,7 @@ pub enum SocketError {
     NotAnUpgrade,
     /// Its socket was accepted before.
     #[error("the turn has accepted its socket already")]
-    AcceptedAlready,
+    AlreadyAccepted,
     /// As many as there may be.
     #[error("the object has {0} sockets, as many as it may")]
     TooManySockets(u32),
@@ -130,7 +130,7 @@ impl SocketTurn {
             return Err(SocketError::NotAnUpgrade);
         }
         if self.accepted.is_some() {
-            return Err(SocketError::AcceptedAlready);
+            return Err(SocketError::AlreadyAccepted);
         }
         let limit = self.host.limits.sockets_per_object;
         if self.with_table(|table| table.sockets.len()).unwrap_or(0) >= limit as usize {

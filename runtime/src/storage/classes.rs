@@ -1,9 +1,9 @@
 //! The records of classes.
 //!
-//! `classes/<name>.json` is a class with its versions; their components are [`super::components`]'. Every write is
-//! durable before it returns, the component before the record that names it. A record says its format: this program
-//! writes 2 and reads 1 (one version, the current one) and 2. What must stay true: a component that a durable record
-//! names is there.
+//! `classes/<name>.json` is a class with its versions, and the file's name is the class's name; their components are
+//! [`super::components`]'. Every write is durable before it returns, the component before the record that names it. A
+//! record says its format: this program writes 2 and reads 1 (one version, the current one) and 2. What must stay true:
+//! a component that a durable record names is there, and no two records have one key.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::components::{self, Components, HeldComponent, paths};
-use super::files::{remove_durably, write_durably};
+use super::files::{remove_durably, rename_durably, write_durably};
 use super::{DataDir, StorageError};
 use crate::base::points::{self, Point};
 use crate::base::{ClassKey, ClassName, Create, Digest};
@@ -150,12 +150,17 @@ impl ClassRecords {
 
     /// Every class, in the order of their names.
     pub fn load_all(&self) -> Result<Vec<ClassRecord>, StorageError> {
-        let mut records = Vec::new();
+        let (mut records, mut keys) = (Vec::new(), HashMap::new());
         for path in paths(&self.dir)? {
             if path.extension().is_none_or(|extension| extension != "json") {
                 continue;
             }
-            records.push(read(&path)?);
+            let record = read(&path)?;
+            if let Some(other) = keys.insert(record.key.clone(), record.name.clone()) {
+                let why = format!("it has the key of the class `{other}`, whose objects it would have; remove one");
+                return Err(StorageError::ClassDamaged { path, why });
+            }
+            records.push(record);
         }
         records.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(records)
@@ -177,6 +182,19 @@ impl ClassRecords {
         digests.iter().for_each(|digest| self.components.hold_until_let_go(*digest));
         let before = self.named.lock().insert(record.name.clone(), digests);
         before.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
+    }
+
+    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The record's text
+    /// has the old name until it is written again.
+    pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
+        let path = self.record_path(from);
+        points::hit(Point::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
+        rename_durably(&path, &self.record_path(to))?;
+        let mut named = self.named.lock();
+        if let Some(digests) = named.remove(from) {
+            named.insert(to.clone(), digests);
+        }
+        Ok(())
     }
 
     /// Removes a record. Answers whether there was one.
@@ -231,15 +249,17 @@ fn read(path: &Path) -> Result<ClassRecord, StorageError> {
     let damaged = |why: String| StorageError::ClassDamaged { path: path.into(), why };
     let unreadable = |error: serde_json::Error| damaged(error.to_string());
     let AnyFormat { format } = serde_json::from_slice(&bytes).map_err(unreadable)?;
-    let record: ClassRecord = match format {
+    let mut record: ClassRecord = match format {
         1 => serde_json::from_slice::<RecordOfOne>(&bytes).map_err(unreadable)?.into(),
         FORMAT => serde_json::from_slice(&bytes).map_err(unreadable)?,
         _ => return Err(StorageError::ClassFormat { path: path.into(), format }),
     };
-    match record.versions.is_sorted_by(|a, b| a.number < b.number) && !record.versions.is_empty() {
-        true => Ok(record),
-        false => Err(damaged("its versions are not in order".into())),
+    if record.versions.is_empty() || !record.versions.is_sorted_by(|a, b| a.number < b.number) {
+        return Err(damaged("its versions are not in order".into()));
     }
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    record.name = ClassName::parse(&name).map_err(|error| damaged(error.to_string()))?;
+    Ok(record)
 }
 
 #[cfg(test)]
@@ -251,7 +271,7 @@ mod tests {
     }
 
     fn record(name: &str, digest: Digest) -> ClassRecord {
-        let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::random([1; 16]));
+        let (name, key) = (ClassName::parse(name).unwrap(), ClassKey::new(name));
         let mut record = ClassRecord::new(name, key, version(1, digest));
         (record.exports, record.imports) = (vec!["out".into()], vec!["in".into()]);
         record
@@ -318,6 +338,41 @@ mod tests {
         assert!(records.component(&digest).is_ok() && code[0].exists());
         drop(held);
         assert!(records.component(&digest).is_err() && !code.iter().any(|file| file.exists()));
+    }
+
+    #[test]
+    fn a_renamed_class_is_the_same_one() {
+        let (_root, dir, records) = opened();
+        let [before, after] = ["before", "after"].map(|name| ClassName::parse(name).unwrap());
+        let put = |n: u64| records.put_component(&n.to_le_bytes()).unwrap();
+        let mut class = record("before", put(1));
+        class.add(version(2, put(2)));
+        records.save(&class).unwrap();
+        records.rename(&before, &after).unwrap();
+        let renamed = ClassRecord { name: after.clone(), ..class.clone() };
+        assert_eq!(records.load_all().unwrap(), std::slice::from_ref(&renamed), "its versions are kept");
+        assert!(records.rename(&before, &after).is_err(), "there is no such record any more");
+        // Another class takes the old name and goes; the components of the renamed one stay.
+        records.save(&ClassRecord { key: ClassKey::new("other"), ..record("before", put(1)) }).unwrap();
+        assert!(records.remove(&before).unwrap());
+        assert!(class.versions().iter().all(|version| records.component(&version.digest).is_ok()));
+        drop(records);
+        let records = ClassRecords::open(&dir).unwrap();
+        assert!(class.versions().iter().all(|version| records.component(&version.digest).is_ok()));
+        // Written again, it has the name inside as well.
+        records.save(&renamed).unwrap();
+        assert_eq!(records.load_all().unwrap(), [renamed]);
+        assert!(records.remove(&after).unwrap());
+        assert!(!class.versions().iter().any(|version| records.component(&version.digest).is_ok()));
+    }
+
+    #[test]
+    fn two_records_with_one_key_are_refused() {
+        let (_root, dir, records) = opened();
+        records.save(&record("a", Digest::of(b""))).unwrap();
+        fs::copy(dir.classes().join("a.json"), dir.classes().join("b.json")).unwrap();
+        let error = records.load_all().unwrap_err().to_string();
+        assert!(error.contains("has the key of the class"), "{error}");
     }
 
     #[test]

@@ -46,6 +46,17 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageErro
     write().map_err(StorageError::io("cannot write", path))
 }
 
+/// Gives a file another name in the same directory; durable when it returns. After an error it has the old name, unless the disk
+/// refuses that, too.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
+    let rename = || {
+        fs::rename(from, to)?;
+        // The caller goes on with the old name after an error, so the file must have it.
+        sync_parent(to).or_else(|error| fs::rename(to, from).and(Err(error)))
+    };
+    rename().map_err(StorageError::io("cannot rename", from))
+}
+
 /// Removes the file at `path`; durable when it returns. Answers whether there was one.
 pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
     let remove = || match remove_if_there(path)? {

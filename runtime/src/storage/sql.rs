@@ -44,8 +44,8 @@ pub enum SqlError {
     #[error("the text holds no statement")]
     NoStatement,
     /// Not allowed to guests; says what.
-    #[error("not authorised: {0}")]
-    NotAuthorised(String),
+    #[error("not authorized: {0}")]
+    NotAuthorized(String),
     /// The number of parameters does not fit.
     #[error("the statement takes {takes} parameters, {given} were given")]
     ParameterCount {
@@ -264,7 +264,7 @@ impl Turn {
     /// Compiles the first statement of the text, or takes it from the cache.
     fn prepare<'a>(&mut self, text: &'a str, whole: bool) -> Result<Prepared<'a>, SqlError> {
         if first_word(text).eq_ignore_ascii_case("vacuum") {
-            return Err(SqlError::NotAuthorised("VACUUM".into()));
+            return Err(SqlError::NotAuthorized("VACUUM".into()));
         }
         let connection = self.connection()?;
         connection.session.take_seen();
@@ -377,7 +377,7 @@ impl Turn {
         if prepared.schema && !prepared.statement.is_readonly() {
             return match reserved_name(connection) {
                 Ok(None) => Ok(()),
-                Ok(Some(name)) => Err(SqlError::NotAuthorised(format!("the name {name}"))),
+                Ok(Some(name)) => Err(SqlError::NotAuthorized(format!("the name {name}"))),
                 Err(_) => {
                     let error = last_error(connection.guest());
                     Err(self.refused(error))

@@ -442,7 +442,7 @@ impl Turn {
             ffi::SQLITE_AUTH | ffi::SQLITE_ERROR => {
                 let seen = self.database.opened().map(|file| file.connection.session.take_seen());
                 match seen.and_then(|seen| seen.refused) {
-                    Some(refused) => SqlError::NotAuthorised(refused),
+                    Some(refused) => SqlError::NotAuthorized(refused),
                     None => SqlError::Sqlite(error),
                 }
             }

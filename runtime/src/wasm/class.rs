@@ -1,34 +1,18 @@
 //! One version of a class: a compiled component, checked and linked, ready to be instantiated.
 //!
-//! What a class can do is read from the component itself: a handler it does not export does not exist. What it may
-//! import is fixed here; everything else is refused at deploy with the full list, so that no instantiation can fail on a
+//! What a class can do is read from the component itself: a handler it does not export does not exist. What it may import is
+//! fixed in `compatibility`; everything else is refused at deploy with the full list, so that no instantiation can fail on a
 //! missing import later.
 
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler};
+use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
 use super::budget::Cost;
+use super::compatibility::{self, Version};
 use super::engine::Engine;
 use super::host::Host;
 use crate::base::Digest;
-
-/// Packages of standard WASI 0.2 that are always linked, without power (`wasm/host/wasi.rs`).
-const STANDARD: &[&str] =
-    &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:http/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
-
-/// Interfaces of Holdfast that every class is granted.
-pub const GRANTED: &[&str] = &[
-    "holdfast:object/alarms@0.1.0",
-    "holdfast:object/identity@0.1.0",
-    "holdfast:object/key-value@0.1.0",
-    "holdfast:object/logging@0.1.0",
-    "holdfast:object/packed-sql@0.1.0",
-    "holdfast:object/sql@0.1.0",
-    "holdfast:object/storage@0.1.0",
-    "holdfast:object/types@0.1.0",
-    "holdfast:object/websockets@0.1.0",
-];
 
 /// Why a component cannot be a class.
 #[derive(Debug, thiserror::Error)]
@@ -41,12 +25,26 @@ pub enum LoadError {
         "this is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
     )]
     CoreModule,
+    /// Built for a version of the contract that this host does not run any more.
+    #[error(
+        "the class was built for holdfast:object@{0}, this host runs {newest}: rebuild it with the present SDK and deploy \
+         it again; its objects keep their data",
+        newest = Version::newest()
+    )]
+    ClassOutdated(Version),
+    /// Built for a version of the contract that this host does not run yet.
+    #[error(
+        "the class was built for holdfast:object@{0}, this host runs {newest}: use a newer host, or build the class with \
+         the SDK of this one",
+        newest = Version::newest()
+    )]
+    HostOutdated(Version),
     /// Imports that are neither standard WASI 0.2 nor granted.
     #[error("the component imports what this host does not grant: {}", .0.join(", "))]
     ImportsRefused(Vec<String>),
     /// None of the exports is a handler; carries the exports.
     #[error(
-        "the component exports no handler (it exports: {}); export holdfast:object/fetch-handler@0.1.0 or wasi:http/incoming-handler@0.2",
+        "the component exports no handler (it exports: {}); export holdfast:object/fetch-handler or wasi:http/incoming-handler@0.2",
         if .0.is_empty() { "nothing".to_owned() } else { .0.join(", ") }
     )]
     NoHandler(Vec<String>),
@@ -85,7 +83,7 @@ pub struct ClassCode {
     pub(super) handler: RequestHandler,
     pub(super) alarm: Option<alarm_handler::GuestIndices>,
     pub(super) websocket: Option<websocket_handler::GuestIndices>,
-    pub(super) lifecycle: Option<lifecycle::GuestIndices>,
+    pub(super) init: Option<init_handler::GuestIndices>,
 }
 
 impl ClassCode {
@@ -117,40 +115,31 @@ impl ClassCode {
         };
         let imports = names(&mut kind.imports(&engine.wasmtime).map(|(name, _)| name));
         let exports = names(&mut kind.exports(&engine.wasmtime).map(|(name, _)| name));
-        let refused: Vec<String> = imports.iter().filter(|name| !is_granted(name)).cloned().collect();
-        if !refused.is_empty() {
-            return Err(LoadError::ImportsRefused(refused));
-        }
+        compatibility::check(&imports, &exports)?;
         // An import of a granted interface that asks for a function which that interface does not have.
         let pre = engine.linker.instantiate_pre(component);
         let pre = pre.map_err(|error| LoadError::ImportsRefused(vec![chain(&error)]))?;
-        let exports_any = |prefix: &str| exports.iter().any(|name| name.starts_with(prefix));
+        let has = |interface: &str| compatibility::exports(&exports, interface);
         let invalid = |error: wasmtime::Error| LoadError::NotAComponent(chain(&error));
-        let handler = match (exports_any("holdfast:object/fetch-handler@"), exports_any("wasi:http/incoming-handler@"))
-        {
+        let is_proxy = exports.iter().any(|name| name.starts_with("wasi:http/incoming-handler@"));
+        let handler = match (has("fetch-handler"), is_proxy) {
             (true, true) => return Err(LoadError::TwoHandlers),
             (true, false) => RequestHandler::Fetch(fetch_handler::GuestIndices::new(&pre).map_err(invalid)?),
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
             (false, false) => return Err(LoadError::NoHandler(exports)),
         };
-        let alarm = exports_alarm_handler(&exports).then(|| alarm_handler::GuestIndices::new(&pre));
+        let alarm = has("alarm-handler").then(|| alarm_handler::GuestIndices::new(&pre));
         let alarm = alarm.transpose().map_err(invalid)?;
-        let websocket =
-            exports_any("holdfast:object/websocket-handler@").then(|| websocket_handler::GuestIndices::new(&pre));
+        let websocket = has("websocket-handler").then(|| websocket_handler::GuestIndices::new(&pre));
         let websocket = websocket.transpose().map_err(invalid)?;
-        let lifecycle = exports_any("holdfast:object/lifecycle@").then(|| lifecycle::GuestIndices::new(&pre));
-        let lifecycle = lifecycle.transpose().map_err(invalid)?;
+        let init = has("init-handler").then(|| init_handler::GuestIndices::new(&pre));
+        let init = init.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
         if !engine.budget.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, websocket, lifecycle })
+        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, websocket, init })
     }
-}
-
-/// Whether a component with these exports handles alarms.
-pub fn exports_alarm_handler(exports: &[String]) -> bool {
-    exports.iter().any(|name| name.starts_with("holdfast:object/alarm-handler@"))
 }
 
 fn cost_of(component: &Component) -> Result<Cost, LoadError> {
@@ -158,13 +147,6 @@ fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     let needs =
         needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
     Ok(Cost::of(needs.num_memories.max(1), needs.num_tables))
-}
-
-/// Standard WASI 0.2 of any patch version, or a granted interface.
-fn is_granted(import: &str) -> bool {
-    let standard = STANDARD.iter().any(|package| import.starts_with(package))
-        && import.split_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));
-    standard || GRANTED.contains(&import)
 }
 
 /// Tells a core module from everything else before the compiler sees it: people upload the wrong file.

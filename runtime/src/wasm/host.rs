@@ -113,6 +113,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
     wasi::replace_unbounded(&mut linker)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::http_types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::alarms::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
@@ -125,3 +126,5 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
 }
 
 impl bindings::types::Host for Host {}
+
+impl bindings::http_types::Host for Host {}

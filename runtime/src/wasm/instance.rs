@@ -17,7 +17,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::bindings::{alarm_handler, fetch_handler, lifecycle, websocket_handler};
+use super::bindings::{alarm_handler, fetch_handler, http_types, init_handler, websocket_handler};
 use super::class::{ClassCode, RequestHandler};
 use super::engine::Engine;
 use super::host::Host;
@@ -54,7 +54,7 @@ pub struct Instance {
     store: Store<Host>,
     handlers: Handlers,
     /// Some until the first turn has called it.
-    init: Option<lifecycle::Guest>,
+    init: Option<init_handler::Guest>,
     /// Until the first turn begins: making the instance used fuel of it.
     fresh: bool,
     code: Arc<ClassCode>,
@@ -223,13 +223,13 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
 async fn instantiate(
     store: &mut Store<Host>,
     code: &ClassCode,
-) -> wasmtime::Result<(Handlers, Option<lifecycle::Guest>)> {
+) -> wasmtime::Result<(Handlers, Option<init_handler::Guest>)> {
     let instance = code.pre.instantiate_async(&mut *store).await?;
     let request = match &code.handler {
         RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
         RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
     };
-    let init = code.lifecycle.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
+    let init = code.init.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     let alarm = code.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     let websocket = code.websocket.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     Ok((Handlers { request, alarm, websocket }, init))
@@ -238,7 +238,7 @@ async fn instantiate(
 /// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
 async fn call(
     store: &mut Store<Host>,
-    init: Option<lifecycle::Guest>,
+    init: Option<init_handler::Guest>,
     handlers: &Handlers,
     event: TurnEvent,
     context: &InstanceContext,
@@ -328,7 +328,7 @@ async fn call_fetch(
     let headers: Vec<(&str, &[u8])> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request =
-        fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
+        http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(store, request).await? {
         Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),

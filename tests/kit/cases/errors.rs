@@ -5,7 +5,8 @@ use serde_json::Value as Json;
 use super::{Case, Subject};
 use crate::subject::Object;
 
-pub const CASES: &[Case] = &[("errors/failure", failure), ("errors/thrown", thrown), ("errors/stack", stack)];
+pub const CASES: &[Case] =
+    &[("errors/failure", failure), ("errors/refused", refused), ("errors/thrown", thrown), ("errors/stack", stack)];
 
 fn failure(kit: &Subject) {
     let object = kit.object("a");
@@ -28,6 +29,30 @@ fn throw(object: &Object, script: &str) -> Json {
     let problem: Json = serde_json::from_slice(&answer.body).expect("a problem is JSON");
     assert_eq!(answer.status, 500, "{problem}");
     problem
+}
+
+/// What the host refuses and nothing catches fails the turn, with a code for each family; a language that cannot catch traps.
+fn refused(kit: &Subject) {
+    let object = kit.object("a");
+    object.says(&[("put a before", "ok"), ("count", "1")]);
+    for (line, case, code) in [
+        ("put  empty-key", "key-size", "storage-error"),
+        ("sql BEGIN", "not-authorized", "sql-error"),
+        ("alarm-set 0", "bad-time", "alarm-error"),
+    ] {
+        let caught = object.ask(&format!("{line}\nget a"));
+        assert_eq!(
+            caught,
+            [format!("error {case}"), "some before".into()],
+            "caught, it is an answer and the turn goes on"
+        );
+        let problem = throw(&object, &format!("put a after\nuncaught {line}"));
+        match problem["code"].as_str() {
+            Some("guest-error") => assert_eq!(problem["guest_code"], code, "{problem}"),
+            other => assert_eq!(other, Some("guest-trap"), "{problem}"),
+        }
+        object.says(&[("get a", "some before"), ("count", "1")]);
+    }
 }
 
 fn thrown(kit: &Subject) {

@@ -52,11 +52,13 @@ func (s *script) untilEnd(inTransaction bool) error {
 		if line == "end" && inTransaction {
 			return nil
 		}
+		line, isUncaught := strings.CutPrefix(line, "uncaught ")
 		answer, err := s.line(line)
+		if err != nil && !isUncaught {
+			answer, err = inCase(err)
+		}
 		if err != nil {
-			if answer, err = inCase(err); err != nil {
-				return err
-			}
+			return err
 		}
 		s.answers.WriteString(answer + "\n")
 	}

@@ -122,8 +122,10 @@ class Script:
                 return
             if command == "transaction":
                 yield from self.transaction(words)
+            elif command == "uncaught":
+                yield self.answer(words[0], words[1:])
             else:
-                yield self.answer(command, words)
+                yield self.caught(command, words)
 
     def transaction(self, words: list[str]) -> Iterator[str]:
         undo = words == ["undo"]
@@ -138,26 +140,29 @@ class Script:
         yield from answers
         yield "undone" if undo else "kept"
 
-    def answer(self, command: str, words: list[str]) -> str:
-        arguments = [unquote_to_bytes(word) for word in words]
+    def caught(self, command: str, words: list[str]) -> str:
         try:
-            for commands in (
-                self.identity,
-                self.key_value,
-                self.sql,
-                self.whole,
-                self.alarm,
-                self.sockets,
-                self.others,
-            ):
-                answer = commands(command, arguments)
-                if answer is not None:
-                    return answer
+            return self.answer(command, words)
         except HostError as refusal:
             words = ["error", refusal.case]
             if isinstance(refusal, SqlError) and refusal.sqlite_code is not None:
                 words += [str(refusal.sqlite_code), write(refusal.value.message)]
             return " ".join(words)
+
+    def answer(self, command: str, words: list[str]) -> str:
+        arguments = [unquote_to_bytes(word) for word in words]
+        for commands in (
+            self.identity,
+            self.key_value,
+            self.sql,
+            self.whole,
+            self.alarm,
+            self.sockets,
+            self.others,
+        ):
+            answer = commands(command, arguments)
+            if answer is not None:
+                return answer
         raise Failure("bad-script", f"there is no command {command} with {len(words)} words")
 
     def identity(self, command: str, arguments: list[bytes]) -> str | None:

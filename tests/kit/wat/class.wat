@@ -7,26 +7,26 @@
 (module
   ;; ---- What the host offers ----
 
-  (import "holdfast:object/identity@0.1.0" "id" (func $host-id (param $result i32)))
-  (import "holdfast:object/identity@0.1.0" "name" (func $host-name (param $result i32)))
-  (import "holdfast:object/identity@0.1.0" "class" (func $host-class (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "get" (func $host-get (param $key i32) (param $key-size i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "put"
+  (import "holdfast:object/identity@0.2.0" "id" (func $host-id (param $result i32)))
+  (import "holdfast:object/identity@0.2.0" "name" (func $host-name (param $result i32)))
+  (import "holdfast:object/identity@0.2.0" "class" (func $host-class (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "get" (func $host-get (param $key i32) (param $key-size i32) (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "put"
     (func $host-put (param $key i32) (param $key-size i32) (param $value i32) (param $value-size i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "delete" (func $host-delete (param $key i32) (param $key-size i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "get-many" (func $host-get-many (param $keys i32) (param $count i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "put-many" (func $host-put-many (param $entries i32) (param $count i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "delete-many" (func $host-delete-many (param $keys i32) (param $count i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "list"
+  (import "holdfast:object/key-value@0.2.0" "delete" (func $host-delete (param $key i32) (param $key-size i32) (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "get-many" (func $host-get-many (param $keys i32) (param $count i32) (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "put-many" (func $host-put-many (param $entries i32) (param $count i32) (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "delete-many" (func $host-delete-many (param $keys i32) (param $count i32) (param $result i32)))
+  (import "holdfast:object/key-value@0.2.0" "list"
     (func $host-list
       (param $has-start i32) (param $start i32) (param $start-size i32)
       (param $has-start-after i32) (param $start-after i32) (param $start-after-size i32)
       (param $has-end i32) (param $end i32) (param $end-size i32)
       (param $has-prefix i32) (param $prefix i32) (param $prefix-size i32)
       (param $reverse i32) (param $has-limit i32) (param $limit i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "[method]entries.next"
+  (import "holdfast:object/key-value@0.2.0" "[method]entries.next"
     (func $host-next (param $entries i32) (param $most i32) (param $result i32)))
-  (import "holdfast:object/key-value@0.1.0" "[resource-drop]entries" (func $host-drop-entries (param $entries i32)))
+  (import "holdfast:object/key-value@0.2.0" "[resource-drop]entries" (func $host-drop-entries (param $entries i32)))
 
   ;; ---- Memory ----
 
@@ -118,8 +118,8 @@
     (global.set $out-size (i32.const 0))
     (global.set $out-room (i32.const 0))
     (global.set $header-count (i32.const 0)))
-  (export "cabi_post_holdfast:object/lifecycle@0.1.0#init" (func $end-turn))
-  (export "cabi_post_holdfast:object/fetch-handler@0.1.0#fetch" (func $end-turn))
+  (export "cabi_post_holdfast:object/init-handler@0.2.0#init" (func $end-turn))
+  (export "cabi_post_holdfast:object/fetch-handler@0.2.0#fetch" (func $end-turn))
 
   ;; ---- The object's memory ----
 
@@ -558,7 +558,7 @@
   ;; ---- Handlers ----
 
   ;; Adds 1 to the number under `inits`, for objects whose name begins with `init`.
-  (func (export "holdfast:object/lifecycle@0.1.0#init") (result i32)
+  (func (export "holdfast:object/init-handler@0.2.0#init") (result i32)
     (local $name i32) (local $size i32) (local $inits i64)
     (call $host-name (global.get $result))
     (local.set $name (i32.load offset=4 (global.get $result)))
@@ -579,7 +579,7 @@
       (then (call $fail-with (global.get $bad-name) (global.get $not-to-be-made))))
     (global.get $answer))
 
-  (func (export "holdfast:object/fetch-handler@0.1.0#fetch")
+  (func (export "holdfast:object/fetch-handler@0.2.0#fetch")
     (param $method i32) (param $method-size i32) (param $uri i32) (param $uri-size i32)
     (param $request-headers i32) (param $request-header-count i32) (param $body i32) (param $body-size i32)
     (result i32)

@@ -34,7 +34,7 @@ var keyValueErrors = errors{contract.KeyValue, 4, []errorCase{
 }}
 
 var sqlErrors = errors{contract.SQL, 4, []errorCase{
-	{"no-statement", nothing}, {"not-authorised", words}, {"parameter-count", pair32}, {"too-large", words},
+	{"no-statement", nothing}, {"not-authorized", words}, {"parameter-count", pair32}, {"too-large", words},
 	{"constraint", sqlite}, {"full", nothing}, {"closed", nothing}, {"sqlite", sqlite}, {"other", words},
 }}
 
@@ -47,7 +47,7 @@ var alarmErrors = errors{contract.Alarms, 4, []errorCase{
 }}
 
 var webSocketErrors = errors{contract.WebSockets, 8, []errorCase{
-	{"not-an-upgrade", nothing}, {"accepted-already", nothing}, {"too-many-sockets", number32}, {"bad-tag", words},
+	{"not-an-upgrade", nothing}, {"already-accepted", nothing}, {"too-many-sockets", number32}, {"bad-tag", words},
 	{"unknown-socket", nothing}, {"closing", nothing}, {"too-large", pair64}, {"too-much", number64},
 	{"bad-code", number16}, {"other", words},
 }}

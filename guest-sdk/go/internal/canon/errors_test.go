@@ -38,5 +38,5 @@ func TestErrorsAreThoseOfTheContract(t *testing.T) {
 // wit is how the contract writes what a case carries.
 var wit = map[carries]string{
 	nothing: "", words: "string", number16: "u16", number32: "u32", number64: "u64",
-	pair32: "tuple<u32, u32>", pair64: "tuple<u64, u64>", sqlite: "sqlite-error",
+	pair32: "parameter-counts", pair64: "over-limit", sqlite: "sqlite-error",
 }

@@ -10,7 +10,7 @@ import (
 	"holdfast.dev/holdfast/internal/contract"
 )
 
-func (host) Exec(text string, parameters []any) (contract.Outcome, error) {
+func (host) Exec(text string, parameters []any) (contract.ExecResult, error) {
 	lowered := make([]value, len(parameters))
 	for i, parameter := range parameters {
 		lowered[i] = lower(parameter)
@@ -20,16 +20,16 @@ func (host) Exec(text string, parameters []any) (contract.Outcome, error) {
 	packedSQLExec(text, first(lowered), uint32(len(lowered)), result.at)
 	runtime.KeepAlive(parameters)
 	if err := sqlErrors.in(result, 8); err != nil {
-		return contract.Outcome{}, err
+		return contract.ExecResult{}, err
 	}
-	outcome := contract.Outcome{Changes: result.u64(8), LastInsertRowID: int64(result.u64(16))}
+	executed := contract.ExecResult{Changes: result.u64(8), LastInsertRowID: int64(result.u64(16))}
 	if result.bool(24) {
-		outcome.Result = result.bytes(28)
+		executed.Packed = result.bytes(28)
 	}
 	if result.bool(36) {
-		outcome.More = cursor(result.u32(40))
+		executed.More = cursor(result.u32(40))
 	}
-	return outcome, nil
+	return executed, nil
 }
 
 // value is a parameter: the variant `value` of the interface sql.

@@ -24,7 +24,7 @@ type Host interface {
 	DeleteMany(keys []string) (existed int, err error)
 	List(options ListOptions) (Entries, error)
 
-	Exec(text string, parameters []any) (Outcome, error)
+	Exec(text string, parameters []any) (ExecResult, error)
 
 	OpenSavepoint() (Savepoint, error)
 	Size() (uint64, error)
@@ -76,13 +76,13 @@ type Entries interface {
 	Drop()
 }
 
-// Outcome is what a statement did. Rows are as the interface packed-sql has them.
-type Outcome struct {
+// ExecResult is what a statement did. Rows are as the interface packed-sql has them.
+type ExecResult struct {
 	Changes         uint64
 	LastInsertRowID int64
 	// Head and first rows; nil for a statement that returns no rows.
-	Result []byte
-	// The rest; nil if Result holds everything.
+	Packed []byte
+	// The rest; nil if Packed holds everything.
 	More Cursor
 }
 

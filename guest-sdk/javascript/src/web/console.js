@@ -1,7 +1,7 @@
 // `console`: entries in the object's log. A plain object as the last argument becomes the entry's fields; an error that is logged
 // brings its stack as a field.
 
-import logging from "holdfast:object/logging@0.1.0";
+import logging from "holdfast:object/logging@0.2.0";
 
 import { stackOf, title } from "../stack.js";
 

@@ -54,6 +54,32 @@ pub enum StorageError {
     Other(String),
 }
 
+impl StorageError {
+    /// Returns the case as a stable word to match on: the contract's (`wit/key-value.wit` and `wit/storage.wit`), for example
+    /// `key-size`, or `encode` or `decode` for those of this crate.
+    ///
+    /// ```
+    /// use holdfast::prelude::*;
+    ///
+    /// assert_eq!(StorageError::InTransaction.case(), "savepoint-open");
+    /// ```
+    pub fn case(&self) -> &'static str {
+        match self {
+            Self::KeySize(_) => "key-size",
+            Self::ValueSize(_) => "value-size",
+            Self::TooMany(_) => "too-many",
+            Self::BadRange(_) => "bad-range",
+            Self::Full => "full",
+            Self::Closed => "closed",
+            Self::InTransaction => "savepoint-open",
+            Self::TooDeep(_) => "too-deep",
+            Self::Encode { .. } => "encode",
+            Self::Decode { .. } => "decode",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
 impl From<key_value::Error> for StorageError {
     fn from(error: key_value::Error) -> Self {
         match error {

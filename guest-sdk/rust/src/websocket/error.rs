@@ -11,7 +11,7 @@ pub enum WebSocketError {
     NotAnUpgrade,
     /// The turn has accepted its socket already.
     #[error("the turn has accepted its socket already")]
-    AcceptedAlready,
+    AlreadyAccepted,
     /// The object has as many sockets as it may. Carries how many those are.
     #[error("the object has {0} sockets already, and may have no more")]
     TooManySockets(u32),
@@ -55,16 +55,41 @@ pub enum WebSocketError {
     Other(String),
 }
 
+impl WebSocketError {
+    /// Returns the case as a stable word to match on: the contract's (`wit/websockets.wit`), for example `unknown-socket`, or
+    /// `encode` or `decode` for those of this crate.
+    ///
+    /// ```
+    /// assert_eq!(holdfast::WebSocketError::UnknownSocket.case(), "unknown-socket");
+    /// ```
+    pub fn case(&self) -> &'static str {
+        match self {
+            Self::NotAnUpgrade => "not-an-upgrade",
+            Self::AlreadyAccepted => "already-accepted",
+            Self::TooManySockets(_) => "too-many-sockets",
+            Self::BadTag(_) => "bad-tag",
+            Self::UnknownSocket => "unknown-socket",
+            Self::Closing => "closing",
+            Self::TooLarge { .. } => "too-large",
+            Self::TooMuch(_) => "too-much",
+            Self::BadCode(_) => "bad-code",
+            Self::Encode(_) => "encode",
+            Self::Decode { .. } => "decode",
+            Self::Other(_) => "other",
+        }
+    }
+}
+
 impl From<wit::Error> for WebSocketError {
     fn from(error: wit::Error) -> Self {
         match error {
             wit::Error::NotAnUpgrade => Self::NotAnUpgrade,
-            wit::Error::AcceptedAlready => Self::AcceptedAlready,
+            wit::Error::AlreadyAccepted => Self::AlreadyAccepted,
             wit::Error::TooManySockets(limit) => Self::TooManySockets(limit),
             wit::Error::BadTag(reason) => Self::BadTag(reason),
             wit::Error::UnknownSocket => Self::UnknownSocket,
             wit::Error::Closing => Self::Closing,
-            wit::Error::TooLarge((bytes, limit)) => Self::TooLarge { bytes, limit },
+            wit::Error::TooLarge(wit::OverLimit { size, limit }) => Self::TooLarge { bytes: size, limit },
             wit::Error::TooMuch(limit) => Self::TooMuch(limit),
             wit::Error::BadCode(code) => Self::BadCode(code),
             wit::Error::Other(reason) => Self::Other(reason),

@@ -1,7 +1,7 @@
 //! Core modules become components.
 //!
-//! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.1.0` `get`,
-//! `holdfast:object/fetch-handler@0.1.0#fetch`). Its world is read off these names: it may import all of the contract, of
+//! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.2.0` `get`,
+//! `holdfast:object/fetch-handler@0.2.0#fetch`). Its world is read off these names: it may import all of the contract, of
 //! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated by an
 //! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever. Debug information is left out, but for names.
 
@@ -41,7 +41,7 @@ pub fn of_core_module(module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     let contract = contract.parse().map_err(|(_, error)| error).expect("the contract is sound");
     resolve.push_group(contract).expect("the contract needs no other package");
     let exports: String = handlers.iter().map(|handler| format!("export {handler};")).collect();
-    let world = format!("package holdfast:built; world class {{ include holdfast:object/imports@0.1.0; {exports} }}");
+    let world = format!("package holdfast:built; world class {{ include holdfast:object/imports@0.2.0; {exports} }}");
     let package = resolve.push_source("built.wit", &world).context("it exports what the contract does not know")?;
     let world = resolve.select_world(&[package], Some("class")).expect("it was just written");
 
@@ -93,7 +93,7 @@ mod tests {
         (global $free (mut i32) (i32.const 1024))
         (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32)
             (global.get $free) (global.set $free (i32.add (global.get $free) (local.get 3))))
-        (func (export "holdfast:object/fetch-handler@0.1.0#fetch") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
+        (func (export "holdfast:object/fetch-handler@0.2.0#fetch") (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)
             (i32.store16 (i32.const 4) (i32.const 204)) (i32.const 0)))"#;
 
     #[test]
@@ -105,8 +105,9 @@ mod tests {
             items.keys().map(|key| resolve.name_world_key(key)).collect::<Vec<_>>()
         };
         let world = &resolve.worlds[world];
-        assert_eq!(names(&world.exports), ["holdfast:object/fetch-handler@0.1.0"]);
-        assert_eq!(names(&world.imports), ["holdfast:object/types@0.1.0"], "nothing that it does not use");
+        assert_eq!(names(&world.exports), ["holdfast:object/fetch-handler@0.2.0"]);
+        let used = ["holdfast:object/types@0.2.0", "holdfast:object/http-types@0.2.0"];
+        assert_eq!(names(&world.imports), used, "nothing that it does not use");
     }
 
     #[test]
@@ -124,7 +125,7 @@ mod tests {
     #[test]
     fn what_is_not_in_the_contract_is_said() {
         let error = |text: &str| format!("{:#}", of_core_module(wat::parse_str(text).unwrap()).unwrap_err());
-        let other = FETCH.replace("fetch-handler@0.1.0#fetch", "catch-handler@0.1.0#catch");
+        let other = FETCH.replace("fetch-handler@0.2.0#fetch", "catch-handler@0.2.0#catch");
         assert!(error(&other).contains("catch-handler"), "{}", error(&other));
         let wrong = FETCH.replace("#fetch\") (param i32", "#fetch\") (param");
         assert!(error(&wrong).contains("fetch"), "{}", error(&wrong));

@@ -1,4 +1,4 @@
-//! `/v1/classes`: deploy, list, show and delete classes.
+//! `/v1/classes`: deploy, list, show, rename and delete classes.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
 use crate::base::{ClassName, Create, Digest};
 use crate::gateway::problem::Problem;
-use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed};
+use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
 use crate::storage::{ClassVersion, MESSAGE_MAX};
 
 /// One class as the admin API shows it; times in milliseconds since the Unix epoch.
@@ -25,6 +25,10 @@ struct Shown {
     create: Create,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// The version of the contract that it was built for; null if it uses none of its interfaces.
+    built_for: Option<String>,
+    /// Whether requests are answered with `class-outdated`, because the host does not run that version any more.
+    outdated: bool,
     /// In the answer to a deploy only: whether the component or a setting is another one than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<bool>,
@@ -61,7 +65,7 @@ impl Shown {
     fn of(class: &Class, changed: Option<bool>) -> Self {
         let info = class.info();
         Self {
-            name: class.name.clone(),
+            name: class.name(),
             version: info.version,
             digest: info.digest,
             size: info.size,
@@ -71,6 +75,8 @@ impl Shown {
             deployed: info.deployed_ms,
             create: info.create,
             message: info.message,
+            built_for: info.built_for.map(|version| format!("holdfast:object@{version}")),
+            outdated: info.outdated,
             changed,
             versions: None,
         }
@@ -81,6 +87,12 @@ impl Shown {
 #[serde(deny_unknown_fields)]
 struct DeleteQuery {
     objects: Option<Objects>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RenameQuery {
+    to: String,
 }
 
 /// Settings of the class; what is left out stays as it is.
@@ -183,6 +195,25 @@ fn shown(deployed: Result<Deployed, DeployError>) -> Result<Response, Problem> {
 }
 
 impl Admin {
+    pub(super) async fn rename_class(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
+        if method != Method::POST {
+            return Err(Problem::method_not_allowed("POST"));
+        }
+        let asked: RenameQuery = query(uri)?;
+        let (from, to) = (ClassName::parse(class)?, ClassName::parse(&asked.to)?);
+        let (router, old, new) = (self.router.clone(), from.clone(), to.clone());
+        match to_the_end(async move { router.rename_class(&old, &new).await }).await? {
+            Ok(class) => Ok(json(StatusCode::OK, &Shown::of(&class, None))),
+            Err(RenameClassError::Unknown) => Err(problem::unknown_class(&from)),
+            Err(RenameClassError::Taken) => {
+                let detail = format!("`{to}` is another class; delete it, or rename it first");
+                Err(Problem::new(&problem::CLASS_EXISTS, detail))
+            }
+            Err(error @ RenameClassError::Busy) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
+            Err(RenameClassError::Storage(error)) => Err(Problem::internal(error)),
+        }
+    }
+
     async fn delete_class(&self, name: ClassName, asked: DeleteQuery) -> Result<Response, Problem> {
         let with_objects = asked.objects == Some(Objects::Delete);
         let (router, class) = (self.router.clone(), name.clone());

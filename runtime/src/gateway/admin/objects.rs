@@ -1,13 +1,14 @@
-//! `/v1/classes/{class}/objects`: list, show, query, delete and evict objects, run their alarms.
+//! `/v1/classes/{class}/objects`: make ids; list, show, query, delete and evict objects, run their alarms.
 //!
 //! Whatever is asked of one object goes to it as an invocation, so it is ordered with its turns and waits at its output gate.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use http::header::LOCATION;
 use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
-use super::{Admin, NoQuery, json, only_get, path, problem, query, sql};
+use super::{Admin, NoQuery, json, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
 use crate::base::socket::SocketCounts;
 use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
@@ -96,7 +97,11 @@ impl Admin {
             objects: Vec<Shown>,
             cursor: Option<String>,
         }
-        only_get(method)?;
+        match *method {
+            Method::GET => {}
+            Method::POST => return self.new_id(uri, class),
+            _ => return Err(Problem::method_not_allowed("GET, HEAD, POST")),
+        }
         let asked: PageQuery = query(uri)?;
         let limit = asked.limit.unwrap_or(PAGE);
         if !(1..=PAGE_MAX).contains(&limit) {
@@ -120,6 +125,20 @@ impl Admin {
             sockets: None,
         });
         Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
+    }
+
+    /// Makes an id. Nobody can guess it, and no other id of 32 bytes is taken for one of the class.
+    fn new_id(&self, uri: &Uri, class: &str) -> Result<Response, Problem> {
+        #[derive(Serialize)]
+        struct NewId {
+            id: String,
+            class: ClassName,
+        }
+        let NoQuery {} = query(uri)?;
+        let class = self.deployed(class)?;
+        let (id, class) = (self.router.new_id(&class).to_string(), class.name());
+        let location = format!("/v1/classes/{class}/objects/@{id}");
+        Ok(([(LOCATION, location)], json(StatusCode::CREATED, &NewId { id, class })).into_response())
     }
 
     pub(super) async fn object(
@@ -233,7 +252,7 @@ impl Admin {
 
     pub(super) fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
         let class = self.deployed(class)?;
-        path::object(class.name.clone(), &class.key, object)
+        path::object(class.name(), &class.key, object)
     }
 
     pub(super) async fn deliver(&self, address: &ObjectAddress, invocation: Invocation) -> Result<Reply, Problem> {

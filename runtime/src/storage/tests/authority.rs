@@ -82,7 +82,7 @@ fn what_is_refused_is_named_and_changes_nothing() {
                 turn.put("k", b"w").unwrap();
             }
             for (sql, what) in REFUSED {
-                assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorised(what.into())), "{sql}");
+                assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorized(what.into())), "{sql}");
             }
             turn.exec("INSERT INTO t VALUES (1)", &[]).unwrap();
         });
@@ -103,7 +103,7 @@ fn renames_and_references_are_checked_afterwards() {
             ("CREATE TABLE c (k REFERENCES _hf_kv (key) ON DELETE CASCADE)", "_hf_kv"),
             ("ALTER TABLE t ADD COLUMN k REFERENCES _hf_meta", "_hf_meta"),
         ] {
-            assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorised(format!("the name {name}"))), "{sql}");
+            assert_eq!(turn.exec(sql, &[]), Err(SqlError::NotAuthorized(format!("the name {name}"))), "{sql}");
         }
         turn.exec("ALTER TABLE t RENAME TO u", &[]).unwrap();
         turn.exec("ALTER TABLE u RENAME COLUMN x TO _hf_x", &[]).unwrap();
@@ -120,8 +120,8 @@ fn triggers_and_views_do_not_reach_the_hosts_tables() {
         turn.exec("CREATE TABLE t (x)", &[]).unwrap();
         turn.exec("CREATE VIEW v AS SELECT key FROM _hf_kv", &[]).unwrap();
         turn.exec("CREATE TRIGGER g AFTER INSERT ON t BEGIN DELETE FROM _hf_kv; END", &[]).unwrap();
-        assert!(matches!(turn.exec("SELECT * FROM v", &[]), Err(SqlError::NotAuthorised(_))));
-        assert!(matches!(turn.exec("INSERT INTO t VALUES (1)", &[]), Err(SqlError::NotAuthorised(_))));
+        assert!(matches!(turn.exec("SELECT * FROM v", &[]), Err(SqlError::NotAuthorized(_))));
+        assert!(matches!(turn.exec("INSERT INTO t VALUES (1)", &[]), Err(SqlError::NotAuthorized(_))));
     });
     assert_eq!(object.get("k").unwrap(), b"v");
 }
@@ -222,7 +222,7 @@ fn nothing_of_sqlite_is_allowed_that_is_not_listed() {
     let world = World::new();
     world.object("a").turn(|turn| {
         turn.exec("CREATE TABLE t (x)", &[]).unwrap();
-        let refused = |outcome| matches!(outcome, Err(SqlError::NotAuthorised(_)));
+        let refused = |outcome| matches!(outcome, Err(SqlError::NotAuthorized(_)));
         for name in pragmas {
             let allowed = documented.contains(&name.as_str());
             assert_eq!(!refused(turn.exec(&format!("PRAGMA {name}"), &[])), allowed, "{name}");
@@ -254,7 +254,7 @@ fn foreign_keys_are_switched_before_the_first_write_only() {
         turn.exec("PRAGMA foreign_keys = OFF", &[]).unwrap();
         turn.exec("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p REFERENCES p)", &[]).unwrap();
         let late = turn.exec("PRAGMA foreign_keys = ON", &[]);
-        assert_eq!(late, Err(SqlError::NotAuthorised("PRAGMA foreign_keys after the turn's first write".into())));
+        assert_eq!(late, Err(SqlError::NotAuthorized("PRAGMA foreign_keys after the turn's first write".into())));
         turn.exec("INSERT INTO c VALUES (1)", &[]).unwrap();
     });
     object.database().reset_session();

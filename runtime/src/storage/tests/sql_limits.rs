@@ -68,7 +68,7 @@ fn nested_views_do_not_explode() {
         }
         assert_eq!(turn.exec("SELECT count(*) FROM v3", &[]).unwrap().rows, [[int(1)]]);
         fails(turn.exec("SELECT * FROM v8", &[]), "too many FROM clause terms");
-        assert!(matches!(turn.exec("SELECT * FROM v14", &[]), Err(SqlError::NotAuthorised(_))));
+        assert!(matches!(turn.exec("SELECT * FROM v14", &[]), Err(SqlError::NotAuthorized(_))));
         assert_eq!(turn.exec("SELECT count(*) FROM v3", &[]).unwrap().rows, [[int(1)]], "the turn goes on");
     });
     // SQLite would refuse it for its many references, if it had the memory to count them: it writes views out before it looks at what

@@ -292,7 +292,7 @@ fn queries_are_cut_and_only_write_when_asked() {
         "CREATE TABLE u (x)",
         "SELECT * FROM _hf_kv",
     ] {
-        assert!(matches!(turn.query(sql, &[]), Err(SqlError::NotAuthorised(_))), "{sql}");
+        assert!(matches!(turn.query(sql, &[]), Err(SqlError::NotAuthorized(_))), "{sql}");
     }
     turn.query("PRAGMA table_info(t)", &[]).unwrap();
     object.apply(turn).unwrap();

@@ -158,7 +158,7 @@ fn pragmas_last_as_long_as_the_instance() {
     assert_eq!(object.rows("PRAGMA foreign_keys"), [[int(1)]]);
     object.turn(|turn| {
         turn.put("k", b"w").unwrap();
-        assert!(matches!(exec(turn, "PRAGMA foreign_keys = OFF"), Err(SqlError::NotAuthorised(_))));
+        assert!(matches!(exec(turn, "PRAGMA foreign_keys = OFF"), Err(SqlError::NotAuthorized(_))));
     });
 }
 

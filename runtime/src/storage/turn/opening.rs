@@ -46,7 +46,7 @@ impl Turn {
     pub(in crate::storage) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
         if let Stage::Reading = self.stage {
             if self.reads_only {
-                return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
+                return Err(SqlError::NotAuthorized("writing, which has to be asked for".into()));
             }
             let connection = self.connection()?;
             let begun = connection.control(|sqlite| sqlite.prepare_cached("BEGIN IMMEDIATE")?.execute([]));

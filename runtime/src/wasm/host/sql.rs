@@ -21,8 +21,10 @@ fn answer<T>(result: Result<T, SqlError>) -> Answer<T> {
     let from_sqlite = |SqliteError { code, message }| wit::SqliteError { code, message };
     Ok(Err(match error {
         SqlError::NoStatement => wit::Error::NoStatement,
-        SqlError::NotAuthorised(what) => wit::Error::NotAuthorised(what),
-        SqlError::ParameterCount { takes, given } => wit::Error::ParameterCount((takes, given)),
+        SqlError::NotAuthorized(what) => wit::Error::NotAuthorized(what),
+        SqlError::ParameterCount { takes, given } => {
+            wit::Error::ParameterCount(wit::ParameterCounts { expected: takes, given })
+        }
         SqlError::TooLarge(what) => wit::Error::TooLarge(what),
         SqlError::Constraint(error) => wit::Error::Constraint(from_sqlite(error)),
         SqlError::Full => wit::Error::Full,
@@ -55,14 +57,14 @@ fn to_guest(rows: Vec<Vec<Value>>) -> Vec<Vec<wit::Value>> {
 }
 
 impl wit::Host for Host {
-    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::Outcome> {
+    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::ExecResult> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
         let outcome = match self.turn()?.exec_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
         let more = self.cursor(outcome.more)?;
-        Ok(Ok(wit::Outcome {
+        Ok(Ok(wit::ExecResult {
             columns: outcome.columns,
             changes: outcome.changes,
             last_insert_rowid: outcome.last_insert_rowid,
@@ -73,7 +75,7 @@ impl wit::Host for Host {
 }
 
 impl packed::Host for Host {
-    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::Outcome> {
+    async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::ExecResult> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
         let outcome = match self.turn()?.exec_packed_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
@@ -81,7 +83,7 @@ impl packed::Host for Host {
         };
         let more = self.cursor(outcome.more)?;
         let storage::PackedOutcome { changes, last_insert_rowid, result, .. } = outcome;
-        Ok(Ok(packed::Outcome { changes, last_insert_rowid, result, more }))
+        Ok(Ok(packed::ExecResult { changes, last_insert_rowid, packed: result, more }))
     }
 
     async fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<u8>> {

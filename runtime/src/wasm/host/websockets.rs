@@ -110,12 +110,12 @@ impl From<wit::MessageResult> for Message {
 fn told<T>(result: Result<T, SocketError>) -> Result<T, wit::Error> {
     result.map_err(|error| match error {
         SocketError::NotAnUpgrade => wit::Error::NotAnUpgrade,
-        SocketError::AcceptedAlready => wit::Error::AcceptedAlready,
+        SocketError::AlreadyAccepted => wit::Error::AlreadyAccepted,
         SocketError::TooManySockets(limit) => wit::Error::TooManySockets(limit),
         SocketError::BadTag(why) => wit::Error::BadTag(why),
         SocketError::UnknownSocket => wit::Error::UnknownSocket,
         SocketError::Closing => wit::Error::Closing,
-        SocketError::TooLarge(bytes, limit) => wit::Error::TooLarge((bytes, limit)),
+        SocketError::TooLarge(size, limit) => wit::Error::TooLarge(wit::OverLimit { size, limit }),
         SocketError::TooMuch(limit) => wit::Error::TooMuch(limit),
         SocketError::NoMemory(refused) => wit::Error::TooMuch(refused.used),
         SocketError::BadCode(code) => wit::Error::BadCode(code),

@@ -207,12 +207,7 @@ impl Alarms {
 }
 
 fn refusal(error: AlarmError) -> Response {
-    let case = match error {
-        AlarmError::BadTime => "bad-time",
-        AlarmError::NoHandler => "no-handler",
-        _ => "other",
-    };
-    Response::text(case).with_status(StatusCode::UNPROCESSABLE_ENTITY)
+    Response::text(error.case()).with_status(StatusCode::UNPROCESSABLE_ENTITY)
 }
 
 fn done() -> Response {

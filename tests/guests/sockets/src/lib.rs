@@ -65,7 +65,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use holdfast::http;
 use holdfast::prelude::*;
 use holdfast::serde_json::{self, Value as Json};
-use ops::{Op, refusal};
+use ops::Op;
 use serde::Deserialize;
 
 #[object(websocket)]
@@ -165,7 +165,7 @@ impl Sockets {
         for _ in 0..upgrade.accept {
             match self.ctx.accept_websocket(request, &upgrade.tag) {
                 Ok((accepted, made)) => (socket, response) = (Some(accepted), made),
-                Err(error) => return Ok(Response::text(refusal(&error)).with_status(StatusCode::UNPROCESSABLE_ENTITY)),
+                Err(error) => return Ok(Response::text(error.case()).with_status(StatusCode::UNPROCESSABLE_ENTITY)),
             }
         }
         if let Some(ops) = upgrade.ops {

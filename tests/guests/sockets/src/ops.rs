@@ -85,7 +85,7 @@ impl Sockets {
             }
             op => match self.socket_op(own, op) {
                 Ok(result) => result,
-                Err(error) => json!({ "error": refusal(&error) }),
+                Err(error) => json!({ "error": error.case() }),
             },
         };
         Ok(done)
@@ -155,21 +155,5 @@ impl Sockets {
             _ => bail!("no-op", "no op about storage"),
         }
         Ok(Json::Null)
-    }
-}
-
-/// The case of the contract.
-pub fn refusal(error: &WebSocketError) -> &'static str {
-    match error {
-        WebSocketError::NotAnUpgrade => "not-an-upgrade",
-        WebSocketError::AcceptedAlready => "accepted-already",
-        WebSocketError::TooManySockets(_) => "too-many-sockets",
-        WebSocketError::BadTag(_) => "bad-tag",
-        WebSocketError::UnknownSocket => "unknown-socket",
-        WebSocketError::Closing => "closing",
-        WebSocketError::TooLarge { .. } => "too-large",
-        WebSocketError::TooMuch(_) => "too-much",
-        WebSocketError::BadCode(_) => "bad-code",
-        _ => "other",
     }
 }

@@ -36,9 +36,9 @@ impl Kept {
 
     /// Runs a statement and keeps the cursor of its remaining rows.
     pub fn open_rows(&mut self, Statement { text, params, .. }: Statement) -> Result<Json> {
-        let outcome = sql::exec(&text, &parameters(&params)?).map_err(SqlError::from)?;
-        self.rows = outcome.more;
-        Ok(json!({ "rows": outcome.rows.len(), "more": self.rows.is_some() }))
+        let result = sql::exec(&text, &parameters(&params)?).map_err(SqlError::from)?;
+        self.rows = result.more;
+        Ok(json!({ "rows": result.rows.len(), "more": self.rows.is_some() }))
     }
 
     /// The next rows of the kept cursor.

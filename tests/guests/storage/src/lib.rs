@@ -227,49 +227,11 @@ fn growth<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
 }
 
 fn refusal(error: &Error) -> Json {
-    let case = error.downcast_ref().map(storage_case).or_else(|| error.downcast_ref().map(sql_case));
-    let case = case.or_else(|| error.downcast_ref().map(alarm_case));
     let (code, message) = match error.downcast_ref() {
         Some(SqlError::Constraint { code, message } | SqlError::Sqlite { code, message }) => {
             (Some(code), message.clone())
         }
         _ => (None, error.to_string()),
     };
-    json!({ "error": case.unwrap_or(error.code()), "message": message, "code": code })
-}
-
-fn storage_case(error: &StorageError) -> &'static str {
-    match error {
-        StorageError::KeySize(_) => "key-size",
-        StorageError::ValueSize(_) => "value-size",
-        StorageError::TooMany(_) => "too-many",
-        StorageError::BadRange(_) => "bad-range",
-        StorageError::Full => "full",
-        StorageError::Closed => "closed",
-        StorageError::InTransaction => "savepoint-open",
-        StorageError::TooDeep(_) => "too-deep",
-        _ => "other",
-    }
-}
-
-fn sql_case(error: &SqlError) -> &'static str {
-    match error {
-        SqlError::NoStatement => "no-statement",
-        SqlError::NotAuthorised(_) => "not-authorised",
-        SqlError::ParameterCount { .. } => "parameter-count",
-        SqlError::TooLarge(_) => "too-large",
-        SqlError::Constraint { .. } => "constraint",
-        SqlError::Full => "full",
-        SqlError::Closed => "closed",
-        SqlError::Sqlite { .. } => "sqlite",
-        _ => "other",
-    }
-}
-
-fn alarm_case(error: &AlarmError) -> &'static str {
-    match error {
-        AlarmError::BadTime => "bad-time",
-        AlarmError::NoHandler => "no-handler",
-        _ => "other",
-    }
+    json!({ "error": error.case().unwrap_or(error.code()), "message": message, "code": code })
 }

@@ -57,10 +57,10 @@ fn whole(ctx: &Context, text: &str, params: Vec<Value>) -> Result<Json, SqlError
 }
 
 fn batches(text: &str, params: &[Value], max_rows: u32) -> Result<Json, SqlError> {
-    let outcome = contract::exec(text, params)?;
-    let mut sizes = vec![outcome.rows.len()];
-    let mut rows = outcome.rows;
-    if let Some(cursor) = outcome.more {
+    let result = contract::exec(text, params)?;
+    let mut sizes = vec![result.rows.len()];
+    let mut rows = result.rows;
+    if let Some(cursor) = result.more {
         loop {
             let batch = cursor.next(max_rows)?;
             sizes.push(batch.len());
@@ -71,10 +71,10 @@ fn batches(text: &str, params: &[Value], max_rows: u32) -> Result<Json, SqlError
         }
     }
     Ok(json!({
-        "columns": outcome.columns,
+        "columns": result.columns,
         "rows": rows.into_iter().map(json_row).collect::<Vec<_>>(),
-        "changes": outcome.changes,
-        "last_insert_rowid": outcome.last_insert_rowid,
+        "changes": result.changes,
+        "last_insert_rowid": result.last_insert_rowid,
         "batches": sizes,
     }))
 }

@@ -54,10 +54,13 @@ export class Script {
   }
 
   private command(line: string): Failure | null {
-    const words = new Words(line.split(" ")), name = words.next();
+    const words = new Words(line.split(" "));
+    let name = words.next();
+    const isCaught = name != "uncaught";
+    if (!isCaught) name = words.next();
     if (name == "fail") return new Failure(words.text(), words.text(), words.text() == "true");
     if (name == "fail-before" && this.about.isAlarm && this.about.retryCount < <u32>words.integer()) return new Failure("too-early", "not yet");
-    refusals.hold();
+    if (isCaught) refusals.hold();
     const answer = done(name, words, this.about);
     const refusal = refusals.take();
     if (answer === null) return new Failure("bad-script", line);

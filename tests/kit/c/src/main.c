@@ -240,6 +240,8 @@ static bool is_one_of(const char *command, const char *const names[]) {
 }
 
 static hf_result run_command(const char *line, about turn, text *answers) {
+    bool is_caught = strncmp(line, "uncaught ", 9);
+    if (!is_caught) line += 9;
     static const char *const KEYS[] = {"put", "get", "delete", "put-many", "get-many", "delete-many", NULL};
     static const char *const SQL[] = {"sql", "sql-changes", "sql-sum", NULL};
     static const char *const SOCKETS[] = {"sockets", "broadcast", "auto-response", "tags", "attachment", "attach", "send", "close", NULL};
@@ -282,6 +284,7 @@ static hf_result run_command(const char *line, about turn, text *answers) {
         }
         add(&answer, "ok");
     }
+    if (error && !is_caught) return hf_fail_last();
     if (error) add_refusal(answers, error);
     else add(answers, answer.size ? answer.data : "");
     add(answers, "\n");

@@ -278,6 +278,9 @@ constexpr Command COMMANDS[] = {
 hf_result bad_script(std::string_view line) { return hf_fail("bad-script", "%s", std::string(line).c_str()); }
 
 hf_result run_command(std::string_view line, const About &about, std::string &answers) {
+    constexpr std::string_view UNCAUGHT = "uncaught ";
+    const bool is_caught = line.substr(0, UNCAUGHT.size()) != UNCAUGHT;
+    if (!is_caught) line.remove_prefix(UNCAUGHT.size());
     const Words words = words_of(line);
     const auto is_it = [&](const Command &command) { return command.name == words[0]; };
     const auto command = std::find_if(std::begin(COMMANDS), std::end(COMMANDS), is_it);
@@ -285,7 +288,8 @@ hf_result run_command(std::string_view line, const About &about, std::string &an
     const Answer answer = command->run(words, about);
     if (const auto *failed = std::get_if<hf_result>(&answer)) return *failed;
     if (const auto *said = std::get_if<std::string>(&answer)) answers += *said;
-    else answers += refusal(std::get<hf_error>(answer));
+    else if (is_caught) answers += refusal(std::get<hf_error>(answer));
+    else return hf_fail_last();
     answers += '\n';
     return HF_DONE;
 }

@@ -84,8 +84,10 @@ export class Kit extends DurableObject {
   async block(lines, turn) {
     const answers = [];
     while (lines.length > 0) {
-      const [command, ...words] = lines.shift().split(" ");
+      let [command, ...words] = lines.shift().split(" ");
       if (command === "end") break;
+      const isCaught = command !== "uncaught";
+      if (!isCaught) [command, ...words] = words;
       if (command === "transaction") {
         answers.push(...(await this.transaction(words[0], lines, turn)));
         continue;
@@ -94,6 +96,7 @@ export class Kit extends DurableObject {
       try {
         answers.push((await COMMANDS[command].call(this, words, turn)) ?? "ok");
       } catch (error) {
+        if (!isCaught) throw error;
         answers.push(refusal(error));
       }
     }

@@ -120,7 +120,10 @@ impl Kit {
                 "end" if in_transaction => return Ok(()),
                 "transaction keep" => self.transaction(lines, true, about, answers)?,
                 "transaction undo" => self.transaction(lines, false, about, answers)?,
-                line => self.command(line, about).or_else(refusal)?,
+                line => match line.strip_prefix("uncaught ") {
+                    Some(line) => self.command(line, about)?,
+                    None => self.command(line, about).or_else(refusal)?,
+                },
             };
             answers.push_str(&answer);
             answers.push('\n');

@@ -103,68 +103,11 @@ pub fn option(value: Option<impl AsRef<[u8]>>) -> String {
 
 /// What the contract refuses is an answer; any other error ends the turn.
 pub fn refusal(error: Error) -> Result<String> {
-    let case = if let Some(error) = error.downcast_ref::<StorageError>() {
-        storage_case(error)
-    } else if let Some(error) = error.downcast_ref::<SqlError>() {
-        return sql_refusal(error).ok_or_else(|| Error::new("sql-error", error));
-    } else if let Some(error) = error.downcast_ref::<AlarmError>() {
-        alarm_case(error)
-    } else if let Some(error) = error.downcast_ref::<WebSocketError>() {
-        socket_case(error)
-    } else {
-        None
-    };
-    Ok(format!("error {}", case.ok_or(error)?))
-}
-
-fn storage_case(error: &StorageError) -> Option<&'static str> {
-    Some(match error {
-        StorageError::KeySize(_) => "key-size",
-        StorageError::ValueSize(_) => "value-size",
-        StorageError::TooMany(_) => "too-many",
-        StorageError::BadRange(_) => "bad-range",
-        StorageError::Full => "full",
-        StorageError::Closed => "closed",
-        StorageError::InTransaction => "savepoint-open",
-        StorageError::TooDeep(_) => "too-deep",
-        _ => return None,
-    })
-}
-
-fn sql_refusal(error: &SqlError) -> Option<String> {
-    let case = match error {
-        SqlError::NoStatement => "no-statement",
-        SqlError::NotAuthorised(_) => "not-authorised",
-        SqlError::ParameterCount { .. } => "parameter-count",
-        SqlError::TooLarge(_) => "too-large",
-        SqlError::Constraint { code, message } => return Some(format!("error constraint {code} {}", encode(message))),
-        SqlError::Full => "full",
-        SqlError::Closed => "closed",
-        SqlError::Sqlite { code, message } => return Some(format!("error sqlite {code} {}", encode(message))),
-        _ => return None,
-    };
-    Some(format!("error {case}"))
-}
-
-fn alarm_case(error: &AlarmError) -> Option<&'static str> {
-    Some(match error {
-        AlarmError::BadTime => "bad-time",
-        AlarmError::NoHandler => "no-handler",
-        _ => return None,
-    })
-}
-
-fn socket_case(error: &WebSocketError) -> Option<&'static str> {
-    Some(match error {
-        WebSocketError::NotAnUpgrade => "not-an-upgrade",
-        WebSocketError::AcceptedAlready => "accepted-already",
-        WebSocketError::TooManySockets(_) => "too-many-sockets",
-        WebSocketError::BadTag(_) => "bad-tag",
-        WebSocketError::UnknownSocket => "unknown-socket",
-        WebSocketError::Closing => "closing",
-        WebSocketError::TooLarge { .. } => "too-large",
-        WebSocketError::TooMuch(_) => "too-much",
-        WebSocketError::BadCode(_) => "bad-code",
-        _ => return None,
+    let Some(case) = error.case() else { return Err(error) };
+    Ok(match error.downcast_ref() {
+        Some(SqlError::Constraint { code, message } | SqlError::Sqlite { code, message }) => {
+            format!("error {case} {code} {}", encode(message))
+        }
+        _ => format!("error {case}"),
     })
 }

@@ -116,8 +116,10 @@ function status(status: number): Response {
 async function block(lines: string[], turn: Turn): Promise<string[]> {
   const answers: string[] = [];
   for (let line = lines.shift(); line !== undefined; line = lines.shift()) {
-    const [name = "", ...words] = line.split(" ");
+    let [name = "", ...words] = line.split(" ");
     if (name === "end") break;
+    const isCaught = name !== "uncaught";
+    if (!isCaught) [name = "", ...words] = words;
     if (name === "transaction") {
       answers.push(...(await transaction(words[0] === "undo", lines, turn)));
       continue;
@@ -127,6 +129,7 @@ async function block(lines: string[], turn: Turn): Promise<string[]> {
     try {
       answers.push(String((await command(words, turn)) ?? "ok"));
     } catch (error) {
+      if (!isCaught) throw error;
       answers.push(refusal(error));
     }
   }

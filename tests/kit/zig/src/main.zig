@@ -84,11 +84,11 @@ fn closed(code: u16, reason: []const u8, was_clean: bool) !void {
 
 // What HF_INIT, HF_FETCH and so on are in C. The parameters are as the canonical ABI has them: addresses and lengths.
 
-export fn @"holdfast:object/lifecycle@0.1.0#init"() ?*anyopaque {
+export fn @"holdfast:object/init-handler@0.2.0#init"() ?*anyopaque {
     return h.hf_end_(turn.result(init()));
 }
 
-export fn @"holdfast:object/fetch-handler@0.1.0#fetch"(
+export fn @"holdfast:object/fetch-handler@0.2.0#fetch"(
     method: [*c]const u8,
     method_size: usize,
     uri: [*c]const u8,
@@ -103,11 +103,11 @@ export fn @"holdfast:object/fetch-handler@0.1.0#fetch"(
     return h.hf_end_fetch_(turn.result(fetch(&request, &response)), &response);
 }
 
-export fn @"holdfast:object/alarm-handler@0.1.0#alarm"(scheduled: u64, retry_count: u32) ?*anyopaque {
+export fn @"holdfast:object/alarm-handler@0.2.0#alarm"(scheduled: u64, retry_count: u32) ?*anyopaque {
     return h.hf_end_(turn.result(alarm(scheduled, retry_count)));
 }
 
-export fn @"holdfast:object/websocket-handler@0.1.0#message"(
+export fn @"holdfast:object/websocket-handler@0.2.0#message"(
     socket: h.hf_socket,
     is_binary: u32,
     data: [*c]const u8,
@@ -117,7 +117,7 @@ export fn @"holdfast:object/websocket-handler@0.1.0#message"(
     return h.hf_end_(turn.result(message(socket, said)));
 }
 
-export fn @"holdfast:object/websocket-handler@0.1.0#close"(
+export fn @"holdfast:object/websocket-handler@0.2.0#close"(
     _: h.hf_socket,
     code: u32,
     reason: [*c]const u8,
@@ -127,18 +127,18 @@ export fn @"holdfast:object/websocket-handler@0.1.0#close"(
     return h.hf_end_(turn.result(closed(@intCast(code), reason[0..size], was_clean != 0)));
 }
 
-export fn @"holdfast:object/websocket-handler@0.1.0#error"(_: h.hf_socket, _: [*c]const u8, _: usize) ?*anyopaque {
+export fn @"holdfast:object/websocket-handler@0.2.0#error"(_: h.hf_socket, _: [*c]const u8, _: usize) ?*anyopaque {
     return h.hf_end_(turn.result(note("error", .{})));
 }
 
 comptime {
     for (.{
-        "lifecycle@0.1.0#init",
-        "fetch-handler@0.1.0#fetch",
-        "alarm-handler@0.1.0#alarm",
-        "websocket-handler@0.1.0#message",
-        "websocket-handler@0.1.0#close",
-        "websocket-handler@0.1.0#error",
+        "init-handler@0.2.0#init",
+        "fetch-handler@0.2.0#fetch",
+        "alarm-handler@0.2.0#alarm",
+        "websocket-handler@0.2.0#message",
+        "websocket-handler@0.2.0#close",
+        "websocket-handler@0.2.0#error",
     }) |handler| @export(&freeTurn, .{ .name = "cabi_post_holdfast:object/" ++ handler });
 }
 

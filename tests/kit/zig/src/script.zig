@@ -43,6 +43,11 @@ pub const Script = struct {
         if (std.mem.eql(u8, line, "transaction undo")) return script.transaction(false);
         const out = &script.answers.writer;
         const before = out.end;
+        const uncaught = "uncaught ";
+        if (std.mem.startsWith(u8, line, uncaught)) {
+            try script.runCommand(line[uncaught.len..], out);
+            return out.writeByte('\n');
+        }
         script.runCommand(line, out) catch |err| {
             const refusal = switch (err) {
                 error.Refused => h.hf_last_error(),
