@@ -5,14 +5,17 @@
 
 mod actor;
 pub mod class;
+mod event;
 pub mod handle;
 mod lifecycle;
 mod outbox;
 mod output_gate;
+mod owed;
 pub mod residency;
 mod response;
 
 pub use actor::{Node, Registry};
 pub use class::{Class, VersionInfo};
+pub use event::{Event, Operation};
 pub use handle::ObjectHandle;
 pub use residency::Residency;

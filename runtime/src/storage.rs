@@ -54,14 +54,14 @@ mod sums;
 mod template;
 mod temporary;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
 pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords};
-pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
+pub use commit_log::{Durable, DurableWatch, LaneLost, LogError, LogUsage, Lsn};
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};
 pub use databases::Databases;

@@ -9,13 +9,17 @@ pub mod budget;
 mod cache;
 pub mod class;
 pub mod engine;
+pub mod event;
 mod host;
 pub mod instance;
 mod meter;
 mod pace;
+#[cfg(test)]
+pub mod script;
 
 pub use budget::{Budget, Cost, machine_memory};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
-pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
+pub use event::{TurnAnswer, TurnEvent};
+pub use instance::{Instance, InstanceContext, TurnEnd};
 pub use meter::Abandoned;

@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES};
-use super::{Env, ObjectAddress};
+use super::{CallId, Env, ObjectAddress};
 
 /// How long an entry may be held back.
 const HELD_MAX_MS: u64 = 1_000;
 /// What an entry and each of its fields take beside their text.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 192;
 const FIELD_BYTES: usize = 64;
 
 /// How much an entry matters.
@@ -43,6 +43,9 @@ pub struct LogEntry {
     pub class: String,
     /// The object: its name, or `@` and its id.
     pub object: String,
+    /// The call whose turn it is about; none if it is about several, or about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
     /// How much it matters.
     pub level: Level,
     /// What was said.
@@ -53,10 +56,10 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// What the host says of an object at this moment.
-    pub fn new(env: &Env, address: &ObjectAddress, level: Level, message: String) -> Self {
+    /// Returns what the host says of the turn of a call at this moment.
+    pub fn new(env: &Env, (address, call): (&ObjectAddress, CallId), level: Level, message: String) -> Self {
         let (time, class, object) = (env.wall_ms(), address.class.to_string(), shown(address));
-        Self { time, class, object, level, message, fields: Vec::new() }
+        Self { time, class, object, call: Some(call), level, message, fields: Vec::new() }
     }
 
     /// Bytes that it takes, about.
@@ -232,7 +235,7 @@ mod tests {
 
     fn entry(class: &str, message: String) -> LogEntry {
         let object = "o".into();
-        LogEntry { time: 0, class: class.into(), object, level: Level::Info, message, fields: Vec::new() }
+        LogEntry { time: 0, class: class.into(), object, call: None, level: Level::Info, message, fields: Vec::new() }
     }
 
     #[test]

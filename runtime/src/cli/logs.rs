@@ -126,6 +126,7 @@ mod tests {
             time: 1_709_251_199_999,
             class: "counter".into(),
             object: "alice".into(),
+            call: None,
             level: Level::Warn,
             message: "late".into(),
             fields: vec![("by".into(), "2 s".into())],

@@ -82,7 +82,7 @@ impl Service for AdminService {
             Ok(response) => response,
             Err(problem) => {
                 if problem.is_worth_reading_on() {
-                    body::discard(body, self.0.settings.component);
+                    self.0.settings.intake.discard(body, self.0.settings.component);
                 }
                 problem.into_response()
             }

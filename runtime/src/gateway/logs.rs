@@ -94,7 +94,7 @@ mod tests {
 
     fn entry(class: &str, object: &str, message: &str) -> LogEntry {
         let (class, object, message) = (class.into(), object.into(), message.into());
-        LogEntry { time: 5, class, object, level: Level::Info, message, fields: Vec::new() }
+        LogEntry { time: 5, class, object, call: None, level: Level::Info, message, fields: Vec::new() }
     }
 
     fn asked(class: Option<&str>, object: Option<&str>) -> LogsQuery {

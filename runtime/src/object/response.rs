@@ -6,7 +6,7 @@
 use bytes::Bytes;
 
 use crate::base::limits::UNCHARGED_BODY_MAX;
-use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, Reply, Response, TurnError};
+use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, Response, TurnError};
 
 /// The bytes of a response with their charge, which lasts for as long as anybody has any of them.
 struct Charged {
@@ -20,18 +20,16 @@ impl AsRef<[u8]> for Charged {
     }
 }
 
-/// A reply whose body is charged if it is over [`UNCHARGED_BODY_MAX`]. Nothing of the turn may have been applied: without room for
+/// Charges the body of a response if it is over [`UNCHARGED_BODY_MAX`]. Nothing of the turn may have been applied: without room for
 /// the response it fails.
-pub(super) fn held(reply: Reply, charged_to: impl FnOnce() -> MemoryAccount) -> Result<Reply, TurnError> {
-    match reply {
-        Reply::Response(Response { status, headers, body: bytes }) if bytes.len() > UNCHARGED_BODY_MAX => {
-            let charge =
-                charged_to().take(MemoryUse::Responses, bytes.len() as u64).map_err(|_| TurnError::HostMemory)?;
-            let body = Bytes::from_owner(Charged { bytes, _charge: charge });
-            Ok(Reply::Response(Response { status, headers, body }))
-        }
-        reply => Ok(reply),
+pub(super) fn hold(response: &mut Response, charged_to: impl FnOnce() -> MemoryAccount) -> Result<(), TurnError> {
+    let length = response.body.len();
+    if length > UNCHARGED_BODY_MAX {
+        let charge = charged_to().take(MemoryUse::Responses, length as u64).map_err(|_| TurnError::HostMemory)?;
+        let bytes = std::mem::take(&mut response.body);
+        response.body = Bytes::from_owner(Charged { bytes, _charge: charge });
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -44,17 +42,18 @@ mod tests {
     #[test]
     fn a_large_response_is_charged_until_its_last_byte_is_gone() {
         let memory = HostMemory::new(1 << 20);
-        let reply = |bytes: usize| {
+        let response = |bytes: usize| {
             let body = vec![0; bytes].into();
-            Reply::Response(Response { status: StatusCode::OK, headers: HeaderMap::new(), body })
+            Response { status: StatusCode::OK, headers: HeaderMap::new(), body }
         };
         let used = || memory.used();
-        let Ok(Reply::Response(response)) = held(reply(100_000), || memory.unowned()) else { panic!("there is room") };
-        let rest = { response.body }.split_off(99_999);
+        let mut large = response(100_000);
+        hold(&mut large, || memory.unowned()).unwrap();
+        let rest = { large.body }.split_off(99_999);
         assert_eq!(used(), 100_000, "one byte is enough");
         drop(rest);
         assert_eq!(used(), 0);
-        assert!(matches!(held(reply(2 << 20), || memory.unowned()), Err(TurnError::HostMemory)));
-        assert!(held(reply(UNCHARGED_BODY_MAX), || unreachable!("it is small")).is_ok());
+        assert_eq!(hold(&mut response(2 << 20), || memory.unowned()), Err(TurnError::HostMemory));
+        assert!(hold(&mut response(UNCHARGED_BODY_MAX), || unreachable!("it is small")).is_ok());
     }
 }

@@ -1,6 +1,6 @@
 //! Has alarms run when their time has come: one task for all of them, and one that checks that none is lost.
 //!
-//! It asks storage which come next, sends each object an invocation, and does not mind what the object does with it: the
+//! It asks storage which come next, sends each object a call, and does not mind what the object does with it: the
 //! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
 //! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
 //! class whose alarms take all that it may have holds up no other class.
@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use super::{Router, blocking};
 use crate::base::share::{Slot, Slots};
-use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::counts_as_attempt};
+use crate::base::operation::RunAlarm;
+use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnError, alarm::counts_as_attempt};
 use crate::storage::alarm_index::{Now, Place};
 use crate::storage::alarm_look::{Suspects, TOLERANCE};
 
@@ -103,8 +104,9 @@ impl Router {
         let alarms = self.node.databases.alarms();
         // A class that is gone took its objects with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
-        let address = ObjectAddress { class: class.name.clone(), key, id, name: None };
-        let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
+        let target = ObjectAddress { class: class.name.clone(), key, id, name: None };
+        let of_host = (Cause::Alarm, Principal::Host);
+        let delivered = self.deliver(Call::new(self.call_id(), target, of_host, RunAlarm::IfDue)).await;
         drop(slot);
         let wait = if let Err(TurnError::Damaged(_)) = delivered { Alarm::DAMAGED_RETRY } else { Alarm::HOST_RETRY };
         let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);

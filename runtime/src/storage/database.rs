@@ -175,17 +175,24 @@ impl Database {
     /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
     pub(super) fn room(&self, bytes: u64) -> impl Future<Output = Result<Reservation, NoRoom>> + Send + use<> {
         let node = self.node.clone();
-        let waited = async move {
-            loop {
-                let room = node.log.room();
-                match node.log.try_reserve(bytes) {
-                    Err(NoRoom::Wait) => node.release.want_round(),
-                    answer => return answer,
-                }
-                room.await;
+        async move {
+            // Nearly always there is some.
+            match node.log.try_reserve(bytes) {
+                Err(NoRoom::Wait) => {}
+                answer => return answer,
             }
-        };
-        async { tokio::time::timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait)) }
+            let waited = async {
+                loop {
+                    let room = node.log.room();
+                    match node.log.try_reserve(bytes) {
+                        Err(NoRoom::Wait) => node.release.want_round(),
+                        answer => return answer,
+                    }
+                    room.await;
+                }
+            };
+            node.env.timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait))
+        }
     }
 
     /// Watches how far the object is durable.

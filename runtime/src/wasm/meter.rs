@@ -14,6 +14,7 @@ use super::budget::TABLE_ELEMENTS;
 use super::host::wasi::TurnClock;
 use super::instance::InstanceContext;
 use super::pace::Shared;
+use crate::base::env::Sleep;
 use crate::base::share::TooManyWait;
 use crate::base::{Computing, CpuTimer, MemoryAccount, MemoryCharge, MemoryUse};
 
@@ -92,7 +93,7 @@ pub(super) struct Timed<'a, 'b, F> {
     pace: &'a Shared,
     /// None if the call is to end whoever waits for it.
     abandoned: Option<Abandoned<'b>>,
-    wall: Option<Pin<Box<tokio::time::Sleep>>>,
+    wall: Option<Sleep>,
 }
 
 /// How a timed call ended without a result.
@@ -145,8 +146,8 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
             return Poll::Ready(TimeUp::Abandoned);
         }
         let limit = limits.wall_time();
-        let wall = self.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        wall.as_mut().poll(context).map(|()| TimeUp::Wall(limit))
+        let wall = self.wall.get_or_insert_with(|| self.context.env.sleep(limit));
+        Pin::new(wall).poll(context).map(|()| TimeUp::Wall(limit))
     }
 }
 

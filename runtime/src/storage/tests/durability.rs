@@ -11,7 +11,7 @@ fn nothing_is_durable_before_its_flush() {
     let applied = object.end(|turn| turn.put("k", b"v").unwrap()).unwrap();
     assert!(!durable.covers(applied.lsn));
     world.flush();
-    wait(durable.reached(applied.lsn));
+    wait(durable.reached(applied.lsn)).unwrap();
     assert!(durable.covers(applied.lsn));
 }
 
