@@ -12,7 +12,6 @@ mod outbox;
 mod output_gate;
 mod owed;
 pub mod residency;
-mod response;
 
 pub use actor::{Node, Registry};
 pub use class::{Class, VersionInfo};

@@ -17,20 +17,20 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
+use crate::base::env::TimedOut;
 use crate::base::metrics::Purpose;
+use crate::base::operation::Import;
 use crate::base::share::Slots;
 use crate::base::socket::{Goodbye, SocketId, code};
-use crate::base::env::TimedOut;
-use crate::base::operation::Import;
 use crate::base::{
-    Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress, ObjectId,
-    ObjectName, TurnError, WorkBudget,
+    Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress,
+    ObjectId, ObjectName, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
-use crate::object::handle::{Refusal, ReplyTo};
-pub use crate::object::handle::Pending;
-use crate::object::{Event, Node, ObjectHandle, Registry};
 pub use crate::object::Operation;
+pub use crate::object::handle::Pending;
+use crate::object::handle::{Refusal, ReplyTo};
+use crate::object::{Event, Node, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 

@@ -146,8 +146,10 @@ impl Server {
         let of_clients = (Patience::of(&config.limits), env.clone());
         let mut listeners = JoinSet::new();
         let runtime = gateway.handle();
-        listeners.spawn_on(serve(data_listener, data_service, places, of_clients.clone(), stopping.subscribe()), runtime);
-        listeners.spawn_on(serve(admin_listener, admin_service, admin_places, of_clients, stopping.subscribe()), runtime);
+        listeners
+            .spawn_on(serve(data_listener, data_service, places, of_clients.clone(), stopping.subscribe()), runtime);
+        listeners
+            .spawn_on(serve(admin_listener, admin_service, admin_places, of_clients, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
         // Where their objects run: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());

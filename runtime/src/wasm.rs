@@ -14,6 +14,7 @@ mod host;
 pub mod instance;
 mod meter;
 mod pace;
+mod response;
 #[cfg(test)]
 pub mod script;
 
@@ -22,4 +23,4 @@ pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
 pub use event::{TurnAnswer, TurnEvent};
 pub use instance::{Instance, InstanceContext, TurnEnd};
-pub use meter::Abandoned;
+pub use meter::{Ends, Signal};

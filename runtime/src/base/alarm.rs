@@ -55,13 +55,14 @@ impl Alarm {
 /// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassUnavailable, Damaged, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
         Abandoned
             | ClassUnavailable(_)
             | Damaged(_)
+            | Deleted
             | Host(_)
             | HostMemory
             | NoCapacity

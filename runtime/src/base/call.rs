@@ -14,29 +14,41 @@ use super::{Env, ObjectAddress, ObjectId};
 
 /// Names one call. Shown as 32 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(u128);
+pub struct CallId([u8; 16]);
 
-/// Makes the ids of one process: random bits that are the process's own, then a count.
+/// Makes the ids of one process: random bits that are the process's own, then a count, scrambled: clients see ids of their own calls, and
+/// must not see from them how many calls others make.
 pub struct CallIds {
     process: u64,
+    keys: [u64; 2],
     next: AtomicU64,
 }
 
 impl CallIds {
     /// Begins a sequence that no other process has.
     pub fn new(env: &Env) -> Self {
-        Self { process: u64::from_be_bytes(env.random()), next: AtomicU64::new(1) }
+        let number = || u64::from_be_bytes(env.random());
+        Self { process: number(), keys: [number(), number()], next: AtomicU64::new(0) }
     }
 
     /// Returns an id that was never returned before.
     pub fn next(&self) -> CallId {
-        CallId(u128::from(self.process) << 64 | u128::from(self.next.fetch_add(1, Ordering::Relaxed)))
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let scrambled = self.keys.iter().fold(count, |number, key| mixed(number ^ key));
+        CallId((u128::from(self.process) << 64 | u128::from(scrambled)).to_be_bytes())
     }
+}
+
+/// Maps numbers to others, no two to the same one (the finalizer of SplitMix64).
+fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
 }
 
 impl fmt::Display for CallId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 
@@ -45,7 +57,7 @@ impl FromStr for CallId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let number = hex_of(text.as_bytes()).filter(|_| text.len() == 32);
-        number.map(Self).ok_or("the id of a call has 32 lowercase hex digits")
+        number.map(|number| Self(number.to_be_bytes())).ok_or("the id of a call has 32 lowercase hex digits")
     }
 }
 
@@ -219,6 +231,8 @@ mod tests {
         let (one, other) = (CallIds::new(&Env::manual(1).0), CallIds::new(&Env::manual(2).0));
         let ids = [one.next(), one.next(), other.next()];
         assert!(ids[0] != ids[1] && ids[0] != ids[2]);
+        let many: std::collections::HashSet<_> = (0..10_000).map(|_| one.next()).collect();
+        assert_eq!(many.len(), 10_000);
         for id in ids {
             assert_eq!((id.to_string().len(), id.to_string().parse()), (32, Ok(id)));
             let json = serde_json::to_string(&id).unwrap();

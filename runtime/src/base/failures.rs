@@ -254,7 +254,13 @@ mod tests {
         let (failures, logs, _) = failures();
         let logged = Logged { message: "TypeError: boom".into(), fields: vec![("logger".into(), "root".into())] };
         let failure = Failure { logged: Some(Box::new(logged)), ..Failure::new("teapot", "boom") };
-        failures.tell((&address("c", "o"), call()), &Occasion::Alarm, " (attempt 1)", Level::Warn, &TurnError::Guest(failure));
+        failures.tell(
+            (&address("c", "o"), call()),
+            &Occasion::Alarm,
+            " (attempt 1)",
+            Level::Warn,
+            &TurnError::Guest(failure),
+        );
         let entry = &logs.remembered(None)[0];
         assert_eq!((&*entry.message, entry.level), ("the alarm failed (attempt 1): TypeError: boom", Level::Warn));
         assert_eq!(entry.fields[1..], [("guest-code".into(), "teapot".into()), ("logger".into(), "root".into())]);

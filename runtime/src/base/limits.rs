@@ -156,6 +156,10 @@ impl Limits {
 /// Bytes of a body up to which it is not charged over HTTP/1, which has one request at a time: the bound is the number of
 /// connections.
 pub const UNCHARGED_BODY_MAX: usize = 16 << 10;
+/// Bytes of the headers of a response, each with 64 more: as much as clients take of a whole head, and more than any is given.
+pub const RESPONSE_HEAD_MAX: usize = 256 << 10;
+/// Bytes of such a head up to which it is not charged: one connection of HTTP/2 may have 100 of them.
+pub const UNCHARGED_HEAD_MAX: usize = 2 << 10;
 /// Longest key of the key-value interface, in bytes of UTF-8 (Durable Objects: 2,048).
 pub const KEY_MAX: usize = 2_048;
 /// Key and value of one entry together, in bytes (Durable Objects: 2 MB).

@@ -144,6 +144,11 @@ pub enum TurnError {
     /// The host's memory is short, and the class has its share of it.
     #[error("the host's memory is short and the class has its share of it; try again later")]
     HostMemory,
+    /// The handler has ended well, and there is no room for its response. Nothing that it wrote was kept.
+    #[error(
+        "the host's memory is short and the class has its share of it, so there is no room for the response; try again later"
+    )]
+    NoRoomForResponse,
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
@@ -151,8 +156,13 @@ pub enum TurnError {
     #[error("the client went away before the turn had written anything; it was given up")]
     Abandoned,
     /// The object's part of the commit log was lost while the outcome waited for it: what the turn did may be durable or not.
-    #[error("the host lost the object's commit log before what the turn did was known to be durable; it may have happened or not")]
+    #[error(
+        "the host lost the object's commit log before what the turn did was known to be durable; it may have happened or not"
+    )]
     OutcomeUnknown,
+    /// The object, or its class, was deleted before the turn had ended. It was given up.
+    #[error("the object was deleted before the request had ended; it was given up")]
+    Deleted,
     /// The host is shutting down.
     #[error("the host is stopping; try again")]
     Stopping,
@@ -183,10 +193,11 @@ impl TurnError {
             Self::Query(_) => "query-failed",
             Self::UnknownObject => "unknown-object",
             Self::ClassUnavailable(_) => "class-unavailable",
-            Self::Overloaded | Self::HostMemory => "overloaded",
+            Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => "overloaded",
             Self::NoCapacity => "no-capacity",
             Self::Abandoned => "abandoned",
             Self::OutcomeUnknown => "outcome-unknown",
+            Self::Deleted => "object-deleted",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
         }
@@ -204,7 +215,7 @@ impl TurnError {
 
     /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Stopping)
+        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Deleted | Self::Stopping)
     }
 
     /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
@@ -237,7 +248,8 @@ impl TurnError {
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,
-            Self::Overloaded | Self::HostMemory | Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
+            Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => true,
+            Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::body::{self, Intake};
+use super::body::Intake;
 use super::connections::Service;
 use super::hosts::Hosts;
 use super::logs::{self, LogsQuery};

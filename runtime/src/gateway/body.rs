@@ -202,7 +202,7 @@ impl Gathered {
 /// The bytes of a response, with what must be held until the last of them is sent.
 struct Held {
     bytes: Bytes,
-    /// None if the bytes have theirs.
+    /// None if the bytes have theirs since their turn.
     _charge: Option<MemoryCharge>,
     _outgoing: Option<Outgoing>,
 }

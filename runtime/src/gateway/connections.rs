@@ -257,7 +257,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, from)) => match places.take(from.ip()) {
                 Some(place) => {
-                    let connection = Connection { service: service.clone(), builder: builder.clone(), patience, env: env.clone() };
+                    let connection =
+                        Connection { service: service.clone(), builder: builder.clone(), patience, env: env.clone() };
                     let (stopping, running) = (of_connections.clone(), running.clone());
                     tokio::spawn(async move {
                         connection.until_closed(stream, place, stopping).await;

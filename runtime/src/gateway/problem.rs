@@ -93,6 +93,7 @@ kinds! {
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
     ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
+    OBJECT_DELETED "object-deleted" CONFLICT "The object was deleted before the request had ended"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
     OUTCOME_UNKNOWN "outcome-unknown" BAD_GATEWAY "What became of the turn is unknown"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
@@ -219,7 +220,8 @@ pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject => true,
-        Overloaded | HostMemory | Abandoned | Stopping | NoCapacity | OutcomeUnknown => true,
+        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted => true,
+        Stopping | OutcomeUnknown => true,
     }
 }
 
@@ -334,7 +336,8 @@ mod tests {
             Damaged(text()),
             ClassUnavailable(text()),
         ]);
-        all.extend([Overloaded, HostMemory, SqlMemory(1), NoCapacity, Abandoned, Stopping, OutcomeUnknown, Host(text())]);
+        all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity]);
+        all.extend([Abandoned, Deleted, Stopping, OutcomeUnknown, Host(text())]);
         all
     }
 

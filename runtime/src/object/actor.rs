@@ -20,7 +20,6 @@ use super::outbox::Outbox;
 use super::output_gate;
 use super::owed::Owed;
 use super::residency::{Permit, Residency};
-use super::response;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
@@ -31,7 +30,7 @@ use crate::base::{
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
 use crate::storage::{Database, Databases, DurableWatch, LaneLost, Lsn, StorageError, Turn};
-use crate::wasm::{Abandoned, Engine, Instance, TurnAnswer, TurnEvent};
+use crate::wasm::{Ends, Engine, Instance, Signal, TurnAnswer, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -130,8 +129,7 @@ impl ObjectHandle {
         let database = node.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
         let (sockets, outbox) = (node.sockets.of(&address.id), Outbox::default());
-        let actor =
-            Actor { sockets, outbox, node, registry, class, address, mailbox, inbox, durable, applied };
+        let actor = Actor { sockets, outbox, node, registry, class, address, mailbox, inbox, durable, applied };
         tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
@@ -233,20 +231,25 @@ impl Actor {
             sockets.goodbye_to_all(&Goodbye::of_host(code::RESTART, "the host has lost the object")).now();
         }
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
-        let (database, _instance) = object.without_instance();
+        let (database, instance) = object.without_instance();
+        drop(instance);
         self.leave(database)
     }
 
     async fn deliver(&mut self, mut object: Object, envelope: Envelope) -> Object {
         // What a large event takes of the host's memory is given back when its turn is over.
-        let Envelope { call, charge: _charge, .. } = envelope;
+        let Envelope { call, charge: _charge, deletes: _deletes, .. } = envelope;
         let (mut call, event) = call.split();
         if let (None, Some(name)) = (&self.address.name, call.target.name.take()) {
             object.database().reached_by(&name);
             self.address.name = Some(name);
         }
         let ended = Ended { call: call.id, occasion: event.occasion(), had_sockets: self.sockets.is_some() };
+        let deleted = || Failed::from(TurnError::Deleted);
         match event {
+            Event::Fetch(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Socket(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Alarm(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
             Event::Fetch(request, mut reply) => {
                 let (object, outcome) = self.fetch(object, &call, request, &mut reply.abandoned()).await;
                 self.answer(object, ended, outcome.map_err(Failed::from), reply)
@@ -264,13 +267,7 @@ impl Actor {
     }
 
     /// Tells of a turn that has ended, and puts its outcome behind the gate.
-    fn answer<T>(
-        &mut self,
-        mut object: Object,
-        ended: Ended,
-        outcome: Result<T, Failed>,
-        reply: ReplyTo<T>,
-    ) -> Object {
+    fn answer<T>(&mut self, mut object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
         self.node.metrics.turns.inc();
         let outcome = outcome.map_err(|Failed { error, consequence }| {
             if let TurnError::Abandoned = error {
@@ -292,7 +289,7 @@ impl Actor {
         mut object: Object,
         call: &Call<()>,
         request: Request,
-        abandoned: Abandoned<'_>,
+        abandoned: Signal<'_>,
     ) -> (Object, Result<FetchAnswer, TurnError>) {
         if call.cause == Cause::Http && self.class.create() == Create::Internal {
             match self.exists(object.database()) {
@@ -326,8 +323,10 @@ impl Actor {
         if is_last {
             sockets.mark_closing(id);
         }
+        let deleted = self.mailbox.deleted(&self.class);
+        let code = deleted.or(self.class.code(&self.node.loader)).await;
         let outcome;
-        (object, outcome) = match self.class.code(&self.node.loader).await {
+        (object, outcome) = match code {
             Ok(code) if !code.listens_to_websockets() => (object, Ok(())),
             Ok(_) => self.turn(object, call, event, None).await,
             Err(error) => (object, Err(error)),
@@ -356,14 +355,14 @@ impl Actor {
         object: Object,
         call: CallId,
         event: E,
-        mut abandoned: Option<Abandoned<'_>>,
+        mut abandoned: Option<Signal<'_>>,
     ) -> (Object, Result<E::Answer, TurnError>) {
         let code = match self.code().await {
             Ok(code) => code,
             Err(error) => return (object, Err(error)),
         };
         let (mut database, resident) = object.begin();
-        let waits: Option<Abandoned<'_>> = abandoned.as_mut().map(|abandoned| &mut **abandoned as _);
+        let waits: Option<Signal<'_>> = abandoned.as_mut().map(|abandoned| &mut **abandoned as _);
         let Resident { instance, permit, owed } = match self.wake(&mut database, resident, code, call, waits).await {
             Ok(resident) => resident,
             Err(error) => return (dormant(database), Err(error)),
@@ -371,19 +370,20 @@ impl Actor {
         let object = (self.address.id, self.address.key.clone());
         let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
         let sockets = SocketTurn::begin(self.node.sockets.clone(), object, sockets, offered);
-        let end = instance.run(database, sockets, event, call, abandoned).await;
+        let mut deleted = self.mailbox.deleted(&self.class);
+        let ends = Ends { abandoned, deleted: &mut deleted };
+        let end = instance.run(database, sockets, event, call, ends).await;
         self.node.metrics.fuel.inc_by(end.fuel);
-        let (database, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
+        let (database, kept, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
         // A turn of which nothing was kept leaves no instance either.
-        let instance = end.instance.filter(|_| matches!(outcome, Ok(Kept::All(_))));
-        let object = match instance {
+        let object = match end.instance.filter(|_| kept == Kept::All) {
             Some(instance) => {
                 permit.mark_idle();
                 after(database, Some(Resident { instance, permit, owed }))
             }
             None => dormant(database),
         };
-        (object, outcome.map(Kept::answer))
+        (object, outcome)
     }
 
     /// Applies a turn whose handler succeeded, and rolls others back.
@@ -393,15 +393,16 @@ impl Actor {
         mut turn: Turn,
         sockets: SocketTurn,
         result: Result<T, TurnError>,
-    ) -> (Database, Result<Kept<T>, TurnError>) {
-        let held = result.and_then(|mut answer| {
-            if let Some(response) = answer.response() {
-                response::hold(response, || self.node.memory.account(&self.address.key))?;
-            }
-            Ok(answer)
-        });
-        let mut answer = match held {
+    ) -> (Database, Kept, Result<T, TurnError>) {
+        let answer = match result {
             Ok(answer) => answer,
+            // A turn like any other that has only read, whose answer was lost on the way.
+            Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !sockets.has_staged() => {
+                return match self.apply(turn).await {
+                    (database, Ok(())) => (database, Kept::All, Err(error)),
+                    (database, Err(error)) => (database, Kept::Nothing, Err(error)),
+                };
+            }
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
@@ -413,22 +414,22 @@ impl Actor {
                     }
                     None => error,
                 };
-                return (turn.roll_back(), Err(error));
+                return (turn.roll_back(), Kept::Nothing, Err(error));
             }
         };
         let is_error = answer.response().is_some_and(|response| response.status.as_u16() >= 400);
         if is_error && self.keeps_nothing_of(&mut turn) {
-            return (turn.roll_back(), Ok(Kept::Nothing(answer)));
+            return (turn.roll_back(), Kept::Nothing, Ok(answer));
         }
         let (database, applied) = self.apply(turn).await;
         if let Err(error) = applied {
-            return (database, Err(error));
+            return (database, Kept::Nothing, Err(error));
         }
         if let Some(release) = sockets.apply(answer.opens_socket()) {
             self.sockets = Some(release.of().clone());
             self.release(release, database.last_applied());
         }
-        (database, Ok(Kept::All(answer)))
+        (database, Kept::All, Ok(answer))
     }
 
     /// Whether the turn of a request that was answered with an error would make an object out of nothing but empty tables.
@@ -455,20 +456,13 @@ impl Actor {
     }
 }
 
-/// What the handler of a turn answered, with what is kept of the turn.
-enum Kept<T> {
-    /// All of it.
-    All(T),
-    /// Nothing: it made nothing but empty tables.
-    Nothing(T),
-}
-
-impl<T> Kept<T> {
-    fn answer(self) -> T {
-        match self {
-            Self::All(answer) | Self::Nothing(answer) => answer,
-        }
-    }
+/// What is kept of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// All of it, and so the instance.
+    All,
+    /// Nothing: it failed, or made nothing but empty tables.
+    Nothing,
 }
 
 /// The object after a turn that leaves this instance.
@@ -497,13 +491,7 @@ fn drop_instance(object: Object) -> (Object, bool) {
 
 impl Node {
     /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
-    fn tell(
-        &self,
-        of: (&ObjectAddress, CallId),
-        occasion: &Occasion,
-        consequence: (String, Level),
-        error: &TurnError,
-    ) {
+    fn tell(&self, of: (&ObjectAddress, CallId), occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
         if !error.is_refusal() {
             self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
             self.failures.tell(of, occasion, &consequence.0, consequence.1, error);

@@ -6,7 +6,9 @@
 use std::fs::File;
 
 use super::handle::ReplyTo;
-use crate::base::operation::{AlarmRun, Delete, Deletion, Describe, Description, Evict, Eviction, Export, Import, RunAlarm};
+use crate::base::operation::{
+    AlarmRun, Delete, Deletion, Describe, Description, Evict, Eviction, Export, Import, RunAlarm,
+};
 use crate::base::socket::SocketEvent;
 use crate::base::{FetchAnswer, MemoryUse, Occasion, Query, Request, Table, TurnError, Value};
 

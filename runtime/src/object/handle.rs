@@ -1,19 +1,22 @@
 //! The way to an object: a bounded mailbox, first in, first out.
 //!
-//! Sending never blocks: a full mailbox is an answer, not a wait. Dropping the reply cancels a call whose turn has not
+//! Sending never blocks: a full mailbox is an answer, not a wait. A deletion is always taken, and ends all that came before it. Dropping the reply cancels a call whose turn has not
 //! begun, or waits for room; a turn that has begun is finished, unless it is a request's that has written nothing and only waits.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::actor::Node;
 use super::class::Class;
-use super::event::Event;
+use super::event::{Administration, Event};
 use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
 use crate::base::operation::RunAlarm;
@@ -43,6 +46,8 @@ pub(super) struct Envelope {
     bytes: u64,
     /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
     pub(super) charge: Option<MemoryCharge>,
+    /// Of a deletion. Held until that is over.
+    pub(super) deletes: Option<Deleting>,
 }
 
 /// Who is told how a turn ended.
@@ -68,6 +73,24 @@ pub(super) struct Answer<T> {
 pub(super) struct Mailbox {
     sender: mpsc::UnboundedSender<Message>,
     load: Arc<Mutex<Load>>,
+    deletions: Arc<Deletions>,
+}
+
+/// The deletions of an object that wait or run. While there is one, its turns end at once.
+#[derive(Default)]
+struct Deletions {
+    count: AtomicUsize,
+    /// Whoever runs a turn.
+    actor: AtomicWaker,
+}
+
+/// A deletion that has not ended.
+pub(super) struct Deleting(Arc<Deletions>);
+
+/// Ends when the object or its class is to be deleted.
+pub(super) struct Deleted<'a> {
+    deletions: &'a Deletions,
+    class: &'a Class,
 }
 
 /// The receiving end, the actor's.
@@ -130,7 +153,10 @@ fn charge(event: &Event, bytes: u64, class: &Class, node: &Node) -> Result<Optio
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Mutex::new(Load::default()));
-    (Mailbox { sender, load: load.clone() }, Inbox { receiver, put_aside: VecDeque::new(), load })
+    (
+        Mailbox { sender, load: load.clone(), deletions: Arc::default() },
+        Inbox { receiver, put_aside: VecDeque::new(), load },
+    )
 }
 
 impl ObjectHandle {
@@ -138,21 +164,24 @@ impl ObjectHandle {
     pub fn send(&self, call: Call<Event>, node: &Node) -> Result<(), Refusal> {
         let bytes = call.event.queued_bytes();
         let charge = charge(&call.event, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
-        // Whoever fills the mailbox must not keep the alarm out; there is one at a time.
-        let always = matches!(call.event, Event::Alarm(RunAlarm::IfDue, _));
+        // Whoever fills the mailbox must not keep the alarm out, of which there is one at a time, and not the operator.
+        let deletes = matches!(call.event, Event::Administration(Administration::Delete(_)));
+        let always = deletes || matches!(call.event, Event::Alarm(RunAlarm::IfDue, _));
         if !self.mailbox.load.lock().take(bytes, &node.limits, always) {
             return Err(Refusal::Full);
         }
-        match self.mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes, charge }))) {
+        let deletes = deletes.then(|| self.mailbox.begin_deletion());
+        match self.mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes, charge, deletes }))) {
             Ok(()) => Ok(()),
             Err(mpsc::error::SendError(Message::Deliver(envelope))) => Err(Refusal::Dead(Box::new(envelope.call))),
             Err(_) => unreachable!("the message that was sent comes back"),
         }
     }
 
-    /// Asks the object to drop its instance between turns.
+    /// Asks the object to drop its instance between turns. A turn of a class that is being deleted ends at once.
     pub fn drop_instance(&self) {
         self.mailbox.ask_to_drop_instance();
+        self.mailbox.deletions.actor.wake();
     }
 
     /// The class that the object belongs to.
@@ -227,6 +256,56 @@ impl Mailbox {
     pub(super) fn ask_to_drop_instance(&self) {
         // An actor that is gone has no instance.
         let _ = self.sender.send(Message::DropInstance);
+    }
+
+    fn begin_deletion(&self) -> Deleting {
+        self.deletions.count.fetch_add(1, Ordering::SeqCst);
+        self.deletions.actor.wake();
+        Deleting(self.deletions.clone())
+    }
+
+    /// Whether the object is to be deleted.
+    pub(super) fn is_deleted(&self) -> bool {
+        self.deletions.count.load(Ordering::Relaxed) > 0
+    }
+
+    /// Ends when the object or its class is to be deleted. One at a time is waited for.
+    pub(super) fn deleted<'a>(&'a self, class: &'a Class) -> Deleted<'a> {
+        Deleted { deletions: &self.deletions, class }
+    }
+}
+
+impl Drop for Deleting {
+    fn drop(&mut self) {
+        self.0.count.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Deleted<'_> {
+    /// Whether that is so now.
+    pub(super) fn is_so(&self) -> bool {
+        self.deletions.count.load(Ordering::SeqCst) > 0 || self.class.is_retired()
+    }
+
+    /// Gives work up when it is so.
+    pub(super) async fn or<T>(mut self, work: impl Future<Output = Result<T, TurnError>>) -> Result<T, TurnError> {
+        tokio::select! {
+            biased;
+            () = &mut self => Err(TurnError::Deleted),
+            done = work => done,
+        }
+    }
+}
+
+impl Future for Deleted<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        if !self.is_so() {
+            // Registered before the second look, so that no deletion is missed.
+            self.deletions.actor.register(context.waker());
+        }
+        if self.is_so() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 
@@ -305,7 +384,8 @@ mod tests {
         let target = ObjectAddress { class, key, id, name: None };
         let call = Call::new(ids.next(), target, (Cause::Admin, Principal::Admin), operation.event(reply));
         assert!(mailbox.load.lock().take(1, &Limits::default(), false));
-        let sent = mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes: 1, charge: None })));
+        let sent =
+            mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes: 1, charge: None, deletes: None })));
         assert!(sent.is_ok());
         pending
     }
@@ -315,8 +395,8 @@ mod tests {
             Message::DropInstance => "drop",
             Message::Deliver(envelope) => match envelope.call.event {
                 Event::Alarm(..) => "alarm",
-                Event::Administration(super::super::event::Administration::Describe(_)) => "describe",
-                Event::Administration(super::super::event::Administration::Evict(_)) => "evict",
+                Event::Administration(Administration::Describe(_)) => "describe",
+                Event::Administration(Administration::Evict(_)) => "evict",
                 _ => "other",
             },
         })

@@ -5,9 +5,9 @@
 //! not wait; it starts as soon as this one is applied. What waits when the object's lane is lost never leaves: nobody can say whether
 //! what it tells of is durable.
 
+use crate::base::TurnError;
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
-use crate::base::TurnError;
 use crate::storage::{DurableWatch, LaneLost, Lsn};
 
 /// A value that waits for a position to be durable.

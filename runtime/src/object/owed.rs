@@ -10,7 +10,6 @@ use crate::base::operation::AlarmRun;
 use crate::base::{FetchAnswer, TurnError};
 
 /// Answers that one instance may owe.
-#[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
 const OWED_MAX: usize = 1_000;
 
 /// What one instance owes.
@@ -56,7 +55,6 @@ impl Owed {
 }
 
 impl OwedAnswer {
-    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
     fn is_gone(&self) -> bool {
         match self {
             Self::Fetch(reply) => reply.is_cancelled(),

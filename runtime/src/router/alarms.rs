@@ -8,9 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::{Router, blocking};
-use crate::base::share::{Slot, Slots};
 use crate::base::operation::RunAlarm;
+use crate::base::share::{Slot, Slots};
 use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnError, alarm::counts_as_attempt};
 use crate::storage::alarm_index::{Now, Place};
 use crate::storage::alarm_look::{Suspects, TOLERANCE};
@@ -32,13 +34,19 @@ pub(super) fn slots() -> Arc<Slots> {
 impl Router {
     /// Runs alarms until the router stops.
     pub async fn run_alarms(self: Arc<Self>) {
-        let mut look_from = Duration::ZERO;
+        let alarms = self.node.databases.alarms();
+        let (mut look_from, mut looking) = (Duration::ZERO, None::<JoinHandle<bool>>);
         while !self.is_stopping() {
             let now = self.now();
-            if now.elapsed >= look_from && !self.look_ahead(now.wall_ms).await {
+            if let Some(looked) = looking.take_if(|look| look.is_finished())
+                && !looked.await.unwrap_or(false)
+            {
                 look_from = now.elapsed + LOOK_EVERY;
             }
-            let alarms = self.node.databases.alarms();
+            // Not waited for: it reads catalogs, which may take as long as the disk does, and what is in memory must not be late.
+            if looking.is_none() && now.elapsed >= look_from && alarms.wants_look(now.wall_ms) {
+                looking = Some(tokio::spawn(self.clone().look_ahead(now.wall_ms)));
+            }
             let admit = |class: &ClassKey| self.alarm_slots.try_acquire(class);
             let round = alarms.take_due(now, AT_ONCE, LOOK_EVERY, admit);
             if round.due.is_empty() {
@@ -88,10 +96,7 @@ impl Router {
     }
 
     /// Reads the alarms of the next minute. False if that failed; those in memory come all the same.
-    async fn look_ahead(&self, now_ms: u64) -> bool {
-        if !self.node.databases.alarms().wants_look(now_ms) {
-            return true;
-        }
+    async fn look_ahead(self: Arc<Self>, now_ms: u64) -> bool {
         let databases = self.node.databases.clone();
         let looked = blocking(move || databases.look_for_alarms(now_ms)).await;
         looked

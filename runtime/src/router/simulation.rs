@@ -22,8 +22,8 @@ use crate::base::mistakes::Mistake;
 use crate::base::operation::RunAlarm;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
-    Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request, Response,
-    TurnError,
+    Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request,
+    Response, TurnError,
 };
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
@@ -148,7 +148,9 @@ fn engine() -> Arc<Engine> {
     let make = || {
         let limits = Limits { live_instances: 64, ..Limits::default() };
         let cache = std::env::temp_dir();
-        Arc::new(Engine::new(&limits, &Env::manual(0).0, &cache, [0; 32]).expect("the machine has room for 64 instances"))
+        Arc::new(
+            Engine::new(&limits, &Env::manual(0).0, &cache, [0; 32]).expect("the machine has room for 64 instances"),
+        )
     };
     ENGINE.get_or_init(make).clone()
 }
@@ -227,7 +229,8 @@ impl Actors {
             return Err(Failed("a turn does not end".into()));
         }
         let outcome = Box::pin(async move { pending.outcome().await.map(drop) });
-        let failed: Vec<_> = self.failures().into_iter().zip(failures).filter(|((_, now), (_, before))| now > before).collect();
+        let failed: Vec<_> =
+            self.failures().into_iter().zip(failures).filter(|((_, now), (_, before))| now > before).collect();
         let codes: Vec<_> = failed.into_iter().map(|((code, _), _)| code).collect();
         if let Some(failed) = self.orders.lock().failed.take() {
             return Err(failed);
@@ -297,7 +300,7 @@ impl Subject for Actors {
 
     /// Every other object has a WebSocket, which is opened by the first turn that it has in a process.
     fn turn(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
-        let opens = number % 2 == 0 && self.peers[number].is_none();
+        let opens = number.is_multiple_of(2) && self.peers[number].is_none();
         self.order(writes, end == End::Fail, false);
         let turned = self.call(number, Cause::Http, Self::request(opens))?;
         if let Some(socket) = self.orders.lock().accepted.filter(|_| turned.wrote) {

@@ -29,6 +29,7 @@ use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
+use super::turn::Access;
 use super::{StorageError, Turn};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
@@ -122,12 +123,12 @@ pub struct Stored {
 impl Database {
     /// Begins a turn, whose work is charged to the budget. Does no I/O.
     pub fn begin(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, false)
+        Turn::new(self, work, Access::Writes)
     }
 
     /// Begins a turn whose writes are refused.
     pub fn begin_reading(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, true)
+        Turn::new(self, work, Access::Reads)
     }
 
     /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.

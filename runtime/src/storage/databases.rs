@@ -11,7 +11,9 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk};
+use super::commit_log::{
+    Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
+};
 use super::database::{Database, FileState, no_room};
 use super::heap::Heap;
 use super::incarnations::Incarnations;

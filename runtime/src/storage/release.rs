@@ -250,6 +250,12 @@ impl Release {
         self.objects.lock().retain(|_, unreleased| !unreleased.files.is_of(class));
     }
 
+    /// Whether a round is under way.
+    #[cfg(test)]
+    pub fn is_running(&self) -> bool {
+        self.running.is_locked()
+    }
+
     /// Asks for a round: somebody waits for room in the log.
     pub fn want_round(&self) {
         self.signal.state.lock().round = true;

@@ -5,11 +5,10 @@
 use std::convert::Infallible;
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
@@ -17,7 +16,8 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::bindings::{alarm_handler, fetch_handler, websocket_handler};
 use super::host::Host;
-use super::instance::{Handler, Handlers};
+use super::instance::{Handler, Handlers, InstanceContext};
+use super::response;
 #[cfg(test)]
 use super::script::Script;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
@@ -41,22 +41,17 @@ pub trait TurnEvent: Sized + Send {
     /// Stages what the event itself changes.
     fn begin(&self, _turn: &mut Turn) {}
 
-    /// Calls the handler. A response may have at most `body_limit` bytes.
+    /// Calls the handler.
     fn call(
         self,
         store: &mut Store<Host>,
         handlers: &Handlers,
-        body_limit: u64,
+        context: &InstanceContext,
     ) -> impl Future<Output = Called<Self::Answer>> + Send;
 
     /// Runs a handler that is a script.
     #[cfg(test)]
-    fn script(
-        self,
-        script: &dyn Script,
-        turn: &mut Turn,
-        sockets: &mut SocketTurn,
-    ) -> Result<Self::Answer, TurnError>;
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Self::Answer, TurnError>;
 }
 
 /// What the object layer asks of the answer of any turn.
@@ -67,7 +62,7 @@ pub trait TurnAnswer: Send + Sized + 'static {
     }
 
     /// Returns the response, if the answer is one.
-    fn response(&mut self) -> Option<&mut Response> {
+    fn response(&self) -> Option<&Response> {
         None
     }
 
@@ -98,7 +93,7 @@ impl TurnAnswer for FetchAnswer {
         }
     }
 
-    fn response(&mut self) -> Option<&mut Response> {
+    fn response(&self) -> Option<&Response> {
         match self {
             Self::Response(response) => Some(response),
             Self::Upgrade(..) => None,
@@ -117,21 +112,21 @@ impl TurnEvent for Request {
         self.websocket.then(|| self.websocket_protocols())
     }
 
-    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, body_limit: u64) -> Called<FetchAnswer> {
+    async fn call(
+        self,
+        store: &mut Store<Host>,
+        handlers: &Handlers,
+        context: &InstanceContext,
+    ) -> Called<FetchAnswer> {
         let response = match &handlers.request {
-            Handler::Fetch(guest) => call_fetch(store, guest, &self, body_limit).await,
-            Handler::Incoming(proxy) => call_incoming(store, proxy, self, body_limit).await,
+            Handler::Fetch(guest) => call_fetch(store, guest, &self, context).await,
+            Handler::Incoming(proxy) => call_incoming(store, proxy, self, context).await,
         };
         Ok(response?.map(FetchAnswer::Response))
     }
 
     #[cfg(test)]
-    fn script(
-        self,
-        script: &dyn Script,
-        turn: &mut Turn,
-        sockets: &mut SocketTurn,
-    ) -> Result<FetchAnswer, TurnError> {
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<FetchAnswer, TurnError> {
         script.fetch(self, turn, sockets).map(FetchAnswer::Response)
     }
 }
@@ -145,7 +140,7 @@ impl TurnEvent for Alarm {
         turn.set_alarm(None);
     }
 
-    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _body_limit: u64) -> Called<()> {
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         // The class had one when the alarm was set, in an earlier version.
         let Some(guest) = &handlers.alarm else { return Ok(Err(TurnError::NoHandler("alarm"))) };
         let info = alarm_handler::AlarmInfo { scheduled: self.due_ms, retry_count: self.attempt };
@@ -162,7 +157,7 @@ impl TurnEvent for Alarm {
 impl TurnEvent for SocketEvent {
     type Answer = ();
 
-    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _body_limit: u64) -> Called<()> {
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         let Some(guest) = &handlers.websocket else { return Ok(Ok(())) };
         let socket = self.socket.0;
         let called = match self.kind {
@@ -190,7 +185,7 @@ async fn call_fetch(
     store: &mut Store<Host>,
     guest: &fetch_handler::Guest,
     request: &Request,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<Response, TurnError>> {
     let uri = request.uri.to_string();
     let headers: Vec<(&str, &[u8])> =
@@ -198,7 +193,7 @@ async fn call_fetch(
     let request =
         fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(store, request).await? {
-        Ok(response) => checked_response(response, body_limit),
+        Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
     })
 }
@@ -208,7 +203,7 @@ async fn call_incoming(
     store: &mut Store<Host>,
     proxy: &Proxy,
     request: Request,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<Response, TurnError>> {
     let (sender, receiver) = tokio::sync::oneshot::channel();
     let never: fn(Infallible) -> wasmtime_wasi_http::Error = |never| match never {};
@@ -229,11 +224,12 @@ async fn call_incoming(
             Ok(response) => response.into_parts(),
             Err(code) => return Err(guest_failure("http-error".into(), code.to_string(), false)),
         };
-        match Limited::new(body, body_limit as usize).collect().await {
-            Ok(body) => finish_response(parts.status, parts.headers, body.to_bytes()),
-            Err(error) if error.is::<LengthLimitError>() => Err(TurnError::ResponseTooLarge(body_limit)),
-            Err(error) => Err(TurnError::InvalidResponse(error.to_string())),
-        }
+        let body = response::collected(body, context.limits.response_body, &context.memory).await?;
+        // The handler may still run, so it cannot be said that it has ended well.
+        response::finish(parts.status, parts.headers, body, &context.memory).map_err(|error| match error {
+            TurnError::NoRoomForResponse => TurnError::HostMemory,
+            error => error,
+        })
     };
     let (calling, collecting) = (pin!(calling), pin!(collecting));
     match select(calling, collecting).await {
@@ -247,47 +243,6 @@ async fn call_incoming(
         // The host takes no more of it, whatever the guest still has to say.
         Either::Right((refused, _)) => Ok(refused),
     }
-}
-
-fn checked_response(response: fetch_handler::Response, body_limit: u64) -> Result<Response, TurnError> {
-    if response.body.len() as u64 > body_limit {
-        return Err(TurnError::ResponseTooLarge(body_limit));
-    }
-    let invalid = |what: String| TurnError::InvalidResponse(what);
-    let status = StatusCode::from_u16(response.status).ok();
-    let status = status.ok_or_else(|| invalid(format!("{} is not an HTTP status", response.status)))?;
-    let mut headers = HeaderMap::with_capacity(response.headers.len().min(128));
-    for (name, value) in response.headers {
-        let shown = || name.chars().take(80).collect::<String>();
-        let parsed_name = HeaderName::from_bytes(name.as_bytes());
-        let parsed_name = parsed_name.map_err(|_| invalid(format!("`{}` is not a header name", shown())))?;
-        let value = HeaderValue::from_maybe_shared(Bytes::from(value));
-        let value = value.map_err(|_| invalid(format!("the value of the header `{}` is not allowed", shown())))?;
-        let appended = headers.try_append(parsed_name, value);
-        appended.map_err(|_| invalid("it has too many headers".into()))?;
-    }
-    finish_response(status, headers, response.body.into())
-}
-
-/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD:
-/// the gateway sees to it.
-const HOST_HEADERS: [HeaderName; 6] = [
-    header::CONNECTION,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    header::TE,
-    header::TRAILER,
-    HeaderName::from_static("keep-alive"),
-];
-
-fn finish_response(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Result<Response, TurnError> {
-    if !matches!(status.as_u16(), 101 | 200..=599) {
-        return Err(TurnError::InvalidResponse(format!("its status is {status}; use 200 to 599, or 101 for a socket")));
-    }
-    for name in &HOST_HEADERS {
-        headers.remove(name);
-    }
-    Ok(Response { status, headers, body })
 }
 
 pub(super) fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {

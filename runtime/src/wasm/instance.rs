@@ -16,13 +16,14 @@ use super::engine::Engine;
 use super::event::{TurnAnswer, TurnEvent, guest_failure};
 use super::host::Host;
 use super::host::wasi::TurnClock;
-use super::meter::{Abandoned, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
+use super::meter::{Ends, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
 use super::pace::at_host_call;
 #[cfg(test)]
 use super::script::ScriptInstance;
 use crate::base::logs::GuestLogs;
 use crate::base::{
-    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, ObjectAddress, ObjectName, TurnError, WorkBudget,
+    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, ObjectAddress, ObjectName, TurnError,
+    WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, LaneLost, Turn};
@@ -34,6 +35,8 @@ pub struct InstanceContext {
     pub address: ObjectAddress,
     /// What a turn may use.
     pub limits: Arc<Limits>,
+    /// What its responses are charged to.
+    pub memory: MemoryAccount,
     /// Where its log entries go.
     pub logs: Arc<GuestLogs>,
     /// Clock and randomness.
@@ -41,6 +44,7 @@ pub struct InstanceContext {
 }
 
 /// The live memory of one object.
+#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "only tests have the small one"))]
 pub enum Instance {
     /// Of a component.
     Component(ComponentInstance),
@@ -83,7 +87,7 @@ pub struct TurnEnd<T> {
     pub turn: Turn,
     /// What the handler did with sockets, to be applied or dropped with the turn.
     pub sockets: SocketTurn,
-    /// The instance; none if it is not to be used again.
+    /// The instance; none if it is not to be used again. Whoever rolls back what its handler wrote drops it.
     pub instance: Option<Instance>,
     /// What the handler answered.
     pub result: Result<T, TurnError>,
@@ -126,18 +130,17 @@ impl Instance {
         }
     }
 
-    /// Runs the turn of a call on a database and sockets that no other turn uses. It is given up when `abandoned` ends, as long as
-    /// it only waits and has written nothing.
+    /// Runs the turn of a call on a database and sockets that no other turn uses, unless it is ended from outside.
     pub async fn run<E: TurnEvent>(
         self,
         database: Database,
         sockets: SocketTurn,
         event: E,
         call: CallId,
-        abandoned: Option<Abandoned<'_>>,
+        ends: Ends<'_, '_>,
     ) -> TurnEnd<E::Answer> {
         match self {
-            Self::Component(instance) => instance.run(database, sockets, event, call, abandoned).await,
+            Self::Component(instance) => instance.run(database, sockets, event, call, ends).await,
             #[cfg(test)]
             Self::Script(instance) => {
                 let code = instance.0.clone();
@@ -194,7 +197,7 @@ impl ComponentInstance {
         sockets: SocketTurn,
         event: E,
         call_id: CallId,
-        abandoned: Option<Abandoned<'_>>,
+        ends: Ends<'_, '_>,
     ) -> TurnEnd<E::Answer> {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
         let mut units = self.context.limits.fuel_per_turn;
@@ -210,9 +213,9 @@ impl ComponentInstance {
         let clock = self.begin(turn, sockets, &work);
         let pace = self.store.data().pace.shared();
         let called = {
-            let (init, body_limit) = (self.init.take(), self.context.limits.response_body);
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, body_limit));
-            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(abandoned).await
+            let init = self.init.take();
+            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, &self.context));
+            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
         let result = match called {
             Ok(Ok(result)) => result,
@@ -251,7 +254,9 @@ impl ComponentInstance {
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
         let result = result.and_then(|answer| answer.checked(&sockets));
-        let instance = result.is_ok().then_some(Instance::Component(self));
+        // Of a response that there is no room for the handler knows nothing: it has ended well.
+        let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
+        let instance = has_ended_well.then_some(Instance::Component(self));
         TurnEnd { turn, sockets, instance, result, fuel }
     }
 }
@@ -282,7 +287,7 @@ async fn call<E: TurnEvent>(
     init: Option<lifecycle::Guest>,
     handlers: &Handlers,
     event: E,
-    body_limit: u64,
+    context: &InstanceContext,
 ) -> wasmtime::Result<Result<E::Answer, TurnError>> {
     if let Some(init) = init {
         if let Err(failure) = init.call_init(&mut *store).await? {
@@ -290,7 +295,7 @@ async fn call<E: TurnEvent>(
         }
         store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
-    event.call(store, handlers, body_limit).await
+    event.call(store, handlers, context).await
 }
 
 /// Why guest code stopped running, with the backtrace.
@@ -346,6 +351,7 @@ impl TimeUp {
             Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
             Self::Wall(limit) => TurnError::WallTime { limit, stack },
             Self::Abandoned => TurnError::Abandoned,
+            Self::Deleted => TurnError::Deleted,
             Self::Overloaded => TurnError::Overloaded,
         }
     }

@@ -81,18 +81,26 @@ impl ResourceLimiter for MemoryMeter {
     }
 }
 
-/// Ends when nobody waits for a turn any more.
-pub type Abandoned<'a> = &'a mut (dyn Future<Output = ()> + Send + Unpin);
+/// Ends when something has happened.
+pub type Signal<'a> = &'a mut (dyn Future<Output = ()> + Send + Unpin);
+
+/// What ends a turn from outside.
+pub struct Ends<'a, 'b> {
+    /// Nobody waits for it any more. Counts while it only waits and has written nothing. None for turns that are finished all the same.
+    pub abandoned: Option<Signal<'a>>,
+    /// Its object is to be deleted. Counts at once.
+    pub deleted: Signal<'b>,
+}
 
 /// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
-pub(super) struct Timed<'a, 'b, F> {
+pub(super) struct Timed<'a, 'b, 'c, F> {
     call: Computing<Pin<&'a mut F>>,
     context: &'a InstanceContext,
     cpu: &'a CpuTimer,
     clock: &'a TurnClock,
     pace: &'a Shared,
-    /// None if the call is to end whoever waits for it.
-    abandoned: Option<Abandoned<'b>>,
+    abandoned: Option<Signal<'b>>,
+    deleted: Option<Signal<'c>>,
     wall: Option<Sleep>,
 }
 
@@ -105,11 +113,13 @@ pub(super) enum TimeUp {
     Wall(Duration),
     /// It waited for something, had written nothing, and nobody waited for it.
     Abandoned,
+    /// Its object is to be deleted.
+    Deleted,
     /// It wanted to compute for long, and too many of its class wait to do so.
     Overloaded,
 }
 
-impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
+impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
     pub(super) fn new(
         call: Pin<&'a mut F>,
         context: &'a InstanceContext,
@@ -117,12 +127,21 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
         clock: &'a TurnClock,
         pace: &'a Shared,
     ) -> Self {
-        Self { call: Computing::new(call, cpu.clone()), context, cpu, clock, pace, abandoned: None, wall: None }
+        Self {
+            call: Computing::new(call, cpu.clone()),
+            context,
+            cpu,
+            clock,
+            pace,
+            abandoned: None,
+            deleted: None,
+            wall: None,
+        }
     }
 
-    /// Ends the call, too, when nobody waits for it any more, as long as it only waits and has not written.
-    pub(super) fn unless(mut self, abandoned: Option<Abandoned<'b>>) -> Self {
-        self.abandoned = abandoned;
+    /// Ends the call, too, when something outside does.
+    pub(super) fn unless(mut self, ends: Ends<'b, 'c>) -> Self {
+        (self.abandoned, self.deleted) = (ends.abandoned, Some(ends.deleted));
         self
     }
 
@@ -142,6 +161,9 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
         if self.cpu.is_used_up() {
             return Poll::Ready(TimeUp::Cpu(limits.cpu_time()));
         }
+        if self.deleted.as_mut().is_some_and(|deleted| Pin::new(&mut **deleted).poll(context).is_ready()) {
+            return Poll::Ready(TimeUp::Deleted);
+        }
         if self.is_abandoned(context) {
             return Poll::Ready(TimeUp::Abandoned);
         }
@@ -151,7 +173,7 @@ impl<'a, 'b, F: Future> Timed<'a, 'b, F> {
     }
 }
 
-impl<F: Future> Future for Timed<'_, '_, F> {
+impl<F: Future> Future for Timed<'_, '_, '_, F> {
     type Output = Result<F::Output, TimeUp>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {

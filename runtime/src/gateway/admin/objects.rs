@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, json, only_get, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
-use crate::base::socket::SocketCounts;
 use crate::base::operation::{AlarmRun, Delete, Deletion, Describe, Evict, Eviction, RunAlarm};
+use crate::base::socket::SocketCounts;
 use crate::base::{Alarm, Call, Cause, ClassName, ObjectAddress, Principal};
 use crate::gateway::problem::Problem;
 use crate::router::Operation;

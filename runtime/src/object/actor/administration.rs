@@ -34,6 +34,9 @@ impl Actor {
                 let eviction = if had { Eviction::Evicted } else { Eviction::Dormant };
                 self.answer(object, ended, Ok(eviction), reply)
             }
+            Administration::Query(_, reply) if self.mailbox.is_deleted() => {
+                self.answer(object, ended, Err(TurnError::Deleted.into()), reply)
+            }
             Administration::Query(query, reply) => {
                 let (object, table) = self.query(object, *query).await;
                 self.answer(object, ended, table.map_err(Failed::from), reply)
@@ -84,8 +87,17 @@ impl Actor {
         let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
         let (database, resident) = object.begin();
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
-        let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
-        let answer = queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded)));
+        let deleted = self.mailbox.deleted(&self.class);
+        let querying = async {
+            let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;
+            Ok(queried.unwrap_or(Err(SqlError::Exhausted(Exhausted::Overloaded))))
+        };
+        let answer = match deleted.or(querying).await {
+            Ok(answer) => answer,
+            Err(deleted) => {
+                return (after(turn.roll_back(), resident), Err(deleted));
+            }
+        };
         let broken = turn.broken().cloned();
         let (database, answer) = match answer {
             Ok(table) => {

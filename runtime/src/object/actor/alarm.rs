@@ -49,12 +49,7 @@ impl Actor {
         }
     }
 
-    async fn run_alarm(
-        &mut self,
-        object: Object,
-        call: CallId,
-        alarm: Alarm,
-    ) -> (Object, Result<(), TurnError>) {
+    async fn run_alarm(&mut self, object: Object, call: CallId, alarm: Alarm) -> (Object, Result<(), TurnError>) {
         self.node.metrics.alarms.inc();
         let node = self.node.clone();
         match node.databases.alarm_runs().begin(self.address.id) {

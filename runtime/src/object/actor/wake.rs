@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::{Actor, Resident, storage_failed};
-use crate::base::{CallId, TurnError};
+use super::{Actor, Node, Resident, storage_failed};
+use crate::base::{CallId, ClassKey, ObjectAddress, TurnError};
+use crate::object::handle::Mailbox;
 use crate::object::owed::Owed;
 use crate::object::residency::Permit;
 use crate::storage::Database;
-use crate::wasm::{Abandoned, ClassCode, Cost, Instance, InstanceContext};
+use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Signal};
 
 impl Actor {
     /// The code that the next turn runs.
@@ -17,7 +18,7 @@ impl Actor {
         }
         match self.class.code_if_loaded() {
             Some(code) => Ok(code),
-            None => self.class.code(&self.node.loader).await,
+            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await,
         }
     }
 
@@ -29,7 +30,7 @@ impl Actor {
         resident: Option<Resident>,
         code: Arc<ClassCode>,
         call: CallId,
-        abandoned: Option<Abandoned<'_>>,
+        abandoned: Option<Signal<'_>>,
     ) -> Result<Resident, TurnError> {
         match resident {
             Some(mut resident) if Arc::ptr_eq(resident.instance.code(), &code) => {
@@ -42,13 +43,34 @@ impl Actor {
         }
         database.reset_session();
         self.learn_name(database)?;
-        let permit = self.admit(code.cost, abandoned).await?;
-        let instance = self.instantiate(code, call).await?;
-        Ok(Resident { instance, permit, owed: Owed::default() })
+        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
+        let making = async {
+            let permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = node.instantiate(address, code, call).await?;
+            Ok(Resident { instance, permit, owed: Owed::default() })
+        };
+        mailbox.deleted(&self.class).or(making).await
     }
 
-    async fn admit(&self, cost: Cost, abandoned: Option<Abandoned<'_>>) -> Result<Permit, TurnError> {
-        let admitted = self.node.residency.admit(&self.class.key, cost, &self.mailbox);
+    /// An object that is reached by id knows its name all the same if it was ever stored with one.
+    pub(super) fn learn_name(&mut self, database: &mut Database) -> Result<(), TurnError> {
+        if self.address.name.is_none() {
+            self.address.name = database.name().map_err(storage_failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Waits for room for an instance, no longer than anybody waits for its turn.
+    async fn admit(
+        &self,
+        class: &ClassKey,
+        cost: Cost,
+        mailbox: &Mailbox,
+        abandoned: Option<Signal<'_>>,
+    ) -> Result<Permit, TurnError> {
+        let admitted = self.residency.admit(class, cost, mailbox);
         match abandoned {
             None => admitted.await,
             Some(abandoned) => tokio::select! {
@@ -60,22 +82,20 @@ impl Actor {
         .ok_or(TurnError::NoCapacity)
     }
 
-    async fn instantiate(&self, code: Arc<ClassCode>, call: CallId) -> Result<Instance, TurnError> {
+    async fn instantiate(
+        &self,
+        address: &ObjectAddress,
+        code: Arc<ClassCode>,
+        call: CallId,
+    ) -> Result<Instance, TurnError> {
         let context = InstanceContext {
-            address: self.address.clone(),
-            limits: self.node.limits.clone(),
-            logs: self.node.logs.clone(),
-            env: self.node.env.clone(),
+            address: address.clone(),
+            limits: self.limits.clone(),
+            memory: self.memory.account(&address.key),
+            logs: self.logs.clone(),
+            env: self.env.clone(),
         };
-        self.node.metrics.instances_started.inc();
-        Instance::new(&self.node.engine, code, context, call).await
-    }
-
-    /// An object that is reached by id knows its name all the same if it was ever stored with one.
-    pub(super) fn learn_name(&mut self, database: &mut Database) -> Result<(), TurnError> {
-        if self.address.name.is_none() {
-            self.address.name = database.name().map_err(storage_failed)?;
-        }
-        Ok(())
+        self.metrics.instances_started.inc();
+        Instance::new(&self.engine, code, context, call).await
     }
 }

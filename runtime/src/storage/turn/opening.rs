@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Stage, Turn};
+use super::{Access, Origin, Stage, Turn};
 use crate::storage::connection::Connection;
 use crate::storage::sql::SqlError;
 use crate::storage::statement::{last_error, pages_written};
@@ -14,7 +14,7 @@ impl Turn {
         if self.database.opened().is_none() {
             match self.database.look() {
                 Ok(None) => return Ok(None),
-                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
             }
         }
@@ -25,10 +25,11 @@ impl Turn {
     pub(in crate::storage) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
         if self.database.opened().is_none() && self.existing()?.is_none() {
             match self.database.create() {
-                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Ok(file) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
             }
-            (self.created, self.may_be_empty) = (true, true);
+            self.origin = Origin::ThisTurn;
+            self.remains.doubt();
         }
         Ok(&mut self.database.opened().expect("made above").connection)
     }
@@ -36,7 +37,7 @@ impl Turn {
     /// The connection, in a transaction.
     pub(in crate::storage) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
         if let Stage::Reading = self.stage {
-            if self.reads_only {
+            if self.access == Access::Reads {
                 return Err(SqlError::NotAuthorised("writing, which has to be asked for".into()));
             }
             let connection = self.connection()?;

@@ -122,7 +122,10 @@ fn who_waits_for_a_lane_that_is_lost_is_told() {
         });
         assert!(durable.reached(lsn).now_or_never().is_none());
         subject.lose(Lane::new(0));
-        assert_eq!((durable.reached(lsn).now_or_never(), waiting.join().unwrap()), (Some(Err(LaneLost)), Err(LaneLost)));
+        assert_eq!(
+            (durable.reached(lsn).now_or_never(), waiting.join().unwrap()),
+            (Some(Err(LaneLost)), Err(LaneLost))
+        );
         let other = submit(subject.log(), &writers[1], turn(&head(1, 1), 1, 100));
         while subject.step() {}
         assert_eq!(durable.wait(lsn), Err(LaneLost), "a flush that was under way brings nothing back");

@@ -315,9 +315,7 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{
-        AlarmByTime, CutNotLast, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar, UncheckedPages,
-    };
+    use Mistake::{AlarmByTime, CutNotLast, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar, UncheckedPages};
     let all = [LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, AlarmByTime, UncheckedPages, LateSums];
     super::notices::<WholeStorage>(&all, 2_000);
 }
