@@ -20,6 +20,7 @@ mod connections;
 mod counter;
 mod crash;
 mod damage;
+mod deletion;
 mod deploy;
 mod disconnects;
 mod failures;

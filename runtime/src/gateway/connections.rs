@@ -16,6 +16,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::pin::pin;
@@ -326,6 +327,7 @@ impl<S: Service> Connection<S> {
             async move { Ok::<_, Infallible>(answer(service, request, wire).await) }
         });
         let mut serving = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
+        let polled = wire.clone();
         let mut stopped = pin!(stopping.wait_for(|stopping| *stopping));
         let mut looks = self.env.ticks(self.patience.look_every());
         let mut watch = Watch::new(self.patience, &wire);
@@ -334,7 +336,10 @@ impl<S: Service> Connection<S> {
             tokio::select! {
                 biased;
                 // How it ended is the client's business.
-                _ = &mut serving => return,
+                _ = poll_fn(|context| {
+                    polled.begin_poll();
+                    serving.as_mut().poll(context)
+                }) => return,
                 _ = &mut stopped, if !is_stopping => {
                     is_stopping = true;
                     serving.as_mut().graceful_shutdown();

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::calm::Calm;
 use super::connections::Place;
 use super::heads::{Fault, Heads};
 use super::problem::{BAD_REQUEST, Problem};
@@ -43,7 +44,16 @@ pub struct Wire {
     /// Responses over HTTP/2 whose bytes are not all sent, by their number: bytes that the library has asked for.
     outgoing: Mutex<HashMap<u64, Arc<AtomicU64>>>,
     sent: AtomicU64,
+    /// Bytes that the connection's task may still read before it gives way.
+    may_read: AtomicU64,
+    /// Looks at the connection so far.
+    looks: AtomicU64,
 }
+
+/// Bytes that the task of a connection reads before it gives way to others: frames of HTTP/2 may be as short as 9 bytes, each with
+/// work of its own.
+const READ_AT_ONCE: u64 = 64 << 10;
+const READ_AT_ONCE_HTTP2: u64 = 16 << 10;
 
 /// What a look at a connection sees.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -86,8 +96,14 @@ impl Wire {
         self.upgraded.store(true, Relaxed);
     }
 
-    /// How far it has come.
+    /// The connection's task runs: it may read some.
+    pub fn begin_poll(&self) {
+        self.may_read.store(READ_AT_ONCE, Relaxed);
+    }
+
+    /// How far it has come, for who looks at it from time to time.
     pub fn progress(&self) -> Progress {
+        self.looks.fetch_add(1, Relaxed);
         Progress {
             written: self.written.load(Relaxed),
             blocked: self.blocked.load(Relaxed),
@@ -135,6 +151,9 @@ pub struct Watched {
     stream: TcpStream,
     wire: Arc<Wire>,
     heads: Heads,
+    calm: Calm,
+    /// The look that `calm` has seen, and what was written by then.
+    looked: (u64, u64),
     _place: Place,
 }
 
@@ -142,18 +161,47 @@ impl Watched {
     /// Watches a stream that has this place.
     pub fn new(stream: TcpStream, place: Place) -> (Self, Arc<Wire>) {
         let wire = Arc::<Wire>::default();
-        (Self { stream, wire: wire.clone(), heads: Heads::default(), _place: place }, wire)
+        (
+            Self {
+                stream,
+                wire: wire.clone(),
+                heads: Heads::default(),
+                calm: Calm::default(),
+                looked: (0, 0),
+                _place: place,
+            },
+            wire,
+        )
     }
 
-    fn came(&mut self, bytes: &[u8]) {
+    /// Whether the task of the connection is to give way before it reads more.
+    fn must_give_way(&self) -> bool {
+        let left = self.wire.may_read.load(Relaxed);
+        let spared = if self.calm.is_http2() { READ_AT_ONCE - READ_AT_ONCE_HTTP2 } else { 0 };
+        left <= spared && !self.wire.upgraded.load(Relaxed)
+    }
+
+    fn came(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.wire.upgraded.load(Relaxed) {
-            return;
+            return Ok(());
+        }
+        let left = self.wire.may_read.load(Relaxed);
+        self.wire.may_read.store(left.saturating_sub(bytes.len() as u64), Relaxed);
+        let looks = self.wire.looks.load(Relaxed);
+        if looks != self.looked.0 {
+            let written = self.wire.written.load(Relaxed);
+            self.calm.look(written - self.looked.1);
+            self.looked = (looks, written);
+        }
+        if !self.calm.read(bytes) {
+            return Err(io::Error::other("too many frames of HTTP/2 that ask for nothing"));
         }
         if let Err(fault) = self.heads.read(bytes) {
             let _ = self.wire.fault.set((self.heads.complete + 1, fault));
         }
         self.wire.heads.store(self.heads.complete, Relaxed);
         self.wire.in_head.store(self.heads.in_head(), Relaxed);
+        Ok(())
     }
 
     fn wrote(&self, outcome: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
@@ -171,10 +219,13 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.must_give_way() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        self.came(&buffer.filled()[before..]);
-        Poll::Ready(Ok(()))
+        Poll::Ready(self.came(&buffer.filled()[before..]))
     }
 }
 

@@ -38,6 +38,11 @@ pub trait TurnEvent: Sized + Send {
         None
     }
 
+    /// Returns how many bytes of body are handed to the guest.
+    fn body_bytes(&self) -> usize {
+        0
+    }
+
     /// Stages what the event itself changes.
     fn begin(&self, _turn: &mut Turn) {}
 
@@ -110,6 +115,10 @@ impl TurnEvent for Request {
 
     fn offered_protocols(&self) -> Option<Vec<String>> {
         self.websocket.then(|| self.websocket_protocols())
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.body.len()
     }
 
     async fn call(

@@ -209,6 +209,7 @@ impl ComponentInstance {
         let work = WorkBudget::timed(units, cpu.clone());
         let mut turn = database.begin(work.clone());
         event.begin(&mut turn);
+        self.share.moved(event.body_bytes());
         self.store.data().log.begin_turn(call_id);
         let clock = self.begin(turn, sockets, &work);
         let pace = self.store.data().pace.shared();
@@ -253,6 +254,9 @@ impl ComponentInstance {
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
+        if let Some(response) = result.as_ref().ok().and_then(TurnAnswer::response) {
+            self.share.moved(response.body.len());
+        }
         let result = result.and_then(|answer| answer.checked(&sockets));
         // Of a response that there is no room for the handler knows nothing: it has ended well.
         let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
