@@ -323,7 +323,9 @@ impl Inbox {
     }
 
     async fn take(&mut self, admits: Admits) -> Option<Message> {
-        if let (Admits::All, Some(first)) = (admits, self.put_aside.pop_front()) {
+        if admits == Admits::All
+            && let Some(first) = self.put_aside.pop_front()
+        {
             return Some(first);
         }
         loop {

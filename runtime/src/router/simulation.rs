@@ -140,6 +140,8 @@ struct Actors {
     storage: Storage,
     world: World,
     answers: u64,
+    /// Whose alarm has failed, so that it comes again at a time that only the object knows.
+    retried: [bool; OBJECTS],
 }
 
 /// One engine for all lives: nothing of it is used but the numbers.
@@ -291,7 +293,18 @@ impl Subject for Actors {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
         let router = Router::new(node.clone(), classes, runtime.handle().clone());
         let (peers, waiting) = (Default::default(), HashMap::new());
-        Ok(Self { runtime, peers, waiting, router, node, orders, storage, world, answers: 0 })
+        Ok(Self {
+            runtime,
+            peers,
+            waiting,
+            router,
+            node,
+            orders,
+            storage,
+            world,
+            answers: 0,
+            retried: Default::default(),
+        })
     }
 
     fn lane(number: usize) -> usize {
@@ -312,7 +325,9 @@ impl Subject for Actors {
 
     fn alarm(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
         self.order(writes, end == End::Fail, false);
-        self.call(number, Cause::Alarm, RunAlarm::IfDue)
+        let turned = self.call(number, Cause::Alarm, RunAlarm::IfDue);
+        self.retried[number] = !turned.as_ref().is_ok_and(|turned| turned.wrote);
+        turned
     }
 
     fn read(&mut self, number: usize) -> Result<(State, Until), Failed> {
@@ -398,7 +413,7 @@ impl Subject for Actors {
     }
 
     fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
-        self.storage.knows_of_alarm(number, at_ms)
+        self.retried[number] || self.storage.knows_of_alarm(number, at_ms)
     }
 
     fn listed(&mut self) -> Option<Vec<usize>> {
