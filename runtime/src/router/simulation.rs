@@ -41,6 +41,8 @@ use crate::wasm::{ClassCode, Engine};
 const ROUNDS: usize = 32;
 /// Longer than anything waits: for room in the log, for an instance.
 const LONG: Duration = Duration::from_secs(11);
+/// How often an alarm is run again for which there was no room.
+const ALARM_RETRIES: usize = 3;
 /// How a script's own failure is told from those of the host.
 const WANTED: &str = "wanted";
 
@@ -140,8 +142,6 @@ struct Actors {
     storage: Storage,
     world: World,
     answers: u64,
-    /// Whose alarm has failed, so that it comes again at a time that only the object knows.
-    retried: [bool; OBJECTS],
 }
 
 /// One engine for all lives: nothing of it is used but the numbers.
@@ -293,18 +293,7 @@ impl Subject for Actors {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
         let router = Router::new(node.clone(), classes, runtime.handle().clone());
         let (peers, waiting) = (Default::default(), HashMap::new());
-        Ok(Self {
-            runtime,
-            peers,
-            waiting,
-            router,
-            node,
-            orders,
-            storage,
-            world,
-            answers: 0,
-            retried: Default::default(),
-        })
+        Ok(Self { runtime, peers, waiting, router, node, orders, storage, world, answers: 0 })
     }
 
     fn lane(number: usize) -> usize {
@@ -323,11 +312,18 @@ impl Subject for Actors {
         Ok(turned)
     }
 
-    fn alarm(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
-        self.order(writes, end == End::Fail, false);
-        let turned = self.call(number, Cause::Alarm, RunAlarm::IfDue);
-        self.retried[number] = !turned.as_ref().is_ok_and(|turned| turned.wrote);
-        turned
+    /// An alarm that fails would come again at a time that the schedule does not know. So its handler does not fail, and one for
+    /// which there was no room is run again.
+    fn alarm(&mut self, number: usize, writes: &[Write], _end: End) -> Result<Turned, Failed> {
+        self.order(writes, false, false);
+        let mut turned = self.call(number, Cause::Alarm, RunAlarm::IfDue)?;
+        for _ in 0..ALARM_RETRIES {
+            if turned.wrote || !self.orders.lock().obeyed {
+                break;
+            }
+            turned = self.call(number, Cause::Alarm, RunAlarm::Now)?;
+        }
+        Ok(turned)
     }
 
     fn read(&mut self, number: usize) -> Result<(State, Until), Failed> {
@@ -413,7 +409,7 @@ impl Subject for Actors {
     }
 
     fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
-        self.retried[number] || self.storage.knows_of_alarm(number, at_ms)
+        self.storage.knows_of_alarm(number, at_ms)
     }
 
     fn listed(&mut self) -> Option<Vec<usize>> {
