@@ -57,6 +57,8 @@ struct Orders {
     accepted: Option<SocketId>,
     /// Whether the handler was called.
     obeyed: bool,
+    /// Whether it has changed what the object stores.
+    changed: bool,
     /// What went wrong in the handler.
     failed: Option<Failed>,
 }
@@ -65,12 +67,19 @@ struct Orders {
 struct Handlers(Arc<Mutex<Orders>>);
 
 impl Handlers {
-    fn obey(&self, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+    /// `alarm` is when the alarm was due whose turn it is.
+    fn obey(&self, alarm: Option<u64>, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
         let orders = &mut *self.0.lock();
         orders.obeyed = true;
         let done = match orders.reads {
             true => read(turn).map(|state| orders.seen = Some(state)),
-            false => orders.writes.iter().try_for_each(|each| write(turn, each)),
+            false => read(turn).and_then(|mut before| {
+                before.alarm = alarm.or(before.alarm);
+                orders.writes.iter().try_for_each(|each| write(turn, each))?;
+                // What changes nothing may have no record, and so waits for nothing.
+                orders.changed = read(turn)? != before;
+                Ok(())
+            }),
         };
         if let Err(failed) = done {
             orders.failed = Some(failed);
@@ -89,12 +98,12 @@ impl Script for Handlers {
             self.0.lock().accepted = Some(sockets.accept(Vec::new()).expect("there is room for a socket"));
             status = StatusCode::SWITCHING_PROTOCOLS;
         }
-        self.obey(turn, sockets)?;
+        self.obey(None, turn, sockets)?;
         Ok(Response { status, headers: HeaderMap::new(), body: Default::default() })
     }
 
-    fn alarm(&self, _alarm: Alarm, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        self.obey(turn, sockets)
+    fn alarm(&self, alarm: Alarm, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+        self.obey(Some(alarm.due_ms), turn, sockets)
     }
 
     fn socket(&self, _event: SocketEvent, _turn: &mut Turn, _sockets: &mut SocketTurn) -> Result<(), TurnError> {
@@ -209,6 +218,7 @@ impl Actors {
         let (sends, reads) = {
             let mut orders = self.orders.lock();
             (orders.number, orders.seen, orders.failed, orders.obeyed) = (answer, None, None, false);
+            orders.changed = false;
             (!orders.fails, orders.reads)
         };
         let failures = self.failures();
@@ -238,10 +248,11 @@ impl Actors {
             return Err(failed);
         }
         let is_good = codes.is_empty() && self.orders.lock().obeyed;
+        let changed = self.orders.lock().changed;
         let sent = sends && is_good && self.peers[number].is_some();
         self.waiting.insert(answer, Waiting { outcome, sent });
         match codes[..] {
-            [] => Ok(Turned { wrote: is_good && !reads, until: Until::Answer(answer) }),
+            [] => Ok(Turned { wrote: is_good && !reads && changed, until: Until::Answer(answer) }),
             ["guest-error" | "storage-full"] => Ok(Turned { wrote: false, until: Until::Answer(answer) }),
             _ => Err(Failed(codes.join(", "))),
         }
