@@ -4,7 +4,7 @@
 //! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
 //! `error:` on standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; `log` and `data` read a data directory; every other command is a client of its HTTP
+//! Only `serve` and `dev` know the server; `data` reads a data directory; every other command is a client of its HTTP
 //! listeners.
 
 /// A line on standard error. Unlike `eprintln!` it does not panic when there is nobody to read it.
@@ -24,7 +24,6 @@ mod dev;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod invoke;
-mod log;
 mod logs;
 mod new;
 mod objects;
@@ -35,6 +34,7 @@ mod serve;
 mod show;
 mod signals;
 mod sse;
+mod target;
 mod watch;
 
 use std::io::{self, IsTerminal};
@@ -93,8 +93,13 @@ enum Command {
     Objects(objects::Args),
     Invoke(invoke::Args),
     Logs(logs::Args),
-    Log(log::Args),
     Data(data::Args),
+}
+
+/// The definitions of all commands and arguments.
+#[cfg(test)]
+pub(crate) fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
 }
 
 /// Runs the program with the arguments of the process.
@@ -125,7 +130,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Objects(args) => objects::run(args),
         Command::Invoke(args) => invoke::run(args),
         Command::Logs(args) => logs::run(args),
-        Command::Log(args) => log::run(args),
         Command::Data(args) => data::run(args),
     }
 }
@@ -191,14 +195,24 @@ mod tests {
             "holdfast objects show counter alice",
             "holdfast objects delete counter @59002eb8cf872e541722977a258a12d6a93bbe8192b502e1c0cb250aa91af234",
             "holdfast objects evict counter alice --json",
+            "holdfast objects show counter/alice --json",
+            "holdfast objects sql counter/alice SELECT --write -p 1",
+            "holdfast objects sql counter -p 1 alice --write SELECT",
+            "holdfast objects export counter/alice a.sqlite",
+            "holdfast objects import counter alice a/b.sqlite",
+            "holdfast objects alarm counter/@bob",
             "holdfast invoke counter/alice/add?n=2 -X POST -d {} -H content-type:application/json -i",
             "holdfast invoke counter/alice --data-url http://127.0.0.1:1",
-            "holdfast logs --class counter --object alice --follow --json",
+            "holdfast invoke counter alice /add?n=2 -X POST",
+            "holdfast logs",
+            "holdfast logs counter --follow",
+            "holdfast logs counter/alice --follow --json",
+            "holdfast logs counter --json alice",
             "holdfast serve --log debug",
-            "holdfast log verify",
             "holdfast data verify --data d --json",
             "holdfast data inspect",
-            "holdfast log inspect --data d --json",
+            "holdfast data verify --log-only",
+            "holdfast data inspect --data d --json",
         ] {
             if let Err(error) = parse(line) {
                 panic!("{line}: {error}");
@@ -215,7 +229,12 @@ mod tests {
             ("holdfast objects list Counter", "is not a class name"),
             ("holdfast invoke counter", "CLASS/NAME"),
             ("holdfast invoke counter/a -H nonsense", "NAME: VALUE"),
-            ("holdfast logs --object alice", "--class"),
+            ("holdfast logs Counter", "is not a class name"),
+            ("holdfast objects show counter", "CLASS/NAME"),
+            ("holdfast objects show counter/a/b", "%2F"),
+            ("holdfast objects show", "OBJECT"),
+            ("holdfast objects sql counter/a", "the statements are missing"),
+            ("holdfast objects export counter/a b c", "too many"),
         ] {
             let error = parse(line).err().unwrap_or_else(|| panic!("{line} was accepted")).to_string();
             assert!(error.contains(says), "{line}: {error}");

@@ -11,7 +11,10 @@ use crate::{cli, config, gateway, storage};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them, in the order in which bytes come in.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 12] = [
+    ("heads", gateway::fuzz::heads),
+    ("frames", gateway::fuzz::frames),
+    ("hosts", gateway::fuzz::hosts),
     ("path", gateway::fuzz::path),
     ("query", gateway::fuzz::query),
     ("cursor", storage::fuzz::cursor),

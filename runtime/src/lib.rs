@@ -11,6 +11,8 @@ pub mod config;
 pub mod fuzz;
 pub mod gateway;
 pub mod object;
+#[cfg(test)]
+mod reference;
 pub mod router;
 pub mod server;
 pub mod sockets;

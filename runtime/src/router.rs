@@ -16,11 +16,11 @@ use dashmap::DashMap;
 use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
-pub use self::classes::{Classes, DeleteClassError, DeployError, Deployed};
+pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed};
 use crate::base::env::TimedOut;
 use crate::base::metrics::Purpose;
 use crate::base::operation::Import;
-use crate::base::share::Slots;
+use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
     Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress,
@@ -49,7 +49,12 @@ pub struct Router {
     stopping: AtomicBool,
     alarm_slots: Arc<Slots>,
     calls: CallIds,
+    /// Checks of imports that run at once: each has a file, a thread and a database of its own.
+    import_slots: Arc<Slots>,
 }
+
+/// Checks of imports of one class that may wait for others; each has its upload on the disk.
+const IMPORTS_WAITING_MAX: usize = 16;
 
 /// The actors of live objects.
 #[derive(Default)]
@@ -136,6 +141,10 @@ impl Router {
             guests,
             stopping: AtomicBool::new(false),
             alarm_slots: alarms::slots(),
+            import_slots: Slots::brief(
+                std::thread::available_parallelism().map_or(1, usize::from),
+                IMPORTS_WAITING_MAX,
+            ),
         }
     }
 
@@ -205,11 +214,14 @@ impl Router {
 
     /// Checks an uploaded database and puts it in the place of what the object stores.
     pub async fn import(&self, call: Call<NamedTempFile>) -> Result<(), ImportFailed> {
+        let slot = self.import_slots.acquire(&call.target.key).await;
+        let slot = slot.map_err(|TooManyWait| ImportFailed::Turn(TurnError::Overloaded))?;
         let (node, (call, file)) = (self.node.clone(), call.split());
         let target = call.target.clone();
         let checking = blocking(move || {
             let (env, begun) = (node.env.clone(), node.env.elapsed());
             let work = WorkBudget::new(u64::MAX, move || env.elapsed().saturating_sub(begun) > CHECK_PATIENCE);
+            let _slot = slot;
             node.databases.check(file, &target, &work)
         });
         let checked = checking.await.map_err(|error| match error {

@@ -26,7 +26,7 @@ use crate::gateway::{
 };
 use crate::object::class::Loader;
 use crate::object::{Node, Residency};
-use crate::router::{Classes, DeployError, Deployed, Router};
+use crate::router::{Classes, DeployError, DeploySettings, Deployed, Router};
 use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::{Engine, machine_memory};
@@ -102,9 +102,13 @@ impl Server {
         let admin_token = secret(&data.admin_token_path(), || hex::encode(env.random::<32>()))?;
         let (gateway, guests) = (runtime("gateway", 1)?, runtime("guest", GUEST_THREADS_PER_CORE)?);
 
-        let logs = Arc::new(GuestLogs::default());
+        let memory = HostMemory::new(match config.limits.host_memory {
+            0 => machine_memory() / 4,
+            bytes => bytes,
+        });
+        let logs = Arc::new(GuestLogs::new(memory.clone()));
         let metrics = Arc::new(Metrics::default());
-        let (router, databases) = build(&config, &env, &data, &logs, &metrics, guests.handle().clone())?;
+        let (router, databases) = build(&config, &env, &data, memory, &logs, &metrics, guests.handle().clone())?;
 
         let (stopping, _) = watch::channel(false);
         let addresses = [&data_listener, &admin_listener].map(|listener| listener.local_addr());
@@ -198,7 +202,8 @@ impl Server {
 
     /// Deploys a component. Blocks.
     pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
-        self.gateway.block_on(self.router.classes().deploy(class, component, create))
+        let settings = DeploySettings { create, message: None };
+        self.gateway.block_on(self.router.classes().deploy(class, component, settings))
     }
 
     /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
@@ -235,15 +240,12 @@ fn build(
     config: &ServerConfig,
     env: &Env,
     data: &DataDir,
+    memory: HostMemory,
     logs: &Arc<GuestLogs>,
     metrics: &Arc<Metrics>,
     guests: Handle,
 ) -> Result<(Arc<Router>, Databases), StartError> {
     let limits = Arc::new(config.limits.clone());
-    let memory = HostMemory::new(match limits.host_memory {
-        0 => machine_memory() / 4,
-        bytes => bytes,
-    });
     let node_key = node_key(data, env)?;
     let engine = Engine::new(&limits, env, &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
@@ -282,7 +284,9 @@ pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc
     };
     let data = DataDir::open(directory).unwrap();
     let guests = Handle::current();
-    build(&config, &Env::system(), &data, &Arc::default(), &Arc::default(), guests).unwrap().0
+    let (memory, env) = (HostMemory::new(1 << 30), Env::system());
+    let logs = Arc::new(GuestLogs::new(memory.clone()));
+    build(&config, &env, &data, memory, &logs, &Arc::default(), guests).unwrap().0
 }
 
 fn listen(address: SocketAddr, flag: &'static str) -> Result<TcpListener, StartError> {

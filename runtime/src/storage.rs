@@ -16,6 +16,7 @@ pub mod alarm_runs;
 pub mod catalog;
 pub mod classes;
 pub mod commit_log;
+mod components;
 pub mod data_dir;
 pub mod database;
 pub mod databases;
@@ -27,7 +28,6 @@ pub mod verify;
 pub mod whole;
 
 mod alarms;
-mod allocator;
 mod append;
 mod apply_error;
 mod authorizer;
@@ -44,6 +44,7 @@ mod identity;
 mod incarnations;
 mod limited;
 mod on_disk;
+mod page_cache;
 mod release;
 mod repair;
 mod replay;
@@ -60,8 +61,9 @@ mod vfs;
 pub use alarm_index::Alarms;
 pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
-pub use classes::{ClassRecord, ClassRecords};
+pub use classes::{ClassRecord, ClassRecords, ClassVersion, MESSAGE_MAX};
 pub use commit_log::{Durable, DurableWatch, LaneLost, LogError, LogUsage, Lsn};
+pub use components::HeldComponent;
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};
 pub use databases::Databases;
@@ -99,6 +101,18 @@ pub enum StorageError {
         path: PathBuf,
         /// What is wrong with it.
         why: String,
+    },
+    /// The record of a class is of a format that this program does not read.
+    #[error(
+        "{} is of format {format}, and this program knows 1 and 2; nothing was changed. Start the version of holdfast that wrote \
+         it, or a later one",
+        path.display()
+    )]
+    ClassFormat {
+        /// The record.
+        path: PathBuf,
+        /// Its format.
+        format: u32,
     },
     /// An object's file is not what the host wrote, or not there.
     #[error("{} is damaged: {why}; import an export of the object, or delete the object to accept the loss", path.display())]

@@ -19,7 +19,7 @@ mod response;
 pub mod script;
 
 pub use budget::{Budget, Cost, machine_memory};
-pub use class::{ClassCode, LoadError};
+pub use class::{ClassCode, LoadError, exports_alarm_handler};
 pub use engine::Engine;
 pub use event::{TurnAnswer, TurnEvent};
 pub use instance::{Instance, InstanceContext, TurnEnd};

@@ -1,8 +1,12 @@
 //! The admin API: looking after classes and objects.
 
-use serde_json::{Value as Json, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 
-use crate::harness::{Host, eventually, files_below, guest};
+use serde_json::{Value as Json, json};
+use ureq::http::Method;
+
+use crate::harness::{Host, eventually, files_below, guest, root};
 
 const OBJECTS: &str = "/v1/classes/counter/objects";
 
@@ -162,4 +166,43 @@ fn metrics_count_what_happened() {
     assert_eq!(host.metric("holdfast_live_objects"), 1);
     assert_eq!(host.metric("holdfast_instances_started_total"), 1);
     assert!(host.metric("holdfast_fuel_total") > 1_000);
+}
+
+/// The reference page names each route with its methods, and its examples are requests that the routes take.
+#[test]
+fn the_routes_are_as_documented() {
+    let host = counter_host();
+    let page = fs::read_to_string(root().join("docs/reference/admin-api.md")).expect("it is there");
+    let mut routes: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for heading in page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`')) {
+        let (method, path) = heading.split_once(' ').expect("a route is a method and a path");
+        let methods = routes.entry(path.replace("{class}", "counter").replace("{object}", "alice")).or_default();
+        methods.insert(method.to_owned());
+        if method == "GET" {
+            methods.insert("HEAD".to_owned());
+        }
+    }
+    assert!(routes.len() > 10, "{routes:?}");
+    for (path, methods) in routes {
+        let answer = host.admin().send(Method::PATCH, &path, &[], b"");
+        let allowed = answer.headers["allow"].to_str().expect("it is text").split(", ").map(str::to_owned);
+        assert_eq!((answer.status, allowed.collect::<BTreeSet<_>>()), (405, methods), "{path}");
+    }
+    let examples: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("curl -H \"$AUTH\" ")).collect();
+    assert!(examples.len() > 10, "{examples:?}");
+    for example in examples {
+        let (options, path) = example.split_once("\"$ADMIN").expect("an example names the server");
+        let method = match options.split_once("-X ") {
+            Some((_, method)) => Method::from_bytes(method.trim().as_bytes()).expect("it is a method"),
+            None if options.contains("-T ") => Method::PUT,
+            None if options.contains("-d ") => Method::POST,
+            None => Method::GET,
+        };
+        let answer = host.admin().send(method, path.trim_end_matches('"'), &[], b"");
+        if answer.status >= 400 {
+            let problem: Json = serde_json::from_slice(&answer.body).expect("an error is JSON");
+            let code = problem["code"].as_str().expect("an error has a code");
+            assert!(!["unknown-route", "method-not-allowed", "bad-query"].contains(&code), "{example}: {code}");
+        }
+    }
 }

@@ -440,12 +440,43 @@ fn an_alarm_that_a_crash_interrupts_runs_again() {
     assert_eq!(Object::of(&host, "a").begun(), Vec::<Json>::new());
 }
 
+/// They are neither run nor used up, however long it takes until a version comes that handles them.
 #[test]
-fn a_class_without_a_handler_cannot_set_an_alarm() {
-    let host = Host::start();
-    host.deploy("storage", guest("storage"));
-    let answer = host.post("/storage/a", json!([{ "op": "set_alarm", "in": 1_000 }]).to_string());
-    assert!(answer.text().contains("no-handler"), "{answer:?}");
+fn alarms_wait_for_a_version_that_handles_them() {
+    let host = Virtual::start();
+    let object = host.object("a");
+    object.set_in(1_000);
+    let deployed = host.admin.put("/v1/classes/alarms", guest("storage"));
+    assert_eq!(deployed.status, 200, "{deployed:?}");
+    host.advance(1_000);
+    let of_the_class = || {
+        let logged = host.admin.get("/v1/logs?class=alarms").json();
+        logged["entries"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|entry| entry.to_string().contains("exports no alarm-handler"))
+            .count()
+    };
+    eventually("it to be said that alarms wait", || (of_the_class() == 1).then_some(()));
+    // Longer than seven attempts last.
+    for _ in 0..10 {
+        host.advance(60_000);
+    }
+    let run = host.admin.post("/v1/classes/alarms/objects/a/alarm", b"");
+    run.problem(501, "no-handler");
+    assert_eq!(of_the_class(), 1);
+    assert_eq!(object.shown()["failed"], 0, "{}", object.shown());
+    assert_eq!(host.metric("holdfast_alarms_given_up_total"), 0.0);
+    let deployed = host.admin.put("/v1/classes/alarms", guest("alarms"));
+    assert_eq!(deployed.status, 200, "{deployed:?}");
+    eventually("the scheduler to look at the class again", || {
+        host.advance(1_000);
+        (!object.runs().is_empty()).then_some(())
+    });
+    let runs = object.wait_for_runs(1);
+    assert_eq!((runs.len(), &runs[0]["retry_count"]), (1, &json!(0)), "{runs:?}");
+    host.rest();
 }
 
 /// One alarm for many jobs: those that trap take nobody with them.

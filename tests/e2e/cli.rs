@@ -78,7 +78,7 @@ fn objects_are_listed_shown_evicted_and_deleted() {
     let by_id = format!("@{}", shown["id"].as_str().unwrap());
     assert!(stdout(&host.run(&["objects", "show", "counter", &by_id])).contains("@home"));
 
-    let evicted = stdout(&host.run(&["objects", "evict", "counter", "alice", "--json"]));
+    let evicted = stdout(&host.run(&["objects", "evict", "counter/alice", "--json"]));
     assert_eq!(evicted, "{\"evicted\":true}\n");
     stdout(&host.run(&["objects", "delete", "counter", "alice"]));
     let message = error(&host.run(&["objects", "show", "counter", "alice"]));
@@ -111,7 +111,7 @@ fn logs_are_printed_and_followed() {
     let host = Host::start();
     host.deploy("logger", guest("logger"));
     assert_eq!(host.get("/logger/ann").text(), "logged");
-    let printed = stdout(&host.run(&["logs", "--class", "logger", "--object", "ann"]));
+    let printed = stdout(&host.run(&["logs", "logger/ann"]));
     assert!(printed.contains("INFO  logger/ann  news  step=3  who=ann\n"), "{printed}");
     assert_eq!(printed.lines().count(), 7);
     let first =

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use serde_json::json;
 use tungstenite::Message;
 use ureq::http::Method;
@@ -32,6 +33,24 @@ fn memory(host: &Host, purpose: &str) -> u64 {
     host.metric(&format!("holdfast_memory_bytes{{purpose=\"{purpose}\"}}"))
 }
 
+/// Raises how many files this process may open to what it may raise it to.
+fn raise_own_descriptors() -> u64 {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).expect("anybody may raise it to the maximum");
+    limit.maximum.unwrap_or(u64::MAX)
+}
+
+/// Text that does not compress.
+fn noise(bytes: usize) -> String {
+    let mut state = 1_u64;
+    let letters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        char::from(b'!' + (state >> 58) as u8)
+    });
+    letters.filter(|c| !"\"\\".contains(*c)).take(bytes).collect()
+}
+
 /// The descriptors that the log and the databases need are set aside: idle connections are refused before they are
 /// short.
 #[test]
@@ -57,14 +76,7 @@ fn idle_connections_leave_descriptors_for_the_log() {
     another.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after"), "{answer}");
     // Segments roll all the while.
-    let mut state = 1_u64;
-    let noise: String = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        char::from(b'!' + (state >> 58) as u8)
-    })
-    .filter(|c| !"\"\\".contains(*c))
-    .take(MIB / 2)
-    .collect();
+    let noise = noise(MIB / 2);
     for n in 0..16 {
         let ops = json!([{ "op": "put", "key": format!("k{n}"), "value": noise }]);
         assert_eq!(host.post(&format!("/ledger/o{}", n % 4), ops.to_string()).status, 200);
@@ -79,6 +91,44 @@ fn idle_connections_leave_descriptors_for_the_log() {
             .is_ok_and(|read| read == 12))
         .then_some(())
     });
+    host.assert_alive();
+}
+
+/// The row of the table that ended the process: 5,000 idle connections where 2,200 descriptors are allowed. Thousands of them are
+/// served, the rest is refused, and the log and new objects have the descriptors that they need.
+#[test]
+fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
+    let limits = "[limits]\nlog-segment = 1_048_576\nlog = 16_777_216\nidle-connection-seconds = 3600.0\n";
+    let mut host = Host::with_descriptors(limits, Some(2_200));
+    host.deploy("storage", guest("storage"));
+    let put = |host: &Host, n: usize| {
+        let ops = json!([{ "op": "put", "key": "k", "value": noise(MIB / 4) }]);
+        host.post(&format!("/storage/o{n}"), ops.to_string()).status
+    };
+    assert_eq!(put(&host, 0), 200);
+    let address = host.data().address();
+    let mut idle = Vec::new();
+    let many = raise_own_descriptors().saturating_sub(1_000).min(5_000);
+    assert!(many > 3_000, "this process may not open enough connections");
+    for _ in 0..many {
+        // The host may close each at once; the kernel may have no place in its queue for a moment.
+        idle.push(eventually("a connection", || TcpStream::connect(address).ok()));
+    }
+    let refused = eventually("connections to be refused", || {
+        let refused = host.metric("holdfast_connections_refused_total");
+        (refused + host.metric("holdfast_connections") >= many).then_some(refused)
+    });
+    assert!((many - 2_200 + 576..many).contains(&refused), "{refused}");
+    // Each makes a database, and every fourth begins a segment.
+    for n in 1..40 {
+        assert_eq!(put(&host, n), 200, "the connection of this client is there already");
+    }
+    assert!(host.metric("holdfast_log_bytes_total") > 8 * MIB as u64, "several segments were begun");
+    assert!(!host.log().contains("ERROR"), "{}", host.log());
+    drop(idle);
+    // But for those of this client, one to each listener.
+    eventually("them to be closed", || (host.metric("holdfast_connections") <= 2).then_some(()));
+    assert_eq!(put(&host, 0), 200);
     host.assert_alive();
 }
 

@@ -179,7 +179,7 @@ fn an_error_of_the_system_is_told_once() {
     let below = file.path().join("data");
     let below = below.to_str().expect("paths are text");
     for arguments in
-        [&["serve", "--data", below][..], &["data", "verify", "--data", below], &["log", "inspect", "--data", below]]
+        [&["serve", "--data", below][..], &["data", "verify", "--data", below], &["data", "inspect", "--data", below]]
     {
         let output = holdfast(arguments).output().expect("it runs");
         let told = text(&output.stderr);

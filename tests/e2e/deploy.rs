@@ -1,6 +1,8 @@
 //! Deploying again: objects keep what they stored and take the new version at their next turn.
 
-use crate::harness::{Host, at_once, guest};
+use std::path::PathBuf;
+
+use crate::harness::{Host, at_once, files_below, guest};
 
 /// `counter` and `faults` both keep a number under the key `n`.
 #[test]
@@ -26,6 +28,96 @@ fn a_new_version_finds_the_state_of_the_old_one() {
     host.restart();
     assert_eq!(host.admin().get("/v1/classes/shape").json()["version"], 3);
     assert_eq!(host.get("/shape/alice").text(), "43");
+}
+
+#[test]
+fn versions_are_told_and_one_can_be_deployed_again() {
+    let mut host = Host::start();
+    host.deploy("shape", guest("counter"));
+    assert_eq!(host.get("/shape/alice").text(), "1");
+    let second =
+        host.admin().put("/v1/classes/shape?message=keeps%20it%0Aelsewhere&create=any", guest("faults")).json();
+    assert_eq!((&second["version"], &second["message"]), (&2.into(), &"keeps it\nelsewhere".into()));
+    let output = host.run(&["classes", "rollback", "shape", "1", "--message", "as it was"]);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("it prints text");
+    assert!(text(&output.stdout).starts_with("deployed  shape version 3, "), "{output:?}");
+    assert_eq!(host.get("/shape/alice").text(), "2", "the code of version 1 finds what is stored");
+
+    let told = |host: &Host| {
+        let class = host.admin().get("/v1/classes/shape").json();
+        let versions = class["versions"].as_array().expect("its versions").clone();
+        assert_eq!(class["version"], versions[0]["version"], "the current one comes first");
+        assert_eq!(versions[0]["digest"], versions[2]["digest"]);
+        let one = |version: &serde_json::Value| {
+            let message = version["message"].as_str().unwrap_or("-");
+            format!("{} {} {message}", version["version"], version["create"].as_str().expect("a word"))
+        };
+        versions.iter().map(one).collect::<Vec<_>>()
+    };
+    let expected = ["3 stored as it was", "2 any keeps it\nelsewhere", "1 stored -"];
+    assert_eq!(told(&host), expected);
+    let listed = text(&host.run(&["classes", "versions", "shape"]).stdout);
+    let lines: Vec<&str> = listed.lines().collect();
+    assert!(lines.len() == 4 && lines[1].ends_with("as it was") && lines[2].ends_with("keeps it"), "{listed}");
+    host.kill();
+    host.restart();
+    assert_eq!(told(&host), expected);
+
+    let refused = |query: &str, body: &[u8]| {
+        let answer = host.admin().put(&format!("/v1/classes/{query}"), body);
+        (answer.status, answer.json()["code"].as_str().expect("a code").to_owned())
+    };
+    assert_eq!(refused("shape?version=4", b""), (404, "unknown-version".into()));
+    assert_eq!(refused("none?version=1", b""), (404, "unknown-class".into()));
+    assert_eq!(refused("shape?version=1", b"component").0, 413);
+    assert_eq!(refused(&format!("shape?version=1&message={}", "m".repeat(1025)), b""), (400, "bad-query".into()));
+    assert_eq!(told(&host), expected);
+}
+
+#[test]
+fn what_no_version_names_goes_with_its_compiled_code() {
+    let mut host = Host::start();
+    let names = |host: &Host, below: &str| {
+        let name = |file: PathBuf| file.file_name().expect("a file").to_string_lossy().into_owned();
+        let mut names: Vec<_> = files_below(&host.data_directory().join(below)).into_iter().map(name).collect();
+        names.sort();
+        names
+    };
+    let files = |host: &Host, digests: &[&str]| {
+        let of = |extensions: &[&str]| {
+            let name =
+                |digest: &&str| extensions.iter().map(|extension| format!("{digest}.{extension}")).collect::<Vec<_>>();
+            let mut names: Vec<_> = digests.iter().flat_map(name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(host, "classes/components"), of(&["wasm"]));
+        assert_eq!(names(host, "cache"), of(&["cwasm", "mac"]));
+    };
+    let digest = |deployed: serde_json::Value| deployed["digest"].as_str().expect("a digest").to_owned();
+    let counter = digest(host.deploy("shape", guest("counter")));
+    let faults = digest(host.deploy("shape", guest("faults")));
+    host.deploy("other", guest("counter"));
+    // Compiled, and then refused or not stored: nothing is left of it.
+    assert_eq!(host.admin().put("/v1/classes/bad", "no component").status, 422);
+    files(&host, &[&counter, &faults]);
+    assert_eq!(host.admin().delete("/v1/classes/shape").status, 204);
+    files(&host, &[&counter]);
+    assert_eq!(host.get("/other/alice").text(), "1");
+
+    host.kill();
+    let stray = "0".repeat(64);
+    let engine =
+        std::fs::read_dir(host.data_directory().join("cache")).expect("it is there").next().expect("an engine");
+    let engine = engine.expect("it can be read").path();
+    std::fs::write(host.data_directory().join(format!("classes/components/{stray}.wasm")), "")
+        .expect("it can be written");
+    for extension in ["cwasm", "mac", "tmp"] {
+        std::fs::write(engine.join(format!("{stray}.{extension}")), "").expect("it can be written");
+    }
+    host.restart();
+    files(&host, &[&counter]);
+    assert_eq!(host.get("/other/alice").text(), "2");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_turn_that_has_written_is_finished_without_its_client() {
 /// Sleepers whose clients have gone would keep all instances for as long as a turn may last.
 #[test]
 fn a_turn_that_only_waits_is_given_up_with_its_client() {
-    let host = Host::with("live-instances = 4");
+    let host = Host::with("live-instances = 5");
     host.deploy("faults", guest("faults"));
     let sleepers: Vec<_> =
         (0..4).map(|object| ask(&host, &format!("/faults/sleeper-{object}/sleep?ms=3600000"))).collect();

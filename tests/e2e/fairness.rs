@@ -2,6 +2,8 @@
 
 use std::net::TcpStream;
 
+use ureq::http::Method;
+
 use crate::harness::{Host, at_once, eventually, guest};
 
 /// Sends a request and does not wait for its answer.
@@ -113,4 +115,22 @@ fn threads_named(host: &Host, name: &str) -> usize {
     let tasks = std::fs::read_dir(format!("/proc/{}/task", host.process_id())).expect("it runs");
     let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
     names.filter(|found| found.trim_end() == name).count()
+}
+
+/// However small a host is, one class does not have all of it.
+#[test]
+fn a_small_host_keeps_a_place_for_a_class_that_has_none() {
+    let host = Host::with("live-instances = 4");
+    host.deploy("faults", guest("faults"));
+    host.deploy("counter", guest("counter"));
+    std::thread::scope(|scope| {
+        let sleeper = |n| host.data().try_send(Method::GET, &format!("/faults/{n}/sleep?ms=3600000"), &[], b"");
+        let sleepers: Vec<_> = (0..3).map(|n| scope.spawn(move || sleeper(n))).collect();
+        host.wait_for_live_instances(3);
+        // It would be refused after five seconds, because none of them goes idle.
+        assert_eq!(host.get("/counter/alice").number(), 1);
+        host.get("/faults/more/get").problem(503, "no-capacity");
+        host.begin_to_die();
+        sleepers.into_iter().for_each(|sleeper| assert!(sleeper.join().unwrap().is_err()));
+    });
 }

@@ -34,13 +34,16 @@ fn deep_statements_cost_their_turn_and_not_the_host() {
     host.post("/storage/alice", sql("CREATE TABLE t (x)").to_string()).json();
     host.post("/storage/bob", sql("CREATE TABLE t (x)").to_string()).json();
     let statements = [generated_columns(99, 45), generated_columns(99, 95)].into_iter();
-    let statements = statements.chain(deep_views()).chain(["SELECT x FROM v94".into(), "SELECT x FROM v50".into()]);
-    for statement in statements {
+    let statements = statements.chain(deep_views()).map(|statement| (statement, false));
+    // Written out, what such a view stands for has more nodes than fit into `sql-memory`, and a statement that finds no memory ends its
+    // turn: after that SQLite promises nothing of what it has done so far.
+    let expanded = ["SELECT x FROM v94", "SELECT x FROM v50"].map(|statement| (statement.to_owned(), true));
+    for (statement, may_be_too_large) in statements.chain(expanded) {
         // Whether SQLite takes it is SQLite's to say.
         let through_guest = host.post("/storage/alice", sql(&statement).to_string());
         let is_refused = |answer: &Answer| {
             let problem = || serde_json::from_slice::<Json>(&answer.body).expect("a problem is JSON");
-            answer.status == 500 && problem()["code"] == "out-of-memory"
+            may_be_too_large && answer.status == 500 && problem()["code"] == "out-of-memory"
         };
         assert!(through_guest.status == 200 || is_refused(&through_guest), "{through_guest:?}");
         let query = json!({ "sql": statement, "write": true }).to_string();

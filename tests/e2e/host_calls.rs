@@ -1,37 +1,7 @@
-//! What calls of the host cost: a turn ends at its limit whichever of them it makes, and the price of each is about what it takes.
-
-use std::time::Duration;
+//! What calls of the host cost: the price of each is about what it takes, and a limit says where it struck. That a turn ends at its limit
+//! whichever of them it makes is `one_meter.rs`.
 
 use crate::harness::{Host, guest};
-
-/// What takes long in one call, with arguments that make it so.
-const HEAVY: [&str; 8] = [
-    "random?bytes=1048576",
-    "random-number",
-    "poll?bytes=5000",
-    "print?bytes=4000",
-    "log?bytes=100000",
-    "fields?bytes=1000",
-    "get?bytes=1000000",
-    "identity",
-];
-
-#[test]
-fn a_turn_ends_at_its_cpu_limit_whatever_it_calls() {
-    // Prices are not to end it first.
-    let host = Host::with("cpu-seconds-per-turn = 1.0\nfuel-per-turn = 1_000_000_000_000_000");
-    host.deploy("calls", guest("calls"));
-    assert_eq!(host.get("/calls/alice/clock?n=1").text(), "called");
-    for call in HEAVY {
-        let before = host.cpu_time();
-        let path = format!("/calls/alice/{call}{}n=0", if call.contains('?') { '&' } else { '?' });
-        host.get(&path).problem(500, "cpu-time-exceeded");
-        let took = host.cpu_time() - before;
-        eprintln!("{call}: {took:?}");
-        // The turn's, and what the host does beside it. Without prices, some of them take a minute.
-        assert!(took < Duration::from_secs(2), "{call} took {took:?}");
-    }
-}
 
 /// The stack is that of the place where the limit struck.
 #[test]

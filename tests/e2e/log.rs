@@ -1,4 +1,4 @@
-//! `holdfast log`: what it says of a whole log, of a damaged one and of one in use; and that it changes nothing.
+//! `holdfast data` of the commit log: what it says of a whole one, of a damaged one and of one in use; and that it changes nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -57,11 +57,12 @@ impl Story {
         files.into_iter().min().expect("a log has a segment")
     }
 
-    /// Runs the command and checks that it changed nothing.
+    /// Runs `verify` of the log alone, or `inspect`, and checks that it changed nothing.
     fn log(&self, arguments: &[&str]) -> Output {
         let before = contents(self.data());
         let data = self.data().to_str().expect("paths are text");
-        let output = holdfast(&[&["log"], arguments, &["--data", data]].concat()).output().expect("it runs");
+        let arguments = if arguments[0] == "verify" { &[arguments, &["--log-only"]].concat() } else { arguments };
+        let output = holdfast(&[&["data"], arguments, &["--data", data]].concat()).output().expect("it runs");
         assert!(contents(self.data()) == before, "{arguments:?} changed the data directory");
         output
     }
@@ -94,7 +95,7 @@ fn turn(lane: u16, n: u8) -> Encoded {
         page_count: 3,
         bytes: 12_288,
         name: Some("alice\u{1b}[2J"),
-        alarm: None,
+        alarms: None,
     });
     turn.page(2, &[n; PAGE]);
     turn.finish()
@@ -123,11 +124,15 @@ fn a_whole_log_is_verified_and_shown() {
     let (code, lines) = story.json("inspect");
     assert_eq!(code, Some(0));
     assert_eq!(lines[0]["segment"], 1);
-    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "released": 0 }));
+    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "released": 0, "written": null }));
     let turns: Vec<_> = lines.iter().filter(|line| line["record"] == "turn").collect();
     assert_eq!(turns.len(), 6);
     assert_eq!((&turns[0]["pages"], &turns[0]["name"]), (&json!([2]), &json!("alice\u{1b}[2J")));
-    assert!(lines.contains(&json!({ "lane": 0, "last": 4, "epoch": 1, "released": 0 })), "{lines:?}");
+    let end = lines.iter().rfind(|line| line["lane"] == 0).expect("each lane is shown at the end");
+    let last = turns.iter().rfind(|turn| turn["lane"] == 0).expect("it has turns");
+    let written = last["written"].as_u64().expect("a record has a time");
+    assert!(Env::system().wall_ms().abs_diff(written) < 3_600_000, "{last}");
+    assert_eq!(*end, json!({ "lane": 0, "last": 4, "epoch": 1, "released": 0, "written": written }));
     assert_eq!(lines.last(), Some(&json!({ "end": "closed" })));
 }
 
@@ -203,7 +208,7 @@ fn what_is_no_data_directory_is_refused_and_stays_as_it_is() {
     let empty = tempfile::tempdir().expect("a directory");
     for command in ["verify", "inspect"] {
         let data = empty.path().to_str().expect("paths are text");
-        let refused = holdfast(&["log", command, "--data", data]).output().expect("it runs");
+        let refused = holdfast(&["data", command, "--data", data]).output().expect("it runs");
         assert_eq!(refused.status.code(), Some(1));
         assert!(text(&refused.stderr).contains("is not a data directory"), "{refused:?}");
         assert_eq!(fs::read_dir(empty.path()).expect("it is there").count(), 0);

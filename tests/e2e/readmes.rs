@@ -1,4 +1,5 @@
-//! The transcripts of the READMEs, replayed against a fresh host.
+//! The READMEs are true: their transcripts are replayed against a fresh host, and the programs of the first one are
+//! those that tests build.
 
 use std::fs;
 
@@ -26,4 +27,30 @@ fn the_transcript_of_the_readme_is_true() {
         host.deploy(&example, guest(&example));
     }
     replay(&document, host.data()).unwrap_or_else(|error| panic!("README.md: {error}"));
+}
+
+/// What a document shows in its first block of a language.
+fn shown(document: &str, language: &str) -> String {
+    let fence = format!("```{language}\n");
+    let (_, block) = document.split_once(&fence).unwrap_or_else(|| panic!("README.md shows a program in {language}"));
+    block.split("```").next().unwrap_or_default().trim().into()
+}
+
+/// A program without its comments, which have lines of their own.
+fn without_comments(program: &str) -> String {
+    let lines =
+        program.lines().filter(|line| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("/**"));
+    lines.collect::<Vec<_>>().join("\n").trim().into()
+}
+
+/// `the_transcript_of_the_readme_is_true` runs the example, `a_new_project_in_typescript` builds and runs the template.
+#[test]
+fn the_programs_of_the_readme_are_those_that_tests_build() {
+    let read = |file: &str| fs::read_to_string(root().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let document = read("README.md");
+    for (language, program) in
+        [("rust", "examples/counter/src/lib.rs"), ("ts", "runtime/templates/typescript/src/index.ts.template")]
+    {
+        assert_eq!(shown(&document, language), without_comments(&read(program)), "README.md and {program}");
+    }
 }

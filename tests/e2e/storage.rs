@@ -270,3 +270,11 @@ fn a_list_needs_no_memory() {
     assert_eq!(scanned["entries"], 800, "40 MB of values in 16 MiB of memory: {scanned}");
     assert!(scanned["grown"].as_u64().unwrap() < 8 << 20, "{scanned}");
 }
+
+#[test]
+fn a_class_without_a_handler_cannot_set_an_alarm() {
+    let host = Host::start();
+    host.deploy("storage", guest("storage"));
+    let answer = host.post("/storage/a", json!([{ "op": "set_alarm", "in": 1_000 }]).to_string());
+    assert!(answer.text().contains("no-handler"), "{answer:?}");
+}

@@ -1,6 +1,6 @@
 //! A host under test: `holdfast serve` with a data directory that outlives the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
@@ -43,8 +43,19 @@ impl Host {
 
     /// Starts a host with this `holdfast.toml` that may have no more than so many files and sockets open.
     pub fn with_descriptors(config: &str, descriptors: Option<u32>) -> Self {
+        Self::prepared(config, descriptors, |_| {})
+    }
+
+    /// Starts a host with default limits on a data directory that is already there: `fill` has made it, as `data` in the directory that
+    /// it is given.
+    pub fn on(fill: impl FnOnce(&Path)) -> Self {
+        Self::prepared("[server]\nerror-details = true\n", None, fill)
+    }
+
+    fn prepared(config: &str, descriptors: Option<u32>, fill: impl FnOnce(&Path)) -> Self {
         let directory = tempfile::tempdir().expect("there is room for a data directory");
         std::fs::write(directory.path().join("holdfast.toml"), config).expect("the directory can be written");
+        fill(directory.path());
         let started = start(serve(&directory, ANY_PORT, descriptors), &directory);
         let (program, data, admin) = started.unwrap_or_else(|ended| panic!("{ended}"));
         Self { directory, program, data, admin }

@@ -7,5 +7,6 @@ mod c_bindings;
 mod contract;
 mod documents;
 mod layers;
+mod reference;
 mod sources;
 mod text;

@@ -52,10 +52,12 @@ impl Alarm {
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
-/// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not.
+/// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not, and neither does a version
+/// without a handler: the alarm waits for one that has it.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, Overloaded, Stopping, Storage,
+        Abandoned, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler, Overloaded, Stopping,
+        Storage,
     };
     !matches!(
         error,
@@ -66,6 +68,7 @@ pub fn counts_as_attempt(error: &TurnError) -> bool {
             | Host(_)
             | HostMemory
             | NoCapacity
+            | NoHandler(_)
             | Overloaded
             | Stopping
             | Storage(_)

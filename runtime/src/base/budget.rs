@@ -98,6 +98,16 @@ impl WorkBudget {
         self.check()
     }
 
+    /// [`check_time`](Self::check_time) before work that nobody can end and that takes about so long: the turn ends now if it would be at
+    /// it long after its time.
+    pub fn check_time_for(&self, takes: Duration) -> Result<(), Exhausted> {
+        self.check_time()?;
+        if matches!(&self.0.time, Time::Counted(timer) if !timer.has_time_for(takes)) {
+            self.end(Exhausted::CpuTime);
+        }
+        self.check()
+    }
+
     /// Whether who works should let others compute, by the last [`check_time`](Self::check_time).
     pub fn must_give_way(&self) -> bool {
         matches!(&self.0.time, Time::Counted(timer) if timer.must_give_way())

@@ -26,8 +26,12 @@ use super::{ClassKey, Env, Limits};
 const LIGHT: Duration = Duration::from_millis(10);
 /// How long a light turn computes before it gives way: what light turns may wait for each other.
 const SLICE: Duration = Duration::from_millis(1);
+/// How much longer than its CPU time a turn may compute, when it is at something that nobody can end.
+const BEYOND: Duration = Duration::from_millis(100);
 /// What a heavy turn computes with one slot. Shorter quanta cost more switches between turns, each with a cold cache.
 const QUANTUM: Duration = Duration::from_millis(10);
+/// Two looks at a thread's clock are at least so far apart: the look is a system call of 0.7 µs, and asking what time it is costs a twentieth.
+const LOOKS_APART: Duration = Duration::from_micros(20);
 /// What the light turns of one class may compute at once before they need slots, for each core.
 const ALLOWANCE: Duration = Duration::from_millis(50);
 /// The part of each core's time with which the allowance refills: one in so many.
@@ -147,6 +151,8 @@ struct CpuTime {
     since: AtomicU64,
     /// What the slice had computed at the last look.
     running: AtomicU64,
+    /// When that was, on the clock that never stops.
+    looked: AtomicU64,
     /// How long the slice may be.
     slice: AtomicU64,
     /// The class has an allowance for light turns.
@@ -164,6 +170,7 @@ impl CpuTimer {
             used: AtomicU64::new(0),
             since: AtomicU64::new(0),
             running: AtomicU64::new(0),
+            looked: AtomicU64::new(0),
             slice: AtomicU64::new(SLICE.as_nanos() as u64),
             allowed,
         }))
@@ -176,7 +183,12 @@ impl CpuTimer {
     /// Counts from here on, on this thread.
     fn begin_slice(&self) {
         self.0.running.store(0, Relaxed);
+        self.0.looked.store(self.elapsed(), Relaxed);
         self.0.since.store(self.now(), Relaxed);
+    }
+
+    fn elapsed(&self) -> u64 {
+        self.0.env.elapsed().as_nanos() as u64
     }
 
     /// The turn gives way, or is over. On the thread on which the slice began.
@@ -189,17 +201,28 @@ impl CpuTimer {
         }
     }
 
-    /// Looks at the clock: whether the turn's CPU time is used up. On the thread that computes.
+    /// Looks at the clock, unless it has just been looked at: whether the turn's CPU time is used up. On the thread that computes.
     pub fn is_over(&self) -> bool {
-        let running = match self.0.since.load(Relaxed) {
-            0 => {
-                self.begin_slice();
-                0
-            }
-            since => self.now().saturating_sub(since),
-        };
-        self.0.running.store(running, Relaxed);
-        self.0.used.load(Relaxed) + running >= self.0.limit
+        match self.0.since.load(Relaxed) {
+            0 => self.begin_slice(),
+            since => self.look(since),
+        }
+        self.0.used.load(Relaxed) + self.0.running.load(Relaxed) >= self.0.limit
+    }
+
+    /// A thread computes for no longer than time passes, so what is not seen here is less than [`LOOKS_APART`].
+    fn look(&self, since: u64) {
+        let elapsed = self.elapsed();
+        if elapsed.saturating_sub(self.0.looked.load(Relaxed)) >= LOOKS_APART.as_nanos() as u64 {
+            self.0.looked.store(elapsed, Relaxed);
+            self.0.running.store(self.now().saturating_sub(since), Relaxed);
+        }
+    }
+
+    /// Whether work that takes so long would end before the turn's CPU time is over, or [`BEYOND`] later; by the last look.
+    pub fn has_time_for(&self, takes: Duration) -> bool {
+        let by_then = self.0.used.load(Relaxed) + self.0.running.load(Relaxed) + takes.as_nanos() as u64;
+        by_then <= self.0.limit + BEYOND.as_nanos() as u64
     }
 
     /// Whether the turn's CPU time was used up when its last slice ended.
@@ -421,6 +444,20 @@ mod tests {
         assert!(world.turn("crowd", 1).poll_unpin(&mut context).is_pending());
         drop(held);
         assert!(world.heavy.is_idle());
+    }
+
+    #[test]
+    fn the_threads_clock_is_not_looked_at_again_at_once() {
+        let world = World::new();
+        let timer = CpuTimer::new(&Limits::default(), &world.env, world.heavy.of(&ClassKey::new("class")));
+        let look = |after| {
+            world.clock.advance(after);
+            assert!(!timer.is_over());
+            timer.running()
+        };
+        assert_eq!((look(LOOKS_APART), look(LOOKS_APART / 2)), (Duration::ZERO, Duration::ZERO));
+        assert_eq!((look(LOOKS_APART / 2), look(LOOKS_APART / 4)), (LOOKS_APART, LOOKS_APART));
+        assert_eq!(look(QUANTUM), LOOKS_APART * 5 / 4 + QUANTUM);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// For the commit log, catalogs, uploads, both listeners and the connections to the admin listener, the runtime.
+/// For the commit log, catalogs (two each, of up to 64 lanes), uploads, both listeners and the connections to the admin listener, the runtime.
 const FOR_HOST: u64 = 576;
 /// Descriptors of one live object: its database, the log of that database twice, and one to spare.
 const PER_OBJECT: u64 = 4;

@@ -16,7 +16,7 @@ use super::limits::{FAILURES_COUNTED_APART, FAILURES_OF_CLASS, FAILURES_OF_OBJEC
 use super::logs::{GuestLogs, Level, LogEntry, shown};
 use super::outcome::{Failure, Fault};
 use super::socket::SocketId;
-use super::{CallId, ClassName, Env, ObjectAddress, TurnError};
+use super::{CallId, ClassKey, ClassName, Env, ObjectAddress, TurnError};
 
 /// How long failures are counted together.
 const WINDOW: Duration = Duration::from_secs(FAILURES_WINDOW_SECONDS);
@@ -62,6 +62,8 @@ pub struct Failures {
 
 /// What a class has failed of lately. Forgotten when its time is over.
 struct Window {
+    /// The class's key.
+    key: ClassKey,
     began: Duration,
     /// Failures told whole.
     told: u32,
@@ -119,7 +121,7 @@ impl Failures {
         let mut classes = self.classes.lock();
         let over = classes.get(&address.class).is_some_and(|window| now.saturating_sub(window.began) >= WINDOW);
         let over = if over { classes.remove(&address.class) } else { None };
-        let window = classes.entry(address.class.clone()).or_insert_with(|| Window::new(now));
+        let window = classes.entry(address.class.clone()).or_insert_with(|| Window::new(address.key.clone(), now));
         let only = window.count(shown(address), message, error);
         drop(classes);
         if let Some(over) = over {
@@ -137,15 +139,15 @@ impl Failures {
             tell_server(&format!("{class}/{object}"), None, code, fault, &message);
             let fields =
                 vec![("code".to_owned(), code.to_owned()), ("repeated".to_owned(), count.left_out.to_string())];
-            let (time, class, level) = (self.env.wall_ms(), class.to_string(), Level::Error);
-            self.logs.add(LogEntry { time, class, object, call: None, level, message, fields });
+            let (time, class, key, level) = (self.env.wall_ms(), class.to_string(), window.key.clone(), Level::Error);
+            self.logs.add(LogEntry { time, class, key, object, call: None, level, message, fields });
         }
     }
 }
 
 impl Window {
-    fn new(began: Duration) -> Self {
-        Self { began, told: 0, by_object: HashMap::new(), others: HashMap::new() }
+    fn new(key: ClassKey, began: Duration) -> Self {
+        Self { key, began, told: 0, by_object: HashMap::new(), others: HashMap::new() }
     }
 
     fn count(&mut self, object: String, message: &str, error: &TurnError) -> bool {
@@ -213,10 +215,10 @@ mod tests {
     use super::*;
     use crate::base::env::Manual;
     use crate::base::outcome::Logged;
-    use crate::base::{ClassKey, ObjectId, ObjectName};
+    use crate::base::{HostMemory, ObjectId, ObjectName};
 
     fn failures() -> (Failures, Arc<GuestLogs>, Arc<Manual>) {
-        let ((env, clock), logs) = (Env::manual(0), Arc::new(GuestLogs::default()));
+        let ((env, clock), logs) = (Env::manual(0), Arc::new(GuestLogs::new(HostMemory::new(1 << 30))));
         (Failures::new(logs.clone(), env), logs, clock)
     }
 

@@ -238,6 +238,9 @@ pub const LOG_ENTRIES_PER_TURN: u32 = 1_000;
 pub const LOG_HISTORY_ENTRIES: usize = 1_024;
 /// Bytes of the log entries that are remembered of one class: a quarter of what 1,024 of the longest ones take, which only stacks are.
 pub const LOG_HISTORY_BYTES: usize = 4 << 20;
+/// Bytes of the log entries that are remembered of a class that may have no more of the host's memory: four of the longest, because
+/// what it logged last says why.
+pub const LOG_HISTORY_KEPT: usize = 4 * LOG_ENTRY_MAX + 4096;
 /// Bytes of the log entries that are remembered of all classes: sixteen that log as much as they can, hundreds that log as usual.
 pub const LOG_HISTORIES_BYTES: usize = 64 << 20;
 /// How long failed turns are counted together, in seconds.

@@ -4,7 +4,8 @@
 //! not wait for the output gate. A follower that reads too slowly misses entries and is told how many.
 //!
 //! Each class has a history of its own, bounded in entries and in bytes, and followers of its own: a class that logs without end
-//! pushes out nobody's entries but its own. All histories together are bounded, too: beyond, the largest one is shortened.
+//! pushes out nobody's entries but its own. All histories together are bounded, too: beyond, the largest one is shortened. What
+//! a class's history holds is charged to the class (`base/memory.rs`); one that may not have more remembers less, but always its last words.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -13,8 +14,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
-use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES};
-use super::{CallId, Env, ObjectAddress};
+use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES, LOG_HISTORY_KEPT};
+use super::{CallId, ClassKey, Env, HostMemory, MemoryCharge, MemoryUse, ObjectAddress};
 
 /// How long an entry may be held back.
 const HELD_MAX_MS: u64 = 1_000;
@@ -41,7 +42,10 @@ pub struct LogEntry {
     pub time: u64,
     /// The class.
     pub class: String,
-    /// The object: its name, or `@` and its id.
+    /// The key of the class, whose memory the entry takes. Known on the host only.
+    #[serde(skip, default = "no_class")]
+    pub key: ClassKey,
+    /// The object: its name, or `@` and its id; `(several)` where it is more than one.
     pub object: String,
     /// The call whose turn it is about; none if it is about several, or about none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,8 +62,8 @@ pub struct LogEntry {
 impl LogEntry {
     /// Returns what the host says of the turn of a call at this moment.
     pub fn new(env: &Env, (address, call): (&ObjectAddress, CallId), level: Level, message: String) -> Self {
-        let (time, class, object) = (env.wall_ms(), address.class.to_string(), shown(address));
-        Self { time, class, object, call: Some(call), level, message, fields: Vec::new() }
+        let (time, class, key) = (env.wall_ms(), address.class.to_string(), address.key.clone());
+        Self { time, class, key, object: shown(address), call: Some(call), level, message, fields: Vec::new() }
     }
 
     /// Bytes that it takes, about.
@@ -69,6 +73,10 @@ impl LogEntry {
     }
 }
 
+fn no_class() -> ClassKey {
+    ClassKey::new("")
+}
+
 /// How an object is called in the log.
 pub fn shown(address: &ObjectAddress) -> String {
     address.name.as_ref().map_or_else(|| format!("@{}", address.id), ToString::to_string)
@@ -76,6 +84,7 @@ pub fn shown(address: &ObjectAddress) -> String {
 
 /// The log of all guests of this host.
 pub struct GuestLogs {
+    memory: HostMemory,
     histories: Mutex<Histories>,
     /// For followers of all classes.
     live: broadcast::Sender<Arc<LogEntry>>,
@@ -113,23 +122,24 @@ struct Histories {
 struct History {
     entries: VecDeque<(u64, Arc<LogEntry>)>,
     bytes: usize,
+    /// For `bytes`, and of which class. None before the first entry.
+    charge: Option<(ClassKey, MemoryCharge)>,
     /// Made when the class is first followed.
     live: Option<broadcast::Sender<Arc<LogEntry>>>,
 }
 
-impl Default for GuestLogs {
-    fn default() -> Self {
-        let live = broadcast::channel(LOG_HISTORY_ENTRIES).0;
-        Self { histories: Mutex::default(), live, held: Mutex::default() }
-    }
-}
-
 impl GuestLogs {
+    /// Makes an empty log, whose entries take memory of this budget.
+    pub fn new(memory: HostMemory) -> Self {
+        let live = broadcast::channel(LOG_HISTORY_ENTRIES).0;
+        Self { memory, histories: Mutex::default(), live, held: Mutex::default() }
+    }
+
     /// Adds an entry.
     pub fn add(&self, entry: LogEntry) {
         let entry = Arc::new(entry);
         let mut histories = self.histories.lock();
-        histories.add(&entry);
+        histories.add(&entry, &self.memory);
         // Sent under the lock, so that a follower sees each entry once: in its history or live, never in both.
         let _ = self.live.send(entry);
     }
@@ -174,7 +184,7 @@ impl GuestLogs {
 }
 
 impl Histories {
-    fn add(&mut self, entry: &Arc<LogEntry>) {
+    fn add(&mut self, entry: &Arc<LogEntry>, memory: &HostMemory) {
         self.added += 1;
         let (order, size) = (self.added, entry.size());
         // Nearly always there already: the name is copied only for a class's first entry.
@@ -182,6 +192,7 @@ impl Histories {
             self.classes.insert(entry.class.clone(), History::default());
         }
         let history = self.classes.get_mut(&entry.class).expect("it is there or was put there");
+        self.bytes -= history.charge(&entry.key, size, memory);
         history.entries.push_back((order, entry.clone()));
         history.bytes += size;
         self.bytes += size;
@@ -216,10 +227,36 @@ impl History {
         (self.entries(), receiver)
     }
 
+    /// Takes memory for an entry. A class that may not have more forgets older entries for it, as long as it has many. Returns the bytes
+    /// of those.
+    fn charge(&mut self, class: &ClassKey, size: usize, memory: &HostMemory) -> usize {
+        if self.charge.as_ref().is_none_or(|(charged, _)| charged != class) {
+            // The first entry, or a class that was made anew under the same name.
+            let mut charge = memory.account(class).none(MemoryUse::Histories);
+            charge.grow_anyway(self.bytes as u64);
+            self.charge = Some((class.clone(), charge));
+        }
+        let mut forgotten = 0;
+        loop {
+            let (_, charge) = self.charge.as_mut().expect("it was just made");
+            if charge.grow(size as u64).is_ok() {
+                return forgotten;
+            }
+            if self.bytes + size <= LOG_HISTORY_KEPT || self.entries.is_empty() {
+                charge.grow_anyway(size as u64);
+                return forgotten;
+            }
+            forgotten += self.forget_oldest();
+        }
+    }
+
     /// Returns how many bytes it took.
     fn forget_oldest(&mut self) -> usize {
         let size = self.entries.pop_front().map_or(0, |(_, entry)| entry.size());
         self.bytes -= size;
+        if let Some((_, charge)) = &mut self.charge {
+            charge.shrink(size as u64);
+        }
         size
     }
 
@@ -235,12 +272,26 @@ mod tests {
 
     fn entry(class: &str, message: String) -> LogEntry {
         let object = "o".into();
-        LogEntry { time: 0, class: class.into(), object, call: None, level: Level::Info, message, fields: Vec::new() }
+        let key = ClassKey::new(class);
+        LogEntry {
+            time: 0,
+            class: class.into(),
+            key,
+            object,
+            call: None,
+            level: Level::Info,
+            message,
+            fields: Vec::new(),
+        }
+    }
+
+    fn logs() -> GuestLogs {
+        GuestLogs::new(HostMemory::new(1 << 30))
     }
 
     #[test]
     fn a_class_that_logs_without_end_pushes_out_nobody_else() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         logs.add(entry("quiet", "still there".into()));
         let (_, mut quiet) = logs.follow(Some("quiet"));
         for number in 0..3 * LOG_HISTORY_ENTRIES {
@@ -257,7 +308,7 @@ mod tests {
 
     #[test]
     fn histories_are_bounded_in_bytes_each_and_together() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         let long = || "x".repeat(16 * 1024);
         logs.add(entry("small", "kept".into()));
         let classes = 2 * LOG_HISTORIES_BYTES / LOG_HISTORY_BYTES;
@@ -276,7 +327,7 @@ mod tests {
 
     #[test]
     fn what_is_held_back_for_long_is_told() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         let holder = logs.holder();
         holder.put(entry("c", "held".into()));
         logs.sweep(HELD_MAX_MS);
@@ -290,7 +341,7 @@ mod tests {
 
     #[test]
     fn what_was_followed_and_is_no_more_is_forgotten() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         let followed = logs.follow(Some("none"));
         drop(logs.follow(Some("other")));
         drop(logs.follow(None));
@@ -298,5 +349,38 @@ mod tests {
         drop(followed);
         drop(logs.follow(None));
         assert!(logs.histories.lock().classes.is_empty());
+    }
+
+    #[test]
+    fn histories_are_charged_and_short_ones_are_always_kept() {
+        let memory = HostMemory::new(1 << 20);
+        let logs = GuestLogs::new(memory.clone());
+        let account = memory.account(&ClassKey::new("c"));
+        let long = "x".repeat(16 * 1024);
+        for _ in 0..200 {
+            logs.add(entry("c", long.clone()));
+        }
+        assert_eq!(memory.used(), logs.histories.lock().bytes as u64);
+        assert_eq!((memory.used_for(MemoryUse::Histories), account.used()), (memory.used(), memory.used()));
+        assert!((700_000..900_000).contains(&memory.used()), "four fifths of it: {}", memory.used());
+        let others = memory.account(&ClassKey::new("other")).take(MemoryUse::Sql, 150_000).unwrap();
+        logs.add(entry("c", "the last words".into()));
+        let remembered = logs.remembered(Some("c"));
+        assert_eq!(remembered.last().unwrap().message, "the last words");
+        drop(others);
+        // Whatever its databases take, it has its last words.
+        let poor = GuestLogs::new(HostMemory::new(0));
+        for number in 0..100 {
+            poor.add(entry("c", format!("{number}{long}")));
+        }
+        let kept = poor.remembered(Some("c"));
+        assert!(kept.len() >= 3 && kept.last().unwrap().message.starts_with("99"), "{}", kept.len());
+        assert!(poor.memory.used() <= LOG_HISTORY_KEPT as u64);
+        // A class that takes the place of another under its name.
+        let again = LogEntry { key: ClassKey::new("again"), ..entry("c", "again".into()) };
+        logs.add(again);
+        assert_eq!((account.used(), memory.used()), (0, logs.histories.lock().bytes as u64));
+        drop(logs);
+        assert_eq!(memory.used(), 0);
     }
 }

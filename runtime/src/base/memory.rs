@@ -29,11 +29,14 @@ pub enum MemoryUse {
     Log,
     /// Linear memories and tables of live instances.
     Instances,
+    /// Entries that are remembered of what guests log.
+    Histories,
 }
 
 impl MemoryUse {
     /// All of them, in the order of their declaration.
-    pub const ALL: [Self; 6] = [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances];
+    pub const ALL: [Self; 7] =
+        [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances, Self::Histories];
 
     /// The label of the metric.
     pub fn name(self) -> &'static str {
@@ -44,6 +47,7 @@ impl MemoryUse {
             Self::Sockets => "sockets",
             Self::Log => "log",
             Self::Instances => "instances",
+            Self::Histories => "log-histories",
         }
     }
 }
@@ -135,14 +139,24 @@ impl HostMemory {
 impl MemoryAccount {
     /// Takes bytes.
     pub fn take(&self, purpose: MemoryUse, bytes: u64) -> Result<MemoryCharge, NoMemory> {
-        let mut charge = MemoryCharge { account: self.clone(), purpose, bytes: 0 };
+        let mut charge = self.none(purpose);
         charge.grow(bytes)?;
         Ok(charge)
+    }
+
+    /// A charge of no bytes, to be grown.
+    pub fn none(&self, purpose: MemoryUse) -> MemoryCharge {
+        MemoryCharge { account: self.clone(), purpose, bytes: 0 }
     }
 
     /// Bytes that the class uses.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
+    }
+
+    /// Whether the class may take so many bytes now.
+    pub fn may_have(&self, bytes: u64) -> bool {
+        bytes == 0 || may_take(self.used(), bytes, self.host.limit.saturating_sub(self.host.used.load(Relaxed)))
     }
 
     /// Whether the class uses more than seven eighths of what it may have now, which is four fifths of what others leave.

@@ -27,6 +27,8 @@ pub enum Mistake {
     UncheckedPages,
     /// The WAL is given up before the checksums of its pages are written.
     LateSums,
+    /// A page's hole is left out without a look at what is in it.
+    HoleNotZero,
 }
 
 thread_local! {

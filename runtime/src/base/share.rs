@@ -16,8 +16,8 @@ use super::ClassKey;
 
 /// A class may hold this many times what is free.
 const TIMES_FREE: u64 = 4;
-/// Of fewer slots than this none is kept free: there would be little left to use.
-pub const KEEP_FREE_FROM: usize = 16;
+/// Of fewer than this a fifth would be little or nothing: the last one is kept for a class that has none.
+pub const FEW: usize = 16;
 
 /// Returns whether a class that holds `held` of a lasting resource may take `more` of it while `free` is free.
 pub fn may_take(held: u64, more: u64, free: u64) -> bool {
@@ -25,10 +25,16 @@ pub fn may_take(held: u64, more: u64, free: u64) -> bool {
     held.saturating_add(more) <= left.saturating_mul(TIMES_FREE)
 }
 
+/// [`may_take`] where there are few. Of one alone none can be kept.
+pub fn may_take_of_few(held: u64, more: u64, free: u64) -> bool {
+    more < free || held == 0 && more == free
+}
+
 /// Slots that classes share fairly.
 pub struct Slots {
     total: usize,
-    keeps_some_free: bool,
+    /// Whether they are held for long, so that some are kept free.
+    lasting: bool,
     /// How many of one class may wait.
     waiting_max: usize,
     state: Mutex<State>,
@@ -68,12 +74,12 @@ impl Slots {
 
     /// Makes slots that are held for as long as their holders please; at most `waiting_max` of one class wait.
     pub fn lasting(total: usize, waiting_max: usize) -> Arc<Self> {
-        Self::new(total, total >= KEEP_FREE_FROM, waiting_max)
+        Self::new(total, true, waiting_max)
     }
 
-    fn new(total: usize, keeps_some_free: bool, waiting_max: usize) -> Arc<Self> {
+    fn new(total: usize, lasting: bool, waiting_max: usize) -> Arc<Self> {
         let state = State { free: total, grants: 0, classes: HashMap::new() };
-        Arc::new(Self { total, keeps_some_free, waiting_max, state: Mutex::new(state) })
+        Arc::new(Self { total, lasting, waiting_max, state: Mutex::new(state) })
     }
 
     /// Takes a slot if one can be had at once.
@@ -121,7 +127,12 @@ impl Slots {
 
     fn may_have(&self, state: &State, class: &ClassKey) -> bool {
         let held = state.classes.get(class).map_or(0, |holder| holder.held);
-        state.free > 0 && (!self.keeps_some_free || may_take(held as u64, 1, state.free as u64))
+        let may_take = match (self.lasting, self.total < FEW) {
+            (false, _) => return state.free > 0,
+            (true, true) => may_take_of_few,
+            (true, false) => may_take,
+        };
+        may_take(held as u64, 1, state.free as u64)
     }
 
     fn grant(self: &Arc<Self>, state: &mut State, class: &ClassKey) -> Slot {
@@ -182,6 +193,17 @@ mod tests {
     fn a_class_leaves_a_fifth_to_the_others() {
         assert!(may_take(79, 1, 21) && !may_take(80, 1, 20));
         assert!(may_take(0, 1, 20) && !may_take(0, 1, 1) && !may_take(0, 2, 1));
+    }
+
+    #[test]
+    fn the_last_of_few_is_kept_for_a_class_that_has_none() {
+        assert!(may_take_of_few(2, 1, 2) && !may_take_of_few(3, 1, 1) && may_take_of_few(0, 1, 1));
+        assert!(!may_take_of_few(0, 1, 0) && !may_take_of_few(0, 2, 1));
+        let slots = Slots::lasting(4, 0);
+        let (greedy, modest) = (ClassKey::new("greedy"), ClassKey::new("modest"));
+        let held: Vec<_> = std::iter::from_fn(|| slots.try_acquire(&greedy)).collect();
+        assert_eq!(held.len(), 3);
+        assert!(slots.try_acquire(&modest).is_some());
     }
 
     #[tokio::test]

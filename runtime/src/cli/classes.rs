@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::{Api, Connection};
-use super::show;
+use super::{path, show};
 use crate::base::{ClassName, Env};
 
 /// List, show and delete classes.
@@ -32,6 +32,21 @@ enum Command {
         /// The class.
         class: ClassName,
     },
+    /// List the versions of a class that are kept, the current one first.
+    Versions {
+        /// The class.
+        class: ClassName,
+    },
+    /// Deploy an earlier version again. It becomes a version of its own; objects keep what they stored.
+    Rollback {
+        /// The class.
+        class: ClassName,
+        /// The number of the version.
+        version: u64,
+        /// What is to be known of it, for `holdfast classes versions`.
+        #[arg(long)]
+        message: Option<String>,
+    },
     /// Delete a class.
     Delete {
         /// The class.
@@ -54,6 +69,25 @@ pub struct ClassInfo {
     pub created: u64,
     pub deployed: u64,
     pub create: String,
+    #[serde(default)]
+    pub message: Option<String>,
+}
+
+/// One version as the admin API tells it.
+#[derive(Deserialize)]
+struct VersionInfo {
+    version: u64,
+    digest: String,
+    size: u64,
+    deployed: u64,
+    create: String,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct VersionList {
+    versions: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -63,10 +97,16 @@ struct ClassList {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let api = Api::new(&args.connection, None)?;
-    let out = &mut io::stdout().lock();
+    let out = &mut io::stdout();
     match args.command.unwrap_or(Command::List) {
         Command::List => list(&api, args.json, out),
         Command::Show { class } => show(&api, &class, args.json, out),
+        Command::Versions { class } => versions(&api, &class, args.json, out),
+        Command::Rollback { class, version, message } => {
+            let version = version.to_string();
+            let query = path::query(&[("version", Some(&version)), ("message", message.as_deref())]);
+            super::deploy::print(api.put(&format!("/v1/classes/{class}{query}"), &[])?, args.json)
+        }
         Command::Delete { class, objects } => {
             let query = if objects { "?objects=delete" } else { "" };
             api.delete(&format!("/v1/classes/{class}{query}"))?;
@@ -96,6 +136,21 @@ fn list(api: &Api, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(show::table(out, ["CLASS", "VERSION>", "SIZE>", "DIGEST", "DEPLOYED"], &rows)?)
 }
 
+fn versions(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
+    let versions = api.get::<VersionList>(&format!("/v1/classes/{class}"))?.versions;
+    if json {
+        return Ok(versions.iter().try_for_each(|version| writeln!(out, "{version}"))?);
+    }
+    let mut rows = Vec::new();
+    for version in versions {
+        let VersionInfo { version, digest, size, deployed, create, message } = VersionInfo::deserialize(version)?;
+        let digest: String = digest.chars().take(12).collect();
+        let message = show::printable(message.lines().next().unwrap_or_default()).to_string();
+        rows.push([version.to_string(), show::bytes(size), digest, show::time(deployed), create, message]);
+    }
+    Ok(show::table(out, ["VERSION>", "SIZE>", "DIGEST", "DEPLOYED", "CREATE", "MESSAGE"], &rows)?)
+}
+
 fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let value: Value = api.get(&format!("/v1/classes/{class}"))?;
     if json {
@@ -111,6 +166,7 @@ fn show(api: &Api, class: &ClassName, json: bool, out: &mut impl Write) -> anyho
         ("deployed", show::time(info.deployed)),
         ("create", info.create),
     ];
+    fields.extend(info.message.map(|message| ("message", message)));
     for (label, interfaces) in [("exports", info.exports), ("imports", info.imports)] {
         let labels = std::iter::once(label).chain(std::iter::repeat(""));
         fields.extend(labels.zip(interfaces));

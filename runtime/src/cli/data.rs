@@ -1,7 +1,9 @@
-//! `holdfast data`: whether all that a data directory holds is what was written.
+//! `holdfast data`: what a data directory holds, and whether all of it is what was written.
 //!
 //! Reads the directory itself, without a server, and changes no byte of it. What is wrong is no failure of this command's own: all
 //! of it is printed, with the way to go on, and the exit code says that there was something.
+
+mod log;
 
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -10,7 +12,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{log, show};
+use super::show;
 use crate::config::DEFAULT_DATA;
 use crate::storage::verify::{self, DataDamage, DataReport};
 use crate::storage::{DataDirError, DataDirView, commit_log};
@@ -33,8 +35,14 @@ enum Command {
     /// Check the commit log, every class and every page of every object, and show all that is wrong.
     ///
     /// Fails if anything is. Changes nothing. Not while a server uses the directory.
-    Verify,
-    /// Show every record of the commit log, as `holdfast log inspect` does.
+    Verify {
+        /// Check the commit log alone: every byte of it that counts, told of by file and offset.
+        #[arg(long)]
+        log_only: bool,
+    },
+    /// Show every record of the commit log, and where each lane stands.
+    ///
+    /// While a server uses the directory, the end may be missing and released segments may go.
     Inspect,
 }
 
@@ -42,11 +50,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let data = DataDirView::open(args.data.unwrap_or(DEFAULT_DATA.into()))?;
     let out = &mut BufWriter::new(io::stdout().lock());
     match args.command {
-        Command::Verify if data.in_use() => {
+        Command::Verify { .. } if data.in_use() => {
             let refused = DataDirError::InUse(data.root().into());
             Err(refused).context("data that is being written cannot be judged")
         }
-        Command::Verify => verify(&data, args.json, out),
+        Command::Verify { log_only: true } => log::verify(&commit_log::verify(&data.log())?, args.json, out),
+        Command::Verify { log_only: false } => verify(&data, args.json, out),
         Command::Inspect => log::inspect(&data, args.json, out),
     }
 }

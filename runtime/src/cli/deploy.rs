@@ -29,6 +29,9 @@ pub struct Args {
     /// project's holdfast.toml, else what the class has, else stored].
     #[arg(long, value_name = "any|stored|internal")]
     create: Option<Create>,
+    /// What is new in this version, for `holdfast classes versions`; at most 1,024 bytes.
+    #[arg(long)]
+    message: Option<String>,
     #[command(flatten)]
     connection: Connection,
     /// Print what was deployed as JSON.
@@ -50,10 +53,15 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let component = std::fs::read(&file)
         .with_context(|| format!("cannot read {}; name a project's directory or a component's file", file.display()))?;
 
-    let query = path::query(&[("create", create.map(Create::word))]);
+    let query = path::query(&[("create", create.map(Create::word)), ("message", args.message.as_deref())]);
     let value: Value = api.put(&format!("/v1/classes/{class}{query}"), &component)?;
+    print(value, args.json)
+}
+
+/// Prints what a deploy has done.
+pub fn print(value: Value, json: bool) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
-    if args.json {
+    if json {
         return Ok(writeln!(out, "{value}")?);
     }
     let changed = value["changed"] == true;

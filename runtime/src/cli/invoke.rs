@@ -6,20 +6,24 @@ use anyhow::{Context, bail};
 use ureq::Body;
 use ureq::http::{HeaderName, HeaderValue, Method, Request, Response};
 
-use super::{api, path};
+use super::api;
+use super::target::RequestTarget;
 
 /// Send one request to an object and print its answer.
 ///
 /// Exits 1 when the answer's status is 400 or above.
 #[derive(clap::Args)]
-#[command(after_help = "Examples:\n  \
+#[command(
+    override_usage = "holdfast invoke [OPTIONS] <CLASS/NAME>[/PATH][?QUERY]",
+    after_help = "Examples:\n  \
     holdfast invoke counter/alice\n  \
     holdfast invoke notes/acme/notes -d '{\"text\":\"milk\"}' -H 'content-type: application/json'\n  \
-    holdfast invoke 'counter/a%2Fb/add?n=2' -X PUT -i      (the object named a/b)")]
+    holdfast invoke 'counter/a%2Fb/add?n=2' -X PUT -i      (the object named a/b)\n  \
+    holdfast invoke counter a/b '/add?n=2' -X PUT -i       (the same)"
+)]
 pub struct Args {
-    /// The object and what to ask of it, as in a URL: what is special in a name is written as %XX.
-    #[arg(value_name = "CLASS/NAME[/PATH][?QUERY]", value_parser = path::target)]
-    target: String,
+    #[command(flatten)]
+    target: RequestTarget,
     /// The method [default: GET, or POST with a body].
     #[arg(short = 'X', long)]
     method: Option<Method>,
@@ -58,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let method = args.method.unwrap_or(if body.is_some() { Method::POST } else { Method::GET });
     let takes_body = matches!(method, Method::POST | Method::PUT | Method::PATCH);
     let body = body.or_else(|| takes_body.then(|| api::NO_BYTES.into()));
-    let mut request = Request::builder().method(method).uri(format!("{base}{}", args.target));
+    let mut request = Request::builder().method(method).uri(format!("{base}{}", args.target.path));
     for (name, value) in args.headers {
         request = request.header(name, value);
     }

@@ -9,20 +9,17 @@ use super::api::{Api, Connection};
 use super::path;
 use super::show::{self, Colour, Colours};
 use super::sse::Events;
-use crate::base::ClassName;
+use super::target::Scope;
 use crate::base::logs::{Level, LogEntry};
 
 /// Print what objects log.
 ///
 /// The server remembers about the last thousand entries of each class. Every failed turn is one; failures that come too fast are counted.
 #[derive(clap::Args)]
+#[command(override_usage = "holdfast logs [OPTIONS] [CLASS|OBJECT]")]
 pub struct Args {
-    /// Only objects of this class.
-    #[arg(long)]
-    class: Option<ClassName>,
-    /// Only this object of the class: its name, or @ and its id.
-    #[arg(long, value_name = "NAME|@ID", requires = "class")]
-    object: Option<String>,
+    #[command(flatten)]
+    scope: Scope,
     /// Go on with new entries as they come.
     #[arg(short, long)]
     follow: bool,
@@ -45,9 +42,13 @@ struct Missed {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let api = Api::new(&args.connection, None)?;
-    let class = args.class.as_ref().map(ClassName::as_str);
+    let (class, object) = match &args.scope {
+        Scope::All => (None, None),
+        Scope::Class(class) => (Some(class.as_str()), None),
+        Scope::Object(object) => (Some(object.class.as_str()), Some(object.logged_as())),
+    };
     let follow = args.follow.then_some("true");
-    let query = path::query(&[("class", class), ("object", args.object.as_deref()), ("follow", follow)]);
+    let query = path::query(&[("class", class), ("object", object), ("follow", follow)]);
     let path = format!("/v1/logs{query}");
 
     let colours = Colours::of_stdout();
@@ -119,12 +120,14 @@ fn object(object: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::ClassKey;
 
     #[test]
     fn an_entry_is_a_line() {
         let mut entry = LogEntry {
             time: 1_709_251_199_999,
             class: "counter".into(),
+            key: ClassKey::new("key"),
             object: "alice".into(),
             call: None,
             level: Level::Warn,

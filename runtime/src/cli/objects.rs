@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api::{Api, Connection};
+use super::target::{ObjectAndFile, ObjectAndSql, ObjectArg, Target};
 use super::{path, show};
 use crate::base::ClassName;
 
@@ -42,15 +43,16 @@ enum Command {
         limit: Option<usize>,
     },
     /// Show one object.
-    Show(Which),
+    #[command(override_usage = "holdfast objects show [OPTIONS] <OBJECT>")]
+    Show(ObjectArg),
     /// Delete an object and all it stored.
-    Delete(Which),
+    #[command(override_usage = "holdfast objects delete [OPTIONS] <OBJECT>")]
+    Delete(ObjectArg),
     /// Query an object with SQL, under the rules of its class's own statements and without waking it.
+    #[command(override_usage = "holdfast objects sql [OPTIONS] <OBJECT> <SQL>")]
     Sql {
         #[command(flatten)]
-        which: Which,
-        /// One or more statements; the rows of the last one are shown.
-        sql: String,
+        which: ObjectAndSql,
         /// A parameter of the last statement, in order: JSON (null, a number, a "text", {"base64": "…"}), or else text.
         #[arg(long = "parameter", short, value_name = "VALUE")]
         parameters: Vec<String>,
@@ -59,42 +61,19 @@ enum Command {
         write: bool,
     },
     /// Copy what an object stores into an SQLite file, while it goes on serving.
-    Export {
-        #[command(flatten)]
-        which: Which,
-        /// The file to make; `-` is standard output.
-        file: PathBuf,
-    },
+    ///
+    /// The file `-` is standard output.
+    #[command(override_usage = "holdfast objects export [OPTIONS] <OBJECT> <FILE>")]
+    Export(ObjectAndFile),
     /// Put an SQLite file in the place of all that an object stores.
-    Import {
-        #[command(flatten)]
-        which: Which,
-        /// The file.
-        file: PathBuf,
-    },
+    #[command(override_usage = "holdfast objects import [OPTIONS] <OBJECT> <FILE>")]
+    Import(ObjectAndFile),
     /// Run an object's alarm now, whatever its time.
-    Alarm(Which),
+    #[command(override_usage = "holdfast objects alarm [OPTIONS] <OBJECT>")]
+    Alarm(ObjectArg),
     /// Drop an object's live instance; what it stored stays, and its next request begins with a fresh one.
-    Evict(Which),
-}
-
-#[derive(clap::Args)]
-struct Which {
-    /// The class.
-    class: ClassName,
-    /// The object's name, or @ and its id of 64 hex digits.
-    #[arg(value_name = "NAME|@ID")]
-    object: String,
-}
-
-impl Which {
-    fn path(&self) -> String {
-        format!("/v1/classes/{}/objects/{}", self.class, path::object(&self.object))
-    }
-
-    fn shown(&self) -> String {
-        format!("{}/{}", self.class, show::printable(&self.object))
-    }
+    #[command(override_usage = "holdfast objects evict [OPTIONS] <OBJECT>")]
+    Evict(ObjectArg),
 }
 
 #[derive(Deserialize)]
@@ -164,46 +143,46 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     match args.command {
         Command::List { class, prefix, limit } => list(&api, &class, prefix.as_deref(), limit, args.json, out),
-        Command::Show(which) => {
-            let value: Value = api.get(&which.path())?;
-            if args.json { Ok(writeln!(out, "{value}")?) } else { show_one(&which, value, out) }
+        Command::Show(ObjectArg(object)) => {
+            let value: Value = api.get(&object.admin_path())?;
+            if args.json { Ok(writeln!(out, "{value}")?) } else { show_one(&object, value, out) }
         }
-        Command::Delete(which) => {
-            api.delete(&which.path())?;
-            note!("deleted {}", which.shown());
+        Command::Delete(ObjectArg(object)) => {
+            api.delete(&object.admin_path())?;
+            note!("deleted {object}");
             Ok(())
         }
-        Command::Sql { which, sql, parameters, write } => {
+        Command::Sql { which: ObjectAndSql { object, sql }, parameters, write } => {
             let parameters =
                 parameters.into_iter().map(|text| serde_json::from_str(&text).unwrap_or(Value::String(text)));
             let asked = json!({ "sql": sql, "parameters": parameters.collect::<Vec<_>>(), "write": write });
-            let value: Value = api.post_json(&format!("{}/sql", which.path()), &asked)?;
+            let value: Value = api.post_json(&format!("{}/sql", object.admin_path()), &asked)?;
             if args.json { Ok(writeln!(out, "{value}")?) } else { show_rows(value, out) }
         }
-        Command::Export { which, file } => export(&api, &which, &file, out),
-        Command::Import { which, file } => {
+        Command::Export(ObjectAndFile { object, file }) => export(&api, &object, &file, out),
+        Command::Import(ObjectAndFile { object, file }) => {
             let source = File::open(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            api.upload(&format!("{}/import", which.path()), &source)?;
-            note!("imported {} as {}", file.display(), which.shown());
+            api.upload(&format!("{}/import", object.admin_path()), &source)?;
+            note!("imported {} as {object}", file.display());
             Ok(())
         }
-        Command::Alarm(which) => {
-            let value: Value = api.post(&format!("{}/alarm", which.path()))?;
+        Command::Alarm(ObjectArg(object)) => {
+            let value: Value = api.post(&format!("{}/alarm", object.admin_path()))?;
             if args.json {
                 writeln!(out, "{value}")?;
             } else {
-                note!("ran the alarm of {}", which.shown());
+                note!("ran the alarm of {object}");
             }
             Ok(())
         }
-        Command::Evict(which) => {
-            let value: Value = api.post(&format!("{}/evict", which.path()))?;
+        Command::Evict(ObjectArg(object)) => {
+            let value: Value = api.post(&format!("{}/evict", object.admin_path()))?;
             if args.json {
                 writeln!(out, "{value}")?;
             } else if value["evicted"] == true {
-                note!("evicted {}", which.shown());
+                note!("evicted {object}");
             } else {
-                note!("{} had no live instance", which.shown());
+                note!("{object} had no live instance");
             }
             Ok(())
         }
@@ -251,8 +230,8 @@ fn cell(value: &Value) -> String {
 }
 
 /// Written beside and renamed, so that a file of that name is whole.
-fn export(api: &Api, which: &Which, file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
-    let mut body = api.stream(&format!("{}/export", which.path()))?;
+fn export(api: &Api, object: &Target, file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
+    let mut body = api.stream(&format!("{}/export", object.admin_path()))?;
     let broke_off = || "the export broke off; try again";
     if file == Path::new("-") {
         io::copy(&mut body, out).with_context(broke_off)?;
@@ -263,7 +242,7 @@ fn export(api: &Api, which: &Which, file: &Path, out: &mut impl Write) -> anyhow
         tempfile::NamedTempFile::new_in(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
     let bytes = io::copy(&mut body, &mut beside).with_context(broke_off)?;
     beside.persist(file).with_context(|| format!("cannot write {}", file.display()))?;
-    note!("exported {} to {} ({})", which.shown(), file.display(), show::bytes(bytes));
+    note!("exported {object} to {} ({})", file.display(), show::bytes(bytes));
     Ok(())
 }
 
@@ -305,11 +284,11 @@ fn list(
     Ok(())
 }
 
-fn show_one(which: &Which, value: Value, out: &mut impl Write) -> anyhow::Result<()> {
+fn show_one(target: &Target, value: Value, out: &mut impl Write) -> anyhow::Result<()> {
     let object = ObjectInfo::deserialize(value)?;
     let name = object.name.as_deref().map_or("(never reached by name)".into(), show::printable);
     let fields = [
-        ("class", which.class.to_string()),
+        ("class", target.class.to_string()),
         ("name", name.into()),
         ("id", format!("@{}", object.id)),
         ("size", show::bytes(object.bytes)),

@@ -110,7 +110,7 @@ impl<S> Frames<S> {
     }
 
     /// Reads on. Returns how many of the bytes come before a fault.
-    fn read(&mut self, bytes: &[u8]) -> (usize, Result<(), Fault>) {
+    pub(super) fn look_at(&mut self, bytes: &[u8]) -> (usize, Result<(), Fault>) {
         let (mut read, mut of_messages) = (0, 0);
         while read < bytes.len() {
             if self.left > 0 {
@@ -173,7 +173,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buffer))?;
-        let (read, outcome) = self.read(&buffer.filled()[before..]);
+        let (read, outcome) = self.look_at(&buffer.filled()[before..]);
         if let Err(fault) = outcome {
             self.ended = true;
             let _ = self.incoming.fault.set(fault);
@@ -212,7 +212,7 @@ mod tests {
             let (mut frames, _) = Frames::new((), HostMemory::new(1 << 30).unowned());
             let mut before = 0;
             for bytes in bytes.chunks(size) {
-                let (read, outcome) = frames.read(bytes);
+                let (read, outcome) = frames.look_at(bytes);
                 before += read;
                 if let Err((code, _)) = outcome {
                     return (before, Some(code));
@@ -256,15 +256,15 @@ mod tests {
         let memory = HostMemory::new(1_000_000);
         let (mut frames, incoming) = Frames::new((), memory.unowned());
         let head = [0x82, 0xff, 0, 0, 0, 0, 0, 0x0f, 0x42, 0x40, 0, 0, 0, 0];
-        frames.read(&head).1.unwrap();
-        frames.read(&[0; 16 << 10]).1.unwrap();
+        frames.look_at(&head).1.unwrap();
+        frames.look_at(&[0; 16 << 10]).1.unwrap();
         assert_eq!(memory.used(), 0);
-        frames.read(&[0; 100_000]).1.unwrap();
+        frames.look_at(&[0; 100_000]).1.unwrap();
         assert_eq!(memory.used(), 116_384);
         let charge = incoming.hand_on(116_384).unwrap();
         assert_eq!((charge.bytes(), memory.used()), (116_384, 116_384));
         drop(charge);
         assert_eq!(memory.used(), 0);
-        assert_eq!(frames.read(&[0; 850_000]).1.unwrap_err().0, 1013);
+        assert_eq!(frames.look_at(&[0; 850_000]).1.unwrap_err().0, 1013);
     }
 }

@@ -1,10 +1,25 @@
 //! What the fuzzer tries of the gateway; see [`crate::fuzz`].
 
-use http::Uri;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use http::header::{HOST, ORIGIN};
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::BodyExt;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::io::AsyncWriteExt;
 
 use super::admin::sql;
+use super::frames::Frames;
+use super::heads::Heads;
+use super::hosts::{HostSettings, Hosts};
 use super::path::{self, Target};
-use crate::base::{ClassKey, ClassName, Table, Value};
+use crate::base::socket::code;
+use crate::base::{ClassKey, ClassName, HostMemory, Table, Value};
 
 /// A request's path: what the guest sees, put behind the prefix, is what was sent (a missing slash aside), and a name
 /// stands for the object that its id stands for.
@@ -33,4 +48,126 @@ pub fn query(input: &[u8]) {
     let body = serde_json::json!({ "sql": "", "parameters": answer["rows"][0] });
     let Ok(again) = sql::read(body.to_string().as_bytes()) else { panic!("{body} is refused") };
     assert_eq!(again.parameters, row);
+}
+
+/// What a client sends over HTTP/1: the same is found however the bytes are cut, and the HTTP library finds no request in them that
+/// was not seen, or that does not come after a fault.
+pub fn heads(input: &[u8]) {
+    let read = |cut: usize| {
+        let mut heads = Heads::default();
+        let fault = input.chunks(cut).find_map(|bytes| heads.read(bytes).err());
+        (heads.complete, fault)
+    };
+    let (complete, fault) = read(input.len().max(1));
+    assert!([1, 3].map(read).iter().all(|cut| *cut == (complete, fault)));
+    let served = served(input);
+    // The first one with a fault is refused, and the connection ends with it.
+    assert!(served <= complete || fault.is_some(), "{served} requests were served and {complete} were seen");
+}
+
+/// How many requests the HTTP library finds and reads to their end.
+fn served(input: &[u8]) -> u64 {
+    let served = Arc::<AtomicU64>::default();
+    let count = served.clone();
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let count = count.clone();
+        async move {
+            if request.into_body().collect().await.is_ok() {
+                count.fetch_add(1, Relaxed);
+            }
+            Ok::<_, Infallible>(Response::new(String::new()))
+        }
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing");
+    runtime.block_on(async {
+        // Room for all that either side says.
+        let (mut client, server) = tokio::io::duplex((1 << 20) + input.len());
+        let connection = tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
+        // Refused when the library has ended the connection.
+        let _ = client.write_all(input).await;
+        let _ = client.shutdown().await;
+        let _ = connection.await;
+    });
+    served.load(Relaxed)
+}
+
+/// What the peer of a WebSocket sends: the same is found however the bytes are cut, and it is what the headers of frames say.
+pub fn frames(input: &[u8]) {
+    let read = |cut: usize| {
+        let (mut frames, _) = Frames::new((), HostMemory::new(1 << 40).unowned());
+        let mut before = 0;
+        for bytes in input.chunks(cut) {
+            match frames.look_at(bytes) {
+                (read, Ok(())) => before += read,
+                (read, Err((code, _))) => return (before + read, Some(code)),
+            }
+        }
+        (before, None)
+    };
+    let expected = frames_end(input);
+    for cut in [1, 3, input.len().max(1)] {
+        // A fault is in the last byte of a header; what is cut differently may have given out more or fewer bytes of that header.
+        assert_eq!(read(cut).1, expected, "in pieces of {cut}");
+    }
+}
+
+/// Why a peer that sends these frames is cut off, if it is.
+fn frames_end(mut input: &[u8]) -> Option<u16> {
+    while let [first, second, rest @ ..] = input {
+        let (bytes, least) = match second & 0x7f {
+            126 => (2, 126),
+            127 => (8, 1 << 16),
+            _ => (0, 0),
+        };
+        let masked = if second & 0x80 == 0 { 0 } else { 4 };
+        let (written, rest) = rest.split_at_checked(bytes)?;
+        let (_mask, rest) = rest.split_at_checked(masked)?;
+        let length = match bytes {
+            0 => u64::from(second & 0x7f),
+            _ => written.iter().fold(0, |length, byte| length << 8 | u64::from(*byte)),
+        };
+        if length < least || length >> 63 == 1 || first & 8 != 0 && length > 125 {
+            return Some(code::PROTOCOL);
+        }
+        input = rest.get(usize::try_from(length).unwrap_or(usize::MAX)..)?;
+    }
+    None
+}
+
+/// A line each: `host`, `origin`, the request's target. What a listener on loopback takes is for this machine, and from its pages.
+pub fn hosts(input: &[u8]) {
+    let mut lines = input.splitn(3, |byte| *byte == b'\n');
+    let mut request = Request::new(());
+    for name in [HOST, ORIGIN] {
+        let value = lines.next().filter(|line| !line.is_empty()).map(HeaderValue::from_bytes);
+        let Ok(value) = value.transpose() else { return };
+        value.map(|value| request.headers_mut().insert(name, value));
+    }
+    if let Some(Ok(target)) = lines.next().filter(|line| !line.is_empty()).map(Uri::try_from) {
+        *request.uri_mut() = target;
+    }
+    let (parts, ()) = request.into_parts();
+    let hosts: Hosts = HostSettings::default().of_listener(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    if hosts.admit(&parts).is_err() {
+        return;
+    }
+    // A browser gives what it takes for the host of a page to the resolver.
+    let is_here = |authority: &str| match Uri::try_from(format!("http://{authority}/")) {
+        Ok(uri) => {
+            let host = uri.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+            let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+            host == "localhost"
+                || host.ends_with(".localhost")
+                || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
+        }
+        // No browser makes a request of it.
+        Err(_) => true,
+    };
+    let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());
+    let target = parts.uri.authority().map(|authority| authority.as_str());
+    let host = target.or(text(HOST)).unwrap_or_default();
+    assert!(is_here(host), "{host:?} is admitted");
+    if let Some((_scheme, page)) = text(ORIGIN).and_then(|origin| origin.split_once("://")) {
+        assert!(is_here(page), "a page of {page:?} is admitted");
+    }
 }

@@ -91,10 +91,15 @@ mod tests {
     use super::*;
     use crate::base::limits::LOG_HISTORY_ENTRIES;
     use crate::base::logs::Level;
+    use crate::base::{ClassKey, HostMemory};
 
     fn entry(class: &str, object: &str, message: &str) -> LogEntry {
-        let (class, object, message) = (class.into(), object.into(), message.into());
-        LogEntry { time: 5, class, object, call: None, level: Level::Info, message, fields: Vec::new() }
+        let (key, class, object, message) = (ClassKey::new(class), class.into(), object.into(), message.into());
+        LogEntry { time: 5, class, key, object, call: None, level: Level::Info, message, fields: Vec::new() }
+    }
+
+    fn logs() -> GuestLogs {
+        GuestLogs::new(HostMemory::new(1 << 30))
     }
 
     fn asked(class: Option<&str>, object: Option<&str>) -> LogsQuery {
@@ -103,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_list_is_filtered() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         for (class, object) in [("a", "x"), ("a", "y"), ("b", "x")] {
             logs.add(entry(class, object, "m"));
         }
@@ -130,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_stream_is_history_then_live() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         logs.add(entry("a", "x", "before"));
         logs.add(entry("b", "x", "other"));
         let text = streamed(&logs, asked(Some("a"), None), || {
@@ -145,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_slow_follower_is_told_what_it_missed() {
-        let logs = GuestLogs::default();
+        let logs = logs();
         let text = streamed(&logs, asked(Some("a"), Some("none")), || {
             for _ in 0..LOG_HISTORY_ENTRIES + 3 {
                 logs.add(entry("a", "x", "m"));
@@ -158,7 +163,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_that_begins_when_the_server_stops_ends_at_once() {
         let (_stop, stopping) = watch::channel(true);
-        let body = follow(&GuestLogs::default(), LogsQuery::default(), stopping).into_body();
+        let body = follow(&logs(), LogsQuery::default(), stopping).into_body();
         assert!(body.collect().await.unwrap().to_bytes().is_empty());
     }
 }

@@ -52,6 +52,7 @@ kinds! {
     BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body broke off"
     UNAUTHORISED "unauthorised" UNAUTHORIZED "The admin token is missing or wrong"
     UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
+    UNKNOWN_VERSION "unknown-version" NOT_FOUND "No such version of the class"
     UNKNOWN_OBJECT "unknown-object" NOT_FOUND "No such object"
     NO_ALARM "no-alarm" NOT_FOUND "The object has no alarm"
     UNKNOWN_ROUTE "unknown-route" NOT_FOUND "No such route"

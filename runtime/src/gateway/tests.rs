@@ -16,7 +16,7 @@ use super::connections::Service;
 use super::wire::Wire;
 use super::*;
 use crate::base::logs::{GuestLogs, Level, LogEntry};
-use crate::base::{Env, Limits, Metrics};
+use crate::base::{ClassKey, Env, HostMemory, Limits, Metrics};
 use crate::router::Router;
 
 const LIMIT: u64 = 64 * 1024;
@@ -70,10 +70,11 @@ fn request(line: &str) -> http::request::Builder {
 
 impl Host {
     fn new() -> Self {
-        let (router, logs) = (router(), Arc::new(GuestLogs::default()));
+        let (router, logs) = (router(), Arc::new(GuestLogs::new(HostMemory::new(1 << 30))));
         let entry = |object: &str| LogEntry {
             time: 5,
             class: "echo".into(),
+            key: ClassKey::new("echo"),
             object: object.into(),
             call: None,
             level: Level::Info,

@@ -11,8 +11,8 @@ use tokio::sync::{OnceCell, oneshot};
 use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
-use crate::storage::{ClassRecord, ClassRecords};
-use crate::wasm::{ClassCode, Engine, LoadError};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
+use crate::wasm::{ClassCode, Engine, LoadError, exports_alarm_handler};
 
 /// A deployed class.
 pub struct Class {
@@ -29,6 +29,16 @@ pub struct Class {
 struct Version {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
+    handles_alarms: bool,
+    /// Whether it was said that alarms wait for a version that handles them.
+    told_that_alarms_wait: AtomicBool,
+}
+
+impl Version {
+    fn new(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
+        let handles_alarms = exports_alarm_handler(&record.exports);
+        Self { record, code, handles_alarms, told_that_alarms_wait: AtomicBool::new(false) }
+    }
 }
 
 /// What can be told of the current version.
@@ -50,6 +60,8 @@ pub struct VersionInfo {
     pub deployed_ms: u64,
     /// Who may create objects.
     pub create: Create,
+    /// What whoever deployed it said about it.
+    pub message: Option<String>,
 }
 
 /// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
@@ -84,7 +96,8 @@ impl Class {
 
     fn with(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
         let (name, key) = (record.name.clone(), record.key.clone());
-        Self { name, key, current: ArcSwap::from_pointee(Version { record, code }), retired: AtomicBool::new(false) }
+        let current = ArcSwap::from_pointee(Version::new(record, code));
+        Self { name, key, current, retired: AtomicBool::new(false) }
     }
 
     /// No turn begins from now on; those that run end.
@@ -104,7 +117,18 @@ impl Class {
 
     /// Replaces the version at each object's next turn.
     pub fn replace(&self, record: ClassRecord, code: Arc<ClassCode>) {
-        self.current.store(Arc::new(Version { record, code: OnceCell::new_with(Some(code)) }));
+        self.current.store(Arc::new(Version::new(record, OnceCell::new_with(Some(code)))));
+    }
+
+    /// Whether the current version exports a handler of alarms. While it does not, alarms that are due wait.
+    pub fn handles_alarms(&self) -> bool {
+        self.current.load().handles_alarms
+    }
+
+    /// Returns the number of the current version, if this is the first time that one of its alarms is found to wait for another version.
+    pub fn tell_that_alarms_wait(&self) -> Option<u64> {
+        let current = self.current.load();
+        (!current.told_that_alarms_wait.swap(true, Ordering::Relaxed)).then_some(current.record.current().number)
     }
 
     /// What is recorded of the current version.
@@ -114,7 +138,7 @@ impl Class {
 
     /// Who may create objects, by the current version.
     pub fn create(&self) -> Create {
-        self.current.load().record.create
+        self.current.load().record.current().create
     }
 
     /// The code of the current version, if it is loaded.
@@ -125,15 +149,23 @@ impl Class {
     /// The code of the current version.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
-        let loaded = version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.digest)).await;
+        let loaded =
+            version.code.get_or_try_init(|| loader.load_recorded(&self.key, version.record.current().digest)).await;
         loaded.cloned()
     }
 
     /// What can be told of the current version.
     pub fn info(&self) -> VersionInfo {
-        let ClassRecord { version, digest, size, exports, imports, created_ms, deployed_ms, create, .. } =
-            self.record();
-        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create }
+        let current = self.current.load();
+        let record = &current.record;
+        let ClassVersion { number: version, digest, size, deployed_ms, create, message } = record.current().clone();
+        let (exports, imports, created_ms) = (record.exports.clone(), record.imports.clone(), record.created_ms);
+        VersionInfo { version, digest, size, exports, imports, created_ms, deployed_ms, create, message }
+    }
+
+    /// The versions that are kept, oldest first; the last one is the current one.
+    pub fn versions(&self) -> Vec<ClassVersion> {
+        self.current.load().record.versions().to_vec()
     }
 }
 
@@ -145,11 +177,10 @@ impl Loader {
         Self { engine, records, compilers, components: OneAtATime::new(WAITING_MAX) }
     }
 
-    /// Compiles and checks a component for a class, or takes its code from the cache.
-    pub async fn load(&self, class: &ClassKey, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
+    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the component: its
+    /// code is removed with it.
+    pub async fn load(&self, class: &ClassKey, digest: Digest, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
         let busy = |TooManyWait| LoadError::Busy;
-        let hashed = component.clone();
-        let digest = blocking(move || Digest::of(&hashed)).await?;
         let _alone = self.components.with(digest).await.map_err(busy)?;
         let engine = self.engine.clone();
         if let Some(code) = blocking(move || ClassCode::cached(&engine, digest)).await?? {
@@ -165,7 +196,7 @@ impl Loader {
         let read = tokio::task::spawn_blocking(move || records.component(&digest)).await;
         let component = read.map_err(|error| unavailable(error.to_string()))?;
         let component = component.map_err(|error| unavailable(error.to_string()))?;
-        self.load(class, component.into()).await.map_err(|error| match error {
+        self.load(class, digest, component.into()).await.map_err(|error| match error {
             LoadError::Busy => TurnError::Overloaded,
             error => unavailable(error.to_string()),
         })

@@ -3,7 +3,8 @@
 //! It asks storage which come next, sends each object a call, and does not mind what the object does with it: the
 //! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
 //! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
-//! class whose alarms take all that it may have holds up no other class.
+//! class whose alarms take all that it may have holds up no other class; the alarms of a class whose version has no handler wait
+//! for one that has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use super::{Router, blocking};
+use crate::base::logs::{Level, LogEntry};
 use crate::base::operation::RunAlarm;
 use crate::base::share::{Slot, Slots};
 use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnError, alarm::counts_as_attempt};
@@ -47,12 +49,19 @@ impl Router {
             if looking.is_none() && now.elapsed >= look_from && alarms.wants_look(now.wall_ms) {
                 looking = Some(tokio::spawn(self.clone().look_ahead(now.wall_ms)));
             }
-            let admit = |class: &ClassKey| self.alarm_slots.try_acquire(class);
+            let admit = |class: &ClassKey| self.handles_alarms(class).then(|| self.alarm_slots.try_acquire(class))?;
             let round = alarms.take_due(now, AT_ONCE, LOOK_EVERY, admit);
             if round.due.is_empty() {
                 tokio::select! {
                     () = self.node.env.sleep_until(now.elapsed + round.wait) => {}
                     () = alarms.changed() => {}
+                    // Time may have passed the new horizon meanwhile.
+                    looked = async { looking.as_mut().expect("it is there").await }, if looking.is_some() => {
+                        looking = None;
+                        if !looked.unwrap_or(false) {
+                            look_from = now.elapsed + LOOK_EVERY;
+                        }
+                    }
                 }
             }
             for (class, place, slot) in round.due {
@@ -87,6 +96,22 @@ impl Router {
     /// Whether every alarm that is due by now was handed to its object and is done with.
     pub fn alarms_are_done(&self) -> bool {
         self.node.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
+    }
+
+    /// Whether the class's current version handles alarms; says it once if not. The alarms of a version that does not stay where
+    /// they are, due and untouched, until there is one that does; the scheduler sees that within [`LOOK_EVERY`].
+    fn handles_alarms(&self, key: &ClassKey) -> bool {
+        // One that is gone is left to whoever takes the alarm.
+        let Some(class) = self.classes.with_key(key).filter(|class| !class.handles_alarms()) else { return true };
+        if let Some(version) = class.tell_that_alarms_wait() {
+            let message =
+                format!("alarms wait: version {version} exports no alarm-handler; they come once a version does");
+            tracing::warn!(class = %class.name, "{message}");
+            let (time, object) = (self.node.env.wall_ms(), "(several)".to_owned());
+            let (name, key, level, fields) = (class.name.to_string(), class.key.clone(), Level::Warn, Vec::new());
+            self.node.logs.add(LogEntry { time, class: name, key, object, call: None, level, message, fields });
+        }
+        false
     }
 
     fn now(&self) -> Now {

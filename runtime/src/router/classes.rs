@@ -13,12 +13,14 @@ use dashmap::DashMap;
 use super::blocking;
 use crate::base::alone::{Alone, OneAtATime};
 use crate::base::share::TooManyWait;
-use crate::base::{ClassKey, ClassName, Create, Env, Limits};
+use crate::base::{ClassKey, ClassName, Create, Digest, Limits};
 use crate::object::{Class, Node};
-use crate::storage::{ClassRecord, ClassRecords, StorageError};
-use crate::wasm::{ClassCode, LoadError};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
+use crate::wasm::LoadError;
 
-/// Deployments and deletions of one class that may wait for each other; each holds its component.
+/// Deployments and deletions of one class that may wait for each other: a number that no two people and no build farm reach by deploying what
+/// they mean to. It bounds how long the last one waits, not memory: components that wait are charged to `host-memory`, which has
+/// refused others long before 32 of the largest size wait.
 const CHANGES_MAX: usize = 32;
 
 /// All deployed classes of one host.
@@ -30,6 +32,15 @@ pub struct Classes {
     node: Arc<Node>,
     /// Held by whoever deploys or deletes a class.
     changing: Arc<OneAtATime<ClassName>>,
+}
+
+/// What a deploy says besides the component.
+#[derive(Debug, Clone, Default)]
+pub struct DeploySettings {
+    /// Who may create objects; none keeps what the class has.
+    pub create: Option<Create>,
+    /// What is new, at most [`MESSAGE_MAX`](crate::storage::MESSAGE_MAX) bytes: part of the version.
+    pub message: Option<String>,
 }
 
 /// What a deploy did.
@@ -51,6 +62,9 @@ pub enum DeployError {
     /// Too many change the class already.
     #[error("the host has too many deployments of the class waiting; deploy again later")]
     Busy,
+    /// The class has no such version, or keeps it no longer.
+    #[error("the class has no version {0}, or keeps it no longer; `holdfast classes versions` shows those that it has")]
+    UnknownVersion(u64),
     /// The component cannot be a class.
     #[error(transparent)]
     Refused(#[from] LoadError),
@@ -77,6 +91,7 @@ impl DeployError {
             Self::Refused(LoadError::NoHandler(_)) => "no-handler-exported",
             Self::Refused(LoadError::TwoHandlers) => "two-handlers",
             Self::Refused(LoadError::TooCostly(_)) => "too-costly",
+            Self::UnknownVersion(_) => "unknown-version",
             Self::Storage(_) => "internal",
         }
     }
@@ -141,32 +156,43 @@ impl Classes {
         classes
     }
 
-    /// Makes a component the current version of a class, and makes the class if there is none. Without `create` the class keeps
-    /// what it has.
+    /// Makes a component the current version of a class, and makes the class if there is none. If that changes nothing, there is no
+    /// version more.
     pub async fn deploy(
         &self,
         name: ClassName,
         component: Bytes,
-        create: Option<Create>,
+        settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.node.limits;
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
         let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
+        let hashed = component.clone();
+        let digest = blocking(move || Digest::of(&hashed)).await;
+        let _held = self.records.hold(digest);
         let existing = self.get(&name);
         // A class that is new has no key yet; any that is its own will do.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
-        let code = self.node.loader.load(&key, component.clone()).await?;
-        let create = create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
-        let is_same = |class: &&Arc<Class>| class.record().digest == code.digest && class.create() == create;
-        if let Some(class) = existing.as_ref().filter(is_same) {
+        let code = self.node.loader.load(&key, digest, component.clone()).await?;
+        let create = settings.create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
+        let previous = existing.as_ref().map(|class| class.record());
+        let is_same = |record: &&ClassRecord| {
+            let current = record.current();
+            (current.digest, current.create) == (digest, create)
+        };
+        if let (Some(class), Some(record)) = (&existing, previous.as_ref().filter(is_same)) {
             // Stored again all the same: deploying is how a damaged component is repaired.
-            self.store(class.record(), component).await?;
+            self.store(record.clone(), component).await?;
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
-        let previous = existing.as_ref().map(|class| class.record());
-        let record = next_record(&self.node.env, name.clone(), previous, &code, component.len() as u64, create);
+        let (size, message) = (component.len() as u64, settings.message);
+        let deployed_ms = self.node.env.wall_ms();
+        let number = previous.as_ref().map_or(0, |record| record.current().number) + 1;
+        let mut record =
+            self.with_version(name, previous, ClassVersion { number, digest, size, deployed_ms, create, message });
+        (record.exports, record.imports) = (code.exports.clone(), code.imports.clone());
         self.store(record.clone(), component).await?;
         let created = existing.is_none();
         let class = match existing {
@@ -181,6 +207,33 @@ impl Classes {
             }
         };
         Ok(Deployed { class, created, changed: true })
+    }
+
+    fn with_version(&self, name: ClassName, previous: Option<ClassRecord>, version: ClassVersion) -> ClassRecord {
+        match previous {
+            Some(mut record) => {
+                record.add(version);
+                record
+            }
+            None => ClassRecord::new(name, ClassKey::random(self.node.env.random()), version),
+        }
+    }
+
+    /// Makes an earlier version of a class the current one again: its component and, unless the settings say another, who may create
+    /// objects. It gets a number of its own.
+    pub async fn roll_back(
+        &self,
+        name: ClassName,
+        number: u64,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        let versions = self.get(&name).map_or_else(Vec::new, |class| class.versions());
+        let version = versions.into_iter().find(|version| version.number == number);
+        let version = version.ok_or(DeployError::UnknownVersion(number))?;
+        let (records, _held) = (self.records.clone(), self.records.hold(version.digest));
+        let component = blocking(move || records.component(&version.digest)).await?;
+        let create = settings.create.or(Some(version.create));
+        self.deploy(name, component.into(), DeploySettings { create, ..settings }).await
     }
 
     async fn store(&self, record: ClassRecord, component: Bytes) -> Result<(), StorageError> {
@@ -201,33 +254,5 @@ impl Classes {
             self.by_key.remove(&class.key);
         }
         Ok(())
-    }
-}
-
-fn next_record(
-    env: &Env,
-    name: ClassName,
-    previous: Option<ClassRecord>,
-    code: &ClassCode,
-    size: u64,
-    create: Create,
-) -> ClassRecord {
-    let now = env.wall_ms();
-    let (version, key, created_ms) = match previous {
-        Some(previous) => (previous.version + 1, previous.key, previous.created_ms),
-        None => (1, ClassKey::random(env.random()), now),
-    };
-    let (exports, imports) = (code.exports.clone(), code.imports.clone());
-    ClassRecord {
-        name,
-        key,
-        version,
-        digest: code.digest,
-        size,
-        exports,
-        imports,
-        created_ms,
-        deployed_ms: now,
-        create,
     }
 }

@@ -33,7 +33,7 @@ use crate::storage::tests::simulation::model::State;
 use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
-use crate::storage::{ClassRecord, ClassRecords, DataDir, Turn};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
@@ -168,7 +168,7 @@ fn engine() -> Arc<Engine> {
 
 fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<Node> {
     let (limits, memory, engine) = (Arc::new(limits()), HostMemory::new(1 << 30), engine());
-    let (metrics, logs) = (Arc::<Metrics>::default(), Arc::<GuestLogs>::default());
+    let (metrics, logs) = (Arc::<Metrics>::default(), Arc::new(GuestLogs::new(memory.clone())));
     Arc::new(Node {
         loader: Loader::new(engine.clone(), records.clone()),
         residency: Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone())),
@@ -186,18 +186,9 @@ fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<Node> 
 
 fn class(code: ClassCode) -> Class {
     let address = object(0);
-    let record = ClassRecord {
-        name: address.class,
-        key: address.key,
-        version: 1,
-        digest: Digest::of(b"script"),
-        size: 0,
-        exports: Vec::new(),
-        imports: Vec::new(),
-        created_ms: 0,
-        deployed_ms: 0,
-        create: Create::Any,
-    };
+    let digest = Digest::of(b"script");
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create: Create::Any, message: None };
+    let record = ClassRecord::new(address.class, address.key, version);
     Class::loaded(record, Arc::new(code))
 }
 

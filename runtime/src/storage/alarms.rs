@@ -3,6 +3,7 @@
 //! What a turn does to the alarm is kept beside its transaction and written by the turn's end alone: a settling point applies
 //! what is stored and leaves the alarm as it was, so a turn that fails after one has not touched it.
 
+use super::commit_log::{Lsn, NumberedAlarm};
 use super::identity::Identity;
 use super::sql::SqlError;
 use super::statement::last_error;
@@ -27,7 +28,7 @@ impl Turn {
     /// The last thing that a turn does before it is applied.
     pub(super) fn write_alarm(&mut self) -> Result<(), ApplyError> {
         match self.alarm {
-            StagedAlarm::Set(alarm) => self.store_alarm(alarm),
+            StagedAlarm::Set(alarm) => self.store_alarm(alarm, None),
             StagedAlarm::AsItIs => Ok(()),
         }
     }
@@ -36,16 +37,22 @@ impl Turn {
     /// becomes of it.
     pub(super) fn carry_alarm(&mut self) -> Result<(), ApplyError> {
         match self.database().aside_alarm() {
-            Some(alarm) => self.store_alarm(Some(alarm)),
+            Some(NumberedAlarm { serial, alarm }) => self.store_alarm(Some(alarm), Some(serial)),
             None => Ok(()),
         }
     }
 
-    fn store_alarm(&mut self, alarm: Option<Alarm>) -> Result<(), ApplyError> {
-        let stored = self.database().alarm()?;
-        if alarm == stored {
+    /// Without a serial number the alarm gets the next one, unless it is another attempt of the one that is stored.
+    fn store_alarm(&mut self, alarm: Option<Alarm>, serial: Option<u64>) -> Result<(), ApplyError> {
+        let stored = self.database().look()?.and_then(|file| file.alarm);
+        if alarm == stored.map(|stored| stored.alarm) {
             return Ok(());
         }
+        let number = |alarm| NumberedAlarm {
+            serial: serial.unwrap_or_else(|| next_serial(stored, alarm, self.database().appended())),
+            alarm,
+        };
+        let alarm = alarm.map(number);
         let broken = |turn: &Self, error: SqlError| {
             turn.broken().cloned().unwrap_or_else(|| ApplyError::Failed(error.to_string()))
         };
@@ -64,5 +71,33 @@ impl Turn {
             self.remains.doubt();
         }
         Ok(())
+    }
+}
+
+/// The serial number of an alarm that takes the place of `stored`. Positions of the object's lane number alarms without a counter
+/// of their own: whatever alarm the object had was in a record at or before `appended`, with a number that was not above that
+/// record's position.
+fn next_serial(stored: Option<NumberedAlarm>, alarm: Alarm, appended: Lsn) -> u64 {
+    match stored {
+        Some(stored) if alarm.attempt > stored.alarm.attempt && alarm.due_ms == stored.alarm.due_ms => stored.serial,
+        // A log that was removed begins again at 1.
+        _ => appended.0.max(stored.map_or(0, |stored| stored.serial)) + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn serial_numbers_increase_and_attempts_keep_theirs() {
+        let first = Alarm::at(5);
+        let stored = |serial, alarm| Some(NumberedAlarm { serial, alarm });
+        assert_eq!(next_serial(None, first, Lsn(7)), 8);
+        assert_eq!(next_serial(stored(8, first), Alarm::at(6), Lsn(9)), 10);
+        let retried = Alarm { attempt: 1, next_ms: 9, ..first };
+        assert_eq!(next_serial(stored(8, first), retried, Lsn(9)), 8);
+        assert_eq!(next_serial(stored(8, retried), first, Lsn(9)), 10, "set again, it is another one");
+        assert_eq!(next_serial(stored(800, first), Alarm::at(6), Lsn(1)), 801, "the log was removed");
     }
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::StorageError;
 use super::capture::{Wal, capture};
 use super::catalog::Change;
-use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
+use super::commit_log::{AlarmChange, Alarms, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
 use super::sums::sums_path;
@@ -111,14 +111,16 @@ impl Database {
         let wal = file.wal.as_ref().expect("opened before the COMMIT");
         let before = if self.aside.is_some() { 0 } else { self.unreleased.lock().frames };
         let name = file.identity.as_ref().and_then(|identity| identity.name.as_ref());
-        let (alarm, told) = (file.alarm, self.told.as_ref());
+        let told = self.told.as_ref();
         let known = told.is_some_and(|told| told.name.as_ref() == name);
         let head = TurnHead {
             created: file.made.is_some(),
             adopted: file.made == Some(Made::FromFile),
             bytes: file.bytes,
             name: name.filter(|_| !known || file.made.is_some()).map(ObjectName::as_str),
-            alarm: told.is_none_or(|told| told.alarm != alarm).then(|| AlarmChange::to(alarm)),
+            alarms: told
+                .is_none_or(|told| told.alarm != file.alarm())
+                .then_some(Alarms { set: file.alarm, running: None }),
             ..self.head()
         };
         let template = (file.made == Some(Made::FromTemplate)).then_some(&self.node.template);
@@ -139,14 +141,14 @@ impl Database {
             page_count: 0,
             bytes: 0,
             name: None,
-            alarm: None,
+            alarms: None,
         }
     }
 
     /// What the last turn changed in the list of objects, if anything, and what the alarm is if that is among it.
     fn change(&mut self) -> (Option<Change>, Option<Option<Alarm>>) {
         let FileState::Open(file) = &self.file else { return (None, None) };
-        let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm);
+        let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm());
         let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm });
         if self.told == now {
             return (None, None);

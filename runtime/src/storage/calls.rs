@@ -7,46 +7,66 @@
 use super::commit_log::DurableWatch;
 use super::stacks::{OnStack, Stack};
 use super::{Applied, ApplyError, Cursor, Database, Lsn, Outcome, PackedOutcome, SqlError, Turn, Value, WholeError};
-use crate::base::{Computing, Exhausted, Table};
+use crate::base::{Computing, Exhausted, Table, WorkBudget};
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
-    pub async fn exec_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
-        self.on_stack(|turn| turn.exec(text, parameters)).await?
+    pub fn exec_sliced<'a>(
+        &'a mut self,
+        text: &'a str,
+        parameters: &'a [Value],
+    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send + 'a {
+        self.on_stack(|turn| turn.exec(text, parameters))
     }
 
     /// The same with the rows in one piece.
-    pub async fn exec_packed_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
-        self.on_stack(|turn| turn.exec_packed(text, parameters)).await?
+    pub fn exec_packed_sliced<'a>(
+        &'a mut self,
+        text: &'a str,
+        parameters: &'a [Value],
+    ) -> impl Future<Output = Result<PackedOutcome, SqlError>> + Send + 'a {
+        self.on_stack(|turn| turn.exec_packed(text, parameters))
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
-    pub async fn next_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
-        self.on_stack(|turn| turn.next(cursor, max_rows)).await?
+    pub fn next_sliced(
+        &mut self,
+        cursor: Cursor,
+        max_rows: u32,
+    ) -> impl Future<Output = Result<Vec<Vec<Value>>, SqlError>> + Send + '_ {
+        self.on_stack(move |turn| turn.next(cursor, max_rows))
     }
 
     /// The same in one piece.
-    pub async fn next_packed_sliced(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
-        self.on_stack(|turn| turn.next_packed(cursor, max_rows)).await?
+    pub fn next_packed_sliced(
+        &mut self,
+        cursor: Cursor,
+        max_rows: u32,
+    ) -> impl Future<Output = Result<Vec<u8>, SqlError>> + Send + '_ {
+        self.on_stack(move |turn| turn.next_packed(cursor, max_rows))
     }
 
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
     /// reads is not run further than that.
-    pub async fn query_sliced(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
-        self.on_stack(|turn| turn.query(text, parameters)).await?
+    pub fn query_sliced<'a>(
+        &'a mut self,
+        text: &'a str,
+        parameters: &'a [Value],
+    ) -> impl Future<Output = Result<Table, SqlError>> + Send + 'a {
+        self.on_stack(|turn| turn.query(text, parameters))
     }
 
     /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then) runs on a stack, too.
     pub async fn apply_sliced(mut self) -> (Database, Result<Applied, ApplyError>) {
-        let Some(stack) = self.stack.take() else { return self.apply() };
-        let work = self.work().clone();
-        let applying = OnStack::new(stack, &work, || self.apply());
-        let (applied, _stack) = match work.timer() {
-            None => applying.await,
+        let Some((stack, work)) = self.stack.take() else { return self.apply() };
+        let mut applied = None;
+        let applying = OnStack::new(stack, &work, || applied = Some(self.apply()));
+        match work.timer() {
+            None => drop(applying.await),
             // What is being applied cannot be refused.
-            Some(timer) => Computing::exempt(applying, timer.clone()).await.expect("it wants no slot"),
-        };
-        applied
+            Some(timer) => drop(Computing::exempt(applying, timer.clone()).await.expect("it wants no slot")),
+        }
+        applied.expect("it ran to its end")
     }
 
     /// As [`apply_so_far`](Self::apply_so_far), in the same way.
@@ -54,23 +74,31 @@ impl Turn {
         if self.stack.is_none() {
             return self.apply_so_far();
         }
-        self.on_stack(Self::apply_so_far).await?
+        self.on_stack(Self::apply_so_far).await
     }
 
     /// Runs a call on the turn's stack.
-    async fn on_stack<T: Send>(&mut self, call: impl FnOnce(&mut Self) -> T + Send) -> Result<T, SqlError> {
-        let stack = self.take_stack()?;
-        let work = self.work().clone();
-        let (answer, stack) = OnStack::new(stack, &work, || call(self)).await;
-        self.stack = Some(stack);
-        Ok(answer)
+    async fn on_stack<T: Send, E: From<SqlError> + Send>(
+        &mut self,
+        call: impl FnOnce(&mut Self) -> Result<T, E> + Send,
+    ) -> Result<T, E> {
+        let (stack, work) = match self.stack.take() {
+            Some(kept) => kept,
+            None => self.first_stack()?,
+        };
+        let mut answer = None;
+        let stack = OnStack::new(stack, &work, || answer = Some(call(self))).await;
+        self.stack = Some((stack, work));
+        answer.expect("it ran to its end")
     }
 
-    fn take_stack(&mut self) -> Result<Stack, SqlError> {
-        let stack = self.stack.take().or_else(|| self.database().node.stacks.take());
-        stack.ok_or_else(|| {
+    #[cold]
+    fn first_stack(&mut self) -> Result<(Stack, WorkBudget), SqlError> {
+        let stack = self.database().node.stacks.take();
+        let stack = stack.ok_or_else(|| {
             self.work().end(Exhausted::Overloaded);
             self.exhausted(Exhausted::Overloaded)
-        })
+        })?;
+        Ok((stack, self.work().clone()))
     }
 }

@@ -13,7 +13,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::commit_log::{Encoded, PART_BYTES, TurnEncoder, TurnHead};
+use super::commit_log::{Encoded, IMAGE_MAX, PART_BYTES, PART_OVERHEAD, TurnEncoder, TurnHead};
 use super::template::{PAGE, Template};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
@@ -24,7 +24,7 @@ const FRAME: usize = FRAME_HEADER + PAGE;
 /// Frames that are read at once.
 const BATCH: u32 = 64;
 /// Pages in one record; a turn with more of them has several. Few in tests, so that many turns do.
-const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { (PART_BYTES / PAGE) as u32 };
+const PAGES_PER_RECORD: u32 = if cfg!(test) { 8 } else { ((PART_BYTES - PART_OVERHEAD) / IMAGE_MAX) as u32 };
 
 /// The `-wal` beside a database file.
 pub(super) fn wal_path(database: &Path) -> PathBuf {

@@ -11,6 +11,7 @@
 //!
 //! ```text
 //! record  what a lane's entries say, as bytes         lane   positions, queues, who may submit, how far it is durable
+//! page    the images of pages in a record
 //! format  headers and checksums, by the document       room   budget, memory in flight, the disk's space
 //! scan    reads segments and judges what it finds     report verify and inspect, for people
 //! segments files: begun, dropped, used again           writer the end of the log: one write, one flush, publish
@@ -32,6 +33,7 @@ pub mod fuzz;
 mod lane;
 #[cfg(test)]
 mod memory;
+mod page;
 mod record;
 mod report;
 mod room;
@@ -50,9 +52,10 @@ pub use format::LaneState;
 pub use lane::{Durable, DurableWatch, LANES_MAX, Lane, LaneLost, LaneWriter, Lsn};
 #[cfg(test)]
 pub use memory::MemoryLog;
+pub use page::{IMAGE_MAX, PAGE};
 pub use record::{
-    AlarmChange, CLASS_MAX, Damage, Encoded, NAME_MAX, Open, PAGE, PART_BYTES, Pages, Record, TurnEncoder, TurnHead,
-    TurnRecord,
+    AlarmChange, Alarms, CLASS_MAX, Damage, Encoded, NAME_MAX, NoRecord, NumberedAlarm, Open, PART_BYTES,
+    PART_OVERHEAD, Pages, Record, TurnEncoder, TurnHead, TurnRecord,
 };
 pub use report::{LogReport, SegmentReport, inspect, verify};
 pub use room::{NoRoom, Reservation};
@@ -119,6 +122,9 @@ pub struct Entry<'a> {
     pub lane: Lane,
     /// Its position in the lane.
     pub lsn: Lsn,
+    /// When it was written, in milliseconds since the Unix epoch; never before what comes before it in its lane. 0 if version 1 wrote
+    /// it.
+    pub wall_ms: u64,
     /// Where it is, for [`LaneLog::fetch`].
     pub at: At,
     /// What it says.
@@ -149,7 +155,7 @@ pub struct LogOptions {
 impl LogOptions {
     /// What a server uses.
     pub fn new(env: Env) -> Self {
-        Self { lanes: 16, segment_bytes: 64 << 20, budget: 1 << 30, in_flight: 64 << 20, manual: false, env }
+        Self { lanes: LANES_MAX, segment_bytes: 64 << 20, budget: 1 << 30, in_flight: 64 << 20, manual: false, env }
     }
 }
 
@@ -190,7 +196,7 @@ pub enum LogError {
     /// Something that was durable is not as it was written.
     #[error(
         "the commit log is damaged: {} at byte {offset}: {why}; nothing was changed. Restore the data directory from a backup; \
-         `holdfast log verify` shows all that is wrong",
+         `holdfast data verify` shows all that is wrong",
         file.display()
     )]
     Damaged {
@@ -201,13 +207,31 @@ pub enum LogError {
         /// What is wrong there.
         why: String,
     },
-    /// A newer version wrote it.
-    #[error("{} is of version {version} of the commit log and this program knows 1; start it with the version that wrote it", file.display())]
-    Newer {
+    /// A segment is of a version that this program does not read.
+    #[error(
+        "{} is of version {version} of the commit log, and this program knows versions 1 and 2; nothing was changed. Start \
+         the version of holdfast that wrote it, or a later one",
+        file.display()
+    )]
+    Version {
         /// The segment.
         file: PathBuf,
         /// Its version.
         version: u16,
+    },
+    /// What was written is whole, and only a later version knows what it means.
+    #[error(
+        "{} holds {what} at byte {offset}, which this program does not know; nothing was changed. Start the version of holdfast \
+         that wrote it, or a later one",
+        file.display()
+    )]
+    Unknown {
+        /// The segment.
+        file: PathBuf,
+        /// Where the record is.
+        offset: u64,
+        /// What it is.
+        what: &'static str,
     },
     /// The lane cannot be opened twice, nor released before it is opened.
     #[error("{0} is open already, or is to be released and is not open")]

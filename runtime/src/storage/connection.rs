@@ -19,11 +19,11 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
-use super::allocator;
 use super::authorizer::{Verdict, is_hosts, judge};
 use super::functions;
 use super::heap::{self, Heap};
 use super::limited;
+use super::page_cache;
 use super::sql::SqliteError;
 use super::stacks;
 use super::statement::Statement;
@@ -43,6 +43,8 @@ const PROGRESS_STEPS_MIN: u32 = 4;
 /// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60 statements. The look
 /// is a system call, which costs as much as a short statement.
 const UNSEEN_MAX: u64 = 10_000;
+/// What a step takes, about.
+const STEP: Duration = Duration::from_nanos(10);
 /// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
 const STEPS_OF_A_CALL: u64 = 50;
 /// CPU time between two looks above which, and below which, the next one comes sooner, or later.
@@ -109,6 +111,8 @@ pub(super) struct Session {
     auxiliary: AtomicU8,
     /// The guest set a pragma that lasts.
     pub altered: AtomicBool,
+    /// The authorizer was asked since `seen` was last taken.
+    asked: AtomicBool,
     seen: Mutex<Seen>,
     budget: Mutex<Option<WorkBudget>>,
     /// Steps that the progress handler has charged since the last `take_charged`.
@@ -292,8 +296,10 @@ impl Session {
 
     fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
         let host = self.host.load(Relaxed);
+        self.asked.store(true, Relaxed);
         let mut seen = self.seen.lock();
-        seen.questions += u32::from(!host);
+        // While a statement runs, full-text tables compile small statements of their own: as many as the work needs, which is metered.
+        seen.questions += u32::from(!host && self.compiling.load(Relaxed));
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
             return Authorization::Deny;
@@ -334,6 +340,10 @@ impl Session {
 
     /// What was seen since this was last asked.
     pub fn take_seen(&self) -> Seen {
+        if !self.asked.load(Relaxed) {
+            return Seen::default();
+        }
+        self.asked.store(false, Relaxed);
         std::mem::take(&mut *self.seen.lock())
     }
 
@@ -379,6 +389,14 @@ impl Session {
         budget.check()
     }
 
+    /// [`tick`](Self::tick) before a function that SQLite does at once: it is not begun if the turn's CPU time would be long over at its end.
+    pub fn tick_ahead(&self, steps: u64) -> Result<(), Exhausted> {
+        if let Some(budget) = self.budget() {
+            budget.check_time_for(STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)))?;
+        }
+        self.tick(steps)
+    }
+
     /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
     pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
         let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
@@ -414,7 +432,7 @@ unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
     c_int::from(session.progress())
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, no memory set aside for each connection, and no global count of
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that asks, no memory set aside for each connection, and no global count of
 /// memory, which every allocation of every object would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
@@ -427,7 +445,7 @@ pub(super) fn configure_process() {
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_PAGECACHE, std::ptr::null_mut::<u8>(), 0 as c_int, 0 as c_int);
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_MEMSTATUS, 0 as c_int);
         }
-        allocator::install();
+        page_cache::install();
         vfs::register();
     });
 }

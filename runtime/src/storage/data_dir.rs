@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! LOCK             held (flock) while a process uses the directory
-//! FORMAT           `holdfast data 2`: which layout this is
+//! FORMAT           `holdfast data 3`: which layout this is, and what a program must know to use it
 //! admin.token      the admin API's bearer token, written by the server
 //! classes/         class records and components
 //! objects/         databases: <class key>/<2 hex>/<id>-<incarnation>.sqlite, .sums and .sqlite-wal
@@ -23,9 +23,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::StorageError;
+use super::commit_log::LANES_MAX;
 use super::files::{make_dir_durably, private, write_durably};
 
-const FORMAT: &str = "holdfast data 2\n";
+/// The first line of `FORMAT` in a directory that this program makes.
+const FORMAT: &str = "holdfast data 3";
+/// The one before, which is upgraded when a server opens it.
+const FORMAT_2: &str = "holdfast data 2";
+/// Lanes of every directory of format 2.
+const LANES_2: u16 = 16;
 /// What group and others may do, as bits of a mode.
 const OTHERS: u32 = 0o077;
 
@@ -33,6 +39,7 @@ const OTHERS: u32 = 0o077;
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    lanes: u16,
     _lock: File,
 }
 
@@ -43,12 +50,28 @@ pub enum DataDirError {
     #[error("{} is in use by another process; stop that server or pass another --data", .0.display())]
     InUse(PathBuf),
     /// Its `FORMAT` file is not one that this version knows.
-    #[error("{} is not a data directory of this version (its FORMAT says {found:?}); pass another --data", path.display())]
+    #[error(
+        "{} says {found:?}, and this program knows formats 2 and 3; nothing was changed. Start the version of holdfast that \
+         made the directory, or a later one, or pass another --data",
+        path.display()
+    )]
     Format {
-        /// The directory.
+        /// The file.
         path: PathBuf,
         /// What the file says.
         found: String,
+    },
+    /// Something in it is only known to later versions.
+    #[error(
+        "{} says {needed:?}, which this program does not know; nothing was changed. Start the version of holdfast that wrote it, \
+         or a later one, or pass another --data",
+        path.display()
+    )]
+    Needs {
+        /// The file.
+        path: PathBuf,
+        /// The line that is not known.
+        needed: String,
     },
     /// There is none.
     #[error("{} is not a data directory; pass another --data", .0.display())]
@@ -80,8 +103,8 @@ impl DataDir {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root)),
             Err(error) => return Err(refused(error.into())),
         }
-        let dir = Self { root, _lock: lock };
-        dir.check_format()?;
+        let lanes = claim_format(&root)?.lanes;
+        let dir = Self { root, lanes, _lock: lock };
         dir.make_private();
         match fs::remove_dir_all(dir.transfers()) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
@@ -108,13 +131,9 @@ impl DataDir {
         }
     }
 
-    fn check_format(&self) -> Result<(), DataDirError> {
-        let file = self.root.join("FORMAT");
-        match fs::read(&file) {
-            Ok(found) => known_format(&self.root, &found),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(write_durably(&file, FORMAT.as_bytes())?),
-            Err(cause) => Err(DataDirError::Io { path: file, cause }),
-        }
+    /// Lanes of the directory's commit log: the number with which the directory was made.
+    pub fn lanes(&self) -> u16 {
+        self.lanes
     }
 
     /// The directory itself, absolute.
@@ -178,7 +197,7 @@ impl DataDirView {
         let root = path.as_ref().to_path_buf();
         let refused = |cause| DataDirError::Io { path: root.clone(), cause };
         match fs::read(root.join("FORMAT")) {
-            Ok(found) => known_format(&root, &found)?,
+            Ok(found) => _ = Format::parse(&root, &found)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DataDirError::Missing(root)),
             Err(error) => return Err(refused(error)),
         }
@@ -249,12 +268,63 @@ fn tighten(dir: &Path) -> io::Result<()> {
     fs::set_permissions(dir, Permissions::from_mode(0o700))
 }
 
-fn known_format(root: &Path, found: &[u8]) -> Result<(), DataDirError> {
-    if found == FORMAT.as_bytes() {
-        return Ok(());
+/// What a `FORMAT` file says. Its first line names the layout, and that number has grown for the last time: whatever comes later
+/// adds files, and a line of its own if a program that does not know them must not use the directory.
+#[derive(Debug, PartialEq, Eq)]
+struct Format {
+    version: u16,
+    lanes: u16,
+}
+
+impl Format {
+    fn parse(root: &Path, bytes: &[u8]) -> Result<Self, DataDirError> {
+        let path = root.join("FORMAT");
+        let text = String::from_utf8_lossy(bytes);
+        let shown = |text: &str| text.chars().take(80).collect();
+        let mut lines = text.lines();
+        let mut format = match lines.next() {
+            Some(FORMAT_2) => Self { version: 2, lanes: LANES_2 },
+            Some(FORMAT) => Self { version: 3, lanes: 0 },
+            first => return Err(DataDirError::Format { path, found: shown(first.unwrap_or_default()) }),
+        };
+        for line in lines {
+            match line.strip_prefix("lanes ").and_then(|lanes| lanes.parse().ok()) {
+                Some(lanes @ 1..=LANES_MAX) if format.version == 3 => format.lanes = lanes,
+                _ => return Err(DataDirError::Needs { path, needed: shown(line) }),
+            }
+        }
+        match format.lanes {
+            0 => Err(DataDirError::Format { path, found: shown(text.trim_end()) }),
+            _ => Ok(format),
+        }
     }
-    let found = String::from_utf8_lossy(found).chars().take(80).collect();
-    Err(DataDirError::Format { path: root.into(), found })
+
+    fn write(&self, root: &Path) -> Result<(), StorageError> {
+        write_durably(&root.join("FORMAT"), format!("{FORMAT}\nlanes {}\n", self.lanes).as_bytes())
+    }
+}
+
+/// Reads which format the directory has. A new one gets the newest, and one of the format before is upgraded: its file says the new
+/// format before anything else changes, so that an earlier program never meets what it does not know.
+fn claim_format(root: &Path) -> Result<Format, DataDirError> {
+    let file = root.join("FORMAT");
+    let found = match fs::read(&file) {
+        Ok(found) => Format::parse(root, &found)?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let new = Format { version: 3, lanes: LANES_MAX };
+            new.write(root)?;
+            return Ok(new);
+        }
+        Err(cause) => return Err(DataDirError::Io { path: file, cause }),
+    };
+    if found.version == 2 {
+        found.write(root)?;
+        tracing::info!(
+            "{} was upgraded from data format 2 to 3; earlier versions of holdfast cannot open it any more",
+            root.display()
+        );
+    }
+    Ok(Format { version: 3, ..found })
 }
 
 #[cfg(test)]
@@ -291,7 +361,37 @@ mod tests {
     fn another_format_is_refused() {
         let root = tempfile::tempdir().unwrap();
         drop(DataDir::open(root.path()).unwrap());
-        fs::write(root.path().join("FORMAT"), "holdfast data 9\n").unwrap();
-        assert!(matches!(DataDir::open(root.path()), Err(DataDirError::Format { .. })));
+        let file = root.path().join("FORMAT");
+        let refused = |content: &str, expected: &str| {
+            fs::write(&file, content).unwrap();
+            for error in [DataDir::open(root.path()).unwrap_err(), DataDirView::open(root.path()).unwrap_err()] {
+                let text = error.to_string();
+                for said in [file.to_str().unwrap(), expected, "nothing was changed", "later one"] {
+                    assert!(text.contains(said), "{said}: {text}");
+                }
+            }
+            assert_eq!(fs::read_to_string(&file).unwrap(), content);
+        };
+        refused("holdfast data 9\n", "\"holdfast data 9\", and this program knows formats 2 and 3");
+        refused("holdfast data 3\nlanes 64\npacks\n", "\"packs\", which this program does not know");
+        refused("holdfast data 3\nlanes 65\n", "\"lanes 65\"");
+        refused("holdfast data 2\nlanes 64\n", "\"lanes 64\"");
+        refused("holdfast data 3\n", "\"holdfast data 3\"");
+        refused("", "\"\"");
+        refused("\u{0}garbage", "garbage");
+    }
+
+    #[test]
+    fn a_new_directory_has_64_lanes_and_one_of_format_2_keeps_its_16() {
+        let root = tempfile::tempdir().unwrap();
+        assert_eq!(DataDir::open(root.path()).unwrap().lanes(), 64);
+        assert_eq!(DataDir::open(root.path()).unwrap().lanes(), 64);
+        let file = root.path().join("FORMAT");
+        fs::write(&file, "holdfast data 2\n").unwrap();
+        assert!(DataDirView::open(root.path()).is_ok());
+        assert_eq!(fs::read_to_string(&file).unwrap(), "holdfast data 2\n", "looking upgrades nothing");
+        assert_eq!(DataDir::open(root.path()).unwrap().lanes(), 16);
+        assert_eq!(fs::read_to_string(&file).unwrap(), "holdfast data 3\nlanes 16\n");
+        assert_eq!(DataDir::open(root.path()).unwrap().lanes(), 16);
     }
 }

@@ -19,7 +19,7 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_DATA;
 
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
-use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
+use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
 use super::connection::Connection;
 use super::databases::Node;
 use super::files::{is_lack_of_room, make_dir, remove_if_there};
@@ -93,7 +93,7 @@ pub(super) struct OpenFile {
     /// What the file says of itself; none until the first turn is applied.
     pub identity: Option<Identity>,
     /// The alarm that is set.
-    pub alarm: Option<Alarm>,
+    pub alarm: Option<NumberedAlarm>,
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
     /// How it came to be, if nothing of it is in the log yet.
@@ -152,7 +152,7 @@ impl Database {
 
     /// The alarm that is set, by turns that were applied.
     pub fn alarm(&mut self) -> Result<Option<Alarm>, StorageError> {
-        Ok(self.look()?.and_then(|file| file.alarm))
+        Ok(self.look()?.and_then(|file| file.alarm()))
     }
 
     /// Removes everything the object stored, as a turn does: gone for good once that is durable. Answers whether there was
@@ -474,8 +474,13 @@ impl Database {
         self.aside.is_some()
     }
 
+    /// The last position of the object's lane.
+    pub(super) fn appended(&self) -> Lsn {
+        self.lane.appended()
+    }
+
     /// The alarm of what the running turn replaces.
-    pub(super) fn aside_alarm(&self) -> Option<Alarm> {
+    pub(super) fn aside_alarm(&self) -> Option<NumberedAlarm> {
         match &self.aside {
             Some((_, FileState::Open(file))) => file.alarm,
             _ => None,
@@ -541,6 +546,11 @@ impl Drop for Database {
 }
 
 impl OpenFile {
+    /// The alarm that is set.
+    pub fn alarm(&self) -> Option<Alarm> {
+        self.alarm.map(|numbered| numbered.alarm)
+    }
+
     fn is_of(&self, address: &ObjectAddress) -> bool {
         let of = |identity: &Identity| identity.class == address.key.as_str() && identity.id == address.id.to_string();
         self.identity.as_ref().is_some_and(of)

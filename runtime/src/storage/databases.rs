@@ -62,7 +62,7 @@ impl Databases {
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
         let (budget, segment_bytes) = (limits.log, limits.log_segment);
-        let options = LogOptions { budget, segment_bytes, ..LogOptions::new(env.clone()) };
+        let options = LogOptions { lanes: dir.lanes(), budget, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
         let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
         let started = databases.0.release.start(Arc::downgrade(&databases.0));

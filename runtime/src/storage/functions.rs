@@ -48,33 +48,18 @@ pub(super) fn register(sqlite: &rusqlite::Connection, session: &Arc<Session>) ->
     // Results of the functions of JSON are marked as JSON, for the next one.
     let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS | ffi::SQLITE_RESULT_SUBTYPE;
     for (name, arguments, function) in FUNCTIONS {
-        let session = Arc::into_raw(session.clone()).cast_mut().cast::<c_void>();
-        // SAFETY: the handle is that of an open connection, and the functions are written for SQLite to call. SQLite owns the
-        // session's count from here on, also when it refuses, and gives it back to `forget`.
+        let session = Arc::as_ptr(session).cast_mut().cast::<c_void>();
+        // SAFETY: the handle is that of an open connection, and the functions are written for SQLite to call. A connection keeps its
+        // session until it is closed (`Connection` drops it last).
         let code = unsafe {
             let (db, name) = (sqlite.handle(), name.as_ptr());
-            ffi::sqlite3_create_function_v2(
-                db,
-                name,
-                arguments,
-                flags,
-                session,
-                Some(function),
-                None,
-                None,
-                Some(forget),
-            )
+            ffi::sqlite3_create_function_v2(db, name, arguments, flags, session, Some(function), None, None, None)
         };
         if code != ffi::SQLITE_OK {
             return Err(rusqlite::Error::SqliteFailure(ffi::Error::new(code), None));
         }
     }
     Ok(())
-}
-
-unsafe extern "C" fn forget(session: *mut c_void) {
-    // SAFETY: it is what `register` gave, once.
-    drop(unsafe { Arc::from_raw(session.cast_const().cast::<Session>()) });
 }
 
 /// A call of a function.
@@ -133,9 +118,12 @@ impl<'a> Call<'a> {
     #[cold]
     fn charge(&mut self) -> Result<(), Exhausted> {
         let steps = std::mem::take(&mut self.work) / BYTES_PER_STEP;
+        self.session().tick(steps)
+    }
+
+    fn session(&self) -> &Session {
         // SAFETY: the user data is the session, and lives as long as the connection.
-        let session = unsafe { &*ffi::sqlite3_user_data(self.context).cast_const().cast::<Session>() };
-        session.tick(steps)
+        unsafe { &*ffi::sqlite3_user_data(self.context).cast_const().cast::<Session>() }
     }
 
     fn end(&mut self, ended: Result<(), Exhausted>) {

@@ -5,16 +5,18 @@
 //! its heap written in front of it. A heap is bounded (`[limits] sql-memory`) and charged to its class's account of the host's
 //! memory. An allocation over either is refused: SQLite answers `SQLITE_NOMEM`, and the turn fails ([`Refusal`]).
 //!
+//! While SQLite compiles a statement it calls nothing of the host's that could end it, for as long as a minute with views in views; but it
+//! allocates all the time. So each allocation also asks whether the statement may go on (`stacks`). What ends a transaction is refused neither.
+//!
 //! The way of an allocation takes no shared atomics: a thread takes all that its heap has in reserve when it enters and brings back
 //! what is left when it leaves; the reserve grows and shrinks in steps of [`STEP`].
 //!
 //! What must stay true:
-//! * a ledger lives as long as its heap or any allocation of it, whichever is longer;
+//! * a ledger lives as long as its heap, any allocation of it, or anybody who works for it, whichever is longest;
 //! * on no path is an allocation counted for one heap and freed for another.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
-use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
@@ -22,6 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
+use super::stacks::may_allocate;
 use super::temporary::Temporary;
 use crate::base::{MemoryCharge, NoMemory};
 
@@ -37,6 +40,9 @@ static RESERVED: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);
 /// Bytes of heaps that the process may still hold of the system.
 static HIGH: AtomicI64 = AtomicI64::new(0);
+
+/// What one who holds a ledger counts for in its `held`: more than all bytes.
+const HOLDER: i64 = 1 << 48;
 
 /// In front of each allocation. Sixteen bytes, so that what follows is aligned as `malloc` aligns.
 struct Header {
@@ -62,7 +68,7 @@ pub enum Refusal {
 #[derive(Clone)]
 pub(super) struct Heap(Arc<Handle>);
 
-/// The part of a ledger's life that heaps are: it counts as one byte that is held.
+/// The part of a ledger's life that heaps are: they hold it once.
 struct Handle(NonNull<Ledger>);
 
 // SAFETY: it points to a ledger, which is made of atomics and locks, and keeps it alive.
@@ -74,7 +80,8 @@ struct Ledger {
     limit: u64,
     /// Bytes that are charged. Changes only while the lock of `charge` is held.
     reserved: AtomicI64,
-    /// Bytes allocated, bytes in the hands of threads that work for it, and one for the handle. At 0 the ledger goes.
+    /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the handle. At 0 the
+    /// ledger goes.
     held: AtomicI64,
     charge: Mutex<MemoryCharge>,
     /// 0: nothing was refused; 1: the object's limit; 2: the host's.
@@ -96,12 +103,11 @@ thread_local! {
         const { Current { ledger: Cell::new(ptr::null()), grant: Cell::new(0), exempt: Cell::new(false) } };
 }
 
-/// A thread works for a heap until this is dropped.
-pub(super) struct Entered<'a> {
+/// A thread works for a heap until this is dropped, which holds the ledger for as long. (The pointers keep this from being sent to another
+/// thread.)
+pub(super) struct Entered {
     ledger: *const Ledger,
     before: Before,
-    /// The heap lives. (The pointers keep this from being sent to another thread.)
-    heap: PhantomData<&'a Heap>,
 }
 
 /// What a thread did before it entered a heap.
@@ -120,23 +126,23 @@ pub(super) struct Paused {
     exempt: bool,
 }
 
-// SAFETY: what it points to is borrowed by an `Entered` on the suspended stack, which moves with it.
+// SAFETY: what it points to is held by an `Entered` on the suspended stack, which moves with it.
 unsafe impl Send for Paused {}
 
 /// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack that may go on
 /// on another thread, [`pause`] comes before each suspension.
 #[inline(never)]
-pub(super) fn enter(heap: &Heap) -> Entered<'_> {
+pub(super) fn enter(heap: &Heap) -> Entered {
     switch(heap, false)
 }
 
 /// The same, and nothing is refused: for what the host must be able to do. It is charged all the same.
 #[inline(never)]
-pub(super) fn enter_exempt(heap: &Heap) -> Entered<'_> {
+pub(super) fn enter_exempt(heap: &Heap) -> Entered {
     switch(heap, true)
 }
 
-fn switch(heap: &Heap, exempt: bool) -> Entered<'_> {
+fn switch(heap: &Heap, exempt: bool) -> Entered {
     let ledger: *const Ledger = heap.0.0.as_ptr();
     let before = CURRENT.with(|current| {
         if current.ledger.get() == ledger {
@@ -145,10 +151,10 @@ fn switch(heap: &Heap, exempt: bool) -> Entered<'_> {
         }
         let before = Before::Other(current.ledger.get(), current.grant.get(), current.exempt.replace(exempt));
         current.ledger.set(ledger);
-        current.grant.set(heap.ledger().take_reserve());
+        current.grant.set(heap.ledger().take_reserve(HOLDER));
         before
     });
-    Entered { ledger, before, heap: PhantomData }
+    Entered { ledger, before }
 }
 
 /// Has the calling thread work for nobody: for what outlives its work, or because the stack that it runs on is about to be suspended.
@@ -158,7 +164,7 @@ pub(super) fn pause() -> Paused {
     CURRENT.with(|current| {
         let ledger = current.ledger.replace(ptr::null());
         let (unused, exempt) = (current.grant.replace(0), current.exempt.replace(false));
-        // SAFETY: a heap that is entered is borrowed, so its ledger lives.
+        // SAFETY: the ledger of a heap that is entered is held.
         if let Some(ledger) = unsafe { ledger.as_ref() } {
             ledger.bring_back(unused);
         }
@@ -171,8 +177,8 @@ impl Paused {
     #[inline(never)]
     pub(super) fn go_on(self) {
         CURRENT.with(|current| {
-            // SAFETY: the heap is still borrowed by an `Entered` of this stack.
-            let grant = unsafe { self.ledger.as_ref() }.map_or(0, Ledger::take_reserve);
+            // SAFETY: the ledger is still held by an `Entered` of this stack.
+            let grant = unsafe { self.ledger.as_ref() }.map_or(0, |ledger| ledger.take_reserve(0));
             current.ledger.set(self.ledger);
             current.grant.set(grant);
             current.exempt.set(self.exempt);
@@ -180,7 +186,7 @@ impl Paused {
     }
 }
 
-impl Drop for Entered<'_> {
+impl Drop for Entered {
     #[inline(never)]
     fn drop(&mut self) {
         let (ledger, grant, exempt) = match self.before {
@@ -188,25 +194,26 @@ impl Drop for Entered<'_> {
             Before::Refusing => return CURRENT.with(|current| current.exempt.set(false)),
             Before::Other(ledger, grant, exempt) => (ledger, grant, exempt),
         };
-        CURRENT.with(|current| {
+        let unused = CURRENT.with(|current| {
             // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up with it.
             let same = current.ledger.get() == self.ledger;
             debug_assert!(same, "a stack was suspended without `pause`");
-            if same {
-                let unused = current.grant.replace(grant);
-                current.ledger.set(ledger);
-                current.exempt.set(exempt);
-                // SAFETY: the heap is borrowed for as long as this lives, so its ledger does.
-                unsafe { (*self.ledger).bring_back(unused) };
+            if !same {
+                return 0;
             }
+            current.ledger.set(ledger);
+            current.exempt.set(exempt);
+            current.grant.replace(grant)
         });
+        // SAFETY: this has held the ledger until here, and the bytes were in the thread's hands.
+        unsafe { Ledger::leave(self.ledger, unused) };
     }
 }
 
 /// Temporary files of the heap that the calling thread works for.
 pub(super) fn current_temporary() -> Option<Temporary> {
     let ledger = CURRENT.with(|current| current.ledger.get());
-    // SAFETY: a heap that is entered is borrowed, so its ledger lives.
+    // SAFETY: the ledger of a heap that is entered is held.
     unsafe { ledger.as_ref() }.map(|ledger| ledger.temporary.clone())
 }
 
@@ -218,7 +225,7 @@ impl Heap {
         let ledger = Ledger {
             limit,
             reserved: AtomicI64::new(charge.bytes() as i64),
-            held: AtomicI64::new(1),
+            held: AtomicI64::new(HOLDER),
             charge: Mutex::new(charge),
             refused: AtomicU8::new(0),
             temporary,
@@ -235,7 +242,7 @@ impl Heap {
     /// Bytes in use. Exact while nobody works for the heap.
     #[cfg(test)]
     pub fn used(&self) -> u64 {
-        (self.ledger().held.load(Ordering::Relaxed) - 1) as u64
+        self.ledger().bytes() as u64
     }
 
     /// What was refused since this was last asked.
@@ -278,20 +285,32 @@ impl Drop for Held {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        // SAFETY: the handle's own byte is given back once.
-        unsafe { Ledger::give(self.0.as_ptr(), 1) };
+        // SAFETY: the handle has held it, once.
+        unsafe { Ledger::give(self.0.as_ptr(), HOLDER) };
     }
 }
 
 impl Ledger {
-    /// Takes everything that is reserved and not in use.
-    fn take_reserve(&self) -> i64 {
+    /// Bytes allocated or in the hands of threads.
+    fn bytes(&self) -> i64 {
+        self.held.load(Ordering::Relaxed) & (HOLDER - 1)
+    }
+
+    /// Bytes that are reserved and that nobody has.
+    fn spare(&self) -> i64 {
+        self.reserved.load(Ordering::Relaxed) - self.bytes()
+    }
+
+    /// Takes everything that is reserved and not in use, and holds the ledger once more if `holder` is [`HOLDER`].
+    fn take_reserve(&self, holder: i64) -> i64 {
         let held = self.held.load(Ordering::Relaxed);
-        let spare = self.reserved.load(Ordering::Relaxed) - (held - 1);
-        let taken =
-            spare > 0 && self.held.compare_exchange(held, held + spare, Ordering::Relaxed, Ordering::Relaxed).is_ok();
-        // Without it the first allocation asks for more.
-        if taken { spare } else { 0 }
+        let spare = (self.reserved.load(Ordering::Relaxed) - (held & (HOLDER - 1))).max(0);
+        if self.held.compare_exchange(held, held + holder + spare, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            return spare;
+        }
+        self.held.fetch_add(holder, Ordering::Relaxed);
+        // The first allocation asks for more.
+        0
     }
 
     /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be. None if that is
@@ -299,7 +318,7 @@ impl Ledger {
     #[cold]
     fn take(&self, wanted: i64, exempt: bool, all: bool) -> Option<i64> {
         let mut charge = self.charge.lock();
-        let spare = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
+        let spare = self.spare();
         let missing = wanted - spare.max(0);
         if missing > 0 {
             let more = (missing as u64).next_multiple_of(STEP as u64);
@@ -318,35 +337,49 @@ impl Ledger {
             self.reserved.fetch_add(more as i64, Ordering::Relaxed);
             reserved(more as i64);
         }
-        let spare = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
-        let granted = if all { spare.max(wanted) } else { wanted };
+        let granted = if all { self.spare().max(wanted) } else { wanted };
         self.held.fetch_add(granted, Ordering::Relaxed);
         Some(granted)
     }
 
     /// A thread leaves with so many bytes that it took and did not use.
     fn bring_back(&self, unused: i64) {
-        let held = self.held.fetch_sub(unused, Ordering::AcqRel) - unused;
-        let spare = self.reserved.load(Ordering::Relaxed) - (held - 1);
-        if spare > RESERVE_MAX {
+        self.held.fetch_sub(unused, Ordering::AcqRel);
+        if self.spare() > RESERVE_MAX {
             self.shrink();
+        }
+    }
+
+    /// The same, and does not hold the ledger any more.
+    ///
+    /// # Safety
+    /// The caller holds the ledger and does not use it after this.
+    unsafe fn leave(ledger: *const Self, unused: i64) {
+        // SAFETY: the caller holds it until the last line of each way.
+        unsafe {
+            if (*ledger).spare() + unused > RESERVE_MAX {
+                (*ledger).bring_back(unused);
+                Self::give(ledger, HOLDER);
+            } else {
+                Self::give(ledger, unused + HOLDER);
+            }
         }
     }
 
     #[cold]
     fn shrink(&self) {
         let mut charge = self.charge.lock();
-        let spare = self.reserved.load(Ordering::Relaxed) - (self.held.load(Ordering::Relaxed) - 1);
+        let spare = self.spare();
         let less = (spare - STEP).max(0);
         charge.shrink(less as u64);
         self.reserved.fetch_sub(less, Ordering::Relaxed);
         reserved(-less);
     }
 
-    /// Gives back bytes that were held. The last ones take the ledger with them.
+    /// Gives back bytes that were held, or a [`HOLDER`]. The last ones take the ledger with them.
     ///
     /// # Safety
-    /// So many bytes are held by the caller, and the caller does not use the ledger after this.
+    /// So many are held by the caller, and the caller does not use the ledger after this.
     unsafe fn give(ledger: *const Self, bytes: i64) {
         // SAFETY: what the caller holds keeps the ledger alive up to here; who brings `held` to 0 was the last to hold anything.
         unsafe {
@@ -369,16 +402,19 @@ fn reserved(more: i64) {
     PEAK.fetch_max(now, Ordering::Relaxed);
 }
 
-/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused.
+/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the statement may not go on.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
+        if !current.exempt.get() && !may_allocate() {
+            return None;
+        }
         let ledger = current.ledger.get();
         if ledger.is_null() {
             return Some(ledger);
         }
         let mut grant = current.grant.get();
         if grant < bytes {
-            // SAFETY: a heap that is entered is borrowed, so its ledger lives.
+            // SAFETY: the ledger of a heap that is entered is held.
             grant += unsafe { (*ledger).take(bytes - grant, current.exempt.get(), true) }?;
         }
         current.grant.set(grant - bytes);

@@ -2,11 +2,12 @@
 //!
 //! The identity is written by the first turn that is applied. A file without one was left by a crash before that and is
 //! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
-//! is one (three numbers: when it is due, attempts, when it is tried next).
+//! is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format 2 do not have).
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 
+use super::commit_log::NumberedAlarm;
 use crate::base::{Alarm, ObjectAddress, ObjectName};
 
 /// What a database says of itself.
@@ -16,7 +17,7 @@ pub(super) struct Identity {
     pub id: String,
     pub name: Option<ObjectName>,
     /// As it was read.
-    pub alarm: Option<Alarm>,
+    pub alarm: Option<NumberedAlarm>,
 }
 
 impl Identity {
@@ -48,7 +49,10 @@ impl Identity {
     /// The row of the alarm in a file that anybody may have written: the inner value is none if it is not an alarm.
     pub fn read_alarm(connection: &Connection) -> rusqlite::Result<Option<Option<Alarm>>> {
         let mut statement = connection.prepare("SELECT value FROM _hf_meta WHERE key = 'alarm'")?;
-        let read = |row: &rusqlite::Row<'_>| Ok(row.get_ref(0)?.as_str().ok().and_then(parse_alarm));
+        let read = |row: &rusqlite::Row<'_>| {
+            let numbered = row.get_ref(0)?.as_str().ok().and_then(parse_alarm);
+            Ok(numbered.map(|numbered| numbered.alarm))
+        };
         statement.query_row([], read).optional()
     }
 
@@ -68,11 +72,11 @@ impl Identity {
     }
 
     /// Writes the alarm, inside the turn that is being applied.
-    pub fn write_alarm(connection: &Connection, alarm: Option<Alarm>) -> rusqlite::Result<()> {
+    pub fn write_alarm(connection: &Connection, alarm: Option<NumberedAlarm>) -> rusqlite::Result<()> {
         match alarm {
-            Some(Alarm { due_ms, attempt, next_ms }) => connection.execute(
+            Some(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } }) => connection.execute(
                 "INSERT OR REPLACE INTO _hf_meta (key, value) VALUES ('alarm', ?1)",
-                [format!("{due_ms} {attempt} {next_ms}")],
+                [format!("{due_ms} {attempt} {next_ms} {serial}")],
             )?,
             None => connection.execute("DELETE FROM _hf_meta WHERE key = 'alarm'", [])?,
         };
@@ -80,8 +84,9 @@ impl Identity {
     }
 }
 
-fn parse_alarm(text: &str) -> Option<Alarm> {
+fn parse_alarm(text: &str) -> Option<NumberedAlarm> {
     let mut numbers = text.split(' ').map(|number| number.parse::<u64>().ok());
     let mut next = || numbers.next().flatten();
-    Some(Alarm { due_ms: next()?, attempt: next()?.try_into().ok()?, next_ms: next()? })
+    let alarm = Alarm { due_ms: next()?, attempt: next()?.try_into().ok()?, next_ms: next()? };
+    Some(NumberedAlarm { alarm, serial: next().unwrap_or(0) })
 }

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 
 use super::StorageError;
 use super::capture::cut_wal;
-use super::commit_log::{At, Damage, Disk, LaneLog, LogError, Lsn, PAGE, Record};
+use super::commit_log::{At, Disk, LaneLog, LogError, Lsn, NoRecord, PAGE, Record};
 use super::files::{make_dir, private};
 use super::incarnations::{FIRST, Incarnations};
 use super::replay::Said;
@@ -169,7 +169,7 @@ impl Live {
                 }
                 fetched => fetched?,
             };
-            let damaged = |damage: Damage| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
+            let damaged = |damage: NoRecord| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
             let Record::Turn(turn) = Record::parse(&payload).map_err(damaged)? else {
                 let why = "the commit log has another record in the place of one of its own".into();
                 return Err(StorageError::Damaged { path, why });
@@ -177,7 +177,7 @@ impl Live {
             let (mut pages, mut images) = (turn.pages, Vec::with_capacity(turn.pages.len()));
             let mut image = [0; PAGE];
             while let Some(page) = pages.next(&mut image) {
-                images.push((page.map_err(damaged)?, image));
+                images.push((page.map_err(|damage| damaged(damage.into()))?, image));
             }
             for (page, image) in images.iter().rev() {
                 if written.insert(*page) {

@@ -6,6 +6,7 @@ use super::commit_log::{At, Lane, LaneLog, LogError, Lsn, Record, TurnHead, Whol
 use crate::base::{ClassKey, ObjectId, ObjectName};
 
 /// What one or more records say together.
+#[expect(clippy::large_enum_variant, reason = "one at a time, while the log is replayed")]
 pub(super) enum Said<'a> {
     /// A turn was applied.
     Turn {
@@ -34,7 +35,7 @@ pub(super) fn replay(
                 Said::Turn { id: ObjectId::from_bytes(turn.head.id), head: turn.head, parts }
             }
             Record::ClassRemoved { class } => Said::ClassRemoved(class),
-            Record::Open(_) | Record::Release { .. } => return Ok(()),
+            Record::Open(_) | Record::Release { .. } | Record::Noop => return Ok(()),
         };
         tell(entry.lane, entry.lsn, said).map_err(|error| LogError::Visitor(Box::new(error)))
     });
@@ -52,7 +53,7 @@ impl Said<'_> {
                 id: *id,
                 name: head.name.and_then(|name| ObjectName::parse(name).ok()),
                 bytes: head.bytes,
-                alarm: head.alarm,
+                alarm: head.alarms.map(|alarms| alarms.change()),
             },
         }
     }

@@ -208,8 +208,7 @@ impl Turn {
         if text.is_empty() {
             return Err(SqlError::NoStatement);
         }
-        let heap = self.connection()?.heap.clone();
-        let _for = heap::enter(&heap);
+        let _for = heap::enter(&self.connection()?.heap);
         self.close_writing_cursors();
         let mut call = Call::default();
         let outcome = self.run_statements(&mut call, text, parameters, sink);
@@ -245,8 +244,7 @@ impl Turn {
         self.check()?;
         match self.cursors().remove(&cursor) {
             Some(OpenCursor::Sql(mut open)) => {
-                let heap = self.connection()?.heap.clone();
-                let _for = heap::enter(&heap);
+                let _for = heap::enter(&self.connection()?.heap);
                 if self.rows(&mut open.statement, max_rows.max(1) as usize, sink)? {
                     self.cursors().insert(cursor, OpenCursor::Sql(open));
                 } else {

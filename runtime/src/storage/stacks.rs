@@ -146,7 +146,8 @@ impl Drop for Stack {
 /// What runs on the stack that the calling thread is on, as [`give_way`] and [`may_allocate`] need it. Lives on that stack.
 struct Running {
     yielder: *const Yielder<(), ()>,
-    work: WorkBudget,
+    /// Borrowed by the [`OnStack`] that drives the coroutine.
+    work: *const WorkBudget,
     base: usize,
     limit: usize,
     allocations: Cell<u32>,
@@ -177,6 +178,11 @@ fn set_running(running: *const Running) {
 }
 
 impl Running {
+    fn work(&self) -> &WorkBudget {
+        // SAFETY: whoever drives the coroutine borrows it for longer than the coroutine runs.
+        unsafe { &*self.work }
+    }
+
     /// Bytes of the stack in use, by the address of something that is on it.
     fn depth(&self) -> usize {
         let here = 0_u8;
@@ -189,7 +195,7 @@ impl Running {
 /// The caller holds no lock and no borrow of a thread-local, and asks its budget afterwards whether it has ended.
 pub(super) fn give_way() {
     let Some(running) = running() else { return };
-    if running.depth() > SHALLOW || running.work.check().is_err() {
+    if running.depth() > SHALLOW || running.work().check().is_err() {
         return;
     }
     set_running(ptr::null());
@@ -231,18 +237,18 @@ impl Running {
     /// Looks at the clock, and lets others compute if the slice is over.
     #[cold]
     fn goes_on(&self) -> bool {
-        if self.work.check_time().is_ok() && self.work.must_give_way() {
+        if self.work().check_time().is_ok() && self.work().must_give_way() {
             give_way();
         }
-        self.work.check().is_ok()
+        self.work().check().is_ok()
     }
 
     #[cold]
     fn may_go_on(&self) -> bool {
-        if self.work.check_time().is_err() {
+        if self.work().check_time().is_err() {
             return false;
         }
-        if self.depth() + LEFT > self.base - self.limit || self.work.running() > STRETCH {
+        if self.depth() + LEFT > self.base - self.limit || self.work().running() > STRETCH {
             self.denied.set(true);
         }
         !self.denied.get()
@@ -262,32 +268,31 @@ pub(super) fn note_compiled() {
 }
 
 /// Runs something on a stack; the future is pending while that is suspended, and wakes itself. Dropped before its end, it ends the budget
-/// of the work and runs it to where it stops.
-pub(super) struct OnStack<'a, T> {
+/// of the work and runs it to where it stops. What is run keeps its own answer: handing it on from here would copy it several times.
+pub(super) struct OnStack<'a> {
     /// None when it has ended.
-    coroutine: Option<Coroutine<(), (), (T, bool), DefaultStack>>,
+    coroutine: Option<Coroutine<(), (), bool, DefaultStack>>,
     /// Without its memory, which the coroutine has.
     stack: Option<Stack>,
-    work: WorkBudget,
+    work: &'a WorkBudget,
     borrows: PhantomData<&'a mut ()>,
 }
 
-// SAFETY: what `run` captures and answers is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which know no
+// SAFETY: what `run` captures is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which know no
 // threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is called where no
 // global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler or a function of SQL: they hold
 // references into the turn, which is `Send`, and nothing that belongs to a thread.
-unsafe impl<T: Send> Send for OnStack<'_, T> {}
+unsafe impl Send for OnStack<'_> {}
 
-impl<'a, T: Send + 'a> OnStack<'a, T> {
+impl<'a> OnStack<'a> {
     /// Has `run` run on this stack. Nothing runs before the first poll.
-    pub fn new(mut stack: Stack, work: &WorkBudget, run: impl FnOnce() -> T + Send + 'a) -> Self {
+    pub fn new(mut stack: Stack, work: &'a WorkBudget, run: impl FnOnce() + Send + 'a) -> Self {
         let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
         let (base, limit) = (memory.base().get(), memory.limit().get());
-        let budget = work.clone();
         let body = move |yielder: &Yielder<(), ()>, ()| {
             let running = Running {
                 yielder,
-                work: budget,
+                work,
                 base,
                 limit,
                 allocations: Cell::new(0),
@@ -299,34 +304,30 @@ impl<'a, T: Send + 'a> OnStack<'a, T> {
                 compiled: Cell::new(false),
             };
             let seat = Seat::take(&running);
-            let answer = run();
+            run();
             drop(seat);
-            (answer, running.compiled.get())
+            running.compiled.get()
         };
         // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when it is dropped. If it
         // is forgotten, the coroutine never runs again and its stack is never used again.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(memory, body) };
-        Self { coroutine: Some(coroutine), stack: Some(stack), work: work.clone(), borrows: PhantomData }
+        Self { coroutine: Some(coroutine), stack: Some(stack), work, borrows: PhantomData }
     }
 
     /// Runs it to its end on the calling thread.
-    pub fn run_through(mut self) -> T {
-        loop {
-            if let Some((answer, _stack)) = self.resume() {
-                return answer;
-            }
-        }
+    pub fn run_through(mut self) {
+        while self.resume().is_none() {}
     }
 
-    /// Goes on. The answer, with the stack, when it has ended.
-    fn resume(&mut self) -> Option<(T, Stack)> {
+    /// Goes on. The stack, when it has ended.
+    fn resume(&mut self) -> Option<Stack> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
-        let CoroutineResult::Return((answer, compiled)) = coroutine.resume(()) else { return None };
+        let CoroutineResult::Return(compiled) = coroutine.resume(()) else { return None };
         let (coroutine, stack) = (self.coroutine.take(), self.stack.take());
         let (coroutine, mut stack) = coroutine.zip(stack).expect("both were there");
         stack.memory = Some(coroutine.into_stack());
         stack.used(compiled);
-        Some((answer, stack))
+        Some(stack)
     }
 }
 
@@ -346,12 +347,12 @@ impl Drop for Seat {
     }
 }
 
-impl<'a, T: Send + 'a> Future for OnStack<'a, T> {
-    type Output = (T, Stack);
+impl Future for OnStack<'_> {
+    type Output = Stack;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut().resume() {
-            Some(ended) => Poll::Ready(ended),
+            Some(stack) => Poll::Ready(stack),
             None => {
                 context.waker().wake_by_ref();
                 Poll::Pending
@@ -360,7 +361,7 @@ impl<'a, T: Send + 'a> Future for OnStack<'a, T> {
     }
 }
 
-impl<T> Drop for OnStack<'_, T> {
+impl Drop for OnStack<'_> {
     fn drop(&mut self) {
         let Some(coroutine) = self.coroutine.as_mut().filter(|coroutine| coroutine.started() && !coroutine.done())
         else {
@@ -396,17 +397,17 @@ mod tests {
     #[test]
     fn it_goes_on_where_it_left_off_on_any_thread() {
         let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
-        let mut places = Vec::new();
+        let (mut places, mut deep) = (Vec::new(), 0);
         let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
             for place in 0..3 {
                 places.push(place);
                 give_way();
             }
-            recurse(30_000)
+            deep = recurse(30_000);
         });
         assert!(poll(&mut call).is_pending());
         assert!(running().is_none());
-        let (deep, stack) = std::thread::scope(|scope| {
+        let stack = std::thread::scope(|scope| {
             let there = scope.spawn(move || {
                 assert!(poll(&mut call).is_pending());
                 call
@@ -414,7 +415,7 @@ mod tests {
             let mut call = there.join().unwrap();
             assert!(poll(&mut call).is_pending());
             match poll(&mut call) {
-                Poll::Ready(ended) => ended,
+                Poll::Ready(stack) => stack,
                 Poll::Pending => panic!("it has nothing left to do"),
             }
         });

@@ -211,15 +211,13 @@ impl PageSums {
             file => file?,
         };
         let mut bytes = [0; CHUNK * ENTRY];
-        let mut filled = 0;
-        while filled < bytes.len() {
-            match file.read_at(&mut bytes[filled..], (number * CHUNK * ENTRY + filled) as u64) {
-                Ok(0) => break,
-                Ok(read) => filled += read,
+        // A block of a file is read at once, or as far as the file goes.
+        let filled = loop {
+            match file.read_at(&mut bytes, (number * CHUNK * ENTRY) as u64) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+                read => break read?,
             }
-        }
+        };
         let entries = bytes[..filled].chunks_exact(ENTRY);
         let sums = entries.map(|entry| u64::from_le_bytes(entry.try_into().expect("eight bytes"))).collect();
         Ok(Chunk { sums, ..Chunk::default() })

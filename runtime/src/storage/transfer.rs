@@ -177,7 +177,9 @@ impl Databases {
     ) -> Result<CheckedDatabase, ImportError> {
         let no_stack = || StorageError::io("cannot make a stack to check", file.path())(ErrorKind::OutOfMemory.into());
         let stack = self.0.stacks.take().ok_or_else(no_stack)?;
-        OnStack::new(stack, work, || self.check_here(file, address, work)).run_through()
+        let mut checked = None;
+        OnStack::new(stack, work, || checked = Some(self.check_here(file, address, work))).run_through();
+        checked.expect("it ran to its end")
     }
 
     fn check_here(

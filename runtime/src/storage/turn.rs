@@ -56,8 +56,8 @@ pub struct Turn {
     pub(super) alarm: StagedAlarm,
     /// Room in the commit log for what the turn has written.
     room: Option<Reservation>,
-    /// What its SQL runs on; none before the first call.
-    pub(super) stack: Option<Stack>,
+    /// What its SQL runs on, with its budget; none before the first call, and while one runs.
+    pub(super) stack: Option<(Stack, WorkBudget)>,
 }
 
 /// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.

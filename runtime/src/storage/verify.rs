@@ -160,7 +160,7 @@ fn logged(dir: &Path, log: &LogReport, known: &mut AllKnown) -> Result<(), Stora
         let parts = whole.next(&entry).map_err(|damage| LogError::Visitor(Box::new(damage)))?;
         match &entry.record {
             Record::Open(_) => waiting.retain(|(lane, _), _| *lane != entry.lane),
-            Record::Release { .. } => {}
+            Record::Release { .. } | Record::Noop => {}
             Record::ClassRemoved { class } => {
                 let lanes = log.lanes.len() as u16;
                 known.retain(|(of, id), _| of.as_str() != *class || Lane::of(id.as_bytes(), lanes) != entry.lane);

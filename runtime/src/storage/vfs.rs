@@ -111,6 +111,9 @@ pub(super) fn with_sums<T>(sums: Option<Arc<PageSums>>, open: impl FnOnce() -> T
 struct CheckedFile {
     base: sqlite3_file,
     sums: *const PageSums,
+    /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction. Release rounds may
+    /// make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a checkpoint cuts the file.
+    size: sqlite3_int64,
 }
 
 static CHECKED: sqlite3_io_methods = sqlite3_io_methods {
@@ -161,7 +164,8 @@ unsafe extern "C" fn open(
         (*file).pMethods = ptr::null();
         let opened = plain(vfs, path, behind(file), flags, flags_out);
         if opened == SQLITE_OK {
-            let checked = CheckedFile { base: sqlite3_file { pMethods: &CHECKED }, sums: Arc::into_raw(sums) };
+            let (base, sums) = (sqlite3_file { pMethods: &CHECKED }, Arc::into_raw(sums));
+            let checked = CheckedFile { base, sums, size: -1 };
             ptr::write(file.cast::<CheckedFile>(), checked);
         }
         opened
@@ -203,6 +207,12 @@ unsafe fn sums_of<'a>(file: *mut sqlite3_file) -> &'a PageSums {
     unsafe { &*(*file.cast::<CheckedFile>()).sums }
 }
 
+/// What is remembered of the file's size.
+unsafe fn size_of_file<'a>(file: *mut sqlite3_file) -> &'a mut sqlite3_int64 {
+    // SAFETY: `open` has put it there; a file is used by one thread at a time, and no method of it holds the size while it calls another.
+    unsafe { &mut (*file.cast::<CheckedFile>()).size }
+}
+
 unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     let closed = plain!(file, xClose);
     // SAFETY: as `open` says; SQLite does not use the file any more.
@@ -232,7 +242,13 @@ unsafe extern "C" fn read(file: *mut sqlite3_file, into: *mut c_void, bytes: c_i
         if code != SQLITE_OK && code != SQLITE_IOERR_SHORT_READ {
             return code;
         }
-        sums.check(page, &image, code == SQLITE_OK)
+        let checked = sums.check(page, &image, code == SQLITE_OK);
+        if let (SQLITE_OK, Ok(true)) = (code, &checked) {
+            // SAFETY: SQLite gives room for so many bytes, which are within the page.
+            unsafe { ptr::copy_nonoverlapping(image[within..].as_ptr(), into.cast(), bytes as usize) };
+            return SQLITE_OK;
+        }
+        checked
     } else {
         Ok(true)
     };
@@ -252,7 +268,15 @@ fn answer(checked: io::Result<bool>, read: c_int) -> c_int {
 
 unsafe extern "C" fn write(file: *mut sqlite3_file, from: *const c_void, bytes: c_int, at: sqlite3_int64) -> c_int {
     let code = plain!(file, xWrite, from, bytes, at);
-    if code != SQLITE_OK || bytes as usize != PAGE {
+    if code != SQLITE_OK {
+        return code;
+    }
+    // SAFETY: as `open` says.
+    let size = unsafe { size_of_file(file) };
+    if *size >= 0 {
+        *size = (*size).max(at + i64::from(bytes));
+    }
+    if bytes as usize != PAGE {
         return code;
     }
     let page = (at / PAGE as i64) as u32 + 1;
@@ -271,7 +295,10 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, bytes: sqlite3_int64) -> 
         return code;
     }
     // SAFETY: as everywhere here.
-    let sums = unsafe { sums_of(file) };
+    let sums = unsafe {
+        *size_of_file(file) = bytes;
+        sums_of(file)
+    };
     sums.truncate((bytes / PAGE as i64) as u32);
     match sums.write() {
         Ok(()) => SQLITE_OK,
@@ -284,7 +311,17 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 }
 
 unsafe extern "C" fn file_size(file: *mut sqlite3_file, size: *mut sqlite3_int64) -> c_int {
-    plain!(file, xFileSize, size)
+    // SAFETY: as `open` says; SQLite gives a place for the answer.
+    let (known, size) = unsafe { (size_of_file(file), &mut *size) };
+    if *known < 0 {
+        let code = plain!(file, xFileSize, size);
+        if code != SQLITE_OK {
+            return code;
+        }
+        *known = *size;
+    }
+    *size = *known;
+    SQLITE_OK
 }
 
 unsafe extern "C" fn lock(file: *mut sqlite3_file, level: c_int) -> c_int {
@@ -345,5 +382,27 @@ mod tests {
             open(vfs).query_row("SELECT x FROM t", [], |row| row.get::<_, i64>(0)).unwrap()
         };
         assert_eq!((read(OBJECTS), read(PLAIN)), (2, 1));
+    }
+    /// The size that is remembered is the file's, as far as SQLite goes by it: while the WAL is empty.
+    #[test]
+    fn a_file_that_grows_and_shrinks_has_its_size() {
+        crate::storage::connection::configure_process();
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("a.sqlite");
+        let open = || Connection::open_with_flags_and_vfs(&file, OpenFlags::default(), OBJECTS).unwrap();
+        let sqlite = with_sums(Some(PageSums::fresh(&file)), open);
+        let settings = "PRAGMA auto_vacuum = FULL; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;";
+        sqlite.execute_batch(&format!("{settings} CREATE TABLE t (x)")).unwrap();
+        for rows in [300, 10, 500, 0] {
+            sqlite.execute("DELETE FROM t", []).unwrap();
+            let numbers = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 500)";
+            let insert = format!("{numbers} INSERT INTO t SELECT randomblob(3000) FROM c WHERE n <= ?");
+            sqlite.execute(&insert, [rows]).unwrap();
+            let busy = sqlite.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0)).unwrap();
+            let pages = sqlite.query_row("PRAGMA page_count", [], |row| row.get::<_, i64>(0)).unwrap();
+            let stored = sqlite.query_row("SELECT count(*) FROM t", [], |row| row.get::<_, i64>(0)).unwrap();
+            assert_eq!((busy, stored), (0, rows));
+            assert_eq!(pages as u64 * PAGE as u64, fs::metadata(&file).unwrap().len());
+        }
     }
 }

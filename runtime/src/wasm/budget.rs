@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::base::share::{KEEP_FREE_FROM, may_take};
+use crate::base::share::{FEW, may_take, may_take_of_few};
 use crate::base::{ClassKey, Descriptors, HostMemory, Limits, MemoryAccount};
 
 /// Maps that one instance's stack takes.
@@ -39,12 +39,14 @@ pub struct Cost {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
+    /// Bytes of linear memories that it begins with; what it grows by is not in here.
+    pub bytes: u64,
 }
 
 impl Cost {
-    /// The cost of one instance with these memories and tables.
-    pub fn of(memories: u32, tables: u32) -> Self {
-        Self { instances: 1, memories, tables }
+    /// The cost of one instance with these memories and tables, and so many bytes to begin with.
+    pub fn of(memories: u32, tables: u32, bytes: u64) -> Self {
+        Self { instances: 1, memories, tables, bytes }
     }
 
     /// Memory maps that this cost stands for.
@@ -58,6 +60,7 @@ impl Cost {
             instances: self.instances + other.instances,
             memories: self.memories + other.memories,
             tables: self.tables + other.tables,
+            bytes: self.bytes + other.bytes,
         }
     }
 
@@ -67,6 +70,7 @@ impl Cost {
             instances: self.instances - other.instances,
             memories: self.memories - other.memories,
             tables: self.tables - other.tables,
+            bytes: self.bytes - other.bytes,
         }
     }
 }
@@ -113,16 +117,21 @@ impl Budget {
     }
 
     /// Whether a class whose instances take `held` may have another that takes `more`, while all instances take `used`. Some room is
-    /// kept free for other classes (`share`), unless there is little of it.
+    /// kept free for other classes (`share`).
     pub fn may_take(&self, held: Cost, more: Cost, used: Cost) -> bool {
         let kept = |total: u32, held: u32, more: u32, used: u32| {
+            let may_take = if (self.instances as usize) < FEW { may_take_of_few } else { may_take };
             may_take(u64::from(held), u64::from(more), u64::from(total.saturating_sub(used)))
         };
         self.holds(used.plus(more))
-            && ((self.instances as usize) < KEEP_FREE_FROM
-                || kept(self.instances, held.instances, more.instances, used.instances)
-                    && kept(self.memories, held.memories, more.memories, used.memories)
-                    && kept(self.tables, held.tables, more.tables, used.tables))
+            && kept(self.instances, held.instances, more.instances, used.instances)
+            && kept(self.memories, held.memories, more.memories, used.memories)
+            && kept(self.tables, held.tables, more.tables, used.tables)
+    }
+
+    /// Whether the class may have the bytes that an instance of this cost begins with.
+    pub fn has_bytes(&self, class: &ClassKey, cost: Cost) -> bool {
+        self.account(class).may_have(cost.bytes)
     }
 
     /// What a class uses of the bytes of linear memories and tables.
@@ -161,14 +170,14 @@ mod tests {
     #[test]
     fn a_configured_cap_is_the_cap() {
         let budget = Budget::derive(&Limits { live_instances: 3, ..Limits::default() });
-        assert!(budget.holds(Cost { instances: 3, memories: 3, tables: 6 }));
-        assert!(!budget.holds(Cost { instances: 4, memories: 4, tables: 8 }));
+        assert!(budget.holds(Cost { instances: 3, memories: 3, tables: 6, bytes: 0 }));
+        assert!(!budget.holds(Cost { instances: 4, memories: 4, tables: 8, bytes: 0 }));
     }
 
     #[test]
     fn no_class_takes_all_that_a_large_host_has_in_any_dimension() {
         let budget = Budget::derive(&Limits { live_instances: 100, ..Limits::default() });
-        let (plain, heavy) = (Cost::of(1, 1), Cost::of(8, 40));
+        let (plain, heavy) = (Cost::of(1, 1, 0), Cost::of(8, 40, 0));
         let fill = |cost: Cost, used: Cost| {
             let mut held = Cost::default();
             while budget.may_take(held, cost, used.plus(held)) {

@@ -156,7 +156,7 @@ impl ClassCode {
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
             (false, false) => return Err(LoadError::NoHandler(exports)),
         };
-        let alarm = exports_any("holdfast:object/alarm-handler@").then(|| alarm_handler::GuestIndices::new(&pre));
+        let alarm = exports_alarm_handler(&exports).then(|| alarm_handler::GuestIndices::new(&pre));
         let alarm = alarm.transpose().map_err(invalid)?;
         let websocket =
             exports_any("holdfast:object/websocket-handler@").then(|| websocket_handler::GuestIndices::new(&pre));
@@ -172,11 +172,17 @@ impl ClassCode {
     }
 }
 
+/// Whether a component with these exports handles alarms.
+pub fn exports_alarm_handler(exports: &[String]) -> bool {
+    exports.iter().any(|name| name.starts_with("holdfast:object/alarm-handler@"))
+}
+
 fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     let needs = component.resources_required();
     let needs =
         needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
-    Ok(Cost::of(needs.num_memories.max(1), needs.num_tables))
+    let bytes = u64::from(needs.num_memories) * needs.max_initial_memory_size.unwrap_or(0);
+    Ok(Cost::of(needs.num_memories.max(1), needs.num_tables, bytes))
 }
 
 /// Standard WASI 0.2 of any patch version, or a granted interface.

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
 use crate::base::{ClassName, Create, Digest};
 use crate::gateway::problem::Problem;
-use crate::router::{Class, DeleteClassError};
+use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed};
+use crate::storage::{ClassVersion, MESSAGE_MAX};
 
 /// One class as the admin API shows it; times in milliseconds since the Unix epoch.
 #[derive(Serialize)]
@@ -22,12 +23,41 @@ struct Shown {
     created: u64,
     deployed: u64,
     create: Create,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
     /// In the answer to a deploy only: whether the component or a setting is another one than before.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<bool>,
+    /// Of one class only: the versions that are kept, the current one first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    versions: Option<Vec<ShownVersion>>,
+}
+
+/// One version of a class.
+#[derive(Serialize)]
+struct ShownVersion {
+    version: u64,
+    digest: Digest,
+    size: u64,
+    deployed: u64,
+    create: Create,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+impl From<ClassVersion> for ShownVersion {
+    fn from(version: ClassVersion) -> Self {
+        let ClassVersion { number: version, digest, size, deployed_ms: deployed, create, message } = version;
+        Self { version, digest, size, deployed, create, message }
+    }
 }
 
 impl Shown {
+    fn with_versions(class: &Class) -> Self {
+        let versions = class.versions().into_iter().rev().map(ShownVersion::from).collect();
+        Self { versions: Some(versions), ..Self::of(class, None) }
+    }
+
     fn of(class: &Class, changed: Option<bool>) -> Self {
         let info = class.info();
         Self {
@@ -40,7 +70,9 @@ impl Shown {
             created: info.created_ms,
             deployed: info.deployed_ms,
             create: info.create,
+            message: info.message,
             changed,
+            versions: None,
         }
     }
 }
@@ -56,6 +88,20 @@ struct DeleteQuery {
 #[serde(deny_unknown_fields)]
 struct DeployQuery {
     create: Option<Create>,
+    /// What is new; part of the version.
+    message: Option<String>,
+    /// Deploys this version again, instead of a component in the body.
+    version: Option<u64>,
+}
+
+impl DeployQuery {
+    fn settings(self) -> Result<DeploySettings, Problem> {
+        let message = self.message.filter(|message| !message.is_empty());
+        if message.as_ref().is_some_and(|message| message.len() > MESSAGE_MAX) {
+            return Err(Problem::new(&problem::BAD_QUERY, format!("a message has at most {MESSAGE_MAX} bytes")));
+        }
+        Ok(DeploySettings { create: self.create, message })
+    }
 }
 
 #[derive(Deserialize, PartialEq)]
@@ -86,32 +132,57 @@ impl Admin {
         match *method {
             Method::GET => {
                 let NoQuery {} = query(uri)?;
-                Ok(json(StatusCode::OK, &Shown::of(&*self.deployed(class)?, None)))
+                Ok(json(StatusCode::OK, &Shown::with_versions(&*self.deployed(class)?)))
             }
             Method::PUT => {
-                let settings: DeployQuery = query(uri)?;
-                self.deploy(ClassName::parse(class)?, settings, body).await
+                let (name, asked) = (ClassName::parse(class)?, query::<DeployQuery>(uri)?);
+                match asked.version {
+                    Some(version) => self.roll_back(name, version, asked.settings()?, body).await,
+                    None => self.deploy(name, asked.settings()?, body).await,
+                }
             }
             Method::DELETE => self.delete_class(ClassName::parse(class)?, query(uri)?).await,
             _ => Err(Problem::method_not_allowed("DELETE, GET, HEAD, PUT")),
         }
     }
 
-    async fn deploy(&self, name: ClassName, settings: DeployQuery, body: &mut Body) -> Result<Response, Problem> {
+    async fn deploy(&self, name: ClassName, settings: DeploySettings, body: &mut Body) -> Result<Response, Problem> {
         let limit = self.settings.component;
         let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
         let deploying = async move {
-            let deployed = router.classes().deploy(name, component, settings.create).await;
+            let deployed = router.classes().deploy(name, component, settings).await;
             drop(charge);
             deployed
         };
-        let deployed = to_the_end(deploying).await?;
-        let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
-        let shown = Shown::of(&deployed.class, Some(deployed.changed));
-        Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+        shown(to_the_end(deploying).await?)
     }
 
+    async fn roll_back(
+        &self,
+        name: ClassName,
+        version: u64,
+        settings: DeploySettings,
+        body: &mut Body,
+    ) -> Result<Response, Problem> {
+        if !self.collect(body, 0, &problem::BODY_TOO_LARGE).await?.0.is_empty() {
+            let detail = "a version that is deployed again has its component; send no body";
+            return Err(Problem::new(&problem::BAD_BODY, detail));
+        }
+        self.deployed(name.as_str())?;
+        let router = self.router.clone();
+        shown(to_the_end(async move { router.classes().roll_back(name, version, settings).await }).await?)
+    }
+}
+
+/// The answer to a deploy.
+fn shown(deployed: Result<Deployed, DeployError>) -> Result<Response, Problem> {
+    let deployed = deployed.map_err(|error| Problem::of_deploy(&error))?;
+    let shown = Shown::of(&deployed.class, Some(deployed.changed));
+    Ok(json(if deployed.created { StatusCode::CREATED } else { StatusCode::OK }, &shown))
+}
+
+impl Admin {
     async fn delete_class(&self, name: ClassName, asked: DeleteQuery) -> Result<Response, Problem> {
         let with_objects = asked.objects == Some(Objects::Delete);
         let (router, class) = (self.router.clone(), name.clone());

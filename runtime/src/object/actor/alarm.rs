@@ -37,7 +37,11 @@ impl Actor {
                         }
                     }
                     Err(error) => {
-                        let consequence = (" and is tried again".into(), Level::Warn);
+                        let what = match error {
+                            TurnError::NoHandler(_) => " and waits for a version that handles alarms",
+                            _ => " and is tried again",
+                        };
+                        let consequence = (what.into(), Level::Warn);
                         return (object, Err(Failed { error, consequence }));
                     }
                 }

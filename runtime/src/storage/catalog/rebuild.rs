@@ -38,7 +38,8 @@ fn newest(
     for path in files {
         match on_disk::read(&path) {
             Ok(Some((identity, bytes))) if identity.class == class.as_str() && identity.id == id.to_string() => {
-                let (class, alarm) = (class.clone(), Some(AlarmChange::to(identity.alarm)));
+                let (class, alarm) =
+                    (class.clone(), Some(AlarmChange::to(identity.alarm.map(|numbered| numbered.alarm))));
                 return Ok(Some(Change::Object { class, id, name: identity.name, bytes, alarm }));
             }
             Ok(Some(_)) => tracing::warn!("{} is the database of another object and is not listed", path.display()),

@@ -7,14 +7,18 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 use super::lane::{LANES_MAX, Lane, Lsn};
 use super::record::Damage;
 
-/// The version that this code writes, and the only one that it reads.
-pub(super) const VERSION: u16 = 1;
+/// The version that this code writes. It reads all from 1 on.
+pub(super) const VERSION: u16 = 2;
 /// Bytes of a segment's header.
 pub(super) const SEGMENT_HEADER: usize = 4096;
 /// Bytes of a group's header.
 pub(super) const GROUP_HEADER: usize = 56;
 /// Bytes of a batch's header.
-pub(super) const BATCH_HEADER: usize = 48;
+pub(super) const BATCH_HEADER: usize = 56;
+/// The same in version 1 of the log, whose batches have no time.
+const BATCH_HEADER_1: usize = 48;
+/// The version of a batch with a time; those without say 0.
+const BATCH_VERSION: u16 = 1;
 
 const SEGMENT_MAGIC: [u8; 8] = *b"hfsegmnt";
 const GROUP_MAGIC: [u8; 4] = *b"hfgr";
@@ -139,12 +143,14 @@ pub struct LaneState {
     pub chain: u64,
     /// Up to where it is released.
     pub released: Lsn,
+    /// The time of its last batch in milliseconds since the Unix epoch; 0 if it has none that has one.
+    pub wall_ms: u64,
 }
 
 impl State {
     /// Of a log with nothing in it.
     pub fn new(lanes: u16) -> Self {
-        let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, released: Lsn(0) };
+        let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, released: Lsn(0), wall_ms: 0 };
         Self { sequence: 1, chain: 0, lanes: vec![lane; usize::from(lanes)] }
     }
 }
@@ -165,7 +171,8 @@ pub(super) struct SegmentHeader {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeaderError {
     Damaged(Damage),
-    Newer(u16),
+    /// Of a version that this code does not read.
+    Version(u16),
 }
 
 impl From<Damage> for HeaderError {
@@ -187,10 +194,11 @@ impl SegmentHeader {
             bytes.extend(number.to_le_bytes());
         }
         for lane in &self.state.lanes {
-            for number in [lane.next.0, lane.epoch.0, lane.chain, lane.released.0] {
+            for number in [lane.next.0, lane.epoch.0, lane.chain, lane.released.0, lane.wall_ms] {
                 bytes.extend(number.to_le_bytes());
             }
         }
+        (0..self.state.lanes.len() as u16).for_each(|lane| bytes.extend(lane.to_le_bytes()));
         bytes.resize(SEGMENT_HEADER - 8, 0);
         bytes.extend(xxh3_64(&bytes).to_le_bytes());
         bytes
@@ -204,12 +212,12 @@ impl SegmentHeader {
         if magic != SEGMENT_MAGIC || xxh3_64(&bytes[..16]) != reader.u64()? {
             return Err(Damage("the header does not begin as one").into());
         }
-        if version > VERSION {
-            return Err(HeaderError::Newer(version));
+        if !(1..=VERSION).contains(&version) {
+            return Err(HeaderError::Version(version));
         }
         let checked = bytes.get(..SEGMENT_HEADER - 8).ok_or(SHORT)?;
         let checksum = Reader::new(&bytes[checked.len()..]).u64()?;
-        let fits = length as usize == SEGMENT_HEADER && (1..=LANES_MAX).contains(&lanes) && version == VERSION;
+        let fits = length as usize == SEGMENT_HEADER && (1..=LANES_MAX).contains(&lanes);
         if !fits || xxh3_64(checked) != checksum {
             return Err(Damage("the header does not match its checksum").into());
         }
@@ -217,9 +225,18 @@ impl SegmentHeader {
         let (number, salt, sequence, chain) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
         let mut lane = || {
             let (next, epoch) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
-            Ok(LaneState { next, epoch, chain: reader.u64()?, released: Lsn(reader.u64()?) })
+            let (chain, released) = (reader.u64()?, Lsn(reader.u64()?));
+            let wall_ms = if version >= 2 { reader.u64()? } else { 0 };
+            Ok(LaneState { next, epoch, chain, released, wall_ms })
         };
-        let lanes = (0..lanes).map(|_| lane()).collect::<Result<_, Damage>>()?;
+        let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect::<Result<_, Damage>>()?;
+        if version >= 2 {
+            for due in 0..lanes.len() {
+                if usize::from(reader.u16()?) != due {
+                    return Err(Damage("the header has other lanes than the log of a data directory").into());
+                }
+            }
+        }
         Ok(Self { log, number, salt, state: State { sequence, chain, lanes } })
     }
 }
@@ -288,11 +305,28 @@ pub(super) struct BatchHeader {
     pub chain: u64,
     /// Bytes of the records.
     pub length: u32,
+    /// When it was made, in milliseconds since the Unix epoch, but not before the lane's batch before. Batches of version 1 of the
+    /// log have none.
+    pub wall_ms: Option<u64>,
+}
+
+/// What a batch's header is on disk, and its checksum: the chain of the lane's next batch.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EncodedBatch {
+    bytes: [u8; BATCH_HEADER],
+    length: usize,
+    pub checksum: u64,
+}
+
+impl EncodedBatch {
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
 }
 
 impl BatchHeader {
-    /// The bytes, and the checksum of header and records: the chain of the lane's next batch.
-    pub fn encode(&self, records: &[u8]) -> ([u8; BATCH_HEADER], u64) {
+    /// The header of these records.
+    pub fn encode(&self, records: &[u8]) -> EncodedBatch {
         let mut bytes = [0; BATCH_HEADER];
         bytes[..2].copy_from_slice(&(self.lane.index() as u16).to_le_bytes());
         bytes[4..8].copy_from_slice(&self.records.to_le_bytes());
@@ -300,15 +334,40 @@ impl BatchHeader {
         for (at, number) in [(8, self.first.0), (16, self.epoch.0), (24, self.chain)] {
             bytes[at..at + 8].copy_from_slice(&number.to_le_bytes());
         }
-        let checksum = xxh3_64_with_seed(records, xxh3_64(&bytes[..40]));
-        bytes[40..].copy_from_slice(&checksum.to_le_bytes());
-        (bytes, checksum)
+        let length = match self.wall_ms {
+            Some(wall_ms) => {
+                bytes[2..4].copy_from_slice(&BATCH_VERSION.to_le_bytes());
+                bytes[40..48].copy_from_slice(&wall_ms.to_le_bytes());
+                BATCH_HEADER
+            }
+            None => BATCH_HEADER_1,
+        };
+        let checksum = xxh3_64_with_seed(records, xxh3_64(&bytes[..length - 8]));
+        bytes[length - 8..length].copy_from_slice(&checksum.to_le_bytes());
+        EncodedBatch { bytes, length, checksum }
+    }
+
+    /// Takes a header from the front of what is read, and its bytes. Does not look at its checksum.
+    fn parse<'a>(reader: &mut Reader<'a>) -> Result<(Self, &'a [u8]), Damage> {
+        let bytes = reader.rest();
+        let (lane, version) = (Lane::new(reader.u16()?), reader.u16()?);
+        if version > BATCH_VERSION {
+            return Err(Damage("a batch is of a version that no such segment has"));
+        }
+        let (records, first, epoch, chain) = (reader.u32()?, Lsn(reader.u64()?), Lsn(reader.u64()?), reader.u64()?);
+        let (length, _) = (reader.u32()?, reader.u32()?);
+        let wall_ms = if version == BATCH_VERSION { Some(reader.u64()?) } else { None };
+        let _checksum = reader.u64()?;
+        let bytes = &bytes[..bytes.len() - reader.rest().len()];
+        Ok((Self { lane, records, first, epoch, chain, length, wall_ms }, bytes))
     }
 }
 
 /// One batch of a whole group.
 pub(super) struct Batch<'a> {
     pub header: BatchHeader,
+    /// Bytes of the header.
+    pub header_bytes: usize,
     pub checksum: u64,
     /// The records' frames.
     pub frames: &'a [u8],
@@ -320,20 +379,14 @@ pub(super) fn parse_body<'a>(header: &GroupHeader, body: &'a [u8]) -> Result<Vec
     let mut batches = Vec::new();
     let mut headers = Vec::new();
     for _ in 0..header.batches {
-        let bytes: &[u8; BATCH_HEADER] = reader.rest().first_chunk().ok_or(SHORT)?;
+        let (header, bytes) = BatchHeader::parse(&mut reader)?;
         headers.extend_from_slice(bytes);
-        let lane = Lane::new(reader.u16()?);
-        reader.u16()?;
-        let (records, first, epoch, chain) = (reader.u32()?, Lsn(reader.u64()?), Lsn(reader.u64()?), reader.u64()?);
-        let length = reader.u32()?;
-        reader.u32()?;
-        let checksum = reader.u64()?;
-        let frames = reader.bytes(length as usize)?;
-        let header = BatchHeader { lane, records, first, epoch, chain, length };
-        if header.encode(frames) != (*bytes, checksum) {
+        let frames = reader.bytes(header.length as usize)?;
+        let encoded = header.encode(frames);
+        if encoded.bytes() != bytes {
             return Err(Damage("a batch does not match its checksum"));
         }
-        batches.push(Batch { header, checksum, frames });
+        batches.push(Batch { header, header_bytes: bytes.len(), checksum: encoded.checksum, frames });
     }
     if !reader.rest().is_empty() || xxh3_64(&headers) != header.body {
         return Err(Damage("a group does not match its checksum"));

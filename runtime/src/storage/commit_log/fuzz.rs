@@ -60,7 +60,7 @@ pub fn log(input: &[u8]) {
             drop(log);
             assert_eq!(records(&dir).expect("opening mends what it must"), before);
         }
-        Err(LogError::Damaged { file: named, offset, .. }) => {
+        Err(LogError::Damaged { file: named, offset, .. } | LogError::Unknown { file: named, offset, .. }) => {
             assert!(!whole && named == file && offset <= bytes.len() as u64, "{} at {offset}", named.display());
             assert!(open(root.path(), &dir).is_err(), "nobody takes it");
             assert!(fs::read(&file).expect("it is there") == bytes, "nothing was changed");
@@ -110,7 +110,7 @@ fn segment(input: &[u8]) -> Vec<u8> {
 /// A group, if the input has one: first its lane, flags, and how many records it has and says to have. Of its numbers the input
 /// says how far they are from those that are due.
 fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>, Damage> {
-    let [lane, flags, count, records, first, epoch] = input.array()?;
+    let [lane, flags, count, records, first, epoch, time] = input.array()?;
     let mut frames = Vec::new();
     for _ in 0..count % 4 {
         let length = input.u16()?;
@@ -130,19 +130,22 @@ fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>
         epoch: Lsn(due.0 + u64::from(epoch)),
         chain: then.chain,
         length: frames.len() as u32,
+        // As version 1 of the log has it, or from 100 ms before what is due.
+        wall_ms: (time != 0).then(|| (then.wall_ms + u64::from(time)).saturating_sub(100)),
     };
-    let (batch, checksum) = header.encode(&frames);
-    (then.next.0, then.epoch, then.chain) = (then.next.0 + u64::from(count % 4), due, checksum);
+    let batch = header.encode(&frames);
+    (then.next.0, then.epoch, then.chain) = (then.next.0 + u64::from(count % 4), due, batch.checksum);
+    then.wall_ms = header.wall_ms.unwrap_or(then.wall_ms);
     let header = GroupHeader {
-        length: (batch.len() + frames.len()) as u32,
+        length: (batch.bytes().len() + frames.len()) as u32,
         batches: 1,
         flags: u16::from(flags),
         sequence: state.sequence,
         salt,
         chain: state.chain,
-        body: xxh3_64(&batch),
+        body: xxh3_64(batch.bytes()),
     };
     let (group, checksum) = header.encode();
     (state.sequence, state.chain) = (state.sequence + 1, checksum);
-    Ok([&group[..], &batch[..], &frames[..]].concat())
+    Ok([&group[..], batch.bytes(), &frames[..]].concat())
 }

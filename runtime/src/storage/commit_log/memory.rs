@@ -31,6 +31,8 @@ struct Kept {
     /// All records ever made durable, in order; released ones are emptied.
     records: Vec<Durable>,
     last: Vec<Lsn>,
+    /// The time of each lane's last batch.
+    wall_ms: Vec<u64>,
     released: Vec<Lsn>,
     usage: LogUsage,
 }
@@ -39,6 +41,7 @@ struct Kept {
 struct Durable {
     lane: Lane,
     lsn: Lsn,
+    wall_ms: u64,
     payload: Vec<u8>,
 }
 
@@ -46,7 +49,12 @@ impl MemoryLog {
     /// An empty log.
     pub fn new(options: LogOptions) -> Self {
         let lanes = usize::from(options.lanes);
-        let kept = Kept { last: vec![Lsn(0); lanes], released: vec![Lsn(0); lanes], ..Kept::default() };
+        let kept = Kept {
+            last: vec![Lsn(0); lanes],
+            wall_ms: vec![0; lanes],
+            released: vec![Lsn(0); lanes],
+            ..Kept::default()
+        };
         Self::over(options, kept)
     }
 
@@ -80,10 +88,11 @@ impl MemoryLog {
             return false;
         }
         let mut kept = self.kept.lock();
+        let now = self.options.env.wall_ms();
         let (mut covered, mut moved) = (0, Vec::new());
         self.lanes.gather(Vec::new, |lane, gathered| {
             covered += gathered.covered;
-            moved.push((lane, kept.keep(lane, &gathered)));
+            moved.push((lane, kept.keep(lane, &gathered, now)));
         });
         kept.usage.groups += 1;
         kept.usage.flushes += 1;
@@ -97,11 +106,13 @@ impl MemoryLog {
 }
 
 impl Kept {
-    fn keep(&mut self, lane: Lane, gathered: &Gathered) -> Lsn {
+    fn keep(&mut self, lane: Lane, gathered: &Gathered, now: u64) -> Lsn {
+        let wall_ms = now.max(self.wall_ms[lane.index()]);
+        self.wall_ms[lane.index()] = wall_ms;
         let (mut frames, mut lsn) = (&gathered.frames[..], gathered.first);
         while let Some((length, _)) = frames.split_first_chunk() {
             let length = u32::from_le_bytes(*length) as usize;
-            self.records.push(Durable { lane, lsn, payload: frames[FRAME..FRAME + length].to_vec() });
+            self.records.push(Durable { lane, lsn, wall_ms, payload: frames[FRAME..FRAME + length].to_vec() });
             frames = &frames[padded(FRAME + length)..];
             lsn.0 += 1;
         }
@@ -126,7 +137,8 @@ impl LaneLog for MemoryLog {
         for (at, found) in kept.records[..self.opened_with].iter().enumerate() {
             if found.lsn > kept.released[found.lane.index()] {
                 let record = Record::parse(&found.payload).expect("the log was handed whole records");
-                visit(Entry { lane: found.lane, lsn: found.lsn, at: At(at as u64), record })?;
+                let (lane, lsn, wall_ms) = (found.lane, found.lsn, found.wall_ms);
+                visit(Entry { lane, lsn, wall_ms, at: At(at as u64), record })?;
             }
         }
         Ok(())

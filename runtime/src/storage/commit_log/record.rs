@@ -1,32 +1,30 @@
 //! Records: what one entry of a lane says, as bytes and back.
 //!
 //! Owns the payload of a record (`docs/LOG_FORMAT.md`, Records) and nothing around it: position, checksum and padding are the
-//! frame's ([`super::format`]). Every parser takes arbitrary bytes: it never panics, and allocates nothing, because what it
-//! answers borrows from the input. A record is parsed whole or not at all; only the pages' contents are left for later.
-
-use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+//! frame's ([`super::format`]); what an image is, is [`super::page`]'s. Every parser takes arbitrary bytes: it never panics, and
+//! allocates nothing, because what it answers borrows from the input. A record is parsed whole or not at all; only the pages'
+//! contents are left for later.
 
 use super::format::{FRAME, Reader, finish_frame};
 use super::lane::Lsn;
+use super::page::{PAGE, Packed, pack};
 use crate::base::Alarm;
 
-/// Bytes of a database page, always.
-pub const PAGE: usize = 4096;
 /// Longest class key in bytes.
 pub const CLASS_MAX: usize = 255;
 /// Longest object name in bytes.
 pub const NAME_MAX: usize = 1024;
-/// A turn with pages of more bytes than this goes on in another part. Larger records are written and read all the same; the
-/// point is that no submitter holds its lane for long.
+/// A turn whose pages could take more than this goes on in another part: no submitter holds its lane for long, and a record with
+/// what is around it can be one message of 1 MiB to somebody else. Larger records are read all the same.
 pub const PART_BYTES: usize = 1 << 20;
+/// The most bytes that a part takes besides its images: frame, fixed fields, class key, name, alarms, and a batch's header.
+pub const PART_OVERHEAD: usize = 2048;
 
 const OPEN: u8 = 1;
 const TURN: u8 = 2;
 const CLASS_REMOVED: u8 = 3;
 const RELEASE: u8 = 4;
-
-/// Where a turn's record has it: after its frame, its kind and flags, the incarnation and the part.
-const PAGE_COUNT_AT: usize = FRAME + 1 + 1 + 4 + 4;
+const NOOP: u8 = 7;
 
 const CREATED: u8 = 1;
 const DELETED: u8 = 1 << 1;
@@ -35,12 +33,28 @@ const NAMED: u8 = 1 << 3;
 const ALARM_SET: u8 = 1 << 4;
 const ALARM_CLEARED: u8 = 1 << 5;
 const ADOPTED: u8 = 1 << 6;
-const FLAGS: u8 = (1 << 7) - 1;
+/// Two more bytes of flags follow.
+const MORE: u8 = 1 << 7;
+
+const SERIAL: u16 = 1;
+const RUNNING: u16 = 1 << 1;
+const MORE_FLAGS: u16 = SERIAL | RUNNING;
 
 /// Why bytes are not what this log writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damage(pub(super) &'static str);
+
+/// Why a payload is no record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoRecord {
+    /// It is not as any version writes it.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// Only a later version writes this.
+    #[error("{0}")]
+    Unknown(&'static str),
+}
 
 /// One entry of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,6 +73,8 @@ pub enum Record<'a> {
         /// The last position that nobody needs any more.
         upto: Lsn,
     },
+    /// Nothing has happened.
+    Noop,
 }
 
 /// Who opened a lane, and when.
@@ -106,8 +122,33 @@ pub struct TurnHead<'a> {
     pub bytes: u64,
     /// The object's name when it became known or changed, and with `created`; 1 to 1,024 bytes.
     pub name: Option<&'a str>,
-    /// The alarm, when it changed.
-    pub alarm: Option<AlarmChange>,
+    /// The alarms, when they changed.
+    pub alarms: Option<Alarms>,
+}
+
+/// All alarms of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alarms {
+    /// The one that is set.
+    pub set: Option<NumberedAlarm>,
+    /// The one that was taken and whose handler has not ended. This version writes none.
+    pub running: Option<NumberedAlarm>,
+}
+
+/// An alarm that can be told from the object's others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumberedAlarm {
+    /// Its serial number: higher than those of alarms that were set before; 0 if version 1 wrote it.
+    pub serial: u64,
+    /// When it rings.
+    pub alarm: Alarm,
+}
+
+impl Alarms {
+    /// What is left of them where an object has one alarm. One that was running when the process ended is run again.
+    pub fn change(&self) -> AlarmChange {
+        AlarmChange::to(self.set.or(self.running).map(|numbered| numbered.alarm))
+    }
 }
 
 /// How a turn changed the object's alarm.
@@ -145,7 +186,7 @@ impl<'a> Pages<'a> {
     /// Unpacks the next image into `image` and answers the page's number (from 1), or why it cannot be unpacked.
     pub fn next(&mut self, image: &mut [u8; PAGE]) -> Option<Result<u32, Damage>> {
         let (number, stored) = self.take()?;
-        Some(unpack(stored, image).map(|()| number))
+        Some(stored.unpack(image).map(|()| number))
     }
 
     /// The numbers of the pages that are left, without unpacking them.
@@ -165,7 +206,7 @@ impl<'a> Pages<'a> {
     }
 
     /// The structure was checked when the record was parsed.
-    fn take(&mut self) -> Option<(u32, &'a [u8])> {
+    fn take(&mut self) -> Option<(u32, Packed<'a>)> {
         self.left = self.left.checked_sub(1)?;
         let mut reader = Reader::new(self.bytes);
         let page = page(&mut reader).ok()?;
@@ -174,63 +215,63 @@ impl<'a> Pages<'a> {
     }
 }
 
-fn page<'a>(reader: &mut Reader<'a>) -> Result<(u32, &'a [u8]), Damage> {
-    let number = reader.u32()?;
-    let length = usize::from(reader.u16()?);
-    if number == 0 || length > PAGE {
-        return Err(Damage("a page has no number or is too long"));
+fn page<'a>(reader: &mut Reader<'a>) -> Result<(u32, Packed<'a>), Damage> {
+    match reader.u32()? {
+        0 => Err(Damage("a page has no number")),
+        number => Ok((number, Packed::take(reader)?)),
     }
-    Ok((number, reader.bytes(length)?))
-}
-
-/// Nothing stored is a page of zeros; a whole page is stored as it is; anything shorter is one LZ4 block.
-fn unpack(stored: &[u8], image: &mut [u8; PAGE]) -> Result<(), Damage> {
-    match stored.len() {
-        0 => image.fill(0),
-        PAGE => image.copy_from_slice(stored),
-        _ if decompress_into(stored, image).is_ok_and(|length| length == PAGE) => {}
-        _ => return Err(Damage("a page cannot be decompressed")),
-    }
-    Ok(())
 }
 
 impl<'a> Record<'a> {
-    /// Reads what [`Encoded`] wrote.
-    pub fn parse(payload: &'a [u8]) -> Result<Self, Damage> {
+    /// Reads what [`Encoded`] wrote. Its checksum was found to be right, so what is not known was written by a later version.
+    pub fn parse(payload: &'a [u8]) -> Result<Self, NoRecord> {
         let mut reader = Reader::new(payload);
         let record = match reader.u8()? {
             OPEN => Self::Open(Open { node: reader.array()?, wall_ms: reader.u64()? }),
             TURN => Self::Turn(turn(&mut reader)?),
             CLASS_REMOVED => Self::ClassRemoved { class: reader.text8()? },
             RELEASE => Self::Release { upto: Lsn(reader.u64()?) },
-            _ => return Err(Damage("a record of an unknown kind")),
+            NOOP => Self::Noop,
+            kind => return Err(NoRecord::Unknown(unknown_kind(kind))),
         };
-        if reader.rest().is_empty() { Ok(record) } else { Err(Damage("a record is longer than what it says")) }
+        if reader.rest().is_empty() { Ok(record) } else { Err(Damage("a record is longer than what it says").into()) }
     }
 }
 
-fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, Damage> {
+/// The table of `docs/LOG_FORMAT.md`, Records: what is given away.
+fn unknown_kind(kind: u8) -> &'static str {
+    match kind {
+        5 => "a record of kind 5 (OPENED)",
+        6 => "a record of kind 6 (CLOSED)",
+        8 => "a record of kind 8 (ARCHIVED)",
+        9 => "a record of kind 9 (BASE)",
+        10 => "a record of kind 10 (ALARM_BEGUN)",
+        _ => "a record of an unknown kind",
+    }
+}
+
+fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, NoRecord> {
     let flags = reader.u8()?;
-    if flags & !FLAGS != 0 || flags & ALARM_SET != 0 && flags & ALARM_CLEARED != 0 {
-        return Err(Damage("a turn's record has unknown flags"));
+    let more = if flags & MORE != 0 { reader.u16()? } else { 0 };
+    if more & !MORE_FLAGS != 0 {
+        return Err(NoRecord::Unknown("a turn's record with unknown flags"));
+    }
+    let (set, cleared) = (flags & ALARM_SET != 0, flags & ALARM_CLEARED != 0);
+    if set && cleared || more & SERIAL != 0 && !set || more & RUNNING != 0 && !(set || cleared) {
+        return Err(Damage("a turn's record has flags that exclude each other").into());
     }
     let (incarnation, part, page_count) = (reader.u32()?, reader.u32()?, reader.u32()?);
     let (previous, bytes) = (Lsn(reader.u64()?), reader.u64()?);
     let id = reader.array()?;
     let class = reader.text8()?;
     let name = if flags & NAMED != 0 { Some(reader.text16(NAME_MAX)?) } else { None };
-    let alarm = match (flags & ALARM_SET != 0, flags & ALARM_CLEARED != 0) {
-        (true, _) => {
-            let (due_ms, attempt, next_ms) = (reader.u64()?, reader.u32()?, reader.u64()?);
-            Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms }))
-        }
-        (_, true) => Some(AlarmChange::Cleared),
-        _ => None,
-    };
+    let pending = if set { Some(numbered(reader, more & SERIAL != 0)?) } else { None };
+    let running = if more & RUNNING != 0 { Some(numbered(reader, true)?) } else { None };
+    let alarms = (set || cleared).then_some(Alarms { set: pending, running });
     let deleted = flags & DELETED != 0;
     let pages = Pages { left: reader.u32()?, bytes: reader.rest() };
     if deleted && !pages.is_empty() {
-        return Err(Damage("a deleted object has pages"));
+        return Err(Damage("a deleted object has pages").into());
     }
     for _ in 0..pages.left {
         page(reader)?;
@@ -249,9 +290,15 @@ fn turn<'a>(reader: &mut Reader<'a>) -> Result<TurnRecord<'a>, Damage> {
         page_count,
         bytes,
         name,
-        alarm,
+        alarms,
     };
     Ok(TurnRecord { head, pages })
+}
+
+fn numbered(reader: &mut Reader<'_>, has_serial: bool) -> Result<NumberedAlarm, Damage> {
+    let (due_ms, attempt, next_ms) = (reader.u64()?, reader.u32()?, reader.u64()?);
+    let serial = if has_serial { reader.u64()? } else { 0 };
+    Ok(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } })
 }
 
 /// A record in the bytes that a segment holds: frame, payload, padding.
@@ -320,6 +367,8 @@ fn put_text8(record: &mut Vec<u8>, text: &str) {
 #[derive(Debug)]
 pub struct TurnEncoder {
     record: Vec<u8>,
+    /// Where the size of the database is.
+    page_count_at: usize,
     /// Where the number of pages is.
     count_at: usize,
     pages: u32,
@@ -332,6 +381,8 @@ impl TurnEncoder {
     /// If the class key or the name is empty or too long.
     pub fn new(head: &TurnHead<'_>) -> Self {
         let mut record = begin(TURN, 1024);
+        let alarms = head.alarms.unwrap_or_default();
+        let more = if alarms.set.is_some() { SERIAL } else { 0 } | if alarms.running.is_some() { RUNNING } else { 0 };
         let flag = |on: bool, flag: u8| if on { flag } else { 0 };
         record.push(
             flag(head.created, CREATED)
@@ -339,9 +390,14 @@ impl TurnEncoder {
                 | flag(head.deleted, DELETED)
                 | flag(head.last, LAST)
                 | flag(head.name.is_some(), NAMED)
-                | flag(matches!(head.alarm, Some(AlarmChange::Set(_))), ALARM_SET)
-                | flag(head.alarm == Some(AlarmChange::Cleared), ALARM_CLEARED),
+                | flag(alarms.set.is_some(), ALARM_SET)
+                | flag(head.alarms.is_some() && alarms.set.is_none(), ALARM_CLEARED)
+                | flag(more != 0, MORE),
         );
+        if more != 0 {
+            record.extend(more.to_le_bytes());
+        }
+        let page_count_at = record.len() + 4 + 4;
         for number in [head.incarnation, head.part, head.page_count] {
             record.extend(number.to_le_bytes());
         }
@@ -354,14 +410,15 @@ impl TurnEncoder {
             record.extend((name.len() as u16).to_le_bytes());
             record.extend(name.as_bytes());
         }
-        if let Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms })) = head.alarm {
-            record.extend(due_ms.to_le_bytes());
-            record.extend(attempt.to_le_bytes());
-            record.extend(next_ms.to_le_bytes());
+        for NumberedAlarm { serial, alarm } in alarms.set.into_iter().chain(alarms.running) {
+            record.extend(alarm.due_ms.to_le_bytes());
+            record.extend(alarm.attempt.to_le_bytes());
+            record.extend(alarm.next_ms.to_le_bytes());
+            record.extend(serial.to_le_bytes());
         }
         let count_at = record.len();
         record.extend([0; 4]);
-        Self { record, count_at, pages: 0 }
+        Self { record, page_count_at, count_at, pages: 0 }
     }
 
     /// Puts in the image of a page.
@@ -369,29 +426,16 @@ impl TurnEncoder {
     /// # Panics
     /// If the number is 0 or the image does not have 4,096 bytes.
     pub fn page(&mut self, number: u32, image: &[u8]) {
-        assert!(number > 0 && image.len() == PAGE, "pages are numbered from 1 and have 4,096 bytes");
+        let image = image.try_into().expect("a page has 4,096 bytes");
+        assert!(number > 0, "pages are numbered from 1");
         self.pages += 1;
         self.record.extend(number.to_le_bytes());
-        let at = self.record.len() + 2;
-        let stored = if image.iter().all(|byte| *byte == 0) {
-            0
-        } else {
-            self.record.resize(at + get_maximum_output_size(PAGE), 0);
-            match compress_into(image, &mut self.record[at..]) {
-                Ok(length) if length < PAGE => length,
-                _ => {
-                    self.record[at..at + PAGE].copy_from_slice(image);
-                    PAGE
-                }
-            }
-        };
-        self.record.resize(at + stored, 0);
-        self.record[at - 2..at].copy_from_slice(&(stored as u16).to_le_bytes());
+        pack(number, image, &mut self.record);
     }
 
     /// Says of how many pages the database is, in the place of what the head said.
     pub fn set_page_count(&mut self, pages: u32) {
-        self.record[PAGE_COUNT_AT..PAGE_COUNT_AT + 4].copy_from_slice(&pages.to_le_bytes());
+        self.record[self.page_count_at..self.page_count_at + 4].copy_from_slice(&pages.to_le_bytes());
     }
 
     /// The record, ready to be submitted.

@@ -57,7 +57,9 @@ pub fn verify(dir: &Path) -> Result<LogReport, LogError> {
             let lanes = scan.state.lanes.iter().map(|lane| (Lsn(lane.next.0 - 1), lane.released)).collect();
             (Some(scan.end), lanes, Vec::new())
         }
-        Err(error @ (LogError::Damaged { .. } | LogError::Newer { .. })) => (None, Vec::new(), all_damage(dir, error)?),
+        Err(error @ (LogError::Damaged { .. } | LogError::Version { .. } | LogError::Unknown { .. })) => {
+            (None, Vec::new(), all_damage(dir, error)?)
+        }
         Err(error) => return Err(error),
     };
     Ok(LogReport { segments, end, lanes, damage })

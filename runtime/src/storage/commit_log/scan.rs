@@ -13,7 +13,7 @@ use super::format::{
     Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State,
     padded, parse_body, split_frame,
 };
-use super::record::{Damage, Record};
+use super::record::{Damage, NoRecord, Record};
 use super::{At, Entry, LogError, Lsn};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
@@ -145,7 +145,7 @@ pub(super) fn read_header(path: &Path, number: u64) -> Result<SegmentHeader, Log
     match SegmentHeader::parse(&bytes) {
         Ok(header) if header.number == number => Ok(header),
         Ok(header) => Err(damaged(path, 24, format!("this is segment {:016x} under another name", header.number))),
-        Err(HeaderError::Newer(version)) => Err(LogError::Newer { file: path.into(), version }),
+        Err(HeaderError::Version(version)) => Err(LogError::Version { file: path.into(), version }),
         Err(HeaderError::Damaged(damage)) => Err(damaged(path, 0, damage)),
     }
 }
@@ -306,8 +306,13 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
         if batch.header.chain != then.chain {
             return Err(refuse("its batch does not follow the one before"));
         }
+        let wall_ms = batch.header.wall_ms.unwrap_or(then.wall_ms);
+        if wall_ms < then.wall_ms {
+            return Err(refuse("its batch is older than the one before"));
+        }
+        then.wall_ms = wall_ms;
         (then.next, then.chain) = (Lsn(then.next.0 + u64::from(batch.header.records)), batch.checksum);
-        let at = offset + super::format::BATCH_HEADER;
+        let at = offset + batch.header_bytes;
         let mut found = 0;
         let walked = records(batch, |index, within, record| {
             found += 1;
@@ -324,7 +329,7 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
                 _ => {}
             }
             let offset = (at + within) as u64;
-            let entry = Entry { lane, lsn, at: locate(place.header.number, offset), record };
+            let entry = Entry { lane, lsn, wall_ms, at: locate(place.header.number, offset), record };
             match visit(Seen::Record { offset, entry }) {
                 Ok(()) => ControlFlow::Continue(()),
                 Err(error) => ControlFlow::Break(Err(error)),
@@ -334,7 +339,10 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
             Ok(ControlFlow::Break(result)) => result?,
             Ok(ControlFlow::Continue(())) if found == batch.header.records => {}
             Ok(ControlFlow::Continue(())) => return Err(refuse("a batch has another number of records than it says")),
-            Err(damage) => return Err(refuse(damage.0)),
+            Err((_, NoRecord::Damaged(damage))) => return Err(refuse(damage.0)),
+            Err((within, NoRecord::Unknown(what))) => {
+                return Err(LogError::Unknown { file: place.path.into(), offset: (at + within) as u64, what });
+            }
         }
         if batch.header.epoch != then.epoch {
             return Err(refuse("a batch of another opening of the lane"));
@@ -344,16 +352,17 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
     Ok(())
 }
 
-/// Shows the records of a batch: index, offset within the frames, record.
+/// Shows the records of a batch: index, offset within the frames, record. The error has the offset, too.
 fn records<'a>(
     batch: &Batch<'a>,
     mut show: impl FnMut(u64, usize, Record<'a>) -> ControlFlow<Result<(), LogError>>,
-) -> Result<ControlFlow<Result<(), LogError>>, Damage> {
+) -> Result<ControlFlow<Result<(), LogError>>, (usize, NoRecord)> {
     let (mut frames, mut index) = (batch.frames, 0);
     while !frames.is_empty() {
         let within = batch.frames.len() - frames.len();
-        let (payload, rest) = split_frame(frames)?;
-        if let ControlFlow::Break(result) = show(index, within, Record::parse(payload)?) {
+        let (payload, rest) = split_frame(frames).map_err(|damage| (within, damage.into()))?;
+        let record = Record::parse(payload).map_err(|error| (within, error))?;
+        if let ControlFlow::Break(result) = show(index, within, record) {
             return Ok(ControlFlow::Break(result));
         }
         (frames, index) = (rest, index + 1);

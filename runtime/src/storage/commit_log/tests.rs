@@ -79,7 +79,7 @@ pub fn head(lane: u16, object: u8) -> TurnHead<'static> {
         page_count: 1,
         bytes: 4096,
         name: None,
-        alarm: None,
+        alarms: None,
     }
 }
 
@@ -114,6 +114,7 @@ pub fn show(entry: &Entry<'_>) -> String {
     let Entry { lane, lsn, record, .. } = entry;
     match record {
         Record::Open(_) => format!("{lane} {lsn} open"),
+        Record::Noop => format!("{lane} {lsn} noop"),
         Record::Release { upto } => format!("{lane} {lsn} release {upto}"),
         Record::ClassRemoved { class } => format!("{lane} {lsn} without {class}"),
         Record::Turn(turn) => {
@@ -121,9 +122,20 @@ pub fn show(entry: &Entry<'_>) -> String {
             while let Some(number) = pages.next(&mut image) {
                 sum = xxhash_rust::xxh3::xxh3_64_with_seed(&image, sum + u64::from(number.unwrap()));
             }
-            format!("{lane} {lsn} turn {} part {} {sum:x}", turn.head.id[1], turn.head.part)
+            let alarms = turn.head.alarms.map_or(String::new(), |alarms| format!(" {}", show_alarms(alarms)));
+            format!("{lane} {lsn} turn {} part {} {sum:x}{alarms}", turn.head.id[1], turn.head.part)
         }
     }
+}
+
+fn show_alarms(Alarms { set, running }: Alarms) -> String {
+    let one = |numbered: Option<NumberedAlarm>| match numbered {
+        Some(NumberedAlarm { serial, alarm }) => {
+            format!("#{serial} {}/{}/{}", alarm.due_ms, alarm.attempt, alarm.next_ms)
+        }
+        None => "-".into(),
+    };
+    format!("set {} running {}", one(set), one(running))
 }
 
 pub fn copy_dir(from: &Path, to: &Path) {

@@ -15,7 +15,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::disk::Disk;
 use super::format::{
-    BATCH_HEADER, BatchHeader, CLOSED, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader, State,
+    BATCH_HEADER, BatchHeader, CLOSED, EncodedBatch, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader,
+    State,
 };
 use super::lane::{Gathered, Lane, Lanes, Lsn};
 use super::record::{PART_BYTES, is_open};
@@ -68,8 +69,8 @@ struct Taken {
 /// A lane's share of one group.
 struct Batch {
     index: usize,
-    header: [u8; BATCH_HEADER],
-    checksum: u64,
+    header: EncodedBatch,
+    wall_ms: u64,
     epoch: Lsn,
     records: u32,
     from: usize,
@@ -146,6 +147,7 @@ impl Writer {
     fn fill(&self, taken: &[Taken], batches: &mut Vec<Batch>) {
         let left = self.active.capacity.saturating_sub(self.active.end) as usize;
         let mut room = left.min(GROUP_BYTES).saturating_sub(GROUP_HEADER);
+        let now = self.env.wall_ms();
         for (index, Taken { lane, gathered, written }) in taken.iter().enumerate() {
             let frames = &gathered.frames[*written..];
             let left = gathered.records;
@@ -155,28 +157,37 @@ impl Writer {
             }
             if fits.0 > 0 {
                 room = room.saturating_sub(BATCH_HEADER + fits.1);
-                batches.push(self.batch(index, *lane, gathered.first, fits.0, *written, &frames[..fits.1]));
+                batches.push(self.batch(now, index, (*lane, gathered.first), fits.0, *written, &frames[..fits.1]));
             }
         }
     }
 
-    fn batch(&self, index: usize, lane: Lane, first: Lsn, records: u32, from: usize, frames: &[u8]) -> Batch {
+    fn batch(
+        &self,
+        now: u64,
+        index: usize,
+        (lane, first): (Lane, Lsn),
+        records: u32,
+        from: usize,
+        frames: &[u8],
+    ) -> Batch {
         let state = &self.state.lanes[lane.index()];
         let epoch = if is_open(&frames[FRAME..]) { first } else { state.epoch };
         let length = u32::try_from(frames.len()).expect("a group is shorter than 4 GiB");
-        let header = BatchHeader { lane, records, first, epoch, chain: state.chain, length };
-        let (header, checksum) = header.encode(frames);
-        Batch { index, header, checksum, epoch, records, from, to: from + frames.len() }
+        // The clock may have been set back.
+        let wall_ms = now.max(state.wall_ms);
+        let header = BatchHeader { lane, records, first, epoch, chain: state.chain, length, wall_ms: Some(wall_ms) };
+        Batch { index, header: header.encode(frames), wall_ms, epoch, records, from, to: from + frames.len() }
     }
 
     /// Order: encode, write, flush, publish. What is appended meanwhile waits for the next group.
     fn write_batches(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>) {
-        let headers: Vec<u8> = batches.iter().flat_map(|batch| batch.header).collect();
+        let headers: Vec<u8> = batches.iter().flat_map(|batch| batch.header.bytes()).copied().collect();
         let length = batches.iter().map(|batch| BATCH_HEADER + batch.to - batch.from).sum();
         let header = self.group_header(length, batches.len(), 0, &headers);
         let mut parts = Vec::with_capacity(1 + 2 * batches.len());
         for batch in &*batches {
-            parts.push(IoSlice::new(&batch.header));
+            parts.push(IoSlice::new(batch.header.bytes()));
             parts.push(IoSlice::new(&taken[batch.index].gathered.frames[batch.from..batch.to]));
         }
         self.or_lost("writing", |writer| writer.write(&header, &mut parts));
@@ -227,7 +238,8 @@ impl Writer {
             gathered.first.0 += u64::from(batch.records);
             gathered.records -= batch.records;
             lane_state.next = gathered.first;
-            (lane_state.epoch, lane_state.chain) = (batch.epoch, batch.checksum);
+            (lane_state.epoch, lane_state.chain) = (batch.epoch, batch.header.checksum);
+            lane_state.wall_ms = batch.wall_ms;
             records += u64::from(batch.records);
             // What a reservation covered is given back with the last of what was gathered with it.
             if gathered.records == 0 {

@@ -150,7 +150,7 @@ unsafe extern "C" fn run(
             ffi::sqlite3_result_error(context, why.as_ptr(), -1);
             return ffi::sqlite3_result_error_code(context, ffi::SQLITE_TOOBIG);
         }
-        if steps > 0 && bounded.session.tick(steps).is_err() {
+        if steps > 0 && bounded.session.tick_ahead(steps).is_err() {
             return ffi::sqlite3_result_error_code(context, ffi::SQLITE_INTERRUPT);
         }
         match bounded.original {

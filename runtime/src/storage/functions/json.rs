@@ -16,6 +16,8 @@ use crate::storage::heap;
 
 /// Steps that one call may take: about a second.
 const STEPS_MAX: u64 = 100_000_000;
+/// Fewer are charged now and then, without a look at the clock.
+const FEW: u64 = 4_000;
 /// What SQLite marks JSON with.
 const JSON: u32 = b'J' as u32;
 /// Connections that are kept for the next calls.
@@ -50,7 +52,11 @@ impl Call<'_> {
                 ffi::sqlite3_result_error(self.context, c"too many members for json_patch()".as_ptr(), -1);
                 return ffi::sqlite3_result_error_code(self.context, ffi::SQLITE_TOOBIG);
             }
-            if let Err(exhausted) = self.worked(steps.saturating_mul(super::BYTES_PER_STEP) as usize) {
+            let charged = match steps {
+                ..FEW => self.worked(steps as usize * super::BYTES_PER_STEP as usize),
+                _ => self.session().tick_ahead(steps),
+            };
+            if let Err(exhausted) = charged {
                 return self.end(Err(exhausted));
             }
             let taken = kept.lock().pop();

@@ -94,7 +94,7 @@ proptest! {
 /// An argument may be looked at again after a function has seen it.
 #[test]
 fn arguments_stay_what_they_are() {
-    let (ours, _) = ours();
+    let (ours, _session) = ours();
     let kinds = "SELECT instr(x, 'b') || typeof(x) || instr('b', x) || typeof(x) FROM (SELECT x'6162' AS x)";
     assert_eq!(ours.query_row(kinds, [], |row| row.get::<_, String>(0)).unwrap(), "2blob0blob");
 }

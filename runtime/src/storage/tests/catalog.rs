@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::base::Alarm;
-use crate::storage::commit_log::{Durable, DurableWatch, Lane, Lsn};
+use crate::storage::commit_log::{Durable, DurableWatch, Lane, Lsn, NumberedAlarm};
 use crate::storage::identity::Identity;
 use crate::storage::template::Template;
 
@@ -150,7 +150,8 @@ fn with_alarm(address: &ObjectAddress, incarnation: u32, padding: u32, alarm: Op
     database.execute_batch("PRAGMA synchronous = OFF").unwrap();
     Identity::write(&database, address, incarnation).unwrap();
     address.name.iter().for_each(|name| Identity::write_name(&database, name).unwrap());
-    Identity::write_alarm(&database, alarm).unwrap();
+    let numbered = alarm.map(|alarm| NumberedAlarm { serial: 1, alarm });
+    Identity::write_alarm(&database, numbered).unwrap();
     database.execute("INSERT INTO _hf_kv VALUES ('padding', zeroblob(?1))", [padding]).unwrap();
     let count = |pragma| database.query_row(pragma, [], |row| row.get::<_, u32>(0)).unwrap();
     let pages = count("PRAGMA page_count") - count("PRAGMA freelist_count");

@@ -210,18 +210,19 @@ fn long_steps_end_with_the_turns_time() {
                 INSERT INTO t SELECT hex(randomblob(950)) FROM n";
     sliced(&mut turn, &fill, rows).unwrap();
     object.0 = Some(object.apply_sliced(turn));
+    // With how often each gives way at least. A function is not left before its end, and one call of that one takes several slices.
     let long = [
-        "SELECT x FROM t ORDER BY x LIMIT 1 OFFSET 59999",
-        "CREATE INDEX i ON t (x)",
-        "SELECT count(DISTINCT x) FROM t",
-        "PRAGMA quick_check",
-        "UPDATE t SET x = x || 'a'",
-        "SELECT sum(length(replace(hex(zeroblob(400000)), '0', 'ab'))) FROM t",
-        "DELETE FROM t",
-        "DROP TABLE t",
+        ("SELECT x FROM t ORDER BY x LIMIT 1 OFFSET 59999", 6),
+        ("CREATE INDEX i ON t (x)", 6),
+        ("SELECT count(DISTINCT x) FROM t", 6),
+        ("PRAGMA quick_check", 6),
+        ("UPDATE t SET x = x || 'a'", 6),
+        ("SELECT sum(length(replace(hex(zeroblob(400000)), '0', 'ab'))) FROM t", 2),
+        ("DELETE FROM t", 6),
+        ("DROP TABLE t", 6),
     ];
     let limits = Limits { cpu_seconds_per_turn: 0.02, ..Limits::default() };
-    for statement in long {
+    for (statement, at_least) in long {
         let timer = timer(&limits);
         let mut turn = object.begin(WorkBudget::timed(u64::MAX, timer.clone()));
         let before = Env::system().thread_cpu();
@@ -242,7 +243,8 @@ fn long_steps_end_with_the_turns_time() {
             quick || ended == Err(SqlError::Exhausted(Exhausted::CpuTime)),
             "{statement}: {ended:?} after {took:?}"
         );
-        assert!(took < Duration::from_millis(150) && (quick || slices > 1), "{statement}: {took:?}, {slices} slices");
+        assert!(took < Duration::from_millis(122), "{statement}: {took:?}");
+        assert!(quick || slices >= at_least, "{statement}: {slices} slices in {took:?}");
         object.0 = Some(turn.roll_back());
     }
     assert_eq!(object.rows("SELECT count(*) FROM t"), [[int(60_000)]]);

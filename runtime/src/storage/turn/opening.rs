@@ -22,8 +22,17 @@ impl Turn {
     }
 
     /// The connection; makes the file if the object has none.
+    #[inline]
     pub(in crate::storage) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
-        if self.database.opened().is_none() && self.existing()?.is_none() {
+        if self.database.opened().is_none() {
+            self.open_or_create()?;
+        }
+        Ok(&mut self.database.opened().expect("made above").connection)
+    }
+
+    #[cold]
+    fn open_or_create(&mut self) -> Result<(), SqlError> {
+        if self.existing()?.is_none() {
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
@@ -31,7 +40,7 @@ impl Turn {
             self.origin = Origin::ThisTurn;
             self.remains.doubt();
         }
-        Ok(&mut self.database.opened().expect("made above").connection)
+        Ok(())
     }
 
     /// The connection, in a transaction.

@@ -16,7 +16,7 @@ use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
 use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
 use crate::base::outcome::Logged;
-use crate::base::{CallId, Env, ObjectAddress};
+use crate::base::{CallId, ClassKey, Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 
 /// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
@@ -29,6 +29,7 @@ pub(in crate::wasm) struct ObjectLog {
     logs: Arc<GuestLogs>,
     env: Env,
     class: String,
+    key: ClassKey,
     object: String,
     /// The call whose turn runs, or ran last.
     call: Mutex<Option<CallId>>,
@@ -52,6 +53,7 @@ impl ObjectLog {
             logs,
             env,
             class: address.class.to_string(),
+            key: address.key.clone(),
             object: shown(address),
             call: Mutex::default(),
             entries: AtomicU32::new(0),
@@ -136,8 +138,9 @@ impl ObjectLog {
     }
 
     fn entry(&self, level: Level, message: String, fields: Vec<(String, String)>) -> LogEntry {
-        let (class, object, call) = (self.class.clone(), self.object.clone(), *self.call.lock());
-        LogEntry { time: self.env.wall_ms(), class, object, call, level, message, fields }
+        let (class, key, object) = (self.class.clone(), self.key.clone(), self.object.clone());
+        let call = *self.call.lock();
+        LogEntry { time: self.env.wall_ms(), class, key, object, call, level, message, fields }
     }
 }
 
@@ -176,10 +179,10 @@ impl logging::Host for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{CallIds, ClassKey, ClassName, ObjectId};
+    use crate::base::{CallIds, ClassName, HostMemory, ObjectId};
 
     fn object_log() -> (Arc<GuestLogs>, ObjectLog) {
-        let logs = Arc::new(GuestLogs::default());
+        let logs = Arc::new(GuestLogs::new(HostMemory::new(1 << 30)));
         let key = ClassKey::new("key");
         let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
         let address = ObjectAddress { class, key, id, name: None };

@@ -45,7 +45,7 @@ impl Object for Calls {
                 Ok(Response::text("slept"))
             }
             path => {
-                self.prepare(&query)?;
+                self.prepare(path, &query)?;
                 let times = if query.n == 0 { u64::MAX } else { query.n };
                 for _ in 0..times {
                     self.call(path, query.bytes)?;
@@ -58,8 +58,12 @@ impl Object for Calls {
 
 impl Calls {
     /// What is read is there.
-    fn prepare(&self, query: &Query) -> Result<()> {
-        Ok(self.ctx.storage().put_bytes("key", vec![7; query.bytes.min(1_000_000)])?)
+    fn prepare(&self, path: &str, query: &Query) -> Result<()> {
+        let value = vec![7; query.bytes.min(1_000_000)];
+        if path == "/get-many" {
+            self.ctx.storage().put_many_bytes(keys().map(|key| (key, value.clone())))?;
+        }
+        Ok(self.ctx.storage().put_bytes("key", value)?)
     }
 
     /// Not inlined, so that it is found in stacks.
@@ -82,6 +86,16 @@ impl Calls {
             }
             "/get" => _ = black_box(storage.get_bytes("key")?),
             "/put" => storage.put_bytes("key", vec![8; bytes])?,
+            "/get-many" => _ = black_box(storage.get_many_bytes(keys())?),
+            "/put-many" => storage.put_many_bytes(keys().map(|key| (key, vec![8; bytes])))?,
+            "/delete-many" => _ = black_box(storage.delete_many(keys())?),
+            "/undo" => {
+                let undone = storage.transaction::<()>(|| {
+                    storage.put_bytes("key", vec![9; bytes])?;
+                    bail!("undone", "as asked")
+                });
+                ensure!(undone.is_err(), "kept", "it was to be undone");
+            }
             "/list" => _ = black_box(storage.list_bytes(holdfast::ListOptions::new())?.count()),
             "/sockets" => _ = black_box(self.ctx.websockets(None).len()),
             "/identity" => _ = black_box(self.ctx.id()),
@@ -91,4 +105,9 @@ impl Calls {
         }
         Ok(())
     }
+}
+
+/// Sixteen of them.
+fn keys() -> impl Iterator<Item = String> {
+    (0..16).map(|key| format!("key-{key}"))
 }

@@ -1,5 +1,7 @@
 //! What every log of lanes promises, run on the file log (by hand and with its threads) and on the one in memory.
 
+use std::time::Duration;
+
 use futures_util::FutureExt;
 
 use super::*;
@@ -12,13 +14,17 @@ enum Subject {
 
 impl Subject {
     fn all(lanes: u16) -> Vec<Self> {
+        Self::all_on(&options(lanes))
+    }
+
+    fn all_on(options: &LogOptions) -> Vec<Self> {
         let file = |manual| {
-            let mut dir = Dir::new(lanes);
-            dir.options.manual = manual;
+            let mut dir = Dir::new(options.lanes);
+            dir.options = LogOptions { manual, ..options.clone() };
             let log = Some(dir.open());
             Self::File { dir, log }
         };
-        vec![file(true), file(false), Self::Memory(MemoryLog::new(options(lanes)))]
+        vec![file(true), file(false), Self::Memory(MemoryLog::new(options.clone()))]
     }
 
     fn lose(&self, lane: Lane) {
@@ -148,6 +154,43 @@ fn what_is_only_appended_is_not_durable() {
         assert_eq!(replayed(subject.log()), ["lane 0 @1 open"]);
         let writers = open_all(subject.log());
         assert_eq!(writers[0].appended(), Lsn(2), "the position is given again");
+    }
+}
+
+/// Also if the clock is set back, the process ends, and everything with a time was released before.
+#[test]
+fn times_never_decrease_within_a_lane() {
+    let (env, clock) = Env::manual(7);
+    let start = env.wall();
+    for mut subject in Subject::all_on(&LogOptions { env, ..options(2) }) {
+        clock.set_wall(start);
+        let mut writers = open_all(subject.log());
+        for step in 1..=6_u64 {
+            // Forward, back, forward, back …
+            clock.set_wall(start + Duration::from_secs(if step % 2 == 1 { 10 * step } else { step }));
+            submit(subject.log(), &writers[0], turn(&head(0, step as u8), step, 100));
+            subject.settle(&writers);
+            if step == 4 {
+                let upto = [0, 1].map(|lane| subject.log().last(Lane::new(lane)));
+                subject.log().release(&upto).unwrap();
+                subject.crash();
+                writers = open_all(subject.log());
+                subject.settle(&writers);
+            }
+        }
+        drop(writers);
+        subject.crash();
+        let mut times: [Vec<u64>; 2] = Default::default();
+        subject
+            .log()
+            .replay(&mut |entry| {
+                times[entry.lane.index()].push(entry.wall_ms - start.as_millis() as u64);
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(times[0], [30_000, 30_000, 50_000, 50_000], "release, open, turns");
+        // Nothing had taken this lane further than its own opening and release.
+        assert!(times[1].is_sorted() && times[1].len() == 2, "{times:?}");
     }
 }
 

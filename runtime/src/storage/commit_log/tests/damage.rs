@@ -144,15 +144,16 @@ fn a_newer_version_is_refused_and_left_alone() {
     let dir = small(true);
     let file = dir.last_segment();
     let mut bytes = fs::read(&file).unwrap();
-    bytes[8] = 2;
+    bytes[8] = 3;
     let checksum = xxhash_rust::xxh3::xxh3_64(&bytes[..16]).to_le_bytes();
     bytes[16..24].copy_from_slice(&checksum);
     fs::write(&file, &bytes).unwrap();
     let error = dir.try_open().err().unwrap();
-    assert!(matches!(&error, LogError::Newer { version: 2, .. }), "{error}");
-    assert!(error.to_string().contains("version 2"));
+    assert!(matches!(&error, LogError::Version { version: 3, .. }), "{error}");
+    let text = error.to_string();
+    assert!(text.contains(file.to_str().unwrap()) && text.contains("version 3") && text.contains("1 and 2"), "{text}");
     assert_eq!(fs::read(&file).unwrap(), bytes);
-    assert!(matches!(verify(&dir.path()).unwrap().damage[..], [LogError::Newer { .. }]));
+    assert!(matches!(verify(&dir.path()).unwrap().damage[..], [LogError::Version { .. }]));
 }
 
 fn damage(dir: &Dir) -> String {
@@ -205,17 +206,19 @@ fn a_hole_a_rollback_or_a_fork_of_a_lane_is_found() {
             epoch: lane.epoch,
             chain: lane.chain,
             length: record.len() as u32,
+            wall_ms: Some(lane.wall_ms),
         };
         change(&mut batch);
-        let (header, _) = batch.encode(record.bytes());
+        let encoded = batch.encode(record.bytes());
+        let header = encoded.bytes();
         let group = GroupHeader {
-            length: (BATCH_HEADER + record.len()) as u32,
+            length: (header.len() + record.len()) as u32,
             batches: 1,
             flags: 0,
             sequence: state.sequence,
             salt: segment.header.salt,
             chain: state.chain,
-            body: xxhash_rust::xxh3::xxh3_64(&header),
+            body: xxhash_rust::xxh3::xxh3_64(header),
         };
         let mut bytes = fs::read(&segment.path).unwrap();
         bytes.truncate(segment.end as usize);
@@ -233,6 +236,8 @@ fn a_hole_a_rollback_or_a_fork_of_a_lane_is_found() {
         }
     };
     forge(&|_| {}, "");
+    forge(&|batch| batch.wall_ms = Some(batch.wall_ms.unwrap() + 1), "");
+    forge(&|batch| batch.wall_ms = Some(batch.wall_ms.unwrap() - 1), "older than the one before");
     forge(&|batch| batch.first.0 += 1, "positions do not follow");
     forge(&|batch| batch.first.0 -= 1, "positions do not follow");
     forge(&|batch| batch.chain ^= 1, "does not follow the one before");

@@ -69,6 +69,7 @@ fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, 
                 let entry = Entry {
                     lane: Lane::new(lane as u16),
                     lsn,
+                    wall_ms: 0,
                     at: At(0),
                     record: Record::parse(&payload[..length]).unwrap(),
                 };

@@ -13,22 +13,37 @@ fn payload(record: &Encoded) -> &[u8] {
 }
 
 prop_compose! {
-    fn any_alarm()(kind in 0..3, due_ms: u64, attempt: u32, next_ms: u64) -> Option<AlarmChange> {
-        match kind {
-            0 => None,
-            1 => Some(AlarmChange::Cleared),
-            _ => Some(AlarmChange::Set(Alarm { due_ms, attempt, next_ms })),
-        }
+    fn any_alarm()(is_there: bool, serial: u64, due_ms: u64, attempt: u32, next_ms: u64) -> Option<NumberedAlarm> {
+        is_there.then_some(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } })
     }
 }
 
-/// Pages that compress, that do not, and that are empty.
+prop_compose! {
+    fn any_alarms()(are_there: bool, set in any_alarm(), running in any_alarm()) -> Option<Alarms> {
+        are_there.then_some(Alarms { set, running })
+    }
+}
+
+/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left of one.
 fn any_page() -> impl Strategy<Value = Vec<u8>> {
-    (0..3, any::<u64>(), 1..PAGE).prop_map(|(kind, seed, noise)| {
+    let header = (prop::sample::select(vec![2, 5, 10, 13]), 0..400_u16, 0..=PAGE as u16, 0..PAGE);
+    (0..5, any::<u64>(), 1..PAGE, header).prop_map(|(kind, seed, noise, (flag, cells, content, stray))| {
         let mut image = vec![0; PAGE];
         match kind {
             0 => {}
             1 => Env::manual(seed).0.fill_random(&mut image),
+            3 | 4 => {
+                let from = usize::from(content);
+                Env::manual(seed).0.fill_random(&mut image[from..]);
+                for header in [0, 100] {
+                    image[header] = flag;
+                    image[header + 3..header + 5].copy_from_slice(&cells.to_be_bytes());
+                    image[header + 5..header + 7].copy_from_slice(&content.to_be_bytes());
+                }
+                if kind == 4 {
+                    image[stray] = 1;
+                }
+            }
             _ => Env::manual(seed).0.fill_random(&mut image[..noise]),
         }
         image
@@ -41,15 +56,16 @@ proptest! {
     #[test]
     fn a_turn_comes_back(
         class in "[a-z]{1,255}", name in proptest::option::of("\\PC{1,200}"), id: [u8; 32], flags: (bool, bool, bool),
-        numbers: (u32, u32, u32), wide: (u64, u64), alarm in any_alarm(),
+        numbers: (u32, u32, u32), wide: (u64, u64), alarms in any_alarms(),
         pages in proptest::collection::vec((1_u32.., any_page()), 0..5),
     ) {
         let (incarnation, part, page_count) = numbers;
         let head = TurnHead {
             class: &class, id, incarnation, previous: Lsn(wide.0), part, last: flags.0, created: flags.1, adopted: flags.2,
-            deleted: pages.is_empty(), page_count, bytes: wide.1, name: name.as_deref(), alarm,
+            deleted: pages.is_empty(), page_count, bytes: wide.1, name: name.as_deref(), alarms,
         };
-        let mut encoder = TurnEncoder::new(&head);
+        let mut encoder = TurnEncoder::new(&TurnHead { page_count: 0, ..head.clone() });
+        encoder.set_page_count(page_count);
         pages.iter().for_each(|(number, image)| encoder.page(*number, image));
         let record = encoder.finish();
         let Ok(Record::Turn(mut turn)) = Record::parse(payload(&record)) else { panic!("it is a turn") };
@@ -68,7 +84,7 @@ proptest! {
     #[test]
     fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at: usize, change in 1_u8..) {
         let _ = Record::parse(&bytes);
-        for kind in 1..5 {
+        for kind in 1..16 {
             let with_kind: Vec<u8> = std::iter::once(kind).chain(bytes.iter().copied()).collect();
             if let Ok(Record::Turn(mut turn)) = Record::parse(&with_kind) {
                 while turn.pages.next(&mut [0; PAGE]).is_some() {}
@@ -96,11 +112,11 @@ proptest! {
         for (lane, frames) in frames.iter().enumerate() {
             let header = BatchHeader {
                 lane: Lane::new(lane as u16), records: lengths[lane] as u32, first: Lsn(first.into()), epoch: Lsn(1), chain,
-                length: frames.len() as u32,
+                length: frames.len() as u32, wall_ms: (lane % 2 == 0).then_some(chain),
             };
-            let (bytes, _) = header.encode(frames);
-            headers.extend(bytes);
-            body.extend(bytes);
+            let encoded = header.encode(frames);
+            headers.extend(encoded.bytes());
+            body.extend(encoded.bytes());
             body.extend(frames);
         }
         let group = GroupHeader {
@@ -113,6 +129,8 @@ proptest! {
         let batches = parse_body(&parsed, &body).unwrap();
         prop_assert_eq!(batches.len(), frames.len());
         prop_assert!(batches.iter().zip(&frames).all(|(batch, frames)| batch.frames == frames));
+        let timed = |(lane, batch): (usize, &Batch<'_>)| batch.header.wall_ms == (lane % 2 == 0).then_some(chain);
+        prop_assert!(batches.iter().enumerate().all(timed));
     }
 }
 
@@ -122,6 +140,106 @@ fn the_other_kinds_come_back() {
     assert_eq!(Record::parse(payload(&Encoded::open(&open))), Ok(Record::Open(open)));
     assert_eq!(Record::parse(payload(&Encoded::release(Lsn(9)))), Ok(Record::Release { upto: Lsn(9) }));
     assert_eq!(Record::parse(payload(&Encoded::class_removed("ab"))), Ok(Record::ClassRemoved { class: "ab" }));
+}
+
+/// What a later version writes is told from damage.
+#[test]
+fn kinds_and_flags_of_later_versions_are_unknown() {
+    assert_eq!(Record::parse(&[7]), Ok(Record::Noop));
+    let what = |payload: &[u8]| match Record::parse(payload) {
+        Err(NoRecord::Unknown(what)) => what,
+        other => panic!("{other:?}"),
+    };
+    for (kind, name) in [(5, "OPENED"), (6, "CLOSED"), (8, "ARCHIVED"), (9, "BASE"), (10, "ALARM_BEGUN")] {
+        assert!(what(&[kind, 1, 2]).contains(name));
+    }
+    for kind in [0, 11, 12, 13, 14, 255] {
+        assert_eq!(what(&[kind]), "a record of an unknown kind");
+    }
+    let known = turn(&head(0, 1), 1, 40);
+    let mut flagged = payload(&known).to_vec();
+    flagged[1] |= 1 << 7;
+    for bit in 2..16 {
+        let flags: u16 = 1 << bit;
+        let wide = [&flagged[..2], &flags.to_le_bytes(), &flagged[2..]].concat();
+        assert!(what(&wide).contains("unknown flags"), "{bit}");
+    }
+    let none = [&flagged[..2], &[0, 0], &flagged[2..]].concat();
+    assert_eq!(Record::parse(&none), Record::parse(payload(&known)), "no flag more is none");
+    let running = [&flagged[..2], &[2, 0], &flagged[2..]].concat();
+    assert!(matches!(Record::parse(&running), Err(NoRecord::Damaged(_))), "alarms are said all at once");
+}
+
+#[test]
+fn no_part_of_a_turn_takes_more_than_a_mebibyte() {
+    let (class, name) = ("c".repeat(CLASS_MAX), "n".repeat(NAME_MAX));
+    let alarm = Some(NumberedAlarm { serial: 1, alarm: Alarm::at(2) });
+    let alarms = Some(Alarms { set: alarm, running: alarm });
+    let mut encoder = TurnEncoder::new(&TurnHead { class: &class, name: Some(&name), alarms, ..head(0, 1) });
+    let mut image = [0; PAGE];
+    Env::manual(1).0.fill_random(&mut image);
+    (1..=((PART_BYTES - PART_OVERHEAD) / IMAGE_MAX) as u32).for_each(|page| encoder.page(page, &image));
+    let bytes = encoder.finish().len() + BATCH_HEADER;
+    assert!((PART_BYTES - IMAGE_MAX..=PART_BYTES).contains(&bytes), "{bytes}");
+}
+
+/// The pages of a database that SQLite has written, in the order of the file.
+fn real_pages(statements: &str) -> Vec<u8> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let database = rusqlite::Connection::open(file.path()).unwrap();
+    database.execute_batch("PRAGMA page_size = 4096; PRAGMA secure_delete = OFF;").unwrap();
+    database.execute_batch(statements).unwrap();
+    drop(database);
+    std::fs::read(file.path()).unwrap()
+}
+
+fn packed(number: u32, image: &[u8]) -> usize {
+    let mut encoder = TurnEncoder::new(&head(0, 1));
+    let empty = TurnEncoder::new(&head(0, 1)).finish().bytes().len();
+    encoder.page(number, image);
+    let record = encoder.finish();
+    let Ok(Record::Turn(mut turn)) = Record::parse(payload(&record)) else { panic!("it is a turn") };
+    let mut back = [1; PAGE];
+    assert_eq!(turn.pages.next(&mut back), Some(Ok(number)));
+    assert!(back == *image, "page {number} comes back to the last byte");
+    record.len() - empty
+}
+
+#[test]
+fn holes_of_real_pages_are_left_out_and_come_back() {
+    let rows = "CREATE TABLE t (a PRIMARY KEY, b); CREATE INDEX i ON t (b);
+        WITH RECURSIVE n (x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 2000)
+        INSERT INTO t SELECT x, hex(randomblob(x % 97)) FROM n;";
+    let deleted = format!("{rows} DELETE FROM t WHERE a % 3 = 0; UPDATE t SET b = hex(randomblob(a % 31));");
+    let large = "CREATE TABLE t (a); INSERT INTO t VALUES (randomblob(100000)); DROP TABLE t; CREATE TABLE u (b);";
+    let tiny = "CREATE TABLE t (a PRIMARY KEY, b) WITHOUT ROWID; INSERT INTO t VALUES ('n', 1);";
+    for statements in [rows, &deleted, large, tiny] {
+        let pages = real_pages(statements);
+        for (number, image) in (1..).zip(pages.chunks_exact(PAGE)) {
+            packed(number, image);
+        }
+    }
+    // What an increment of a small object writes.
+    let pages = real_pages(tiny);
+    let last = packed(2, &pages[PAGE..]);
+    assert!(last <= 64, "{last} bytes");
+}
+
+/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all the same.
+#[test]
+fn what_is_left_of_cells_stays_and_a_writer_that_does_not_look_is_noticed() {
+    let mut image = [0; PAGE];
+    image[0] = 13;
+    image[5..7].copy_from_slice(&3000_u16.to_be_bytes());
+    image[8..12].copy_from_slice(b"left");
+    image[2990..3000].copy_from_slice(b"left over!");
+    Env::manual(1).0.fill_random(&mut image[3000..]);
+    let holed = packed(2, &image);
+    assert!(holed < 1200, "{holed}");
+    crate::base::mistakes::make(Some(crate::base::mistakes::Mistake::HoleNotZero));
+    let noticed = std::panic::catch_unwind(|| packed(2, &image));
+    crate::base::mistakes::make(None);
+    assert!(noticed.is_err());
 }
 
 #[test]

@@ -24,7 +24,7 @@ fn turn(address: &ObjectAddress, part: u32, last: bool, deleted: bool) -> Encode
         page_count: 3,
         bytes: bytes(part),
         name: address.name.as_ref().map(ObjectName::as_str),
-        alarm: None,
+        alarms: None,
     });
     if !deleted {
         turn.page(part + 1, &[7; PAGE]);

@@ -214,7 +214,7 @@ fn records(object: usize, state: &State) -> Vec<Encoded> {
             page_count: (image.len() / PAGE) as u32,
             bytes: image.len() as u64,
             name: None,
-            alarm: None,
+            alarms: None,
         });
         let numbers = (part * PAGES_PER_PART + 1) as u32..;
         numbers.zip(pages.chunks(PAGE)).for_each(|(number, page)| encoder.page(number, page));

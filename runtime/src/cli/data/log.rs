@@ -1,61 +1,18 @@
-//! `holdfast log`: what the commit log of a data directory holds, and whether it is whole. `holdfast data` does the same as a part of
-//! what it does.
+//! The commit log's part of `holdfast data`: what it holds, and whether it is whole.
 //!
-//! Reads the directory itself, without a server, and changes no byte of it. What is wrong with a log is no failure of
-//! these commands' own: all of it is printed, and the exit code says that there was something.
+//! What is wrong with a log is no failure of these functions' own: all of it is printed, and the error says that there was something.
 
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+use std::io::{self, Write};
 
-use anyhow::{Context, bail};
-use clap::Subcommand;
+use anyhow::bail;
 use serde_json::{Value, json};
 
-use super::show;
+use super::super::show;
 use crate::base::Alarm;
-use crate::config::DEFAULT_DATA;
+use crate::storage::DataDirView;
 use crate::storage::commit_log::{
-    self, AlarmChange, End, Entry, LaneState, LogError, LogReport, Record, Seen, TurnHead,
+    self, End, Entry, LaneState, LogError, LogReport, NumberedAlarm, Record, Seen, TurnHead,
 };
-use crate::storage::{DataDirError, DataDirView};
-
-/// Check and show the commit log of a data directory.
-#[derive(clap::Args)]
-pub struct Args {
-    #[command(subcommand)]
-    command: Command,
-    /// The data directory [default: ./.holdfast].
-    #[arg(long, global = true, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Print JSON: one document a line.
-    #[arg(long, global = true)]
-    json: bool,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Show every record, and where each lane stands.
-    ///
-    /// While a server uses the directory, the end may be missing and released segments may go.
-    Inspect,
-    /// Check every byte that counts, and show all that is wrong by file and offset.
-    ///
-    /// Fails if anything is. Not while a server uses the directory.
-    Verify,
-}
-
-pub fn run(args: Args) -> anyhow::Result<()> {
-    let data = DataDirView::open(args.data.unwrap_or(DEFAULT_DATA.into()))?;
-    let out = &mut BufWriter::new(io::stdout().lock());
-    match args.command {
-        Command::Verify if data.in_use() => {
-            let refused = DataDirError::InUse(data.root().into());
-            Err(refused).context("a log that is being written cannot be judged")
-        }
-        Command::Verify => verify(&commit_log::verify(&data.log())?, args.json, out),
-        Command::Inspect => inspect(&data, args.json, out),
-    }
-}
 
 /// Shows what was found. The error is that something is wrong.
 pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
@@ -86,8 +43,12 @@ pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> an
         }
     }
     out.flush()?;
+    let is_newer = |found: &LogError| matches!(found, LogError::Version { .. } | LogError::Unknown { .. });
     match report.damage.len() {
         0 => Ok(()),
+        _ if report.damage.iter().all(is_newer) => {
+            bail!("a later version of holdfast wrote this log; check it with that one")
+        }
         1 => bail!("the log is damaged in one place; restore the data directory from a backup"),
         places => bail!("the log is damaged in {places} places; restore the data directory from a backup"),
     }
@@ -98,7 +59,10 @@ fn damage_json(damage: &LogError) -> Value {
         LogError::Damaged { file, offset, why } => {
             json!({ "damaged": file.to_string_lossy(), "offset": offset, "why": why })
         }
-        LogError::Newer { file, version } => json!({ "newer": file.to_string_lossy(), "version": version }),
+        LogError::Version { file, version } => json!({ "newer": file.to_string_lossy(), "version": version }),
+        LogError::Unknown { file, offset, what } => {
+            json!({ "newer": file.to_string_lossy(), "offset": offset, "unknown": what })
+        }
         other => json!({ "error": other.to_string() }),
     }
 }
@@ -174,18 +138,19 @@ fn follow(lanes: &mut Vec<LaneState>, seen: &Seen<'_>) {
         Seen::Group { .. } => {}
         Seen::Record { entry, .. } => {
             let lane = &mut lanes[entry.lane.index()];
-            lane.next.0 = entry.lsn.0 + 1;
+            (lane.next.0, lane.wall_ms) = (entry.lsn.0 + 1, entry.wall_ms);
             match entry.record {
                 Record::Open(_) => lane.epoch = entry.lsn,
                 Record::Release { upto } => lane.released = lane.released.max(upto),
-                Record::Turn(_) | Record::ClassRemoved { .. } => {}
+                Record::Turn(_) | Record::ClassRemoved { .. } | Record::Noop => {}
             }
         }
     }
 }
 
 fn lane_json(lane: usize, at: &LaneState) -> Value {
-    json!({ "lane": lane, "last": at.next.0 - 1, "epoch": at.epoch.0, "released": at.released.0 })
+    let (last, epoch, released) = (at.next.0 - 1, at.epoch.0, at.released.0);
+    json!({ "lane": lane, "last": last, "epoch": epoch, "released": released, "written": time_json(at.wall_ms) })
 }
 
 fn seen_json(seen: &Seen<'_>) -> Value {
@@ -197,8 +162,9 @@ fn seen_json(seen: &Seen<'_>) -> Value {
         Seen::Group { offset, bytes, sequence, closed } => {
             json!({ "group": sequence, "offset": offset, "bytes": bytes, "closed": closed })
         }
-        Seen::Record { offset, entry: Entry { lane, lsn, record, .. } } => {
+        Seen::Record { offset, entry: Entry { lane, lsn, wall_ms, record, .. } } => {
             let mut shown = record_json(record);
+            shown["written"] = time_json(*wall_ms);
             shown["lane"] = lane.index().into();
             shown["lsn"] = lsn.0.into();
             shown["offset"] = (*offset).into();
@@ -207,27 +173,34 @@ fn seen_json(seen: &Seen<'_>) -> Value {
     }
 }
 
+/// A time that version 1 of the log does not have.
+fn time_json(wall_ms: u64) -> Value {
+    if wall_ms == 0 { Value::Null } else { wall_ms.into() }
+}
+
 fn record_json(record: &Record<'_>) -> Value {
     match record {
         Record::Open(open) => json!({ "record": "open", "node": hex::encode(open.node), "time": open.wall_ms }),
         Record::ClassRemoved { class } => json!({ "record": "class-removed", "class": class }),
         Record::Release { upto } => json!({ "record": "release", "upto": upto.0 }),
+        Record::Noop => json!({ "record": "noop" }),
         Record::Turn(turn) => {
             let head = &turn.head;
-            let alarm = head.alarm.map(|alarm| match alarm {
-                AlarmChange::Set(Alarm { due_ms, attempt, next_ms }) => {
-                    json!({ "due": due_ms, "attempt": attempt, "next": next_ms })
-                }
-                AlarmChange::Cleared => json!("cleared"),
-            });
+            let alarm = head.alarms.map(|alarms| alarms.set.map_or(json!("cleared"), alarm_json));
+            let running = head.alarms.and_then(|alarms| alarms.running).map(alarm_json);
             json!({
                 "record": "turn", "class": head.class, "id": hex::encode(head.id), "incarnation": head.incarnation,
                 "previous": head.previous.0, "part": head.part, "last": head.last, "created": head.created,
                 "deleted": head.deleted, "database": head.page_count, "bytes": head.bytes, "name": head.name,
-                "alarm": alarm, "pages": turn.pages.numbers().collect::<Vec<_>>(),
+                "alarm": alarm, "running": running, "pages": turn.pages.numbers().collect::<Vec<_>>(),
             })
         }
     }
+}
+
+fn alarm_json(numbered: NumberedAlarm) -> Value {
+    let NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } } = numbered;
+    json!({ "serial": serial, "due": due_ms, "attempt": attempt, "next": next_ms })
 }
 
 fn seen_text(seen: &Seen<'_>) -> String {
@@ -250,6 +223,7 @@ fn record_text(record: &Record<'_>) -> String {
         }
         Record::ClassRemoved { class } => format!("class {} removed", show::printable(class)),
         Record::Release { upto } => format!("released up to {upto}"),
+        Record::Noop => "nothing".into(),
         Record::Turn(turn) => {
             let pages = turn.pages.len();
             format!("turn of {}, {pages} pages", head_text(&turn.head))
@@ -268,9 +242,13 @@ fn head_text(head: &TurnHead<'_>) -> String {
     if head.part > 0 || !head.last {
         text += &format!(", part {}{}", head.part, if head.last { ", the last" } else { "" });
     }
-    match head.alarm {
-        Some(AlarmChange::Set(Alarm { due_ms, .. })) => text + &format!(", alarm at {}", show::time(due_ms)),
-        Some(AlarmChange::Cleared) => text + ", alarm cleared",
+    let Some(alarms) = head.alarms else { return text };
+    text += &match alarms.set {
+        Some(set) => format!(", alarm {} at {}", set.serial, show::time(set.alarm.due_ms)),
+        None => ", alarm cleared".into(),
+    };
+    match alarms.running {
+        Some(running) => text + &format!(", alarm {} runs", running.serial),
         None => text,
     }
 }

@@ -1,0 +1,161 @@
+//! Page images as a record holds them: packed, and unpacked to the last byte.
+//!
+//! Owns the table of `docs/LOG_FORMAT.md`, Images: size and bytes of one image, after its page number. An image is nothing (zeros),
+//! the page itself, an LZ4 block, or a page with a *hole*: most pages of small databases are mostly unallocated, and what is
+//! left out is neither compressed nor decompressed. Unpacking takes arbitrary bytes: it never panics and never allocates.
+
+use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
+
+use super::format::Reader;
+use super::record::Damage;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
+
+/// Bytes of a database page, always.
+pub const PAGE: usize = 4096;
+/// The most bytes that one image takes: page number, size, and a page that cannot be compressed.
+pub const IMAGE_MAX: usize = 4 + 2 + PAGE;
+
+/// Of an image's size: a hole is left out.
+const HOLE: u16 = 1 << 15;
+/// The shortest hole that is left out.
+const HOLE_MIN: usize = 64;
+/// Where in page 1 the header of its b-tree begins; in all others it is at the front.
+const FIRST_PAGE_HEADER: usize = 100;
+
+/// Appends size and bytes of the image of page `number`.
+pub(super) fn pack(number: u32, image: &[u8; PAGE], record: &mut Vec<u8>) {
+    let size_at = record.len();
+    record.extend([0; 2]);
+    let flag = match hole(number, image) {
+        Some((at, length)) => {
+            record.extend((at as u16).to_le_bytes());
+            record.extend((length as u16).to_le_bytes());
+            let mut rest = *image;
+            rest.copy_within(at + length.., at);
+            compress(&rest[..PAGE - length], record);
+            HOLE
+        }
+        // The first byte says it of nearly every page.
+        None if image.iter().all(|byte| *byte == 0) => 0,
+        None => {
+            compress(image, record);
+            0
+        }
+    };
+    let size = (record.len() - size_at - 2) as u16;
+    record[size_at..size_at + 2].copy_from_slice(&(size | flag).to_le_bytes());
+}
+
+/// Appends one LZ4 block, or the bytes themselves if the block would not be shorter.
+fn compress(bytes: &[u8], record: &mut Vec<u8>) {
+    let at = record.len();
+    record.resize(at + get_maximum_output_size(bytes.len()), 0);
+    let length = match compress_into(bytes, &mut record[at..]) {
+        Ok(length) if length < bytes.len() => length,
+        _ => {
+            record[at..at + bytes.len()].copy_from_slice(bytes);
+            bytes.len()
+        }
+    };
+    record.truncate(at + length);
+}
+
+/// Finds zeros that need not be stored: where they begin and how many they are. A b-tree page of SQLite has its content at the end,
+/// and between the pointers of its cells and that is nothing. SQLite leaves at both ends of it what cells were that are gone, so
+/// what counts is the run of zeros around its middle. Any page may be asked: all that is believed is that zeros are zeros.
+fn hole(number: u32, image: &[u8; PAGE]) -> Option<(usize, usize)> {
+    let header = if number == 1 { FIRST_PAGE_HEADER } else { 0 };
+    // The header ends with the first pointer to another page, which only pages inside the tree have.
+    let pointers = match image[header] {
+        2 | 5 => header + 12,
+        10 | 13 => header + 8,
+        _ => return None,
+    };
+    let number = |at: usize| usize::from(u16::from_be_bytes([image[header + at], image[header + at + 1]]));
+    let (cells, content) = (number(3), number(5));
+    let unallocated = image.get(pointers + 2 * cells..content)?;
+    let middle = unallocated.len() / 2;
+    let (before, after) = unallocated.split_at(middle);
+    let (before, after) = (zeros_at_the_end(before), zeros_in_front(after));
+    #[cfg(test)]
+    let (before, after) = match mistakes::is_made(Mistake::HoleNotZero) {
+        true => (middle, unallocated.len() - middle),
+        false => (before, after),
+    };
+    let length = before + after;
+    (length >= HOLE_MIN).then_some((pointers + 2 * cells + middle - before, length))
+}
+
+/// Bytes that are compared at once.
+const STEP: usize = 32;
+
+fn zeros_in_front(bytes: &[u8]) -> usize {
+    let whole = bytes.chunks_exact(STEP).take_while(|chunk| is_zero(chunk)).count() * STEP;
+    whole + bytes[whole..].iter().take_while(|byte| **byte == 0).count()
+}
+
+fn zeros_at_the_end(bytes: &[u8]) -> usize {
+    let whole = bytes.rchunks_exact(STEP).take_while(|chunk| is_zero(chunk)).count() * STEP;
+    whole + bytes[..bytes.len() - whole].iter().rev().take_while(|byte| **byte == 0).count()
+}
+
+/// Without an early end, so that the compiler compares many bytes at once.
+fn is_zero(chunk: &[u8]) -> bool {
+    chunk.iter().fold(0, |all, byte| all | byte) == 0
+}
+
+/// An image that was not unpacked yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Packed<'a> {
+    hole: bool,
+    bytes: &'a [u8],
+}
+
+impl<'a> Packed<'a> {
+    /// Takes size and bytes from the front of what is read.
+    pub fn take(reader: &mut Reader<'a>) -> Result<Self, Damage> {
+        let size = reader.u16()?;
+        let length = usize::from(size & !HOLE);
+        if length > PAGE {
+            return Err(Damage("a page is too long"));
+        }
+        Ok(Self { hole: size & HOLE != 0, bytes: reader.bytes(length)? })
+    }
+
+    /// Unpacks it. `image` means nothing after an error.
+    pub fn unpack(self, image: &mut [u8; PAGE]) -> Result<(), Damage> {
+        match (self.hole, self.bytes) {
+            (false, []) => {
+                image.fill(0);
+                Ok(())
+            }
+            (false, bytes) => decompress(bytes, image),
+            (true, bytes) => with_hole(bytes, image),
+        }
+    }
+}
+
+fn with_hole(bytes: &[u8], image: &mut [u8; PAGE]) -> Result<(), Damage> {
+    let mut reader = Reader::new(bytes);
+    let (at, length) = (usize::from(reader.u16()?), usize::from(reader.u16()?));
+    if length < HOLE_MIN || at + length > PAGE {
+        return Err(Damage("a page has a hole where none can be"));
+    }
+    decompress(reader.rest(), &mut image[..PAGE - length])?;
+    image.copy_within(at..PAGE - length, at + length);
+    image[at..at + length].fill(0);
+    Ok(())
+}
+
+/// The bytes themselves, if there are as many as there must be; anything shorter is one LZ4 block.
+fn decompress(stored: &[u8], bytes: &mut [u8]) -> Result<(), Damage> {
+    if stored.len() == bytes.len() {
+        bytes.copy_from_slice(stored);
+        return Ok(());
+    }
+    match decompress_into(stored, bytes) {
+        Ok(length) if length == bytes.len() => Ok(()),
+        _ => Err(Damage("a page cannot be decompressed")),
+    }
+}
