@@ -69,7 +69,7 @@ fn a_list_takes_only_what_it_knows() {
         host.admin().get(&format!("{OBJECTS}?{query}")).problem(400, "bad-query");
     }
     host.admin().get("/v1/classes/none/objects").problem(404, "unknown-class");
-    host.admin().post(OBJECTS, b"").problem(405, "method-not-allowed");
+    host.admin().put(OBJECTS, b"").problem(405, "method-not-allowed");
     host.admin().get("/v1/none").problem(404, "unknown-route");
 }
 

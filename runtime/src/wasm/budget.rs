@@ -21,6 +21,8 @@ const DESCRIPTORS_PER_OBJECT: u64 = 4;
 const DESCRIPTORS_FOR_OTHERS: u64 = 2_000;
 /// More than this gains nothing: a dormant object wakes in tens of microseconds.
 const INSTANCES_MAX: u32 = 8_000;
+/// What an instance grows by in its first turns, about: without room for that it would be made only to fail.
+const GROWTH: u64 = 1 << 20;
 /// A component may use this many linear memories; interpreters made of several modules use up to three.
 pub const MEMORIES_PER_COMPONENT: u32 = 8;
 /// A component may use this many tables.
@@ -129,9 +131,9 @@ impl Budget {
             && kept(self.tables, held.tables, more.tables, used.tables)
     }
 
-    /// Whether the class may have the bytes that an instance of this cost begins with.
+    /// Whether the class may have the bytes that an instance of this cost begins with, and [`GROWTH`] more.
     pub fn has_bytes(&self, class: &ClassKey, cost: Cost) -> bool {
-        self.account(class).may_have(cost.bytes)
+        cost.bytes == 0 || self.account(class).may_have(cost.bytes + GROWTH)
     }
 
     /// What a class uses of the bytes of linear memories and tables.

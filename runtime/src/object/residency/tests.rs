@@ -1,0 +1,247 @@
+//! Who gets room, who leaves for whom, and that nobody is forgotten.
+
+use futures_util::FutureExt;
+
+use super::*;
+use crate::base::env::Manual;
+use crate::base::{Limits, MemoryUse};
+use crate::object::handle::{Admits, Inbox, Message, mailbox};
+
+const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
+
+fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
+    let (env, clock) = Env::manual(1);
+    let budget = Budget::derive(&Limits { live_instances: rooms, ..Limits::default() });
+    (Arc::new(Residency::new(Arc::new(budget), env, Arc::default())), clock)
+}
+
+async fn live_in(house: &Arc<Residency>) -> (Permit, Inbox) {
+    of_class("class", house).await
+}
+
+async fn of_class(class: &str, house: &Arc<Residency>) -> (Permit, Inbox) {
+    let (mailbox, inbox) = mailbox();
+    (house.admit(&ClassKey::new(class), ONE, &mailbox).await.expect("there is room"), inbox)
+}
+
+/// As many as the class gets at once.
+async fn fill(class: &str, house: &Arc<Residency>) -> Vec<(Permit, Inbox)> {
+    let mut residents = Vec::new();
+    while let Some(resident) = of_class(class, house).now_or_never() {
+        residents.push(resident);
+    }
+    residents
+}
+
+async fn is_asked_to_leave(inbox: &mut Inbox) -> bool {
+    tokio::select! { biased; message = inbox.next(Admits::All) => matches!(message, Some(Message::DropInstance)), () = std::future::ready(()) => false }
+}
+
+#[tokio::test]
+async fn the_oldest_idle_one_makes_room_and_only_that_one() {
+    // Three, and the place that is kept for another class.
+    let (house, clock) = house(4);
+    let (mut residents, mut inboxes) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (permit, inbox) = live_in(&house).await;
+        clock.advance(Duration::from_millis(1));
+        permit.mark_idle();
+        residents.push(permit);
+        inboxes.push(inbox);
+    }
+    residents[0].mark_busy();
+    let newcomer = tokio::spawn({
+        let house = house.clone();
+        async move { live_in(&house).await }
+    });
+    tokio::task::yield_now().await;
+    let asked = [is_asked_to_leave(&mut inboxes[0]).await, is_asked_to_leave(&mut inboxes[1]).await];
+    assert_eq!((asked, is_asked_to_leave(&mut inboxes[2]).await), ([false, true], false));
+    residents.remove(1);
+    assert!(newcomer.await.is_ok());
+}
+
+#[tokio::test]
+async fn who_waits_for_busy_instances_gets_the_room_of_the_first_that_goes_idle() {
+    let (house, _clock) = house(1);
+    let (permit, mut inbox) = live_in(&house).await;
+    let newcomer = tokio::spawn({
+        let house = house.clone();
+        async move { live_in(&house).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!is_asked_to_leave(&mut inbox).await);
+    permit.mark_idle();
+    assert!(is_asked_to_leave(&mut inbox).await);
+    drop(permit);
+    assert!(newcomer.await.is_ok());
+}
+
+/// Those who stand in line when room is made do not have others leave for it.
+#[tokio::test]
+async fn nobody_leaves_while_there_is_room() {
+    let (house, _clock) = house(4);
+    let (busy, mut busy_inbox) = live_in(&house).await;
+    let (gone, _inbox) = live_in(&house).await;
+    let (also_gone, _inbox) = live_in(&house).await;
+    let newcomers: Vec<_> = (0..2)
+        .map(|_| {
+            let house = house.clone();
+            tokio::spawn(async move { live_in(&house).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    drop((gone, also_gone));
+    busy.mark_idle();
+    for newcomer in newcomers {
+        let (permit, mut inbox) = newcomer.await.unwrap();
+        permit.mark_idle();
+        assert!(!is_asked_to_leave(&mut inbox).await);
+    }
+    assert!(!is_asked_to_leave(&mut busy_inbox).await);
+}
+
+#[tokio::test]
+async fn a_sweep_asks_those_who_were_idle_for_long() {
+    let (house, clock) = house(4);
+    let (old, mut old_inbox) = live_in(&house).await;
+    let (_busy, mut busy_inbox) = live_in(&house).await;
+    let (young, mut young_inbox) = live_in(&house).await;
+    old.mark_idle();
+    clock.advance(Duration::from_secs(10));
+    young.mark_idle();
+    house.sweep(Duration::from_secs(10));
+    let asked = [is_asked_to_leave(&mut old_inbox).await, is_asked_to_leave(&mut busy_inbox).await];
+    assert_eq!((asked, is_asked_to_leave(&mut young_inbox).await), ([true, false], false));
+}
+
+#[tokio::test]
+async fn whatever_one_class_does_the_next_finds_room_at_once() {
+    let (house, _clock) = house(100);
+    let busy = fill("greedy", &house).await;
+    assert_eq!(busy.len(), 80);
+    let modest = fill("modest", &house).await;
+    assert_eq!(modest.len(), 16);
+    assert!(!fill("third", &house).await.is_empty());
+    drop(busy);
+    assert_eq!(fill("greedy", &house).await.len(), 67, "four fifths of what the other leaves");
+}
+
+/// Idle instances are only lent: who holds less gets the room of who holds more, until both hold the same.
+#[tokio::test]
+async fn the_largest_class_makes_room_for_the_smaller_ones_and_not_the_other_way_round() {
+    let (house, clock) = house(4);
+    let mut greedy = fill("greedy", &house).await;
+    assert_eq!(greedy.len(), 3, "a small host keeps one place for a class that has none");
+    let _other = of_class("other", &house).now_or_never().expect("that is the place");
+    clock.advance(Duration::from_millis(1));
+    greedy.iter().for_each(|(permit, _)| permit.mark_idle());
+    let modest = tokio::spawn({
+        let house = house.clone();
+        async move { of_class("modest", &house).await }
+    });
+    tokio::task::yield_now().await;
+    let mut asked = Vec::new();
+    for (_, inbox) in &mut greedy {
+        asked.push(is_asked_to_leave(inbox).await);
+    }
+    assert_eq!(asked.iter().filter(|asked| **asked).count(), 1);
+    drop(greedy.remove(asked.iter().position(|asked| *asked).unwrap()));
+    let (modest, mut modest_inbox) = modest.await.unwrap();
+    clock.advance(Duration::from_secs(1));
+    modest.mark_idle();
+    // It would have to be the oldest of its own.
+    let third = tokio::spawn({
+        let house = house.clone();
+        async move { of_class("greedy", &house).await }
+    });
+    tokio::task::yield_now().await;
+    assert!(!is_asked_to_leave(&mut modest_inbox).await);
+    let asked = [is_asked_to_leave(&mut greedy[0].1).await, is_asked_to_leave(&mut greedy[1].1).await];
+    assert!(asked[0] != asked[1]);
+    // One place stays free, because a class that has none may come.
+    greedy.clear();
+    assert!(third.await.is_ok());
+}
+
+/// A class at its bound goes on with its own, however many busy instances a larger one has.
+#[tokio::test]
+async fn a_class_at_its_bound_makes_room_of_its_own() {
+    let (house, clock) = house(20);
+    let _busy = fill("greedy", &house).await;
+    let mut modest = fill("modest", &house).await;
+    assert_eq!(modest.len(), 3);
+    clock.advance(Duration::from_millis(1));
+    modest.iter().for_each(|(permit, _)| permit.mark_idle());
+    let next = tokio::spawn({
+        let house = house.clone();
+        async move { of_class("modest", &house).await }
+    });
+    tokio::task::yield_now().await;
+    let mut asked = None;
+    for (place, (_, inbox)) in modest.iter_mut().enumerate() {
+        if is_asked_to_leave(inbox).await {
+            assert_eq!(asked.replace(place), None, "one is enough");
+        }
+    }
+    drop(modest.remove(asked.expect("one is asked to leave")));
+    assert!(next.await.is_ok());
+}
+
+/// Turns that wait for room of their own class stand in nobody's way.
+/// A few instances of one class have grown; many small ones of another that lacks bytes get them back, and none of theirs leaves.
+#[tokio::test]
+async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
+    const MIB: u64 = 1 << 20;
+    let (env, clock) = Env::manual(1);
+    let limits = Limits { live_instances: 100, live_instance_bytes: 100 * MIB, ..Limits::default() };
+    let budget = Arc::new(Budget::derive(&limits));
+    let house = Arc::new(Residency::new(budget.clone(), env, Arc::default()));
+    let memory = |class: &str, mib: u64| {
+        budget.account(&ClassKey::new(class)).take(MemoryUse::Instances, mib * MIB).expect("it may have so much")
+    };
+    let (large, mut large_inbox) = of_class("greedy", &house).await;
+    let grown = memory("greedy", 80);
+    let (_small, mut small_inbox) = of_class("modest", &house).await;
+    let (other, mut other_inbox) = of_class("modest", &house).await;
+    let _small_memory = memory("modest", 15);
+    clock.advance(Duration::from_millis(1));
+    large.mark_idle();
+    other.mark_idle();
+    let cost = Cost { bytes: 6 * MIB, ..ONE };
+    let newcomer = tokio::spawn({
+        let house = house.clone();
+        async move {
+            let (mailbox, _inbox) = mailbox();
+            house.admit(&ClassKey::new("modest"), cost, &mailbox).await.expect("there will be room")
+        }
+    });
+    tokio::task::yield_now().await;
+    assert!(is_asked_to_leave(&mut large_inbox).await && !newcomer.is_finished());
+    drop((grown, large));
+    assert!(newcomer.await.is_ok());
+    assert!(!is_asked_to_leave(&mut small_inbox).await && !is_asked_to_leave(&mut other_inbox).await);
+}
+
+#[tokio::test]
+async fn a_queue_of_one_class_does_not_stop_another() {
+    let (house, _clock) = house(20);
+    let busy = fill("greedy", &house).await;
+    let queue: Vec<_> = (0..50)
+        .map(|_| {
+            let house = house.clone();
+            tokio::spawn(async move { of_class("greedy", &house).await })
+        })
+        .collect();
+    tokio::task::yield_now().await;
+    let modest = of_class("modest", &house).now_or_never();
+    assert!(modest.is_some());
+    queue.iter().for_each(|waiting| waiting.abort());
+    for waiting in queue {
+        assert!(waiting.await.is_err());
+    }
+    drop((busy, modest));
+    assert_eq!(house.waiting.load(Ordering::SeqCst), 0);
+    assert!(house.residents.lock().tenants.is_empty());
+    assert_eq!(fill("greedy", &house).await.len(), 16);
+}
