@@ -5,13 +5,16 @@
 
 mod actor;
 pub mod class;
+mod event;
 pub mod handle;
 mod lifecycle;
 mod outbox;
 mod output_gate;
+mod owed;
 pub mod residency;
 
 pub use actor::{Node, Registry};
 pub use class::{Class, VersionInfo};
+pub use event::{Event, Operation};
 pub use handle::ObjectHandle;
 pub use residency::Residency;

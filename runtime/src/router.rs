@@ -1,10 +1,12 @@
 //! The router: which class, which object, which actor. One map, at most one actor per object.
 //!
-//! Invocations are put into mailboxes while the map's entry is locked, and an actor leaves the map only under the same lock and
+//! Calls are put into mailboxes while the map's entry is locked, and an actor leaves the map only under the same lock and
 //! with an empty mailbox; so nothing is ever sent to an actor that has left.
 
 mod alarms;
 pub mod classes;
+#[cfg(test)]
+mod simulation;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,16 +17,20 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
+use crate::base::env::TimedOut;
 use crate::base::metrics::Purpose;
+use crate::base::operation::Import;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{Goodbye, SocketId, code};
 use crate::base::{
-    Alarm, ClassKey, ClassName, Descriptors, Invocation, MemoryAccount, MemoryUse, ObjectAddress, ObjectId, ObjectName,
-    Reply, TurnError, WorkBudget,
+    Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress,
+    ObjectId, ObjectName, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
-use crate::object::handle::{Pending, Refusal, ReplyTo};
-use crate::object::{Node, ObjectHandle, Registry};
+pub use crate::object::Operation;
+pub use crate::object::handle::Pending;
+use crate::object::handle::{Refusal, ReplyTo};
+use crate::object::{Event, Node, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 
@@ -44,6 +50,7 @@ pub struct Router {
     alarm_slots: Arc<Slots>,
     /// Checks of imports that run at once: each has a file, a thread and a database of its own.
     import_slots: Arc<Slots>,
+    calls: CallIds,
 }
 
 /// Checks of imports of one class that may wait for others; each has its upload on the disk.
@@ -127,6 +134,7 @@ impl Router {
     /// A router over these classes whose actors run on `guests`.
     pub fn new(node: Arc<Node>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
+            calls: CallIds::new(&node.env),
             node,
             classes,
             objects: Arc::default(),
@@ -145,9 +153,19 @@ impl Router {
         &self.classes
     }
 
-    /// Delivers an invocation and waits for its outcome to leave the output gate.
-    pub async fn deliver(&self, address: ObjectAddress, invocation: Invocation) -> Result<Reply, TurnError> {
-        self.send(address, invocation)?.outcome().await
+    /// Returns the id of a new call.
+    pub fn call_id(&self) -> CallId {
+        self.calls.next()
+    }
+
+    /// Clocks and randomness of the host.
+    pub fn env(&self) -> &Env {
+        &self.node.env
+    }
+
+    /// Delivers a call and waits for its outcome to leave the output gate.
+    pub async fn deliver<O: Operation>(&self, call: Call<O>) -> Result<O::Answer, TurnError> {
+        self.send(call)?.outcome().await
     }
 
     /// The end of an accepted socket that moves its bytes. None if the socket is gone again.
@@ -195,10 +213,11 @@ impl Router {
     }
 
     /// Checks an uploaded database and puts it in the place of what the object stores.
-    pub async fn import(&self, address: ObjectAddress, file: NamedTempFile) -> Result<(), ImportFailed> {
-        let slot = self.import_slots.acquire(&address.key).await;
+    pub async fn import(&self, call: Call<NamedTempFile>) -> Result<(), ImportFailed> {
+        let slot = self.import_slots.acquire(&call.target.key).await;
         let slot = slot.map_err(|TooManyWait| ImportFailed::Turn(TurnError::Overloaded))?;
-        let (node, target) = (self.node.clone(), address.clone());
+        let (node, (call, file)) = (self.node.clone(), call.split());
+        let target = call.target.clone();
         let checking = blocking(move || {
             let (env, begun) = (node.env.clone(), node.env.elapsed());
             let work = WorkBudget::new(u64::MAX, move || env.elapsed().saturating_sub(begun) > CHECK_PATIENCE);
@@ -209,50 +228,44 @@ impl Router {
             ImportError::Refused(why) => ImportFailed::Refused(why),
             ImportError::Storage(error) => ImportFailed::Storage(error),
         })?;
-        self.deliver(address, Invocation::Import(checked)).await.map(drop).map_err(ImportFailed::Turn)
+        self.deliver(call.with(|()| Import(checked))).await.map_err(ImportFailed::Turn)
     }
 
-    /// Delivers an invocation whose outcome is waited for elsewhere. Those sent one after the other to one object are delivered in
-    /// that order.
-    pub fn send(&self, address: ObjectAddress, invocation: Invocation) -> Result<Pending, TurnError> {
+    /// Delivers a call whose outcome is waited for elsewhere. Those sent one after the other to one object are delivered in that
+    /// order.
+    pub fn send<O: Operation>(&self, call: Call<O>) -> Result<Pending<O::Answer>, TurnError> {
         let (reply, pending) = ReplyTo::caller();
-        self.put(address, invocation, reply)?;
+        self.put(call.with(|operation| operation.event(reply)))?;
         Ok(pending)
     }
 
-    /// Delivers an invocation, in the same order, whose outcome nobody waits for. The permit is given back when its turn is over.
-    pub fn post(
-        &self,
-        address: ObjectAddress,
-        invocation: Invocation,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<(), TurnError> {
-        self.put(address, invocation, ReplyTo::Nobody(permit))
+    /// Delivers a call, in the same order, whose outcome nobody waits for. The permit is given back when its turn is over.
+    pub fn post<O: Operation>(&self, call: Call<O>, permit: OwnedSemaphorePermit) -> Result<(), TurnError> {
+        self.put(call.with(|operation| operation.event(ReplyTo::Nobody(permit))))
     }
 
-    fn put(&self, address: ObjectAddress, mut invocation: Invocation, mut reply: ReplyTo) -> Result<(), TurnError> {
+    fn put(&self, mut call: Call<Event>) -> Result<(), TurnError> {
         loop {
-            let name = address.name.clone();
-            let sent = match self.objects.live.get(&address.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(invocation, name, reply, &self.node)),
+            let sent = match self.objects.live.get(&call.target.id) {
+                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.node)),
                 None => {
-                    let class = self.class_of(&address)?;
-                    let entry = self.objects.live.entry(address.id);
+                    let class = self.class_of(&call.target)?;
+                    let entry = self.objects.live.entry(call.target.id);
                     // Asked while the entry is locked: whoever waits for the map to be empty has asked for that before, so
                     // none is added after he looked.
                     self.admits(&class).map(|()| {
-                        let live = entry.or_insert_with(|| self.start(class, address.clone()));
-                        live.send(invocation, name, reply, &self.node)
+                        let live = entry.or_insert_with(|| self.start(class, call.target.clone()));
+                        live.send(call, &self.node)
                     })
                 }
             };
             match sent? {
                 Ok(()) => return Ok(()),
                 Err(Refusal::Full) => return Err(TurnError::Overloaded),
-                Err(Refusal::Dead(returned, returned_reply)) => {
-                    tracing::error!(object = %address, "the object's actor died; starting another");
-                    self.objects.live.remove_if(&address.id, |_, live| live.is_dead());
-                    (invocation, reply) = (*returned, returned_reply);
+                Err(Refusal::Dead(returned)) => {
+                    tracing::error!(object = %returned.target, "the object's actor died; starting another");
+                    self.objects.live.remove_if(&returned.target.id, |_, live| live.is_dead());
+                    call = *returned;
                 }
             }
         }
@@ -361,7 +374,7 @@ impl Router {
         self.node.logs.sweep(self.node.env.wall_ms());
     }
 
-    /// Refuses new invocations, lets the taken ones end, and waits until every object has left. False if some were still running
+    /// Refuses new calls, lets the taken ones end, and waits until every object has left. False if some were still running
     /// when the time was up.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.store(true, Ordering::Release);
@@ -382,10 +395,10 @@ impl Router {
                 if !self.objects.ask_to_leave(&these) {
                     return;
                 }
-                let _ = tokio::time::timeout(ASK_AGAIN, left).await;
+                let (Ok(()) | Err(TimedOut)) = self.node.env.timeout(ASK_AGAIN, left).await;
             }
         };
-        tokio::time::timeout(patience, leaving).await.is_ok()
+        self.node.env.timeout(patience, leaving).await.is_ok()
     }
 }
 

@@ -147,11 +147,13 @@ impl Server {
         let (per_address, trusted) = (config.limits.connections_per_address, config.trusted_proxies);
         let places = Places::new(connections, per_address, trusted, descriptors, metrics.clone());
         let admin_places = Places::set_aside(ADMIN_CONNECTIONS, metrics);
-        let patience = Patience::of(&config.limits);
+        let of_clients = (Patience::of(&config.limits), env.clone());
         let mut listeners = JoinSet::new();
         let runtime = gateway.handle();
-        listeners.spawn_on(serve(data_listener, data_service, places, patience, stopping.subscribe()), runtime);
-        listeners.spawn_on(serve(admin_listener, admin_service, admin_places, patience, stopping.subscribe()), runtime);
+        listeners
+            .spawn_on(serve(data_listener, data_service, places, of_clients.clone(), stopping.subscribe()), runtime);
+        listeners
+            .spawn_on(serve(admin_listener, admin_service, admin_places, of_clients, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
         // Where their objects run: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());
@@ -214,9 +216,9 @@ impl Server {
             if !all_left {
                 tracing::warn!("turns were still running after {} s and are rolled back", patience.as_secs_f64());
             }
-            let _ = tokio::time::timeout(LAST_RESPONSES, router.close_sockets()).await;
+            let _ = router.env().timeout(LAST_RESPONSES, router.close_sockets()).await;
             let last_responses = async { while listeners.join_next().await.is_some() {} };
-            let _ = tokio::time::timeout(LAST_RESPONSES, last_responses).await;
+            let _ = router.env().timeout(LAST_RESPONSES, last_responses).await;
             all_left
         });
         // Actors first: what they hold of the databases is closed before the log and the directory's lock.
@@ -306,10 +308,9 @@ fn runtime(name: &'static str, threads_per_core: usize) -> Result<Runtime, Start
 }
 
 async fn sweep(router: Arc<Router>, idle: Duration) {
-    let mut interval = tokio::time::interval((idle / 10).clamp(Duration::from_millis(10), Duration::from_secs(1)));
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = router.env().ticks((idle / 10).clamp(Duration::from_millis(10), Duration::from_secs(1)));
     loop {
-        interval.tick().await;
+        ticks.tick().await;
         router.sweep();
         let _ = tokio::task::spawn_blocking(crate::storage::heap::trim).await;
     }

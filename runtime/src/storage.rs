@@ -55,14 +55,14 @@ mod sums;
 mod template;
 mod temporary;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
 pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords, ClassVersion, MESSAGE_MAX};
-pub use commit_log::{DurableWatch, LogError, LogUsage, Lsn};
+pub use commit_log::{Durable, DurableWatch, LaneLost, LogError, LogUsage, Lsn};
 pub use components::HeldComponent;
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};

@@ -10,14 +10,18 @@ mod cache;
 pub mod class;
 pub mod compatibility;
 pub mod engine;
+pub mod event;
 mod host;
 pub mod instance;
 mod meter;
 mod pace;
 mod response;
+#[cfg(test)]
+pub mod script;
 
 pub use budget::{Budget, Cost, machine_memory};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
-pub use instance::{Instance, InstanceContext, TurnEnd, TurnEvent};
+pub use event::{TurnAnswer, TurnEvent};
+pub use instance::{Instance, InstanceContext, TurnEnd};
 pub use meter::{Ends, Signal};

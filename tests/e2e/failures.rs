@@ -37,7 +37,9 @@ fn each_failure_of_a_request_is_one_entry() {
         ("bad-response?kind=status&token=secret", "invalid-response", "999", false),
     ] {
         let before = entries(&host, "faults").len();
-        assert!(host.get(&format!("/faults/alice/{fault}")).status >= 500, "{fault}");
+        let answer = host.get(&format!("/faults/alice/{fault}"));
+        assert!(answer.status >= 500, "{fault}");
+        let call = answer.json()["call"].as_str().expect("the answer names its call").to_owned();
         let entries = entries(&host, "faults");
         // Rust's runtime prints two lines of its own when memory is short; those are the guest's words, at `warn`.
         let of_guest = if fault == "alloc" { 2 } else { 0 };
@@ -45,6 +47,7 @@ fn each_failure_of_a_request_is_one_entry() {
         let entry = entries.last().unwrap();
         let path = fault.split('?').next().unwrap();
         assert!(message(entry).starts_with(&format!("GET /{path} failed: ")), "{entry}");
+        assert_eq!((call.len(), entry["call"].as_str()), (32, Some(&*call)));
         assert!(message(entry).contains(says) && !entry.to_string().contains("secret"), "{entry}");
         assert_eq!((&entry["level"], field(entry, "code")), (&Json::from("error"), Some(code)));
         let is_limit = !matches!(code, "guest-error" | "guest-trap" | "stack-overflow" | "invalid-response");
@@ -55,7 +58,7 @@ fn each_failure_of_a_request_is_one_entry() {
         if code == "guest-error" {
             assert_eq!(field(entry, "guest-code"), Some("teapot"));
         }
-        eventually("the server's log", || host.log().contains(says).then_some(()));
+        eventually("the server's log", || (host.log().contains(says) && host.log().contains(&call)).then_some(()));
     }
     assert_eq!(field(&entries(&host, "faults")[0], "limit"), Some("fuel-per-turn = 2000000000"));
 }

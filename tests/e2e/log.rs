@@ -45,7 +45,7 @@ impl Story {
                 let record = turn(lane, n);
                 let mut reservation = log.try_reserve(record.len() as u64).expect("there is room");
                 let lsn = writer.submit(record, &mut reservation, |_| {});
-                writer.durable().wait(lsn);
+                writer.durable().wait(lsn).unwrap();
             }
         }
         log.close();
@@ -142,7 +142,7 @@ fn what_was_released_is_told_of() {
     let log = story.open();
     let writers = [0, 1].map(|lane| log.open(Lane::new(lane), [7; 16]).expect("the lane opens"));
     let upto = writers.each_ref().map(|writer| {
-        writer.durable().wait(writer.appended());
+        writer.durable().wait(writer.appended()).unwrap();
         writer.appended()
     });
     log.release(&upto).expect("it is released");

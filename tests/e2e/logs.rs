@@ -21,6 +21,19 @@ fn said(entry: &Json) -> String {
 }
 
 #[test]
+fn each_entry_names_the_call_whose_turn_it_is_about() {
+    let host = host();
+    let call_of = |entry: &Json| entry["call"].as_str().expect("each has one").to_owned();
+    for turn in 1..=2 {
+        assert_eq!(host.get("/logger/ann").text(), "logged");
+        let calls: Vec<_> = entries(&host, "").iter().map(call_of).collect();
+        let different: std::collections::BTreeSet<_> = calls.iter().collect();
+        assert_eq!(different.len(), turn, "{calls:?}");
+        assert!(calls.len() > turn && calls.iter().all(|call| call.len() == 32), "{calls:?}");
+    }
+}
+
+#[test]
 fn every_way_to_say_something_is_an_entry() {
     let host = host();
     assert_eq!(host.get("/logger/ann").text(), "logged");

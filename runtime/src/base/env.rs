@@ -3,7 +3,9 @@
 //! `clippy.toml` bans the ambient ones everywhere else, so that a simulation can own them. Tests use [`Env::manual`],
 //! whose time moves only when told.
 
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
@@ -62,6 +64,29 @@ impl Env {
         self.0.sleep_until(elapsed).await;
     }
 
+    /// Resolves when so much time has passed. Time counts from this call.
+    pub fn sleep(&self, time: Duration) -> Sleep {
+        Sleep(self.0.sleep_until(self.elapsed().saturating_add(time)))
+    }
+
+    /// Waits for something, but no longer than this. What is ready at once costs no look at the clock.
+    pub async fn timeout<T>(&self, patience: Duration, waited_for: impl Future<Output = T>) -> Result<T, TimedOut> {
+        let (mut waited_for, mut sleep) = (pin!(waited_for), None);
+        std::future::poll_fn(|context| {
+            if let Poll::Ready(value) = waited_for.as_mut().poll(context) {
+                return Poll::Ready(Ok(value));
+            }
+            let sleep = sleep.get_or_insert_with(|| self.sleep(patience));
+            Pin::new(sleep).poll(context).map(|()| Err(TimedOut))
+        })
+        .await
+    }
+
+    /// Begins to tick: at once, and then each time when the period has passed since the last tick was taken.
+    pub fn ticks(&self, period: Duration) -> Ticks {
+        Ticks { env: self.clone(), period, next: None }
+    }
+
     /// Fills `bytes` with random ones.
     pub fn fill_random(&self, bytes: &mut [u8]) {
         self.0.fill_random(bytes);
@@ -72,6 +97,40 @@ impl Env {
         let mut bytes = [0; N];
         self.0.fill_random(&mut bytes);
         bytes
+    }
+}
+
+/// See [`Env::sleep`].
+#[must_use = "a future does nothing unless it is polled"]
+pub struct Sleep(BoxFuture<'static, ()>);
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        self.0.as_mut().poll(context)
+    }
+}
+
+/// What was waited for was not there in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimedOut;
+
+/// See [`Env::ticks`].
+pub struct Ticks {
+    env: Env,
+    period: Duration,
+    /// None before the first tick.
+    next: Option<Sleep>,
+}
+
+impl Ticks {
+    /// Waits for the next tick. Safe to cancel.
+    pub async fn tick(&mut self) {
+        if let Some(next) = &mut self.next {
+            next.await;
+        }
+        self.next = Some(self.env.sleep(self.period));
     }
 }
 
@@ -99,6 +158,7 @@ impl Source for System {
         getrandom::fill(bytes).expect("the machine gives random bytes");
     }
 
+    #[allow(clippy::disallowed_methods, reason = "the one place that waits by the machine's clock")]
     fn sleep_until(&self, elapsed: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(elapsed.saturating_sub(self.elapsed())))
     }
@@ -153,5 +213,29 @@ impl Source for Manual {
             z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
             chunk.copy_from_slice(&(z ^ (z >> 31)).to_le_bytes()[..chunk.len()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn time_out_and_ticks_go_by_the_clock_of_the_world() {
+        let (env, clock) = Env::manual(1);
+        let second = Duration::from_secs(1);
+        assert_eq!(env.timeout(second, async { 1 }).await, Ok(1));
+        let mut waiting = Box::pin(env.timeout(second, std::future::pending::<()>()));
+        assert_eq!(waiting.as_mut().now_or_never(), None);
+        clock.advance(second);
+        assert_eq!(waiting.await, Err(TimedOut));
+        let mut ticks = env.ticks(second);
+        ticks.tick().await;
+        assert_eq!(ticks.tick().now_or_never(), None);
+        clock.advance(5 * second);
+        ticks.tick().await;
+        assert_eq!(ticks.tick().now_or_never(), None, "those that were missed do not come at once");
     }
 }

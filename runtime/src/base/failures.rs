@@ -16,7 +16,7 @@ use super::limits::{FAILURES_COUNTED_APART, FAILURES_OF_CLASS, FAILURES_OF_OBJEC
 use super::logs::{GuestLogs, Level, LogEntry, shown};
 use super::outcome::{Failure, Fault};
 use super::socket::SocketId;
-use super::{ClassKey, ClassName, Env, ObjectAddress, TurnError};
+use super::{CallId, ClassKey, ClassName, Env, ObjectAddress, TurnError};
 
 /// How long failures are counted together.
 const WINDOW: Duration = Duration::from_secs(FAILURES_WINDOW_SECONDS);
@@ -89,7 +89,7 @@ impl Failures {
     /// Tells of a failed turn. `consequence` is what becomes of it, as the rest of a sentence: "failed and is tried again".
     pub fn tell(
         &self,
-        address: &ObjectAddress,
+        (address, call): (&ObjectAddress, CallId),
         occasion: &Occasion,
         consequence: &str,
         level: Level,
@@ -99,8 +99,8 @@ impl Failures {
         if self.counts_only(address, &message, error) {
             return;
         }
-        tell_server(&address.to_string(), error.code(), error.fault(), &message);
-        let mut entry = LogEntry::new(&self.env, address, level, message);
+        tell_server(&address.to_string(), Some(call), error.code(), error.fault(), &message);
+        let mut entry = LogEntry::new(&self.env, (address, call), level, message);
         entry.fields = fields(error);
         self.logs.add(entry);
     }
@@ -136,11 +136,11 @@ impl Failures {
         for ((object, code), count) in window.by_object.into_iter().chain(others) {
             let Some((example, fault)) = count.example else { continue };
             let message = format!("repeated {} times in the last {seconds} s: {example}", count.left_out);
-            tell_server(&format!("{class}/{object}"), code, fault, &message);
+            tell_server(&format!("{class}/{object}"), None, code, fault, &message);
             let fields =
                 vec![("code".to_owned(), code.to_owned()), ("repeated".to_owned(), count.left_out.to_string())];
             let (time, class, key, level) = (self.env.wall_ms(), class.to_string(), window.key.clone(), Level::Error);
-            self.logs.add(LogEntry { time, class, key, object, level, message, fields });
+            self.logs.add(LogEntry { time, class, key, object, call: None, level, message, fields });
         }
     }
 }
@@ -201,11 +201,12 @@ fn fields(error: &TurnError) -> Vec<(String, String)> {
 }
 
 /// The server's log, without the stack, which is long. Text of guests is quoted so that it stays on its line.
-fn tell_server(object: &str, code: &str, fault: Fault, message: &str) {
+fn tell_server(object: &str, call: Option<CallId>, code: &str, fault: Fault, message: &str) {
+    let call = call.map(tracing::field::display);
     match fault {
-        Fault::Guest => tracing::info!(?object, code, error = ?message, "turn failed"),
-        Fault::Capacity => tracing::warn!(?object, code, error = ?message, "turn failed"),
-        Fault::Host => tracing::error!(?object, code, error = ?message, "turn failed"),
+        Fault::Guest => tracing::info!(?object, call, code, error = ?message, "turn failed"),
+        Fault::Capacity => tracing::warn!(?object, call, code, error = ?message, "turn failed"),
+        Fault::Host => tracing::error!(?object, call, code, error = ?message, "turn failed"),
     }
 }
 
@@ -227,6 +228,10 @@ mod tests {
         ObjectAddress { class: ClassName::parse(class).unwrap(), key, id, name: Some(name) }
     }
 
+    fn call() -> CallId {
+        crate::base::CallIds::new(&Env::manual(9).0).next()
+    }
+
     fn fetch() -> Occasion {
         Occasion::Fetch(Method::GET, "/a/b?token=secret".parse().unwrap())
     }
@@ -238,7 +243,7 @@ mod tests {
     #[test]
     fn a_failure_says_what_which_limit_and_where() {
         let (failures, logs, _) = failures();
-        failures.tell(&address("c", "o"), &fetch(), "", Level::Error, &fuel(Some("at loop")));
+        failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &fuel(Some("at loop")));
         let entries = logs.remembered(Some("c"));
         assert_eq!(entries.len(), 1);
         assert_eq!(entries[0].message, "GET /a/b failed: the turn used up its 7 units of fuel");
@@ -251,7 +256,13 @@ mod tests {
         let (failures, logs, _) = failures();
         let logged = Logged { message: "TypeError: boom".into(), fields: vec![("logger".into(), "root".into())] };
         let failure = Failure { logged: Some(Box::new(logged)), ..Failure::new("teapot", "boom") };
-        failures.tell(&address("c", "o"), &Occasion::Alarm, " (attempt 1)", Level::Warn, &TurnError::Guest(failure));
+        failures.tell(
+            (&address("c", "o"), call()),
+            &Occasion::Alarm,
+            " (attempt 1)",
+            Level::Warn,
+            &TurnError::Guest(failure),
+        );
         let entry = &logs.remembered(None)[0];
         assert_eq!((&*entry.message, entry.level), ("the alarm failed (attempt 1): TypeError: boom", Level::Warn));
         assert_eq!(entry.fields[1..], [("guest-code".into(), "teapot".into()), ("logger".into(), "root".into())]);
@@ -261,11 +272,11 @@ mod tests {
     fn failures_that_come_too_fast_are_counted() {
         let (failures, logs, clock) = failures();
         for _ in 0..322 {
-            failures.tell(&address("c", "o"), &fetch(), "", Level::Error, &fuel(None));
+            failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &fuel(None));
         }
         let other = TurnError::NoHandler("fetch");
-        failures.tell(&address("c", "o"), &fetch(), "", Level::Error, &other);
-        failures.tell(&address("d", "o"), &fetch(), "", Level::Error, &fuel(None));
+        failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &other);
+        failures.tell((&address("d", "o"), call()), &fetch(), "", Level::Error, &fuel(None));
         failures.sweep();
         assert_eq!(logs.remembered(Some("c")).len(), FAILURES_OF_OBJECT as usize + 1, "each code is counted apart");
         assert_eq!(logs.remembered(Some("d")).len(), 1, "and each class");
@@ -274,7 +285,7 @@ mod tests {
         let said = logs.remembered(Some("c")).last().unwrap().message.clone();
         assert!(said.starts_with("repeated 312 times in the last 10 s: GET /a/b failed"), "{said}");
         assert!(failures.classes.lock().is_empty(), "nothing is remembered of it");
-        failures.tell(&address("c", "o"), &fetch(), "", Level::Error, &fuel(None));
+        failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &fuel(None));
         assert_eq!(logs.remembered(Some("c")).len(), FAILURES_OF_OBJECT as usize + 3);
     }
 
@@ -282,14 +293,14 @@ mod tests {
     fn a_class_with_many_objects_that_fail_takes_a_bounded_place() {
         let (failures, logs, clock) = failures();
         for object in 0..1_000 {
-            failures.tell(&address("c", &object.to_string()), &fetch(), "", Level::Error, &fuel(None));
+            failures.tell((&address("c", &object.to_string()), call()), &fetch(), "", Level::Error, &fuel(None));
         }
         assert!(failures.classes.lock().values().all(|window| window.by_object.len() <= FAILURES_COUNTED_APART));
         let told = logs.remembered(Some("c")).len();
         assert!(told <= FAILURES_OF_CLASS as usize, "{told}");
         clock.advance(2 * WINDOW);
         // Without a sweep the next failure closes the books.
-        failures.tell(&address("c", "o"), &fetch(), "", Level::Error, &fuel(None));
+        failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &fuel(None));
         let entries = logs.remembered(Some("c"));
         let repeated = |entry: &LogEntry| -> usize {
             let count = entry.fields.iter().find(|(name, _)| name == "repeated");

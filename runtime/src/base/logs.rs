@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::broadcast;
 
 use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES, LOG_HISTORY_KEPT};
-use super::{ClassKey, Env, HostMemory, MemoryCharge, MemoryUse, ObjectAddress};
+use super::{CallId, ClassKey, Env, HostMemory, MemoryCharge, MemoryUse, ObjectAddress};
 
 /// How long an entry may be held back.
 const HELD_MAX_MS: u64 = 1_000;
 /// What an entry and each of its fields take beside their text.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 192;
 const FIELD_BYTES: usize = 64;
 
 /// How much an entry matters.
@@ -47,6 +47,9 @@ pub struct LogEntry {
     pub key: ClassKey,
     /// The object: its name, or `@` and its id; `(several)` where it is more than one.
     pub object: String,
+    /// The call whose turn it is about; none if it is about several, or about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
     /// How much it matters.
     pub level: Level,
     /// What was said.
@@ -57,10 +60,11 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// What the host says of an object at this moment.
-    pub fn new(env: &Env, address: &ObjectAddress, level: Level, message: String) -> Self {
-        let (time, class, key) = (env.wall_ms(), address.class.to_string(), address.key.clone());
-        Self { time, class, key, object: shown(address), level, message, fields: Vec::new() }
+    /// Returns what the host says of the turn of a call at this moment.
+    pub fn new(env: &Env, (address, call): (&ObjectAddress, CallId), level: Level, message: String) -> Self {
+        let (time, class, key, object) =
+            (env.wall_ms(), address.class.to_string(), address.key.clone(), shown(address));
+        Self { time, class, key, object, call: Some(call), level, message, fields: Vec::new() }
     }
 
     /// Bytes that it takes, about.
@@ -269,8 +273,8 @@ mod tests {
 
     fn entry(class: &str, message: String) -> LogEntry {
         let object = "o".into();
-        let key = ClassKey::new(class);
-        LogEntry { time: 0, class: class.into(), key, object, level: Level::Info, message, fields: Vec::new() }
+        let (key, level) = (ClassKey::new(class), Level::Info);
+        LogEntry { time: 0, class: class.into(), key, object, call: None, level, message, fields: Vec::new() }
     }
 
     fn logs() -> GuestLogs {

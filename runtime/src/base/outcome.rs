@@ -158,6 +158,11 @@ pub enum TurnError {
     /// Nobody waited for the turn any more, it had written nothing, and it only waited; or it waited for room to begin.
     #[error("the client went away before the turn had written anything; it was given up")]
     Abandoned,
+    /// The object's part of the commit log was lost while the outcome waited for it: what the turn did may be durable or not.
+    #[error(
+        "the host lost the object's commit log before what the turn did was known to be durable; it may have happened or not"
+    )]
+    OutcomeUnknown,
     /// The object, or its class, was deleted before the turn had ended. It was given up.
     #[error("the object was deleted before the request had ended; it was given up")]
     Deleted,
@@ -195,6 +200,7 @@ impl TurnError {
             Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => "overloaded",
             Self::NoCapacity => "no-capacity",
             Self::Abandoned => "abandoned",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::Deleted => "object-deleted",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
@@ -205,7 +211,7 @@ impl TurnError {
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
-            Self::StorageFull(_) | Self::Storage(_) | Self::Host(_) => Fault::Host,
+            Self::StorageFull(_) | Self::Storage(_) | Self::OutcomeUnknown | Self::Host(_) => Fault::Host,
             Self::ClassOutdated(_) | Self::ClassUnavailable(_) => Fault::Host,
             _ => Fault::Guest,
         }

@@ -129,6 +129,7 @@ mod tests {
             class: "counter".into(),
             key: ClassKey::new("key"),
             object: "alice".into(),
+            call: None,
             level: Level::Warn,
             message: "late".into(),
             fields: vec![("by".into(), "2 s".into())],

@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use super::body::{self, Intake};
+use super::body::Intake;
 use super::connections::Service;
 use super::hosts::Hosts;
 use super::logs::{self, LogsQuery};
@@ -82,7 +82,7 @@ impl Service for AdminService {
             Ok(response) => response,
             Err(problem) => {
                 if problem.is_worth_reading_on() {
-                    body::discard(body, self.0.settings.component);
+                    self.0.settings.intake.discard(body, self.0.settings.component);
                 }
                 problem.into_response()
             }

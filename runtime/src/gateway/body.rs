@@ -17,7 +17,6 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-use tokio::time::timeout;
 
 use super::problem::{self, BODY_INCOMPLETE, BODY_TIMEOUT, Kind, Problem};
 use super::wire::{Outgoing, Wire};
@@ -96,10 +95,33 @@ impl Intake {
         taken.map_err(|error| no_memory(&error, &problem::OVERLOADED))
     }
 
+    /// Reads on, for a while, what a client sends after its request was refused, and throws it away. Many clients write their
+    /// whole request before they read; if the connection were closed at once, they would see a reset and not the reason.
+    /// At most twice the limit is read: enough for whoever is a little over.
+    pub fn discard(&self, mut body: Body, limit: u64) {
+        if body.is_end_stream() {
+            return;
+        }
+        let env = self.env.clone();
+        tokio::spawn(async move {
+            let reading = async {
+                let mut left = limit.saturating_mul(2);
+                while let Some(Ok(frame)) = body.frame().await {
+                    let read = frame.data_ref().map_or(0, Bytes::len) as u64;
+                    left = left.saturating_sub(read);
+                    if left == 0 {
+                        break;
+                    }
+                }
+            };
+            env.timeout(DISCARD_TIME, reading).await
+        });
+    }
+
     /// What comes next of a body; none at its end.
     pub async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Problem> {
         loop {
-            let Ok(frame) = timeout(self.stall, body.frame()).await else { return Err(too_slow()) };
+            let Ok(frame) = self.env.timeout(self.stall, body.frame()).await else { return Err(too_slow()) };
             let incomplete = |error| Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"));
             match frame.transpose().map_err(incomplete)? {
                 None => return Ok(None),
@@ -255,25 +277,6 @@ impl http_body::Body for Pieces {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left.len() as u64)
     }
-}
-
-/// Reads on, for a while, what a client sends after its request was refused, and throws it away. Many clients write their
-/// whole request before they read; if the connection were closed at once, they would see a reset and not the reason.
-/// At most twice the limit is read: enough for whoever is a little over.
-pub fn discard(mut body: Body, limit: u64) {
-    if body.is_end_stream() {
-        return;
-    }
-    tokio::spawn(timeout(DISCARD_TIME, async move {
-        let mut left = limit.saturating_mul(2);
-        while let Some(Ok(frame)) = body.frame().await {
-            let read = frame.data_ref().map_or(0, Bytes::len) as u64;
-            left = left.saturating_sub(read);
-            if left == 0 {
-                break;
-            }
-        }
-    }));
 }
 
 #[cfg(test)]

@@ -36,11 +36,10 @@ use hyper_util::server::conn::auto::Builder;
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
 use super::body;
 use super::wire::{Progress, Watched, Wire};
-use crate::base::{Descriptors, Limits, Metrics};
+use crate::base::{Descriptors, Env, Limits, Metrics};
 
 /// Bytes of the head of a request, and of what is read and written at once over HTTP/1.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -238,7 +237,7 @@ pub async fn serve(
     listener: TcpListener,
     service: impl Service,
     places: Arc<Places>,
-    patience: Patience,
+    (patience, env): (Patience, Env),
     mut stopping: watch::Receiver<bool>,
 ) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
@@ -259,7 +258,8 @@ pub async fn serve(
         match accepted {
             Ok((stream, from)) => match places.take(from.ip()) {
                 Some(place) => {
-                    let connection = Connection { service: service.clone(), builder: builder.clone(), patience };
+                    let connection =
+                        Connection { service: service.clone(), builder: builder.clone(), patience, env: env.clone() };
                     let (stopping, running) = (of_connections.clone(), running.clone());
                     tokio::spawn(async move {
                         connection.until_closed(stream, place, stopping).await;
@@ -272,7 +272,7 @@ pub async fn serve(
             // Neither the listener nor those that wait in it are lost.
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection; retrying in {} ms", ACCEPT_WAIT.as_millis());
-                sleep(ACCEPT_WAIT).await;
+                env.sleep(ACCEPT_WAIT).await;
             }
         }
     }
@@ -313,6 +313,7 @@ struct Connection<S> {
     service: S,
     builder: Arc<Builder<TokioExecutor>>,
     patience: Patience,
+    env: Env,
 }
 
 impl<S: Service> Connection<S> {
@@ -328,8 +329,7 @@ impl<S: Service> Connection<S> {
         let mut serving = pin!(self.builder.serve_connection_with_upgrades(TokioIo::new(stream), service));
         let polled = wire.clone();
         let mut stopped = pin!(stopping.wait_for(|stopping| *stopping));
-        let mut looks = interval(self.patience.look_every());
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = self.env.ticks(self.patience.look_every());
         let mut watch = Watch::new(self.patience, &wire);
         let (mut is_stopping, mut is_given_up) = (false, false);
         loop {
@@ -344,12 +344,12 @@ impl<S: Service> Connection<S> {
                     is_stopping = true;
                     serving.as_mut().graceful_shutdown();
                 }
-                now = looks.tick() => {
+                () = looks.tick() => {
                     if is_given_up {
                         return;
                     }
                     // One that is idle ends at once; over HTTP/2 the peer is told which requests were not taken.
-                    is_given_up = watch.stands_still(now);
+                    is_given_up = watch.stands_still(self.env.elapsed());
                     if is_given_up {
                         serving.as_mut().graceful_shutdown();
                     }
@@ -396,18 +396,18 @@ struct Watch<'a> {
     wire: &'a Wire,
     seen: Option<Progress>,
     /// When it last did something that may take its time.
-    since: Option<Instant>,
+    since: Option<Duration>,
     /// When the peer was first seen not to take what it is sent, and what it had taken by then.
-    blocked: Option<(Instant, u64)>,
+    blocked: Option<(Duration, u64)>,
     outgoing: HashMap<u64, Out>,
 }
 
 /// A response over HTTP/2 on its way.
 struct Out {
-    begun: Instant,
-    moved: Instant,
+    begun: Duration,
+    moved: Duration,
     bytes: u64,
-    look: Instant,
+    look: Duration,
 }
 
 impl<'a> Watch<'a> {
@@ -415,14 +415,14 @@ impl<'a> Watch<'a> {
         Self { patience, wire, seen: None, since: None, blocked: None, outgoing: HashMap::new() }
     }
 
-    fn stands_still(&mut self, now: Instant) -> bool {
+    fn stands_still(&mut self, now: Duration) -> bool {
         let progress = self.wire.progress();
         let seen = self.seen.replace(progress);
         self.waits_in_vain(now, progress, seen) || self.is_not_read(now, progress) || self.is_not_read_http2(now)
     }
 
     /// Whether a head, or a request at all, is too long in coming.
-    fn waits_in_vain(&mut self, now: Instant, progress: Progress, seen: Option<Progress>) -> bool {
+    fn waits_in_vain(&mut self, now: Duration, progress: Progress, seen: Option<Progress>) -> bool {
         let same = |seen: Progress| seen.in_head == progress.in_head && seen.requests == progress.requests;
         // What is sent counts unless a head has begun: bytes of it may come one by one.
         let moves = |seen: Progress| !progress.in_head && seen.written != progress.written;
@@ -436,7 +436,7 @@ impl<'a> Watch<'a> {
     }
 
     /// Whether the peer takes too little of what it is sent.
-    fn is_not_read(&mut self, now: Instant, progress: Progress) -> bool {
+    fn is_not_read(&mut self, now: Duration, progress: Progress) -> bool {
         if !progress.blocked {
             self.blocked = None;
             return false;
@@ -451,7 +451,7 @@ impl<'a> Watch<'a> {
     }
 
     /// The same for each response over HTTP/2, whose streams may stand still while others move.
-    fn is_not_read_http2(&mut self, now: Instant) -> bool {
+    fn is_not_read_http2(&mut self, now: Duration) -> bool {
         let mut stalled = false;
         self.wire.for_each_outgoing(|key, bytes| {
             let out = self.outgoing.entry(key).or_insert(Out { begun: now, moved: now, bytes, look: now });

@@ -1,6 +1,6 @@
 //! The data listener: HTTP requests to objects, and their responses.
 //!
-//! The hot path. A request's parts are moved, not copied, into the invocation; on the way back the guest's headers and body
+//! The hot path. A request's parts are moved, not copied, into the call; on the way back the guest's headers and body
 //! are moved into the response. The host's own headers were dropped from guests' responses before they come here.
 //!
 //! What must stay true: a guest sees its request as sent except for the path (cut below the object),
@@ -23,7 +23,7 @@ use super::path::{self, Target};
 use super::problem::{self, Problem};
 use super::websocket::{self, Handshake, Opening, SocketSettings};
 use super::wire::Wire;
-use crate::base::{self, ClassKey, ClassName, Invocation, Reply, Request};
+use crate::base::{self, Call, Cause, ClassKey, ClassName, FetchAnswer, Principal, Request, TraceContext};
 use crate::router::Router;
 
 /// What the operator decides about the data listener.
@@ -64,7 +64,7 @@ impl Service for DataService {
             Ok(response) => response,
             Err(problem) => {
                 if problem.is_worth_reading_on() {
-                    body::discard(body, self.0.settings.request_body);
+                    self.0.settings.intake.discard(body, self.0.settings.request_body);
                 }
                 problem.into_response()
             }
@@ -96,18 +96,15 @@ impl Data {
             intake.charge_head(&headers, &mut charge, charged_to)?;
         }
         let is_head = parts.method == Method::HEAD;
+        let trace = trace_of(&headers);
         let request = Request { method: parts.method, uri, headers, body, websocket: handshake.is_some(), charge };
+        let id = self.router.call_id();
+        let call = Call { trace, ..Call::new(id, address.clone(), (Cause::Http, Principal::Client), request) };
         let outcome = match handshake {
-            None => self.router.deliver(address.clone(), Invocation::Fetch(request)).await,
+            None => self.router.deliver(call).await,
             Some(handshake) => {
-                let opening = websocket::open(
-                    self.router.clone(),
-                    address.clone(),
-                    request,
-                    handshake,
-                    self.settings.sockets,
-                    wire.clone(),
-                );
+                let (router, wire) = (self.router.clone(), wire.clone());
+                let opening = websocket::open(router, call, handshake, self.settings.sockets, wire);
                 match opening.await {
                     Opening::Opened(response) => return Ok(response),
                     Opening::Answered(outcome) => outcome,
@@ -115,11 +112,12 @@ impl Data {
             }
         };
         match outcome {
-            Ok(Reply::Response(response)) => self
+            Ok(FetchAnswer::Response(response)) => self
                 .sent(response, is_head, parts.version, &wire, &class.key)
-                .map_err(|problem| problem.about(&address)),
-            Ok(_) => Err(Problem::internal("a fetch turn was not answered with a response")),
-            Err(error) => Err(Problem::of_turn(&error, &address, self.settings.error_details)),
+                .map_err(|problem| problem.about(&address).of_call(id)),
+            // Only a request that asks for a WebSocket is, and `open` has taken those.
+            Ok(FetchAnswer::Upgrade(..)) => Err(Problem::internal("a plain request was answered with a WebSocket")),
+            Err(error) => Err(Problem::of_turn(&error, (&address, id), self.settings.error_details)),
         }
     }
 
@@ -146,6 +144,13 @@ impl Data {
         *sent.headers_mut() = response.headers;
         Ok(sent)
     }
+}
+
+/// The trace that a client says its request belongs to. Two are none.
+fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
+    let mut parents = headers.get_all("traceparent").iter();
+    let parent = parents.next()?;
+    parents.next().is_none().then(|| TraceContext::parse(parent.as_bytes()))?
 }
 
 /// Whether there is one length, which is a number.

@@ -95,7 +95,7 @@ mod tests {
 
     fn entry(class: &str, object: &str, message: &str) -> LogEntry {
         let (key, class, object, message) = (ClassKey::new(class), class.into(), object.into(), message.into());
-        LogEntry { time: 5, class, key, object, level: Level::Info, message, fields: Vec::new() }
+        LogEntry { time: 5, class, key, object, call: None, level: Level::Info, message, fields: Vec::new() }
     }
 
     fn logs() -> GuestLogs {

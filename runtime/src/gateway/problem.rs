@@ -15,7 +15,7 @@ use http::{HeaderValue, StatusCode};
 use serde::Serialize;
 
 use crate::base::id::IdError;
-use crate::base::{ClassName, ObjectAddress, TurnError};
+use crate::base::{CallId, ClassName, ObjectAddress, TurnError};
 use crate::router::DeployError;
 
 /// One row of the table: what a code means in HTTP.
@@ -99,6 +99,7 @@ kinds! {
     ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
     OBJECT_DELETED "object-deleted" CONFLICT "The object was deleted before the request had ended"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
+    OUTCOME_UNKNOWN "outcome-unknown" BAD_GATEWAY "What became of the turn is unknown"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
 
@@ -122,6 +123,7 @@ pub struct Problem {
     status: StatusCode,
     detail: Option<Cow<'static, str>>,
     object: Option<String>,
+    call: Option<CallId>,
     guest: Option<Box<OfGuest>>,
     allow: Option<&'static str>,
 }
@@ -139,7 +141,7 @@ impl Problem {
     /// A problem of this kind; the detail tells what is wrong this time and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
-        Self { kind, status: kind.status, detail, object: None, guest: None, allow: None }
+        Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None }
     }
 
     /// A method that a route does not take; `allow` lists those that it takes.
@@ -156,9 +158,9 @@ impl Problem {
     }
 
     /// How a turn ended badly. Without `details`, nothing that a guest or the host wrote for developers is told.
-    pub fn of_turn(error: &TurnError, address: &ObjectAddress, details: bool) -> Self {
+    pub fn of_turn(error: &TurnError, (address, call): (&ObjectAddress, CallId), details: bool) -> Self {
         let object = address.to_string();
-        let fixed_text = log(error, &object);
+        let fixed_text = log(error, &object, call);
         let kind = kind(error.code());
         Self {
             kind,
@@ -170,6 +172,7 @@ impl Problem {
             },
             detail: (details || fixed_text).then(|| error.to_string().into()),
             object: Some(object),
+            call: Some(call),
             guest: Some(Box::new(OfGuest {
                 guest_code: match error {
                     TurnError::Guest(failure) => Some(failure.code.clone()),
@@ -194,6 +197,11 @@ impl Problem {
         Self { object: Some(address.to_string()), ..self }
     }
 
+    /// Names the call.
+    pub fn of_call(self, call: CallId) -> Self {
+        Self { call: Some(call), ..self }
+    }
+
     /// Whether the rest of the request is still worth reading.
     pub fn is_worth_reading_on(&self) -> bool {
         self.status != StatusCode::REQUEST_TIMEOUT
@@ -208,20 +216,21 @@ impl Problem {
 
 /// Tells the server's log of an answer; that a turn failed is told where it ran (`base::failures`), unless the host never came to
 /// that. Tells whether the error's text is fixed, that is free of what a guest or the host wrote for developers.
-pub(super) fn log(error: &TurnError, object: &str) -> bool {
+pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
     use TurnError::*;
     let code = error.code();
     match error {
         // Below without the stack, which is long; text of guests quoted so that it stays on its line.
-        Host(_) => tracing::error!(?object, code, error = ?error.to_string(), "turn failed"),
-        _ => tracing::debug!(?object, code, error = ?error.to_string(), "answered with an error"),
+        Host(_) => tracing::error!(?object, %call, code, error = ?error.to_string(), "turn failed"),
+        _ => tracing::debug!(?object, %call, code, error = ?error.to_string(), "answered with an error"),
     }
     match error {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
-        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted | Stopping => true,
+        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted => true,
+        Stopping | OutcomeUnknown => true,
     }
 }
 
@@ -249,6 +258,8 @@ struct Members<'a> {
     retryable: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     object: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    call: Option<CallId>,
     #[serde(flatten)]
     guest: Option<Box<OfGuest>>,
 }
@@ -264,6 +275,7 @@ impl IntoResponse for Problem {
             code: self.kind.code,
             retryable,
             object: self.object,
+            call: self.call,
             guest: self.guest,
         };
         let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");
@@ -297,7 +309,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::base::{ClassKey, ClassName, Failure, ObjectId, ObjectName};
+    use crate::base::{CallIds, ClassKey, ClassName, Env, Failure, ObjectId, ObjectName};
     use crate::wasm::LoadError;
     use crate::wasm::compatibility::Version;
 
@@ -336,7 +348,7 @@ mod tests {
             ClassOutdated("built for 0.1.0".into()),
         ]);
         all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity]);
-        all.extend([Abandoned, Deleted, Stopping, Host(text())]);
+        all.extend([Abandoned, Deleted, Stopping, OutcomeUnknown, Host(text())]);
         all
     }
 
@@ -354,6 +366,11 @@ mod tests {
         let (key, name) = (ClassKey::new("key"), ObjectName::parse("alice").unwrap());
         let id = ObjectId::from_name(&key, &name);
         ObjectAddress { class: ClassName::parse("counter").unwrap(), key, id, name: Some(name) }
+    }
+
+    fn of_turn(error: &TurnError, details: bool) -> Problem {
+        let call = CallIds::new(&Env::manual(1).0).next();
+        Problem::of_turn(error, (&alice(), call), details)
     }
 
     async fn sent(problem: Problem) -> (http::HeaderMap, Value) {
@@ -377,7 +394,7 @@ mod tests {
     #[test]
     fn unavailable_and_retryable_are_the_same() {
         for error in turn_errors() {
-            let problem = Problem::of_turn(&error, &alice(), true);
+            let problem = of_turn(&error, true);
             assert_eq!(problem.status == StatusCode::SERVICE_UNAVAILABLE, error.retryable(), "{error:?}");
         }
     }
@@ -409,15 +426,16 @@ mod tests {
 
     #[tokio::test]
     async fn a_problem_has_all_members() {
-        let (headers, value) = sent(Problem::of_turn(&failure(true), &alice(), true)).await;
+        let (headers, value) = sent(of_turn(&failure(true), true)).await;
         assert_eq!(headers[RETRY_AFTER], "1");
         let expected = json!({
             "type": "urn:holdfast:error:guest-error", "title": "The object answered with a failure", "status": 503,
             "detail": "no\nseats", "code": "guest-error", "retryable": true, "object": "counter/alice",
+            "call": CallIds::new(&Env::manual(1).0).next(),
             "guest_code": "sold-out", "stack": "secret",
         });
         assert_eq!(value, expected);
-        let (headers, value) = sent(Problem::of_turn(&failure(false), &alice(), true)).await;
+        let (headers, value) = sent(of_turn(&failure(false), true)).await;
         assert_eq!((value["status"].as_u64(), value["retryable"].as_bool()), (Some(500), Some(false)));
         assert!(!headers.contains_key(RETRY_AFTER));
     }
@@ -437,12 +455,12 @@ mod tests {
     #[tokio::test]
     async fn without_details_no_secret_leaves() {
         for error in turn_errors() {
-            let (_, value) = sent(Problem::of_turn(&error, &alice(), false)).await;
+            let (_, value) = sent(of_turn(&error, false)).await;
             let text = value.to_string();
             assert!(!text.contains("secret") && !text.contains("seats"), "{text}");
             assert_eq!(value["code"], error.code());
         }
-        let (_, value) = sent(Problem::of_turn(&TurnError::OutOfFuel { limit: 7, stack: None }, &alice(), false)).await;
+        let (_, value) = sent(of_turn(&TurnError::OutOfFuel { limit: 7, stack: None }, false)).await;
         assert_eq!(value["detail"], "the turn used up its 7 units of fuel");
     }
 }

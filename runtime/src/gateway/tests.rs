@@ -76,6 +76,7 @@ impl Host {
             class: "echo".into(),
             key: ClassKey::new("echo"),
             object: object.into(),
+            call: None,
             level: Level::Info,
             message: "m".into(),
             fields: Vec::new(),
@@ -189,7 +190,8 @@ async fn a_refusal_reaches_a_client_that_is_still_writing() {
     let mut client = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (_stop, stopping) = watch::channel(false);
     let places = Places::set_aside(1, Arc::default());
-    let server = tokio::spawn(serve(listener, host.data, places, Patience::of(&Limits::default()), stopping));
+    let server =
+        tokio::spawn(serve(listener, host.data, places, (Patience::of(&Limits::default()), Env::system()), stopping));
     let body = vec![b'x'; LIMIT as usize + 4096];
     let head = format!("POST /none/alice HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n", body.len());
     client.write_all(head.as_bytes()).await.unwrap();

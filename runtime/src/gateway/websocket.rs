@@ -26,7 +26,6 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::{Notify, Semaphore, oneshot};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -40,9 +39,8 @@ use super::problem::{self, Problem};
 use super::wire::Wire as Connected;
 use crate::base::limits::REASON_MAX;
 use crate::base::socket::{Goodbye, Message, SocketEvent, SocketEventKind, SocketId, Text, code};
-use crate::base::{Invocation, MemoryCharge, ObjectAddress, Reply, Request, TurnError};
-use crate::object::handle::Pending;
-use crate::router::Router;
+use crate::base::{Call, CallId, Cause, Env, FetchAnswer, MemoryCharge, ObjectAddress, Principal, Request, TurnError};
+use crate::router::{Pending, Router};
 use crate::sockets::{Connection, Outgoing, Payload};
 
 /// Bytes that are read at a time. Every socket keeps as many.
@@ -124,7 +122,7 @@ pub enum Opening {
     /// The object accepted the socket: the response that opens it.
     Opened(Response),
     /// It did not; how its turn ended.
-    Answered(Result<Reply, TurnError>),
+    Answered(Result<FetchAnswer, TurnError>),
 }
 
 /// Gives an upgrade request to the object. A socket that it accepts is served by a task of its own until it is closed.
@@ -132,16 +130,16 @@ pub enum Opening {
 /// The turn goes on when the client goes away meanwhile: what the object accepts then is a socket that is closed at once.
 pub async fn open(
     router: Arc<Router>,
-    address: ObjectAddress,
-    request: Request,
+    call: Call<Request>,
     handshake: Handshake,
     settings: SocketSettings,
     wire: Arc<Connected>,
 ) -> Opening {
     let (answer, answered) = oneshot::channel();
     tokio::spawn(async move {
-        let opening = match router.deliver(address.clone(), Invocation::Fetch(request)).await {
-            Ok(Reply::Upgrade(response, socket)) => {
+        let address = call.target.clone();
+        let opening = match router.deliver(call).await {
+            Ok(FetchAnswer::Upgrade(response, socket)) => {
                 let response = handshake.response(response.headers);
                 wire.upgrade();
                 let serving = Serving { router, address, socket, settings, wire };
@@ -268,7 +266,7 @@ impl Serving {
         let refusing = async {
             if let (End::Broken(code, reason), Some(stream)) = (&end, stream) {
                 // Without an answer the connection is over, too.
-                let _ = timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
+                let _ = self.env().timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
             }
         };
         // The object need not wait until the peer has heard why.
@@ -299,15 +297,14 @@ impl Serving {
     ) -> End {
         let (peer, errands) = (Attention::default(), Errands::default());
         let mut reading = pin!(self.read(stream, connection, incoming, &peer, &errands));
-        let mut writing = pin!(write(sink, connection, &errands));
-        let mut silence = interval(self.settings.silence);
-        silence.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut writing = pin!(write(sink, connection, &errands, self.env()));
+        let mut silence = self.env().ticks(self.settings.silence);
         let (mut pinged, mut taking) = (false, Taking::default());
         let said = loop {
             tokio::select! {
                 end = &mut reading => return end,
                 said = &mut writing => break said,
-                _ = silence.tick() => {
+                () = silence.tick() => {
                     if !taking.goes_on(&self.wire) {
                         return End::Vanished;
                     }
@@ -323,7 +320,7 @@ impl Serving {
             }
         };
         errands.end();
-        match timeout(CLOSE_PATIENCE, reading).await {
+        match self.env().timeout(CLOSE_PATIENCE, reading).await {
             Ok(end @ (End::Goodbye(_) | End::Broken(..))) => end,
             Ok(End::Vanished | End::Unanswered(_)) | Err(_) => said.map_or(End::Vanished, End::Unanswered),
         }
@@ -368,7 +365,7 @@ impl Serving {
             if !connection.received(&message) {
                 // What becomes of its turn is in the object's log.
                 let post = |event| match in_flight.clone().try_acquire_owned() {
-                    Ok(permit) => self.router.post(self.address.clone(), event, permit),
+                    Ok(permit) => self.router.post(event, permit),
                     Err(_) => Err(TurnError::Overloaded),
                 };
                 self.put(SocketEventKind::Message(message), charge, post).await;
@@ -377,8 +374,8 @@ impl Serving {
     }
 
     /// Tells the object of something whose outcome matters. None if nobody wants to know any more.
-    async fn tell(&self, kind: SocketEventKind) -> Option<Pending> {
-        self.put(kind, None, |event| self.router.send(self.address.clone(), event)).await
+    async fn tell(&self, kind: SocketEventKind) -> Option<(CallId, Pending<()>)> {
+        self.put(kind, None, |event| Ok((event.id, self.router.send(event)?))).await
     }
 
     /// Puts an event into the object's mailbox, waiting while that is full. None if nobody wants to know any more.
@@ -386,13 +383,14 @@ impl Serving {
         &self,
         kind: SocketEventKind,
         charge: Option<Arc<MemoryCharge>>,
-        send: impl Fn(Invocation) -> Result<T, TurnError>,
+        send: impl Fn(Call<SocketEvent>) -> Result<T, TurnError>,
     ) -> Option<T> {
         let event = SocketEvent { socket: self.socket, kind, charge };
         loop {
-            match send(Invocation::Socket(event.clone())) {
+            let (id, of_client) = (self.router.call_id(), (Cause::Socket, Principal::Client));
+            match send(Call::new(id, self.address.clone(), of_client, event.clone())) {
                 Ok(sent) => return Some(sent),
-                Err(TurnError::Overloaded) => sleep(BUSY_WAIT).await,
+                Err(TurnError::Overloaded) => self.env().sleep(BUSY_WAIT).await,
                 // The host stops, or the class is gone: the socket is being closed.
                 Err(_) => return None,
             }
@@ -407,27 +405,43 @@ impl Serving {
             End::Vanished => (code::VANISHED, "".into(), false),
             End::Broken(code, why) => {
                 let (code, why): (u16, Arc<str>) = (*code, why.as_str().into());
-                if let Some(pending) = self.tell(SocketEventKind::Error(why.clone())).await {
-                    log(pending.outcome().await, &self.address);
+                if let Some((call, pending)) = self.tell(SocketEventKind::Error(why.clone())).await {
+                    self.log(call, pending.outcome().await);
                 }
                 (code, why, false)
             }
         };
         let close = SocketEventKind::Close { code, reason, was_clean };
-        while let Some(pending) = self.tell(close.clone()).await {
+        while let Some((call, pending)) = self.tell(close.clone()).await {
             let outcome = pending.outcome().await;
             let again = matches!(outcome, Err(TurnError::NoCapacity));
-            log(outcome, &self.address);
+            self.log(call, outcome);
             if !again {
                 return;
             }
-            sleep(NO_ROOM_WAIT).await;
+            self.env().sleep(NO_ROOM_WAIT).await;
         }
+    }
+
+    /// Nobody waits for the turn of an event: the object's log has what its author wants to know, the server's log the rest.
+    fn log(&self, call: CallId, outcome: Result<(), TurnError>) {
+        if let Err(error) = outcome {
+            problem::log(&error, &self.address.to_string(), call);
+        }
+    }
+
+    fn env(&self) -> &Env {
+        self.router.env()
     }
 }
 
 /// Sends what the object says, and pings. Ends with the goodbye that comes last; none if the connection is broken.
-async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, errands: &Errands) -> Option<Goodbye> {
+async fn write(
+    sink: &mut SplitSink<Stream, Wire>,
+    connection: &Connection,
+    errands: &Errands,
+    env: &Env,
+) -> Option<Goodbye> {
     loop {
         let mut next = tokio::select! {
             next = connection.next() => Some(next),
@@ -445,7 +459,7 @@ async fn write(sink: &mut SplitSink<Stream, Wire>, connection: &Connection, erra
                 }
                 Outgoing::Goodbye(goodbye) => {
                     // A peer that does not take it is as little of an answer as one that does not send it.
-                    let _ = timeout(CLOSE_PATIENCE, sink.send(Wire::Close(close_frame(&goodbye)))).await;
+                    let _ = env.timeout(CLOSE_PATIENCE, sink.send(Wire::Close(close_frame(&goodbye)))).await;
                     return Some(goodbye);
                 }
             }
@@ -512,13 +526,6 @@ fn end_of(error: &Error, incoming: &Incoming) -> End {
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => End::Vanished,
         Error::Protocol(_) => End::Broken(code::PROTOCOL, error.to_string()),
         _ => End::Vanished,
-    }
-}
-
-/// Nobody waits for the turn of an event: the object's log has what its author wants to know, the server's log the rest.
-fn log(outcome: Result<Reply, TurnError>, address: &ObjectAddress) {
-    if let Err(error) = outcome {
-        problem::log(&error, &address.to_string());
     }
 }
 

@@ -1,30 +1,36 @@
 //! The actor of one live object: takes one message at a time, runs its turn, puts the outcome behind the gate.
 //!
-//! What must stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
+//! What the object has is a value ([`Object`]) that each step takes and gives back; the actor itself has the rest. What must stay true:
+//! one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
 //! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
 mod administration;
+mod alarm;
+mod wake;
 
 use std::sync::Arc;
 
+use tracing::Instrument;
+
 use super::class::{Class, Loader};
-use super::handle::{Envelope, Inbox, Mailbox, Message, ObjectHandle, Outcome, mailbox};
-use super::lifecycle::{Effect, Event, State};
+use super::event::Event;
+use super::handle::{Admits, Envelope, Inbox, Mailbox, Message, ObjectHandle, ReplyTo, mailbox};
+use super::lifecycle::{self, Left, Quiet};
 use super::outbox::Outbox;
 use super::output_gate;
+use super::owed::Owed;
 use super::residency::{Permit, Residency};
-use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
 use crate::base::outcome::{Failure, Logged};
 use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
 use crate::base::{
-    Alarm, ClassKey, Create, Env, Failures, HostMemory, Invocation, Limits, Metrics, ObjectAddress, ObjectId, Occasion,
-    Reply, Request, TurnError, WorkBudget,
+    Call, CallId, Cause, Create, Env, Failures, FetchAnswer, HostMemory, Limits, Metrics, ObjectAddress, ObjectId,
+    Occasion, Request, TurnError,
 };
 use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
-use crate::storage::{Database, Databases, DurableWatch, Lsn, StorageError, Turn};
-use crate::wasm::{ClassCode, Cost, Ends, Engine, Instance, InstanceContext, Signal, TurnEvent};
+use crate::storage::{Database, Databases, DurableWatch, LaneLost, Lsn, StorageError, Turn};
+use crate::wasm::{Ends, Engine, Instance, Signal, TurnAnswer, TurnEvent};
 
 /// What the actors of one host share.
 pub struct Node {
@@ -58,18 +64,14 @@ pub trait Registry: Send + Sync {
     fn leave(&self, id: &ObjectId, handle: &ObjectHandle) -> bool;
 }
 
+/// What an actor has beside the object itself.
 struct Actor {
-    /// First, so that it is dropped first: once the inbox is gone a successor may open the same files. None only while a turn
-    /// owns it.
-    database: Option<Database>,
     node: Arc<Node>,
     registry: Arc<dyn Registry>,
     class: Arc<Class>,
     address: ObjectAddress,
     mailbox: Mailbox,
     inbox: Inbox,
-    state: State,
-    resident: Option<Resident>,
     durable: DurableWatch,
     applied: Lsn,
     /// None if the object has nothing to do with any.
@@ -77,10 +79,15 @@ struct Actor {
     outbox: Outbox,
 }
 
+/// The object of an actor, between two messages.
+type Object = lifecycle::Object<Database, Resident>;
+
 /// A live instance with its right to be there.
 struct Resident {
     instance: Instance,
     permit: Permit,
+    /// The answers that it owes.
+    owed: Owed,
 }
 
 /// A turn that failed.
@@ -96,12 +103,22 @@ impl From<TurnError> for Failed {
     }
 }
 
+/// A turn that has ended, to be answered.
+struct Ended {
+    call: CallId,
+    occasion: Occasion,
+    /// Whether the object had sockets when the turn began.
+    had_sockets: bool,
+}
+
 /// What an actor does next.
 enum Next {
     /// Deal with this.
     Message(Message),
     /// Nothing waits: neither messages nor the disk.
     Quiet,
+    /// What was applied will never be known to be durable.
+    LaneLost,
 }
 
 impl ObjectHandle {
@@ -113,57 +130,65 @@ impl ObjectHandle {
         let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
         let database = node.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
-        let sockets = node.sockets.of(&address.id);
-        let actor = Actor {
-            sockets,
-            outbox: Outbox::default(),
-            node,
-            registry,
-            class,
-            address,
-            mailbox,
-            inbox,
-            state: State::Dormant,
-            resident: None,
-            database: Some(database),
-            durable,
-            applied,
-        };
-        tokio::spawn(actor.live());
+        let (sockets, outbox) = (node.sockets.of(&address.id), Outbox::default());
+        let actor = Actor { sockets, outbox, node, registry, class, address, mailbox, inbox, durable, applied };
+        tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
 }
 
 impl Actor {
-    async fn live(mut self) {
+    /// The object is dropped before the actor, as the later argument: once the inbox is gone a successor may open the same files.
+    async fn live(mut self, mut object: Object) {
         self.node.metrics.live_objects.inc();
-        while self.state != State::Gone {
-            match self.next_message().await {
-                Next::Message(Message::Deliver(envelope)) => self.deliver(*envelope).await,
-                Next::Message(Message::DropInstance) => self.advance(Event::DropAsked),
-                Next::Quiet => self.advance(Event::Quiet),
-            }
+        loop {
+            object = match self.next(&mut object).await {
+                Next::Message(Message::Deliver(envelope)) => {
+                    let span = envelope.call.span();
+                    match span.is_disabled() {
+                        true => self.deliver(object, *envelope).await,
+                        false => self.deliver(object, *envelope).instrument(span).await,
+                    }
+                }
+                Next::Message(Message::DropInstance) => drop_instance(object).0,
+                Next::Quiet => match object.quiet() {
+                    Quiet::Stays(object) => object,
+                    Quiet::Leaves(database) => match self.leave(database) {
+                        Some(object) => object,
+                        None => break,
+                    },
+                },
+                Next::LaneLost => match self.give_up(object) {
+                    Some(object) => object,
+                    None => break,
+                },
+            };
         }
         self.node.metrics.live_objects.dec();
     }
 
-    async fn next_message(&mut self) -> Next {
+    async fn next(&mut self, object: &mut Object) -> Next {
         loop {
-            let settled = self.settle();
-            if !settled && self.database.as_ref().is_some_and(Database::must_settle) {
-                self.durable.reached(self.applied).await;
-                continue;
+            let settled = self.settle(object.database());
+            if !settled && object.database().must_settle() {
+                match self.durable.reached(self.applied).await {
+                    Ok(()) => continue,
+                    Err(LaneLost) => return Next::LaneLost,
+                }
             }
-            if settled && self.state == State::Dormant && self.inbox.is_empty() {
+            if settled && object.is_dormant() && self.inbox.is_empty() {
                 return Next::Quiet;
             }
             let message = if settled {
-                self.inbox.next().await
+                self.inbox.next(Admits::All).await
             } else {
                 tokio::select! {
                     biased;
-                    message = self.inbox.next() => message,
-                    () = self.durable.reached(self.applied) => None,
+                    message = self.inbox.next(Admits::All) => message,
+                    reached = self.durable.reached(self.applied) => match reached {
+                        Ok(()) => None,
+                        Err(LaneLost) => return Next::LaneLost,
+                    },
                 }
             };
             if let Some(message) = message {
@@ -173,261 +198,240 @@ impl Actor {
     }
 
     /// Does what had to wait for the disk, and says whether nothing waits any more.
-    fn settle(&mut self) -> bool {
-        if let Some(database) = &mut self.database {
-            // The WAL stays long and is tried again; what it holds is safe.
-            if let Err(error) = database.maintain() {
-                tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
-            }
+    fn settle(&mut self, database: &mut Database) -> bool {
+        // The WAL stays long and is tried again; what it holds is safe.
+        if let Err(error) = database.maintain() {
+            tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
         }
         self.durable.covers(self.applied)
     }
 
-    /// Feeds an event whose effect does not run a turn.
-    fn advance(&mut self, event: Event) {
-        let (state, effect) = self.state.handle(event);
-        self.state = state;
-        match effect {
-            Effect::DropInstance => self.drop_instance(),
-            Effect::MarkIdle => self.resident.iter().for_each(|resident| resident.permit.mark_idle()),
-            Effect::Leave => {
-                // Closed before the map lets a successor in, which will open the same file.
-                self.database = None;
-                // All of it is durable. What the successor sends comes after it.
-                self.outbox.flush();
-                self.node.sockets.forget_if_empty(&self.address.id);
-                let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
-                if !self.registry.leave(&self.address.id, &handle) {
-                    let database = self.node.databases.database(&self.address);
-                    (self.durable, self.applied) = (database.durable(), database.last_applied());
-                    self.database = Some(database);
-                    self.sockets = self.node.sockets.of(&self.address.id);
-                    self.state = State::Dormant;
-                }
-            }
-            Effect::Run | Effect::RunWithoutInstance | Effect::None => {}
+    /// Leaves the map. Returns the object again if something has arrived meanwhile.
+    fn leave(&mut self, database: Database) -> Option<Object> {
+        // Closed before the map lets a successor in, which will open the same file.
+        drop(database);
+        // All of it is durable. What the successor sends comes after it.
+        self.outbox.flush();
+        self.node.sockets.forget_if_empty(&self.address.id);
+        let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
+        if self.registry.leave(&self.address.id, &handle) {
+            return None;
         }
+        let database = self.node.databases.database(&self.address);
+        (self.durable, self.applied) = (database.durable(), database.last_applied());
+        self.sockets = self.node.sockets.of(&self.address.id);
+        Some(Object::Dormant(database))
     }
 
-    async fn deliver(&mut self, mut envelope: Envelope) {
-        if let (None, Some(name)) = (&self.address.name, envelope.name) {
-            self.database.iter_mut().for_each(|database| database.reached_by(&name));
+    /// The object's lane is lost: nothing that it has applied since may be told, and whatever it does from now on means nothing. Its
+    /// sockets are closed, so that their peers come again, and whoever waits is refused.
+    fn give_up(&mut self, object: Object) -> Option<Object> {
+        tracing::error!(object = %self.address, "the object's part of the commit log is lost; the object is given up");
+        self.outbox.drop_all();
+        if let Some(sockets) = self.sockets.take() {
+            self.node.sockets.forget(&self.address.id);
+            sockets.goodbye_to_all(&Goodbye::of_host(code::RESTART, "the host has lost the object")).now();
+        }
+        self.inbox.refuse_all(&TurnError::OutcomeUnknown);
+        let (database, instance) = object.without_instance();
+        drop(instance);
+        self.leave(database)
+    }
+
+    async fn deliver(&mut self, mut object: Object, envelope: Envelope) -> Object {
+        // What a large event takes of the host's memory is given back when its turn is over.
+        let Envelope { call, charge: _charge, deletes: _deletes, .. } = envelope;
+        let (mut call, event) = call.split();
+        if let (None, Some(name)) = (&self.address.name, call.target.name.take()) {
+            object.database().reached_by(&name);
             self.address.name = Some(name);
         }
-        let occasion = occasion(&envelope.invocation);
-        let mut consequence = (String::new(), Level::Error);
-        let had_sockets = self.sockets.is_some();
-        let outcome = match envelope.invocation {
-            Invocation::Fetch(_) | Invocation::Alarm { .. } | Invocation::Socket(_) | Invocation::Query(_)
-                if self.mailbox.is_deleted() =>
-            {
-                Err(TurnError::Deleted)
+        let ended = Ended { call: call.id, occasion: event.occasion(), had_sockets: self.sockets.is_some() };
+        let deleted = || Failed::from(TurnError::Deleted);
+        match event {
+            Event::Fetch(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Socket(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Alarm(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Fetch(request, mut reply) => {
+                let (object, outcome) = self.fetch(object, &call, request, &mut reply.abandoned()).await;
+                self.answer(object, ended, outcome.map_err(Failed::from), reply)
             }
-            Invocation::Fetch(request) => self.fetch(request, &mut envelope.reply.abandoned()).await,
-            Invocation::Alarm { now } => self.alarm(now).await.map_err(|failed| {
-                consequence = failed.consequence;
-                failed.error
-            }),
-            Invocation::Socket(event) => self.socket(event).await,
-            Invocation::Describe => self.describe(),
-            Invocation::Delete => self.delete().await,
-            Invocation::Query(query) => self.query(*query).await,
-            Invocation::Import(database) => self.import(database).await,
-            Invocation::Export => match self.snapshot().await {
-                Ok(Some(snapshot)) => return self.export(snapshot, occasion, envelope.reply),
-                Ok(None) => Ok(Reply::File(None)),
-                Err(error) => Err(error),
-            },
-            Invocation::Evict => {
-                let had = self.resident.is_some();
-                self.advance(Event::DropAsked);
-                Ok(Reply::Done(had))
+            Event::Socket(event, reply) => {
+                let (object, outcome) = self.socket(object, call.id, event).await;
+                self.answer(object, ended, outcome.map_err(Failed::from), reply)
             }
-        };
-        self.node.metrics.turns.inc();
-        if let Err(TurnError::Abandoned) = &outcome {
-            self.node.metrics.abandoned_turns.inc();
+            Event::Alarm(asked, reply) => {
+                let (object, outcome) = self.alarm(object, call.id, asked).await;
+                self.answer(object, ended, outcome, reply)
+            }
+            Event::Administration(asked) => self.administrate(object, ended, asked).await,
         }
-        if let Err(error) = &outcome {
-            self.node.tell(&self.address, &occasion, consequence, error);
-        }
-        // What was applied since the last message: by turns, and by failed ones up to where they settled.
-        self.applied = self.database.as_ref().expect("no turn is running").last_applied();
-        let after = if had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
-        envelope.reply.send(output_gate::hold(outcome, self.applied, &self.durable), after);
     }
 
-    /// A request from outside.
-    async fn fetch(&mut self, request: Request, abandoned: Signal<'_>) -> Outcome {
-        if self.class.create() == Create::Internal && !self.exists()? {
-            return Err(TurnError::UnknownObject);
+    /// Tells of a turn that has ended, and puts its outcome behind the gate.
+    fn answer<T>(&mut self, mut object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
+        self.node.metrics.turns.inc();
+        let outcome = outcome.map_err(|Failed { error, consequence }| {
+            if let TurnError::Abandoned = error {
+                self.node.metrics.abandoned_turns.inc();
+            }
+            self.node.tell((&self.address, ended.call), &ended.occasion, consequence, &error);
+            error
+        });
+        // What was applied since the last message: by turns, and by failed ones up to where they settled.
+        self.applied = object.database().last_applied();
+        let after = if ended.had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
+        reply.send(output_gate::hold_outcome(outcome, self.applied, &self.durable), after);
+        object
+    }
+
+    /// A request.
+    async fn fetch(
+        &mut self,
+        mut object: Object,
+        call: &Call<()>,
+        request: Request,
+        abandoned: Signal<'_>,
+    ) -> (Object, Result<FetchAnswer, TurnError>) {
+        if call.cause == Cause::Http && self.class.create() == Create::Internal {
+            match self.exists(object.database()) {
+                Ok(true) => {}
+                Ok(false) => return (object, Err(TurnError::UnknownObject)),
+                Err(error) => return (object, Err(error)),
+            }
         }
-        self.turn(TurnEvent::Fetch(request), Some(abandoned)).await
+        self.turn(object, call.id, request, Some(abandoned)).await
     }
 
     /// Whether the object has stored something or has sockets.
-    fn exists(&mut self) -> Result<bool, TurnError> {
-        let database = self.database.as_mut().expect("no turn is running");
+    fn exists(&self, database: &mut Database) -> Result<bool, TurnError> {
         let is_stored = database.description().map_err(storage_failed)?.is_some();
         Ok(is_stored || self.sockets.as_ref().is_some_and(|sockets| sockets.counts().sockets > 0))
     }
 
-    /// One turn of the instance: wake, run, apply or roll back.
-    async fn turn(&mut self, event: TurnEvent, abandoned: Option<Signal<'_>>) -> Outcome {
-        let (state, _run) = self.state.handle(Event::Invoked);
-        self.state = state;
-        let outcome = self.run(event, abandoned).await;
-        // A turn of which nothing was kept leaves no instance either.
-        self.advance(if self.resident.is_some() { Event::TurnApplied } else { Event::TurnFailed });
-        outcome
-    }
-
-    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
-    /// nothing is told, so whoever sent it sends it again.
-    async fn alarm(&mut self, now: bool) -> Result<Reply, Failed> {
-        let database = self.database.as_mut().expect("no turn is running");
-        let alarm = database.alarm().map_err(storage_failed)?;
-        // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
-        let due = alarm.filter(|alarm| now || self.node.env.wall_ms() >= alarm.next_ms);
-        let outcome = match due {
-            Some(alarm) => match self.run_alarm(alarm).await {
-                Ok(reply) => Ok(reply),
-                Err(error) if counts_as_attempt(&error) => {
-                    let consequence = self.alarm_failed(alarm).await?;
-                    Err(Failed { error, consequence })
-                }
-                Err(error) => {
-                    let what = match error {
-                        TurnError::NoHandler(_) => " and waits for a version that handles alarms",
-                        _ => " and is tried again",
-                    };
-                    return Err(Failed { error, consequence: (what.into(), Level::Warn) });
-                }
-            },
-            None => Ok(Reply::Done(false)),
-        };
-        self.database.as_mut().expect("no turn is running").tell_alarm().map_err(storage_failed)?;
-        outcome
-    }
-
-    async fn run_alarm(&mut self, alarm: Alarm) -> Outcome {
-        self.node.metrics.alarms.inc();
-        let node = self.node.clone();
-        match node.databases.alarm_runs().begin(self.address.id) {
-            Some(_running) => self.turn(TurnEvent::Alarm(alarm), None).await,
-            None => {
-                Err(TurnError::Trap { reason: "the host ended three times in a row while it ran".into(), stack: None })
-            }
-        }
-    }
-
-    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
-    async fn alarm_failed(&mut self, alarm: Alarm) -> Result<(String, Level), TurnError> {
-        let now_ms = self.node.env.wall_ms();
-        let next = alarm.after_failure(now_ms, &self.node.env);
-        let mut turn = self.database.take().expect("no turn is running").begin(WorkBudget::unlimited());
-        turn.set_alarm(next);
-        self.apply(turn).await?;
-        let attempt = format!(" (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
-        Ok(match next {
-            Some(next) => {
-                let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
-                (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
-            }
-            None => {
-                self.node.metrics.alarms_given_up.inc();
-                (format!("{attempt} and is given up"), Level::Error)
-            }
-        })
-    }
-
     /// An event of a socket. Messages that come after the object or the host has closed it are not for the object any more.
-    async fn socket(&mut self, event: SocketEvent) -> Outcome {
+    async fn socket(
+        &mut self,
+        mut object: Object,
+        call: CallId,
+        event: SocketEvent,
+    ) -> (Object, Result<(), TurnError>) {
         let (id, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
-        let Some(sockets) = self.sockets.clone() else { return Ok(Reply::Done(false)) };
+        let Some(sockets) = self.sockets.clone() else { return (object, Ok(())) };
         let is_for_it = if is_last { sockets.contains(id) } else { sockets.listens_to(id) };
         if !is_for_it {
-            return Ok(Reply::Done(false));
+            return (object, Ok(()));
         }
         if is_last {
             sockets.mark_closing(id);
         }
         let deleted = self.mailbox.deleted(&self.class);
-        let outcome = match deleted.or(self.class.code(&self.node.loader)).await {
-            Ok(code) if !code.listens_to_websockets() => Ok(Reply::Done(false)),
-            Ok(_) => self.turn(TurnEvent::Socket(event), None).await,
-            Err(error) => Err(error),
+        let code = deleted.or(self.class.code(&self.node.loader)).await;
+        let outcome;
+        (object, outcome) = match code {
+            Ok(code) if !code.listens_to_websockets() => (object, Ok(())),
+            Ok(_) => self.turn(object, call, event, None).await,
+            Err(error) => (object, Err(error)),
         };
         if let Err(error) = &outcome
             && !is_last
         {
-            self.release(sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code())));
+            let goodbye = sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code()));
+            self.release(goodbye, object.database().last_applied());
         }
         // Without room for an instance nothing was run, and it comes again.
         if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
             sockets.remove(id);
         }
-        outcome
+        (object, outcome)
     }
 
     /// Has something sent when all that the object has applied is durable.
-    fn release(&mut self, release: Release) {
-        let applied = self.database.as_ref().expect("no turn is running").last_applied();
+    fn release(&mut self, release: Release, applied: Lsn) {
         self.outbox.put(output_gate::hold(release, applied, &self.durable));
     }
 
-    /// What the next turn does with sockets. `event` tells whether it is about a new one.
-    fn begin_with_sockets(&self, event: &TurnEvent) -> SocketTurn {
-        let offered = match event {
-            TurnEvent::Fetch(request) if request.websocket => Some(request.websocket_protocols()),
-            _ => None,
+    /// One turn of the instance: wake, run, apply or roll back.
+    async fn turn<E: TurnEvent>(
+        &mut self,
+        object: Object,
+        call: CallId,
+        event: E,
+        mut abandoned: Option<Signal<'_>>,
+    ) -> (Object, Result<E::Answer, TurnError>) {
+        let code = match self.code().await {
+            Ok(code) => code,
+            Err(error) => return (object, Err(error)),
+        };
+        let (mut database, resident) = object.begin();
+        let waits: Option<Signal<'_>> = abandoned.as_mut().map(|abandoned| &mut **abandoned as _);
+        let Resident { instance, permit, owed } = match self.wake(&mut database, resident, code, call, waits).await {
+            Ok(resident) => resident,
+            Err(error) => return (dormant(database), Err(error)),
         };
         let object = (self.address.id, self.address.key.clone());
-        SocketTurn::begin(self.node.sockets.clone(), object, self.sockets.clone(), offered)
-    }
-
-    async fn run(&mut self, event: TurnEvent, mut abandoned: Option<Signal<'_>>) -> Outcome {
-        let Resident { instance, permit } =
-            self.wake(abandoned.as_mut().map(|abandoned| &mut **abandoned as _)).await?;
-        let database = self.database.take().expect("no turn is running");
-        let sockets = self.begin_with_sockets(&event);
+        let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
+        let sockets = SocketTurn::begin(self.node.sockets.clone(), object, sockets, offered);
         let mut deleted = self.mailbox.deleted(&self.class);
         let ends = Ends { abandoned, deleted: &mut deleted };
-        let end = instance.run(database, sockets, event, ends).await;
+        let end = instance.run(database, sockets, event, call, ends).await;
         self.node.metrics.fuel.inc_by(end.fuel);
-        let mut turn = end.turn;
-        let reply = match end.result {
+        let (database, kept, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
+        // A turn of which nothing was kept leaves no instance either.
+        let object = match end.instance.filter(|_| kept == Kept::All) {
+            Some(instance) => {
+                permit.mark_idle();
+                after(database, Some(Resident { instance, permit, owed }))
+            }
+            None => dormant(database),
+        };
+        (object, outcome)
+    }
+
+    /// Applies a turn whose handler succeeded, and rolls others back.
+    async fn end<T: TurnAnswer>(
+        &mut self,
+        call: CallId,
+        mut turn: Turn,
+        sockets: SocketTurn,
+        result: Result<T, TurnError>,
+    ) -> (Database, Kept, Result<T, TurnError>) {
+        let answer = match result {
+            Ok(answer) => answer,
             // A turn like any other that has only read, whose answer was lost on the way.
-            Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !end.sockets.has_staged() => {
-                self.apply(turn).await?;
-                self.resident = end.instance.map(|instance| Resident { instance, permit });
-                return Err(error);
+            Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !sockets.has_staged() => {
+                return match self.apply(turn).await {
+                    (database, Ok(())) => (database, Kept::All, Err(error)),
+                    (database, Err(error)) => (database, Kept::Nothing, Err(error)),
+                };
             }
-            Ok(Reply::Response(response)) if response.status.as_u16() >= 400 && self.keeps_nothing_of(&mut turn) => {
-                self.database = Some(turn.roll_back());
-                return Ok(Reply::Response(response));
-            }
-            Ok(reply) => self.apply(turn).await.map(|()| reply),
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
                 let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
-                self.database = Some(turn.roll_back());
-                Err(match cause {
+                let error = match cause {
                     Some(cause) => {
-                        self.log_words_of(error);
+                        self.log_words_of(call, error);
                         cause
                     }
                     None => error,
-                })
+                };
+                return (turn.roll_back(), Kept::Nothing, Err(error));
             }
-        }?;
-        if let Some(release) = end.sockets.apply(matches!(reply, Reply::Upgrade(..))) {
-            self.sockets = Some(release.of().clone());
-            self.release(release);
+        };
+        let is_error = answer.response().is_some_and(|response| response.status.as_u16() >= 400);
+        if is_error && self.keeps_nothing_of(&mut turn) {
+            return (turn.roll_back(), Kept::Nothing, Ok(answer));
         }
-        self.resident = end.instance.map(|instance| Resident { instance, permit });
-        Ok(reply)
+        let (database, applied) = self.apply(turn).await;
+        if let Err(error) = applied {
+            return (database, Kept::Nothing, Err(error));
+        }
+        if let Some(release) = sockets.apply(answer.opens_socket()) {
+            self.sockets = Some(release.of().clone());
+            self.release(release, database.last_applied());
+        }
+        (database, Kept::All, Ok(answer))
     }
 
     /// Whether the turn of a request that was answered with an error would make an object out of nothing but empty tables.
@@ -438,124 +442,62 @@ impl Actor {
     }
 
     /// Logs what a guest said of an error that another one takes the place of.
-    fn log_words_of(&self, error: TurnError) {
+    fn log_words_of(&self, call: CallId, error: TurnError) {
         if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
             let Logged { message, fields } = *logged;
-            let entry = LogEntry::new(&self.node.env, &self.address, Level::Error, message);
+            let entry = LogEntry::new(&self.node.env, (&self.address, call), Level::Error, message);
             self.node.logs.add(LogEntry { fields, ..entry });
         }
     }
 
     /// Makes what a turn staged part of the object.
-    async fn apply(&mut self, mut turn: Turn) -> Result<(), TurnError> {
+    async fn apply(&self, mut turn: Turn) -> (Database, Result<(), TurnError>) {
         turn.make_room().await;
         let (database, applied) = turn.apply_sliced().await;
-        self.database = Some(database);
-        applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits))
+        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits)))
     }
+}
 
-    /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
-    /// for the turn.
-    async fn wake(&mut self, abandoned: Option<Signal<'_>>) -> Result<Resident, TurnError> {
-        if self.class.is_retired() {
-            return Err(TurnError::ClassUnavailable("it is being deleted".into()));
-        }
-        let code = match self.class.code_if_loaded() {
-            Some(code) => code,
-            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await?,
-        };
-        if let Some(mut resident) = self.resident.take()
-            && Arc::ptr_eq(resident.instance.code(), &code)
-        {
-            resident.permit.mark_busy();
-            resident.instance.learn_name(self.address.name.as_ref());
-            return Ok(resident);
-        }
-        // What an instance of another version set on its connection goes with it.
-        self.drop_instance();
-        self.learn_name()?;
-        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
-        let making = async {
-            let permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
-            let instance = node.instantiate(address, code).await?;
-            Ok(Resident { instance, permit })
-        };
-        mailbox.deleted(&self.class).or(making).await
-    }
+/// What is kept of a turn.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    /// All of it, and so the instance.
+    All,
+    /// Nothing: it failed, or made nothing but empty tables.
+    Nothing,
+}
 
-    /// An object that is reached by id knows its name all the same if it was ever stored with one.
-    fn learn_name(&mut self) -> Result<(), TurnError> {
-        if self.address.name.is_none() {
-            let database = self.database.as_mut().expect("no turn is running");
-            self.address.name = database.name().map_err(storage_failed)?;
-        }
-        Ok(())
-    }
+/// The object after a turn that leaves this instance.
+fn after(database: Database, resident: Option<Resident>) -> Object {
+    let left = |resident: &Resident| if resident.owed.is_empty() { Left::Nothing } else { Left::Answers };
+    let resident = resident.map(|resident| {
+        let left = left(&resident);
+        (resident, left)
+    });
+    Object::after(database, resident)
+}
 
-    fn drop_instance(&mut self) {
-        self.resident = None;
-        // The next one knows the class by the name that it has then.
-        self.address.class = self.class.name();
-        if let Some(database) = &mut self.database {
-            database.reset_session();
-        }
-    }
+/// The object after its instance was dropped: what that has set on its connection goes with it.
+fn dormant(mut database: Database) -> Object {
+    database.reset_session();
+    Object::Dormant(database)
+}
+
+/// Drops the instance. Says whether there was one.
+fn drop_instance(object: Object) -> (Object, bool) {
+    let (database, resident) = object.without_instance();
+    let had = resident.is_some();
+    drop(resident);
+    (if had { dormant(database) } else { Object::Dormant(database) }, had)
 }
 
 impl Node {
-    /// Waits for room for an instance, no longer than anybody waits for its turn.
-    async fn admit(
-        &self,
-        class: &ClassKey,
-        cost: Cost,
-        mailbox: &Mailbox,
-        abandoned: Option<Signal<'_>>,
-    ) -> Result<Permit, TurnError> {
-        let admitted = self.residency.admit(class, cost, mailbox);
-        match abandoned {
-            None => admitted.await,
-            Some(abandoned) => tokio::select! {
-                biased;
-                permit = admitted => permit,
-                () = abandoned => return Err(TurnError::Abandoned),
-            },
-        }
-        .ok_or(TurnError::NoCapacity)
-    }
-
-    async fn instantiate(&self, address: &ObjectAddress, code: Arc<ClassCode>) -> Result<Instance, TurnError> {
-        let context = InstanceContext {
-            address: address.clone(),
-            limits: self.limits.clone(),
-            memory: self.memory.account(&address.key),
-            logs: self.logs.clone(),
-            env: self.env.clone(),
-        };
-        self.metrics.instances_started.inc();
-        Instance::new(&self.engine, code, context).await
-    }
-
     /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
-    fn tell(&self, address: &ObjectAddress, occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
+    fn tell(&self, of: (&ObjectAddress, CallId), occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
         if !error.is_refusal() {
             self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
-            self.failures.tell(address, occasion, &consequence.0, consequence.1, error);
+            self.failures.tell(of, occasion, &consequence.0, consequence.1, error);
         }
-    }
-}
-
-/// What an invocation is about, for the log if its turn fails. Copies no text.
-fn occasion(invocation: &Invocation) -> Occasion {
-    match invocation {
-        Invocation::Fetch(request) => Occasion::Fetch(request.method.clone(), request.uri.clone()),
-        Invocation::Alarm { .. } => Occasion::Alarm,
-        Invocation::Socket(event) => Occasion::Socket(event.socket),
-        Invocation::Describe => Occasion::Admin("a look"),
-        Invocation::Delete => Occasion::Admin("a deletion"),
-        Invocation::Evict => Occasion::Admin("an eviction"),
-        Invocation::Query(_) => Occasion::Admin("a query"),
-        Invocation::Import(_) => Occasion::Admin("an import"),
-        Invocation::Export => Occasion::Admin("an export"),
     }
 }
 

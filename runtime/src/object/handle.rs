@@ -1,25 +1,26 @@
 //! The way to an object: a bounded mailbox, first in, first out.
 //!
-//! Sending never blocks: a full mailbox is an answer, not a wait. A deletion is always taken, and ends all that came before it. Dropping the reply cancels an invocation whose turn has not
+//! Sending never blocks: a full mailbox is an answer, not a wait. A deletion is always taken, and ends all that came before it. Dropping the reply cancels a call whose turn has not
 //! begun, or waits for room; a turn that has begun is finished, unless it is a request's that has written nothing and only waits.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 
+use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::actor::Node;
 use super::class::Class;
+use super::event::{Administration, Event};
 use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
-use crate::base::{Invocation, Limits, MemoryCharge, MemoryUse, NoMemory, ObjectName, Reply, Request, TurnError};
-
-/// How a turn ended.
-pub(super) type Outcome = Result<Reply, TurnError>;
+use crate::base::operation::RunAlarm;
+use crate::base::{Call, Limits, MemoryCharge, NoMemory, TurnError};
 
 /// What waits in a mailbox.
 pub(super) enum Message {
@@ -29,34 +30,41 @@ pub(super) enum Message {
     DropInstance,
 }
 
-/// An invocation with the way back to whoever waits for it.
+impl Message {
+    /// See [`Event::is_hosts`].
+    fn is_hosts(&self) -> bool {
+        match self {
+            Self::Deliver(envelope) => envelope.call.event.is_hosts(),
+            Self::DropInstance => true,
+        }
+    }
+}
+
+/// A call that waits for its turn.
 pub(super) struct Envelope {
-    pub(super) invocation: Invocation,
-    /// The name that the object was reached by this time.
-    pub(super) name: Option<ObjectName>,
-    pub(super) reply: ReplyTo,
+    pub(super) call: Call<Event>,
     bytes: u64,
     /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
-    _charge: Option<MemoryCharge>,
-    /// Of a deletion.
-    _deletes: Option<Deleting>,
+    pub(super) charge: Option<MemoryCharge>,
+    /// Of a deletion. Held until that is over.
+    pub(super) deletes: Option<Deleting>,
 }
 
 /// Who is told how a turn ended.
-pub enum ReplyTo {
+pub enum ReplyTo<T> {
     /// Somebody who waits for it, and cancels what need not be finished by waiting no more.
-    Caller(Caller),
+    Caller(Caller<T>),
     /// Nobody. The permit is held until the turn is over.
     Nobody(OwnedSemaphorePermit),
 }
 
 /// The way back to a caller.
-pub struct Caller(oneshot::Sender<Answer>);
+pub struct Caller<T>(oneshot::Sender<Answer<T>>);
 
 /// An outcome behind the gate, and what the object has sent that must leave before it: whoever sees the outcome must meet what
 /// came before.
-pub(super) struct Answer {
-    pub(super) outcome: Gated<Outcome>,
+pub(super) struct Answer<T> {
+    pub(super) outcome: Gated<Result<T, TurnError>>,
     pub(super) after: Option<Outbox>,
 }
 
@@ -77,7 +85,7 @@ struct Deletions {
 }
 
 /// A deletion that has not ended.
-struct Deleting(Arc<Deletions>);
+pub(super) struct Deleting(Arc<Deletions>);
 
 /// Ends when the object or its class is to be deleted.
 pub(super) struct Deleted<'a> {
@@ -88,7 +96,19 @@ pub(super) struct Deleted<'a> {
 /// The receiving end, the actor's.
 pub(super) struct Inbox {
     receiver: mpsc::UnboundedReceiver<Message>,
+    /// What came while only the host's messages were admitted, in the order in which it came.
+    put_aside: VecDeque<Message>,
     load: Arc<Mutex<Load>>,
+}
+
+/// Which messages an actor takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Admits {
+    /// All, in the order in which they came.
+    All,
+    /// Those of the host, which pass the others: a handler that is suspended holds on to its object.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can hold on to its object yet"))]
+    Hosts,
 }
 
 /// What waits to be delivered.
@@ -98,12 +118,12 @@ struct Load {
     bytes: u64,
 }
 
-/// Why an invocation was not taken. It comes back to the sender.
+/// Why a call was not taken.
 pub enum Refusal {
     /// The mailbox is full.
     Full,
     /// The actor is gone without having left: it died of a bug of ours.
-    Dead(Box<Invocation>, ReplyTo),
+    Dead(Box<Call<Event>>),
 }
 
 /// A reference to a live object.
@@ -113,24 +133,17 @@ pub struct ObjectHandle {
     pub(super) class: Arc<Class>,
 }
 
-/// An invocation that was taken, with its reply to come.
-pub struct Pending {
-    reply: oneshot::Receiver<Answer>,
+/// A call that was taken, with its answer to come.
+pub struct Pending<T> {
+    reply: oneshot::Receiver<Answer<T>>,
 }
 
-/// Invocations of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
+/// Calls of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
 const CHARGED_FROM: u64 = 4 << 10;
 
-/// Charges an invocation to its class, as far as whoever read it has not.
-fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
-    let charged = match invocation {
-        Invocation::Fetch(Request { charge: Some(charge), .. }) => charge.bytes(),
-        _ => 0,
-    };
-    let purpose = match invocation {
-        Invocation::Socket(_) => MemoryUse::Sockets,
-        _ => MemoryUse::Requests,
-    };
+/// Charges an event to its class, as far as whoever read it has not.
+fn charge(event: &Event, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
+    let (purpose, charged) = event.charged();
     match bytes.saturating_sub(charged) {
         ..CHARGED_FROM => Ok(None),
         rest => node.memory.account(&class.key).take(purpose, rest).map(Some),
@@ -140,33 +153,27 @@ fn charge(invocation: &Invocation, bytes: u64, class: &Class, node: &Node) -> Re
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Mutex::new(Load::default()));
-    (Mailbox { sender, load: load.clone(), deletions: Arc::default() }, Inbox { receiver, load })
+    (
+        Mailbox { sender, load: load.clone(), deletions: Arc::default() },
+        Inbox { receiver, put_aside: VecDeque::new(), load },
+    )
 }
 
 impl ObjectHandle {
-    /// Puts an invocation into the mailbox.
-    pub fn send(
-        &self,
-        invocation: Invocation,
-        name: Option<ObjectName>,
-        reply: ReplyTo,
-        node: &Node,
-    ) -> Result<(), Refusal> {
-        let bytes = invocation.queued_bytes();
-        let charge = charge(&invocation, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
+    /// Puts a call into the mailbox.
+    pub fn send(&self, call: Call<Event>, node: &Node) -> Result<(), Refusal> {
+        let bytes = call.event.queued_bytes();
+        let charge = charge(&call.event, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
         // Whoever fills the mailbox must not keep the alarm out, of which there is one at a time, and not the operator.
-        let deletes = matches!(invocation, Invocation::Delete);
-        let always = deletes || matches!(invocation, Invocation::Alarm { now: false });
+        let deletes = matches!(call.event, Event::Administration(Administration::Delete(_)));
+        let always = deletes || matches!(call.event, Event::Alarm(RunAlarm::IfDue, _));
         if !self.mailbox.load.lock().take(bytes, &node.limits, always) {
             return Err(Refusal::Full);
         }
         let deletes = deletes.then(|| self.mailbox.begin_deletion());
-        let envelope = Box::new(Envelope { invocation, name, reply, bytes, _charge: charge, _deletes: deletes });
-        match self.mailbox.sender.send(Message::Deliver(envelope)) {
+        match self.mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes, charge, deletes }))) {
             Ok(()) => Ok(()),
-            Err(mpsc::error::SendError(Message::Deliver(envelope))) => {
-                Err(Refusal::Dead(Box::new(envelope.invocation), envelope.reply))
-            }
+            Err(mpsc::error::SendError(Message::Deliver(envelope))) => Err(Refusal::Dead(Box::new(envelope.call))),
             Err(_) => unreachable!("the message that was sent comes back"),
         }
     }
@@ -198,44 +205,50 @@ impl ObjectHandle {
     }
 }
 
-impl ReplyTo {
+impl<T> ReplyTo<T> {
     /// To a caller, who has the other end.
-    pub fn caller() -> (Self, Pending) {
+    pub fn caller() -> (Self, Pending<T>) {
         let (sender, reply) = oneshot::channel();
         (Self::Caller(Caller(sender)), Pending { reply })
     }
 
-    pub(super) fn send(self, outcome: Gated<Outcome>, after: Option<Outbox>) {
+    pub(super) fn send(self, outcome: Gated<Result<T, TurnError>>, after: Option<Outbox>) {
         if let Self::Caller(Caller(sender)) = self {
             // Nobody may be waiting any more; the turn has happened all the same.
             let _ = sender.send(Answer { outcome, after });
         }
     }
 
+    /// Answers with an error that tells nothing of what the object stores.
+    pub(super) fn refuse(self, error: TurnError) {
+        self.send(output_gate::of_host(error), None);
+    }
+
     /// Ends when nobody waits for the reply any more; never, if nobody ever did.
-    pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_ {
+    pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_
+    where
+        T: Send,
+    {
         std::future::poll_fn(move |context| match self {
             Self::Caller(Caller(sender)) => sender.poll_closed(context),
             Self::Nobody(_) => Poll::Pending,
         })
     }
 
-    fn is_cancelled(&self) -> bool {
+    pub(super) fn is_cancelled(&self) -> bool {
         matches!(self, Self::Caller(Caller(sender)) if sender.is_closed())
     }
 }
 
-impl Pending {
-    /// The outcome, once the output gate lets it out.
-    pub async fn outcome(self) -> Result<Reply, TurnError> {
-        match self.reply.await {
-            Ok(Answer { outcome, after }) => {
-                let outcome = output_gate::open(outcome).await;
-                after.iter().for_each(Outbox::flush);
-                outcome
-            }
-            Err(_) => Err(TurnError::Host("the object ended before its turn did".into())),
-        }
+impl<T> Pending<T> {
+    /// Returns the outcome, once the output gate lets it out.
+    pub async fn outcome(self) -> Result<T, TurnError> {
+        let Ok(Answer { outcome, after }) = self.reply.await else {
+            return Err(TurnError::Host("the object ended before its turn did".into()));
+        };
+        let Ok(outcome) = output_gate::open(outcome).await else { return Err(TurnError::OutcomeUnknown) };
+        after.iter().for_each(Outbox::flush);
+        outcome
     }
 }
 
@@ -297,16 +310,40 @@ impl Future for Deleted<'_> {
 }
 
 impl Inbox {
-    /// The next message; none if its sender does not wait for it any more. Safe to cancel.
-    pub(super) async fn next(&mut self) -> Option<Message> {
-        let message = self.receiver.recv().await?;
+    /// Returns the next message that is admitted; none if its sender does not wait for it any more. Safe to cancel.
+    pub(super) async fn next(&mut self, admits: Admits) -> Option<Message> {
+        let message = self.take(admits).await?;
         if let Message::Deliver(envelope) = &message {
             self.load.lock().give_back(envelope.bytes);
-            if envelope.reply.is_cancelled() {
+            if envelope.call.event.is_cancelled() {
                 return None;
             }
         }
         Some(message)
+    }
+
+    async fn take(&mut self, admits: Admits) -> Option<Message> {
+        if admits == Admits::All
+            && let Some(first) = self.put_aside.pop_front()
+        {
+            return Some(first);
+        }
+        loop {
+            let message = self.receiver.recv().await?;
+            if admits == Admits::All || message.is_hosts() {
+                return Some(message);
+            }
+            self.put_aside.push_back(message);
+        }
+    }
+
+    /// Refuses every call that waits at this moment.
+    pub(super) fn refuse_all(&mut self, error: &TurnError) {
+        while let Some(message) = self.next(Admits::All).now_or_never() {
+            if let Some(Message::Deliver(envelope)) = message {
+                envelope.call.event.refuse(error.clone());
+            }
+        }
     }
 
     /// Whether nothing waits to be delivered.
@@ -316,7 +353,7 @@ impl Inbox {
 }
 
 impl Load {
-    /// An invocation that is larger than the whole mailbox may still wait alone.
+    /// A call that is larger than the whole mailbox may still wait alone.
     fn take(&mut self, bytes: u64, limits: &Limits, always: bool) -> bool {
         let fits = always
             || self.turns < limits.mailbox_turns
@@ -331,5 +368,67 @@ impl Load {
     fn give_back(&mut self, bytes: u64) {
         self.turns -= 1;
         self.bytes -= bytes;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::operation::{Describe, Evict};
+    use crate::base::{CallIds, Cause, ClassKey, ClassName, Env, ObjectAddress, ObjectId, Principal};
+    use crate::object::Operation;
+
+    /// Puts a call into a mailbox, and keeps its caller waiting.
+    fn put<O: Operation>(mailbox: &Mailbox, ids: &CallIds, operation: O) -> Pending<O::Answer> {
+        let (reply, pending) = ReplyTo::caller();
+        let key = ClassKey::new("key");
+        let (class, id) = (ClassName::parse("class").unwrap(), ObjectId::unique(&key, [0; 16]));
+        let target = ObjectAddress { class, key, id, name: None };
+        let call = Call::new(ids.next(), target, (Cause::Admin, Principal::Admin), operation.event(reply));
+        assert!(mailbox.load.lock().take(1, &Limits::default(), false));
+        let sent =
+            mailbox.sender.send(Message::Deliver(Box::new(Envelope { call, bytes: 1, charge: None, deletes: None })));
+        assert!(sent.is_ok());
+        pending
+    }
+
+    fn take(inbox: &mut Inbox, admits: Admits) -> Option<&'static str> {
+        Some(match inbox.next(admits).now_or_never()?? {
+            Message::DropInstance => "drop",
+            Message::Deliver(envelope) => match envelope.call.event {
+                Event::Alarm(..) => "alarm",
+                Event::Administration(Administration::Describe(_)) => "describe",
+                Event::Administration(Administration::Evict(_)) => "evict",
+                _ => "other",
+            },
+        })
+    }
+
+    #[test]
+    fn the_hosts_messages_pass_while_only_they_are_admitted_and_nothing_is_lost() {
+        let (ids, (mailbox, mut inbox)) = (CallIds::new(&Env::manual(1).0), mailbox());
+        let first = put(&mailbox, &ids, RunAlarm::IfDue);
+        let look = put(&mailbox, &ids, Describe);
+        let second = put(&mailbox, &ids, RunAlarm::Now);
+        mailbox.ask_to_drop_instance();
+        let hosts = [take(&mut inbox, Admits::Hosts), take(&mut inbox, Admits::Hosts), take(&mut inbox, Admits::Hosts)];
+        assert_eq!(hosts, [Some("describe"), Some("drop"), None]);
+        assert!(!inbox.is_empty(), "what is put aside still waits");
+        let evict = put(&mailbox, &ids, Evict);
+        drop(first);
+        let all = [take(&mut inbox, Admits::All), take(&mut inbox, Admits::All), take(&mut inbox, Admits::All)];
+        assert_eq!(all, [None, Some("alarm"), Some("evict")], "in order, without the one that nobody waits for");
+        assert!(inbox.is_empty() && inbox.put_aside.is_empty());
+        drop((look, second, evict));
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_answered_when_all_are_refused() {
+        let (ids, (mailbox, mut inbox)) = (CallIds::new(&Env::manual(1).0), mailbox());
+        let (alarm, look) = (put(&mailbox, &ids, RunAlarm::IfDue), put(&mailbox, &ids, Describe));
+        inbox.refuse_all(&TurnError::OutcomeUnknown);
+        assert_eq!(alarm.outcome().await, Err(TurnError::OutcomeUnknown));
+        assert_eq!(look.outcome().await, Err(TurnError::OutcomeUnknown));
+        assert!(inbox.is_empty());
     }
 }

@@ -1,71 +1,79 @@
-//! How an object comes and goes: a pure state machine. No async, no clock, no I/O; the actor feeds it events and performs
-//! the one effect that each of them has.
+//! How an object comes and goes: states that own what the object has, and the steps between them. No async, no clock, no I/O.
+//!
+//! An object between two messages is an [`Object`]. A turn takes database and instance out of it and gives both back by value, so
+//! nobody can use either while it runs; an object that has left has given its database up. Generic over both, so that the steps can be
+//! tried without either.
 
-/// Where an object is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    /// No instance. → `Running` when a turn needs one, `Gone` when nothing is left to do.
-    Dormant,
-    /// A handler runs. → `Idle` when it succeeded, `Dormant` when it failed.
-    Running,
-    /// An instance waits for its next turn. → `Running`, `Dormant` when it is dropped.
-    Idle,
-    /// The actor has left the router's map; its task ends. Final.
-    Gone,
+/// An object between two messages.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Object<D, I> {
+    /// No instance. → `Idle` or `Suspended` after a turn that succeeded; leaves when nothing waits.
+    Dormant(D),
+    /// An instance waits for its next turn. → `Dormant` when the instance is dropped or a turn fails.
+    Idle(D, I),
+    /// As `Idle`, and the instance has answers to give that earlier turns owe.
+    Suspended(D, I),
 }
 
-/// What happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Event {
-    /// The next invocation needs an instance.
-    Invoked,
-    /// The next invocation reads or changes only what is stored.
-    InvokedWithoutInstance,
-    /// The handler returned and what it wrote is applied.
-    TurnApplied,
-    /// The turn failed and was rolled back.
-    TurnFailed,
-    /// Somebody else needs the room, the instance was idle for too long, or its memory must not outlive its storage.
-    DropAsked,
+/// What an instance has to do after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Nothing until the next event.
+    Nothing,
+    /// It owes answers.
+    Answers,
+}
+
+/// What becomes of an object for which nothing waits.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Quiet<D, I> {
+    /// An instance that waits is worth its memory until somebody asks for it.
+    Stays(Object<D, I>),
+    /// The object leaves the router's map, unless something has arrived meanwhile.
+    Leaves(D),
+}
+
+impl<D, I> Object<D, I> {
+    /// A turn begins: it takes everything.
+    pub(super) fn begin(self) -> (D, Option<I>) {
+        match self {
+            Self::Dormant(database) => (database, None),
+            Self::Idle(database, instance) | Self::Suspended(database, instance) => (database, Some(instance)),
+        }
+    }
+
+    /// A turn has ended, with an instance that can take another one or without.
+    pub(super) fn after(database: D, instance: Option<(I, Left)>) -> Self {
+        match instance {
+            None => Self::Dormant(database),
+            Some((instance, Left::Nothing)) => Self::Idle(database, instance),
+            Some((instance, Left::Answers)) => Self::Suspended(database, instance),
+        }
+    }
+
+    /// Somebody else needs the room, the instance was idle for too long, or its memory must not outlive its storage. Returns the
+    /// instance, if there was one.
+    pub(super) fn without_instance(self) -> (D, Option<I>) {
+        self.begin()
+    }
+
     /// The mailbox is empty and everything applied is durable.
-    Quiet,
-}
+    pub(super) fn quiet(self) -> Quiet<D, I> {
+        match self {
+            Self::Dormant(database) => Quiet::Leaves(database),
+            stays => Quiet::Stays(stays),
+        }
+    }
 
-/// What the actor does about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    /// Make an instance if there is none, and run the turn on it.
-    Run,
-    /// Do it without an instance.
-    RunWithoutInstance,
-    /// Others may have the instance's room from now on.
-    MarkIdle,
-    /// Drop the instance.
-    DropInstance,
-    /// Leave the router's map, unless something has arrived meanwhile.
-    Leave,
-    /// Nothing.
-    None,
-}
+    /// Whether it leaves when nothing waits.
+    pub(super) fn is_dormant(&self) -> bool {
+        matches!(self, Self::Dormant(_))
+    }
 
-impl State {
-    /// The next state, and what to do.
-    pub(super) fn handle(self, event: Event) -> (State, Effect) {
-        match (self, event) {
-            (State::Dormant | State::Idle, Event::Invoked) => (State::Running, Effect::Run),
-            (State::Dormant | State::Idle, Event::InvokedWithoutInstance) => (self, Effect::RunWithoutInstance),
-            (State::Running, Event::TurnApplied) => (State::Idle, Effect::MarkIdle),
-            (State::Running, Event::TurnFailed) => (State::Dormant, Effect::DropInstance),
-            (State::Idle, Event::DropAsked) => (State::Dormant, Effect::DropInstance),
-            (State::Dormant, Event::Quiet) => (State::Gone, Effect::Leave),
-            // An instance that waits is worth its memory until somebody asks for it.
-            (State::Idle, Event::Quiet) => (State::Idle, Effect::None),
-            // Nothing to drop, or it is dropped already.
-            (State::Dormant, Event::DropAsked) => (State::Dormant, Effect::None),
-            // The actor runs one thing at a time, so these do not happen; if they do, nothing is lost by staying.
-            (State::Running, Event::Invoked | Event::InvokedWithoutInstance | Event::DropAsked | Event::Quiet)
-            | (State::Dormant | State::Idle, Event::TurnApplied | Event::TurnFailed)
-            | (State::Gone, _) => (self, Effect::None),
+    /// What is stored.
+    pub(super) fn database(&mut self) -> &mut D {
+        match self {
+            Self::Dormant(database) | Self::Idle(database, _) | Self::Suspended(database, _) => database,
         }
     }
 }
@@ -74,53 +82,46 @@ impl State {
 mod tests {
     use super::*;
 
-    const STATES: [State; 4] = [State::Dormant, State::Running, State::Idle, State::Gone];
-    const EVENTS: [Event; 6] = [
-        Event::Invoked,
-        Event::InvokedWithoutInstance,
-        Event::TurnApplied,
-        Event::TurnFailed,
-        Event::DropAsked,
-        Event::Quiet,
-    ];
+    /// A database and an instance that cannot be made twice.
+    #[derive(Debug, PartialEq, Eq)]
+    struct Database;
+    #[derive(Debug, PartialEq, Eq)]
+    struct Instance;
+
+    fn states() -> [Object<Database, Instance>; 3] {
+        [Object::Dormant(Database), Object::Idle(Database, Instance), Object::Suspended(Database, Instance)]
+    }
 
     #[test]
-    fn an_instance_exists_exactly_while_running_or_idle() {
-        for state in STATES {
-            for event in EVENTS {
-                let had = matches!(state, State::Running | State::Idle);
-                let (next, effect) = state.handle(event);
-                let has = match effect {
-                    Effect::Run => true,
-                    Effect::DropInstance => false,
-                    _ => had,
-                };
-                assert_eq!(
-                    has,
-                    matches!(next, State::Running | State::Idle),
-                    "{state:?} {event:?} → {next:?} {effect:?}"
-                );
+    fn only_a_dormant_object_leaves() {
+        for mut object in states() {
+            let is_dormant = object.is_dormant();
+            assert_eq!(object.database(), &Database);
+            match object.quiet() {
+                Quiet::Leaves(Database) => assert!(is_dormant),
+                Quiet::Stays(object) => assert!(!is_dormant && object.begin().1.is_some()),
             }
         }
     }
 
     #[test]
-    fn only_a_dormant_object_leaves_and_nobody_comes_back() {
-        for state in STATES {
-            for event in EVENTS {
-                let (next, effect) = state.handle(event);
-                assert_eq!(effect == Effect::Leave, state == State::Dormant && event == Event::Quiet);
-                assert!(state != State::Gone || next == State::Gone);
-            }
+    fn a_failed_turn_leaves_no_instance_and_a_good_one_says_what_is_left() {
+        for object in states() {
+            let (database, _) = object.begin();
+            assert_eq!(Object::<_, Instance>::after(database, None), Object::Dormant(Database));
         }
+        let after = |left| Object::after(Database, Some((Instance, left)));
+        assert_eq!(after(Left::Nothing), Object::Idle(Database, Instance));
+        assert_eq!(after(Left::Answers), Object::Suspended(Database, Instance));
     }
 
     #[test]
-    fn a_failed_turn_leaves_no_instance_and_the_next_one_makes_one() {
-        let (state, effect) = State::Idle.handle(Event::Invoked);
-        assert_eq!((state, effect), (State::Running, Effect::Run));
-        let (state, effect) = state.handle(Event::TurnFailed);
-        assert_eq!((state, effect), (State::Dormant, Effect::DropInstance));
-        assert_eq!(state.handle(Event::Invoked), (State::Running, Effect::Run));
+    fn an_instance_that_is_dropped_comes_out_once() {
+        for object in states() {
+            let had = !object.is_dormant();
+            let (database, instance) = object.without_instance();
+            assert_eq!(instance.is_some(), had);
+            assert_eq!(Object::<_, Instance>::Dormant(database).without_instance(), (Database, None));
+        }
     }
 }

@@ -2,7 +2,8 @@
 //! durable, whatever the actor does meanwhile.
 //!
 //! What must stay true: an actor that leaves has released everything, so what its successor's turns send comes after it; and an
-//! outcome is not seen before what its turn, and those before it, have sent and set.
+//! outcome is not seen before what its turn, and those before it, have sent and set. When the object's lane is lost, what waits is
+//! dropped: nobody can say whether the turns that sent it are durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,11 +45,20 @@ impl Outbox {
                 Some(first) => first.waits_for(),
                 None => return,
             };
-            if let Some((applied, mut durable)) = waits_for {
-                durable.reached(applied).await;
+            if let Some((applied, mut durable)) = waits_for
+                && durable.reached(applied).await.is_err()
+            {
+                return self.drop_all();
             }
             self.flush();
         }
+    }
+
+    /// Drops what waits: the object's lane is lost.
+    pub(super) fn drop_all(&self) {
+        let waiting = std::mem::take(&mut *self.0.lock());
+        // Outside of the lock: what is dropped gives memory back.
+        drop(waiting);
     }
 
     /// Releases from the front what is durable. True if nothing is left.
@@ -71,33 +81,54 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::base::TurnError;
     use crate::base::socket::AutoResponse;
-    use crate::base::{ClassKey, Env, HostMemory, ObjectId, Reply};
+    use crate::base::{ClassKey, Env, HostMemory, ObjectId};
     use crate::object::handle::ReplyTo;
     use crate::sockets::{SocketTurn, Sockets};
-    use crate::storage::{DurableWatch, Lsn};
+    use crate::storage::{Durable, DurableWatch, Lsn};
 
     /// Whoever sees the answer of a turn meets what the turn has set, though another task was to release it.
     #[tokio::test]
     async fn what_a_turn_has_set_is_in_force_before_its_answer_is_seen() {
-        let (lane, durable) = watch::channel(Lsn(0));
-        let durable = DurableWatch::of(durable);
+        let (lane, durable, release) = release();
+        let of = release.of().clone();
+        let outbox = Outbox::default();
+        outbox.put(output_gate::hold(release, Lsn(1), &durable));
+        let (reply, pending) = ReplyTo::caller();
+        reply.send(output_gate::hold_outcome(Ok(()), Lsn(1), &durable), outbox.if_waiting());
+        assert!(!of.answers_by_itself());
+        lane.send_replace(Durable::Upto(Lsn(1)));
+        // Nothing else runs meanwhile: this test has one thread, and what is awaited is ready.
+        pending.outcome().await.unwrap();
+        assert!(of.answers_by_itself() && outbox.if_waiting().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_waits_when_the_lane_is_lost_is_dropped_and_its_outcome_is_unknown() {
+        let (lane, durable, release) = release();
+        let of = release.of().clone();
+        let outbox = Outbox::default();
+        outbox.put(output_gate::hold(release, Lsn(1), &durable));
+        let (reply, pending) = ReplyTo::caller();
+        reply.send(output_gate::hold_outcome(Ok(()), Lsn(1), &durable), outbox.if_waiting());
+        lane.send_replace(Durable::Lost);
+        assert_eq!(pending.outcome().await, Err(TurnError::OutcomeUnknown));
+        while outbox.if_waiting().is_some() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!of.answers_by_itself());
+    }
+
+    /// A lane of which nothing is durable, and what the first turn on it has set.
+    fn release() -> (watch::Sender<Durable>, DurableWatch, Release) {
+        let (lane, durable) = watch::channel(Durable::Upto(Lsn(0)));
         let sockets =
             Arc::new(Sockets::new(Arc::default(), HostMemory::new(1 << 30), Arc::default(), Env::manual(1).0));
         let object = (ObjectId::from_bytes([1; 32]), ClassKey::new("key"));
         let mut turn = SocketTurn::begin(sockets, object, None, None);
         let pair = AutoResponse { request: "hi".into(), response: "ho".into() };
         turn.set_auto_response(Some(pair)).unwrap();
-        let release = turn.apply(false).unwrap();
-        let of = release.of().clone();
-        let outbox = Outbox::default();
-        outbox.put(output_gate::hold(release, Lsn(1), &durable));
-        let (reply, pending) = ReplyTo::caller();
-        reply.send(output_gate::hold(Ok(Reply::Done(true)), Lsn(1), &durable), outbox.if_waiting());
-        assert!(!of.answers_by_itself());
-        lane.send_replace(Lsn(1));
-        // Nothing else runs meanwhile: this test has one thread, and what is awaited is ready.
-        pending.outcome().await.unwrap();
-        assert!(of.answers_by_itself() && outbox.if_waiting().is_none());
+        (lane, DurableWatch::of(durable), turn.apply(false).unwrap())
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! The rule is a type. A turn ends as [`Gated<T>`], which has no accessor; [`open`] waits for the durable position and
 //! only then gives the value out. Errors are gated like answers: they, too, tell of what the turn has read. The next turn does
-//! not wait; it starts as soon as this one is applied.
+//! not wait; it starts as soon as this one is applied. What waits when the object's lane is lost never leaves: nobody can say whether
+//! what it tells of is durable.
 
-use crate::storage::{DurableWatch, Lsn};
+use crate::base::TurnError;
+#[cfg(test)]
+use crate::base::mistakes::{self, Mistake};
+use crate::storage::{DurableWatch, LaneLost, Lsn};
 
 /// A value that waits for a position to be durable.
 #[must_use = "an outcome that nobody opens is an answer that nobody gets"]
@@ -17,8 +21,30 @@ pub(super) struct Gated<T> {
 
 /// Puts a value behind the gate of an object that has applied everything up to `applied`.
 pub(super) fn hold<T>(value: T, applied: Lsn, durable: &DurableWatch) -> Gated<T> {
+    #[cfg(test)]
+    if mistakes::is_made(Mistake::EarlyGate) {
+        return Gated { value, waits_for: None };
+    }
     let waits_for = (!durable.covers(applied)).then(|| (applied, durable.clone()));
     Gated { value, waits_for }
+}
+
+/// Puts the outcome of a turn behind the gate.
+pub(super) fn hold_outcome<T>(
+    outcome: Result<T, TurnError>,
+    applied: Lsn,
+    durable: &DurableWatch,
+) -> Gated<Result<T, TurnError>> {
+    #[cfg(test)]
+    if outcome.is_err() && mistakes::is_made(Mistake::EarlyError) {
+        return Gated { value: outcome, waits_for: None };
+    }
+    hold(outcome, applied, durable)
+}
+
+/// An error that waits for nothing: it tells nothing of what the object stores.
+pub(super) fn of_host<T>(error: TurnError) -> Gated<Result<T, TurnError>> {
+    Gated { value: Err(error), waits_for: None }
 }
 
 impl<T> Gated<T> {
@@ -28,7 +54,7 @@ impl<T> Gated<T> {
     }
 }
 
-/// The value, if it may leave.
+/// Returns the value, if it may leave.
 pub(super) fn open_now<T>(gated: Gated<T>) -> Result<T, Gated<T>> {
     match gated.waits_for() {
         None => Ok(gated.value),
@@ -36,10 +62,36 @@ pub(super) fn open_now<T>(gated: Gated<T>) -> Result<T, Gated<T>> {
     }
 }
 
-/// Waits until the value may leave.
-pub(super) async fn open<T>(gated: Gated<T>) -> T {
+/// Waits until the value may leave. It never may if the lane is lost before.
+pub(super) async fn open<T>(gated: Gated<T>) -> Result<T, LaneLost> {
     if let Some((applied, mut durable)) = gated.waits_for {
-        durable.reached(applied).await;
+        durable.reached(applied).await?;
     }
-    gated.value
+    Ok(gated.value)
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use tokio::sync::watch;
+
+    use super::*;
+    use crate::storage::Durable;
+
+    #[tokio::test]
+    async fn a_value_leaves_when_it_is_durable_and_never_once_its_lane_is_lost() {
+        let (lane, durable) = watch::channel(Durable::Upto(Lsn(1)));
+        let durable = DurableWatch::of(durable);
+        assert_eq!(open(hold("at once", Lsn(1), &durable)).now_or_never(), Some(Ok("at once")));
+        let [waits, is_lost] = [hold("later", Lsn(2), &durable), hold("never", Lsn(3), &durable)];
+        let waits = open_now(waits).unwrap_err();
+        lane.send_replace(Durable::Upto(Lsn(2)));
+        assert_eq!(open(waits).await, Ok("later"));
+        lane.send_replace(Durable::Lost);
+        assert_eq!(open(is_lost).await, Err(LaneLost));
+        assert_eq!(open(hold("what was durable", Lsn(1), &durable)).await, Err(LaneLost), "it may be out of date");
+        let (lane, durable) = watch::channel(Durable::Upto(Lsn(1)));
+        drop(lane);
+        assert_eq!(open(hold("the log is gone", Lsn(2), &DurableWatch::of(durable))).await, Err(LaneLost));
+    }
 }

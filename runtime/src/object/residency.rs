@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
-use tokio::time::timeout;
 
 use super::handle::Mailbox;
+use crate::base::env::TimedOut;
 use crate::base::{ClassKey, Env, Metrics};
 use crate::wasm::{Budget, Cost};
 
@@ -122,13 +122,13 @@ impl Residency {
         };
         let patiently = async {
             loop {
-                match timeout(ASK_AGAIN, &mut granted).await {
+                match self.env.timeout(ASK_AGAIN, &mut granted).await {
                     Ok(permit) => return permit.ok(),
-                    Err(_) => self.ask_another(class, waits.ticket),
+                    Err(TimedOut) => self.ask_another(class, waits.ticket),
                 }
             }
         };
-        timeout(ADMISSION_PATIENCE, patiently).await.ok().flatten()
+        self.env.timeout(ADMISSION_PATIENCE, patiently).await.ok().flatten()
     }
 
     fn try_admit(
@@ -378,7 +378,7 @@ impl Drop for Permit {
 mod tests {
     use futures_util::FutureExt;
 
-    use super::super::handle::{Inbox, Message, mailbox};
+    use super::super::handle::{Admits, Inbox, Message, mailbox};
     use super::*;
     use crate::base::Limits;
     use crate::base::env::Manual;
@@ -410,7 +410,7 @@ mod tests {
     }
 
     async fn is_asked_to_leave(inbox: &mut Inbox) -> bool {
-        tokio::select! { biased; message = inbox.next() => matches!(message, Some(Message::DropInstance)), () = std::future::ready(()) => false }
+        tokio::select! { biased; message = inbox.next(Admits::All) => matches!(message, Some(Message::DropInstance)), () = std::future::ready(()) => false }
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! Has alarms run when their time has come: one task for all of them, and one that checks that none is lost.
 //!
-//! It asks storage which come next, sends each object an invocation, and does not mind what the object does with it: the
+//! It asks storage which come next, sends each object a call, and does not mind what the object does with it: the
 //! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
 //! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
 //! class whose alarms take all that it may have holds up no other class; the alarms of a class whose version has no handler wait
@@ -13,8 +13,9 @@ use tokio::task::JoinHandle;
 
 use super::{Router, blocking};
 use crate::base::logs::{Level, LogEntry};
+use crate::base::operation::RunAlarm;
 use crate::base::share::{Slot, Slots};
-use crate::base::{Alarm, ClassKey, Invocation, ObjectAddress, TurnError, alarm::counts_as_attempt};
+use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnError, alarm::counts_as_attempt};
 use crate::storage::alarm_index::{Now, Place};
 use crate::storage::alarm_look::{Suspects, TOLERANCE};
 
@@ -102,7 +103,7 @@ impl Router {
             tracing::warn!(class = %name, "{message}");
             let (time, object) = (self.node.env.wall_ms(), "(several)".to_owned());
             let (key, level, fields) = (class.key.clone(), Level::Warn, Vec::new());
-            self.node.logs.add(LogEntry { time, class: name, key, object, level, message, fields });
+            self.node.logs.add(LogEntry { time, class: name, key, object, call: None, level, message, fields });
         }
         false
     }
@@ -127,8 +128,9 @@ impl Router {
         let alarms = self.node.databases.alarms();
         // A class that is gone took its objects with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
-        let address = ObjectAddress { class: class.name(), key, id, name: None };
-        let delivered = self.deliver(address, Invocation::Alarm { now: false }).await;
+        let target = ObjectAddress { class: class.name(), key, id, name: None };
+        let of_host = (Cause::Alarm, Principal::Host);
+        let delivered = self.deliver(Call::new(self.call_id(), target, of_host, RunAlarm::IfDue)).await;
         drop(slot);
         let wait = match delivered {
             Err(TurnError::Damaged(_) | TurnError::ClassOutdated(_)) => Alarm::DAMAGED_RETRY,

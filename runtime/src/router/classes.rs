@@ -159,7 +159,7 @@ impl Classes {
         Ok(classes)
     }
 
-    fn add(&self, class: Arc<Class>) {
+    pub(super) fn add(&self, class: Arc<Class>) {
         self.by_name.insert(class.name(), class.clone());
         self.by_key.insert(class.key.clone(), class);
     }

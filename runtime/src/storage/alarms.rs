@@ -7,6 +7,7 @@ use super::commit_log::{Lsn, NumberedAlarm};
 use super::identity::Identity;
 use super::sql::SqlError;
 use super::statement::last_error;
+use super::turn::StagedAlarm;
 use super::{ApplyError, StorageError, Turn};
 use crate::base::Alarm;
 
@@ -14,21 +15,21 @@ impl Turn {
     /// The alarm, with what the turn has done to it.
     pub fn alarm(&mut self) -> Result<Option<Alarm>, StorageError> {
         match self.alarm {
-            Some(alarm) => Ok(alarm),
-            None => self.database().alarm(),
+            StagedAlarm::Set(alarm) => Ok(alarm),
+            StagedAlarm::AsItIs => self.database().alarm(),
         }
     }
 
     /// Sets or removes the alarm when the turn is applied.
     pub fn set_alarm(&mut self, alarm: Option<Alarm>) {
-        self.alarm = Some(alarm);
+        self.alarm = StagedAlarm::Set(alarm);
     }
 
     /// The last thing that a turn does before it is applied.
     pub(super) fn write_alarm(&mut self) -> Result<(), ApplyError> {
         match self.alarm {
-            Some(alarm) => self.store_alarm(alarm, None),
-            None => Ok(()),
+            StagedAlarm::Set(alarm) => self.store_alarm(alarm, None),
+            StagedAlarm::AsItIs => Ok(()),
         }
     }
 
@@ -66,7 +67,9 @@ impl Turn {
         }
         file.alarm = alarm;
         // Without the alarm, perhaps nothing is stored.
-        self.may_be_empty |= alarm.is_none();
+        if alarm.is_none() {
+            self.remains.doubt();
+        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@
 use rusqlite::Connection as Sqlite;
 
 use super::Turn;
-use super::turn::Stage;
+use super::turn::{Stage, StagedAlarm};
 
 /// Whether there is a table in which the SDKs note which migrations an object has run. A guest may give the name to something else,
 /// which the host must not run.
@@ -28,7 +28,7 @@ pub(super) struct Beginnings {
 impl Turn {
     /// The constructor has run: what is written from here on is the handler's.
     pub fn handler_begins(&mut self) {
-        if self.created {
+        if self.is_new() {
             // SQLite counts what a statement changed when it ends.
             self.close_writing_cursors();
             self.beginnings.before_handler = (self.changed_rows(), self.migrations());
@@ -37,10 +37,10 @@ impl Turn {
 
     /// Whether applying the turn would make an object in which there is nothing but what the constructor and migrations made.
     pub fn makes_only_tables(&mut self) -> bool {
-        if !self.created
+        if !self.is_new()
             || self.broken().is_some()
             || !self.savepoints.is_empty()
-            || matches!(self.alarm, Some(Some(_)))
+            || matches!(self.alarm, StagedAlarm::Set(Some(_)))
         {
             return false;
         }

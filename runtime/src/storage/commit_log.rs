@@ -2,7 +2,7 @@
 //!
 //! Many lanes share one sequence of *groups*: what all lanes have gathered is written at once and flushed once, and then each
 //! lane's durable position is published; meanwhile the next group gathers. [`LaneLog`] is the seam: [`FileLog`] keeps segments
-//! in a directory (`docs/LOG_FORMAT.md` gives the bytes), [`MemoryLog`] keeps records in memory and crashes when it is told to.
+//! in a directory (`docs/LOG_FORMAT.md` gives the bytes), `MemoryLog`, of tests, keeps records in memory and crashes when it is told to.
 //! One conformance suite runs on both. What must stay true:
 //! * what was published is there after any crash, in order, until it is released;
 //! * only the last group may be cut, everything else that is not as written is an error that says where;
@@ -31,6 +31,7 @@ mod format;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod lane;
+#[cfg(test)]
 mod memory;
 mod page;
 mod record;
@@ -38,6 +39,7 @@ mod report;
 mod room;
 mod scan;
 mod segments;
+#[cfg(any(test, fuzzing))]
 mod simulated;
 #[cfg(test)]
 mod tests;
@@ -47,7 +49,8 @@ mod writer;
 pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;
 pub use format::LaneState;
-pub use lane::{DurableWatch, LANES_MAX, Lane, LaneWriter, Lsn};
+pub use lane::{Durable, DurableWatch, LANES_MAX, Lane, LaneLost, LaneWriter, Lsn};
+#[cfg(test)]
 pub use memory::MemoryLog;
 pub use page::{IMAGE_MAX, PAGE};
 pub use record::{
@@ -57,6 +60,7 @@ pub use record::{
 pub use report::{LogReport, SegmentReport, inspect, verify};
 pub use room::{NoRoom, Reservation};
 pub use scan::{End, Seen};
+#[cfg(any(test, fuzzing))]
 pub use simulated::SimulatedDisk;
 pub use whole::{Part, Whole};
 
@@ -232,6 +236,9 @@ pub enum LogError {
     /// The lane cannot be opened twice, nor released before it is opened.
     #[error("{0} is open already, or is to be released and is not open")]
     Lane(Lane),
+    /// A lane was lost before what was to be durable was.
+    #[error(transparent)]
+    Lost(#[from] LaneLost),
     /// The record's segment was dropped: it was released.
     #[error("this record of the commit log is released and gone")]
     Gone,

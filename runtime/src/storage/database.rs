@@ -29,6 +29,7 @@ use super::incarnations::{FIRST, Incarnations};
 use super::release::Unreleased;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
+use super::turn::Access;
 use super::{StorageError, Turn};
 #[cfg(test)]
 use crate::base::mistakes::{self, Mistake};
@@ -122,12 +123,12 @@ pub struct Stored {
 impl Database {
     /// Begins a turn, whose work is charged to the budget. Does no I/O.
     pub fn begin(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, false)
+        Turn::new(self, work, Access::Writes)
     }
 
     /// Begins a turn whose writes are refused.
     pub fn begin_reading(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, true)
+        Turn::new(self, work, Access::Reads)
     }
 
     /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.
@@ -175,17 +176,24 @@ impl Database {
     /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
     pub(super) fn room(&self, bytes: u64) -> impl Future<Output = Result<Reservation, NoRoom>> + Send + use<> {
         let node = self.node.clone();
-        let waited = async move {
-            loop {
-                let room = node.log.room();
-                match node.log.try_reserve(bytes) {
-                    Err(NoRoom::Wait) => node.release.want_round(),
-                    answer => return answer,
-                }
-                room.await;
+        async move {
+            // Nearly always there is some.
+            match node.log.try_reserve(bytes) {
+                Err(NoRoom::Wait) => {}
+                answer => return answer,
             }
-        };
-        async { tokio::time::timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait)) }
+            let waited = async {
+                loop {
+                    let room = node.log.room();
+                    match node.log.try_reserve(bytes) {
+                        Err(NoRoom::Wait) => node.release.want_round(),
+                        answer => return answer,
+                    }
+                    room.await;
+                }
+            };
+            node.env.timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait))
+        }
     }
 
     /// Watches how far the object is durable.

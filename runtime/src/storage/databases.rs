@@ -11,7 +11,9 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::commit_log::{Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, LogUsage, SystemDisk};
+use super::commit_log::{
+    Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
+};
 use super::database::{Database, FileState, no_room};
 use super::heap::Heap;
 use super::incarnations::Incarnations;
@@ -48,6 +50,8 @@ pub(super) struct Node {
     pub release: Release,
     pub alarms: Alarms,
     pub alarm_runs: AlarmRuns,
+    /// Clocks.
+    pub env: Env,
     /// What SQL runs on.
     pub stacks: Stacks,
 }
@@ -126,6 +130,7 @@ impl Databases {
             release: Release::default(),
             alarms: Alarms::default(),
             alarm_runs,
+            env: env.clone(),
             stacks: Stacks::default(),
         })))
     }
@@ -198,7 +203,7 @@ impl Databases {
             let gone = |lsn| node.catalog.note(Lane::new(n as u16), lsn, Change::ClassGone { class: key.clone() });
             waits.push((lane.durable(), lane.submit(record.clone(), &mut reservation, gone)));
         }
-        waits.iter().for_each(|(durable, lsn)| durable.wait(*lsn));
+        waits.iter().try_for_each(|(durable, lsn)| durable.wait(*lsn)).map_err(LogError::from)?;
         node.repairs.forget_class(key.as_str());
         node.release.forget_class(key);
         let dir = node.objects.join(key.as_str());

@@ -7,7 +7,7 @@ use rusqlite::{Connection as Sqlite, OptionalExtension, StatementStatus, params}
 
 use super::sql::SqlError;
 use super::statement::last_error;
-use super::turn::OpenCursor;
+use super::turn::{OpenCursor, Remains};
 use super::{Cursor, Turn};
 use crate::base::Exhausted;
 use crate::base::limits::{BATCH_BYTES, ENTRY_MAX, KEY_MAX, KEYS_PER_CALL, SQL_VALUE_MAX};
@@ -123,7 +123,7 @@ impl Turn {
     pub fn put(&mut self, key: &str, value: &[u8]) -> Result<(), KvError> {
         check_entry(key, value)?;
         self.write(|sqlite, steps| put(sqlite, steps, key, value))?;
-        self.has_put = true;
+        self.remains = Remains::Key;
         Ok(())
     }
 
@@ -135,7 +135,7 @@ impl Turn {
             return Ok(());
         }
         self.write(|sqlite, steps| entries.iter().try_for_each(|entry| put(sqlite, steps, &entry.key, &entry.value)))?;
-        self.has_put = true;
+        self.remains = Remains::Key;
         Ok(())
     }
 
@@ -175,7 +175,7 @@ impl Turn {
         if keys.is_empty() || self.existing()?.is_none() {
             return Ok(0);
         }
-        (self.may_be_empty, self.has_put) = (true, false);
+        self.remains = Remains::Unknown;
         self.write(|sqlite, steps| {
             keys.iter().try_fold(0, |removed, key| {
                 let mut statement = sqlite.prepare_cached(DELETE)?;

@@ -8,7 +8,7 @@
 //! A round asks nobody: it copies the durable frames of an object's WAL into the database file itself, beside whoever uses the
 //! object. That changes nothing for SQLite, which reads those pages from the WAL and will copy them again. So neither a
 //! busy object nor one in the midst of a long turn can pin the log, and turns that wait for room in the log cannot
-//! keep it from being made.
+//! keep it from being made. Nobody waits for the disk while he holds an object's lock, so a disk that hangs stops no turn.
 //!
 //! What must stay true, for each object: `State` knows of a record before it can be durable; frames are copied and the
 //! WAL is begun anew only under its lock, and only once everything applied is durable.
@@ -26,7 +26,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::StorageError;
 use super::capture::Wal;
-use super::commit_log::{Disk, DurableWatch, Lsn, PAGE};
+use super::commit_log::{Disk, DurableWatch, LaneLost, Lsn, PAGE};
 use super::databases::Node;
 use super::incarnations::{FIRST, Incarnations};
 use super::sums::{PageSums, sum};
@@ -94,35 +94,69 @@ impl Unreleased {
         self.copied.notify_all();
     }
 
-    /// Has the files hold every record up to the cut. Waits for an export that copies them.
-    fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> io::Result<()> {
+    /// Has the files hold every record up to the cut. Waits for the disk without the object's lock, so that the object's turns go on
+    /// meanwhile: what they append comes later than all that is looked after here. Waits for an export that copies the files.
+    fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> Result<(), CatchUpError> {
         #[cfg(test)]
         if mistakes::is_made(Mistake::TrimTooFar) {
             return Ok(());
         }
+        let Some(seen) = self.lock().seen(cut, &self.files) else { return Ok(()) };
+        self.durable.wait(seen.last)?;
         let mut state = self.lock();
-        if state.stale.is_empty() && state.first.is_none_or(|first| first > cut) {
-            return Ok(());
-        }
-        // The object's next turn waits for this flush, once a round.
-        self.durable.wait(state.last);
         while state.copying {
             self.copied.wait(&mut state);
         }
         disk.at(Point::WalReset)?;
-        if state.frames > 0 {
-            let (database, sums) = (self.files.file(state.incarnation), state.sums(&self.files));
-            match copy_back(&database, state.frames, &sums) {
-                // Not worth the log's room and so every other object's turns: the next one who opens it is told.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    tracing::error!("{} or its -wal was removed while the host ran: {error}", database.display());
+        // Otherwise the object has begun its WAL anew, so its file holds all of it.
+        if seen.first.is_some() && state.first == seen.first {
+            let is_there = state.incarnation == seen.incarnation || state.stale.contains(&seen.incarnation);
+            if is_there && seen.frames > 0 {
+                let database = self.files.file(seen.incarnation);
+                match copy_back(&database, seen.frames, &seen.sums) {
+                    // Not worth the log's room and so every other object's turns: the next one who opens it is told.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                        tracing::error!("{} or its -wal was removed while the host ran: {error}", database.display());
+                    }
+                    copied => copied?,
                 }
-                copied => copied?,
             }
+            state.first = (state.last > seen.last).then_some(Lsn(seen.last.0 + 1));
         }
-        state.remove_stale(&self.files, disk)?;
-        state.first = None;
-        Ok(())
+        // What was replaced since may count again after a crash.
+        let of_later: Vec<u32> = state.stale.extract_if(.., |stale| !seen.stale.contains(stale)).collect();
+        let removed = state.remove_stale(&self.files, disk);
+        state.stale.extend(of_later);
+        Ok(removed?)
+    }
+}
+
+/// What an object had not yet in its files when a round looked at it.
+struct Seen {
+    incarnation: u32,
+    frames: u32,
+    last: Lsn,
+    first: Option<Lsn>,
+    stale: Vec<u32>,
+    sums: Arc<PageSums>,
+}
+
+/// Why the files of an object do not hold every record up to the cut.
+enum CatchUpError {
+    /// The object's lane was lost: its files are of no use to the log any more.
+    LaneLost,
+    Io(io::Error),
+}
+
+impl From<LaneLost> for CatchUpError {
+    fn from(LaneLost: LaneLost) -> Self {
+        Self::LaneLost
+    }
+}
+
+impl From<io::Error> for CatchUpError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -137,6 +171,15 @@ fn copy_back(database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
 }
 
 impl State {
+    /// What the files have to catch up with; none if they hold everything up to the cut.
+    fn seen(&mut self, cut: Lsn, files: &Incarnations) -> Option<Seen> {
+        if self.stale.is_empty() && self.first.is_none_or(|first| first > cut) {
+            return None;
+        }
+        let Self { incarnation, frames, last, first, .. } = *self;
+        Some(Seen { incarnation, frames, last, first, stale: self.stale.clone(), sums: self.sums(files) })
+    }
+
     /// The sums of the file that counts.
     pub fn sums(&mut self, files: &Incarnations) -> Arc<PageSums> {
         match &self.sums {
@@ -207,6 +250,12 @@ impl Release {
         self.objects.lock().retain(|_, unreleased| !unreleased.files.is_of(class));
     }
 
+    /// Whether a round is under way.
+    #[cfg(test)]
+    pub fn is_running(&self) -> bool {
+        self.running.is_locked()
+    }
+
     /// Asks for a round: somebody waits for room in the log.
     pub fn want_round(&self) {
         self.signal.state.lock().round = true;
@@ -263,7 +312,7 @@ impl Node {
     pub fn release_round(&self) -> Result<(), StorageError> {
         let _alone = self.release.running.lock();
         let failed = |action| StorageError::io(action, &self.objects);
-        let cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
+        let mut cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
         for (class, id) in self.repairs.waiting() {
             let files = Incarnations::at(&self.objects, &class, &id);
             match self.repairs.mend(&id, &files, &*self.log, &*self.disk) {
@@ -275,7 +324,12 @@ impl Node {
         let objects: Vec<_> = self.release.objects.lock().iter().map(|(id, object)| (*id, object.clone())).collect();
         for (id, object) in objects {
             let lane = self.lane_of(&id).index();
-            object.catch_up(cut[lane], &*self.disk).map_err(failed("cannot release objects below"))?;
+            match object.catch_up(cut[lane], &*self.disk) {
+                Ok(()) => {}
+                // Nothing of it is released here any more.
+                Err(CatchUpError::LaneLost) => cut[lane] = Lsn(0),
+                Err(CatchUpError::Io(error)) => return Err(failed("cannot release objects below")(error)),
+            }
         }
         self.catalog.write(&cut)?;
         self.disk.sync_file_system(Point::ReleaseSync, &self.root).map_err(failed("cannot flush"))?;

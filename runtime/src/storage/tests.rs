@@ -19,7 +19,7 @@ mod model;
 mod oracle;
 mod performance;
 mod plain;
-mod simulation;
+pub(crate) mod simulation;
 mod slices;
 mod sql;
 mod sql_limits;
@@ -110,7 +110,7 @@ pub fn directory_in_memory() -> TempDir {
     made.unwrap()
 }
 
-fn address(name: &str) -> ObjectAddress {
+pub fn address(name: &str) -> ObjectAddress {
     let (class, key, name) =
         (ClassName::parse("thing").unwrap(), ClassKey::new("key"), ObjectName::parse(name).unwrap());
     ObjectAddress { class, id: ObjectId::from_name(&key, &name), key, name: Some(name) }

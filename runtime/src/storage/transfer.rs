@@ -29,6 +29,7 @@ use super::release::Unreleased;
 use super::stacks::OnStack;
 use super::sums::{PageSums, sum_all};
 use super::template::{HOST_TABLES, PAGE};
+use super::turn::Origin;
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
 use crate::base::{Alarm, CheckedDatabase, ObjectAddress, WorkBudget};
@@ -98,7 +99,7 @@ impl Turn {
     fn adopt(&mut self, file: &CheckedDatabase) -> Result<(), ApplyError> {
         self.set_aside()?;
         // Noted before the file is there, so that one that cannot be opened is removed again.
-        self.created = true;
+        self.origin = Origin::ThisTurn;
         self.set_alarm(file.alarm);
         let from = file.file.path();
         let put = |to: &Path, _: &_| {

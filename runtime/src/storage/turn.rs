@@ -24,12 +24,15 @@ use super::template::PAGE;
 use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Alarm, Exhausted, WorkBudget};
+use crate::base::{Exhausted, WorkBudget};
 
 /// What SQLite means by `out of memory` where nothing was refused memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
 
 mod opening;
+mod state;
+
+pub(super) use self::state::{Access, Origin, Remains, StagedAlarm};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -43,20 +46,14 @@ pub struct Turn {
     work: WorkBudget,
     pub(super) stage: Stage,
     broken: Option<ApplyError>,
-    /// This turn made the database file.
-    pub(super) created: bool,
-    /// The turn has removed, undone or first stored something, so perhaps nothing is stored at its end.
-    pub(super) may_be_empty: bool,
-    /// A key that the turn has put is still there, so something is stored.
-    pub(super) has_put: bool,
-    /// The turn only reads: its writes are refused.
-    reads_only: bool,
+    pub(super) origin: Origin,
+    pub(super) remains: Remains,
+    access: Access,
     /// What the object's handler has changed; see `beginnings`.
     pub(super) beginnings: Beginnings,
     /// Those that are open, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
-    /// What the alarm will be when the turn is applied, if the turn changes it.
-    pub(super) alarm: Option<Option<Alarm>>,
+    pub(super) alarm: StagedAlarm,
     /// Room in the commit log for what the turn has written.
     room: Option<Reservation>,
     /// What its SQL runs on, with its budget; none before the first call, and while one runs.
@@ -93,9 +90,9 @@ pub struct Applied {
 }
 
 impl Turn {
-    pub(super) fn new(mut database: Database, work: WorkBudget, reads_only: bool) -> Self {
+    pub(super) fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
         if let Some(file) = database.opened() {
-            file.connection.session.begin_turn(&work, reads_only);
+            file.connection.session.begin_turn(&work, access == Access::Reads);
         }
         Self {
             cursors: HashMap::new(),
@@ -103,16 +100,20 @@ impl Turn {
             work,
             stage: Stage::Reading,
             broken: None,
-            created: false,
-            may_be_empty: false,
-            has_put: false,
-            reads_only,
+            origin: Origin::Earlier,
+            remains: Remains::AsBefore,
+            access,
             beginnings: Beginnings::default(),
             savepoints: Vec::new(),
-            alarm: None,
+            alarm: StagedAlarm::AsItIs,
             room: None,
             stack: None,
         }
+    }
+
+    /// Whether this turn made the database file.
+    pub(super) fn is_new(&self) -> bool {
+        self.origin == Origin::ThisTurn
     }
 
     pub(super) fn work(&self) -> &WorkBudget {
@@ -169,8 +170,8 @@ impl Turn {
     pub(super) fn commit(&mut self) -> Result<Applied, ApplyError> {
         self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
         let lsn = self.database.last_applied();
-        let (new, replaces) = (self.created, self.database.has_aside());
-        let stored = self.changed() && (self.has_put || !self.may_be_empty || !self.nothing_stored()?);
+        let (new, replaces) = (self.is_new(), self.database.has_aside());
+        let stored = self.changed() && (self.remains != Remains::Unknown || !self.nothing_stored()?);
         if !stored && (replaces || (self.changed() && !new)) {
             let mut room = self.take_room()?;
             return Ok(Applied { lsn: self.database.append_removal(&mut room), wrote: true, bytes: 0 });
@@ -209,7 +210,7 @@ impl Turn {
 
     /// Whether applying the turn may append something.
     fn will_append(&self) -> bool {
-        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside() || self.alarm.is_some()
+        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside() || self.alarm != StagedAlarm::AsItIs
     }
 
     /// Bytes that the turn's records may take: each page that it has written, and as many as its connection's cache holds.
@@ -252,11 +253,11 @@ impl Turn {
 
     /// Goes on after a settling point.
     pub(super) fn begin_again(&mut self, wrote: bool) {
-        if self.created && !wrote {
+        if self.is_new() && !wrote {
             self.database.discard();
         }
         self.end_transaction();
-        (self.created, self.may_be_empty, self.has_put) = (false, false, false);
+        (self.origin, self.remains) = (Origin::Earlier, Remains::AsBefore);
         self.beginnings = Beginnings::default();
     }
 
@@ -279,10 +280,10 @@ impl Turn {
         if !self.end_transaction() {
             self.database.close();
         }
-        if std::mem::take(&mut self.created) {
+        if std::mem::replace(&mut self.origin, Origin::Earlier) == Origin::ThisTurn {
             self.database.discard();
         }
-        (self.may_be_empty, self.has_put, self.alarm) = (true, false, Some(None));
+        (self.remains, self.alarm) = (Remains::Unknown, StagedAlarm::Set(None));
         self.beginnings = Beginnings::default();
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
@@ -322,7 +323,7 @@ impl Turn {
             Some(ApplyError::Failed(_) | ApplyError::Full(_) | ApplyError::NoMemory(_) | ApplyError::Damaged(_))
         );
         let rolled_back = self.end_transaction();
-        if self.created && !wrote {
+        if self.is_new() && !wrote {
             self.database.discard();
         } else if failed || !rolled_back {
             self.database.close();
@@ -357,7 +358,7 @@ impl Turn {
 
     /// A statement changed the schema, which SQLite does not count as a change.
     pub(super) fn changed_schema(&mut self) {
-        self.may_be_empty = true;
+        self.remains.doubt();
         if let Stage::Writing { schema_changed, .. } = &mut self.stage {
             *schema_changed = true;
         }

@@ -6,10 +6,10 @@
 
 use super::sql::SqlError;
 use super::statement::last_error;
-use super::turn::Stage;
+use super::turn::{Remains, Stage, StagedAlarm};
 use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
+use crate::base::Exhausted;
 use crate::base::limits::SAVEPOINTS_MAX;
-use crate::base::{Alarm, Exhausted};
 
 /// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
 const SAVEPOINT_STEPS: u64 = 200;
@@ -21,7 +21,7 @@ pub struct Savepoint(u64);
 /// A savepoint that is open, with what undoing it brings back besides what is stored.
 pub(super) struct OpenSavepoint {
     savepoint: Savepoint,
-    alarm: Option<Option<Alarm>>,
+    alarm: StagedAlarm,
     /// Changes of rows before it.
     changed_rows: u64,
 }
@@ -100,7 +100,7 @@ impl Turn {
             let ended = undone.and_then(|()| self.host_statement(&format!("RELEASE {}", name(depth))));
             // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
-            (self.may_be_empty, self.has_put) = (true, false);
+            self.remains = Remains::Unknown;
             self.undone_to(self.savepoints[depth - 1].changed_rows);
         }
         self.alarm = self.savepoints[depth - 1].alarm;
@@ -112,7 +112,7 @@ impl Turn {
     pub fn size(&mut self) -> Result<u64, WholeError> {
         self.check()?;
         self.pay(SAVEPOINT_STEPS)?;
-        let nothing = self.created && matches!(self.stage, Stage::Reading);
+        let nothing = self.is_new() && matches!(self.stage, Stage::Reading);
         let bytes = match self.existing()? {
             Some(connection) if !nothing => connection.bytes().map_err(|_| last_error(connection.guest())),
             _ => Ok(0),

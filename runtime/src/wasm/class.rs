@@ -4,6 +4,9 @@
 //! fixed in `compatibility`; everything else is refused at deploy with the full list, so that no instantiation can fail on a
 //! missing import later.
 
+#[cfg(test)]
+use std::sync::Arc;
+
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
@@ -12,6 +15,8 @@ use super::budget::Cost;
 use super::compatibility::{self, Version};
 use super::engine::Engine;
 use super::host::Host;
+#[cfg(test)]
+use super::script::Script;
 use crate::base::Digest;
 
 /// Why a component cannot be a class.
@@ -79,6 +84,20 @@ pub struct ClassCode {
     pub imports: Vec<String>,
     /// What one instance takes of the host's budget.
     pub cost: Cost,
+    pub(super) runs: Runs,
+}
+
+/// What a class runs.
+pub(super) enum Runs {
+    /// A component.
+    Component(Box<Exports>),
+    /// A script.
+    #[cfg(test)]
+    Script(Arc<dyn Script>),
+}
+
+/// A component, ready to be instantiated, and where its handlers are.
+pub(super) struct Exports {
     pub(super) pre: InstancePre<Host>,
     pub(super) handler: RequestHandler,
     pub(super) alarm: Option<alarm_handler::GuestIndices>,
@@ -89,7 +108,11 @@ pub struct ClassCode {
 impl ClassCode {
     /// Whether its objects hear what their WebSockets bring.
     pub fn listens_to_websockets(&self) -> bool {
-        self.websocket.is_some()
+        match &self.runs {
+            Runs::Component(exports) => exports.websocket.is_some(),
+            #[cfg(test)]
+            Runs::Script(_) => true,
+        }
     }
 
     /// Takes the code of a component from the cache, if it is there, and checks it. Reads files: call it where blocking is allowed.
@@ -138,7 +161,8 @@ impl ClassCode {
         if !engine.budget.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        Ok(Self { digest, exports, imports, cost, pre, handler, alarm, websocket, init })
+        let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, init }));
+        Ok(Self { digest, exports, imports, cost, runs })
     }
 }
 

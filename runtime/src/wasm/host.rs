@@ -34,7 +34,7 @@ use crate::storage::Turn;
 pub(super) const RESOURCES_MAX: usize = 10_000;
 
 /// The data of one instance's store.
-pub(super) struct Host {
+pub struct Host {
     /// The turn that is running. Some exactly while a handler runs.
     pub(super) turn: Option<Turn>,
     /// What it does with sockets.

@@ -14,6 +14,7 @@ use super::budget::TABLE_ELEMENTS;
 use super::host::wasi::TurnClock;
 use super::instance::InstanceContext;
 use super::pace::Shared;
+use crate::base::env::Sleep;
 use crate::base::share::TooManyWait;
 use crate::base::{Computing, CpuTimer, MemoryAccount, MemoryCharge, MemoryUse};
 
@@ -100,7 +101,7 @@ pub(super) struct Timed<'a, 'b, 'c, F> {
     pace: &'a Shared,
     abandoned: Option<Signal<'b>>,
     deleted: Option<Signal<'c>>,
-    wall: Option<Pin<Box<tokio::time::Sleep>>>,
+    wall: Option<Sleep>,
 }
 
 /// How a timed call ended without a result.
@@ -167,8 +168,8 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
             return Poll::Ready(TimeUp::Abandoned);
         }
         let limit = limits.wall_time();
-        let wall = self.wall.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        wall.as_mut().poll(context).map(|()| TimeUp::Wall(limit))
+        let wall = self.wall.get_or_insert_with(|| self.context.env.sleep(limit));
+        Pin::new(wall).poll(context).map(|()| TimeUp::Wall(limit))
     }
 }
 

@@ -1,6 +1,6 @@
 //! `/v1/classes/{class}/objects`: make ids; list, show, query, delete and evict objects, run their alarms.
 //!
-//! Whatever is asked of one object goes to it as an invocation, so it is ordered with its turns and waits at its output gate.
+//! Whatever is asked of one object goes to it as a call, so it is ordered with its turns and waits at its output gate.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -10,9 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, json, path, problem, query, sql};
 use crate::base::limits::QUERY_BODY_MAX;
+use crate::base::operation::{AlarmRun, Delete, Deletion, Describe, Evict, Eviction, RunAlarm};
 use crate::base::socket::SocketCounts;
-use crate::base::{Alarm, ClassName, Invocation, ObjectAddress, Reply};
+use crate::base::{Alarm, Call, Cause, ClassName, ObjectAddress, Principal};
 use crate::gateway::problem::Problem;
+use crate::router::Operation;
 use crate::storage::StorageError;
 
 /// Objects on one page: unless asked otherwise, and at most.
@@ -85,11 +87,6 @@ pub(super) fn unknown(address: &ObjectAddress) -> Problem {
     Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(address)
 }
 
-/// An answer to another question than was asked.
-pub(super) fn unexpected(reply: &Reply) -> Problem {
-    Problem::internal(format!("an admin turn was answered with {reply:?}"))
-}
-
 impl Admin {
     pub(super) async fn objects(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
         #[derive(Serialize)]
@@ -148,31 +145,29 @@ impl Admin {
         class: &str,
         object: &str,
     ) -> Result<Response, Problem> {
-        let invocation = match *method {
-            Method::GET => Invocation::Describe,
-            Method::DELETE => Invocation::Delete,
-            _ => return Err(Problem::method_not_allowed("DELETE, GET, HEAD")),
-        };
+        if !matches!(*method, Method::GET | Method::DELETE) {
+            return Err(Problem::method_not_allowed("DELETE, GET, HEAD"));
+        }
         let NoQuery {} = query(uri)?;
         let address = self.address(class, object)?;
-        match self.deliver(&address, invocation).await? {
-            Reply::Description(Some(description)) => {
-                let name = description.name.as_ref().or(address.name.as_ref());
-                let shown = Shown {
-                    id: address.id.to_string(),
-                    name: name.map(|name| name.as_str().into()),
-                    class: Some(address.class.clone()),
-                    bytes: description.bytes,
-                    state: state(description.live),
-                    alarm: description.alarm.map(ShownAlarm::from),
-                    sockets: Some(description.sockets.into()),
-                };
-                Ok(json(StatusCode::OK, &shown))
-            }
-            Reply::Done(true) => Ok(StatusCode::NO_CONTENT.into_response()),
-            Reply::Description(None) | Reply::Done(false) => Err(unknown(&address)),
-            reply => Err(unexpected(&reply)),
+        if method == Method::DELETE {
+            return match self.deliver(&address, Delete).await? {
+                Deletion::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
+                Deletion::Nothing => Err(unknown(&address)),
+            };
         }
+        let description = self.deliver(&address, Describe).await?.ok_or_else(|| unknown(&address))?;
+        let name = description.name.as_ref().or(address.name.as_ref());
+        let shown = Shown {
+            id: address.id.to_string(),
+            name: name.map(|name| name.as_str().into()),
+            class: Some(address.class.clone()),
+            bytes: description.bytes,
+            state: state(description.live),
+            alarm: description.alarm.map(ShownAlarm::from),
+            sockets: Some(description.sockets.into()),
+        };
+        Ok(json(StatusCode::OK, &shown))
     }
 
     pub(super) async fn evict(
@@ -187,7 +182,7 @@ impl Admin {
             evicted: bool,
         }
         let address = self.posted(method, uri, class, object)?;
-        let evicted = matches!(self.deliver(&address, Invocation::Evict).await?, Reply::Done(true));
+        let evicted = self.deliver(&address, Evict).await? == Eviction::Evicted;
         Ok(json(StatusCode::OK, &Evicted { evicted }))
     }
 
@@ -204,13 +199,12 @@ impl Admin {
             ran: bool,
         }
         let address = self.posted(method, uri, class, object)?;
-        match self.deliver(&address, Invocation::Alarm { now: true }).await? {
-            Reply::Done(true) => Ok(json(StatusCode::OK, &Ran { ran: true })),
-            Reply::Done(false) => {
-                self.must_exist(&address).await?;
+        match self.deliver(&address, RunAlarm::Now).await? {
+            AlarmRun::Ran => Ok(json(StatusCode::OK, &Ran { ran: true })),
+            AlarmRun::NotDue => {
+                self.deliver(&address, Describe).await?.ok_or_else(|| unknown(&address))?;
                 Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address))
             }
-            reply => Err(unexpected(&reply)),
         }
     }
 
@@ -226,19 +220,8 @@ impl Admin {
         let (body, _charge) = self.collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?;
         let asked = sql::read(&body)?;
         drop(body);
-        match self.deliver(&address, Invocation::Query(Box::new(asked))).await? {
-            Reply::Table(Some(table)) => Ok(json(StatusCode::OK, &sql::answer(*table))),
-            Reply::Table(None) => Err(unknown(&address)),
-            reply => Err(unexpected(&reply)),
-        }
-    }
-
-    async fn must_exist(&self, address: &ObjectAddress) -> Result<(), Problem> {
-        match self.deliver(address, Invocation::Describe).await? {
-            Reply::Description(Some(_)) => Ok(()),
-            Reply::Description(None) => Err(unknown(address)),
-            reply => Err(unexpected(&reply)),
-        }
+        let table = self.deliver(&address, asked).await?.ok_or_else(|| unknown(&address))?;
+        Ok(json(StatusCode::OK, &sql::answer(table)))
     }
 
     /// The object that a `POST` without a query is about.
@@ -255,8 +238,17 @@ impl Admin {
         path::object(class.name(), &class.key, object)
     }
 
-    pub(super) async fn deliver(&self, address: &ObjectAddress, invocation: Invocation) -> Result<Reply, Problem> {
-        let answer = self.router.deliver(address.clone(), invocation).await;
-        answer.map_err(|error| Problem::of_turn(&error, address, true))
+    pub(super) fn call<O>(&self, address: &ObjectAddress, operation: O) -> Call<O> {
+        Call::new(self.router.call_id(), address.clone(), (Cause::Admin, Principal::Admin), operation)
+    }
+
+    pub(super) async fn deliver<O: Operation>(
+        &self,
+        address: &ObjectAddress,
+        operation: O,
+    ) -> Result<O::Answer, Problem> {
+        let call = self.call(address, operation);
+        let id = call.id;
+        self.router.deliver(call).await.map_err(|error| Problem::of_turn(&error, (address, id), true))
     }
 }

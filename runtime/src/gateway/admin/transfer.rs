@@ -12,9 +12,9 @@ use http::{Method, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::task::spawn_blocking;
 
-use super::objects::{unexpected, unknown};
+use super::objects::unknown;
 use super::{Admin, NoQuery, only_get, problem, query, to_the_end};
-use crate::base::{Invocation, Reply};
+use crate::base::operation::Export;
 use crate::gateway::problem::Problem;
 use crate::router::ImportFailed;
 
@@ -32,11 +32,7 @@ impl Admin {
         only_get(method)?;
         let NoQuery {} = query(uri)?;
         let address = self.address(class, object)?;
-        let file = match self.deliver(&address, Invocation::Export).await? {
-            Reply::File(Some(file)) => file,
-            Reply::File(None) => return Err(unknown(&address)),
-            reply => return Err(unexpected(&reply)),
-        };
+        let file = self.deliver(&address, Export).await?.ok_or_else(|| unknown(&address))?;
         let length = file.metadata().map_err(Problem::internal)?.len();
         let headers = [
             (CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
@@ -66,12 +62,13 @@ impl Admin {
         let upload = self.router.incoming().map_err(Problem::internal)?;
         let file = upload.as_file().try_clone().map_err(Problem::internal)?;
         self.save(body, self.router.import_max(), file).await?;
-        let (router, target) = (self.router.clone(), address.clone());
-        match to_the_end(async move { router.import(target, upload).await }).await? {
+        let (router, call) = (self.router.clone(), self.call(&address, upload));
+        let id = call.id;
+        match to_the_end(async move { router.import(call).await }).await? {
             Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
             Err(ImportFailed::Refused(why)) => Err(Problem::new(&problem::IMPORT_REFUSED, why).about(&address)),
             Err(ImportFailed::Storage(error)) => Err(Problem::internal(error)),
-            Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, &address, true)),
+            Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, (&address, id), true)),
         }
     }
 }

@@ -3,50 +3,89 @@
 //! Each is taken from the mailbox like a turn and needs no instance. What may change what is stored drops the instance: its memory
 //! tells of what was there. Like a turn's, each outcome goes through the gate.
 
+use std::fs::File;
 use std::pin::pin;
 
-use super::super::handle::{Outcome, ReplyTo};
-use super::super::lifecycle::Event;
+use super::super::event::Administration;
+use super::super::handle::ReplyTo;
 use super::super::output_gate;
-use super::{Actor, storage_failed};
-use crate::base::invocation::Description;
+use super::{Actor, Ended, Failed, Object, after, drop_instance, storage_failed};
 use crate::base::logs::Level;
+use crate::base::operation::{Deletion, Description, Eviction};
 use crate::base::socket::{Goodbye, code};
-use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Occasion, Query, Reply, TurnError, WorkBudget};
-use crate::storage::{ApplyError, Snapshot, SqlError};
+use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Query, Table, TurnError, WorkBudget};
+use crate::storage::{ApplyError, Database, Snapshot, SqlError};
 
 impl Actor {
-    pub(super) fn describe(&mut self) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.learn_name()?;
-        let database = self.database.as_mut().expect("no turn is running");
+    /// Does what is asked, and answers it.
+    pub(super) async fn administrate(&mut self, mut object: Object, ended: Ended, asked: Administration) -> Object {
+        match asked {
+            Administration::Describe(reply) => {
+                let description = self.describe(&mut object);
+                self.answer(object, ended, description.map_err(Failed::from), reply)
+            }
+            Administration::Delete(reply) => {
+                let (mut object, _) = drop_instance(object);
+                let deleted = self.delete(object.database()).await;
+                self.answer(object, ended, deleted.map_err(Failed::from), reply)
+            }
+            Administration::Evict(reply) => {
+                let (object, had) = drop_instance(object);
+                let eviction = if had { Eviction::Evicted } else { Eviction::Dormant };
+                self.answer(object, ended, Ok(eviction), reply)
+            }
+            Administration::Query(_, reply) if self.mailbox.is_deleted() => {
+                self.answer(object, ended, Err(TurnError::Deleted.into()), reply)
+            }
+            Administration::Query(query, reply) => {
+                let (object, table) = self.query(object, *query).await;
+                self.answer(object, ended, table.map_err(Failed::from), reply)
+            }
+            Administration::Import(file, reply) => {
+                let (object, imported) = self.import(object, file.0).await;
+                self.answer(object, ended, imported.map_err(Failed::from), reply)
+            }
+            Administration::Export(reply) => match self.snapshot(object.database()).await {
+                Ok(Some(snapshot)) => {
+                    self.export(snapshot, ended, reply);
+                    object
+                }
+                Ok(None) => self.answer(object, ended, Ok(None), reply),
+                Err(error) => self.answer(object, ended, Err(error.into()), reply),
+            },
+        }
+    }
+
+    fn describe(&mut self, object: &mut Object) -> Result<Option<Description>, TurnError> {
+        let live = !object.is_dormant();
+        let database = object.database();
+        self.learn_name(database)?;
         let stored = database.description().map_err(storage_failed)?;
         let sockets = self.sockets.as_ref().map(|sockets| sockets.counts()).unwrap_or_default();
         let exists = stored.is_some() || sockets.sockets > 0;
-        let description = exists.then(|| Description {
+        Ok(exists.then(|| Description {
             name: self.address.name.clone(),
             bytes: stored.as_ref().map_or(0, |stored| stored.bytes),
-            live: self.resident.is_some(),
+            live,
             alarm: stored.and_then(|stored| stored.alarm),
             sockets,
-        });
-        Ok(Reply::Description(description))
+        }))
     }
 
     /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
-    pub(super) async fn query(&mut self, query: Query) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        let database = self.database.as_mut().expect("no turn is running");
-        if database.description().map_err(storage_failed)?.is_none() {
-            return Ok(Reply::Table(None));
+    async fn query(&mut self, mut object: Object, query: Query) -> (Object, Result<Option<Table>, TurnError>) {
+        match object.database().description() {
+            Ok(Some(_)) => {}
+            Ok(None) => return (object, Ok(None)),
+            Err(error) => return (object, Err(storage_failed(error))),
         }
         if query.write {
-            self.advance(Event::DropAsked);
+            (object, _) = drop_instance(object);
         }
         let share = self.node.engine.heavy_work.of(&self.address.key);
         let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
         let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
-        let database = self.database.take().expect("no turn is running");
+        let (database, resident) = object.begin();
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
         let deleted = self.mailbox.deleted(&self.class);
         let querying = async {
@@ -56,63 +95,65 @@ impl Actor {
         let answer = match deleted.or(querying).await {
             Ok(answer) => answer,
             Err(deleted) => {
-                self.database = Some(turn.roll_back());
-                return Err(deleted);
+                return (after(turn.roll_back(), resident), Err(deleted));
             }
         };
         let broken = turn.broken().cloned();
-        match answer {
-            Ok(table) => self.apply(turn).await.map(|()| Reply::Table(Some(Box::new(table)))),
+        let (database, answer) = match answer {
+            Ok(table) => {
+                let (database, applied) = self.apply(turn).await;
+                (database, applied.map(|()| Some(table)))
+            }
             Err(error) => {
-                self.database = Some(turn.roll_back());
-                Err(match error {
+                let error = match error {
                     SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
                     SqlError::Full => TurnError::StorageFull(error.to_string()),
                     _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
                     error => TurnError::Query(error.to_string()),
-                })
+                };
+                (turn.roll_back(), Err(error))
             }
-        }
+        };
+        (after(database, resident), answer)
     }
 
     /// What is stored at this moment, to be copied while turns go on.
-    pub(super) async fn snapshot(&mut self) -> Result<Option<Snapshot>, TurnError> {
-        self.advance(Event::InvokedWithoutInstance);
-        self.durable.reached(self.applied).await;
-        self.database.as_mut().expect("no turn is running").snapshot().map_err(storage_failed)
+    async fn snapshot(&mut self, database: &mut Database) -> Result<Option<Snapshot>, TurnError> {
+        self.durable.reached(self.applied).await.map_err(|_| TurnError::OutcomeUnknown)?;
+        database.snapshot().map_err(storage_failed)
     }
 
     /// Copies it in a thread of its own, which answers in the place of the actor.
-    pub(super) fn export(&self, snapshot: Snapshot, occasion: Occasion, reply: ReplyTo) {
+    fn export(&self, snapshot: Snapshot, ended: Ended, reply: ReplyTo<Option<File>>) {
         self.node.metrics.turns.inc();
         let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
         let (node, address) = (self.node.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
-            let copied = snapshot.copy().map(|file| Reply::File(Some(file))).map_err(storage_failed);
+            let copied = snapshot.copy().map(Some).map_err(storage_failed);
             if let Err(error) = &copied {
-                node.tell(&address, &occasion, (String::new(), Level::Error), error);
+                node.tell((&address, ended.call), &ended.occasion, (String::new(), Level::Error), error);
             }
-            reply.send(output_gate::hold(copied, applied, &durable), after);
+            reply.send(output_gate::hold_outcome(copied, applied, &durable), after);
         });
     }
 
-    pub(super) async fn import(&mut self, file: CheckedDatabase) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.advance(Event::DropAsked);
-        let (database, applied) = self.database.take().expect("no turn is running").import(file).await;
-        self.database = Some(database);
-        applied.map(|_| Reply::Done(true)).map_err(|error| error.into_turn_error(&self.node.limits))
+    async fn import(&mut self, object: Object, file: CheckedDatabase) -> (Object, Result<(), TurnError>) {
+        let (object, _) = drop_instance(object);
+        let (database, resident) = object.begin();
+        let (database, applied) = database.import(file).await;
+        let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits));
+        (after(database, resident), imported)
     }
 
-    /// Removes everything that is stored, and closes the sockets. The instance goes, too: its memory tells of what is gone.
-    pub(super) async fn delete(&mut self) -> Outcome {
-        self.advance(Event::InvokedWithoutInstance);
-        self.advance(Event::DropAsked);
-        let database = self.database.as_mut().expect("no turn is running");
+    /// Removes everything that is stored, and closes the sockets. The instance went before: its memory tells of what is gone.
+    async fn delete(&mut self, database: &mut Database) -> Result<Deletion, TurnError> {
         let deleted = database.delete().await.map_err(storage_failed)?;
-        let Some(sockets) = self.sockets.take() else { return Ok(Reply::Done(deleted)) };
+        let Some(sockets) = self.sockets.take() else {
+            return Ok(if deleted { Deletion::Deleted } else { Deletion::Nothing });
+        };
         self.node.sockets.forget(&self.address.id);
-        self.release(sockets.goodbye_to_all(&Goodbye::of_host(code::GOING_AWAY, "the object was deleted")));
-        Ok(Reply::Done(true))
+        let goodbye = sockets.goodbye_to_all(&Goodbye::of_host(code::GOING_AWAY, "the object was deleted"));
+        self.release(goodbye, database.last_applied());
+        Ok(Deletion::Deleted)
     }
 }

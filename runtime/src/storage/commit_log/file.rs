@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 
 use super::disk::Disk;
 use super::format::{FRAME, check_frame};
-use super::lane::{LANES_MAX, Lane, LaneWriter, Lanes, Lsn};
+use super::lane::{LANES_MAX, Lane, LaneLost, LaneWriter, Lanes, Lsn};
 use super::record::{Encoded, Open};
 use super::room::{NoRoom, Reservation, Room};
 use super::scan::{End, Scan, Seen, damaged, located, scan};
@@ -137,13 +137,19 @@ impl FileLog {
         }
     }
 
+    /// Loses a lane, as no file does.
+    #[cfg(test)]
+    pub(super) fn lose(&self, lane: Lane) {
+        self.lanes.lose(lane);
+    }
+
     /// Waits until a position is durable, or makes it so.
-    fn settle(&self, lane: Lane, lsn: Lsn) {
+    fn settle(&self, lane: Lane, lsn: Lsn) -> Result<(), LaneLost> {
         let durable = self.lanes.durable(lane);
         while self.options.manual && !durable.covers(lsn) {
             assert!(self.step(), "what was submitted is written unless the log is lost or closed");
         }
-        durable.wait(lsn);
+        durable.wait(lsn)
     }
 }
 
@@ -271,7 +277,7 @@ impl LaneLog for FileLog {
     fn release(&self, upto: &[Lsn]) -> Result<(), LogError> {
         let _one = self.releasing.lock();
         for (lane, lsn) in self.lanes.submit_releases(upto, |lane| self.released(lane))? {
-            self.settle(lane, lsn);
+            self.settle(lane, lsn)?;
         }
         self.segments.drop_released()
     }

@@ -62,39 +62,64 @@ impl fmt::Display for Lsn {
     }
 }
 
+/// How far a lane is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durable {
+    /// Up to this position.
+    Upto(Lsn),
+    /// The lane is no longer this process's: nobody here will know how far it is durable. Final.
+    Lost,
+}
+
+/// A lane was lost while somebody waited for it: what was appended to it may be durable or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this part of the commit log was lost; whether what was appended to it is durable is unknown")]
+pub struct LaneLost;
+
 /// Watches how far one lane is durable. Clones watch the same lane.
 #[derive(Clone, Debug)]
-pub struct DurableWatch(watch::Receiver<Lsn>);
+pub struct DurableWatch(watch::Receiver<Durable>);
 
 impl DurableWatch {
     /// A lane that is durable as far as a test says.
     #[cfg(test)]
-    pub(crate) fn of(durable: watch::Receiver<Lsn>) -> Self {
+    pub(crate) fn of(durable: watch::Receiver<Durable>) -> Self {
         Self(durable)
     }
 
-    /// How far the lane is durable.
+    /// Returns how far the lane is durable; 0, which says nothing, if it is lost.
     pub fn upto(&self) -> Lsn {
-        *self.0.borrow()
+        match *self.0.borrow() {
+            Durable::Upto(lsn) => lsn,
+            Durable::Lost => Lsn(0),
+        }
     }
 
-    /// Whether that position is durable by now.
+    /// Whether that position is durable by now. Of a lane that is lost nothing is, not even what was.
     pub fn covers(&self, lsn: Lsn) -> bool {
-        self.upto() >= lsn
+        matches!(*self.0.borrow(), Durable::Upto(upto) if upto >= lsn)
     }
 
-    /// Waits until that position is durable. Never returns if it never will be.
-    pub async fn reached(&mut self, lsn: Lsn) {
-        if self.0.wait_for(|durable| *durable >= lsn).await.is_err() {
-            std::future::pending().await
+    /// Whether the lane is lost.
+    pub fn is_lost(&self) -> bool {
+        *self.0.borrow() == Durable::Lost
+    }
+
+    /// Waits until that position is durable. Fails if the lane is lost before, or its log is gone.
+    pub async fn reached(&mut self, lsn: Lsn) -> Result<(), LaneLost> {
+        let is_over = |durable: &Durable| match durable {
+            Durable::Upto(upto) => *upto >= lsn,
+            Durable::Lost => true,
+        };
+        match self.0.wait_for(is_over).await.as_deref() {
+            Ok(Durable::Upto(_)) => Ok(()),
+            Ok(Durable::Lost) | Err(_) => Err(LaneLost),
         }
     }
 
-    /// Blocks the thread until that position is durable. For threads that may block; never returns if it never will be.
-    pub fn wait(&self, lsn: Lsn) {
-        if !self.covers(lsn) {
-            block_on(self.clone().reached(lsn));
-        }
+    /// Blocks the thread until that position is durable. For threads that may block. Fails as [`reached`](Self::reached) does.
+    pub fn wait(&self, lsn: Lsn) -> Result<(), LaneLost> {
+        if self.covers(lsn) { Ok(()) } else { block_on(self.clone().reached(lsn)) }
     }
 }
 
@@ -154,7 +179,7 @@ pub(super) struct Lanes {
 
 struct Shared {
     queue: Mutex<Queue>,
-    durable: watch::Sender<Lsn>,
+    durable: watch::Sender<Durable>,
     opened: AtomicBool,
 }
 
@@ -180,7 +205,7 @@ impl Lanes {
     pub fn new(last: &[Lsn], room: Arc<Room>) -> Arc<Self> {
         let lane = |last: &Lsn| Shared {
             queue: Mutex::new(Queue { next: Lsn(last.0 + 1), gathered: Gathered::default() }),
-            durable: watch::Sender::new(*last),
+            durable: watch::Sender::new(Durable::Upto(*last)),
             opened: AtomicBool::new(false),
         };
         let lanes = last.iter().map(lane).collect();
@@ -235,12 +260,14 @@ impl Lanes {
     pub fn submit_releases(&self, upto: &[Lsn], released: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
         assert_eq!(upto.len(), self.lanes.len(), "a release names a position for each lane");
         let lanes = (0..self.count()).map(Lane).zip(upto.iter().copied());
-        let moved: Vec<_> = lanes.filter(|(lane, upto)| *upto > released(*lane)).collect();
+        let moved = lanes.filter(|(lane, upto)| *upto > released(*lane) && !self.durable(*lane).is_lost());
+        let moved: Vec<_> = moved.collect();
         if let Some((lane, _)) = moved.iter().find(|(lane, _)| !self.is_open(*lane)) {
             return Err(LogError::Lane(*lane));
         }
         let submit = |(lane, upto): (Lane, Lsn)| {
-            assert!(self.durable(lane).covers(upto), "only what is durable is released");
+            let durable = self.durable(lane);
+            assert!(durable.covers(upto) || durable.is_lost(), "only what is durable is released");
             (lane, self.submit(lane, &Encoded::release(upto), 0, Some(upto), |_| {}))
         };
         Ok(moved.into_iter().map(submit).collect())
@@ -278,7 +305,24 @@ impl Lanes {
 
     /// Says that a lane is durable up to there. Only a log's writer does, after its flush.
     pub fn publish(&self, lane: Lane, upto: Lsn) {
-        self.lanes[lane.index()].durable.send_replace(upto);
+        self.change(lane, Durable::Upto(upto));
+    }
+
+    /// Says that a lane is lost: whoever waits for it is told, now and later.
+    #[cfg(test)]
+    pub fn lose(&self, lane: Lane) {
+        self.change(lane, Durable::Lost);
+    }
+
+    fn change(&self, lane: Lane, to: Durable) {
+        // What is lost stays lost, whatever a flush that was under way brings.
+        self.lanes[lane.index()].durable.send_if_modified(|durable| {
+            let changes = *durable != Durable::Lost;
+            if changes {
+                *durable = to;
+            }
+            changes
+        });
     }
 
     pub fn durable(&self, lane: Lane) -> DurableWatch {

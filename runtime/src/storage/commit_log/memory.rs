@@ -76,6 +76,12 @@ impl MemoryLog {
         self.failed.store(true, Ordering::Relaxed);
     }
 
+    /// Loses a lane, as a process does that another one has taken it from.
+    #[cfg(test)]
+    pub fn lose(&self, lane: Lane) {
+        self.lanes.lose(lane);
+    }
+
     /// Makes durable what has gathered. Answers whether there was anything.
     pub fn step(&self) -> bool {
         if self.failed.load(Ordering::Relaxed) || self.lanes.is_idle() {

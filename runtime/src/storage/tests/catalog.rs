@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::base::Alarm;
-use crate::storage::commit_log::{DurableWatch, Lane, Lsn, NumberedAlarm};
+use crate::storage::commit_log::{Durable, DurableWatch, Lane, Lsn, NumberedAlarm};
 use crate::storage::identity::Identity;
 use crate::storage::template::Template;
 
@@ -21,12 +21,12 @@ const LANES: u16 = 3;
 /// What a catalog follows: as much of a log as it sees.
 struct Lanes {
     appended: Vec<u64>,
-    durable: Vec<watch::Sender<Lsn>>,
+    durable: Vec<watch::Sender<Durable>>,
 }
 
 impl Lanes {
     fn new() -> Self {
-        let durable = (0..LANES).map(|_| watch::Sender::default()).collect();
+        let durable = (0..LANES).map(|_| watch::Sender::new(Durable::Upto(Lsn(0)))).collect();
         Self { appended: vec![0; LANES.into()], durable }
     }
 
@@ -41,12 +41,12 @@ impl Lanes {
 
     fn flush(&self) {
         for (durable, appended) in self.durable.iter().zip(&self.appended) {
-            durable.send_replace(Lsn(*appended));
+            durable.send_replace(Durable::Upto(Lsn(*appended)));
         }
     }
 
     fn upto(&self) -> Vec<Lsn> {
-        self.durable.iter().map(|durable| *durable.borrow()).collect()
+        self.watches().iter().map(DurableWatch::upto).collect()
     }
 }
 

@@ -255,7 +255,7 @@ fn put(databases: &Databases, name: &str, value: &[u8]) {
     turn.put("more", &[5; 9000]).unwrap();
     turn.set_alarm(Some(crate::base::Alarm::at(77)));
     let (database, applied) = turn.apply();
-    database.durable().wait(applied.unwrap().lsn);
+    database.durable().wait(applied.unwrap().lsn).unwrap();
 }
 
 fn get(databases: &Databases, name: &str) -> Option<Vec<u8>> {
@@ -294,7 +294,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
         names()[..10].iter().for_each(|name| put(&databases, name, b"again"));
         let mut gone = Object(Some(databases.database(&address("object-39"))));
         assert!(gone.delete());
-        gone.database().durable().wait(gone.database().last_applied());
+        gone.database().durable().wait(gone.database().last_applied()).unwrap();
         drop(gone);
         if clean {
             databases.close().unwrap()
@@ -384,7 +384,7 @@ fn everything_is_its_owners_alone() {
         turn.delete_all().unwrap();
         turn.put("k", b"w").unwrap();
     });
-    object.database().durable().wait(object.database().last_applied());
+    object.database().durable().wait(object.database().last_applied()).unwrap();
     drop(object);
     databases.0.release_round().unwrap();
     let records = ClassRecords::open(&dir).unwrap();

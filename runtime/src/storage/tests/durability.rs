@@ -11,7 +11,7 @@ fn nothing_is_durable_before_its_flush() {
     let applied = object.end(|turn| turn.put("k", b"v").unwrap()).unwrap();
     assert!(!durable.covers(applied.lsn));
     world.flush();
-    wait(durable.reached(applied.lsn));
+    wait(durable.reached(applied.lsn)).unwrap();
     assert!(durable.covers(applied.lsn));
 }
 
@@ -83,6 +83,74 @@ fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     drop(object);
     world.restart();
     assert_eq!(world.object("a").get("k").unwrap(), b"2");
+}
+
+/// A disk that hangs stops the round, and no turn: neither of the object that the round has come to nor of any other.
+#[test]
+fn turns_go_on_while_a_round_waits_for_the_disk() {
+    let mut world = World::new();
+    let node = world.databases.0.clone();
+    let mut objects = [world.object("a"), world.object("b")];
+    objects.iter_mut().for_each(|object| object.turn(|turn| turn.put("k", b"durable").unwrap()));
+    world.flush();
+    objects.iter_mut().for_each(|object| object.turn(|turn| turn.put("k", b"waited for").unwrap()));
+    std::thread::scope(|scope| {
+        let round = scope.spawn(|| node.release_round());
+        let mut turns = 0_u32;
+        while turns < 50 {
+            objects[0].turn(|turn| turn.put("k", &turns.to_le_bytes()).unwrap());
+            objects[1].turn(|turn| turn.delete_all().unwrap());
+            objects[1].turn(|turn| turn.put("k", &turns.to_le_bytes()).unwrap());
+            turns += u32::from(node.release.is_running());
+            std::thread::yield_now();
+        }
+        assert!(!round.is_finished(), "what the round waits for is not durable");
+        world.flush();
+        round.join().unwrap().unwrap();
+    });
+    drop(objects);
+    world.crash();
+    for name in ["a", "b"] {
+        assert_eq!(world.object(name).get("k").unwrap(), 49_u32.to_le_bytes(), "{name}");
+    }
+}
+
+/// What a round has copied while an object went on is what the object was when the round looked at it.
+#[test]
+fn a_round_beside_a_busy_object_releases_nothing_that_is_not_in_its_file() {
+    let mut world = World::new();
+    let node = world.databases.0.clone();
+    let mut object = world.object("a");
+    object.turn(|turn| turn.put("k", b"1").unwrap());
+    world.flush();
+    object.turn(|turn| turn.put("k", b"2").unwrap());
+    std::thread::scope(|scope| {
+        let round = scope.spawn(|| node.release_round());
+        while !node.release.is_running() {
+            std::thread::yield_now();
+        }
+        world.flush();
+        round.join().unwrap().unwrap();
+    });
+    // Not durable, so it is lost; what came before it is released or in the log.
+    object.turn(|turn| turn.put("k", b"3").unwrap());
+    drop(object);
+    world.crash();
+    assert_eq!(world.object("a").get("k").unwrap(), b"2");
+}
+
+#[test]
+fn a_round_leaves_a_lane_alone_that_is_lost() {
+    let world = World::new();
+    let mut objects = [world.object("a"), world.object("b")];
+    let lanes = ["a", "b"].map(|name| world.databases.0.lane_of(&address(name).id));
+    assert_ne!(lanes[0], lanes[1]);
+    objects.iter_mut().for_each(|object| object.turn(|turn| turn.put("k", b"v").unwrap()));
+    world.flush();
+    world.log.lose(lanes[0]);
+    world.databases.0.release_round().unwrap();
+    let released = lanes.map(|lane| world.databases.0.log.released(lane));
+    assert!(released[0] == Lsn(0) && released[1] > Lsn(0), "{released:?}");
 }
 
 #[test]

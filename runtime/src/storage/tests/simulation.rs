@@ -1,5 +1,6 @@
 //! The seeded simulation: thousands of short lives of a data directory, each a schedule of turns, flushes, releases, faults,
-//! kills and power cuts on a disk that forgets, against a model.
+//! kills and power cuts on a disk that forgets, against a model. What lives is a [`Subject`]: the log alone, storage, or storage with
+//! the objects and the router on top of it (`router/simulation.rs`).
 //!
 //! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
 //! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
@@ -21,19 +22,26 @@ use tempfile::TempDir;
 
 use super::directory_in_memory;
 use crate::base::Env;
+use crate::base::env::Manual;
 use crate::base::mistakes::{self, Mistake};
 use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
 
-mod model;
+pub(crate) mod model;
 mod pages;
-mod schedule;
-mod whole_storage;
+pub(crate) mod schedule;
+pub(crate) mod whole_storage;
 
 use model::{Model, Place, State, Violation};
 use schedule::{Dice, End, Handler, OBJECTS, Step, Write, schedule};
 
+/// The clock and the randomness of one process.
+pub(crate) struct World {
+    pub env: Env,
+    pub clock: Arc<Manual>,
+}
+
 /// What is simulated: a process that keeps objects in a directory and a log.
-trait Subject: Sized {
+pub(crate) trait Subject: Sized {
     /// A directory in which the subject sees to durability by itself, unseen by the simulated disk. A power cut leaves it as it is
     /// or takes it away.
     const FLUSHED_BY_ITSELF: Option<&str> = None;
@@ -42,7 +50,7 @@ trait Subject: Sized {
     fn prepare(_root: &Path) {}
 
     /// Starts on what an earlier process left. The error is a refusal to start.
-    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String>;
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, world: World) -> Result<Self, String>;
 
     /// Where an object's turns go.
     fn lane(object: usize) -> usize;
@@ -50,8 +58,22 @@ trait Subject: Sized {
     /// A turn that writes.
     fn turn(&mut self, object: usize, writes: &[Write], end: End) -> Result<Turned, Failed>;
 
-    /// What an object stores, and the position of its last applied turn.
-    fn read(&mut self, object: usize) -> Result<(State, Lsn), Failed>;
+    /// The turn of an alarm that is due: the alarm is done, and its handler writes.
+    fn alarm(&mut self, object: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
+        let writes: Vec<_> = [Write::SetAlarm { at: None }].iter().chain(writes).cloned().collect();
+        self.turn(object, &writes, end)
+    }
+
+    /// What an object stores, and when that may be told.
+    fn read(&mut self, object: usize) -> Result<(State, Until), Failed>;
+
+    /// Whether what waits for this may be told, or was.
+    fn is_told(&mut self, object: usize, until: Until) -> bool {
+        match until {
+            Until::Durable(at) => self.durable(object) >= at,
+            Until::Answer(_) => unreachable!("the subject has no gate"),
+        }
+    }
 
     /// How far the object's lane is durable.
     fn durable(&self, object: usize) -> Lsn;
@@ -71,7 +93,7 @@ trait Subject: Sized {
     /// Writes the catalogs.
     fn catalog(&mut self) -> Result<(), Failed>;
 
-    /// Takes the objects whose alarm is due. Everything applied is durable.
+    /// Takes the objects whose alarm is due at this time. Everything applied is durable.
     fn due(&mut self, _now_ms: u64) -> Result<Vec<usize>, Failed> {
         Ok(Vec::new())
     }
@@ -96,16 +118,25 @@ trait Subject: Sized {
 }
 
 /// What became of a turn.
-struct Turned {
+pub(crate) struct Turned {
     /// Whether it has changed what is stored.
-    wrote: bool,
-    /// The object's last position: whoever is told of the turn's end must wait for it.
-    at: Lsn,
+    pub wrote: bool,
+    /// When its end may be told.
+    pub until: Until,
+}
+
+/// What must have happened before something is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Until {
+    /// The object's lane is durable up to there. The simulation plays the output gate.
+    Durable(Lsn),
+    /// The subject's own output gate has let an answer out: the one of this number.
+    Answer(u64),
 }
 
 /// The disk refused, and nothing has changed.
 #[derive(Debug)]
-struct Failed(String);
+pub(crate) struct Failed(pub String);
 
 /// One life.
 struct Life<S> {
@@ -114,8 +145,8 @@ struct Life<S> {
     /// None between two processes.
     subject: Option<S>,
     model: Model,
-    /// What will be told once the object's lane is durable up to there.
-    waiting: Vec<(usize, Lsn, Place)>,
+    /// What will be told, and when.
+    waiting: Vec<(usize, Until, Place)>,
     /// How the process ends, if it does so by itself or in the midst of something: with the power or without.
     power: bool,
     dice: Dice,
@@ -149,7 +180,8 @@ impl<S: Subject> Life<S> {
         let directory = directory_in_memory();
         S::prepare(directory.path());
         let disk = SimulatedDisk::new(directory.path()).expect("an empty directory can be read");
-        let subject = S::open(directory.path(), disk.clone(), Env::manual(0).0).map_err(Wrong::Refused)?;
+        let (env, clock) = Env::manual(0);
+        let subject = S::open(directory.path(), disk.clone(), World { env, clock }).map_err(Wrong::Refused)?;
         let model = Model::new(&std::array::from_fn::<_, OBJECTS, _>(S::lane));
         let (waiting, dice) = (Vec::new(), Dice::new(0));
         Ok(Self {
@@ -166,8 +198,9 @@ impl<S: Subject> Life<S> {
         })
     }
 
-    fn next_env(&self) -> Env {
-        Env::manual(self.processes.replace(self.processes.get() + 1)).0
+    fn next_world(&self) -> World {
+        let (env, clock) = Env::manual(self.processes.replace(self.processes.get() + 1));
+        World { env, clock }
     }
 
     /// All steps, and a kill at the end.
@@ -234,14 +267,18 @@ impl<S: Subject> Life<S> {
 
     fn turn(&mut self, object: usize, writes: &[Write], end: End) -> Result<(), Wrong> {
         let turned = self.subject().turn(object, writes, end);
-        let Some(Turned { wrote, at }) = self.excuse(turned)? else { return Ok(()) };
+        self.turned(object, writes, turned)
+    }
+
+    /// Takes note of what a turn has done.
+    fn turned(&mut self, object: usize, writes: &[Write], turned: Result<Turned, Failed>) -> Result<(), Wrong> {
+        let Some(Turned { wrote, until }) = self.excuse(turned)? else { return Ok(()) };
         if wrote {
             let mut state = self.model.latest(object).clone();
             writes.iter().for_each(|write| state.write(write));
             self.model.applied(object, state);
         }
-        let early = if end == End::Apply { Mistake::EarlyGate } else { Mistake::EarlyError };
-        self.will_be_told(object, if mistakes::is_made(early) { Lsn(0) } else { at });
+        self.will_be_told(object, until);
         Ok(())
     }
 
@@ -255,13 +292,15 @@ impl<S: Subject> Life<S> {
             let asked = !matches!(handler, Handler::NotCalled);
             if let Some(at) = at.filter(|_| asked) {
                 let set = |at| Write::SetAlarm { at };
-                let writes = match handler {
-                    Handler::Nothing | Handler::NotCalled => vec![set(None)],
-                    Handler::SetSame => vec![set(None), set(Some(at))],
-                    Handler::DeleteAllAndSetSame => vec![set(None), Write::DeleteAll, set(Some(at))],
-                    Handler::SetLater(ms) => vec![set(None), set(Some(at + ms))],
+                let mut writes = match handler {
+                    Handler::Nothing | Handler::NotCalled => Vec::new(),
+                    Handler::SetSame => vec![set(Some(at))],
+                    Handler::DeleteAllAndSetSame => vec![Write::DeleteAll, set(Some(at))],
+                    Handler::SetLater(ms) => vec![set(Some(at + ms))],
                 };
-                self.turn(object, &writes, end)?;
+                let turned = self.subject().alarm(object, &writes, end);
+                writes.insert(0, set(None));
+                self.turned(object, &writes, turned)?;
             }
             let told = self.subject().alarm_was_sent(object, asked);
             self.excuse(told)?;
@@ -284,21 +323,21 @@ impl<S: Subject> Life<S> {
 
     fn read(&mut self, object: usize) -> Result<(), Wrong> {
         let read = self.subject().read(object);
-        let Some((state, at)) = self.excuse(read)? else { return Ok(()) };
+        let Some((state, until)) = self.excuse(read)? else { return Ok(()) };
         self.model.reads(object, state)?;
-        self.will_be_told(object, at);
+        self.will_be_told(object, until);
         Ok(())
     }
 
-    fn will_be_told(&mut self, object: usize, at: Lsn) {
-        self.waiting.push((object, at, self.model.place(object)));
+    fn will_be_told(&mut self, object: usize, until: Until) {
+        self.waiting.push((object, until, self.model.place(object)));
     }
 
-    /// The output gate.
+    /// The world is told what the output gate lets out.
     fn tell(&mut self) {
-        let (subject, model) = (self.subject.as_ref().expect("there is a process after a step"), &mut self.model);
-        self.waiting.retain(|(object, at, place)| {
-            let open = subject.durable(*object) >= *at;
+        let (subject, model) = (self.subject.as_mut().expect("there is a process after a step"), &mut self.model);
+        self.waiting.retain(|(object, until, place)| {
+            let open = subject.is_told(*object, *until);
             if open {
                 model.told(*place);
             }
@@ -344,8 +383,8 @@ impl<S: Subject> Life<S> {
                 let after = 1 + self.dice.below(30);
                 self.disk.stop_at(self.disk.operations() + after);
             }
-            let (root, disk, env) = (self.directory.path(), self.disk.clone(), self.next_env());
-            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk, env))) {
+            let (root, disk, world) = (self.directory.path(), self.disk.clone(), self.next_world());
+            match catch_unwind(AssertUnwindSafe(|| S::open(root, disk, world))) {
                 _ if self.disk.is_out() => before = Some(seen),
                 Ok(Ok(subject)) => {
                     (self.subject, self.model) = (Some(subject), model);
@@ -381,7 +420,7 @@ impl<S: Subject> Life<S> {
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
         change(copy.path());
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
-        let mut subject = S::open(copy.path(), disk, self.next_env()).map_err(Wrong::Refused)?;
+        let mut subject = S::open(copy.path(), disk, self.next_world()).map_err(Wrong::Refused)?;
         let read = |object| subject.read(object).map(|(state, _)| state).map_err(|Failed(why)| Wrong::Refused(why));
         let states = (0..OBJECTS).map(read).collect::<Result<Vec<_>, _>>()?;
         if let Some(listed) = subject.listed() {
@@ -411,7 +450,7 @@ impl<S: Subject> Life<S> {
         let Some(damaged) = S::damage(copy.path(), dice) else { return Ok(()) };
         let mut seen = self.look_at(|_| ())?;
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
-        let mut subject = S::open(copy.path(), disk, self.next_env()).map_err(Wrong::Refused)?;
+        let mut subject = S::open(copy.path(), disk, self.next_world()).map_err(Wrong::Refused)?;
         // The release comes first or last: it must neither fail nor hide anything.
         let early = dice.percent(50);
         if early {
@@ -487,7 +526,7 @@ fn shortest<S: Subject>(mut steps: Vec<Step>) -> Vec<Step> {
 }
 
 /// Lives of as many seeds as wanted, on all cores.
-fn simulate<S: Subject>(lives: u64) {
+pub(crate) fn simulate<S: Subject>(lives: u64) {
     let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().expect("a number"));
     let (first, lives) = match number("HOLDFAST_SIMULATION_SEED") {
         Some(seed) => (seed, 1),
@@ -524,7 +563,7 @@ fn another_seed() -> u64 {
 
 /// Fails unless the simulation notices each mistake within so many lives. Whatever ends a life badly will do: some mistakes
 /// are noticed by the code itself.
-fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
+pub(crate) fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
     for mistake in mistakes {
         let goes_wrong = |seed| {
             mistakes::make(Some(*mistake));

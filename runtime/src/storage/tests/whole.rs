@@ -330,13 +330,13 @@ fn a_settling_point_keeps_what_was_written_before_it() {
         let (lsn, mut watch) = turn.apply_so_far().unwrap();
         assert!(lsn > Lsn::default() && !watch.covers(lsn));
         world.flush();
-        wait(watch.reached(lsn));
+        wait(watch.reached(lsn)).unwrap();
         turn.put("k", b"2").unwrap();
         let savepoint = turn.savepoint().unwrap();
         assert_eq!(turn.apply_so_far().unwrap_err(), WholeError::SavepointOpen);
         turn.keep(savepoint).unwrap();
         turn.maintain().unwrap();
-        wait(durable.reached(lsn));
+        wait(durable.reached(lsn)).unwrap();
     });
     assert_eq!(object.get("k").unwrap(), b"1");
     object.fail(|turn| {

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Stage, Turn};
+use super::{Access, Origin, Stage, Turn};
 use crate::storage::connection::Connection;
 use crate::storage::sql::SqlError;
 use crate::storage::statement::{last_error, pages_written};
@@ -14,7 +14,7 @@ impl Turn {
         if self.database.opened().is_none() {
             match self.database.look() {
                 Ok(None) => return Ok(None),
-                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Ok(Some(file)) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
             }
         }
@@ -34,10 +34,11 @@ impl Turn {
     fn open_or_create(&mut self) -> Result<(), SqlError> {
         if self.existing()?.is_none() {
             match self.database.create() {
-                Ok(file) => file.connection.session.begin_turn(&self.work, self.reads_only),
+                Ok(file) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
             }
-            (self.created, self.may_be_empty) = (true, true);
+            self.origin = Origin::ThisTurn;
+            self.remains.doubt();
         }
         Ok(())
     }
@@ -45,7 +46,7 @@ impl Turn {
     /// The connection, in a transaction.
     pub(in crate::storage) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
         if let Stage::Reading = self.stage {
-            if self.reads_only {
+            if self.access == Access::Reads {
                 return Err(SqlError::NotAuthorized("writing, which has to be asked for".into()));
             }
             let connection = self.connection()?;

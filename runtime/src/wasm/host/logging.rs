@@ -16,7 +16,7 @@ use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
 use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
 use crate::base::outcome::Logged;
-use crate::base::{ClassKey, Env, ObjectAddress};
+use crate::base::{CallId, ClassKey, Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 
 /// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
@@ -31,6 +31,8 @@ pub(in crate::wasm) struct ObjectLog {
     class: String,
     key: ClassKey,
     object: String,
+    /// The call whose turn runs, or ran last.
+    call: Mutex<Option<CallId>>,
     entries: AtomicU32,
     last_error: Mutex<Option<LoggedError>>,
     /// Made with the first error: most instances never log one.
@@ -53,10 +55,16 @@ impl ObjectLog {
             class: address.class.to_string(),
             key: address.key.clone(),
             object: shown(address),
+            call: Mutex::default(),
             entries: AtomicU32::new(0),
             last_error: Mutex::default(),
             held: OnceLock::new(),
         }
+    }
+
+    /// Says whose turn begins.
+    pub(in crate::wasm) fn begin_turn(&self, call: CallId) {
+        *self.call.lock() = Some(call);
     }
 
     /// Adds an entry, cut to size, unless the turn has logged its share.
@@ -131,7 +139,8 @@ impl ObjectLog {
 
     fn entry(&self, level: Level, message: String, fields: Vec<(String, String)>) -> LogEntry {
         let (class, key, object) = (self.class.clone(), self.key.clone(), self.object.clone());
-        LogEntry { time: self.env.wall_ms(), class, key, object, level, message, fields }
+        let (time, call) = (self.env.wall_ms(), *self.call.lock());
+        LogEntry { time, class, key, object, call, level, message, fields }
     }
 }
 
@@ -170,7 +179,7 @@ impl logging::Host for Host {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{ClassName, HostMemory, ObjectId};
+    use crate::base::{CallIds, ClassName, HostMemory, ObjectId};
 
     fn object_log() -> (Arc<GuestLogs>, ObjectLog) {
         let logs = Arc::new(GuestLogs::new(HostMemory::new(1 << 30)));
@@ -178,6 +187,21 @@ mod tests {
         let (class, id) = (ClassName::parse("c").unwrap(), ObjectId::unique(&key, [0; 16]));
         let address = ObjectAddress { class, key, id, name: None };
         (logs.clone(), ObjectLog::new(logs, Env::manual(0).0, &address))
+    }
+
+    #[test]
+    fn an_entry_names_the_call_whose_turn_it_is_about() {
+        let (logs, log) = object_log();
+        let ids = CallIds::new(&Env::manual(0).0);
+        let calls = [ids.next(), ids.next()];
+        for call in calls {
+            log.begin_turn(call);
+            log.add(Level::Info, "said".into(), Vec::new());
+            log.add(Level::Error, "held back".into(), Vec::new());
+            log.end_turn();
+        }
+        let of: Vec<_> = logs.remembered(None).iter().map(|entry| entry.call).collect();
+        assert_eq!(of, [calls[0], calls[0], calls[1], calls[1]].map(Some));
     }
 
     #[test]

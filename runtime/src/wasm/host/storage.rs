@@ -59,7 +59,8 @@ impl wit::Host for Host {
             Ok(applied) => applied,
             Err(error) => return answer(Err(error)),
         };
-        durable.reached(lsn).await;
+        // On a lane that is lost the turn ends: nobody can say what became of it.
+        durable.reached(lsn).await?;
         // The WAL stays long and is tried again; what it holds is safe.
         if let Err(error) = self.turn()?.maintain() {
             tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");

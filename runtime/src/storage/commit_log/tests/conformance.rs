@@ -27,6 +27,21 @@ impl Subject {
         vec![file(true), file(false), Self::Memory(MemoryLog::new(options.clone()))]
     }
 
+    fn lose(&self, lane: Lane) {
+        match self {
+            Self::File { log, .. } => log.as_ref().unwrap().lose(lane),
+            Self::Memory(log) => log.lose(lane),
+        }
+    }
+
+    /// One step of a log that is driven by hand.
+    fn step(&self) -> bool {
+        match self {
+            Self::File { log, .. } => log.as_ref().unwrap().step(),
+            Self::Memory(log) => log.step(),
+        }
+    }
+
     fn log(&self) -> &dyn LaneLog {
         match self {
             Self::File { log, .. } => log.as_ref().unwrap(),
@@ -41,7 +56,7 @@ impl Subject {
             Self::Memory(log) => while log.step() {},
             Self::File { .. } => {}
         }
-        writers.iter().for_each(|writer| writer.durable().wait(writer.appended()));
+        writers.iter().for_each(|writer| writer.durable().wait(writer.appended()).unwrap());
     }
 
     fn crash(&mut self) {
@@ -97,6 +112,32 @@ fn positions_are_dense_and_replay_shows_them_in_order() {
         }
         subject.crash();
         assert_eq!(replayed(subject.log()), first, "reading changes nothing");
+    }
+}
+
+#[test]
+fn who_waits_for_a_lane_that_is_lost_is_told() {
+    for subject in Subject::all(2).into_iter().filter(|subject| !subject.is_threaded()) {
+        let writers = open_all(subject.log());
+        subject.settle(&writers);
+        let lsn = submit(subject.log(), &writers[0], turn(&head(0, 1), 1, 100));
+        let (mut durable, durable_of_other) = (writers[0].durable(), writers[1].durable());
+        let waiting = std::thread::spawn({
+            let durable = writers[0].durable();
+            move || durable.wait(lsn)
+        });
+        assert!(durable.reached(lsn).now_or_never().is_none());
+        subject.lose(Lane::new(0));
+        assert_eq!(
+            (durable.reached(lsn).now_or_never(), waiting.join().unwrap()),
+            (Some(Err(LaneLost)), Err(LaneLost))
+        );
+        let other = submit(subject.log(), &writers[1], turn(&head(1, 1), 1, 100));
+        while subject.step() {}
+        assert_eq!(durable.wait(lsn), Err(LaneLost), "a flush that was under way brings nothing back");
+        assert!(!durable.covers(Lsn(0)) && durable.is_lost() && durable_of_other.covers(other));
+        subject.log().release(&[Lsn(1), other]).unwrap();
+        assert_eq!([subject.log().released(Lane::new(0)), subject.log().released(Lane::new(1))], [Lsn(0), other]);
     }
 }
 
@@ -312,7 +353,7 @@ fn many_threads_share_groups_and_each_keeps_its_order() {
                     let record = turn(&head(thread % 4, thread as u8), number, 20);
                     let mut reservation = lane::block_on(reserve(log, record.len() as u64)).unwrap();
                     let lsn = writer.submit(record, &mut reservation, |_| {});
-                    writer.durable().wait(lsn);
+                    writer.durable().wait(lsn).unwrap();
                 }
             });
         }

@@ -70,7 +70,7 @@ fn a_full_disk_is_an_answer_and_passes() {
             }
         }
         assert!(number > 3, "the room there was is used");
-        writer.durable().wait(last);
+        writer.durable().wait(last).unwrap();
         // Space comes back, and nobody has to say so: what is refused asks again.
         let record = turn(&head(0, 1), number, 4096);
         let mut reservation = loop {
@@ -105,7 +105,7 @@ fn a_segment_that_cannot_be_begun_is_waited_for() {
         let mut reservation = lane::block_on(reserve(&log, 1)).unwrap();
         let records = (0..20).map(|number| turn(&head(0, 1), number, 4096));
         let last = records.map(|record| writer.submit(record, &mut reservation, |_| {})).last().unwrap();
-        writer.durable().wait(last);
+        writer.durable().wait(last).unwrap();
         log.close();
         drop((log, writer));
         assert_eq!(replayed(&dir.open()).len() as u64, last.0, "{error:?}");

@@ -36,7 +36,7 @@ fn small_records_a_second() {
             });
         }
     });
-    writers.iter().for_each(|writer| writer.durable().wait(writer.appended()));
+    writers.iter().for_each(|writer| writer.durable().wait(writer.appended()).unwrap());
     let seconds = (env.elapsed() - from).as_secs_f64();
     let usage = log.usage();
     println!(
@@ -59,7 +59,7 @@ fn one_client_alone() {
         let mut reservation = log.try_reserve(record.len() as u64).unwrap();
         let from = env.elapsed();
         let lsn = writer.submit(record, &mut reservation, |_| {});
-        writer.durable().wait(lsn);
+        writer.durable().wait(lsn).unwrap();
         times.push(env.elapsed() - from);
     }
     let file = std::fs::File::create(dir.temp.path().join("floor")).unwrap();
@@ -95,7 +95,7 @@ fn sixty_four_clients() {
                     let record = turn(&head(0, 1), number, 300);
                     let mut reservation = lane::block_on(reserve(log, record.len() as u64)).unwrap();
                     let lsn = writer.submit(record, &mut reservation, |_| {});
-                    writer.durable().wait(lsn);
+                    writer.durable().wait(lsn).unwrap();
                 }
             });
         }

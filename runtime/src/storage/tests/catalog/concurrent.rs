@@ -49,7 +49,7 @@ fn readers_see_whole_prefixes() {
                         Change::Object { class, id: object(lane, lsn), name: None, bytes: 1, alarm: None },
                     );
                     if lsn % (3 + u64::from(n)) == 0 {
-                        lanes.durable[lane.index()].send_replace(Lsn(lsn));
+                        lanes.durable[lane.index()].send_replace(Durable::Upto(Lsn(lsn)));
                     }
                 }
             }

@@ -168,7 +168,8 @@ impl Node {
             Op::RemoveClass => (0..LANES.into()).for_each(|n| self.append(n, Said::RemoveClass)),
             Op::Other(n) => self.append(usize::from(*n), Said::Nothing),
             Op::Flush(n, records) => self.lanes.durable[usize::from(*n)].send_modify(|durable| {
-                durable.0 = (durable.0 + *records as u64).min(self.lanes.appended[usize::from(*n)]);
+                let Durable::Upto(upto) = durable else { unreachable!("no lane is lost here") };
+                upto.0 = (upto.0 + *records as u64).min(self.lanes.appended[usize::from(*n)]);
             }),
             Op::Write => {
                 self.catalog().write(&vec![Lsn(0); LANES.into()]).unwrap();

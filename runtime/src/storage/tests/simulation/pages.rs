@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
-use super::{Failed, Subject, Turned};
-use crate::base::Env;
+use super::{Failed, Subject, Turned, Until, World};
 use crate::base::mistakes::{self, Mistake};
 use crate::base::points::Point;
 use crate::storage::commit_log::{
@@ -47,14 +46,14 @@ fn object_of(id: &[u8; 32]) -> usize {
 }
 
 impl Subject for Pages {
-    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String> {
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, world: World) -> Result<Self, String> {
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: 64 << 10,
             budget: 1 << 20,
             in_flight: 512 << 10,
             manual: true,
-            ..LogOptions::new(env)
+            ..LogOptions::new(world.env)
         };
         let log = FileLog::open(&root.join("log"), options, disk.clone()).map_err(|error| error.to_string())?;
         let (mut live, mut whole) = (HashMap::new(), Whole::default());
@@ -82,7 +81,7 @@ impl Subject for Pages {
         let before = self.state(object)?;
         let mut state = before.clone();
         writes.iter().for_each(|write| state.write(write));
-        let nothing = Turned { wrote: false, at: self.last[object] };
+        let nothing = Turned { wrote: false, until: Until::Durable(self.last[object]) };
         if end == End::Fail || state == before {
             return Ok(nothing);
         }
@@ -97,11 +96,11 @@ impl Subject for Pages {
             self.last[object] = self.lanes[Self::lane(object)].submit(record, &mut reservation, |_| {});
         }
         self.objects.insert(object, state);
-        Ok(Turned { wrote: true, at: self.last[object] })
+        Ok(Turned { wrote: true, until: Until::Durable(self.last[object]) })
     }
 
-    fn read(&mut self, object: usize) -> Result<(State, Lsn), Failed> {
-        Ok((self.state(object)?, self.last[object]))
+    fn read(&mut self, object: usize) -> Result<(State, Until), Failed> {
+        Ok((self.state(object)?, Until::Durable(self.last[object])))
     }
 
     fn durable(&self, object: usize) -> Lsn {
@@ -247,6 +246,6 @@ fn the_log_by_itself_keeps_its_promises() {
 
 #[test]
 fn mistakes_around_the_log_are_noticed() {
-    use Mistake::{CutNotLast, EarlyError, EarlyGate, IncompleteParts, ResetNotDurable, TrimTooFar};
-    super::notices::<Pages>(&[EarlyGate, EarlyError, TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast], 2_000);
+    use Mistake::{CutNotLast, IncompleteParts, ResetNotDurable, TrimTooFar};
+    super::notices::<Pages>(&[TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast], 2_000);
 }

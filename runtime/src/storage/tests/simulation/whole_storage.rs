@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use super::model::State;
 use super::schedule::{Dice, End, OBJECTS, Write};
-use super::{Failed, Subject, Turned};
+use super::{Failed, Subject, Turned, Until, World};
 use crate::base::mistakes::Mistake;
-use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, ObjectId, WorkBudget};
 use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
 use crate::storage::template::PAGE;
@@ -25,30 +25,39 @@ const LANES: u16 = 3;
 const SEGMENT: u64 = 128 << 10;
 const BUDGET: u64 = 6 << 20;
 
-pub struct WholeStorage {
-    databases: Databases,
+/// Storage as a server opens it, on a log that is stepped by hand.
+pub(crate) struct Storage {
+    pub databases: Databases,
     log: Arc<FileLog>,
-    objects: [Option<Database>; OBJECTS],
     /// Keeps the directory locked.
-    _dir: DataDir,
+    pub dir: DataDir,
 }
 
-fn object(number: usize) -> ObjectAddress {
+pub(crate) struct WholeStorage {
+    objects: [Option<Database>; OBJECTS],
+    storage: Storage,
+}
+
+/// What the objects of this world are called.
+pub(crate) fn object(number: usize) -> ObjectAddress {
     address(&format!("object-{number}"))
+}
+
+fn number_of(id: ObjectId) -> usize {
+    (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world")
 }
 
 fn failed(error: impl std::fmt::Display) -> Failed {
     Failed(error.to_string())
 }
 
-impl Subject for WholeStorage {
-    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog");
+/// The limits of such a storage.
+pub(crate) fn limits() -> Limits {
+    Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() }
+}
 
-    fn prepare(root: &Path) {
-        DataDir::open(root).expect("an empty directory becomes a data directory");
-    }
-
-    fn open(root: &Path, disk: Arc<SimulatedDisk>, env: Env) -> Result<Self, String> {
+impl Storage {
+    pub(crate) fn open(root: &Path, disk: Arc<SimulatedDisk>, env: &Env) -> Result<Self, String> {
         let dir = DataDir::open(root).map_err(|error| error.to_string())?;
         let options = LogOptions {
             lanes: LANES,
@@ -60,45 +69,115 @@ impl Subject for WholeStorage {
         };
         let log = FileLog::open(&dir.log(), options, disk.clone()).map_err(|error| error.to_string())?;
         let log = Arc::new(log);
-        let limits = Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() };
-        let databases = Databases::open_on(&dir, &limits, &env, HostMemory::new(1 << 30), disk, log.clone());
-        let databases = databases.map_err(|error| error.to_string())?;
-        Ok(Self { databases, log, objects: Default::default(), _dir: dir })
+        let databases = Databases::open_on(&dir, &limits(), env, HostMemory::new(1 << 30), disk, log.clone());
+        Ok(Self { databases: databases.map_err(|error| error.to_string())?, log, dir })
+    }
+
+    pub(crate) fn lane(number: usize) -> usize {
+        Lane::of(object(number).id.as_bytes(), LANES).index()
+    }
+
+    pub(crate) fn durable(&self, number: usize) -> Lsn {
+        self.databases.0.lane(&object(number).id).durable().upto()
+    }
+
+    pub(crate) fn flush(&self) -> bool {
+        self.log.step()
+    }
+
+    pub(crate) fn release(&self) -> Result<(), Failed> {
+        self.databases.0.release_round().map_err(failed)
+    }
+
+    pub(crate) fn catalog(&self) -> Result<(), Failed> {
+        let durable: Vec<Lsn> = self.databases.0.lanes.iter().map(|lane| lane.durable().upto()).collect();
+        self.databases.catalog().write(&durable).map_err(failed)
+    }
+
+    pub(crate) fn due(&self, now_ms: u64) -> Result<Vec<usize>, Failed> {
+        self.databases.look_for_alarms(now_ms).map_err(failed)?;
+        let now = Now { wall_ms: now_ms, elapsed: Duration::from_millis(now_ms) };
+        let round = self.databases.alarms().take_due(now, OBJECTS, Duration::MAX, |_| Some(()));
+        Ok(round.due.into_iter().map(|(_, (_, id), ())| number_of(id)).collect())
+    }
+
+    pub(crate) fn alarm_is_settled(&self, number: usize) {
+        self.databases.alarms().settled(&object(number).id, Duration::ZERO);
+    }
+
+    pub(crate) fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
+        self.databases.alarms().knows(&ClassKey::new("key"), (at_ms, object(number).id))
+    }
+
+    pub(crate) fn listed(&self) -> Vec<usize> {
+        let page = self.databases.catalog().list(&ClassKey::new("key"), None, None, 100).expect("catalogs can be read");
+        let mut listed: Vec<_> = page.entries.into_iter().map(|entry| number_of(entry.id)).collect();
+        listed.sort();
+        listed
+    }
+
+    /// Damages a file of an object. Answers whose.
+    pub(crate) fn damage(root: &Path, dice: &mut Dice) -> Option<usize> {
+        let number = dice.below(OBJECTS as u64) as usize;
+        let ObjectAddress { key, id, .. } = object(number);
+        let dir = root.join("objects").join(key.as_str()).join(&id.to_string()[..2]);
+        let of_it =
+            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&id.to_string()));
+        let mut files: Vec<_> = fs::read_dir(dir).ok()?.map(|entry| entry.expect("it can be listed").path()).collect();
+        files.retain(of_it);
+        files.sort();
+        if files.is_empty() {
+            return None;
+        }
+        damage_one(&files, dice);
+        Some(number)
+    }
+}
+
+impl Subject for WholeStorage {
+    const FLUSHED_BY_ITSELF: Option<&str> = Some("catalog");
+
+    fn prepare(root: &Path) {
+        DataDir::open(root).expect("an empty directory becomes a data directory");
+    }
+
+    fn open(root: &Path, disk: Arc<SimulatedDisk>, world: World) -> Result<Self, String> {
+        Ok(Self { storage: Storage::open(root, disk, &world.env)?, objects: Default::default() })
     }
 
     fn lane(number: usize) -> usize {
-        Lane::of(object(number).id.as_bytes(), LANES).index()
+        Storage::lane(number)
     }
 
     fn turn(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
         let mut turn = self.take(number).begin(WorkBudget::unlimited());
         let written = writes.iter().try_for_each(|each| write(&mut turn, each));
         if written.is_err() || end == End::Fail {
-            let at = self.put(number, turn.roll_back());
-            return written.map(|()| Turned { wrote: false, at });
+            let until = self.put(number, turn.roll_back());
+            return written.map(|()| Turned { wrote: false, until });
         }
         let (database, applied) = turn.apply();
-        let at = self.put(number, database);
+        let until = self.put(number, database);
         match applied {
-            Ok(applied) => Ok(Turned { wrote: applied.wrote, at }),
-            Err(ApplyError::Full(_)) => Ok(Turned { wrote: false, at }),
+            Ok(applied) => Ok(Turned { wrote: applied.wrote, until }),
+            Err(ApplyError::Full(_)) => Ok(Turned { wrote: false, until }),
             Err(error) => Err(failed(error)),
         }
     }
 
-    fn read(&mut self, number: usize) -> Result<(State, Lsn), Failed> {
+    fn read(&mut self, number: usize) -> Result<(State, Until), Failed> {
         let mut turn = self.take(number).begin_reading(WorkBudget::unlimited());
         let state = read(&mut turn);
-        let at = self.put(number, turn.roll_back());
-        Ok((state?, at))
+        let until = self.put(number, turn.roll_back());
+        Ok((state?, until))
     }
 
     fn durable(&self, number: usize) -> Lsn {
-        self.databases.0.lane(&object(number).id).durable().upto()
+        self.storage.durable(number)
     }
 
     fn flush(&mut self) -> bool {
-        self.log.step()
+        self.storage.flush()
     }
 
     fn maintain(&mut self, number: usize) -> Result<(), Failed> {
@@ -113,20 +192,15 @@ impl Subject for WholeStorage {
     }
 
     fn release(&mut self) -> Result<(), Failed> {
-        self.databases.0.release_round().map_err(failed)
+        self.storage.release()
     }
 
     fn catalog(&mut self) -> Result<(), Failed> {
-        let durable: Vec<Lsn> = self.databases.0.lanes.iter().map(|lane| lane.durable().upto()).collect();
-        self.databases.catalog().write(&durable).map_err(failed)
+        self.storage.catalog()
     }
 
     fn due(&mut self, now_ms: u64) -> Result<Vec<usize>, Failed> {
-        self.databases.look_for_alarms(now_ms).map_err(failed)?;
-        let now = Now { wall_ms: now_ms, elapsed: Duration::from_millis(now_ms) };
-        let round = self.databases.alarms().take_due(now, OBJECTS, Duration::MAX, |_| Some(()));
-        let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
-        Ok(round.due.into_iter().map(|(_, (_, id), ())| number(id)).collect())
+        self.storage.due(now_ms)
     }
 
     fn alarm_was_sent(&mut self, number: usize, asked: bool) -> Result<(), Failed> {
@@ -136,36 +210,20 @@ impl Subject for WholeStorage {
             told = database.tell_alarm().map_err(failed);
             self.put(number, database);
         }
-        self.databases.alarms().settled(&object(number).id, Duration::ZERO);
+        self.storage.alarm_is_settled(number);
         told
     }
 
     fn knows_of_alarm(&self, number: usize, at_ms: u64) -> bool {
-        self.databases.alarms().knows(&ClassKey::new("key"), (at_ms, object(number).id))
+        self.storage.knows_of_alarm(number, at_ms)
     }
 
     fn listed(&mut self) -> Option<Vec<usize>> {
-        let page = self.databases.catalog().list(&ClassKey::new("key"), None, None, 100).expect("catalogs can be read");
-        let number = |id| (0..OBJECTS).find(|number| object(*number).id == id).expect("an object of this world");
-        let mut listed: Vec<_> = page.entries.into_iter().map(|entry| number(entry.id)).collect();
-        listed.sort();
-        Some(listed)
+        Some(self.storage.listed())
     }
 
     fn damage(root: &Path, dice: &mut Dice) -> Option<usize> {
-        let number = dice.below(OBJECTS as u64) as usize;
-        let ObjectAddress { key, id, .. } = object(number);
-        let dir = root.join("objects").join(key.as_str()).join(&id.to_string()[..2]);
-        let of_it =
-            |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&id.to_string()));
-        let mut files: Vec<_> = fs::read_dir(dir).ok()?.map(|entry| entry.expect("it can be listed").path()).collect();
-        files.retain(of_it);
-        files.sort();
-        if files.is_empty() {
-            return None;
-        }
-        damage_one(&files, dice);
-        Some(number)
+        Storage::damage(root, dice)
     }
 }
 
@@ -200,15 +258,16 @@ fn damage_one(files: &[PathBuf], dice: &mut Dice) {
 
 impl WholeStorage {
     fn take(&mut self, number: usize) -> Database {
-        self.objects[number].take().unwrap_or_else(|| self.databases.database(&object(number)))
+        self.objects[number].take().unwrap_or_else(|| self.storage.databases.database(&object(number)))
     }
 
-    fn put(&mut self, number: usize, database: Database) -> Lsn {
-        self.objects[number].insert(database).last_applied()
+    fn put(&mut self, number: usize, database: Database) -> Until {
+        Until::Durable(self.objects[number].insert(database).last_applied())
     }
 }
 
-fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
+/// Does a write of the schedule.
+pub(crate) fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
     match write {
         Write::Put { key, value } => turn.put(key, &value.expand()).map_err(failed),
         Write::Delete { key } => turn.delete(key).map(drop).map_err(failed),
@@ -225,7 +284,8 @@ fn write(turn: &mut Turn, write: &Write) -> Result<(), Failed> {
     }
 }
 
-fn read(turn: &mut Turn) -> Result<State, Failed> {
+/// Reads everything that an object stores.
+pub(crate) fn read(turn: &mut Turn) -> Result<State, Failed> {
     let mut state = State::default();
     let cursor = turn.list(ListOptions::default()).map_err(failed)?;
     loop {
@@ -255,20 +315,7 @@ fn storage_keeps_its_promises() {
 
 #[test]
 fn mistakes_in_storage_are_noticed() {
-    use Mistake::{
-        AlarmByTime, CutNotLast, EarlyError, EarlyGate, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar,
-        UncheckedPages,
-    };
-    let all = [
-        EarlyGate,
-        EarlyError,
-        LeftoverWal,
-        TrimTooFar,
-        ResetNotDurable,
-        CutNotLast,
-        AlarmByTime,
-        UncheckedPages,
-        LateSums,
-    ];
+    use Mistake::{AlarmByTime, CutNotLast, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar, UncheckedPages};
+    let all = [LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, AlarmByTime, UncheckedPages, LateSums];
     super::notices::<WholeStorage>(&all, 2_000);
 }

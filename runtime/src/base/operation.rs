@@ -1,46 +1,83 @@
-//! What can be asked of an object, and what it answers.
+//! What can be asked of an object, and what each of these operations answers.
 //!
-//! The gateway makes invocations out of HTTP, the object layer delivers them one at a time. Nothing here knows HTTP beyond the
-//! words a guest sees.
-
-use std::fs::File;
+//! The gateway makes operations out of HTTP, and the object layer delivers them one at a time, each in its [`Call`](super::Call).
+//! What answers which is a type (`object::Operation`). Nothing here knows HTTP beyond the words a guest sees.
 
 use bytes::Bytes;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
 use http::{HeaderMap, Method, StatusCode, Uri};
 use tempfile::NamedTempFile;
 
-use super::socket::{SocketCounts, SocketEvent, SocketId};
+use super::socket::{SocketCounts, SocketId};
 use super::{Alarm, MemoryCharge};
 
-/// One event for one object. Each is delivered as one turn, in the order received.
-#[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "nearly all are `Fetch`; a box would cost each of them an allocation")]
-pub enum Invocation {
-    /// A request for the guest's fetch handler.
-    Fetch(Request),
-    /// Something happened to a WebSocket of the object.
-    Socket(SocketEvent),
-    /// Tell what is stored, without waking the instance.
-    Describe,
-    /// Remove everything the object stored and drop its instance.
-    Delete,
-    /// Drop the instance, keep what is stored.
-    Evict,
-    /// Run SQL under the guest's rules, without waking the instance; one that writes drops it.
-    Query(Box<Query>),
-    /// Copy what is stored into a file.
-    Export,
-    /// Put a database in the place of what is stored and drop the instance.
-    Import(CheckedDatabase),
-    /// Run the alarm: if its time has come, or whatever its time.
-    Alarm {
-        /// Whatever its time.
-        now: bool,
-    },
+/// Asks what is stored, without waking the instance. Answers none if the object does not exist.
+#[derive(Debug, Clone, Copy)]
+pub struct Describe;
+
+/// Removes everything that the object stores, and drops its instance.
+#[derive(Debug, Clone, Copy)]
+pub struct Delete;
+
+/// What became of a [`Delete`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Everything is gone.
+    Deleted,
+    /// There was nothing.
+    Nothing,
 }
 
-/// SQL of the admin API.
+/// Drops the instance and keeps what is stored.
+#[derive(Debug, Clone, Copy)]
+pub struct Evict;
+
+/// What became of an [`Evict`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Eviction {
+    /// The instance was dropped.
+    Evicted,
+    /// There was none.
+    Dormant,
+}
+
+/// Copies what is stored into a file: one without a name, to be read from its start. Answers none if the object does not exist.
+#[derive(Debug, Clone, Copy)]
+pub struct Export;
+
+/// Puts a database in the place of what is stored, and drops the instance.
+#[derive(Debug)]
+pub struct Import(pub CheckedDatabase);
+
+/// Runs the object's alarm.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunAlarm {
+    /// If its time has come.
+    IfDue,
+    /// Whatever its time.
+    Now,
+}
+
+/// What became of a [`RunAlarm`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AlarmRun {
+    /// It was run.
+    Ran,
+    /// There is none, or it is not due.
+    NotDue,
+}
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub enum FetchAnswer {
+    /// A response.
+    Response(Response),
+    /// The WebSocket that it asked for is accepted, and opens with this response.
+    Upgrade(Response, SocketId),
+}
+
+/// SQL of the admin API, run under the guest's rules without waking the instance; one that writes drops it. Answers none if the
+/// object does not exist.
 #[derive(Debug)]
 pub struct Query {
     /// One or more statements.
@@ -86,25 +123,6 @@ pub struct CheckedDatabase {
     pub(crate) alarm: Option<Alarm>,
 }
 
-impl Invocation {
-    /// Bytes that this invocation holds while it waits in a mailbox.
-    pub fn queued_bytes(&self) -> u64 {
-        match self {
-            Self::Fetch(request) => {
-                let headers: usize =
-                    request.headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
-                (request.body.len() + headers) as u64 + 256
-            }
-            Self::Query(query) => {
-                let parameters: usize = query.parameters.iter().map(Value::heap_bytes).sum();
-                (query.text.len() + parameters) as u64 + 256
-            }
-            Self::Socket(event) => event.kind.size() + 256,
-            Self::Describe | Self::Delete | Self::Evict | Self::Export | Self::Import(_) | Self::Alarm { .. } => 256,
-        }
-    }
-}
-
 /// An HTTP request as the guest sees it.
 #[derive(Debug)]
 pub struct Request {
@@ -130,7 +148,7 @@ impl Request {
     }
 }
 
-/// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `Reply::Upgrade`), its headers are valid and none
+/// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `FetchAnswer::Upgrade`), its headers are valid and none
 /// of them is the host's; `content-length` says what the guest thinks.
 #[derive(Debug, Clone)]
 pub struct Response {
@@ -140,24 +158,6 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-}
-
-/// What a turn that succeeded answers.
-#[derive(Debug)]
-pub enum Reply {
-    /// To `Fetch`.
-    Response(Response),
-    /// To `Fetch` with a request for a WebSocket: it is accepted.
-    Upgrade(Response, SocketId),
-    /// To `Describe`; none if the object does not exist.
-    Description(Option<Description>),
-    /// To `Delete`, `Evict`, `Alarm` and `Socket`: whether there was something to delete, to drop, to run or to hear. To `Import`:
-    /// always true.
-    Done(bool),
-    /// To `Query`; none if the object does not exist.
-    Table(Option<Box<Table>>),
-    /// To `Export`: a file without a name, to be read from its start; none if the object does not exist.
-    File(Option<File>),
 }
 
 /// The rows of a query, in one piece.

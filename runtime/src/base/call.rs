@@ -1,0 +1,270 @@
+//! The envelope of everything that reaches an object: which call it is, whom it is for, what caused it, who asks.
+//!
+//! The gateway, the router's alarms and, later, other objects make a [`Call`]; it travels unchanged to the turn that it becomes. Its id
+//! is in the object's log, in the server's log and in problem documents. Nothing here does I/O, and an id costs no system call.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::{Env, ObjectAddress, ObjectId};
+
+/// Names one call. Shown as 32 hex digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CallId([u8; 16]);
+
+/// Makes the ids of one process: random bits that are the process's own, then a count, scrambled: clients see ids of their own calls, and
+/// must not see from them how many calls others make.
+pub struct CallIds {
+    process: u64,
+    keys: [u64; 2],
+    next: AtomicU64,
+}
+
+impl CallIds {
+    /// Begins a sequence that no other process has.
+    pub fn new(env: &Env) -> Self {
+        let number = || u64::from_be_bytes(env.random());
+        Self { process: number(), keys: [number(), number()], next: AtomicU64::new(0) }
+    }
+
+    /// Returns an id that was never returned before.
+    pub fn next(&self) -> CallId {
+        let count = self.next.fetch_add(1, Ordering::Relaxed);
+        let scrambled = self.keys.iter().fold(count, |number, key| mixed(number ^ key));
+        CallId((u128::from(self.process) << 64 | u128::from(scrambled)).to_be_bytes())
+    }
+}
+
+/// Maps numbers to others, no two to the same one (the finalizer of SplitMix64).
+fn mixed(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+impl fmt::Display for CallId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
+    }
+}
+
+impl FromStr for CallId {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let number = hex_of(text.as_bytes()).filter(|_| text.len() == 32);
+        number.map(|number| Self(number.to_be_bytes())).ok_or("the id of a call has 32 lowercase hex digits")
+    }
+}
+
+impl Serialize for CallId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for CallId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// What made a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Cause {
+    /// A request of the data listener.
+    Http,
+    /// The object's alarm is due.
+    Alarm,
+    /// Something happened to a WebSocket of the object.
+    Socket,
+    /// A turn of another object waits for the answer.
+    Object,
+    /// Work that an earlier turn of the instance has begun goes on.
+    Resume,
+    /// A message that another object has sent.
+    Message,
+    /// A task of a front.
+    Task,
+    /// A schedule of the class.
+    Cron,
+    /// The admin API.
+    Admin,
+}
+
+impl Cause {
+    /// The word of the log and of spans.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Alarm => "alarm",
+            Self::Socket => "socket",
+            Self::Object => "object",
+            Self::Resume => "resume",
+            Self::Message => "message",
+            Self::Task => "task",
+            Self::Cron => "cron",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// On whose behalf a call is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Principal {
+    /// A client of the data listener. The host does not know who that is.
+    Client,
+    /// Whoever has the admin token.
+    Admin,
+    /// The host itself: alarms.
+    Host,
+    /// Another object.
+    Object(ObjectId),
+}
+
+/// The calls that wait for a call, and through which it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chain {
+    /// The call that began the chain; the call itself if nothing waits for it.
+    pub root: CallId,
+    /// Objects whose turns wait for the call, the first one first. Empty for calls from outside.
+    pub through: Vec<ObjectId>,
+}
+
+/// W3C trace context: the trace that a client's request belongs to. It is handed on and never trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceContext {
+    trace: u128,
+    parent: u64,
+    flags: u8,
+}
+
+impl TraceContext {
+    /// Reads a `traceparent` header (W3C Trace Context §3.2). Returns none if it is not one: the request is served all the same.
+    pub fn parse(header: &[u8]) -> Option<Self> {
+        let (known, more) = header.split_at_checked(55)?;
+        let mut parts = known.split(|byte| *byte == b'-');
+        let [version, trace, parent, flags] = [2, 32, 16, 2].map(|length| {
+            let part = parts.next().filter(|part| part.len() == length);
+            part.and_then(hex_of)
+        });
+        let (version, trace, parent, flags) = (version?, trace?, parent?, flags?);
+        // Version 0 has nothing behind the flags; later versions may, after a dash.
+        let is_whole = more.is_empty() || version > 0 && more[0] == b'-';
+        let is_valid = version != 0xff && trace != 0 && parent != 0 && is_whole;
+        is_valid.then_some(Self { trace, parent: parent as u64, flags: flags as u8 })
+    }
+}
+
+impl fmt::Display for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "00-{:032x}-{:016x}-{:02x}", self.trace, self.parent, self.flags)
+    }
+}
+
+/// Reads at most 32 lowercase hex digits.
+fn hex_of(digits: &[u8]) -> Option<u128> {
+    digits.iter().try_fold(0, |number, digit| match digit {
+        b'0'..=b'9' => Some(number << 4 | u128::from(digit - b'0')),
+        b'a'..=b'f' => Some(number << 4 | u128::from(digit - b'a' + 10)),
+        _ => None,
+    })
+}
+
+/// One event for one object. Each is delivered as one turn, in the order received.
+#[derive(Debug)]
+pub struct Call<E> {
+    /// Which call it is.
+    pub id: CallId,
+    /// The object that it is for.
+    pub target: ObjectAddress,
+    /// What made it.
+    pub cause: Cause,
+    /// What waits for it.
+    pub chain: Chain,
+    /// When it is of no use any more, by [`Env::elapsed`]. None for as long as the limits of the turn allow.
+    pub deadline: Option<Duration>,
+    /// The trace that it belongs to, if the client has said so.
+    pub trace: Option<TraceContext>,
+    /// On whose behalf.
+    pub principal: Principal,
+    /// What is asked.
+    pub event: E,
+}
+
+impl<E> Call<E> {
+    /// Makes a call from outside: nothing waits for it but its caller, and it has no deadline of its own.
+    pub fn new(id: CallId, target: ObjectAddress, (cause, principal): (Cause, Principal), event: E) -> Self {
+        let chain = Chain { root: id, through: Vec::new() };
+        Self { id, target, cause, chain, deadline: None, trace: None, principal, event }
+    }
+
+    /// Replaces the event.
+    pub fn with<F>(self, make: impl FnOnce(E) -> F) -> Call<F> {
+        let Self { id, target, cause, chain, deadline, trace, principal, event } = self;
+        Call { id, target, cause, chain, deadline, trace, principal, event: make(event) }
+    }
+
+    /// Takes the event out.
+    pub fn split(self) -> (Call<()>, E) {
+        let Self { id, target, cause, chain, deadline, trace, principal, event } = self;
+        (Call { id, target, cause, chain, deadline, trace, principal, event: () }, event)
+    }
+
+    /// The span of its turn, which costs next to nothing unless the log's level is `debug`.
+    pub fn span(&self) -> tracing::Span {
+        let trace = self.trace.as_ref().map(tracing::field::display);
+        tracing::debug_span!("turn", call = %self.id, object = %self.target, cause = self.cause.name(), trace)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_differ_within_a_process_and_between_processes() {
+        let (one, other) = (CallIds::new(&Env::manual(1).0), CallIds::new(&Env::manual(2).0));
+        let ids = [one.next(), one.next(), other.next()];
+        assert!(ids[0] != ids[1] && ids[0] != ids[2]);
+        let many: std::collections::HashSet<_> = (0..10_000).map(|_| one.next()).collect();
+        assert_eq!(many.len(), 10_000);
+        for id in ids {
+            assert_eq!((id.to_string().len(), id.to_string().parse()), (32, Ok(id)));
+            let json = serde_json::to_string(&id).unwrap();
+            assert_eq!((serde_json::from_str::<CallId>(&json).unwrap(), json), (id, format!("\"{id}\"")));
+        }
+        for bad in ["", "0", &"0".repeat(31), &"0".repeat(33), &"G".repeat(32), &"A".repeat(32)] {
+            assert!(bad.parse::<CallId>().is_err(), "{bad}");
+        }
+    }
+
+    /// The examples of the recommendation, and what is near them.
+    #[test]
+    fn a_traceparent_is_read_strictly() {
+        let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(TraceContext::parse(good.as_bytes()).unwrap().to_string(), good);
+        let later = format!("cc{}-more", &good[2..]);
+        assert_eq!(TraceContext::parse(later.as_bytes()).unwrap().to_string(), good);
+        let zero = |from: &str| good.replace(from, &"0".repeat(from.len()));
+        for bad in [
+            String::new(),
+            good[..54].into(),
+            format!("{good}-more"),
+            format!("{good} "),
+            format!("ff{}", &good[2..]),
+            format!("cc{}.more", &good[2..]),
+            good.to_uppercase(),
+            good.replace('-', "_"),
+            zero("0af7651916cd43dd8448eb211c80319c"),
+            zero("b7ad6b7169203331"),
+            "é".repeat(30),
+        ] {
+            assert_eq!(TraceContext::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How an object runs its alarm: the row in its database says whether it is due, and what becomes of it when it fails.
+
+use super::{Actor, Failed, Object, after, storage_failed};
+use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
+use crate::base::logs::Level;
+use crate::base::operation::{AlarmRun, RunAlarm};
+use crate::base::{Alarm, CallId, TurnError, WorkBudget};
+
+impl Actor {
+    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
+    /// nothing is told, so whoever sent it sends it again.
+    pub(super) async fn alarm(
+        &mut self,
+        mut object: Object,
+        call: CallId,
+        asked: RunAlarm,
+    ) -> (Object, Result<AlarmRun, Failed>) {
+        let alarm = match object.database().alarm() {
+            Ok(alarm) => alarm,
+            Err(error) => return (object, Err(storage_failed(error).into())),
+        };
+        // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
+        let due = alarm.filter(|alarm| asked == RunAlarm::Now || self.node.env.wall_ms() >= alarm.next_ms);
+        let outcome = match due {
+            None => Ok(AlarmRun::NotDue),
+            Some(alarm) => {
+                let ran;
+                (object, ran) = self.run_alarm(object, call, alarm).await;
+                match ran {
+                    Ok(()) => Ok(AlarmRun::Ran),
+                    Err(error) if counts_as_attempt(&error) => {
+                        let consequence;
+                        (object, consequence) = self.alarm_failed(object, alarm).await;
+                        match consequence {
+                            Ok(consequence) => Err(Failed { error, consequence }),
+                            Err(error) => return (object, Err(error.into())),
+                        }
+                    }
+                    Err(error) => {
+                        let what = match error {
+                            TurnError::NoHandler(_) => " and waits for a version that handles alarms",
+                            _ => " and is tried again",
+                        };
+                        return (object, Err(Failed { error, consequence: (what.into(), Level::Warn) }));
+                    }
+                }
+            }
+        };
+        match object.database().tell_alarm() {
+            Ok(()) => (object, outcome),
+            Err(error) => (object, Err(storage_failed(error).into())),
+        }
+    }
+
+    async fn run_alarm(&mut self, object: Object, call: CallId, alarm: Alarm) -> (Object, Result<(), TurnError>) {
+        self.node.metrics.alarms.inc();
+        let node = self.node.clone();
+        match node.databases.alarm_runs().begin(self.address.id) {
+            Some(_running) => self.turn(object, call, alarm, None).await,
+            None => {
+                let reason = "the host ended three times in a row while it ran".into();
+                (object, Err(TurnError::Trap { reason, stack: None }))
+            }
+        }
+    }
+
+    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
+    async fn alarm_failed(&mut self, object: Object, alarm: Alarm) -> (Object, Result<(String, Level), TurnError>) {
+        let now_ms = self.node.env.wall_ms();
+        let next = alarm.after_failure(now_ms, &self.node.env);
+        let (database, resident) = object.begin();
+        let mut turn = database.begin(WorkBudget::unlimited());
+        turn.set_alarm(next);
+        let (database, applied) = self.apply(turn).await;
+        let object = after(database, resident);
+        if let Err(error) = applied {
+            return (object, Err(error));
+        }
+        let attempt = format!(" (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
+        let consequence = match next {
+            Some(next) => {
+                let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
+                (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
+            }
+            None => {
+                self.node.metrics.alarms_given_up.inc();
+                (format!("{attempt} and is given up"), Level::Error)
+            }
+        };
+        (object, Ok(consequence))
+    }
+}

@@ -1,0 +1,103 @@
+//! How an object comes by an instance for its next turn: code of the class's current version, room, and memory.
+
+use std::sync::Arc;
+
+use super::{Actor, Node, Resident, storage_failed};
+use crate::base::{CallId, ClassKey, ObjectAddress, TurnError};
+use crate::object::handle::Mailbox;
+use crate::object::owed::Owed;
+use crate::object::residency::Permit;
+use crate::storage::Database;
+use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Signal};
+
+impl Actor {
+    /// The code that the next turn runs.
+    pub(super) async fn code(&self) -> Result<Arc<ClassCode>, TurnError> {
+        if self.class.is_retired() {
+            return Err(TurnError::ClassUnavailable("it is being deleted".into()));
+        }
+        match self.class.code_if_loaded() {
+            Some(code) => Ok(code),
+            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await,
+        }
+    }
+
+    /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
+    /// for the turn.
+    pub(super) async fn wake(
+        &mut self,
+        database: &mut Database,
+        resident: Option<Resident>,
+        code: Arc<ClassCode>,
+        call: CallId,
+        abandoned: Option<Signal<'_>>,
+    ) -> Result<Resident, TurnError> {
+        match resident {
+            Some(mut resident) if Arc::ptr_eq(resident.instance.code(), &code) => {
+                resident.permit.mark_busy();
+                resident.instance.learn_name(self.address.name.as_ref());
+                return Ok(resident);
+            }
+            // What an instance of another version set on its connection goes with it.
+            of_another => drop(of_another),
+        }
+        database.reset_session();
+        // The class may have got another name since the last one was made.
+        self.address.class = self.class.name();
+        self.learn_name(database)?;
+        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
+        let making = async {
+            let permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = node.instantiate(address, code, call).await?;
+            Ok(Resident { instance, permit, owed: Owed::default() })
+        };
+        mailbox.deleted(&self.class).or(making).await
+    }
+
+    /// An object that is reached by id knows its name all the same if it was ever stored with one.
+    pub(super) fn learn_name(&mut self, database: &mut Database) -> Result<(), TurnError> {
+        if self.address.name.is_none() {
+            self.address.name = database.name().map_err(storage_failed)?;
+        }
+        Ok(())
+    }
+}
+
+impl Node {
+    /// Waits for room for an instance, no longer than anybody waits for its turn.
+    async fn admit(
+        &self,
+        class: &ClassKey,
+        cost: Cost,
+        mailbox: &Mailbox,
+        abandoned: Option<Signal<'_>>,
+    ) -> Result<Permit, TurnError> {
+        let admitted = self.residency.admit(class, cost, mailbox);
+        match abandoned {
+            None => admitted.await,
+            Some(abandoned) => tokio::select! {
+                biased;
+                permit = admitted => permit,
+                () = abandoned => return Err(TurnError::Abandoned),
+            },
+        }
+        .ok_or(TurnError::NoCapacity)
+    }
+
+    async fn instantiate(
+        &self,
+        address: &ObjectAddress,
+        code: Arc<ClassCode>,
+        call: CallId,
+    ) -> Result<Instance, TurnError> {
+        let context = InstanceContext {
+            address: address.clone(),
+            limits: self.limits.clone(),
+            memory: self.memory.account(&address.key),
+            logs: self.logs.clone(),
+            env: self.env.clone(),
+        };
+        self.metrics.instances_started.inc();
+        Instance::new(&self.engine, code, context, call).await
+    }
+}

@@ -1,0 +1,263 @@
+//! How each kind of event is handed to a guest's handler, and what is made of what the handler returns.
+//!
+//! One type an event, and the type of its answer beside it: a turn cannot be answered with what belongs to another kind of event.
+
+use std::convert::Infallible;
+use std::pin::pin;
+
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use wasmtime::Store;
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+
+use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
+use super::host::Host;
+use super::instance::{Handler, Handlers, InstanceContext};
+use super::response;
+#[cfg(test)]
+use super::script::Script;
+use crate::base::socket::{Message, SocketEvent, SocketEventKind};
+use crate::base::{Alarm, Failure, FetchAnswer, Request, Response, TurnError};
+use crate::sockets::SocketTurn;
+use crate::storage::Turn;
+
+/// What a handler gave: the outer error is a trap.
+type Called<T> = wasmtime::Result<Result<T, TurnError>>;
+
+/// An event that a turn of an instance is about.
+pub trait TurnEvent: Sized + Send {
+    /// What a turn that succeeds answers.
+    type Answer: TurnAnswer;
+
+    /// Returns the sub-protocols that the client offers, if the event asks for a WebSocket.
+    fn offered_protocols(&self) -> Option<Vec<String>> {
+        None
+    }
+
+    /// Returns how many bytes of body are handed to the guest.
+    fn body_bytes(&self) -> usize {
+        0
+    }
+
+    /// Stages what the event itself changes.
+    fn begin(&self, _turn: &mut Turn) {}
+
+    /// Calls the handler.
+    fn call(
+        self,
+        store: &mut Store<Host>,
+        handlers: &Handlers,
+        context: &InstanceContext,
+    ) -> impl Future<Output = Called<Self::Answer>> + Send;
+
+    /// Runs a handler that is a script.
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Self::Answer, TurnError>;
+}
+
+/// What the object layer asks of the answer of any turn.
+pub trait TurnAnswer: Send + Sized + 'static {
+    /// Checks the answer against what the turn has done with sockets.
+    fn checked(self, _sockets: &SocketTurn) -> Result<Self, TurnError> {
+        Ok(self)
+    }
+
+    /// Returns the response, if the answer is one.
+    fn response(&self) -> Option<&Response> {
+        None
+    }
+
+    /// Whether the answer opens the socket that the turn has accepted.
+    fn opens_socket(&self) -> bool {
+        false
+    }
+}
+
+impl TurnAnswer for () {}
+
+impl TurnAnswer for FetchAnswer {
+    /// A response with status 101 means that the socket which the turn accepted is to be opened.
+    fn checked(self, sockets: &SocketTurn) -> Result<Self, TurnError> {
+        let response = match self {
+            Self::Response(response) if response.status == StatusCode::SWITCHING_PROTOCOLS => response,
+            other => return Ok(other),
+        };
+        let invalid = |what: &str| Err(TurnError::InvalidResponse(what.into()));
+        let Some(socket) = sockets.accepted() else {
+            return invalid("its status is 101, but the turn accepted no socket");
+        };
+        match response.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+            Some(protocol) if !sockets.offers(protocol.as_bytes()) => {
+                invalid("its sec-websocket-protocol is none that the client offers")
+            }
+            _ => Ok(Self::Upgrade(response, socket)),
+        }
+    }
+
+    fn response(&self) -> Option<&Response> {
+        match self {
+            Self::Response(response) => Some(response),
+            Self::Upgrade(..) => None,
+        }
+    }
+
+    fn opens_socket(&self) -> bool {
+        matches!(self, Self::Upgrade(..))
+    }
+}
+
+impl TurnEvent for Request {
+    type Answer = FetchAnswer;
+
+    fn offered_protocols(&self) -> Option<Vec<String>> {
+        self.websocket.then(|| self.websocket_protocols())
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    async fn call(
+        self,
+        store: &mut Store<Host>,
+        handlers: &Handlers,
+        context: &InstanceContext,
+    ) -> Called<FetchAnswer> {
+        let response = match &handlers.request {
+            Handler::Fetch(guest) => call_fetch(store, guest, &self, context).await,
+            Handler::Incoming(proxy) => call_incoming(store, proxy, self, context).await,
+        };
+        Ok(response?.map(FetchAnswer::Response))
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<FetchAnswer, TurnError> {
+        script.fetch(self, turn, sockets).map(FetchAnswer::Response)
+    }
+}
+
+/// The object's alarm, which is done if the turn succeeds.
+impl TurnEvent for Alarm {
+    type Answer = ();
+
+    /// It has come; what the handler sets is another one.
+    fn begin(&self, turn: &mut Turn) {
+        turn.set_alarm(None);
+    }
+
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
+        // The class had one when the alarm was set, in an earlier version.
+        let Some(guest) = &handlers.alarm else { return Ok(Err(TurnError::NoHandler("alarm"))) };
+        let info = alarm_handler::AlarmInfo { scheduled: self.due_ms, retry_count: self.attempt };
+        let called = guest.call_alarm(store, info).await?;
+        Ok(called.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+        script.alarm(self, turn, sockets)
+    }
+}
+
+impl TurnEvent for SocketEvent {
+    type Answer = ();
+
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
+        let Some(guest) = &handlers.websocket else { return Ok(Ok(())) };
+        let socket = self.socket.0;
+        let called = match self.kind {
+            SocketEventKind::Message(Message::Text(text)) => {
+                guest.call_message(store, socket, websocket_handler::SocketMessage::Text(text.as_str())).await
+            }
+            SocketEventKind::Message(Message::Binary(bytes)) => {
+                guest.call_message(store, socket, websocket_handler::SocketMessage::Binary(&bytes)).await
+            }
+            SocketEventKind::Close { code, reason, was_clean } => {
+                guest.call_close(store, socket, code, &reason, was_clean).await
+            }
+            SocketEventKind::Error(text) => guest.call_error(store, socket, &text).await,
+        };
+        Ok(called?.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+        script.socket(self, turn, sockets)
+    }
+}
+
+async fn call_fetch(
+    store: &mut Store<Host>,
+    guest: &fetch_handler::Guest,
+    request: &Request,
+    context: &InstanceContext,
+) -> wasmtime::Result<Result<Response, TurnError>> {
+    let uri = request.uri.to_string();
+    let headers: Vec<(&str, &[u8])> =
+        request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+    let request =
+        http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
+    Ok(match guest.call_fetch(store, request).await? {
+        Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
+        Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
+    })
+}
+
+/// The body is collected while the guest writes it, because the stream between them holds only a little.
+async fn call_incoming(
+    store: &mut Store<Host>,
+    proxy: &Proxy,
+    request: Request,
+    context: &InstanceContext,
+) -> wasmtime::Result<Result<Response, TurnError>> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let never: fn(Infallible) -> wasmtime_wasi_http::Error = |never| match never {};
+    let mut http_request = http::Request::new(Full::new(request.body).map_err(never));
+    *http_request.method_mut() = request.method;
+    *http_request.uri_mut() = request.uri;
+    *http_request.headers_mut() = request.headers;
+    http_request.headers_mut().entry(header::HOST).or_insert(HeaderValue::from_static("localhost"));
+    let mut http = store.data_mut().http();
+    let request = http.new_incoming_request(Scheme::Http, http_request)?;
+    let outparam = http.new_response_outparam(sender)?;
+    let calling = async { proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, outparam).await };
+    let collecting = async {
+        let Ok(answer) = receiver.await else {
+            return Err(TurnError::InvalidResponse("the handler set none".into()));
+        };
+        let (parts, body) = match answer {
+            Ok(response) => response.into_parts(),
+            Err(code) => return Err(guest_failure("http-error".into(), code.to_string(), false)),
+        };
+        let body = response::collected(body, context.limits.response_body, &context.memory).await?;
+        // The handler may still run, so it cannot be said that it has ended well.
+        response::finish(parts.status, parts.headers, body, &context.memory).map_err(|error| match error {
+            TurnError::NoRoomForResponse => TurnError::HostMemory,
+            error => error,
+        })
+    };
+    let (calling, collecting) = (pin!(calling), pin!(collecting));
+    match select(calling, collecting).await {
+        // What the guest has sent by now is there to be taken, and nobody is left to send more: what a trapped or careless
+        // guest still holds of the response would be waited for in vain.
+        Either::Left((called, collecting)) => called.map(|()| {
+            let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
+            tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
+        }),
+        Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
+        // The host takes no more of it, whatever the guest still has to say.
+        Either::Right((refused, _)) => Ok(refused),
+    }
+}
+
+pub(super) fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {
+    let fits = (1..=64).contains(&code.len())
+        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
+    let code = if fits { code } else { "guest-error".into() };
+    TurnError::Guest(Failure { retryable, ..Failure::new(code, message) })
+}
