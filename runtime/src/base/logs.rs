@@ -62,9 +62,8 @@ pub struct LogEntry {
 impl LogEntry {
     /// Returns what the host says of the turn of a call at this moment.
     pub fn new(env: &Env, (address, call): (&ObjectAddress, CallId), level: Level, message: String) -> Self {
-        let (time, class, key, object) =
-            (env.wall_ms(), address.class.to_string(), address.key.clone(), shown(address));
-        Self { time, class, key, object, call: Some(call), level, message, fields: Vec::new() }
+        let (time, class, key) = (env.wall_ms(), address.class.to_string(), address.key.clone());
+        Self { time, class, key, object: shown(address), call: Some(call), level, message, fields: Vec::new() }
     }
 
     /// Bytes that it takes, about.

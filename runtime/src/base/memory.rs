@@ -154,6 +154,11 @@ impl MemoryAccount {
         self.used.load(Relaxed)
     }
 
+    /// Whether the class may take so many bytes now.
+    pub fn may_have(&self, bytes: u64) -> bool {
+        bytes == 0 || may_take(self.used(), bytes, self.host.limit.saturating_sub(self.host.used.load(Relaxed)))
+    }
+
     /// Whether the class uses more than seven eighths of what it may have now, which is four fifths of what others leave.
     pub fn is_short(&self) -> bool {
         let (used, by_all) = (self.used(), self.host.used.load(Relaxed));

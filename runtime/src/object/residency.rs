@@ -4,6 +4,9 @@
 //! room that is free (`base/share.rs`): it always finds others some room, and they push it back to an equal share by having its idle
 //! instances leave. A host with little room keeps one place for a class that has none.
 //!
+//! Room is stacks, memories and tables, and the bytes that an instance begins with; what it grows by is not known before and
+//! refused when there is none (`wasm/meter.rs`). Who lacks bytes has instances leave of the classes that use more of them.
+//!
 //! Turns wait in one queue a class. Whoever gives room back passes it on, to the waiting class that holds least; who waits has
 //! instances asked to leave, the least recently used idle ones of the largest class or of its own. Uses are stamped without a
 //! lock, so a turn of a live instance costs this file an atomic store and a load. What must stay true: who waits for room is
@@ -141,14 +144,18 @@ impl Residency {
         let tenant = residents.tenants.get(class);
         let (held, none_waits) =
             tenant.map_or((Cost::default(), true), |tenant| (tenant.held, tenant.waiting.is_empty()));
-        let may_have = none_waits && self.budget.may_take(held, cost, residents.used);
+        let may_have = none_waits && self.has_room(residents.used, class, held, cost);
         may_have.then(|| self.grant(residents, class, cost, mailbox.clone()))
     }
 
+    fn has_room(&self, used: Cost, class: &ClassKey, held: Cost, cost: Cost) -> bool {
+        self.budget.may_take(held, cost, used) && self.budget.has_bytes(class, cost)
+    }
+
     fn grant(self: &Arc<Self>, residents: &mut Residents, class: &ClassKey, cost: Cost, mailbox: Mailbox) -> Permit {
-        // Short of bytes alone is no reason to refuse: the instance may need few, and growth is checked again.
+        // It will hardly have room to grow.
         if self.budget.account(class).is_short()
-            && let Some(key) = residents.victim(class, self.now())
+            && let Some(key) = self.victim(residents, class)
         {
             residents.by_key[&key].mailbox.ask_to_drop_instance();
             self.metrics.instances_evicted.inc();
@@ -172,11 +179,11 @@ impl Residency {
             return granted;
         }
         loop {
-            let may_have = |tenant: &Tenant| {
+            let may_have = |class: &ClassKey, tenant: &Tenant| {
                 let first = tenant.waiting.front();
-                first.is_some_and(|first| self.budget.may_take(tenant.held, first.cost, residents.used))
+                first.is_some_and(|first| self.has_room(residents.used, class, tenant.held, first.cost))
             };
-            let waiting = residents.tenants.iter().filter(|(_, tenant)| may_have(tenant));
+            let waiting = residents.tenants.iter().filter(|(class, tenant)| may_have(class, tenant));
             let next = waiting.min_by_key(|(_, tenant)| (tenant.held.instances, tenant.served));
             let Some(class) = next.map(|(class, _)| class.clone()) else { return granted };
             let tenant = residents.tenants.get_mut(&class).expect("it was found there");
@@ -185,9 +192,14 @@ impl Residency {
         }
     }
 
-    /// The first of its class has waited for a while.
-    fn ask_another(&self, class: &ClassKey, ticket: u64) {
+    /// The first of its class has waited for a while. Memory may have been given back meanwhile by instances that stay.
+    fn ask_another(self: &Arc<Self>, class: &ClassKey, ticket: u64) {
         let mut residents = self.residents.lock();
+        let granted = self.pass_on(&mut residents);
+        if !granted.is_empty() {
+            drop(residents);
+            return send(granted);
+        }
         let first = residents.tenants.get(class).and_then(|tenant| tenant.waiting.front());
         if first.is_some_and(|first| first.ticket == ticket) {
             self.ask_to_leave(&mut residents, class, 1);
@@ -199,9 +211,25 @@ impl Residency {
         let Some(tenant) = residents.tenants.get(class) else { return };
         let wanted = tenant.waiting.len().saturating_sub(tenant.coming).max(at_least);
         for _ in 0..wanted {
-            let Some(key) = residents.victim(class, self.now()) else { break };
+            let Some(key) = self.victim(residents, class) else { break };
             self.ask_for_room(residents, key, class.clone());
         }
+    }
+
+    /// An idle instance that is to leave for a turn of this class: the least recently used one of the largest class that has any, its
+    /// own included. Smaller classes keep theirs. Where bytes are what is missing, who uses most of them is the largest.
+    fn victim(&self, residents: &mut Residents, class: &ClassKey) -> Option<u64> {
+        let first = residents.tenants.get(class).and_then(|tenant| tenant.waiting.front());
+        let lacks_bytes = first.is_none_or(|first| !self.budget.has_bytes(class, first.cost));
+        let size = |class: &ClassKey, tenant: &Tenant| {
+            if lacks_bytes { self.budget.account(class).used() } else { u64::from(tenant.held.instances) }
+        };
+        let own = residents.tenants.get(class).map_or(0, |tenant| size(class, tenant));
+        let sizes = residents.tenants.iter().map(|(class, tenant)| (size(class, tenant), class.clone()));
+        let mut larger: Vec<(u64, ClassKey)> = sizes.filter(|(size, other)| *size > own || other == class).collect();
+        larger.sort_unstable_by(|a, b| b.cmp(a));
+        let (now, Residents { tenants, by_key, .. }) = (self.now(), residents);
+        larger.iter().find_map(|(_, class)| tenants.get_mut(class)?.oldest_idle(by_key, u64::MAX, now))
     }
 
     fn ask_for_room(&self, residents: &mut Residents, key: u64, class: ClassKey) {
@@ -219,8 +247,10 @@ impl Residency {
         let mut residents = self.residents.lock();
         let Some(resident) = residents.by_key.get(&key) else { return };
         let held = residents.tenants.get(&resident.class).map_or(0, |tenant| tenant.held.instances);
+        let bytes = self.budget.account(&resident.class).used();
         let helped = residents.tenants.iter().filter(|(class, tenant)| {
-            tenant.waiting.len() > tenant.coming && (tenant.held.instances < held || **class == resident.class)
+            let is_smaller = || tenant.held.instances < held || self.budget.account(class).used() < bytes;
+            tenant.waiting.len() > tenant.coming && (**class == resident.class || is_smaller())
         });
         let class = helped.min_by_key(|(_, tenant)| tenant.held.instances).map(|(class, _)| class.clone());
         if let Some(class) = class {
@@ -287,20 +317,6 @@ impl Residents {
     fn next_key(&mut self) -> u64 {
         self.next_key += 1;
         self.next_key
-    }
-
-    /// An idle instance that is to leave for a turn of this class: the least recently used one of the largest class that has any, its
-    /// own included. Smaller classes keep theirs.
-    fn victim(&mut self, class: &ClassKey, now: u64) -> Option<u64> {
-        let own = self.tenants.get(class).map_or(0, |tenant| tenant.held.instances);
-        let mut larger: Vec<(u32, ClassKey)> = self
-            .tenants
-            .iter()
-            .filter(|(other, tenant)| tenant.held.instances > own || *other == class)
-            .map(|(other, tenant)| (tenant.held.instances, other.clone()))
-            .collect();
-        larger.sort_unstable_by(|a, b| b.cmp(a));
-        larger.iter().find_map(|(_, class)| self.tenants.get_mut(class)?.oldest_idle(&self.by_key, u64::MAX, now))
     }
 
     fn forget_if_empty(&mut self, class: &ClassKey) {
@@ -380,10 +396,10 @@ mod tests {
 
     use super::super::handle::{Admits, Inbox, Message, mailbox};
     use super::*;
-    use crate::base::Limits;
     use crate::base::env::Manual;
+    use crate::base::{Limits, MemoryUse};
 
-    const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1 };
+    const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 
     fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
         let (env, clock) = Env::manual(1);
@@ -565,6 +581,40 @@ mod tests {
     }
 
     /// Turns that wait for room of their own class stand in nobody's way.
+    /// A few instances of one class have grown; many small ones of another that lacks bytes get them back, and none of theirs leaves.
+    #[tokio::test]
+    async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
+        const MIB: u64 = 1 << 20;
+        let (env, clock) = Env::manual(1);
+        let limits = Limits { live_instances: 100, live_instance_bytes: 100 * MIB, ..Limits::default() };
+        let budget = Arc::new(Budget::derive(&limits));
+        let house = Arc::new(Residency::new(budget.clone(), env, Arc::default()));
+        let memory = |class: &str, mib: u64| {
+            budget.account(&ClassKey::new(class)).take(MemoryUse::Instances, mib * MIB).expect("it may have so much")
+        };
+        let (large, mut large_inbox) = of_class("greedy", &house).await;
+        let grown = memory("greedy", 80);
+        let (_small, mut small_inbox) = of_class("modest", &house).await;
+        let (other, mut other_inbox) = of_class("modest", &house).await;
+        let _small_memory = memory("modest", 15);
+        clock.advance(Duration::from_millis(1));
+        large.mark_idle();
+        other.mark_idle();
+        let cost = Cost { bytes: 6 * MIB, ..ONE };
+        let newcomer = tokio::spawn({
+            let house = house.clone();
+            async move {
+                let (mailbox, _inbox) = mailbox();
+                house.admit(&ClassKey::new("modest"), cost, &mailbox).await.expect("there will be room")
+            }
+        });
+        tokio::task::yield_now().await;
+        assert!(is_asked_to_leave(&mut large_inbox).await && !newcomer.is_finished());
+        drop((grown, large));
+        assert!(newcomer.await.is_ok());
+        assert!(!is_asked_to_leave(&mut small_inbox).await && !is_asked_to_leave(&mut other_inbox).await);
+    }
+
     #[tokio::test]
     async fn a_queue_of_one_class_does_not_stop_another() {
         let (house, _clock) = house(20);

@@ -55,6 +55,13 @@ impl Router {
                 tokio::select! {
                     () = self.node.env.sleep_until(now.elapsed + round.wait) => {}
                     () = alarms.changed() => {}
+                    // Time may have passed the new horizon meanwhile.
+                    looked = async { looking.as_mut().expect("it is there").await }, if looking.is_some() => {
+                        looking = None;
+                        if !looked.unwrap_or(false) {
+                            look_from = now.elapsed + LOOK_EVERY;
+                        }
+                    }
                 }
             }
             for (class, place, slot) in round.due {

@@ -71,6 +71,8 @@ pub(super) struct Near {
     again: BTreeSet<(Duration, ObjectId)>,
     /// Alarms at this place and after it need not be in memory.
     pub(super) horizon: Place,
+    /// While the catalog is read: from where. What is listed from there on to the horizon may not be in memory yet.
+    pub(super) read_from: Option<Place>,
     /// Classes with a horizon of their own, which had too many.
     pub(super) lowered: BTreeMap<ClassKey, Place>,
     /// How many may wait in memory.
@@ -97,6 +99,7 @@ impl Default for Near {
             taken: HashMap::new(),
             again: BTreeSet::new(),
             horizon: start_of(0),
+            read_from: None,
             lowered: BTreeMap::new(),
             max: NEAR_MAX,
             wakes_ms: 0,
@@ -109,6 +112,11 @@ impl Near {
     /// Alarms of the class at this place and after it need not be in memory.
     pub(super) fn horizon_of(&self, class: &ClassKey) -> Place {
         self.lowered.get(class).map_or(self.horizon, |own| self.horizon.min(*own))
+    }
+
+    /// Whether an alarm of the class at this place would be in memory by now.
+    pub(super) fn has_read(&self, class: &ClassKey, place: Place) -> bool {
+        place < self.horizon_of(class) && self.read_from.is_none_or(|from| place < from)
     }
 
     /// How many of a class wait.
@@ -296,7 +304,9 @@ impl Alarms {
         let near = self.near.lock();
         let nothing_due = near.heads.first().is_none_or(|((at, _), _)| *at > by.wall_ms)
             && near.again.first().is_none_or(|(at, _)| *at > by.elapsed);
-        let all_known = near.horizon.0 > by.wall_ms && near.lowered.values().all(|(at, _)| *at > by.wall_ms);
+        let all_known = near.read_from.is_none()
+            && near.horizon.0 > by.wall_ms
+            && near.lowered.values().all(|(at, _)| *at > by.wall_ms);
         nothing_due && all_known && near.taken.len() == near.again.len()
     }
 

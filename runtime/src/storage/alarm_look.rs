@@ -68,6 +68,7 @@ impl Alarms {
         {
             looks.push(Look { class: Some(class), without: Vec::new(), from, until: near.horizon });
         }
+        near.read_from = looks.iter().map(|look| look.from).min();
         looks
     }
 
@@ -116,7 +117,7 @@ impl Alarms {
                 (Some(waits), _) => check.overdue += u64::from(waits <= at),
                 (None, Some(put_back)) => check.overdue += u64::from(put_back),
                 // Not read yet.
-                _ if place >= near.horizon_of(&class) => check.overdue += 1,
+                _ if !near.has_read(&class, place) => check.overdue += 1,
                 _ if suspected.contains(&place) => {
                     near.insert(&class, place);
                     check.overdue += 1;
@@ -166,6 +167,7 @@ impl Databases {
                 }
             }
         }
+        node.alarms.near.lock().read_from = None;
         written
     }
 
@@ -182,5 +184,33 @@ impl Databases {
     fn write_catalog(&self) -> Result<(), StorageError> {
         let appended: Vec<_> = self.0.lanes.iter().map(|lane| lane.appended()).collect();
         self.0.catalog.write(&appended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::alarm_index::Now;
+    use super::*;
+    use crate::base::ObjectId;
+
+    /// Alarms are delivered while the catalog is read: what it lists is not taken for forgotten, and nothing for done.
+    #[test]
+    fn what_is_being_read_is_not_overdue_by_a_fault() {
+        let (alarms, class) = (Alarms::default(), ClassKey::new("class"));
+        let place = (1_000, ObjectId::from_bytes([1; 32]));
+        let looks = alarms.begin_look(30_000);
+        let mut suspects = Suspects::default();
+        for _ in 0..3 {
+            let check = alarms.compare(vec![(class.clone(), place)], start_of(20_000), &mut suspects);
+            assert_eq!(check, AlarmCheck { overdue: 1, rearmed: Vec::new() });
+        }
+        assert!(!alarms.are_done(Now { wall_ms: 500, elapsed: Duration::ZERO }));
+        for look in looks {
+            let end = look.until;
+            alarms.end_look(look, vec![(class.clone(), place)], end);
+        }
+        alarms.near.lock().read_from = None;
+        assert!(alarms.are_done(Now { wall_ms: 500, elapsed: Duration::ZERO }));
+        assert_eq!(alarms.near.lock().waits(&place.1), Some(1_000));
     }
 }

@@ -39,12 +39,14 @@ pub struct Cost {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
+    /// Bytes of linear memories that it begins with; what it grows by is not in here.
+    pub bytes: u64,
 }
 
 impl Cost {
-    /// The cost of one instance with these memories and tables.
-    pub fn of(memories: u32, tables: u32) -> Self {
-        Self { instances: 1, memories, tables }
+    /// The cost of one instance with these memories and tables, and so many bytes to begin with.
+    pub fn of(memories: u32, tables: u32, bytes: u64) -> Self {
+        Self { instances: 1, memories, tables, bytes }
     }
 
     /// Memory maps that this cost stands for.
@@ -58,6 +60,7 @@ impl Cost {
             instances: self.instances + other.instances,
             memories: self.memories + other.memories,
             tables: self.tables + other.tables,
+            bytes: self.bytes + other.bytes,
         }
     }
 
@@ -67,6 +70,7 @@ impl Cost {
             instances: self.instances - other.instances,
             memories: self.memories - other.memories,
             tables: self.tables - other.tables,
+            bytes: self.bytes - other.bytes,
         }
     }
 }
@@ -125,6 +129,11 @@ impl Budget {
             && kept(self.tables, held.tables, more.tables, used.tables)
     }
 
+    /// Whether the class may have the bytes that an instance of this cost begins with.
+    pub fn has_bytes(&self, class: &ClassKey, cost: Cost) -> bool {
+        self.account(class).may_have(cost.bytes)
+    }
+
     /// What a class uses of the bytes of linear memories and tables.
     pub fn account(&self, class: &ClassKey) -> MemoryAccount {
         self.memory.account(class)
@@ -161,14 +170,14 @@ mod tests {
     #[test]
     fn a_configured_cap_is_the_cap() {
         let budget = Budget::derive(&Limits { live_instances: 3, ..Limits::default() });
-        assert!(budget.holds(Cost { instances: 3, memories: 3, tables: 6 }));
-        assert!(!budget.holds(Cost { instances: 4, memories: 4, tables: 8 }));
+        assert!(budget.holds(Cost { instances: 3, memories: 3, tables: 6, bytes: 0 }));
+        assert!(!budget.holds(Cost { instances: 4, memories: 4, tables: 8, bytes: 0 }));
     }
 
     #[test]
     fn no_class_takes_all_that_a_large_host_has_in_any_dimension() {
         let budget = Budget::derive(&Limits { live_instances: 100, ..Limits::default() });
-        let (plain, heavy) = (Cost::of(1, 1), Cost::of(8, 40));
+        let (plain, heavy) = (Cost::of(1, 1, 0), Cost::of(8, 40, 0));
         let fill = |cost: Cost, used: Cost| {
             let mut held = Cost::default();
             while budget.may_take(held, cost, used.plus(held)) {

@@ -170,7 +170,8 @@ fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     let needs = component.resources_required();
     let needs =
         needs.ok_or_else(|| LoadError::TooCostly("it imports core modules, so its needs are unknown".into()))?;
-    Ok(Cost::of(needs.num_memories.max(1), needs.num_tables))
+    let bytes = u64::from(needs.num_memories) * needs.max_initial_memory_size.unwrap_or(0);
+    Ok(Cost::of(needs.num_memories.max(1), needs.num_tables, bytes))
 }
 
 /// Tells a core module from everything else before the compiler sees it: people upload the wrong file.

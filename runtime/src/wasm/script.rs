@@ -30,7 +30,7 @@ impl ClassCode {
     /// Makes the code of a class out of its handlers.
     pub fn script(script: Arc<dyn Script>) -> Self {
         let (exports, imports, digest) = (Vec::new(), Vec::new(), Digest::of(b"script"));
-        Self { digest, exports, imports, cost: Cost::of(1, 1), runs: Runs::Script(script) }
+        Self { digest, exports, imports, cost: Cost::of(1, 1, 0), runs: Runs::Script(script) }
     }
 }
 

@@ -79,3 +79,16 @@ fn nested_views_do_not_explode() {
     assert!(matches!(turn.broken(), Some(ApplyError::NoMemory(_))), "{:?}", turn.broken());
     drop(turn.roll_back());
 }
+
+/// Full-text tables compile statements of their own while a query runs: these are no part of what the query names.
+#[test]
+fn a_query_may_search_a_full_text_table_as_often_as_it_likes() {
+    let world = World::new();
+    world.object("a").turn(|turn| {
+        turn.exec("CREATE VIRTUAL TABLE f USING fts5 (a)", &[]).unwrap();
+        turn.exec("INSERT INTO f VALUES ('w1 w2'), ('w2 w3')", &[]).unwrap();
+        let often = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 9000)
+                     SELECT count(*) FROM c, f WHERE f MATCH 'w' || (1 + n % 3) || '*' ORDER BY rank";
+        assert_eq!(turn.exec(often, &[]).unwrap().rows, [[int(12_000)]]);
+    });
+}
