@@ -48,9 +48,9 @@ pub struct Router {
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
     alarm_slots: Arc<Slots>,
-    calls: CallIds,
     /// Checks of imports that run at once: each has a file, a thread and a database of its own.
     import_slots: Arc<Slots>,
+    calls: CallIds,
 }
 
 /// Checks of imports of one class that may wait for others; each has its upload on the disk.

@@ -272,17 +272,8 @@ mod tests {
 
     fn entry(class: &str, message: String) -> LogEntry {
         let object = "o".into();
-        let key = ClassKey::new(class);
-        LogEntry {
-            time: 0,
-            class: class.into(),
-            key,
-            object,
-            call: None,
-            level: Level::Info,
-            message,
-            fields: Vec::new(),
-        }
+        let (key, level) = (ClassKey::new(class), Level::Info);
+        LogEntry { time: 0, class: class.into(), key, object, call: None, level, message, fields: Vec::new() }
     }
 
     fn logs() -> GuestLogs {

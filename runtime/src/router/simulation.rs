@@ -34,6 +34,7 @@ use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
+use crate::wasm::compatibility::Version;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
@@ -186,9 +187,11 @@ fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<Node> 
 
 fn class(code: ClassCode) -> Class {
     let address = object(0);
-    let digest = Digest::of(b"script");
-    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create: Create::Any, message: None };
-    let record = ClassRecord::new(address.class, address.key, version);
+    let (digest, create) = (Digest::of(b"script"), Create::Any);
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, message: None };
+    let mut record = ClassRecord::new(address.class, address.key, version);
+    // Scripts handle alarms.
+    record.exports = vec![format!("holdfast:object/alarm-handler@{}", Version::newest())];
     Class::loaded(record, Arc::new(code))
 }
 

@@ -14,7 +14,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::bindings::{alarm_handler, fetch_handler, websocket_handler};
+use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
 use super::host::Host;
 use super::instance::{Handler, Handlers, InstanceContext};
 use super::response;
@@ -200,7 +200,7 @@ async fn call_fetch(
     let headers: Vec<(&str, &[u8])> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request =
-        fetch_handler::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
+        http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(store, request).await? {
         Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),

@@ -41,8 +41,7 @@ impl Actor {
                             TurnError::NoHandler(_) => " and waits for a version that handles alarms",
                             _ => " and is tried again",
                         };
-                        let consequence = (what.into(), Level::Warn);
-                        return (object, Err(Failed { error, consequence }));
+                        return (object, Err(Failed { error, consequence: (what.into(), Level::Warn) }));
                     }
                 }
             }

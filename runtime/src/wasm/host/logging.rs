@@ -139,8 +139,8 @@ impl ObjectLog {
 
     fn entry(&self, level: Level, message: String, fields: Vec<(String, String)>) -> LogEntry {
         let (class, key, object) = (self.class.clone(), self.key.clone(), self.object.clone());
-        let call = *self.call.lock();
-        LogEntry { time: self.env.wall_ms(), class, key, object, call, level, message, fields }
+        let (time, call) = (self.env.wall_ms(), *self.call.lock());
+        LogEntry { time, class, key, object, call, level, message, fields }
     }
 }
 
