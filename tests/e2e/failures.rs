@@ -39,7 +39,8 @@ fn each_failure_of_a_request_is_one_entry() {
         let before = entries(&host, "faults").len();
         let answer = host.get(&format!("/faults/alice/{fault}"));
         assert!(answer.status >= 500, "{fault}");
-        let call = answer.json()["call"].as_str().expect("the answer names its call").to_owned();
+        let problem: Json = serde_json::from_slice(&answer.body).expect("a problem document is JSON");
+        let call = problem["call"].as_str().expect("the answer names its call").to_owned();
         let entries = entries(&host, "faults");
         // Rust's runtime prints two lines of its own when memory is short; those are the guest's words, at `warn`.
         let of_guest = if fault == "alloc" { 2 } else { 0 };

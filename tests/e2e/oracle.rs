@@ -70,7 +70,9 @@ fn answer(answer: Answer) -> Json {
 /// The rowid of the last insert begins at 0 when the database is opened, which it is when the object has slept, and after a
 /// failed turn: it is told anew by calls that insert.
 fn forget_old_rowids(asked: &Json, result: &mut Json) {
-    let inserts = result["changes"] != 0 && asked["text"].as_str().is_some_and(|text| text.contains("INSERT"));
+    // An upsert that updates inserts nothing.
+    let inserts = |text: &str| text.contains("INSERT") && !text.contains("DO UPDATE");
+    let inserts = result["changes"] != 0 && asked["text"].as_str().is_some_and(inserts);
     if let Some(results) = result.get_mut("results").and_then(Json::as_array_mut) {
         let asked = asked["ops"].as_array().expect("a transaction has operations");
         asked.iter().zip(results).for_each(|(asked, result)| forget_old_rowids(asked, result));

@@ -184,8 +184,9 @@ impl Turn {
             return Ok(Applied { lsn, wrote: false, bytes: 0 });
         }
         let mut room = self.take_room()?;
+        // Also where nothing has changed: a statement that a constraint undid leaves pages that COMMIT writes.
+        self.database.prepare_append()?;
         if stored {
-            self.database.prepare_append()?;
             self.write_identity()?;
         }
         let file = self.database.opened().expect("a transaction needs a file");

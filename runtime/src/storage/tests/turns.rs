@@ -215,6 +215,18 @@ fn small_statements_are_charged_alike_every_time() {
     assert!((50 * few..150 * few).contains(&many), "{few} {many}");
 }
 
+/// A statement that a constraint undid has changed nothing, and its pages are written all the same.
+#[test]
+fn what_is_written_without_a_change_is_appended() {
+    let world = World::new();
+    world.object("a").turn(|turn| exec(turn, "CREATE TABLE t (x UNIQUE); INSERT INTO t VALUES (1)").map(drop).unwrap());
+    world.flush();
+    let mut object = world.object("a");
+    object.turn(|turn| exec(turn, "INSERT INTO t VALUES (2), (1)").map(drop).unwrap_err());
+    world.flush();
+    object.turn(|turn| assert_eq!(exec(turn, "SELECT x FROM t").unwrap().rows.len(), 1));
+}
+
 /// An object moves between threads, in the middle of a turn too.
 #[test]
 fn turns_can_be_sent() {
