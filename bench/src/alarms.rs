@@ -122,7 +122,7 @@ struct Interruption {
 }
 
 #[derive(Serialize)]
-struct Outcome {
+struct RoundResult {
     setting: Measured,
     /// Over all alarms, the overdue ones included.
     late: Lateness,
@@ -183,7 +183,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn show(Outcome { late, wrong, done_ms, .. }: &Outcome) {
+fn show(RoundResult { late, wrong, done_ms, .. }: &RoundResult) {
     println!(
         "    late by p50 {} ms, p99 {} ms, at most {} ms; the last began {done_ms} ms after the window did",
         late.p50_ms, late.p99_ms, late.max_ms
@@ -192,7 +192,7 @@ fn show(Outcome { late, wrong, done_ms, .. }: &Outcome) {
 }
 
 /// Answers its data, too: removing so many files may take minutes, which is better done when everything is said.
-async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<(Outcome, Arc<TempDir>)> {
+async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<(RoundResult, Arc<TempDir>)> {
     let mut system = launcher.start_holdfast("").await?;
     let begin = now_ms() + args.lead.as_millis() as u64;
     let (objects, window_ms) = (args.objects, args.window.as_millis() as u64);
@@ -234,7 +234,7 @@ async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<(
             after: Lateness::of(again().filter(|handled| handled.due > ready)),
         }
     });
-    let outcome = Outcome {
+    let outcome = RoundResult {
         setting,
         late: Lateness::of(all.iter().filter(|handled| handled.times > 0)),
         wrong: Wrong::of(&all),

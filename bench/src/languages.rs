@@ -1,4 +1,4 @@
-//! What each language costs: the classes of the kit (`tests/kit`), built by `holdfast build`, on a host of their own.
+//! What each language costs: the classes of the conformance suite (`tests/conformance`), built by `holdfast build`, on a host of their own.
 //!
 //! The figures are what a caller sees over one connection on this machine, so that of a request is in all of them, except
 //! where one figure is subtracted from another. The table in `docs/languages/README.md` is written by this command alone.
@@ -29,7 +29,7 @@ const GIB: u64 = 1 << 30;
 /// What is between these lines in the document is ours.
 const MARKERS: [&str; 2] = ["<!-- measured -->\n", "<!-- end -->\n"];
 
-/// Classes of the kit, in the order of the table: the directory, how it is called there, and what compiles or runs it. JavaScript
+/// Classes of the conformance suite, in the order of the table: the directory, how it is called there, and what compiles or runs it. JavaScript
 /// and TypeScript cost the same; what differs is the engine.
 const LANGUAGES: [(&str, &str, &str); 9] = [
     ("rust", "Rust", "rustc, wasm32-wasip2"),
@@ -89,7 +89,7 @@ fn repository() -> PathBuf {
 async fn build(common: &Common, class: &str) -> anyhow::Result<Vec<u8>> {
     let holdfast = common.holdfast.as_deref().context("say where the binary is: --holdfast FILE")?;
     let mut command = Command::new(holdfast.canonicalize()?);
-    command.arg("build").arg(repository().join("tests/kit").join(class));
+    command.arg("build").arg(repository().join("tests/conformance").join(class));
     let output = command.stderr(std::process::Stdio::inherit()).kill_on_drop(true).output().await?;
     ensure!(output.status.success(), "{class} is not built");
     let file = String::from_utf8(output.stdout)?;
@@ -106,7 +106,7 @@ async fn measure(
     let settings = format!("[limits]\nlive-instances = {}\nidle-seconds = 3600.0\n", 4 * OBJECTS);
     let system = launcher.start_holdfast(&settings).await?;
     let began = Instant::now();
-    system.deploy("kit", component).await?;
+    system.deploy("conformance", component).await?;
     let deploy_ms = began.elapsed().as_secs_f64() * 1000.0;
 
     let mut connection = Connection::open(system.address).await?;
@@ -136,7 +136,7 @@ async fn live(system: &Running) -> anyhow::Result<u64> {
 /// What requests and calls cost an object in memory.
 async fn one_object(connection: &mut Connection) -> anyhow::Result<(Measured, f64)> {
     run_script(connection, "one", "put a 1").await?;
-    let ask = request("GET", "/kit/one/status/204", &[], b"");
+    let ask = request("GET", "/conformance/one/status/204", &[], b"");
     let mut micros = Vec::with_capacity(REQUESTS);
     let began = Instant::now();
     for _ in 0..REQUESTS {
@@ -167,7 +167,7 @@ async fn wake(connection: &mut Connection) -> anyhow::Result<f64> {
 }
 
 async fn run_script(connection: &mut Connection, object: &str, script: &str) -> anyhow::Result<Duration> {
-    let ask = request("POST", &format!("/kit/{object}/run"), &[], script.as_bytes());
+    let ask = request("POST", &format!("/conformance/{object}/run"), &[], script.as_bytes());
     let sent = Instant::now();
     connection.exchange(&ask).await?.ok()?;
     Ok(sent.elapsed())

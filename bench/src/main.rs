@@ -1,11 +1,11 @@
-//! `bench`: measures Holdfast beside its peers and its floors. `bench/README.md` says what a figure means.
+//! `bench`: measures Holdfast beside its peers and its baselines. `bench/README.md` says what a figure means.
 //!
 //! Knows the command line and nothing else. A run ends with the children that it started: they are killed by handle
 //! when their `Running` is dropped, and Ctrl-C or SIGTERM end `main` by returning from it.
 
 mod alarms;
+mod baseline;
 mod disk;
-mod floor;
 mod http;
 mod languages;
 mod load;
@@ -25,7 +25,7 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Measures Holdfast beside its peers and its floors.
+/// Measures Holdfast beside its peers and its baselines.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
@@ -35,7 +35,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run workloads against Holdfast, workerd and the floor, and print ours, theirs and the ratio.
+    /// Run workloads against Holdfast, workerd and the baseline, and print ours, theirs and the ratio.
     Run(workloads::Args),
     /// Serve a million requests with a cap on live instances and watch the memory.
     Soak(soak::Args),
@@ -51,8 +51,8 @@ enum Command {
     Alarms(alarms::Args),
     /// What the class of each language costs; writes the table of docs/languages/README.md.
     Languages(languages::Args),
-    /// Serve the floor: bare axum, and one file with one flush per batch. `run` starts it itself.
-    Floor {
+    /// Serve the baseline: bare axum, and one file with one flush per batch. `run` starts it itself.
+    Baseline {
         /// Where the file is kept.
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
@@ -62,12 +62,15 @@ enum Command {
 /// What every measuring command wants to know.
 #[derive(clap::Args)]
 struct Common {
-    /// The binary to measure; without it `run` measures the peers and the floor alone.
+    /// The binary to measure; without it `run` measures the peers and the baseline alone.
     #[arg(long, value_name = "FILE")]
     holdfast: Option<PathBuf>,
-    /// An earlier binary: it is measured beside the other, in `run` instead of workerd and the floor.
+    /// An earlier binary: it is measured beside the other, in `run` instead of workerd and the baseline.
     #[arg(long, value_name = "FILE", requires = "holdfast")]
     before: Option<PathBuf>,
+    /// Components for the earlier binary (`bench_hello.wasm` and so on), if it does not run those of today's contract.
+    #[arg(long, value_name = "DIR", requires = "before")]
+    before_guests: Option<PathBuf>,
     /// Where data directories are made [default: beside the build].
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
@@ -78,8 +81,10 @@ struct Common {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        // The floor may use every core, as the systems it stands beside do.
-        Command::Floor { data } => runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(floor::serve(&data)),
+        // The baseline may use every core, as the systems it stands beside do.
+        Command::Baseline { data } => {
+            runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(baseline::serve(&data))
+        }
         // The load comes from one thread: it shares the machine with what it measures.
         Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
         Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),

@@ -107,8 +107,8 @@ impl Load {
     async fn run(&self, args: &Args, launcher: &Launcher) -> anyhow::Result<Value> {
         let mut contenders = Vec::new();
         for kind in launcher.kinds() {
-            // The floor knows no sockets.
-            if kind != Kind::Floor {
+            // The baseline knows no sockets.
+            if kind != Kind::Baseline {
                 contenders.push(self.contender(launcher.start(kind).await?).await?);
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! Each round has a new object and a new database: 10,000 rows are inserted in one turn, read one by one in the next, read
 //! through in a third. Our figures are the latencies of the requests, HTTP and the durable end of the turn included; the
-//! floor's are one transaction that ends with a flush, and another for the reads. Both must give the same sums.
+//! baseline's are one transaction that ends with a flush, and another for the reads. Both must give the same sums.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::report::{self, median, millis};
 use crate::systems::{Launcher, Running};
 
 const ROWS: i64 = 10_000;
-/// Times as long as the floor that each of the three may take.
+/// Times as long as the baseline that each of the three may take.
 const GOAL: f64 = 2.0;
 const STEPS: [(&str, &str); 3] =
     [("insert", "10,000 inserts"), ("read", "10,000 point reads"), ("scan", "a scan of 10,000 rows")];
@@ -39,34 +39,34 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
     let system = launcher.start_holdfast("").await?;
-    let (mut ours, mut floor, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut ours, mut baseline, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=args.rounds {
         flushes.push(disk::flush_latency(launcher.scratch())?);
         let through = through_a_guest(&system, round).await.with_context(|| system.describe())?;
         let (here, sums) = in_process(launcher.scratch())?;
-        ensure!(through.1 == sums, "a guest's sums are {:?}, those of the floor {sums:?}", through.1);
+        ensure!(through.1 == sums, "a guest's sums are {:?}, those of the baseline {sums:?}", through.1);
         if round > 0 {
             ours.push(through.0);
-            floor.push(here);
+            baseline.push(here);
         }
     }
     let flush_p50 = median(flushes.iter().map(|flush| f64::from(flush.p50_us)));
     println!("B8: SQL inside one turn, through a guest and with rusqlite in process");
     println!("  disk: fdatasync of 4 KiB p50 {} ms", millis(flush_p50));
-    println!("  {:<24} {:>10} {:>10} {:>8}", "", "guest ms", "floor ms", "ratio");
+    println!("  {:<24} {:>10} {:>10} {:>8}", "", "guest ms", "baseline ms", "ratio");
     let mut steps = serde_json::Map::new();
     let mut reached = true;
     for (at, (name, title)) in STEPS.iter().enumerate() {
         let micros = |rounds: &[Round]| rounds.iter().map(|round| round[at].as_secs_f64() * 1e6).collect::<Vec<_>>();
-        let (ours, floor) = (micros(&ours), micros(&floor));
-        let (our_median, floor_median) = (median(ours.iter().copied()), median(floor.iter().copied()));
-        let ratio = our_median / floor_median;
+        let (ours, baseline) = (micros(&ours), micros(&baseline));
+        let (our_median, baseline_median) = (median(ours.iter().copied()), median(baseline.iter().copied()));
+        let ratio = our_median / baseline_median;
         reached &= ratio <= GOAL;
-        println!("  {title:<24} {:>10} {:>10} {ratio:>8.2}", millis(our_median), millis(floor_median));
-        let step = json!({ "ratio": ratio, "reached": ratio <= GOAL, "holdfast_us": ours, "rusqlite_us": floor });
+        println!("  {title:<24} {:>10} {:>10} {ratio:>8.2}", millis(our_median), millis(baseline_median));
+        let step = json!({ "ratio": ratio, "reached": ratio <= GOAL, "holdfast_us": ours, "rusqlite_us": baseline });
         steps.insert((*name).into(), step);
     }
-    println!("  at most {GOAL} × the floor: {}", if reached { "reached" } else { "MISSED" });
+    println!("  at most {GOAL} × the baseline: {}", if reached { "reached" } else { "MISSED" });
     let result = json!({
         "workload": "b8",
         "title": "SQL inside one turn: 10,000 inserts, 10,000 point reads, a scan of 10,000 rows",
@@ -97,7 +97,7 @@ async fn through_a_guest(system: &Running, round: u32) -> anyhow::Result<(Round,
 /// As an application would do it that has no host: one transaction, cached statements, WAL, flushed at the end.
 fn in_process(scratch: &Path) -> anyhow::Result<(Round, [i64; 3])> {
     let directory = tempfile::tempdir_in(scratch)?;
-    let mut sqlite = Sqlite::open(directory.path().join("floor.sqlite"))?;
+    let mut sqlite = Sqlite::open(directory.path().join("baseline.sqlite"))?;
     sqlite.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
          CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount INTEGER NOT NULL)",

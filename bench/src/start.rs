@@ -1,6 +1,6 @@
 //! B10: how long a start takes after SIGKILL, with many objects and a commit log that is as long as it may get.
 //!
-//! Nothing but the log holds what was written: no release round has run (the log's budget is raised so that none begins), and what
+//! Nothing but the log holds what was written: no checkpoint has run (the log's capacity is raised so that none begins), and what
 //! is left in the objects' files is removed unread. A restart is measured from the call that makes the process: to its
 //! ready line, to the first right answer of an object, and then the first touch of others, one after another. Every answer
 //! is compared with what was written.
@@ -25,7 +25,7 @@ use crate::systems::{Launcher, Running};
 
 /// From the start of the process to the first answer, in seconds.
 const GOAL: f64 = 3.0;
-/// For a release round.
+/// For a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
 const MIB: u64 = 1 << 20;
 /// How often the log's length is looked at while it is filled: after so many parts of all objects.
@@ -62,7 +62,7 @@ enum Kind {
     Cold,
     /// Without the list of objects.
     Unlisted,
-    /// With a budget that the log has used up: a release round begins at once.
+    /// With a capacity that the log has used up: a checkpoint begins at once.
     Round,
 }
 
@@ -126,15 +126,15 @@ fn path(object: usize) -> String {
     format!("/value/o{object}")
 }
 
-fn budget(bytes: u64) -> String {
+fn capacity(bytes: u64) -> String {
     format!("[limits]\nlog = {bytes}\n")
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
-    // A round begins at half of the budget: here never.
-    let settings = budget(args.log_mib * MIB * 5 / 2);
+    // A round begins at half of the capacity: here never.
+    let settings = capacity(args.log_mib * MIB * 5 / 2);
     let flush = disk::flush_latency(launcher.scratch())?;
 
     let system = launcher.start_holdfast(&settings).await?;
@@ -231,7 +231,7 @@ impl Restarting<'_> {
             Kind::Unlisted => std::fs::remove_dir_all(data.join("catalog"))?,
             Kind::Plain | Kind::Round => {}
         }
-        let round = budget(self.args.log_mib * MIB);
+        let round = capacity(self.args.log_mib * MIB);
         let settings = if kind == Kind::Round { &round } else { self.settings };
         let mut objects = self.pick(kind, time).into_iter();
 
@@ -252,7 +252,7 @@ impl Restarting<'_> {
         let resident_kib = system.resident_kib()?;
         let log_short_us = if kind == Kind::Round {
             while system.metric("holdfast_log_live_bytes").await? > self.args.log_mib * MIB / 2 {
-                ensure!(began.elapsed() < PATIENCE, "no release round has made the log short within {PATIENCE:?}");
+                ensure!(began.elapsed() < PATIENCE, "no checkpoint has made the log short within {PATIENCE:?}");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
             Some(whole_micros(began.elapsed()))

@@ -37,8 +37,8 @@ pub enum Kind {
     Before,
     /// The Durable Objects runtime.
     Workerd,
-    /// `bench floor`.
-    Floor,
+    /// `bench baseline`.
+    Baseline,
 }
 
 impl Kind {
@@ -48,7 +48,7 @@ impl Kind {
             Self::Holdfast => "holdfast",
             Self::Before => "before",
             Self::Workerd => "workerd",
-            Self::Floor => "floor",
+            Self::Baseline => "baseline",
         }
     }
 }
@@ -58,7 +58,7 @@ pub struct Launcher {
     scratch: PathBuf,
     flush_delay_us: Option<u64>,
     holdfast: Option<(PathBuf, Guests)>,
-    before: Option<PathBuf>,
+    before: Option<(PathBuf, Guests)>,
     workerd: Option<PathBuf>,
 }
 
@@ -80,7 +80,11 @@ impl Launcher {
             Some(binary) => Some((found(binary)?, Guests::build().await?)),
             None => None,
         };
-        let before = common.before.as_ref().map(found).transpose()?;
+        let before = match (&common.before, &common.before_guests) {
+            (Some(binary), Some(directory)) => Some((found(binary)?, Guests::read(directory)?)),
+            (Some(binary), None) => Some((found(binary)?, Guests::build().await?)),
+            (None, _) => None,
+        };
         let workerd = if workerd && before.is_none() { Some(workerd::install().await?) } else { None };
         Ok(Self { scratch, flush_delay_us: common.flush_delay_us, holdfast, before, workerd })
     }
@@ -96,14 +100,14 @@ impl Launcher {
             return vec![Kind::Holdfast, Kind::Before];
         }
         let ours = self.holdfast.as_ref().map(|_| Kind::Holdfast);
-        ours.into_iter().chain(self.workerd.as_ref().map(|_| Kind::Workerd)).chain([Kind::Floor]).collect()
+        ours.into_iter().chain(self.workerd.as_ref().map(|_| Kind::Workerd)).chain([Kind::Baseline]).collect()
     }
 
     /// What each says its version is.
     pub async fn versions(&self) -> anyhow::Result<serde_json::Map<String, Value>> {
         let binaries = [
             (Kind::Holdfast, self.holdfast.as_ref().map(|(binary, _)| binary)),
-            (Kind::Before, self.before.as_ref()),
+            (Kind::Before, self.before.as_ref().map(|(binary, _)| binary)),
             (Kind::Workerd, self.workerd.as_ref()),
         ];
         let mut versions = serde_json::Map::new();
@@ -121,16 +125,17 @@ impl Launcher {
         match kind {
             Kind::Holdfast => self.start_holdfast("").await,
             Kind::Before => {
-                let binary = self.before.as_ref().context("say where the earlier binary is: --before FILE")?;
+                let before = self.before.as_ref();
+                let (binary, guests) = before.context("say where the earlier binary is: --before FILE")?;
                 let system = holdfast::start(self, Kind::Before, binary, self.data_directory()?, "").await?;
-                system.admin()?.deploy(&self.holdfast()?.1).await?;
+                system.admin()?.deploy(guests).await?;
                 Ok(system)
             }
             Kind::Workerd => workerd::start(self).await,
-            Kind::Floor => {
+            Kind::Baseline => {
                 let data = self.data_directory()?;
                 let binary = std::env::current_exe()?;
-                let command = vec![binary.into(), "floor".into(), "--data".into(), data.path().into()];
+                let command = vec![binary.into(), "baseline".into(), "--data".into(), data.path().into()];
                 let mut process = self.spawn(kind, command, data)?;
                 let ready = process.ready_line().await?;
                 Ok(Running { kind, address: address(&ready, "data")?, admin: None, process })
@@ -197,7 +202,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// Makes live objects dormant: ours when told to, workerd by leaving them alone; the floor has none.
+    /// Makes live objects dormant: ours when told to, workerd by leaving them alone; the baseline has none.
     pub async fn make_dormant(&self, objects: &Objects) -> anyhow::Result<()> {
         match (&self.admin, self.kind) {
             (Some(admin), _) => admin.evict(objects).await,

@@ -73,7 +73,7 @@ const WORKLOADS: &[Workload] = &[
         population: Population::Existing(1),
         connections: 64,
         metric: Metric::Rate,
-        goals: &[Goal::Times(Kind::Workerd, 8.0, 8.0), Goal::Times(Kind::Floor, 0.6, 0.6)],
+        goals: &[Goal::Times(Kind::Workerd, 8.0, 8.0), Goal::Times(Kind::Baseline, 0.6, 0.6)],
     },
     Workload {
         name: "b1-many",
@@ -82,7 +82,7 @@ const WORKLOADS: &[Workload] = &[
         population: Population::Existing(1_000),
         connections: 64,
         metric: Metric::Rate,
-        goals: &[Goal::Times(Kind::Workerd, 8.0, 8.0), Goal::Times(Kind::Floor, 0.6, 0.6)],
+        goals: &[Goal::Times(Kind::Workerd, 8.0, 8.0), Goal::Times(Kind::Baseline, 0.6, 0.6)],
     },
     Workload {
         name: "b2-64",
@@ -190,8 +190,8 @@ impl Workload {
         let conditions = report::conditions(launcher.versions().await?);
         let mut contenders = Vec::new();
         for kind in launcher.kinds() {
-            // The floor has no objects, so none that sleep.
-            if kind != Kind::Floor || !matches!(self.population, Population::Dormant(_)) {
+            // The baseline has no objects, so none that sleep.
+            if kind != Kind::Baseline || !matches!(self.population, Population::Dormant(_)) {
                 contenders.push(self.contender(launcher.start(kind).await?).await?);
             }
         }

@@ -45,7 +45,7 @@ use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
-use crate::base::{output, points};
+use crate::base::{failpoints, output};
 use crate::server::Server;
 
 /// Durable objects in any language that compiles to a WebAssembly component.
@@ -107,7 +107,7 @@ pub(crate) fn command() -> clap::Command {
 /// Runs the program with the arguments of the process.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let result = start_log(&cli).and_then(|()| Ok(points::arm()?)).and_then(|()| run(cli.command));
+    let result = start_log(&cli).and_then(|()| Ok(failpoints::arm()?)).and_then(|()| run(cli.command));
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever read our output has seen enough (`holdfast objects list counter | head`).

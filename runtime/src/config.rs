@@ -288,7 +288,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(FILE_NAME), "[build]\nsdk = 'kit'\n[server]\ndata = 'state'").unwrap();
         let file = ConfigFile::of_directory(directory.path()).unwrap();
-        assert_eq!(file.build.sdk, Some(directory.path().join("kit")));
+        assert_eq!(file.build.sdk, Some(directory.path().join("conformance")));
         assert_eq!(file.server(Path::new("unused")).data, directory.path().join("state"));
     }
 

@@ -3,7 +3,7 @@
 //!
 //! A target is a function of bytes that panics when something is wrong. It lives in the `fuzz.rs` of the layer whose
 //! decoder it tries. Only tests and the fuzzer compile any of this; the tests run the seeds in `fuzz/seeds`, so that what was
-//! once found stays mended.
+//! once found stays corrected.
 
 use crate::{cli, config, gateway, storage};
 

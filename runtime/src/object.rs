@@ -13,7 +13,7 @@ mod output_gate;
 mod owed;
 pub mod residency;
 
-pub use actor::{Node, Registry};
+pub use actor::{HostContext, Registry};
 pub use class::{Class, VersionInfo};
 pub use event::{Event, Operation};
 pub use handle::ObjectHandle;

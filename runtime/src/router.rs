@@ -21,7 +21,7 @@ use crate::base::env::TimedOut;
 use crate::base::metrics::Purpose;
 use crate::base::operation::Import;
 use crate::base::share::{Slots, TooManyWait};
-use crate::base::socket::{Goodbye, SocketId, code};
+use crate::base::socket::{CloseFrame, SocketId, code};
 use crate::base::{
     Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress,
     ObjectId, ObjectName, TurnError, WorkBudget,
@@ -30,7 +30,7 @@ pub use crate::object::Class;
 pub use crate::object::Operation;
 pub use crate::object::handle::Pending;
 use crate::object::handle::{Refusal, ReplyTo};
-use crate::object::{Event, Node, ObjectHandle, Registry};
+use crate::object::{Event, HostContext, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 
@@ -41,7 +41,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Finds objects, and starts their actors.
 pub struct Router {
-    node: Arc<Node>,
+    node: Arc<HostContext>,
     classes: Classes,
     objects: Arc<Objects>,
     /// Where actors run: apart from the gateway, because guests compute and disks block.
@@ -132,7 +132,7 @@ pub enum ImportFailed {
 
 impl Router {
     /// A router over these classes whose actors run on `guests`.
-    pub fn new(node: Arc<Node>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
+    pub fn new(node: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
             calls: CallIds::new(&node.env),
             node,
@@ -182,7 +182,7 @@ impl Router {
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
         for purpose in MemoryUse::ALL {
-            let bytes = self.node.memory.used_for(purpose) + self.node.engine.budget.memory.used_for(purpose);
+            let bytes = self.node.memory.used_for(purpose) + self.node.engine.capacity.memory.used_for(purpose);
             self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
     }
@@ -199,7 +199,7 @@ impl Router {
 
     /// What live objects and connections share.
     pub fn descriptors(&self) -> Arc<Descriptors> {
-        self.node.engine.budget.descriptors.clone()
+        self.node.engine.capacity.descriptors.clone()
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.
@@ -349,11 +349,11 @@ impl Router {
         if !with_objects && self.has_objects(class).await? {
             return Err(DeleteClassError::HasObjects);
         }
-        self.node.sockets.close_class(&class.key, &Goodbye::of_host(code::GOING_AWAY, "the class was deleted"));
+        self.node.sockets.close_class(&class.key, &CloseFrame::of_host(code::GOING_AWAY, "the class was deleted"));
         let (databases, key) = (self.node.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
         self.node.memory.forget(&class.key);
-        self.node.engine.budget.memory.forget(&class.key);
+        self.node.engine.capacity.memory.forget(&class.key);
         self.classes.remove(&class.name()).await
     }
 
@@ -383,7 +383,7 @@ impl Router {
 
     /// Closes all WebSockets, and waits until they are closed. Call it when every object has left.
     pub async fn close_sockets(&self) {
-        self.node.sockets.close(&Goodbye::of_host(code::RESTART, "the host stops")).await;
+        self.node.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
     }
 
     /// Waits until none of these objects is live. The caller sees to it that none starts. False if some were when the

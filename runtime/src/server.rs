@@ -25,7 +25,7 @@ use crate::gateway::{
     SocketSettings, connections_max, serve,
 };
 use crate::object::class::Loader;
-use crate::object::{Node, Residency};
+use crate::object::{HostContext, Residency};
 use crate::router::{Classes, DeployError, DeploySettings, Deployed, Router};
 use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
@@ -33,7 +33,7 @@ use crate::wasm::{Engine, machine_memory};
 
 /// Guest threads per core: SQLite's reads and writes block a thread, so there are more of them than cores.
 const GUEST_THREADS_PER_CORE: usize = 4;
-/// What peers of WebSockets get to say goodbye, and then the listeners to send the last responses, after every object has left.
+/// What peers of WebSockets get to say close_frame, and then the listeners to send the last responses, after every object has left.
 const LAST_RESPONSES: Duration = Duration::from_secs(5);
 
 /// Why a host did not start.
@@ -251,8 +251,8 @@ fn build(
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
     let databases = Databases::open(data, &limits, env, memory.clone())?;
-    let residency = Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone()));
-    let node = Arc::new(Node {
+    let residency = Arc::new(Residency::new(engine.capacity.clone(), env.clone(), metrics.clone()));
+    let node = Arc::new(HostContext {
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),

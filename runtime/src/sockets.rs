@@ -11,8 +11,8 @@
 //! What must stay true: the table of an object is changed only between its turns, by whoever runs them; nothing waits in a
 //! [`Connection`] without being counted; what is sent is copied out of the guest once, however many receive it.
 
-mod line;
 mod object;
+mod send_queue;
 mod turn;
 
 #[cfg(test)]
@@ -24,10 +24,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dashmap::DashMap;
 use tokio::sync::Notify;
 
-pub use self::line::{Outgoing, Payload};
 pub use self::object::{Connection, ObjectSockets};
+pub use self::send_queue::{Outgoing, Payload};
 pub use self::turn::{Release, SocketError, SocketTurn};
-use crate::base::socket::{Goodbye, SocketId};
+use crate::base::socket::{CloseFrame, SocketId};
 use crate::base::{ClassKey, Env, HostMemory, Limits, Metrics, ObjectId};
 
 /// Ids that one process may use up in a millisecond without meeting those of the next: 2^41 ms (until 2039) × 2^12 < 2^53.
@@ -87,13 +87,13 @@ impl Sockets {
     }
 
     /// Closes the sockets of all objects of a class that is deleted, none of which is live.
-    pub fn close_class(&self, class: &ClassKey, goodbye: &Goodbye) {
-        self.close_where(goodbye, |sockets| sockets.class() == class);
+    pub fn close_class(&self, class: &ClassKey, close_frame: &CloseFrame) {
+        self.close_where(close_frame, |sockets| sockets.class() == class);
     }
 
     /// Closes all sockets and waits until they are closed.
-    pub async fn close(&self, goodbye: &Goodbye) {
-        self.close_where(goodbye, |_| true);
+    pub async fn close(&self, close_frame: &CloseFrame) {
+        self.close_where(close_frame, |_| true);
         loop {
             let ended = self.all_ended.notified();
             if self.metrics.sockets.open.get() == 0 {
@@ -103,11 +103,11 @@ impl Sockets {
         }
     }
 
-    fn close_where(&self, goodbye: &Goodbye, these: impl Fn(&ObjectSockets) -> bool) {
+    fn close_where(&self, close_frame: &CloseFrame, these: impl Fn(&ObjectSockets) -> bool) {
         self.objects.retain(|_, sockets| {
             let close = these(sockets);
             if close {
-                sockets.goodbye_to_all(goodbye).now();
+                sockets.close_all(close_frame).now();
             }
             !close
         });

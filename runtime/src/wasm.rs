@@ -5,8 +5,8 @@
 //! listeners; it reaches storage only through the turn it is given.
 
 mod bindings;
-pub mod budget;
 mod cache;
+pub mod capacity;
 pub mod class;
 pub mod compatibility;
 pub mod engine;
@@ -19,7 +19,7 @@ mod response;
 #[cfg(test)]
 pub mod script;
 
-pub use budget::{Budget, Cost, machine_memory};
+pub use capacity::{Cost, InstanceCapacity, machine_memory};
 pub use class::{ClassCode, LoadError};
 pub use engine::Engine;
 pub use event::{TurnAnswer, TurnEvent};

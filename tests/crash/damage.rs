@@ -63,7 +63,7 @@ fn a_damaged_segment_is_reported_and_not_served() {
         let Group { segment, offset, bytes } = &groups[dice.below(groups.len() as u64) as usize];
         let at = offset + dice.below(*bytes);
         flip(segment, at as usize);
-        let ended = world.host.restart_with_points("").expect_err("it must not serve");
+        let ended = world.host.restart_with_failpoints("").expect_err("it must not serve");
         assert_eq!(ended.status.code(), Some(1), "{ended}");
         let reported = format!("{} at byte {offset}:", segment.display());
         assert!(ended.log.contains(&reported), "byte {at}, so {reported} {ended}");

@@ -1,7 +1,7 @@
 //! A disk that is full, and one that fails.
 //!
 //! The full disk is a real one where the system lets an ordinary user mount a small file system of his own (`unshare -r -m`);
-//! elsewhere the named points say that there is no room. The test prints which.
+//! elsewhere the failpoints say that there is no room. The test prints which.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::world::{Tally, World};
 
 /// Set in the test's second life, inside a mount namespace of its own.
 const INSIDE: &str = "HOLDFAST_CRASH_DISK";
-/// The disk's size: enough for the log's budget, and for objects with long WALs.
+/// The disk's size: enough for the log's capacity, and for objects with long WALs.
 const DISK: &str = "256m";
 
 #[test]
@@ -36,7 +36,7 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
         let printed = [output.stdout, output.stderr].concat();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&printed));
     } else {
-        eprintln!("the disk is full by named points: this system mounts nothing for ordinary users");
+        eprintln!("the disk is full by failpoints: this system mounts nothing for ordinary users");
         pretend();
     }
 }
@@ -58,16 +58,17 @@ fn pretend() {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     let switch = directory.path().join("full");
     let mut world = World::with_config(SMALL_LOG);
-    let points = ["segment-create", "object-create"].map(|point| format!("{point}:enospc@file={}", switch.display()));
+    let failpoints =
+        ["segment-create", "object-create"].map(|failpoint| format!("{failpoint}:enospc@file={}", switch.display()));
     let (fill, empty) =
         (|| fs::write(&switch, "").expect("it can be made"), || fs::remove_file(&switch).expect("it is there"));
-    no_room(&mut world, &points.join(","), fill, empty);
+    no_room(&mut world, &failpoints.join(","), fill, empty);
 }
 
-fn no_room(world: &mut World, points: &str, fill: impl FnOnce(), empty: impl FnOnce()) {
+fn no_room(world: &mut World, failpoints: &str, fill: impl FnOnce(), empty: impl FnOnce()) {
     let mut dice = Dice::of_the_run("disk");
     world.host.kill();
-    world.host.restart_with_points(points).expect("there is room");
+    world.host.restart_with_failpoints(failpoints).expect("there is room");
     world.load(&mut dice, |tally| tally.acknowledged() >= 200);
     let mut fill = Some(fill);
     world.load(&mut dice, |tally| {
@@ -98,10 +99,10 @@ fn a_segment_that_cannot_be_made_is_waited_for() {
     let switch = directory.path().join("short");
     for error in ["emfile", "enomem", "edquot"] {
         let mut world = World::with_config(SMALL_LOG);
-        let points = format!("segment-create:{error}@file={}", switch.display());
+        let failpoints = format!("segment-create:{error}@file={}", switch.display());
         let (begin, end) =
             (|| fs::write(&switch, "").expect("it can be made"), || fs::remove_file(&switch).expect("it is there"));
-        no_room(&mut world, &points, begin, end);
+        no_room(&mut world, &failpoints, begin, end);
     }
 }
 
@@ -135,15 +136,15 @@ fn a_failed_write_of_the_log_ends_the_process() {
     let mut dice = Dice::of_the_run("eio");
     let mut world = World::with_config(SMALL_LOG);
     // Segments are begun less often than groups are written.
-    for (point, hits) in [("log-write", 150), ("log-flush", 150), ("segment-header", 12)] {
+    for (failpoint, hits) in [("log-write", 150), ("log-flush", 150), ("segment-header", 12)] {
         for _ in 0..2 {
             world.host.kill();
             let nth = 5 + dice.below(hits);
-            world.host.restart_with_points(&format!("{point}:eio@{nth}")).expect("it dies of load");
+            world.host.restart_with_failpoints(&format!("{failpoint}:eio@{nth}")).expect("it dies of load");
             world.load(&mut dice, |_: &Tally| false);
             let status = world.host.end();
             let log = world.host.log();
-            assert_eq!(status.code(), Some(1), "{point}: {status}\n{log}");
+            assert_eq!(status.code(), Some(1), "{failpoint}: {status}\n{log}");
             for part in ["log", "Input/output error", "start it again"] {
                 assert!(log.contains(part), "the message says {part}: {log}");
             }

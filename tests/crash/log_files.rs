@@ -8,7 +8,7 @@ use holdfast_runtime::storage::commit_log::{Seen, inspect};
 use crate::harness::Host;
 
 /// Lines in `[limits]` that make a log whose segments come and go within seconds.
-pub const SMALL_LOG: &str = "log = 16777216\nlog-segment = 1048576";
+pub const SMALL_LOG: &str = "log-capacity = 16777216\nlog-segment = 1048576";
 
 /// The segments, the oldest first.
 pub fn segments(host: &Host) -> Vec<PathBuf> {

@@ -15,5 +15,5 @@ mod world;
 
 mod damage;
 mod disk;
+mod failpoints;
 mod kills;
-mod points;

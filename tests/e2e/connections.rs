@@ -362,7 +362,7 @@ fn a_peer_that_breaks_a_rule_is_closed_and_gone() {
         let mut good = Socket::open(host.data(), &path);
         assert_eq!(good.order_one(json!({ "sockets": null })).as_array().unwrap().len(), 2);
         bad.stream().write_all(&bytes).unwrap();
-        // It has not read the goodbye yet, let alone answered.
+        // It has not read the close frame yet, let alone answered.
         let close = eventually("the close event", || {
             let events = host.get(&format!("{path}/events")).json();
             events.as_array().unwrap().iter().find(|event| event["event"] == "close").cloned()

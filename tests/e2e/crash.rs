@@ -53,10 +53,10 @@ fn crash_under_load(host: &Host) -> Vec<u64> {
 fn named_points_are_announced_and_unknown_ones_refused() {
     let mut host = Host::start();
     host.kill();
-    let ended = host.restart_with_points("log-flsh:eio").unwrap_err();
-    assert!(ended.status.code() == Some(1) && ended.log.contains("there is no point `log-flsh`"), "{ended}");
-    host.restart_with_points("segment-drop:eio@1000").unwrap();
-    assert!(host.log().contains("HOLDFAST_TEST_POINTS is set"));
+    let ended = host.restart_with_failpoints("log-flsh:eio").unwrap_err();
+    assert!(ended.status.code() == Some(1) && ended.log.contains("there is no failpoint `log-flsh`"), "{ended}");
+    host.restart_with_failpoints("segment-drop:eio@1000").unwrap();
+    assert!(host.log().contains("HOLDFAST_TEST_FAILPOINTS is set"));
 }
 
 #[test]

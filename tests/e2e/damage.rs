@@ -149,7 +149,7 @@ fn nobody_else_on_the_machine_can_read_a_data_directory() {
 /// Idle connections have all descriptors when segments of the log are begun: writes are refused or wait, and nothing ends or is lost.
 #[test]
 fn connections_that_take_all_descriptors_end_nothing() {
-    let mut host = Host::with("log = 16777216\nlog-segment = 1048576");
+    let mut host = Host::with("log-capacity = 16777216\nlog-segment = 1048576");
     host.deploy("storage", guest("storage"));
     let write = |key: &str| {
         let value = key.repeat(60_000 / key.len());

@@ -124,7 +124,7 @@ fn a_whole_log_is_verified_and_shown() {
     let (code, lines) = story.json("inspect");
     assert_eq!(code, Some(0));
     assert_eq!(lines[0]["segment"], 1);
-    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "released": 0, "written": null }));
+    assert_eq!(lines[0]["lanes"][1], json!({ "lane": 1, "last": 0, "epoch": 0, "trimmed": 0, "written": null }));
     let turns: Vec<_> = lines.iter().filter(|line| line["record"] == "turn").collect();
     assert_eq!(turns.len(), 6);
     assert_eq!((&turns[0]["pages"], &turns[0]["name"]), (&json!([2]), &json!("alice\u{1b}[2J")));
@@ -132,12 +132,12 @@ fn a_whole_log_is_verified_and_shown() {
     let last = turns.iter().rfind(|turn| turn["lane"] == 0).expect("it has turns");
     let written = last["written"].as_u64().expect("a record has a time");
     assert!(Env::system().wall_ms().abs_diff(written) < 3_600_000, "{last}");
-    assert_eq!(*end, json!({ "lane": 0, "last": 4, "epoch": 1, "released": 0, "written": written }));
+    assert_eq!(*end, json!({ "lane": 0, "last": 4, "epoch": 1, "trimmed": 0, "written": written }));
     assert_eq!(lines.last(), Some(&json!({ "end": "closed" })));
 }
 
 #[test]
-fn what_was_released_is_told_of() {
+fn what_was_trimmed_is_told_of() {
     let story = Story::new();
     let log = story.open();
     let writers = [0, 1].map(|lane| log.open(Lane::new(lane), [7; 16]).expect("the lane opens"));
@@ -145,16 +145,16 @@ fn what_was_released_is_told_of() {
         writer.durable().wait(writer.appended()).unwrap();
         writer.appended()
     });
-    log.release(&upto).expect("it is released");
+    log.trim(&upto).expect("it is trimmed");
     log.close();
     drop(log);
     let (_, lines) = story.json("inspect");
     let mut end = lines.iter().rfind(|line| line["lane"] == 1).expect("each lane is shown at the end").clone();
     assert!(end["written"].take().is_u64(), "{end}");
-    assert_eq!(end, json!({ "lane": 1, "last": 2, "epoch": 1, "released": 1, "written": null }));
+    assert_eq!(end, json!({ "lane": 1, "last": 2, "epoch": 1, "trimmed": 1, "written": null }));
     let (code, lines) = story.json("verify");
     assert_eq!(code, Some(0));
-    assert!(lines.contains(&json!({ "lane": 1, "last": 2, "released": 1 })), "{lines:?}");
+    assert!(lines.contains(&json!({ "lane": 1, "last": 2, "trimmed": 1 })), "{lines:?}");
 }
 
 #[test]

@@ -66,11 +66,11 @@ fn a_crash_before_the_rename_leaves_the_old_name() {
     host.deploy("counter", guest("counter"));
     assert_eq!(host.get("/counter/alice").text(), "1");
     host.kill();
-    host.restart_with_points("class-rename:kill").unwrap();
+    host.restart_with_failpoints("class-rename:kill").unwrap();
     let path = "/v1/classes/counter/rename?to=tally";
     assert!(host.admin().try_send(Method::POST, path, &[], b"").is_err());
     assert_eq!(host.end().signal(), Some(9));
-    host.restart_with_points("class-rename:eio").unwrap();
+    host.restart_with_failpoints("class-rename:eio").unwrap();
     assert_eq!(names(&host), ["counter"]);
     rename(&host, "counter", "tally").problem(500, "internal");
     assert_eq!((names(&host), host.get("/counter/alice").text()), (vec!["counter".into()], "2"));

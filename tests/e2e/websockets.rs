@@ -241,7 +241,7 @@ fn a_turn_that_fails_says_nothing_and_closes_its_socket() {
 }
 
 #[test]
-fn goodbyes_are_heard_on_both_sides() {
+fn both_sides_see_the_close_frame() {
     let host = host();
     let mut alice = open(&host, "/sockets/a?tag=alice");
     alice.order(json!([{ "attach": 1 }]));

@@ -163,7 +163,7 @@ fn a_deferred_constraint_is_checked_at_a_settling_point() {
         sql("INSERT INTO parent VALUES (1)"),
         op("sync"),
     ]));
-    assert_eq!(errors(&results), [json!(null), "other".into(), json!(null), json!(null)], "it can be mended");
+    assert_eq!(errors(&results), [json!(null), "other".into(), json!(null), json!(null)], "it can be corrected");
     assert_eq!(object.one(sql("SELECT count(*) FROM child"))["rows"], json!([[1]]));
 }
 

@@ -146,12 +146,12 @@ impl Host {
 
     /// Starts the host again on the same data. It must have ended.
     pub fn restart(&mut self) {
-        self.restart_with_points("").unwrap_or_else(|ended| panic!("{ended}"));
+        self.restart_with_failpoints("").unwrap_or_else(|ended| panic!("{ended}"));
     }
 
-    /// [`Self::restart`] with these named points armed (`docs/TESTING.md`), or how the process ended instead of serving.
-    pub fn restart_with_points(&mut self, points: &str) -> Result<(), Ended> {
-        self.relaunch(ANY_PORT, points)
+    /// [`Self::restart`] with these failpoints armed (`docs/TESTING.md`), or how the process ended instead of serving.
+    pub fn restart_with_failpoints(&mut self, failpoints: &str) -> Result<(), Ended> {
+        self.relaunch(ANY_PORT, failpoints)
     }
 
     /// [`Self::restart`] with the data listener where it was, for clients that come back by themselves.
@@ -159,9 +159,9 @@ impl Host {
         self.relaunch(&self.data.address().to_string(), "").unwrap_or_else(|ended| panic!("{ended}"));
     }
 
-    fn relaunch(&mut self, listen: &str, points: &str) -> Result<(), Ended> {
+    fn relaunch(&mut self, listen: &str, failpoints: &str) -> Result<(), Ended> {
         assert!(!self.program.is_running(), "kill or terminate it first");
-        (self.program, self.data, self.admin) = launch(&self.directory, listen, points)?;
+        (self.program, self.data, self.admin) = launch(&self.directory, listen, failpoints)?;
         Ok(())
     }
 
@@ -233,10 +233,10 @@ fn serve(directory: &TempDir, listen: &str, descriptors: Option<u32>) -> Command
     command
 }
 
-fn launch(directory: &TempDir, listen: &str, points: &str) -> Result<(Program, Client, Client), Ended> {
+fn launch(directory: &TempDir, listen: &str, failpoints: &str) -> Result<(Program, Client, Client), Ended> {
     let mut command = serve(directory, listen, None);
-    if !points.is_empty() {
-        command.env("HOLDFAST_TEST_POINTS", points);
+    if !failpoints.is_empty() {
+        command.env("HOLDFAST_TEST_FAILPOINTS", failpoints);
     }
     start(command, directory)
 }

@@ -97,25 +97,25 @@ impl Socket {
         self.order(json!([op]))[0].take()
     }
 
-    /// Says goodbye and waits for the answer.
+    /// Sends a close frame and waits for the answer.
     pub fn close(&mut self, code: u16, reason: &str) -> Option<(u16, String)> {
         let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
         self.socket.close(Some(frame)).expect("the host reads");
         self.closed()
     }
 
-    /// Reads what still comes up to the host's goodbye; none if it had no code. Expects that the host ends the connection then.
+    /// Reads what still comes up to the host's close frame; none if it had no code. Expects that the host ends the connection then.
     #[track_caller]
     pub fn closed(&mut self) -> Option<(u16, String)> {
-        let mut goodbye = None;
+        let mut close = None;
         loop {
             match self.socket.read() {
                 Ok(Message::Close(frame)) => {
-                    goodbye = Some(frame.map(|frame| (frame.code.into(), frame.reason.as_str().to_owned())));
+                    close = Some(frame.map(|frame| (frame.code.into(), frame.reason.as_str().to_owned())));
                 }
                 Ok(_) => {}
-                Err(Error::ConnectionClosed) => return goodbye.expect("a goodbye came"),
-                Err(error) => panic!("the connection ended otherwise: {error}; {goodbye:?}"),
+                Err(Error::ConnectionClosed) => return close.expect("a close frame came"),
+                Err(error) => panic!("the connection ended otherwise: {error}; {close:?}"),
             }
         }
     }

@@ -177,8 +177,8 @@ fn bad_frames(arena: &Arena, stop: &Stop) {
         frame(1, b"\xff\xfe"),                               // no UTF-8
         frame(8, b"x"),                                      // half a code
         frame(8, &999_u16.to_be_bytes()),                    // a code that nobody may send
-        [frame(8, b""), frame(1, b"x")].concat(),            // speaks after its goodbye
-        [frame(8, b""), frame(8, b"")].concat(),             // says goodbye twice
+        [frame(8, b""), frame(1, b"x")].concat(),            // speaks after its close frame
+        [frame(8, b""), frame(8, b"")].concat(),             // sends two close frames
         masked(&[0x01, 0x81], b"\xf0").repeat(10_000),       // many fragments, or many beginnings
         [masked(&[0x01, 0x81], b"a"), masked(&[0, 0x80], b"").repeat(20_000)].concat(), // a message that does not end
     ];

@@ -40,13 +40,28 @@ impl Guests {
             .collect();
         let mut guests = HashMap::new();
         for class in CLASSES {
-            let name = format!("bench_{class}.wasm");
+            let name = file_name(class);
             let file = files.iter().find(|file| file.file_name() == Some(OsStr::new(&name)));
             let file = file.with_context(|| format!("cargo built no {name}"))?;
             guests.insert(class, std::fs::read(file)?);
         }
         Ok(Self(guests))
     }
+
+    /// Reads components that were built elsewhere: `bench_{class}.wasm` of each class.
+    pub fn read(directory: &Path) -> anyhow::Result<Self> {
+        let read = |class: &'static str| -> anyhow::Result<_> {
+            let file = directory.join(file_name(class));
+            let component = std::fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            Ok((class, component))
+        };
+        Ok(Self(CLASSES.into_iter().map(read).collect::<anyhow::Result<_>>()?))
+    }
+}
+
+/// What Cargo calls the component of a class.
+fn file_name(class: &str) -> String {
+    format!("bench_{class}.wasm")
 }
 
 /// The admin listener.

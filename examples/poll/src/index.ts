@@ -49,7 +49,7 @@ export class PollObject extends DurableObject {
     }
   }
 
-  /** The time is over: the last results, and goodbye. */
+  /** The time is over: the last results, and close frame. */
   override alarm(): void {
     const { question, closes } = this.poll();
     this.ctx.storage.kv.put<Poll>("poll", { question, closes, open: false });

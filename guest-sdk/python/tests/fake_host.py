@@ -1,7 +1,7 @@
 """A host in memory, in the shape that componentize-py gives the contract: `install()` before `holdfast` is imported.
 
 It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability
-are the real host's, which the class kit tests.
+are the real host's, which the conformance suite tests.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ pub struct Close {
     pub code: u16,
     /// The client's words, often empty.
     pub reason: String,
-    /// Whether both sides said goodbye.
+    /// Whether both sides sent a close frame.
     pub was_clean: bool,
 }
 

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::Env;
-use super::outcome::TurnError;
+use super::turn_error::TurnError;
 
 /// Attempts after which an alarm is given up.
 pub const ATTEMPTS_MAX: u32 = 7;
@@ -48,7 +48,7 @@ impl Alarm {
 
     /// How long the host waits before it tries again what failed without the class being at fault.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
-    /// The same for what only a person can mend: an object that is damaged, a class that is outdated.
+    /// The same for what only a person can correct: an object that is damaged, a class that is outdated.
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 

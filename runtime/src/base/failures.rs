@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::limits::{FAILURES_COUNTED_APART, FAILURES_OF_CLASS, FAILURES_OF_OBJECT, FAILURES_WINDOW_SECONDS};
 use super::logs::{GuestLogs, Level, LogEntry, shown};
-use super::outcome::{Failure, Fault};
 use super::socket::SocketId;
+use super::turn_error::{Failure, Fault};
 use super::{CallId, ClassKey, ClassName, Env, ObjectAddress, TurnError};
 
 /// How long failures are counted together.
@@ -214,7 +214,7 @@ fn tell_server(object: &str, call: Option<CallId>, code: &str, fault: Fault, mes
 mod tests {
     use super::*;
     use crate::base::env::Manual;
-    use crate::base::outcome::Logged;
+    use crate::base::turn_error::Logged;
     use crate::base::{HostMemory, ObjectId, ObjectName};
 
     fn failures() -> (Failures, Arc<GuestLogs>, Arc<Manual>) {

@@ -66,7 +66,7 @@ pub struct Limits {
     /// Bytes of one object's database.
     pub database: u64,
     /// Bytes of the commit log that may be needed at once: what was written and is not yet in flushed database files.
-    pub log: u64,
+    pub log_capacity: u64,
     /// Bytes of one file of the commit log.
     pub log_segment: u64,
     /// WebSockets of one object.
@@ -113,7 +113,7 @@ impl Default for Limits {
             response_body: 32 << 20,
             component: 64 << 20,
             database: 10 << 30,
-            log: 1 << 30,
+            log_capacity: 1 << 30,
             log_segment: 64 << 20,
             sockets_per_object: 32_768,
             socket_message: 32 << 20,

@@ -15,7 +15,7 @@ pub mod code {
     pub const PROTOCOL: u16 = 1002;
     /// The peer closed without a code. Never sent.
     pub const NONE: u16 = 1005;
-    /// The peer said no goodbye. Never sent.
+    /// The peer said no close_frame. Never sent.
     pub const VANISHED: u16 = 1006;
     /// Text that is not UTF-8.
     pub const NOT_UTF8: u16 = 1007;
@@ -90,17 +90,17 @@ impl Message {
     }
 }
 
-/// With what a side says goodbye. Without a code it says nothing else.
+/// With what a side says close_frame. Without a code it says nothing else.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Goodbye {
+pub struct CloseFrame {
     /// RFC 6455 §7.4.
     pub code: Option<u16>,
     /// At most [`REASON_MAX`](super::limits::REASON_MAX) bytes.
     pub reason: String,
 }
 
-impl Goodbye {
-    /// A goodbye of the host.
+impl CloseFrame {
+    /// A close frame of the host.
     pub fn of_host(code: u16, reason: &str) -> Self {
         Self { code: Some(code), reason: reason.into() }
     }
@@ -133,11 +133,11 @@ pub enum SocketEventKind {
     Message(Message),
     /// The connection is over: the last event.
     Close {
-        /// The peer's, 1005 if it sent none, 1006 if it said no goodbye.
+        /// The peer's, 1005 if it sent none, 1006 if it said no close_frame.
         code: u16,
         /// The peer's.
         reason: Arc<str>,
-        /// Whether both sides said goodbye.
+        /// Whether both sides said close_frame.
         was_clean: bool,
     },
     /// Something is wrong with the connection; the close follows.

@@ -30,7 +30,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
+use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame as WireCloseFrame, Frame};
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message as Wire};
 
@@ -38,7 +38,7 @@ use super::frames::{Frames, Incoming};
 use super::problem::{self, Problem};
 use super::wire::Wire as Connected;
 use crate::base::limits::REASON_MAX;
-use crate::base::socket::{Goodbye, Message, SocketEvent, SocketEventKind, SocketId, Text, code};
+use crate::base::socket::{CloseFrame, Message, SocketEvent, SocketEventKind, SocketId, Text, code};
 use crate::base::{Call, CallId, Cause, Env, FetchAnswer, MemoryCharge, ObjectAddress, Principal, Request, TurnError};
 use crate::router::{Pending, Router};
 use crate::sockets::{Connection, Outgoing, Payload};
@@ -49,7 +49,7 @@ const READ_BYTES: usize = 2 << 10;
 const FRAME_BYTES: usize = 16 << 10;
 /// Messages of one socket that may wait for their turns. More are left unread, so that the peer feels it.
 const IN_FLIGHT: usize = 32;
-/// How long a peer may take to answer a goodbye.
+/// How long a peer may take to answer a close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
 /// Before an event is sent again to an object that takes none at the moment.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
@@ -242,10 +242,10 @@ impl Attention {
 
 /// How a conversation ended.
 enum End {
-    /// Both sides said goodbye; with what the peer did.
-    Goodbye(Option<CloseFrame>),
-    /// The peer did not answer this goodbye.
-    Unanswered(Goodbye),
+    /// Both sides sent a close frame; this is the peer's.
+    Closed(Option<WireCloseFrame>),
+    /// The peer did not answer this close frame.
+    Unanswered(CloseFrame),
     /// The connection broke, or the peer was silent for too long.
     Vanished,
     /// The peer broke a rule: the code that it is closed with, and why.
@@ -321,7 +321,7 @@ impl Serving {
         };
         errands.end();
         match self.env().timeout(CLOSE_PATIENCE, reading).await {
-            Ok(end @ (End::Goodbye(_) | End::Broken(..))) => end,
+            Ok(end @ (End::Closed(_) | End::Broken(..))) => end,
             Ok(End::Vanished | End::Unanswered(_)) | Err(_) => said.map_or(End::Vanished, End::Unanswered),
         }
     }
@@ -335,7 +335,7 @@ impl Serving {
         peer: &Attention,
         errands: &Errands,
     ) -> End {
-        let (mut goodbye, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
+        let (mut close, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
         loop {
             // Room for what comes next. Only this loop takes any, so it is still there then.
             let Ok(_) = in_flight.acquire().await else { return End::Vanished };
@@ -350,7 +350,7 @@ impl Serving {
                 Some(Ok(Wire::Binary(bytes))) => Message::Binary(bytes),
                 // The library answers both. The answer to a close is sent when it is asked for more.
                 Some(Ok(Wire::Close(frame))) => {
-                    goodbye = Some(frame);
+                    close = Some(frame);
                     continue;
                 }
                 Some(Ok(Wire::Ping(_))) => {
@@ -358,8 +358,8 @@ impl Serving {
                     continue;
                 }
                 Some(Ok(Wire::Pong(_) | Wire::Frame(_))) => continue,
-                Some(Err(error)) => return goodbye.map_or_else(|| end_of(&error, incoming), End::Goodbye),
-                None => return goodbye.map_or(End::Vanished, End::Goodbye),
+                Some(Err(error)) => return close.map_or_else(|| end_of(&error, incoming), End::Closed),
+                None => return close.map_or(End::Vanished, End::Closed),
             };
             let charge = incoming.hand_on(message.size()).map(Arc::new);
             if !connection.received(&message) {
@@ -399,9 +399,9 @@ impl Serving {
 
     async fn tell_end(&self, end: &End) {
         let (code, reason, was_clean) = match end {
-            End::Goodbye(Some(frame)) => (frame.code.into(), frame.reason.as_str().into(), true),
-            End::Goodbye(None) => (code::NONE, "".into(), true),
-            End::Unanswered(goodbye) => (goodbye.code.unwrap_or(code::NONE), goodbye.reason.as_str().into(), false),
+            End::Closed(Some(frame)) => (frame.code.into(), frame.reason.as_str().into(), true),
+            End::Closed(None) => (code::NONE, "".into(), true),
+            End::Unanswered(close) => (close.code.unwrap_or(code::NONE), close.reason.as_str().into(), false),
             End::Vanished => (code::VANISHED, "".into(), false),
             End::Broken(code, why) => {
                 let (code, why): (u16, Arc<str>) = (*code, why.as_str().into());
@@ -435,13 +435,13 @@ impl Serving {
     }
 }
 
-/// Sends what the object says, and pings. Ends with the goodbye that comes last; none if the connection is broken.
+/// Sends what the object says, and pings. Returns the close frame, which comes last; none if the connection is broken.
 async fn write(
     sink: &mut SplitSink<Stream, Wire>,
     connection: &Connection,
     errands: &Errands,
     env: &Env,
-) -> Option<Goodbye> {
+) -> Option<CloseFrame> {
     loop {
         let mut next = tokio::select! {
             next = connection.next() => Some(next),
@@ -457,10 +457,10 @@ async fn write(
                     unless_too_slow(connection, send(sink, &payload)).await.ok()?;
                     connection.sent(&payload);
                 }
-                Outgoing::Goodbye(goodbye) => {
+                Outgoing::Close(close) => {
                     // A peer that does not take it is as little of an answer as one that does not send it.
-                    let _ = env.timeout(CLOSE_PATIENCE, sink.send(Wire::Close(close_frame(&goodbye)))).await;
-                    return Some(goodbye);
+                    let _ = env.timeout(CLOSE_PATIENCE, sink.send(Wire::Close(on_the_wire(&close)))).await;
+                    return Some(close);
                 }
             }
             next = connection.next_at_hand();
@@ -473,7 +473,7 @@ async fn write(
     }
 }
 
-/// Sends, unless the peer turns out to be too slow: then the rest is of no use to it, and the goodbye that says so comes next.
+/// Sends, unless the peer turns out to be too slow: then the rest is of no use to it, and the close frame that says so comes next.
 async fn unless_too_slow(
     connection: &Connection,
     sending: impl Future<Output = Result<(), Error>>,
@@ -498,11 +498,11 @@ async fn send(sink: &mut SplitSink<Stream, Wire>, payload: &Payload) -> Result<(
     sink.feed(Wire::Frame(Frame::message(rest, OpCode::Data(kind), true))).await
 }
 
-/// Says goodbye to a peer that broke a rule, and reads on until it has heard that: closing a connection with unread bytes would
-/// take the goodbye back.
+/// Sends a close frame to a peer that broke a rule, and reads on until it has answered: closing a connection with unread bytes would
+/// take the frame back.
 async fn refuse(mut stream: Stream, code: u16, reason: &str) -> std::io::Result<()> {
     let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
-    let _ = stream.close(Some(CloseFrame { code: code.into(), reason: reason.into() })).await;
+    let _ = stream.close(Some(WireCloseFrame { code: code.into(), reason: reason.into() })).await;
     // Nothing more comes: some peers wait for that before they end the connection.
     stream.get_mut().shutdown().await?;
     let mut unread = [0; 1024];
@@ -510,9 +510,9 @@ async fn refuse(mut stream: Stream, code: u16, reason: &str) -> std::io::Result<
     Ok(())
 }
 
-fn close_frame(goodbye: &Goodbye) -> Option<CloseFrame> {
-    let code = goodbye.code?;
-    Some(CloseFrame { code: code.into(), reason: goodbye.reason.as_str().into() })
+fn on_the_wire(close: &CloseFrame) -> Option<WireCloseFrame> {
+    let code = close.code?;
+    Some(WireCloseFrame { code: code.into(), reason: close.reason.as_str().into() })
 }
 
 /// What an error of the connection means for the peer.

@@ -22,8 +22,8 @@ use super::owed::Owed;
 use super::residency::{Permit, Residency};
 use crate::base::logs::{GuestLogs, Level, LogEntry};
 use crate::base::metrics::Code;
-use crate::base::outcome::{Failure, Logged};
-use crate::base::socket::{Goodbye, SocketEvent, SocketEventKind, code};
+use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, code};
+use crate::base::turn_error::{Failure, Logged};
 use crate::base::{
     Call, CallId, Cause, Create, Env, Failures, FetchAnswer, HostMemory, Limits, Metrics, ObjectAddress, ObjectId,
     Occasion, Request, TurnError,
@@ -33,7 +33,7 @@ use crate::storage::{Database, Databases, DurableWatch, LaneLost, Lsn, StorageEr
 use crate::wasm::{Ends, Engine, Instance, Signal, TurnAnswer, TurnEvent};
 
 /// What the actors of one host share.
-pub struct Node {
+pub struct HostContext {
     /// Compiles and instantiates.
     pub engine: Arc<Engine>,
     /// Loads the code of classes.
@@ -66,7 +66,7 @@ pub trait Registry: Send + Sync {
 
 /// What an actor has beside the object itself.
 struct Actor {
-    node: Arc<Node>,
+    node: Arc<HostContext>,
     registry: Arc<dyn Registry>,
     class: Arc<Class>,
     address: ObjectAddress,
@@ -123,7 +123,12 @@ enum Next {
 
 impl ObjectHandle {
     /// Starts the actor of an object on the current tokio runtime. The caller makes sure that it is the only one.
-    pub fn start(node: Arc<Node>, registry: Arc<dyn Registry>, class: Arc<Class>, address: ObjectAddress) -> Self {
+    pub fn start(
+        node: Arc<HostContext>,
+        registry: Arc<dyn Registry>,
+        class: Arc<Class>,
+        address: ObjectAddress,
+    ) -> Self {
         // The class may have got another name since the object was asked for.
         let address = ObjectAddress { class: class.name(), ..address };
         let (mailbox, inbox) = mailbox();
@@ -230,7 +235,7 @@ impl Actor {
         self.outbox.drop_all();
         if let Some(sockets) = self.sockets.take() {
             self.node.sockets.forget(&self.address.id);
-            sockets.goodbye_to_all(&Goodbye::of_host(code::RESTART, "the host has lost the object")).now();
+            sockets.close_all(&CloseFrame::of_host(code::RESTART, "the host has lost the object")).now();
         }
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
         let (database, instance) = object.without_instance();
@@ -336,8 +341,8 @@ impl Actor {
         if let Err(error) = &outcome
             && !is_last
         {
-            let goodbye = sockets.goodbye(id, Goodbye::of_host(code::FAILED, error.code()));
-            self.release(goodbye, object.database().last_applied());
+            let close_frame = sockets.close_one(id, CloseFrame::of_host(code::FAILED, error.code()));
+            self.release(close_frame, object.database().last_applied());
         }
         // Without room for an instance nothing was run, and it comes again.
         if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
@@ -491,7 +496,7 @@ fn drop_instance(object: Object) -> (Object, bool) {
     (if had { dormant(database) } else { Object::Dormant(database) }, had)
 }
 
-impl Node {
+impl HostContext {
     /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
     fn tell(&self, of: (&ObjectAddress, CallId), occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
         if !error.is_refusal() {

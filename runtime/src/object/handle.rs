@@ -14,7 +14,7 @@ use futures_util::task::AtomicWaker;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
-use super::actor::Node;
+use super::actor::HostContext;
 use super::class::Class;
 use super::event::{Administration, Event};
 use super::outbox::Outbox;
@@ -142,7 +142,7 @@ pub struct Pending<T> {
 const CHARGED_FROM: u64 = 4 << 10;
 
 /// Charges an event to its class, as far as whoever read it has not.
-fn charge(event: &Event, bytes: u64, class: &Class, node: &Node) -> Result<Option<MemoryCharge>, NoMemory> {
+fn charge(event: &Event, bytes: u64, class: &Class, node: &HostContext) -> Result<Option<MemoryCharge>, NoMemory> {
     let (purpose, charged) = event.charged();
     match bytes.saturating_sub(charged) {
         ..CHARGED_FROM => Ok(None),
@@ -161,7 +161,7 @@ pub(super) fn mailbox() -> (Mailbox, Inbox) {
 
 impl ObjectHandle {
     /// Puts a call into the mailbox.
-    pub fn send(&self, call: Call<Event>, node: &Node) -> Result<(), Refusal> {
+    pub fn send(&self, call: Call<Event>, node: &HostContext) -> Result<(), Refusal> {
         let bytes = call.event.queued_bytes();
         let charge = charge(&call.event, bytes, &self.class, node).map_err(|NoMemory { .. }| Refusal::Full)?;
         // Whoever fills the mailbox must not keep the alarm out, of which there is one at a time, and not the operator.

@@ -7,7 +7,7 @@
 
 use crate::base::TurnError;
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 use crate::storage::{DurableWatch, LaneLost, Lsn};
 
 /// A value that waits for a position to be durable.
@@ -22,7 +22,7 @@ pub(super) struct Gated<T> {
 /// Puts a value behind the gate of an object that has applied everything up to `applied`.
 pub(super) fn hold<T>(value: T, applied: Lsn, durable: &DurableWatch) -> Gated<T> {
     #[cfg(test)]
-    if mistakes::is_made(Mistake::EarlyGate) {
+    if seeded_bugs::is_planted(SeededBug::EarlyGate) {
         return Gated { value, waits_for: None };
     }
     let waits_for = (!durable.covers(applied)).then(|| (applied, durable.clone()));
@@ -36,7 +36,7 @@ pub(super) fn hold_outcome<T>(
     durable: &DurableWatch,
 ) -> Gated<Result<T, TurnError>> {
     #[cfg(test)]
-    if outcome.is_err() && mistakes::is_made(Mistake::EarlyError) {
+    if outcome.is_err() && seeded_bugs::is_planted(SeededBug::EarlyError) {
         return Gated { value: outcome, waits_for: None };
     }
     hold(outcome, applied, durable)

@@ -1,11 +1,11 @@
-//! Who may be in memory: live instances share one budget, fairly between classes, and idle ones leave for those that wait.
+//! Who may be in memory: live instances share one capacity, fairly between classes, and idle ones leave for those that wait.
 //!
 //! An instance holds a [`Permit`] for as long as it lives. A busy one cannot be taken back, so a class may hold at most four times the
 //! room that is free (`base/share.rs`): it always finds others some room, and they push it back to an equal share by having its idle
 //! instances leave. A host with little room keeps one place for a class that has none.
 //!
-//! Room is stacks, memories and tables, and the bytes that an instance begins with; what it grows by is not known before and
-//! refused when there is none (`wasm/meter.rs`). Who lacks bytes has instances leave of the classes that use more of them.
+//! Room is stacks, memories and tables, and the bytes that an instance begins with and may grow by in its first turn; what it grows
+//! by later is refused when there is none (`wasm/meter.rs`). Who lacks bytes has instances leave of the classes that use more of them.
 //!
 //! Turns wait in one queue a class. Whoever gives room back passes it on, to the waiting class that holds least; who waits has
 //! instances asked to leave, the least recently used idle ones of the largest class or of its own. Uses are stamped without a
@@ -23,8 +23,8 @@ use tokio::sync::oneshot;
 
 use super::handle::Mailbox;
 use crate::base::env::TimedOut;
-use crate::base::{ClassKey, Env, Metrics};
-use crate::wasm::{Budget, Cost};
+use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
+use crate::wasm::{Cost, InstanceCapacity};
 
 /// How long a turn waits for room before it is refused.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(5);
@@ -39,7 +39,7 @@ const BUSY: u64 = u64::MAX;
 
 /// The live instances of one host.
 pub struct Residency {
-    budget: Arc<Budget>,
+    capacity: Arc<InstanceCapacity>,
     env: Env,
     metrics: Arc<Metrics>,
     residents: Mutex<Residents>,
@@ -58,9 +58,10 @@ struct Residents {
 }
 
 /// What one class has.
-#[derive(Default)]
 struct Tenant {
     held: Cost,
+    /// What it uses of the bytes of linear memories and tables.
+    account: MemoryAccount,
     waiting: VecDeque<Waiting>,
     /// How many were asked to leave for those that wait, and have not left.
     coming: usize,
@@ -92,6 +93,8 @@ pub(super) struct Permit {
     residency: Arc<Residency>,
     key: u64,
     last_used: Arc<AtomicU64>,
+    /// What the instance may begin with, until it is made.
+    memory: MemoryCharge,
 }
 
 /// Permits on their way to those who waited for them, to be sent when the lock is given back: one that nobody takes any more
@@ -100,8 +103,8 @@ type Granted = Vec<(oneshot::Sender<Permit>, Permit)>;
 
 impl Residency {
     /// An empty house.
-    pub fn new(budget: Arc<Budget>, env: Env, metrics: Arc<Metrics>) -> Self {
-        Self { budget, env, metrics, residents: Mutex::default(), waiting: AtomicUsize::new(0) }
+    pub fn new(capacity: Arc<InstanceCapacity>, env: Env, metrics: Arc<Metrics>) -> Self {
+        Self { capacity, env, metrics, residents: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
     /// Waits for room for one instance of a class, asking idle ones to leave. None if there is none for too long. Safe to
@@ -119,7 +122,7 @@ impl Residency {
             }
             let (sender, granted) = oneshot::channel();
             let waiting = Waiting { ticket: waits.ticket, cost, mailbox: mailbox.clone(), granted: sender };
-            residents.tenants.entry(class.clone()).or_default().waiting.push_back(waiting);
+            self.tenant(&mut residents, class).waiting.push_back(waiting);
             self.ask_to_leave(&mut residents, class, 0);
             granted
         };
@@ -141,20 +144,32 @@ impl Residency {
         cost: Cost,
         mailbox: &Mailbox,
     ) -> Option<Permit> {
-        let tenant = residents.tenants.get(class);
-        let (held, none_waits) =
-            tenant.map_or((Cost::default(), true), |tenant| (tenant.held, tenant.waiting.is_empty()));
-        let may_have = none_waits && self.has_room(residents.used, class, held, cost);
-        may_have.then(|| self.grant(residents, class, cost, mailbox.clone()))
+        let used = residents.used;
+        let tenant = self.tenant(residents, class);
+        let may_have = tenant.waiting.is_empty() && self.capacity.may_take(tenant.held, cost, used);
+        let memory = may_have.then(|| InstanceCapacity::take_bytes(&tenant.account, cost).ok()).flatten()?;
+        Some(self.grant(residents, class, cost, mailbox.clone(), memory))
     }
 
-    fn has_room(&self, used: Cost, class: &ClassKey, held: Cost, cost: Cost) -> bool {
-        self.budget.may_take(held, cost, used) && self.budget.has_bytes(class, cost)
+    fn tenant<'a>(&self, residents: &'a mut Residents, class: &ClassKey) -> &'a mut Tenant {
+        residents.tenants.entry(class.clone()).or_insert_with(|| Tenant::new(self.capacity.account(class)))
     }
 
-    fn grant(self: &Arc<Self>, residents: &mut Residents, class: &ClassKey, cost: Cost, mailbox: Mailbox) -> Permit {
+    fn has_room(&self, used: Cost, tenant: &Tenant, cost: Cost) -> bool {
+        self.capacity.may_take(tenant.held, cost, used) && InstanceCapacity::has_bytes(&tenant.account, cost)
+    }
+
+    /// `memory` is what [`InstanceCapacity::take_bytes`] has taken.
+    fn grant(
+        self: &Arc<Self>,
+        residents: &mut Residents,
+        class: &ClassKey,
+        cost: Cost,
+        mailbox: Mailbox,
+        memory: MemoryCharge,
+    ) -> Permit {
         // It will hardly have room to grow.
-        if self.budget.account(class).is_short()
+        if self.tenant(residents, class).account.is_short()
             && let Some(key) = self.victim(residents, class)
         {
             residents.by_key[&key].mailbox.ask_to_drop_instance();
@@ -163,13 +178,13 @@ impl Residency {
         residents.used = residents.used.plus(cost);
         let (key, now) = (residents.next_key(), self.now());
         let last_used = Arc::new(AtomicU64::new(BUSY));
-        let tenant = residents.tenants.entry(class.clone()).or_default();
+        let tenant = self.tenant(residents, class);
         (tenant.held, tenant.served) = (tenant.held.plus(cost), key);
         tenant.by_age.push(Reverse((now, key)));
         let (class, stamp) = (class.clone(), last_used.clone());
         residents.by_key.insert(key, Resident { class, last_used: stamp, mailbox, cost, leaves_for: None });
         self.metrics.live_instances.set(residents.by_key.len() as i64);
-        Permit { residency: self.clone(), key, last_used }
+        Permit { residency: self.clone(), key, last_used, memory }
     }
 
     /// Gives room to those who wait, as far as it goes: first to the class that holds least.
@@ -179,16 +194,21 @@ impl Residency {
             return granted;
         }
         loop {
-            let may_have = |class: &ClassKey, tenant: &Tenant| {
+            let may_have = |tenant: &Tenant| {
                 let first = tenant.waiting.front();
-                first.is_some_and(|first| self.has_room(residents.used, class, tenant.held, first.cost))
+                first.is_some_and(|first| self.has_room(residents.used, tenant, first.cost))
             };
-            let waiting = residents.tenants.iter().filter(|(class, tenant)| may_have(class, tenant));
+            let waiting = residents.tenants.iter().filter(|(_, tenant)| may_have(tenant));
             let next = waiting.min_by_key(|(_, tenant)| (tenant.held.instances, tenant.served));
             let Some(class) = next.map(|(class, _)| class.clone()) else { return granted };
             let tenant = residents.tenants.get_mut(&class).expect("it was found there");
             let first = tenant.waiting.pop_front().expect("it waits");
-            granted.push((first.granted, self.grant(residents, &class, first.cost, first.mailbox)));
+            let Ok(memory) = InstanceCapacity::take_bytes(&tenant.account, first.cost) else {
+                // Live instances, which grow without this lock, were faster.
+                tenant.waiting.push_front(first);
+                return granted;
+            };
+            granted.push((first.granted, self.grant(residents, &class, first.cost, first.mailbox, memory)));
         }
     }
 
@@ -220,12 +240,14 @@ impl Residency {
     /// own included. Smaller classes keep theirs. Where bytes are what is missing, who uses most of them is the largest.
     fn victim(&self, residents: &mut Residents, class: &ClassKey) -> Option<u64> {
         let first = residents.tenants.get(class).and_then(|tenant| tenant.waiting.front());
-        let lacks_bytes = first.is_none_or(|first| !self.budget.has_bytes(class, first.cost));
-        let size = |class: &ClassKey, tenant: &Tenant| {
-            if lacks_bytes { self.budget.account(class).used() } else { u64::from(tenant.held.instances) }
+        let account = residents.tenants.get(class).map(|tenant| &tenant.account);
+        let lacks_bytes =
+            first.zip(account).is_none_or(|(first, account)| !InstanceCapacity::has_bytes(account, first.cost));
+        let size = |tenant: &Tenant| {
+            if lacks_bytes { tenant.account.used() } else { u64::from(tenant.held.instances) }
         };
-        let own = residents.tenants.get(class).map_or(0, |tenant| size(class, tenant));
-        let sizes = residents.tenants.iter().map(|(class, tenant)| (size(class, tenant), class.clone()));
+        let own = residents.tenants.get(class).map_or(0, size);
+        let sizes = residents.tenants.iter().map(|(class, tenant)| (size(tenant), class.clone()));
         let mut larger: Vec<(u64, ClassKey)> = sizes.filter(|(size, other)| *size > own || other == class).collect();
         larger.sort_unstable_by(|a, b| b.cmp(a));
         let (now, Residents { tenants, by_key, .. }) = (self.now(), residents);
@@ -237,8 +259,8 @@ impl Residency {
             return;
         };
         resident.mailbox.ask_to_drop_instance();
-        residents.tenants.entry(class.clone()).or_default().coming += 1;
-        resident.leaves_for = Some(class);
+        resident.leaves_for = Some(class.clone());
+        self.tenant(residents, &class).coming += 1;
         self.metrics.instances_evicted.inc();
     }
 
@@ -246,10 +268,10 @@ impl Residency {
     fn went_idle(&self, key: u64) {
         let mut residents = self.residents.lock();
         let Some(resident) = residents.by_key.get(&key) else { return };
-        let held = residents.tenants.get(&resident.class).map_or(0, |tenant| tenant.held.instances);
-        let bytes = self.budget.account(&resident.class).used();
+        let Some(own) = residents.tenants.get(&resident.class) else { return };
+        let (held, bytes) = (own.held.instances, own.account.used());
         let helped = residents.tenants.iter().filter(|(class, tenant)| {
-            let is_smaller = || tenant.held.instances < held || self.budget.account(class).used() < bytes;
+            let is_smaller = || tenant.held.instances < held || tenant.account.used() < bytes;
             tenant.waiting.len() > tenant.coming && (**class == resident.class || is_smaller())
         });
         let class = helped.min_by_key(|(_, tenant)| tenant.held.instances).map(|(class, _)| class.clone());
@@ -328,6 +350,17 @@ impl Residents {
 }
 
 impl Tenant {
+    fn new(account: MemoryAccount) -> Self {
+        Self {
+            held: Cost::default(),
+            account,
+            waiting: VecDeque::new(),
+            coming: 0,
+            served: 0,
+            by_age: BinaryHeap::new(),
+        }
+    }
+
     /// Takes the least recently used idle instance out of the order, if its last turn ended at `before` or earlier. Each
     /// comes up once.
     fn oldest_idle(&mut self, residents: &HashMap<u64, Resident>, before: u64, now: u64) -> Option<u64> {
@@ -353,6 +386,11 @@ impl Tenant {
 }
 
 impl Permit {
+    /// The bytes that the instance begins with, for its own meter; all of them the first time, none later.
+    pub(super) fn take_memory(&mut self) -> MemoryCharge {
+        self.memory.split(u64::MAX)
+    }
+
     /// A turn begins: the instance cannot be asked to leave.
     pub(super) fn mark_busy(&self) {
         self.last_used.store(BUSY, Ordering::Release);
@@ -370,6 +408,8 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        // Before room is passed on: if no instance was made, these bytes are part of it.
+        self.memory.shrink(u64::MAX);
         let mut residents = self.residency.residents.lock();
         let Some(resident) = residents.by_key.remove(&self.key) else { return };
         residents.used = residents.used.minus(resident.cost);

@@ -14,7 +14,7 @@ use super::blocking;
 use crate::base::alone::{Alone, OneAtATime};
 use crate::base::share::TooManyWait;
 use crate::base::{ClassKey, ClassName, Create, Digest, Limits};
-use crate::object::{Class, Node};
+use crate::object::{Class, HostContext};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
 
@@ -29,7 +29,7 @@ pub struct Classes {
     /// The same ones. Changed after `by_name`.
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
-    node: Arc<Node>,
+    node: Arc<HostContext>,
     /// Held by whoever deploys, renames or deletes a class.
     changing: Arc<OneAtATime<ClassName>>,
 }
@@ -150,7 +150,7 @@ impl From<StorageError> for RenameClassError {
 
 impl Classes {
     /// The classes that are recorded. Their code is loaded when it is first needed.
-    pub fn open(records: Arc<ClassRecords>, node: Arc<Node>) -> Result<Self, StorageError> {
+    pub fn open(records: Arc<ClassRecords>, node: Arc<HostContext>) -> Result<Self, StorageError> {
         let (by_name, by_key) = (DashMap::new(), DashMap::new());
         let classes = Self { by_name, by_key, records, node, changing: OneAtATime::new(CHANGES_MAX) };
         for record in classes.records.load_all()? {

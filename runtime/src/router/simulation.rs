@@ -18,15 +18,15 @@ use tokio::runtime::Runtime;
 use super::{Class, Classes, Operation, Router};
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
-use crate::base::mistakes::Mistake;
 use crate::base::operation::RunAlarm;
+use crate::base::seeded_bugs::SeededBug;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
     Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request,
     Response, TurnError,
 };
 use crate::object::class::Loader;
-use crate::object::{Node, Residency};
+use crate::object::{HostContext, Residency};
 use crate::sockets::{Connection, Outgoing, SocketTurn, Sockets};
 use crate::storage::commit_log::{Lsn, SimulatedDisk};
 use crate::storage::tests::simulation::model::State;
@@ -147,7 +147,7 @@ struct Actors {
     peers: [Option<Peer>; OBJECTS],
     waiting: HashMap<u64, Waiting>,
     router: Router,
-    node: Arc<Node>,
+    node: Arc<HostContext>,
     orders: Arc<Mutex<Orders>>,
     storage: Storage,
     world: World,
@@ -167,12 +167,12 @@ fn engine() -> Arc<Engine> {
     ENGINE.get_or_init(make).clone()
 }
 
-fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<Node> {
+fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostContext> {
     let (limits, memory, engine) = (Arc::new(limits()), HostMemory::new(1 << 30), engine());
     let (metrics, logs) = (Arc::<Metrics>::default(), Arc::new(GuestLogs::new(memory.clone())));
-    Arc::new(Node {
+    Arc::new(HostContext {
         loader: Loader::new(engine.clone(), records.clone()),
-        residency: Arc::new(Residency::new(engine.budget.clone(), env.clone(), metrics.clone())),
+        residency: Arc::new(Residency::new(engine.capacity.clone(), env.clone(), metrics.clone())),
         engine,
         databases: storage.databases.clone(),
         sockets: Arc::new(Sockets::new(limits.clone(), memory.clone(), metrics.clone(), env.clone())),
@@ -394,8 +394,8 @@ impl Subject for Actors {
         self.run();
     }
 
-    fn release(&mut self) -> Result<(), Failed> {
-        self.storage.release()
+    fn checkpoint(&mut self) -> Result<(), Failed> {
+        self.storage.checkpoint()
     }
 
     fn catalog(&mut self) -> Result<(), Failed> {
@@ -433,6 +433,6 @@ fn actors_gate_and_outbox_keep_their_promises() {
 }
 
 #[test]
-fn mistakes_in_the_gate_are_noticed() {
-    notices::<Actors>(&[Mistake::EarlyGate, Mistake::EarlyError, Mistake::AlarmByTime], 10_000);
+fn seeded_bugs_in_the_gate_are_noticed() {
+    notices::<Actors>(&[SeededBug::EarlyGate, SeededBug::EarlyError, SeededBug::AlarmByTime], 10_000);
 }

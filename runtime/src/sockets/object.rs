@@ -9,7 +9,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::Sockets;
-use super::line::{Line, Outgoing, Payload};
+use super::send_queue::{Outgoing, Payload, SendQueue};
 use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
 use crate::base::{ClassKey, MemoryAccount};
 
@@ -41,16 +41,16 @@ pub(super) struct Socket {
     pub(super) attachment: Option<Bytes>,
     /// The object closed it, or its connection is over.
     pub(super) closing: bool,
-    pub(super) line: Arc<Line>,
+    pub(super) send_queue: Arc<SendQueue>,
 }
 
 impl Socket {
     pub(super) fn new(tags: Box<[Box<str>]>) -> Self {
-        Self { tags, attachment: None, closing: false, line: Arc::default() }
+        Self { tags, attachment: None, closing: false, send_queue: Arc::default() }
     }
 
     pub(super) fn is_closing(&self) -> bool {
-        self.closing || self.line.is_closing()
+        self.closing || self.send_queue.is_closing()
     }
 }
 
@@ -141,7 +141,7 @@ impl ObjectSockets {
         let table = self.table.lock();
         SocketCounts {
             sockets: table.sockets.len() as u64,
-            buffered_bytes: table.sockets.values().map(|socket| socket.line.buffered()).sum(),
+            buffered_bytes: table.sockets.values().map(|socket| socket.send_queue.buffered()).sum(),
             messages_in: self.messages_in.load(Ordering::Relaxed),
             messages_out: self.messages_out.load(Ordering::Relaxed),
         }
@@ -151,31 +151,31 @@ impl ObjectSockets {
         let table = self.table.lock();
         let socket = table.sockets.get(&id)?;
         self.host.connected();
-        Some(Connection { of: self.clone(), line: socket.line.clone() })
+        Some(Connection { of: self.clone(), send_queue: socket.send_queue.clone() })
     }
 }
 
 /// The gateway's end of one socket: it takes what is to be sent, and says what came. The socket counts as open while this exists.
 pub struct Connection {
     of: Arc<ObjectSockets>,
-    line: Arc<Line>,
+    send_queue: Arc<SendQueue>,
 }
 
 impl Connection {
     /// What is to be sent next; waits for it. Safe to cancel. One caller at a time, not together with
     /// [`too_slow`](Self::too_slow).
     pub async fn next(&self) -> Outgoing {
-        self.line.next().await
+        self.send_queue.next().await
     }
 
     /// What is to be sent next, if it is there.
     pub fn next_at_hand(&self) -> Option<Outgoing> {
-        self.line.next_at_hand()
+        self.send_queue.next_at_hand()
     }
 
     /// Waits until the peer has not taken so much of what it was sent that the rest was dropped.
     pub async fn too_slow(&self) {
-        self.line.too_slow().await;
+        self.send_queue.too_slow().await;
     }
 
     /// Who is charged for what comes.
@@ -185,7 +185,7 @@ impl Connection {
 
     /// Says that a message was sent.
     pub fn sent(&self, payload: &Payload) {
-        self.line.written(payload);
+        self.send_queue.written(payload);
         self.of.messages_out.fetch_add(1, Ordering::Relaxed);
         self.of.host.metrics.sockets.messages_out.inc();
     }
@@ -201,9 +201,9 @@ impl Connection {
         let host = &self.of.host;
         // Without memory the peer is not answered: it is one of those for whom too much waits already.
         if let Ok(payload) = Payload::new(response, &self.of.account, &host.metrics) {
-            self.line.send(&payload, host.limits.socket_buffer, &self.of.account);
+            self.send_queue.send(&payload, host.limits.socket_buffer, &self.of.account);
         }
-        self.line.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
+        self.send_queue.answered_ms.store(host.env.wall_ms(), Ordering::Relaxed);
         true
     }
 }
@@ -211,7 +211,7 @@ impl Connection {
 impl Drop for Connection {
     fn drop(&mut self) {
         // Nobody takes what still waits, or is put in from now on.
-        self.line.end();
+        self.send_queue.end();
         self.of.host.ended();
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Wake, Waker};
 
-use super::line::{Line, MESSAGE_BYTES, SMALL_BYTES};
+use super::send_queue::{MESSAGE_BYTES, SMALL_BYTES, SendQueue};
 use super::*;
 use crate::base::socket::{AutoResponse, Message, Text, code};
 use crate::base::{MemoryUse, ObjectName};
@@ -59,7 +59,7 @@ fn waiting(connection: &Connection) -> Vec<String> {
     let mut waiting = Vec::new();
     while let Some(next) = connection.next_at_hand() {
         waiting.push(match next {
-            Outgoing::Goodbye(goodbye) => format!("goodbye {:?}", goodbye.code),
+            Outgoing::Close(close_frame) => format!("close {:?}", close_frame.code),
             Outgoing::Message(payload) => {
                 connection.sent(&payload);
                 match payload.message() {
@@ -80,7 +80,7 @@ fn what_is_staged_is_seen_by_its_turn_only() {
     turn.set_attachment(alice, Some("attached".into())).unwrap();
     turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
     turn.send(alice, text("staged")).unwrap();
-    turn.close(alice, Goodbye::default()).unwrap();
+    turn.close(alice, CloseFrame::default()).unwrap();
     assert_eq!(turn.attachment(alice).unwrap().unwrap(), "attached");
     assert_eq!(turn.auto_response().unwrap().response, "ho");
     assert_eq!((turn.sockets(None), turn.send(alice, text("late"))), (vec![], Err(SocketError::Closing)));
@@ -98,13 +98,13 @@ fn what_is_applied_is_seen_by_turns_and_what_is_released_by_the_peer() {
     let mut turn = object.begin();
     turn.send(alice, text("one")).unwrap();
     turn.set_auto_response(Some(AutoResponse { request: "hi".into(), response: "ho".into() })).unwrap();
-    turn.close(alice, Goodbye::of_host(1000, "")).unwrap();
+    turn.close(alice, CloseFrame::of_host(1000, "")).unwrap();
     let release = turn.apply(false).unwrap();
     assert_eq!(object.begin().sockets(None), vec![]);
     assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 3 + MESSAGE_BYTES as i64));
     assert!(!to_alice.received(&text("hi")), "nobody answers before it is released");
     release.now();
-    assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "goodbye Some(1000)".into()], 0));
+    assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "close Some(1000)".into()], 0));
 }
 
 /// A peer that answers at once meets what the turn has set: the message wakes it, and nothing is between.
@@ -179,7 +179,7 @@ async fn a_line_that_nobody_empties_is_cut_off() {
     send(0).unwrap();
     to_slow.too_slow().await;
     assert_eq!((object.buffered(), send(1)), (0, Err(SocketError::Closing)));
-    assert_eq!(waiting(&to_slow), [format!("goodbye Some({})", code::TRY_AGAIN_LATER)]);
+    assert_eq!(waiting(&to_slow), [format!("close Some({})", code::TRY_AGAIN_LATER)]);
 }
 
 /// Short of memory, those who have taken all that they were sent still get messages.
@@ -234,9 +234,9 @@ fn limits_at_the_edge() {
     let mut turn = object.begin();
     assert_eq!(turn.send(id, text("1234567890")), Ok(()));
     assert_eq!(turn.send(id, text("1234567890a")), Err(SocketError::TooLarge(11, 10)));
-    let reason = |size: usize| Goodbye::of_host(1000, &"r".repeat(size));
+    let reason = |size: usize| CloseFrame::of_host(1000, &"r".repeat(size));
     assert_eq!(turn.close(id, reason(124)), Err(SocketError::TooLarge(124, 123)));
-    assert_eq!(turn.close(id, Goodbye { code: None, reason: "r".into() }), Err(SocketError::TooLarge(1, 0)));
+    assert_eq!(turn.close(id, CloseFrame { code: None, reason: "r".into() }), Err(SocketError::TooLarge(1, 0)));
     assert_eq!(turn.close(id, reason(123)), Ok(()));
 
     let object = Object::new(Limits::default());
@@ -270,5 +270,5 @@ fn a_line_without_an_end_keeps_nothing() {
     drop(connection);
     assert_eq!((object.buffered(), object.host.metrics.sockets.open.get()), (0, 0));
     assert_eq!(object.begin().send(id, text("late")), Err(SocketError::Closing));
-    assert!(Line::default().next_at_hand().is_none());
+    assert!(SendQueue::default().next_at_hand().is_none());
 }

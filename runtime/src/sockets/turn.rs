@@ -7,10 +7,10 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 
 use super::Sockets;
-use super::line::{Line, Payload};
 use super::object::{ObjectSockets, Socket, Table};
+use super::send_queue::{Payload, SendQueue};
 use crate::base::limits::{ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_PER_TURN_BYTES, TAG_MAX, TAGS_MAX};
-use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
+use crate::base::socket::{AutoResponse, CloseFrame, Message, SocketId};
 use crate::base::{ClassKey, MemoryCharge, MemoryUse, NoMemory, ObjectId};
 
 /// What a send costs of a turn's limit beside its payload, and so does each of its receivers: about what it takes of memory.
@@ -75,8 +75,8 @@ pub struct SocketTurn {
 }
 
 enum Send {
-    Message(Arc<Payload>, Vec<Arc<Line>>),
-    Goodbye(Goodbye, Arc<Line>),
+    Message(Arc<Payload>, Vec<Arc<SendQueue>>),
+    Close(CloseFrame, Arc<SendQueue>),
 }
 
 /// What leaves an object when its turn is durable.
@@ -203,29 +203,29 @@ impl SocketTurn {
     /// Sends a message to a socket.
     pub fn send(&mut self, id: SocketId, message: Message) -> Result<(), SocketError> {
         within(message.size(), self.host.limits.socket_message)?;
-        let line = self.open_line(id)?;
+        let line = self.open_queue(id)?;
         self.stage(message, vec![line])
     }
 
     /// Sends a message to all open sockets with a tag, or to all. Answers how many they are.
     pub fn broadcast(&mut self, tag: Option<&str>, message: Message) -> Result<u32, SocketError> {
         within(message.size(), self.host.limits.socket_message)?;
-        let lines = self.open(tag, |_, socket| socket.line.clone());
-        let receivers = lines.len() as u32;
+        let queues = self.open(tag, |_, socket| socket.send_queue.clone());
+        let receivers = queues.len() as u32;
         if receivers > 0 {
-            self.stage(message, lines)?;
+            self.stage(message, queues)?;
         }
         Ok(receivers)
     }
 
-    fn stage(&mut self, message: Message, lines: Vec<Arc<Line>>) -> Result<(), SocketError> {
-        self.charge(message.size() + RECEIVER_BYTES * lines.len() as u64)?;
+    fn stage(&mut self, message: Message, queues: Vec<Arc<SendQueue>>) -> Result<(), SocketError> {
+        self.charge(message.size() + RECEIVER_BYTES * queues.len() as u64)?;
         let account = match &self.applied {
             Some(applied) => &applied.account,
             None => &self.host.memory.account(&self.object.1),
         };
         let payload = Payload::new(message, account, &self.host.metrics).map_err(SocketError::NoMemory)?;
-        self.held += payload.uncharged() + RECEIVER_BYTES * lines.len() as u64;
+        self.held += payload.uncharged() + RECEIVER_BYTES * queues.len() as u64;
         let charged = self.charge.as_ref().map_or(0, MemoryCharge::bytes);
         if self.held > charged + FREE_BYTES {
             let more = self.held - charged;
@@ -235,7 +235,7 @@ impl SocketTurn {
             };
             taken.map_err(SocketError::NoMemory)?;
         }
-        self.sends.push(Send::Message(payload, lines));
+        self.sends.push(Send::Message(payload, queues));
         Ok(())
     }
 
@@ -250,22 +250,22 @@ impl SocketTurn {
 
     /// Bytes that wait for the peer.
     pub fn buffered(&self, id: SocketId) -> Result<u64, SocketError> {
-        self.socket(id, |socket| socket.line.buffered())
+        self.socket(id, |socket| socket.send_queue.buffered())
     }
 
     /// Closes a socket.
-    pub fn close(&mut self, id: SocketId, goodbye: Goodbye) -> Result<(), SocketError> {
-        within(goodbye.reason.len() as u64, if goodbye.code.is_some() { REASON_MAX as u64 } else { 0 })?;
+    pub fn close(&mut self, id: SocketId, close_frame: CloseFrame) -> Result<(), SocketError> {
+        within(close_frame.reason.len() as u64, if close_frame.code.is_some() { REASON_MAX as u64 } else { 0 })?;
         // RFC 6455 §7.4.1 reserves the others, and those that IANA has given to applications since.
-        if let Some(code) = goodbye.code
+        if let Some(code) = close_frame.code
             && !matches!(code, 1000 | 1001 | 1003 | 1007..=1014 | 3000..=4999)
         {
             return Err(SocketError::BadCode(code));
         }
-        let line = self.open_line(id)?;
-        self.charge(goodbye.reason.len() as u64)?;
+        let line = self.open_queue(id)?;
+        self.charge(close_frame.reason.len() as u64)?;
         self.closed.insert(id);
-        self.sends.push(Send::Goodbye(goodbye, line));
+        self.sends.push(Send::Close(close_frame, line));
         Ok(())
     }
 
@@ -286,12 +286,12 @@ impl SocketTurn {
 
     /// When the host last answered on a socket, in milliseconds since the Unix epoch.
     pub fn auto_response_ms(&self, id: SocketId) -> Result<Option<u64>, SocketError> {
-        let answered = self.socket(id, |socket| socket.line.answered_ms.load(Ordering::Relaxed))?;
+        let answered = self.socket(id, |socket| socket.send_queue.answered_ms.load(Ordering::Relaxed))?;
         Ok((answered > 0).then_some(answered))
     }
 
-    fn open_line(&self, id: SocketId) -> Result<Arc<Line>, SocketError> {
-        let (closing, line) = self.socket(id, |socket| (socket.is_closing(), socket.line.clone()))?;
+    fn open_queue(&self, id: SocketId) -> Result<Arc<SendQueue>, SocketError> {
+        let (closing, line) = self.socket(id, |socket| (socket.is_closing(), socket.send_queue.clone()))?;
         if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(line) }
     }
 
@@ -345,19 +345,19 @@ impl SocketTurn {
 
 impl ObjectSockets {
     /// Closes a socket: its object hears no more of it but its close.
-    pub fn goodbye(self: &Arc<Self>, id: SocketId, goodbye: Goodbye) -> Release {
+    pub fn close_one(self: &Arc<Self>, id: SocketId, close_frame: CloseFrame) -> Release {
         let mut table = self.table.lock();
         let closed = table.sockets.get_mut(&id).into_iter().map(|socket| {
             socket.closing = true;
-            Send::Goodbye(goodbye.clone(), socket.line.clone())
+            Send::Close(close_frame.clone(), socket.send_queue.clone())
         });
         Release { sends: closed.collect(), of: self.clone(), _charge: None, auto_response: None }
     }
 
     /// Closes all sockets.
-    pub fn goodbye_to_all(self: &Arc<Self>, goodbye: &Goodbye) -> Release {
-        let lines = self.table.lock().sockets.values().map(|socket| socket.line.clone()).collect::<Vec<_>>();
-        let sends = lines.into_iter().map(|line| Send::Goodbye(goodbye.clone(), line)).collect();
+    pub fn close_all(self: &Arc<Self>, close_frame: &CloseFrame) -> Release {
+        let queues = self.table.lock().sockets.values().map(|socket| socket.send_queue.clone()).collect::<Vec<_>>();
+        let sends = queues.into_iter().map(|line| Send::Close(close_frame.clone(), line)).collect();
         Release { sends, of: self.clone(), _charge: None, auto_response: None }
     }
 }
@@ -377,11 +377,11 @@ impl Release {
         let host = &self.of.host;
         for send in self.sends {
             match send {
-                Send::Goodbye(goodbye, line) => line.close(goodbye),
-                Send::Message(payload, lines) => {
+                Send::Close(close_frame, line) => line.close(close_frame),
+                Send::Message(payload, queues) => {
                     // Short of memory, peers that have not taken what they were sent before get no more.
                     let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
-                    lines.iter().for_each(|line| line.send(&payload, limit, &self.of.account));
+                    queues.iter().for_each(|line| line.send(&payload, limit, &self.of.account));
                 }
             }
         }

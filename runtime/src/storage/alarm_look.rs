@@ -148,26 +148,26 @@ impl Databases {
     /// Takes the alarms of the next minute into memory, as many as there is room for. Waits for the disk: what was
     /// noted before must be in the catalog before that is read. One caller at a time.
     pub fn look_for_alarms(&self, now_ms: u64) -> Result<(), StorageError> {
-        let node = &self.0;
-        let each = (node.alarms.near.lock().max / 2 / node.lanes.len()).max(2);
-        let looks = node.alarms.begin_look(now_ms);
+        let shared = &self.0;
+        let each = (shared.alarms.near.lock().max / 2 / shared.lanes.len()).max(2);
+        let looks = shared.alarms.begin_look(now_ms);
         if looks.is_empty() {
             return Ok(());
         }
         let mut written = self.write_catalog();
         for look in looks {
             let read = std::mem::replace(&mut written, Ok(()))
-                .and_then(|()| node.catalog.alarms(look.from, look.until, each, look.class.as_ref(), &look.without));
+                .and_then(|()| shared.catalog.alarms(look.from, look.until, each, look.class.as_ref(), &look.without));
             match read {
-                Ok((found, end)) => node.alarms.end_look(look, found, end),
+                Ok((found, end)) => shared.alarms.end_look(look, found, end),
                 Err(error) => {
                     let from = look.from;
-                    node.alarms.end_look(look, Vec::new(), from);
+                    shared.alarms.end_look(look, Vec::new(), from);
                     written = Err(error);
                 }
             }
         }
-        node.alarms.near.lock().read_from = None;
+        shared.alarms.near.lock().read_from = None;
         written
     }
 

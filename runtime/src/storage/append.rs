@@ -1,7 +1,7 @@
 //! How an applied turn gets into the commit log: what its COMMIT wrote to the WAL, as records, before anybody can see it.
 //!
 //! What must stay true: everything that can fail is done before the COMMIT; what was committed and cannot be appended ends the
-//! process. The records, what the release rounds know, and the list of objects change together.
+//! process. The records, what the checkpoints know, and the list of objects change together.
 
 use std::fs;
 use std::io;
@@ -14,9 +14,9 @@ use super::commit_log::{AlarmChange, Alarms, Encoded, Lsn, Reservation, TurnEnco
 use super::database::{Database, FileState, Made, Stored};
 use super::files::sync_parent;
 use super::sums::sums_path;
+use crate::base::failpoints::Failpoint;
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
-use crate::base::points::Point;
+use crate::base::seeded_bugs::{self, SeededBug};
 use crate::base::{Alarm, ObjectName};
 
 impl Database {
@@ -45,7 +45,7 @@ impl Database {
         let path = self.path.clone();
         let records = match self.records() {
             Ok(records) => records,
-            Err(error) => self.node.lost(&path, &error),
+            Err(error) => self.shared.lost(&path, &error),
         };
         self.watch();
         let FileState::Open(file) = &mut self.file else { unreachable!("a turn was applied to it") };
@@ -53,7 +53,7 @@ impl Database {
         let (frames, sums) = (file.connection.frames(), file.sums.clone());
         let (change, alarm) = self.change();
         self.replaces_unusable();
-        let mut state = self.unreleased.lock();
+        let mut state = self.dirty.lock();
         state.frames = frames;
         state.incarnation = self.incarnation;
         (state.deleted, state.sums) = (false, Some((self.incarnation, sums)));
@@ -67,7 +67,7 @@ impl Database {
                 state.first.get_or_insert(lsn);
                 state.last = lsn;
                 if let (true, Some(change)) = (n + 1 == count, &change) {
-                    self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change.clone());
+                    self.shared.catalog.note(self.shared.lane_of(&self.address.id), lsn, change.clone());
                 }
             });
         }
@@ -81,7 +81,7 @@ impl Database {
     /// Tells the index of all alarms what the object's alarm is. Not before the record of a change is appended: whoever reads the
     /// catalog at this moment must find it there or in the index.
     fn note_alarm(&self, alarm: Option<Alarm>) {
-        self.node.alarms.note(&self.address.key, self.address.id, alarm);
+        self.shared.alarms.note(&self.address.key, self.address.id, alarm);
     }
 
     /// Says what the alarm is, after the object was asked to run it. The index has forgotten the one that it handed out, so it
@@ -89,7 +89,7 @@ impl Database {
     pub fn tell_alarm(&mut self) -> Result<(), StorageError> {
         let alarm = self.alarm()?;
         #[cfg(test)]
-        if mistakes::is_made(Mistake::AlarmByTime) {
+        if seeded_bugs::is_planted(SeededBug::AlarmByTime) {
             self.note_alarm(None);
             return Ok(());
         }
@@ -97,19 +97,19 @@ impl Database {
         Ok(())
     }
 
-    /// What the log has of an object that could not be mended does not count any more.
+    /// What the log has of an object that could not be recovered does not count any more.
     fn replaces_unusable(&mut self) {
-        if !std::mem::replace(&mut self.mended, true) {
-            self.node.repairs.forget(&self.address.id);
+        if !std::mem::replace(&mut self.recovered, true) {
+            self.shared.recovery.forget(&self.address.id);
         }
     }
 
     /// What the last COMMIT wrote.
     fn records(&self) -> io::Result<Vec<Encoded>> {
-        self.node.disk.at(Point::TurnApplied)?;
+        self.shared.disk.at(Failpoint::TurnApplied)?;
         let FileState::Open(file) = &self.file else { unreachable!("a turn was applied to it") };
         let wal = file.wal.as_ref().expect("opened before the COMMIT");
-        let before = if self.aside.is_some() { 0 } else { self.unreleased.lock().frames };
+        let before = if self.aside.is_some() { 0 } else { self.dirty.lock().frames };
         let name = file.identity.as_ref().and_then(|identity| identity.name.as_ref());
         let told = self.told.as_ref();
         let known = told.is_some_and(|told| told.name.as_ref() == name);
@@ -123,7 +123,7 @@ impl Database {
                 .then_some(Alarms { set: file.alarm, running: None }),
             ..self.head()
         };
-        let template = (file.made == Some(Made::FromTemplate)).then_some(&self.node.template);
+        let template = (file.made == Some(Made::FromTemplate)).then_some(&self.shared.template);
         capture(wal, before..file.connection.frames(), head, template)
     }
 
@@ -172,7 +172,7 @@ impl Database {
         self.unusable.clear();
         let record = TurnEncoder::new(&TurnHead { deleted: true, ..self.head() }).finish();
         let gone = self.incarnations.candidates().unwrap_or_else(|_| vec![self.incarnation]);
-        let mut state = self.unreleased.lock();
+        let mut state = self.dirty.lock();
         state.stale = gone;
         state.frames = 0;
         state.incarnation = self.incarnation + 1;
@@ -180,7 +180,7 @@ impl Database {
         let change = Change::Gone { class: self.address.key.clone(), id: self.address.id };
         self.last = self.lane.submit(record, room, |lsn| {
             state.last = lsn;
-            self.node.catalog.note(self.node.lane_of(&self.address.id), lsn, change);
+            self.shared.catalog.note(self.shared.lane_of(&self.address.id), lsn, change);
         });
         drop(state);
         self.note_alarm(None);

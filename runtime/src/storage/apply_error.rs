@@ -1,6 +1,6 @@
 //! Why a turn was not applied, and what the errors of SQLite mean for it.
 //!
-//! Owns the difference between what a guest has to mend (constraints), what passes (lack of room), what is damaged, and what merely
+//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged, and what merely
 //! failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the system is asked again.
 
 use rusqlite::ffi;

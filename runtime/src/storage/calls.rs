@@ -6,7 +6,7 @@
 
 use super::commit_log::DurableWatch;
 use super::stacks::{OnStack, Stack};
-use super::{Applied, ApplyError, Cursor, Database, Lsn, Outcome, PackedOutcome, SqlError, Turn, Value, WholeError};
+use super::{Applied, ApplyError, Cursor, Database, ExecResult, Lsn, PackedResult, SqlError, Turn, Value, WholeError};
 use crate::base::{Computing, Exhausted, Table, WorkBudget};
 
 impl Turn {
@@ -15,7 +15,7 @@ impl Turn {
         &'a mut self,
         text: &'a str,
         parameters: &'a [Value],
-    ) -> impl Future<Output = Result<Outcome, SqlError>> + Send + 'a {
+    ) -> impl Future<Output = Result<ExecResult, SqlError>> + Send + 'a {
         self.on_stack(|turn| turn.exec(text, parameters))
     }
 
@@ -24,7 +24,7 @@ impl Turn {
         &'a mut self,
         text: &'a str,
         parameters: &'a [Value],
-    ) -> impl Future<Output = Result<PackedOutcome, SqlError>> + Send + 'a {
+    ) -> impl Future<Output = Result<PackedResult, SqlError>> + Send + 'a {
         self.on_stack(|turn| turn.exec_packed(text, parameters))
     }
 
@@ -94,7 +94,7 @@ impl Turn {
 
     #[cold]
     fn first_stack(&mut self) -> Result<(Stack, WorkBudget), SqlError> {
-        let stack = self.database().node.stacks.take();
+        let stack = self.database().shared.stacks.take();
         let stack = stack.ok_or_else(|| {
             self.work().end(Exhausted::Overloaded);
             self.exhausted(Exhausted::Overloaded)

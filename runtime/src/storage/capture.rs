@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use super::commit_log::{Encoded, IMAGE_MAX, PART_BYTES, PART_OVERHEAD, TurnEncoder, TurnHead};
 use super::template::{PAGE, Template};
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 
 const HEADER: u64 = 32;
 const FRAME_HEADER: usize = 24;
@@ -41,7 +41,7 @@ pub(super) fn wal_length(frames: u32) -> u64 {
 /// Leaves at most so many bytes in the `-wal` beside a database file, if there is one.
 pub(super) fn cut_wal(database: &Path, bytes: u64) -> io::Result<()> {
     #[cfg(test)]
-    if bytes == 0 && mistakes::is_made(Mistake::LeftoverWal) {
+    if bytes == 0 && seeded_bugs::is_planted(SeededBug::LeftoverWal) {
         return Ok(());
     }
     let path = wal_path(database);

@@ -82,11 +82,11 @@ struct Shared {
 }
 
 impl Catalog {
-    /// Opens the catalog of each lane, given up to where the log has released it. Answers, for each lane, the LSN after which
+    /// Opens the catalog of each lane, given up to where the log has trimmed it. Answers, for each lane, the LSN after which
     /// replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
     #[cfg(test)]
-    pub fn open(dir: &DataDir, released: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
-        let lanes: Vec<_> = released.iter().map(|released| *released..=Lsn(u64::MAX)).collect();
+    pub fn open(dir: &DataDir, trimmed: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
+        let lanes: Vec<_> = trimmed.iter().map(|trimmed| *trimmed..=Lsn(u64::MAX)).collect();
         Self::open_on(dir, &lanes)
     }
 

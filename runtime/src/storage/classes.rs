@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::components::{self, Components, HeldComponent, paths};
 use super::files::{remove_durably, rename_durably, write_durably};
 use super::{DataDir, StorageError};
-use crate::base::points::{self, Point};
+use crate::base::failpoints::{self, Failpoint};
 use crate::base::{ClassKey, ClassName, Create, Digest};
 
 /// The format that this program writes.
@@ -170,7 +170,7 @@ impl ClassRecords {
     pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
         let (json, path) =
             (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
-        points::hit(Point::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
+        failpoints::hit(Failpoint::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
         write_durably(&path, &json)?;
         self.name(record);
         Ok(())
@@ -188,7 +188,7 @@ impl ClassRecords {
     /// has the old name until it is written again.
     pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
         let path = self.record_path(from);
-        points::hit(Point::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
+        failpoints::hit(Failpoint::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
         rename_durably(&path, &self.record_path(to))?;
         let mut named = self.named.lock();
         if let Some(digests) = named.remove(from) {

@@ -4,7 +4,7 @@
 //! lane's durable position is published; meanwhile the next group gathers. [`LaneLog`] is the seam: [`FileLog`] keeps segments
 //! in a directory (`docs/LOG_FORMAT.md` gives the bytes), `MemoryLog`, of tests, keeps records in memory and crashes when it is told to.
 //! One conformance suite runs on both. What must stay true:
-//! * what was published is there after any crash, in order, until it is released;
+//! * what was published is there after any crash, in order, until it is trimmed;
 //! * only the last group may be cut, everything else that is not as written is an error that says where;
 //! * a position is published after the flush that covers it, and never if that failed;
 //! * readers never write, and a log of a newer version is never touched.
@@ -12,7 +12,7 @@
 //! ```text
 //! record  what a lane's entries say, as bytes         lane   positions, queues, who may submit, how far it is durable
 //! page    the images of pages in a record
-//! format  headers and checksums, by the document       room   budget, memory in flight, the disk's space
+//! format  headers and checksums, by the document       room   capacity, memory in flight, the disk's space
 //! scan    reads segments and judges what it finds     report verify and inspect, for people
 //! segments files: begun, dropped, used again           writer the end of the log: one write, one flush, publish
 //! disk    the operations of the disk, by name          simulated  a disk that loses power
@@ -69,7 +69,7 @@ pub trait LaneLog: Send + Sync + 'static {
     /// How many lanes there are; fixed when the log was made.
     fn lanes(&self) -> u16;
 
-    /// Every record after its lane's released position, in the order of the log, as it was when the log was opened. For the time
+    /// Every record after its lane's trimmed position, in the order of the log, as it was when the log was opened. For the time
     /// before lanes are opened. Parts of turns that never became whole are shown, too; [`Whole`] filters.
     fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError>;
 
@@ -79,8 +79,8 @@ pub trait LaneLog: Send + Sync + 'static {
     /// The payload of a record that [`LaneLog::replay`] showed, for [`Record::parse`]. Its checksum is checked.
     fn fetch(&self, at: At) -> Result<Vec<u8>, LogError>;
 
-    /// Up to where the lane is released.
-    fn released(&self, lane: Lane) -> Lsn;
+    /// Up to where the lane is trimmed.
+    fn trimmed(&self, lane: Lane) -> Lsn;
 
     /// The last position of the lane.
     fn last(&self, lane: Lane) -> Lsn;
@@ -94,7 +94,7 @@ pub trait LaneLog: Send + Sync + 'static {
     /// Says that everything up to these durable positions (one a lane) is in flushed database files and catalogs, and drops the
     /// segments that nobody needs any more. Blocks until that is durable. Lanes whose position is not new are left alone; the
     /// others must be open.
-    fn release(&self, upto: &[Lsn]) -> Result<(), LogError>;
+    fn trim(&self, upto: &[Lsn]) -> Result<(), LogError>;
 
     /// How full and how busy the log is.
     fn usage(&self) -> LogUsage;
@@ -140,10 +140,10 @@ pub struct At(u64);
 pub struct LogOptions {
     /// Lanes of a new log, 1 to 64; one that is there keeps its own.
     pub lanes: u16,
-    /// Bytes of a segment. At most a quarter of the budget is used, so that there is always a segment to drop.
+    /// Bytes of a segment. At most a quarter of the capacity is used, so that there is always a segment to drop.
     pub segment_bytes: u64,
     /// Bytes that may be live: in segments that are needed, or on their way there. A turn takes at most three quarters.
-    pub budget: u64,
+    pub capacity: u64,
     /// Bytes reserved or submitted and not yet durable, beyond which reservations wait. Bounds memory when the disk is slow.
     pub in_flight: u64,
     /// No threads: [`FileLog::step`] writes and flushes. For simulations.
@@ -155,7 +155,7 @@ pub struct LogOptions {
 impl LogOptions {
     /// What a server uses.
     pub fn new(env: Env) -> Self {
-        Self { lanes: LANES_MAX, segment_bytes: 64 << 20, budget: 1 << 30, in_flight: 64 << 20, manual: false, env }
+        Self { lanes: LANES_MAX, segment_bytes: 64 << 20, capacity: 1 << 30, in_flight: 64 << 20, manual: false, env }
     }
 }
 
@@ -165,7 +165,7 @@ pub struct LogUsage {
     /// Bytes in segments that are still needed.
     pub live: u64,
     /// Bytes that may be.
-    pub budget: u64,
+    pub capacity: u64,
     /// Bytes reserved, or submitted and not yet durable.
     pub in_flight: u64,
     /// Segments that are still needed.
@@ -180,7 +180,7 @@ pub struct LogUsage {
     pub flushes: u64,
 }
 
-/// Why a log cannot be opened, read or released.
+/// Why a log cannot be opened, read or trimmed.
 #[derive(Debug, thiserror::Error)]
 pub enum LogError {
     /// The file system refused.
@@ -233,14 +233,14 @@ pub enum LogError {
         /// What it is.
         what: &'static str,
     },
-    /// The lane cannot be opened twice, nor released before it is opened.
-    #[error("{0} is open already, or is to be released and is not open")]
+    /// The lane cannot be opened twice, nor trimmed before it is opened.
+    #[error("{0} is open already, or is to be trimmed and is not open")]
     Lane(Lane),
     /// A lane was lost before what was to be durable was.
     #[error(transparent)]
     Lost(#[from] LaneLost),
-    /// The record's segment was dropped: it was released.
-    #[error("this record of the commit log is released and gone")]
+    /// The record's segment was dropped: it was trimmed.
+    #[error("this record of the commit log is trimmed and gone")]
     Gone,
     /// What was visited made the visitor give up.
     #[error(transparent)]

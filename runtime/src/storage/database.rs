@@ -19,21 +19,21 @@ use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_DATA;
 
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
+use super::checkpoint::DirtyObject;
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
 use super::connection::Connection;
-use super::databases::Node;
+use super::databases::StorageShared;
 use super::files::{is_lack_of_room, make_dir, remove_if_there};
 use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
-use super::release::Unreleased;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
 use super::turn::Access;
 use super::{StorageError, Turn};
+use crate::base::failpoints::Failpoint;
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
-use crate::base::points::Point;
+use crate::base::seeded_bugs::{self, SeededBug};
 use crate::base::{Alarm, ObjectAddress, ObjectName, WorkBudget};
 
 /// Frames in a WAL (4 KiB each) at which it is copied back and begun anew, once everything in it is durable. More frames
@@ -41,14 +41,14 @@ use crate::base::{Alarm, ObjectAddress, ObjectName, WorkBudget};
 const WAL_RESET_FRAMES: u32 = 128;
 /// Bytes that a record without pages may take.
 const SMALL_RECORD: u64 = 4096;
-/// How long a turn waits for room in the commit log: a round of releases takes seconds on a slow disk.
+/// How long a turn waits for room in the commit log: a checkpoint takes seconds on a slow disk.
 const ROOM_PATIENCE: Duration = Duration::from_secs(10);
 /// Frames at which an object whose turns never stop waits for the disk, to begin its WAL anew.
 const WAL_FRAMES_MAX: u32 = 8 * WAL_RESET_FRAMES;
 
 /// One object's database. Owned by whoever runs the object; moves between threads, used by one at a time.
 pub struct Database {
-    pub(super) node: Arc<Node>,
+    pub(super) shared: Arc<StorageShared>,
     pub(super) address: ObjectAddress,
     pub(super) incarnations: Incarnations,
     /// Whose file is used, and its path.
@@ -58,10 +58,10 @@ pub struct Database {
     /// What counts until the running turn, which replaces it, is applied.
     pub(super) aside: Option<(u32, FileState)>,
     /// What an earlier process left of the object's WAL is gone.
-    pub(super) mended: bool,
-    /// Release rounds know of the object.
+    pub(super) recovered: bool,
+    /// checkpoints know of the object.
     pub(super) watched: bool,
-    pub(super) unreleased: Arc<Unreleased>,
+    pub(super) dirty: Arc<DirtyObject>,
     pub(super) lane: LaneWriter,
     pub(super) durable: DurableWatch,
     /// The object's last record; 0 if this process has not appended one.
@@ -170,29 +170,29 @@ impl Database {
 
     /// Room in the commit log, if there is some at this moment.
     pub(super) fn room_now(&self, bytes: u64) -> Result<Reservation, NoRoom> {
-        self.node.log.try_reserve(bytes)
+        self.shared.log.try_reserve(bytes)
     }
 
     /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
     pub(super) fn room(&self, bytes: u64) -> impl Future<Output = Result<Reservation, NoRoom>> + Send + use<> {
-        let node = self.node.clone();
+        let shared = self.shared.clone();
         async move {
             // Nearly always there is some.
-            match node.log.try_reserve(bytes) {
+            match shared.log.try_reserve(bytes) {
                 Err(NoRoom::Wait) => {}
                 answer => return answer,
             }
             let waited = async {
                 loop {
-                    let room = node.log.room();
-                    match node.log.try_reserve(bytes) {
-                        Err(NoRoom::Wait) => node.release.want_round(),
+                    let room = shared.log.room();
+                    match shared.log.try_reserve(bytes) {
+                        Err(NoRoom::Wait) => shared.checkpoints.want_checkpoint(),
                         answer => return answer,
                     }
                     room.await;
                 }
             };
-            node.env.timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait))
+            shared.env.timeout(ROOM_PATIENCE, waited).await.unwrap_or(Err(NoRoom::Wait))
         }
     }
 
@@ -221,8 +221,8 @@ impl Database {
         if !self.may_reset() {
             return Ok(());
         }
-        let mut state = self.unreleased.lock();
-        let mut removed = state.remove_stale(&self.incarnations, &*self.node.disk);
+        let mut state = self.dirty.lock();
+        let mut removed = state.remove_stale(&self.incarnations, &*self.shared.disk);
         let frames = state.frames;
         if frames == 0 {
             state.first = None;
@@ -245,7 +245,7 @@ impl Database {
     /// Whether everything applied is durable, so the database file may hold it and what it replaced may go.
     fn may_reset(&self) -> bool {
         #[cfg(test)]
-        if mistakes::is_made(Mistake::ResetNotDurable) {
+        if seeded_bugs::is_planted(SeededBug::ResetNotDurable) {
             return true;
         }
         self.durable.covers(self.last)
@@ -253,14 +253,14 @@ impl Database {
 
     /// Whether the object must wait for the disk before its next turn, because its WAL has grown too long.
     pub fn must_settle(&self) -> bool {
-        self.unreleased.lock().frames >= WAL_FRAMES_MAX
+        self.dirty.lock().frames >= WAL_FRAMES_MAX
     }
 
     /// Copies the WAL back, if everything in it is durable. Answers whether it is empty: not while a statement is open or
     /// the file is being copied.
     pub(super) fn reset_wal(&self) -> Result<bool, StorageError> {
         let FileState::Open(file) = &self.file else { return Ok(true) };
-        let mut state = self.unreleased.lock();
+        let mut state = self.dirty.lock();
         if state.frames == 0 {
             return Ok(true);
         }
@@ -268,9 +268,9 @@ impl Database {
             return Ok(false);
         }
         let reset = || {
-            self.node.disk.at(Point::WalReset)?;
+            self.shared.disk.at(Failpoint::WalReset)?;
             let reset = file.connection.reset_wal().map_err(io::Error::other)?;
-            self.node.disk.at(Point::WalRestart)?;
+            self.shared.disk.at(Failpoint::WalRestart)?;
             Ok(reset)
         };
         if !reset().map_err(StorageError::io("cannot copy back the WAL of", &self.path))? {
@@ -283,7 +283,7 @@ impl Database {
     /// Keeps the sums that were learnt from pages without one. Not while the WAL has pages: a checkpoint writes them then.
     fn keep_sums(&self) {
         let FileState::Open(file) = &self.file else { return };
-        if file.identity.is_some() && self.aside.is_none() && self.unreleased.lock().frames == 0 {
+        if file.identity.is_some() && self.aside.is_none() && self.dirty.lock().frames == 0 {
             // Without them the next visit learns them again.
             let _ = file.sums.write();
             file.sums.shrink();
@@ -293,7 +293,7 @@ impl Database {
     /// The open file, if the object has one; opens it if it was not looked at yet.
     pub(super) fn look(&mut self) -> Result<Option<&mut OpenFile>, StorageError> {
         if let FileState::Unknown = self.file {
-            self.mend()?;
+            self.recover()?;
             self.file = match self.open_existing()? {
                 Some(file) => FileState::Open(Box::new(file)),
                 None => FileState::Absent,
@@ -326,9 +326,9 @@ impl Database {
     ) -> Result<&mut OpenFile, StorageError> {
         let path = &self.path;
         let write = || {
-            self.node.disk.at(Point::ObjectCreate)?;
+            self.shared.disk.at(Failpoint::ObjectCreate)?;
             remove_if_there(&wal_path(path))?;
-            let sums = put(path, &self.node.template)?;
+            let sums = put(path, &self.shared.template)?;
             if self.incarnation != FIRST {
                 self.incarnations.mark()?;
             }
@@ -342,30 +342,30 @@ impl Database {
             written => written,
         };
         let sums = written.map_err(StorageError::io("cannot create", path))?;
-        let heap = self.node.heap(&self.address.key)?;
-        let file = open_file(path, sums, self.node.max_pages, heap).map_err(sqlite_failed(path))?;
+        let heap = self.shared.heap(&self.address.key)?;
+        let file = open_file(path, sums, self.shared.max_pages, heap).map_err(sqlite_failed(path))?;
         self.file = FileState::Open(Box::new(OpenFile { made: Some(made), ..file }));
         Ok(self.opened().expect("opened above"))
     }
 
     /// The first thing this process does to the object's files.
-    fn mend(&mut self) -> Result<(), StorageError> {
-        if self.mended {
+    fn recover(&mut self) -> Result<(), StorageError> {
+        if self.recovered {
             return Ok(());
         }
-        let node = self.node.clone();
-        let mended = node.repairs.mend(&self.address.id, &self.incarnations, &*node.log, &*node.disk)?;
-        if let Some(incarnation) = mended {
+        let shared = self.shared.clone();
+        let recovered = shared.recovery.recover(&self.address.id, &self.incarnations, &*shared.log, &*shared.disk)?;
+        if let Some(incarnation) = recovered {
             self.use_incarnation(incarnation);
         }
-        self.mended = true;
+        self.recovered = true;
         Ok(())
     }
 
     /// Leaves in the WAL what this process has applied: nothing of an earlier one, and nothing that a turn which failed may
     /// have left behind it.
     fn cut_wal(&self) -> io::Result<()> {
-        let frames = self.unreleased.lock().frames;
+        let frames = self.dirty.lock().frames;
         cut_wal(&self.path, wal_length(frames))
     }
 
@@ -375,7 +375,7 @@ impl Database {
         self.unusable.clear();
         if self.last != Lsn(0) {
             // This process knows what counts.
-            let deleted = self.unreleased.lock().deleted;
+            let deleted = self.dirty.lock().deleted;
             return match self.open_incarnation()? {
                 None if !deleted => Err(self.missing()),
                 found => Ok(found),
@@ -388,14 +388,14 @@ impl Database {
             let opened = self.open_incarnation().inspect_err(|_| self.unusable = candidates.clone())?;
             if let Some(file) = opened {
                 self.remove_incarnations(&candidates[..n])?;
-                let mut state = self.unreleased.lock();
+                let mut state = self.dirty.lock();
                 (state.incarnation, state.stale) = (*incarnation, candidates[n + 1..].to_vec());
                 state.sums = Some((*incarnation, file.sums.clone()));
                 drop(state);
                 return Ok(Some(file));
             }
         }
-        if !self.scratch && self.node.catalog.lists(&self.address.key, &self.address.id)? {
+        if !self.scratch && self.shared.catalog.lists(&self.address.key, &self.address.id)? {
             self.use_incarnation(candidates.first().copied().unwrap_or(FIRST));
             self.unusable = candidates;
             return Err(self.missing());
@@ -430,13 +430,13 @@ impl Database {
         self.cut_wal().map_err(StorageError::io("cannot cut the WAL of", path))?;
         let damaged = |why: String| StorageError::Damaged { path: path.clone(), why };
         let sums = self.sums_to_open();
-        match open_file(path, sums.clone(), self.node.max_pages, self.node.heap(&self.address.key)?) {
+        match open_file(path, sums.clone(), self.shared.max_pages, self.shared.heap(&self.address.key)?) {
             Ok(OpenFile { identity: None, .. }) => Ok(None),
             Ok(file) if !file.is_of(&self.address) => Err(damaged("it is the database of another object".into())),
             Ok(file) => Ok(Some(file)),
             Err(error) if !is_damage(&error) && sums.damage().is_none() => Err(sqlite_failed(path)(error)),
             // What a crash leaves of a new file may look like damage.
-            Err(error) => match self.node.template.is_unused(path).map_err(StorageError::io("cannot read", path))? {
+            Err(error) => match self.shared.template.is_unused(path).map_err(StorageError::io("cannot read", path))? {
                 true => Ok(None),
                 false => Err(sums.damage().unwrap_or_else(|| damaged(error.to_string()))),
             },
@@ -445,7 +445,7 @@ impl Database {
 
     /// The sums of the file in use, of which every page is to be checked again.
     fn sums_to_open(&self) -> Arc<PageSums> {
-        let mut state = self.unreleased.lock();
+        let mut state = self.dirty.lock();
         if state.incarnation != self.incarnation {
             return PageSums::of(&self.path);
         }
@@ -497,7 +497,7 @@ impl Database {
 
     pub(super) fn watch(&mut self) {
         if !std::mem::replace(&mut self.watched, true) {
-            self.node.release.watch(self.address.id, &self.unreleased);
+            self.shared.checkpoints.watch(self.address.id, &self.dirty);
         }
     }
 
@@ -528,7 +528,7 @@ impl Database {
     }
 }
 
-/// Leaves an empty WAL behind, if it can: what stays in it is looked after by the release rounds and by whoever opens the object
+/// Leaves an empty WAL behind, if it can: what stays in it is looked after by the checkpoints and by whoever opens the object
 /// next. The file stays, because making and removing one for each visit costs more than the visit's turn.
 impl Drop for Database {
     fn drop(&mut self) {
@@ -540,7 +540,7 @@ impl Drop for Database {
         self.keep_sums();
         self.file = FileState::Unknown;
         if self.watched {
-            self.node.release.put_away(&self.address.id, &self.unreleased);
+            self.shared.checkpoints.put_away(&self.address.id, &self.dirty);
         }
     }
 }

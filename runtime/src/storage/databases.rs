@@ -1,7 +1,7 @@
 //! All objects' databases, the commit log that they share, and the list of them.
 //!
 //! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No object is
-//! touched by a start, unless a part of the list was lost; each is repaired when it is first opened (`repair`).
+//! touched by a start, unless a part of the list was lost; each is repaired when it is first opened (`recovery`).
 
 use std::fs;
 use std::io;
@@ -11,14 +11,14 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
+use super::checkpoint::{Checkpoints, DirtyObject};
 use super::commit_log::{
     Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
 };
 use super::database::{Database, FileState, no_room};
 use super::heap::Heap;
 use super::incarnations::Incarnations;
-use super::release::{Release, Unreleased};
-use super::repair::Repairs;
+use super::recovery::Recovery;
 use super::replay::replay;
 use super::stacks::Stacks;
 use super::template::{PAGE, Template};
@@ -28,9 +28,9 @@ use crate::base::{ClassKey, Env, HostMemory, Limits, MemoryUse, ObjectAddress, O
 
 /// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
 #[derive(Clone)]
-pub struct Databases(pub(super) Arc<Node>);
+pub struct Databases(pub(super) Arc<StorageShared>);
 
-pub(super) struct Node {
+pub(super) struct StorageShared {
     pub root: PathBuf,
     pub objects: PathBuf,
     /// Files on their way in or out; emptied when the directory is opened.
@@ -46,8 +46,8 @@ pub(super) struct Node {
     pub log: Arc<dyn LaneLog>,
     pub lanes: Vec<LaneWriter>,
     pub catalog: Catalog,
-    pub repairs: Repairs,
-    pub release: Release,
+    pub recovery: Recovery,
+    pub checkpoints: Checkpoints,
     pub alarms: Alarms,
     pub alarm_runs: AlarmRuns,
     /// Clocks.
@@ -61,11 +61,11 @@ impl Databases {
     /// to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to `memory`.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
-        let (budget, segment_bytes) = (limits.log, limits.log_segment);
-        let options = LogOptions { lanes: dir.lanes(), budget, segment_bytes, ..LogOptions::new(env.clone()) };
+        let (capacity, segment_bytes) = (limits.log_capacity, limits.log_segment);
+        let options = LogOptions { lanes: dir.lanes(), capacity, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
         let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
-        let started = databases.0.release.start(Arc::downgrade(&databases.0));
+        let started = databases.0.checkpoints.start(Arc::downgrade(&databases.0));
         started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
         Ok(databases)
     }
@@ -83,27 +83,27 @@ impl Databases {
         let objects = dir.objects();
         let template = Template::build().map_err(StorageError::sqlite(&objects))?;
         let lanes = || (0..log.lanes()).map(Lane::new);
-        let known: Vec<_> = lanes().map(|lane| log.released(lane)..=log.last(lane)).collect();
+        let known: Vec<_> = lanes().map(|lane| log.trimmed(lane)..=log.last(lane)).collect();
         let (catalog, _, lost) = Catalog::open_on(dir, &known)?;
-        let repairs = Repairs::new();
-        replay(&*log, |lane, lsn, said| {
+        let recovery = Recovery::new();
+        replay(&*log, |lane, lsn, event| {
             if lost.is_empty() {
-                catalog.replay(lane, lsn, said.change());
+                catalog.replay(lane, lsn, event.change());
             }
-            repairs.note(lsn, said)
+            recovery.note(lsn, event)
         })?;
         if !lost.is_empty() {
             // The list is made again from the databases, which must hold what the log holds.
-            for (class, id) in repairs.waiting() {
-                match repairs.mend(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
+            for (class, id) in recovery.waiting() {
+                match recovery.recover(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
                     // Told again when the object is used. The log's replay below lists it.
                     Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
-                    mended => _ = mended?,
+                    recovered => _ = recovered?,
                 }
             }
             catalog.rebuild(&lost, &objects)?;
-            replay(&*log, |lane, lsn, said| {
-                catalog.replay(lane, lsn, said.change());
+            replay(&*log, |lane, lsn, event| {
+                catalog.replay(lane, lsn, event.change());
                 Ok(())
             })?;
         }
@@ -112,7 +112,7 @@ impl Databases {
         let node_id = env.random();
         let lanes = lanes().map(|lane| log.open(lane, node_id)).collect::<Result<Vec<_>, _>>()?;
         catalog.follow(lanes.iter().map(LaneWriter::durable).collect())?;
-        Ok(Self(Arc::new(Node {
+        Ok(Self(Arc::new(StorageShared {
             root: dir.root().into(),
             objects,
             transfers: dir.transfers(),
@@ -126,8 +126,8 @@ impl Databases {
             log,
             lanes,
             catalog,
-            repairs,
-            release: Release::default(),
+            recovery,
+            checkpoints: Checkpoints::default(),
             alarms: Alarms::default(),
             alarm_runs,
             env: env.clone(),
@@ -139,7 +139,7 @@ impl Databases {
     /// only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
         // What an earlier `Database` of this process could not finish.
-        let left = self.0.release.of(&address.id);
+        let left = self.0.checkpoints.of(&address.id);
         self.database_below(&self.0.objects, address, left)
     }
 
@@ -150,27 +150,27 @@ impl Databases {
         database
     }
 
-    fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<Unreleased>>) -> Database {
+    fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<DirtyObject>>) -> Database {
         let files = Incarnations::of(directory, address);
         let lane = self.0.lane(&address.id).clone();
         let durable = lane.durable();
-        let (mended, watched) = (left.is_some(), left.is_some());
-        let unreleased = left.unwrap_or_else(|| Arc::new(Unreleased::new(files.clone(), durable.clone())));
+        let (recovered, watched) = (left.is_some(), left.is_some());
+        let dirty = left.unwrap_or_else(|| Arc::new(DirtyObject::new(files.clone(), durable.clone())));
         let (incarnation, last) = {
-            let state = unreleased.lock();
+            let state = dirty.lock();
             (state.incarnation, state.last)
         };
         Database {
-            node: self.0.clone(),
+            shared: self.0.clone(),
             address: address.clone(),
             path: files.file(incarnation),
             incarnations: files,
             incarnation,
             file: FileState::Unknown,
             aside: None,
-            mended,
+            recovered,
             watched,
-            unreleased,
+            dirty,
             lane,
             durable,
             last,
@@ -194,19 +194,19 @@ impl Databases {
     /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
     /// open, and none will be.
     pub fn remove_class(&self, key: &ClassKey) -> Result<(), StorageError> {
-        let node = &self.0;
+        let shared = &self.0;
         let record = Encoded::class_removed(key.as_str());
-        let mut waits = Vec::with_capacity(node.lanes.len());
-        for (n, lane) in node.lanes.iter().enumerate() {
-            let room = node.log.try_reserve(record.len() as u64);
-            let mut reservation = room.map_err(no_room(&node.root))?;
-            let gone = |lsn| node.catalog.note(Lane::new(n as u16), lsn, Change::ClassGone { class: key.clone() });
+        let mut waits = Vec::with_capacity(shared.lanes.len());
+        for (n, lane) in shared.lanes.iter().enumerate() {
+            let room = shared.log.try_reserve(record.len() as u64);
+            let mut reservation = room.map_err(no_room(&shared.root))?;
+            let gone = |lsn| shared.catalog.note(Lane::new(n as u16), lsn, Change::ClassGone { class: key.clone() });
             waits.push((lane.durable(), lane.submit(record.clone(), &mut reservation, gone)));
         }
         waits.iter().try_for_each(|(durable, lsn)| durable.wait(*lsn)).map_err(LogError::from)?;
-        node.repairs.forget_class(key.as_str());
-        node.release.forget_class(key);
-        let dir = node.objects.join(key.as_str());
+        shared.recovery.forget_class(key.as_str());
+        shared.checkpoints.forget_class(key);
+        let dir = shared.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(StorageError::io("cannot remove", &dir)(error))
@@ -217,14 +217,14 @@ impl Databases {
 
     /// Has the database files hold everything, says so in the log, and ends it. Objects were dropped before.
     pub fn close(self) -> Result<(), StorageError> {
-        self.0.release.stop();
-        self.0.release_round()?;
+        self.0.checkpoints.stop();
+        self.0.checkpoint()?;
         self.0.log.close();
         Ok(())
     }
 }
 
-impl Node {
+impl StorageShared {
     /// The heap of a new connection to a database of this class.
     pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
         let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));

@@ -28,7 +28,7 @@ impl World {
     fn new() -> Self {
         let directory = tempfile::tempdir().expect("there is room for a directory");
         let dir = DataDir::open(directory.path()).expect("it is ours");
-        let limits = Limits { database: 1 << 20, log: 64 << 20, log_segment: 4 << 20, ..Limits::default() };
+        let limits = Limits { database: 1 << 20, log_capacity: 64 << 20, log_segment: 4 << 20, ..Limits::default() };
         let databases = Databases::open(&dir, &limits, &Env::system(), HostMemory::new(1 << 30)).expect("it is empty");
         let bases = SCHEMAS.iter().map(|schema| base(schema)).collect();
         Self { databases, bases, _directory: directory }

@@ -6,7 +6,7 @@
 //!
 //! Nearly every object stays at incarnation 1, and looking for others would mean to read a directory of thousands. So an
 //! empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
-//! Neither name is flushed by itself: until a release round has flushed both, the log names the incarnation that counts.
+//! Neither name is flushed by itself: until a checkpoint has flushed both, the log names the incarnation that counts.
 
 use std::fs;
 use std::io;

@@ -7,13 +7,13 @@ use crate::base::{ClassKey, ObjectId, ObjectName};
 
 /// What one or more records say together.
 #[expect(clippy::large_enum_variant, reason = "one at a time, while the log is replayed")]
-pub(super) enum Said<'a> {
+pub(super) enum ReplayEvent<'a> {
     /// A turn was applied.
     Turn {
         id: ObjectId,
         /// Of the last part.
         head: TurnHead<'a>,
-        /// Where its parts are that are not released.
+        /// Where its parts are that are not trimmed.
         parts: Vec<At>,
     },
     /// Every object of the class in this lane is gone.
@@ -23,26 +23,26 @@ pub(super) enum Said<'a> {
 /// Tells everything that no flushed file holds yet.
 pub(super) fn replay(
     log: &dyn LaneLog,
-    mut tell: impl FnMut(Lane, Lsn, Said<'_>) -> Result<(), StorageError>,
+    mut tell: impl FnMut(Lane, Lsn, ReplayEvent<'_>) -> Result<(), StorageError>,
 ) -> Result<(), StorageError> {
     let mut whole = Whole::default();
     let visited = log.replay(&mut |entry| {
         let parts = whole.next(&entry).map_err(|damage| LogError::Visitor(Box::new(damage)))?;
         let Some(parts) = parts else { return Ok(()) };
-        let said = match entry.record {
+        let event = match entry.record {
             Record::Turn(turn) => {
                 let parts = parts.iter().map(|part| part.at).chain([entry.at]).collect();
-                Said::Turn { id: ObjectId::from_bytes(turn.head.id), head: turn.head, parts }
+                ReplayEvent::Turn { id: ObjectId::from_bytes(turn.head.id), head: turn.head, parts }
             }
-            Record::ClassRemoved { class } => Said::ClassRemoved(class),
-            Record::Open(_) | Record::Release { .. } | Record::Noop => return Ok(()),
+            Record::ClassRemoved { class } => ReplayEvent::ClassRemoved(class),
+            Record::Open(_) | Record::Trim { .. } | Record::Noop => return Ok(()),
         };
-        tell(entry.lane, entry.lsn, said).map_err(|error| LogError::Visitor(Box::new(error)))
+        tell(entry.lane, entry.lsn, event).map_err(|error| LogError::Visitor(Box::new(error)))
     });
     Ok(visited?)
 }
 
-impl Said<'_> {
+impl ReplayEvent<'_> {
     /// What it changes in the list of objects.
     pub fn change(&self) -> Change {
         match self {

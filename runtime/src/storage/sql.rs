@@ -79,7 +79,7 @@ pub enum SqlError {
 
 /// What a call did, with its first rows.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Outcome {
+pub struct ExecResult {
     /// Column names, duplicates kept.
     pub columns: Vec<String>,
     /// Rows changed by all statements of the call that have ended, without those of triggers. A statement that returns
@@ -95,10 +95,10 @@ pub struct Outcome {
 
 /// What a call did, with its first rows in one piece.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PackedOutcome {
-    /// As in [`Outcome`].
+pub struct PackedResult {
+    /// As in [`ExecResult`].
     pub changes: u64,
-    /// As in [`Outcome`].
+    /// As in [`ExecResult`].
     pub last_insert_rowid: i64,
     /// Columns and first rows in the encoding of `wit/packed-sql.wit`; none for a statement that returns no rows.
     pub result: Option<Vec<u8>>,
@@ -149,18 +149,18 @@ struct Prepared<'a> {
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
-    pub(super) fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<Outcome, SqlError> {
+    pub(super) fn exec(&mut self, text: &str, parameters: &[Value]) -> Result<ExecResult, SqlError> {
         let mut lists = Lists::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut lists)?;
-        Ok(Outcome { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
+        Ok(ExecResult { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
     }
 
     /// The same with the rows in one piece.
-    pub(super) fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedOutcome, SqlError> {
+    pub(super) fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedResult, SqlError> {
         let mut packed = Packed::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut packed)?;
         let result = Some(packed.0).filter(|bytes| !bytes.is_empty());
-        Ok(PackedOutcome { changes, last_insert_rowid, result, more })
+        Ok(PackedResult { changes, last_insert_rowid, result, more })
     }
 
     /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
@@ -180,7 +180,7 @@ impl Turn {
     /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
     /// reads is not run further than that.
     pub(super) fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
-        let Outcome { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
+        let ExecResult { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
             self.exec(text, parameters)?;
         let mut table = Table { columns, rows: Vec::new(), changes: 0, last_insert_rowid, truncated: false };
         let mut bytes = add_rows(&mut table, 0, rows);

@@ -1,7 +1,7 @@
 //! Checksums of the pages of one database file, in a file beside it: `<id>-<incarnation>.sums`.
 //!
 //! A page that is read must be what was written. SQLite's VFS (`vfs`) checks each page when it is read for the first time in an
-//! opening, and notes the sum of each page that a checkpoint writes; recovery and release rounds, which write pages themselves,
+//! opening, and notes the sum of each page that a checkpoint writes; recovery and checkpoints, which write pages themselves,
 //! do the same. What must stay true:
 //! * a sum in memory is that of the page in the file, or unknown; a page and its sum change under the lock of the object;
 //! * a page's sum is written to the file of sums before the WAL or the log that has the page is given up. So wherever a crash
@@ -26,7 +26,7 @@ use super::StorageError;
 use super::files::private;
 use super::template::PAGE;
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 
 /// What a file of sums begins with.
 const MAGIC: u64 = u64::from_le_bytes(*b"HFsums1\n");
@@ -49,7 +49,7 @@ pub(super) fn sum(page: u32, image: &[u8]) -> u64 {
     (xxh3_64(image) ^ u64::from(page).wrapping_mul(SPREAD)).max(1)
 }
 
-/// The sums of one database file. Shared by its connection and the release rounds.
+/// The sums of one database file. Shared by its connection and the checkpoints.
 pub(super) struct PageSums {
     database: PathBuf,
     state: Mutex<State>,
@@ -90,7 +90,7 @@ impl PageSums {
     /// ends within the page.
     pub fn check(&self, page: u32, image: &[u8], whole: bool) -> io::Result<bool> {
         #[cfg(test)]
-        if mistakes::is_made(Mistake::UncheckedPages) {
+        if seeded_bugs::is_planted(SeededBug::UncheckedPages) {
             return Ok(true);
         }
         let mut state = self.state.lock();
@@ -146,7 +146,7 @@ impl PageSums {
     /// Writes what has changed; not flushed. Called before whatever else has the pages is given up.
     pub fn write(&self) -> io::Result<()> {
         #[cfg(test)]
-        if mistakes::is_made(Mistake::LateSums) {
+        if seeded_bugs::is_planted(SeededBug::LateSums) {
             return Ok(());
         }
         self.write_changed(&mut self.state.lock())

@@ -45,7 +45,7 @@ impl World {
     fn with(limits: Limits) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = DataDir::open(root.path()).unwrap();
-        let options = LogOptions { lanes: 4, budget: limits.log, ..LogOptions::new(Env::manual(1).0) };
+        let options = LogOptions { lanes: 4, capacity: limits.log_capacity, ..LogOptions::new(Env::manual(1).0) };
         let log = Arc::new(MemoryLog::new(options));
         let databases = open(&dir, &limits, &log);
         Self { databases, log, dir, limits, root }

@@ -21,11 +21,11 @@ use rusqlite::types::ValueRef;
 use tempfile::NamedTempFile;
 
 use super::authorizer::is_reserved;
+use super::checkpoint::DirtyObject;
 use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
 use super::identity::Identity;
-use super::release::Unreleased;
 use super::stacks::OnStack;
 use super::sums::{PageSums, sum_all};
 use super::template::{HOST_TABLES, PAGE};
@@ -45,7 +45,7 @@ pub struct Snapshot {
     sums: Arc<PageSums>,
     path: PathBuf,
     transfers: PathBuf,
-    object: Arc<Unreleased>,
+    object: Arc<DirtyObject>,
 }
 
 /// Why an upload is not made an object's database.
@@ -69,7 +69,7 @@ impl Database {
         if !self.reset_wal()? {
             return Err(StorageError::Busy);
         }
-        let object = self.unreleased.clone();
+        let object = self.dirty.clone();
         let mut state = object.lock();
         if state.copying {
             return Err(StorageError::Busy);
@@ -78,7 +78,7 @@ impl Database {
         state.copying = true;
         let sums = state.sums(&self.incarnations);
         drop(state);
-        let (path, transfers) = (self.path.clone(), self.node.transfers.clone());
+        let (path, transfers) = (self.path.clone(), self.shared.transfers.clone());
         Ok(Some(Snapshot { source, sums, path, transfers, object }))
     }
 

@@ -103,7 +103,7 @@ struct Known {
     logged: Option<Logged>,
 }
 
-/// What the log says of an object since its last release.
+/// What the log says of an object since its last trim.
 #[derive(Default)]
 struct Logged {
     incarnation: u32,
@@ -121,7 +121,7 @@ type AllKnown = HashMap<(ClassKey, ObjectId), Known>;
 fn listed(catalog: &Path, log: &LogReport, lost: &mut Vec<PathBuf>) -> Result<AllKnown, StorageError> {
     let copies = tempfile::tempdir().map_err(StorageError::io("cannot make a directory beside", catalog))?;
     let mut known = AllKnown::new();
-    for (lane, (last, released)) in log.lanes.iter().enumerate() {
+    for (lane, (last, trimmed)) in log.lanes.iter().enumerate() {
         let path = catalog.join(format!("{lane:02}.sqlite"));
         let copy = copies.path().join("copy.sqlite");
         let _ = (fs::remove_file(&copy), fs::remove_file(wal_path(&copy)));
@@ -139,7 +139,7 @@ fn listed(catalog: &Path, log: &LogReport, lost: &mut Vec<PathBuf>) -> Result<Al
         let mut found = Vec::new();
         let read = catalog::read_copy(&copy, |class, id, name| found.push((class, id, name)));
         match read {
-            Ok(Some(applied)) if (*released..=*last).contains(&applied) => {
+            Ok(Some(applied)) if (*trimmed..=*last).contains(&applied) => {
                 let of = |(class, id, name)| ((class, id), Known { name, listed: true, logged: None });
                 known.extend(found.into_iter().map(of));
             }
@@ -154,13 +154,13 @@ fn logged(dir: &Path, log: &LogReport, known: &mut AllKnown) -> Result<(), Stora
     let (mut whole, mut waiting) = (Whole::default(), HashMap::<(Lane, ObjectId), HashSet<u32>>::new());
     inspect(dir, &mut |seen| {
         let Seen::Record { entry, .. } = seen else { return Ok(()) };
-        if log.lanes.get(entry.lane.index()).is_none_or(|(_, released)| entry.lsn <= *released) {
+        if log.lanes.get(entry.lane.index()).is_none_or(|(_, trimmed)| entry.lsn <= *trimmed) {
             return Ok(());
         }
         let parts = whole.next(&entry).map_err(|damage| LogError::Visitor(Box::new(damage)))?;
         match &entry.record {
             Record::Open(_) => waiting.retain(|(lane, _), _| *lane != entry.lane),
-            Record::Release { .. } | Record::Noop => {}
+            Record::Trim { .. } | Record::Noop => {}
             Record::ClassRemoved { class } => {
                 let lanes = log.lanes.len() as u16;
                 known.retain(|(of, id), _| of.as_str() != *class || Lane::of(id.as_bytes(), lanes) != entry.lane);

@@ -8,7 +8,7 @@
 //! * Pages of a database file are checked when they are read, and their sums are noted when they are written (`sums`), if the
 //!   file is opened through [`with_sums`]. WALs have checksums of SQLite's own.
 //!
-//! The data directory is locked as a whole; SQLite's own locks would be lost whenever a release round closes its descriptor.
+//! The data directory is locked as a whole; SQLite's own locks would be lost whenever a checkpoint closes its descriptor.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -111,7 +111,7 @@ pub(super) fn with_sums<T>(sums: Option<Arc<PageSums>>, open: impl FnOnce() -> T
 struct CheckedFile {
     base: sqlite3_file,
     sums: *const PageSums,
-    /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction. Release rounds may
+    /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction. checkpoints may
     /// make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a checkpoint cuts the file.
     size: sqlite3_int64,
 }

@@ -142,7 +142,7 @@ impl Turn {
         self.close_writing_cursors();
         let applied = match self.carry_alarm().and_then(|()| self.commit()) {
             Ok(applied) => applied,
-            // The transaction is still there, and can be mended.
+            // The transaction is still there, and can be recovered.
             Err(ApplyError::Constraint(error)) if !self.has_ended() => {
                 return Err(WholeError::Other(ApplyError::Constraint(error).to_string()));
             }

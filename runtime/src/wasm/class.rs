@@ -11,7 +11,7 @@ use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
 use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
-use super::budget::Cost;
+use super::capacity::Cost;
 use super::compatibility::{self, Version};
 use super::engine::Engine;
 use super::host::Host;
@@ -82,7 +82,7 @@ pub struct ClassCode {
     pub exports: Vec<String>,
     /// What it imports, as named in the component, sorted.
     pub imports: Vec<String>,
-    /// What one instance takes of the host's budget.
+    /// What one instance takes of the host's capacity.
     pub cost: Cost,
     pub(super) runs: Runs,
 }
@@ -158,7 +158,7 @@ impl ClassCode {
         let init = has("init-handler").then(|| init_handler::GuestIndices::new(&pre));
         let init = init.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
-        if !engine.budget.holds(cost) {
+        if !engine.capacity.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
         let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, init }));

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use wasmtime::component::Linker;
 use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAllocationConfig};
 
-use super::budget::{self, Budget};
 use super::cache::CodeCache;
+use super::capacity::{self, InstanceCapacity};
 use super::host::{self, Host};
 use crate::base::{Env, HeavyWork, Limits};
 
@@ -24,7 +24,7 @@ const FIBER_STACK: usize = 2 << 20;
 const KEPT_MEMORY: usize = 128 << 10;
 const KEPT_TABLE: usize = 16 << 10;
 
-/// Slots of the pool beyond the budget, for instances that are being taken down while their successors already start.
+/// Slots of the pool beyond the capacity, for instances that are being taken down while their successors already start.
 const LEAVING: u32 = 64;
 
 /// Compiles components and holds what their instances share.
@@ -35,36 +35,36 @@ pub struct Engine {
     /// Who computes for long.
     pub heavy_work: HeavyWork,
     /// The room for live instances.
-    pub budget: Arc<Budget>,
+    pub capacity: Arc<InstanceCapacity>,
 }
 
 impl Engine {
     /// Reserves the pool and links the host's functions.
     pub fn new(limits: &Limits, env: &Env, cache: &Path, node_key: [u8; 32]) -> wasmtime::Result<Self> {
-        let budget = Arc::new(Budget::derive(limits));
-        let wasmtime = wasmtime::Engine::new(&config(limits, &budget))?;
+        let capacity = Arc::new(InstanceCapacity::derive(limits));
+        let wasmtime = wasmtime::Engine::new(&config(limits, &capacity))?;
         let linker = host::link(&wasmtime)?;
         let cache = CodeCache::new(cache, &wasmtime, node_key);
         let heavy_work = HeavyWork::new(std::thread::available_parallelism().map_or(2, usize::from), env);
-        Ok(Self { wasmtime, linker, cache, heavy_work, budget })
+        Ok(Self { wasmtime, linker, cache, heavy_work, capacity })
     }
 }
 
-fn config(limits: &Limits, budget: &Budget) -> Config {
+fn config(limits: &Limits, capacity: &InstanceCapacity) -> Config {
     let mut pool = PoolingAllocationConfig::new();
-    pool.total_component_instances(budget.instances + LEAVING)
+    pool.total_component_instances(capacity.instances + LEAVING)
         // Core instances are only counted, not reserved, so this cannot be what runs out.
-        .total_core_instances((budget.instances + LEAVING).saturating_mul(budget::CORE_INSTANCES_PER_COMPONENT))
-        .total_memories(budget.memories + LEAVING)
-        .total_tables(budget.tables + LEAVING)
-        .total_stacks(budget.instances + LEAVING)
-        .max_core_instances_per_component(budget::CORE_INSTANCES_PER_COMPONENT)
-        .max_memories_per_component(budget::MEMORIES_PER_COMPONENT)
-        .max_tables_per_component(budget::TABLES_PER_COMPONENT)
-        .max_tables_per_module(budget::TABLES_PER_COMPONENT)
-        .max_memories_per_module(budget::MEMORIES_PER_COMPONENT)
+        .total_core_instances((capacity.instances + LEAVING).saturating_mul(capacity::CORE_INSTANCES_PER_COMPONENT))
+        .total_memories(capacity.memories + LEAVING)
+        .total_tables(capacity.tables + LEAVING)
+        .total_stacks(capacity.instances + LEAVING)
+        .max_core_instances_per_component(capacity::CORE_INSTANCES_PER_COMPONENT)
+        .max_memories_per_component(capacity::MEMORIES_PER_COMPONENT)
+        .max_tables_per_component(capacity::TABLES_PER_COMPONENT)
+        .max_tables_per_module(capacity::TABLES_PER_COMPONENT)
+        .max_memories_per_module(capacity::MEMORIES_PER_COMPONENT)
         .max_memory_size(limits.memory_per_instance as usize)
-        .table_elements(budget::TABLE_ELEMENTS)
+        .table_elements(capacity::TABLE_ELEMENTS)
         .linear_memory_keep_resident(KEPT_MEMORY)
         .table_keep_resident(KEPT_TABLE)
         .pagemap_scan(Enabled::Auto);

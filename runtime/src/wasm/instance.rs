@@ -22,8 +22,8 @@ use super::pace::at_host_call;
 use super::script::ScriptInstance;
 use crate::base::logs::GuestLogs;
 use crate::base::{
-    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, ObjectAddress, ObjectName, TurnError,
-    WorkBudget,
+    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, MemoryCharge, ObjectAddress,
+    ObjectName, TurnError, WorkBudget,
 };
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, LaneLost, Turn};
@@ -96,16 +96,17 @@ pub struct TurnEnd<T> {
 }
 
 impl Instance {
-    /// Makes an instance of a class, for the turn of a call. Its memory counts from here on.
+    /// Makes an instance of a class, for the turn of a call. `memory` is what it was admitted with; it pays for what it grows by.
     pub async fn new(
         engine: &Engine,
         code: Arc<ClassCode>,
         context: InstanceContext,
         call: CallId,
+        memory: MemoryCharge,
     ) -> Result<Self, TurnError> {
         match &code.runs {
             Runs::Component(_) => {
-                ComponentInstance::new(engine, code.clone(), context, call).await.map(Self::Component)
+                ComponentInstance::new(engine, code.clone(), context, call, memory).await.map(Self::Component)
             }
             #[cfg(test)]
             Runs::Script(_) => Ok(Self::Script(ScriptInstance(code.clone()))),
@@ -158,10 +159,11 @@ impl ComponentInstance {
         code: Arc<ClassCode>,
         context: InstanceContext,
         call: CallId,
+        memory: MemoryCharge,
     ) -> Result<Self, TurnError> {
         #[cfg_attr(not(test), allow(irrefutable_let_patterns, reason = "only tests have scripts"))]
         let Runs::Component(exports) = &code.runs else { unreachable!("the caller has looked") };
-        let memory = MemoryMeter::new(engine.budget.account(&context.address.key), context.limits.memory_per_instance);
+        let memory = MemoryMeter::new(memory, context.limits.memory_per_instance);
         let share = engine.heavy_work.of(&context.address.key);
         let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
         let work = WorkBudget::timed(context.limits.fuel_per_turn, cpu.clone());
@@ -201,7 +203,8 @@ impl ComponentInstance {
     ) -> TurnEnd<E::Answer> {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
         let mut units = self.context.limits.fuel_per_turn;
-        if std::mem::take(&mut self.fresh) {
+        let is_first = std::mem::take(&mut self.fresh);
+        if is_first {
             units = self.store.data().work.remaining();
         } else {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
@@ -218,6 +221,9 @@ impl ComponentInstance {
             let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, &self.context));
             Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
+        if is_first {
+            self.store.data_mut().memory.end_first_turn();
+        }
         let result = match called {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),

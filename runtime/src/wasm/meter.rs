@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
-use super::budget::TABLE_ELEMENTS;
+use super::capacity::TABLE_ELEMENTS;
 use super::host::wasi::TurnClock;
 use super::instance::InstanceContext;
 use super::pace::Shared;
 use crate::base::env::Sleep;
 use crate::base::share::TooManyWait;
-use crate::base::{Computing, CpuTimer, MemoryAccount, MemoryCharge, MemoryUse};
+use crate::base::{Computing, CpuTimer, MemoryCharge};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
 pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
@@ -26,7 +26,9 @@ const TABLE_ELEMENT: u64 = 8;
 
 /// Counts the linear memory and the tables of one instance, on their own and against its class's share of the host's budget.
 pub(super) struct MemoryMeter {
+    /// At least what is used: residency has charged the beginning.
     charge: MemoryCharge,
+    used: u64,
     limit: u64,
     refusal: Option<Refusal>,
 }
@@ -41,10 +43,9 @@ pub(super) enum Refusal {
 }
 
 impl MemoryMeter {
-    /// `account` is that of the instance's class.
-    pub(super) fn new(account: MemoryAccount, limit: u64) -> Self {
-        let charge = account.take(MemoryUse::Instances, 0).expect("no bytes can always be had");
-        Self { charge, limit, refusal: None }
+    /// `charge` is what the instance was admitted with.
+    pub(super) fn new(charge: MemoryCharge, limit: u64) -> Self {
+        Self { charge, used: 0, limit, refusal: None }
     }
 
     /// Forgets refusals of earlier turns: a guest may have coped with them.
@@ -52,12 +53,19 @@ impl MemoryMeter {
         self.refusal = None;
     }
 
+    /// Gives back what the instance was admitted with and has not used in its first turn.
+    pub(super) fn end_first_turn(&mut self) {
+        self.charge.shrink(self.charge.bytes().saturating_sub(self.used));
+    }
+
     fn take(&mut self, more: u64) -> bool {
-        if self.charge.bytes().saturating_add(more) > self.limit {
+        let used = self.used.saturating_add(more);
+        if used > self.limit {
             self.refusal = Some(Refusal::Limit);
-        } else if self.charge.grow(more).is_err() {
+        } else if self.charge.grow(used.saturating_sub(self.charge.bytes())).is_err() {
             self.refusal = Some(Refusal::Host);
         } else {
+            self.used = used;
             return true;
         }
         false

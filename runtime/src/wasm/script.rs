@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::budget::Cost;
+use super::capacity::Cost;
 use super::class::{ClassCode, Runs};
 use super::event::TurnEvent;
 use super::instance::TurnEnd;

@@ -93,7 +93,7 @@ def do(room, *ops):
         return json.load(answer)
 
 
-def goodbye(of):
+def close_of(of):
     """Waits until the object was told of a close, once: code, reason, whether it was clean."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
@@ -160,7 +160,7 @@ def one_byte_more_is_1009(room):
         except ConnectionClosed:
             pass  # it was told before it had sent all
         same(peer.closed()[0], 1009)
-    same(goodbye(room)[::2], (1009, False))
+    same(close_of(room)[::2], (1009, False))
 
 
 @case
@@ -171,7 +171,7 @@ def one_byte_more_in_fragments_is_1009(room):
         except ConnectionClosed:
             pass
         same(peer.closed()[0], 1009)
-    same(goodbye(room)[::2], (1009, False))
+    same(close_of(room)[::2], (1009, False))
 
 
 @case
@@ -179,7 +179,7 @@ def bad_utf8_is_1007(room):
     with Peer(room) as peer:
         peer.send(b"well \xff\xfe", text=True)
         same(peer.closed()[0], 1007)
-    same(goodbye(room)[::2], (1007, False))
+    same(close_of(room)[::2], (1007, False))
 
 
 @case
@@ -190,7 +190,7 @@ def bad_utf8_over_fragments_is_1007(room):
         except ConnectionClosed:
             pass
         same(peer.closed()[0], 1007)
-    same(goodbye(room)[::2], (1007, False))
+    same(close_of(room)[::2], (1007, False))
 
 
 @case
@@ -206,7 +206,7 @@ def who_vanishes_has_closed_with_1006(room):
         peer.send("hello")
         same(peer.hear(), "hello")
         peer.vanish()
-    same(goodbye(room), (1006, "", False))
+    same(close_of(room), (1006, "", False))
 
 
 @case
@@ -223,35 +223,35 @@ def who_vanishes_in_a_message_has_closed_with_1006(room):
             peer.send(fragments())
         except ConnectionClosed:
             pass
-    same(goodbye(room), (1006, "", False))
+    same(close_of(room), (1006, "", False))
     same([event["event"] for event in get(room, "/events")], ["close"])
 
 
 @case
-def goodbyes_of_the_client(room):
+def close_frames_of_the_client(room):
     for n, (code, reason) in enumerate([(1000, ""), (1001, "away"), (3000, "ü"), (4999, "r" * 123)]):
         with Peer(f"{room}-{n}") as peer:
             peer.ws.close(code, reason)
             same(peer.closed(), (code, reason))
-        same(goodbye(f"{room}-{n}"), (code, reason, True))
+        same(close_of(f"{room}-{n}"), (code, reason, True))
     with Peer(f"{room}-none") as peer:
         peer.close_without_code()
         same(peer.closed(), (None, ""))
-    same(goodbye(f"{room}-none"), (1005, "", True))
+    same(close_of(f"{room}-none"), (1005, "", True))
 
 
 @case
-def goodbyes_of_the_object(room):
+def close_frames_of_the_object(room):
     for n, (code, reason) in enumerate([(1000, ""), (1001, "away"), (3000, "ü"), (4999, "r" * 123)]):
         with Peer(f"{room}-{n}") as peer:
             peer.send("!" + json.dumps([{"send": {"text": "last words"}}, {"close": {"code": code, "reason": reason}}]))
             same(peer.hear(), "last words")
             same(peer.closed(), (code, reason))
-        same(goodbye(f"{room}-{n}"), (code, reason, True))
+        same(close_of(f"{room}-{n}"), (code, reason, True))
     with Peer(f"{room}-none") as peer:
         peer.send('![{"close": {}}]')
         same(peer.closed(), (None, ""))
-    same(goodbye(f"{room}-none"), (1005, "", True))
+    same(close_of(f"{room}-none"), (1005, "", True))
 
 
 @case
@@ -259,7 +259,7 @@ def a_turn_that_fails_is_1011(room):
     with Peer(room) as peer:
         peer.send('![{"send": {"text": "never"}}, "fail"]')
         same(peer.closed()[0], 1011)
-    same(goodbye(room)[0], 1011)
+    same(close_of(room)[0], 1011)
 
 
 @case
@@ -326,7 +326,7 @@ def broadcasts(room):
         same([peer.hear() for peer in (one, one, two, two)], ["to b", "to all"] * 2)
         same(three.hear(), "to all")
         two.vanish()
-        goodbye(room)
+        close_of(room)
         same(do(room, {"broadcast": {"text": "those left"}}), [2])
         same((one.hear(), three.hear()), ("those left", "those left"))
 

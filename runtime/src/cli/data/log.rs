@@ -21,8 +21,8 @@ pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> an
             let (file, groups, records) = (segment.file.to_string_lossy(), segment.groups, segment.records);
             writeln!(out, "{}", json!({ "segment": file, "groups": groups, "records": records, "end": segment.end }))?;
         }
-        for (lane, (last, released)) in report.lanes.iter().enumerate() {
-            writeln!(out, "{}", json!({ "lane": lane, "last": last.0, "released": released.0 }))?;
+        for (lane, (last, trimmed)) in report.lanes.iter().enumerate() {
+            writeln!(out, "{}", json!({ "lane": lane, "last": last.0, "trimmed": trimmed.0 }))?;
         }
         for damage in &report.damage {
             writeln!(out, "{}", damage_json(damage))?;
@@ -122,7 +122,7 @@ pub(super) fn inspect(data: &DataDirView, json: bool, out: &mut impl Write) -> a
         writeln!(out, "{}", json!({ "end": end_code(end) }))?;
     } else {
         let row = |(lane, at): (usize, &LaneState)| {
-            [lane.to_string(), format!("@{}", at.next.0 - 1), at.epoch.to_string(), at.released.to_string()]
+            [lane.to_string(), format!("@{}", at.next.0 - 1), at.epoch.to_string(), at.trimmed.to_string()]
         };
         let rows: Vec<_> = lanes.iter().enumerate().map(row).collect();
         show::table(out, ["LANE", "LAST>", "EPOCH>", "RELEASED>"], &rows)?;
@@ -141,7 +141,7 @@ fn follow(lanes: &mut Vec<LaneState>, seen: &Seen<'_>) {
             (lane.next.0, lane.wall_ms) = (entry.lsn.0 + 1, entry.wall_ms);
             match entry.record {
                 Record::Open(_) => lane.epoch = entry.lsn,
-                Record::Release { upto } => lane.released = lane.released.max(upto),
+                Record::Trim { upto } => lane.trimmed = lane.trimmed.max(upto),
                 Record::Turn(_) | Record::ClassRemoved { .. } | Record::Noop => {}
             }
         }
@@ -149,8 +149,8 @@ fn follow(lanes: &mut Vec<LaneState>, seen: &Seen<'_>) {
 }
 
 fn lane_json(lane: usize, at: &LaneState) -> Value {
-    let (last, epoch, released) = (at.next.0 - 1, at.epoch.0, at.released.0);
-    json!({ "lane": lane, "last": last, "epoch": epoch, "released": released, "written": time_json(at.wall_ms) })
+    let (last, epoch, trimmed) = (at.next.0 - 1, at.epoch.0, at.trimmed.0);
+    json!({ "lane": lane, "last": last, "epoch": epoch, "trimmed": trimmed, "written": time_json(at.wall_ms) })
 }
 
 fn seen_json(seen: &Seen<'_>) -> Value {
@@ -182,7 +182,7 @@ fn record_json(record: &Record<'_>) -> Value {
     match record {
         Record::Open(open) => json!({ "record": "open", "node": hex::encode(open.node), "time": open.wall_ms }),
         Record::ClassRemoved { class } => json!({ "record": "class-removed", "class": class }),
-        Record::Release { upto } => json!({ "record": "release", "upto": upto.0 }),
+        Record::Trim { upto } => json!({ "record": "trim", "upto": upto.0 }),
         Record::Noop => json!({ "record": "noop" }),
         Record::Turn(turn) => {
             let head = &turn.head;
@@ -222,7 +222,7 @@ fn record_text(record: &Record<'_>) -> String {
             format!("opened by {} at {}", hex::encode(open.node), show::time(open.wall_ms))
         }
         Record::ClassRemoved { class } => format!("class {} removed", show::printable(class)),
-        Record::Release { upto } => format!("released up to {upto}"),
+        Record::Trim { upto } => format!("trimmed up to {upto}"),
         Record::Noop => "nothing".into(),
         Record::Turn(turn) => {
             let pages = turn.pages.len();

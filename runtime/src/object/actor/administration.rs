@@ -12,7 +12,7 @@ use super::super::output_gate;
 use super::{Actor, Ended, Failed, Object, after, drop_instance, storage_failed};
 use crate::base::logs::Level;
 use crate::base::operation::{Deletion, Description, Eviction};
-use crate::base::socket::{Goodbye, code};
+use crate::base::socket::{CloseFrame, code};
 use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Query, Table, TurnError, WorkBudget};
 use crate::storage::{ApplyError, Database, Snapshot, SqlError};
 
@@ -152,8 +152,8 @@ impl Actor {
             return Ok(if deleted { Deletion::Deleted } else { Deletion::Nothing });
         };
         self.node.sockets.forget(&self.address.id);
-        let goodbye = sockets.goodbye_to_all(&Goodbye::of_host(code::GOING_AWAY, "the object was deleted"));
-        self.release(goodbye, database.last_applied());
+        let close_frame = sockets.close_all(&CloseFrame::of_host(code::GOING_AWAY, "the object was deleted"));
+        self.release(close_frame, database.last_applied());
         Ok(Deletion::Deleted)
     }
 }

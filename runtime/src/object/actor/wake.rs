@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Actor, Node, Resident, storage_failed};
-use crate::base::{CallId, ClassKey, ObjectAddress, TurnError};
+use super::{Actor, HostContext, Resident, storage_failed};
+use crate::base::{CallId, ClassKey, MemoryCharge, ObjectAddress, TurnError};
 use crate::object::handle::Mailbox;
 use crate::object::owed::Owed;
 use crate::object::residency::Permit;
@@ -47,8 +47,8 @@ impl Actor {
         self.learn_name(database)?;
         let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
         let making = async {
-            let permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
-            let instance = node.instantiate(address, code, call).await?;
+            let mut permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = node.instantiate(address, code, call, permit.take_memory()).await?;
             Ok(Resident { instance, permit, owed: Owed::default() })
         };
         mailbox.deleted(&self.class).or(making).await
@@ -63,7 +63,7 @@ impl Actor {
     }
 }
 
-impl Node {
+impl HostContext {
     /// Waits for room for an instance, no longer than anybody waits for its turn.
     async fn admit(
         &self,
@@ -89,6 +89,7 @@ impl Node {
         address: &ObjectAddress,
         code: Arc<ClassCode>,
         call: CallId,
+        memory: MemoryCharge,
     ) -> Result<Instance, TurnError> {
         let context = InstanceContext {
             address: address.clone(),
@@ -98,6 +99,6 @@ impl Node {
             env: self.env.clone(),
         };
         self.metrics.instances_started.inc();
-        Instance::new(&self.engine, code, context, call).await
+        Instance::new(&self.engine, code, context, call, memory).await
     }
 }

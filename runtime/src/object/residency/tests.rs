@@ -11,8 +11,8 @@ const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 
 fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
     let (env, clock) = Env::manual(1);
-    let budget = Budget::derive(&Limits { live_instances: rooms, ..Limits::default() });
-    (Arc::new(Residency::new(Arc::new(budget), env, Arc::default())), clock)
+    let capacity = InstanceCapacity::derive(&Limits { live_instances: rooms, ..Limits::default() });
+    (Arc::new(Residency::new(Arc::new(capacity), env, Arc::default())), clock)
 }
 
 async fn live_in(house: &Arc<Residency>) -> (Permit, Inbox) {
@@ -195,10 +195,10 @@ async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
     const MIB: u64 = 1 << 20;
     let (env, clock) = Env::manual(1);
     let limits = Limits { live_instances: 100, live_instance_bytes: 100 * MIB, ..Limits::default() };
-    let budget = Arc::new(Budget::derive(&limits));
-    let house = Arc::new(Residency::new(budget.clone(), env, Arc::default()));
+    let capacity = Arc::new(InstanceCapacity::derive(&limits));
+    let house = Arc::new(Residency::new(capacity.clone(), env, Arc::default()));
     let memory = |class: &str, mib: u64| {
-        budget.account(&ClassKey::new(class)).take(MemoryUse::Instances, mib * MIB).expect("it may have so much")
+        capacity.account(&ClassKey::new(class)).take(MemoryUse::Instances, mib * MIB).expect("it may have so much")
     };
     let (large, mut large_inbox) = of_class("greedy", &house).await;
     let grown = memory("greedy", 80);

@@ -14,7 +14,7 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtens
 
 use super::notes::{ClassNotes, Noted, Notes};
 use super::pages::{Found, Position, Range, Until};
-use crate::base::points::{self, Point};
+use crate::base::failpoints::{self, Failpoint};
 use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 use crate::storage::alarm_index::Place;
 use crate::storage::capture::wal_path;
@@ -44,7 +44,7 @@ pub(super) struct LaneFile {
 
 impl LaneFile {
     /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an applied
-    /// LSN; so is one that ends before what is released, because the log no longer has what it lacks, and one that ends after the
+    /// LSN; so is one that ends before what is trimmed, because the log no longer has what it lacks, and one that ends after the
     /// lane, because it is of another log.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<(Self, Option<Lsn>), StorageError> {
         connection::configure_process();
@@ -64,7 +64,7 @@ impl LaneFile {
             };
             tracing::warn!("{} {why}: it is made again from the databases", path.display());
         }
-        points::hit(Point::CatalogRebuild).map_err(StorageError::io("cannot make", &path))?;
+        failpoints::hit(Failpoint::CatalogRebuild).map_err(StorageError::io("cannot make", &path))?;
         Self::remove(&path)?;
         let file = Self::create(&path).map_err(StorageError::sqlite(&path))?;
         Ok((file, None))

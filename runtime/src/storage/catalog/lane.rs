@@ -5,7 +5,7 @@
 //! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is durable
 //!   is read first, and a change is noted before its own LSN can be durable;
 //! * the notes and the file are read and changed under one lock, so a reader sees each change in exactly one of them;
-//! * a lost lane is neither written nor read, only made again. It holds nothing up: what the log has released is in the
+//! * a lost lane is neither written nor read, only made again. It holds nothing up: what the log has trimmed is in the
 //!   databases, where it is found again.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::file::LaneFile;
 use super::notes::{Change, ClassNotes, Noted, Notes};
-use crate::base::points::{self, Point};
+use crate::base::failpoints::{self, Failpoint};
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
 use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
@@ -48,12 +48,12 @@ pub(super) struct LaneState {
 }
 
 impl LaneCatalog {
-    /// Opens the file at `path`, of a lane that is released up to the first and ends at the second position. If it is lost, replay
-    /// begins after what is released all the same.
+    /// Opens the file at `path`, of a lane that is trimmed up to the first and ends at the second position. If it is lost, replay
+    /// begins after what is trimmed all the same.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
-        let released = *lane.start();
+        let trimmed = *lane.start();
         let (file, applied) = LaneFile::open(path, lane)?;
-        let gathered = applied.unwrap_or(released);
+        let gathered = applied.unwrap_or(trimmed);
         let state = LaneState { file, notes: Notes::default(), early: VecDeque::new(), gathered, applied };
         Ok(Self { noted: Mutex::default(), durable: OnceLock::new(), state: Mutex::new(state) })
     }
@@ -156,7 +156,7 @@ impl LaneState {
     }
 
     fn write(&mut self) -> Result<(), StorageError> {
-        points::hit(Point::CatalogWrite).map_err(StorageError::io("cannot write", &self.file.path))?;
+        failpoints::hit(Failpoint::CatalogWrite).map_err(StorageError::io("cannot write", &self.file.path))?;
         let applied = self.applied.map(|_| self.gathered);
         self.file.write(&self.notes, applied).map_err(|error| self.failed(error))?;
         self.notes.clear();

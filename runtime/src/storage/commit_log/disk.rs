@@ -1,4 +1,4 @@
-//! The disk as an argument: every operation of the log, of repair and of release goes through it, with the name of its point.
+//! The disk as an argument: every operation of the log, of recovery and of trim goes through it, with the name of its failpoint.
 //!
 //! Owns how bytes reach files and directories, and nothing of what they mean. Every method first calls [`Disk::at`], so a test
 //! can fail or stop the world before any of them; a simulated disk needs to replace only what makes things durable. Reads are
@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{FallocateFlags, fallocate, syncfs};
 
+use crate::base::failpoints::{self, Failpoint};
 use crate::base::output;
-use crate::base::points::{self, Point};
 use crate::storage::files::private;
 
 /// The exit code of a process that has lost its log; the same as of one that does not start.
@@ -21,38 +21,38 @@ const LOST: i32 = 1;
 /// Where files are.
 pub trait Disk: Send + Sync + 'static {
     /// Called before each operation with its name. An error is the operation's error.
-    fn at(&self, point: Point) -> io::Result<()>;
+    fn at(&self, failpoint: Failpoint) -> io::Result<()>;
 
     /// Called when it is not known what is on disk: says why and ends the process.
     fn lost(&self, what: &str) -> !;
 
     /// Makes a file that must not be there yet.
-    fn create(&self, point: Point, path: &Path) -> io::Result<File> {
-        self.at(point)?;
+    fn create(&self, failpoint: Failpoint, path: &Path) -> io::Result<File> {
+        self.at(failpoint)?;
         private().read(true).write(true).create_new(true).open(path)
     }
 
     /// Opens a file to write it.
-    fn open(&self, point: Point, path: &Path) -> io::Result<File> {
-        self.at(point)?;
+    fn open(&self, failpoint: Failpoint, path: &Path) -> io::Result<File> {
+        self.at(failpoint)?;
         OpenOptions::new().read(true).write(true).open(path)
     }
 
     /// Writes all of it.
-    fn write_all_at(&self, point: Point, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.at(point)?;
+    fn write_all_at(&self, failpoint: Failpoint, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.at(failpoint)?;
         file.write_all_at(bytes, offset)
     }
 
     /// Writes all of them one after the other, in one call if the system takes them so.
     fn write_vectored_at(
         &self,
-        point: Point,
+        failpoint: Failpoint,
         file: &File,
         mut parts: &mut [IoSlice<'_>],
         mut offset: u64,
     ) -> io::Result<()> {
-        self.at(point)?;
+        self.at(failpoint)?;
         // IOV_MAX of Linux.
         const MOST: usize = 1024;
         IoSlice::advance_slices(&mut parts, 0);
@@ -71,8 +71,8 @@ pub trait Disk: Send + Sync + 'static {
     }
 
     /// Makes sure that the first `bytes` of the file have their place on the disk.
-    fn allocate(&self, point: Point, file: &File, bytes: u64) -> io::Result<()> {
-        self.at(point)?;
+    fn allocate(&self, failpoint: Failpoint, file: &File, bytes: u64) -> io::Result<()> {
+        self.at(failpoint)?;
         match fallocate(file, FallocateFlags::empty(), 0, bytes) {
             // A file system that cannot promise: the file's length is all that can be had.
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
@@ -81,50 +81,50 @@ pub trait Disk: Send + Sync + 'static {
     }
 
     /// Cuts or lengthens the file.
-    fn set_len(&self, point: Point, file: &File, bytes: u64) -> io::Result<()> {
-        self.at(point)?;
+    fn set_len(&self, failpoint: Failpoint, file: &File, bytes: u64) -> io::Result<()> {
+        self.at(failpoint)?;
         file.set_len(bytes)
     }
 
     /// Returns when the file's contents and length are on disk.
-    fn sync_data(&self, point: Point, file: &File) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_data(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
+        self.at(failpoint)?;
         file.sync_data()
     }
 
     /// Returns when the file is on disk with all that belongs to it, a shorter length included.
-    fn sync_all(&self, point: Point, file: &File) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_all(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
+        self.at(failpoint)?;
         file.sync_all()
     }
 
     /// Returns when the directory's entries are on disk.
-    fn sync_dir(&self, point: Point, dir: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_dir(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         File::open(dir)?.sync_all()
     }
 
     /// The same of a directory that is open, which needs no descriptor.
-    fn sync_open_dir(&self, point: Point, _dir: &Path, opened: &File) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_open_dir(&self, failpoint: Failpoint, _dir: &Path, opened: &File) -> io::Result<()> {
+        self.at(failpoint)?;
         opened.sync_all()
     }
 
     /// Returns when everything of the file system that holds the directory is on disk, directory entries included.
-    fn sync_file_system(&self, point: Point, dir: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_file_system(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         Ok(syncfs(File::open(dir)?)?)
     }
 
     /// Moves a file in the place of another, within one directory.
-    fn rename(&self, point: Point, from: &Path, to: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn rename(&self, failpoint: Failpoint, from: &Path, to: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         fs::rename(from, to)
     }
 
     /// Removes a file.
-    fn remove(&self, point: Point, path: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn remove(&self, failpoint: Failpoint, path: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         fs::remove_file(path)
     }
 }
@@ -134,8 +134,8 @@ pub trait Disk: Send + Sync + 'static {
 pub struct SystemDisk;
 
 impl Disk for SystemDisk {
-    fn at(&self, point: Point) -> io::Result<()> {
-        points::hit(point)
+    fn at(&self, failpoint: Failpoint) -> io::Result<()> {
+        failpoints::hit(failpoint)
     }
 
     /// Ends the process as an error does, with a message and without a core. Nothing of this program runs at exit: destructors do

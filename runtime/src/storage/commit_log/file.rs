@@ -1,4 +1,4 @@
-//! The log in a directory: opened by scan, decide, cut; written by one thread; released segment by segment.
+//! The log in a directory: opened by scan, decide, cut; written by one thread; trimmed segment by segment.
 //!
 //! Owns the threads and the order of an opening. What must stay true: nothing is written before everything was read and judged;
 //! what an earlier process left unflushed is flushed before anybody is told of it; this process writes to segments of its own.
@@ -23,7 +23,7 @@ use super::scan::{End, Scan, Seen, damaged, located, scan};
 use super::segments::{Live, Segments};
 use super::writer::{Writer, begin};
 use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 use crate::storage::files;
 
 /// The log in a directory.
@@ -36,8 +36,8 @@ pub struct FileLog {
     writer: Arc<Mutex<Writer>>,
     /// What replay shows of each lane: from after the first position up to the second one.
     found: Vec<(Lsn, Lsn)>,
-    /// One release at a time.
-    releasing: Mutex<()>,
+    /// One trim at a time.
+    trimming: Mutex<()>,
     stopping: Arc<AtomicBool>,
     /// The writer must not wait for room any more.
     closing: Arc<AtomicBool>,
@@ -48,21 +48,21 @@ impl FileLog {
     /// Opens the log in `dir`, making both if they are not there: scan, decide, cut. Blocks. The directory must be locked.
     pub fn open(dir: &Path, mut options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
         assert!((1..=LANES_MAX).contains(&options.lanes), "a log has 1 to 64 lanes");
-        options.segment_bytes = options.segment_bytes.min(options.budget / 4);
+        options.segment_bytes = options.segment_bytes.min(options.capacity / 4);
         let scan = scan(dir, options.lanes, &mut |_| Ok(()))?;
         make_dir(dir, &*disk).map_err(LogError::io("cannot make the directory", dir))?;
         let last: Vec<Lsn> = scan.state.lanes.iter().map(|lane| Lsn(lane.next.0 - 1)).collect();
-        let released: Vec<Lsn> = scan.state.lanes.iter().map(|lane| lane.released).collect();
-        let room = Room::new(options.budget, options.in_flight);
+        let trimmed: Vec<Lsn> = scan.state.lanes.iter().map(|lane| lane.trimmed).collect();
+        let room = Room::new(options.capacity, options.in_flight);
         let lanes = Lanes::new(&last, room.clone());
-        let found = released.iter().copied().zip(last).collect();
-        let segments = Segments::new(dir, disk.clone(), options.segment_bytes, room, released)
+        let found = trimmed.iter().copied().zip(last).collect();
+        let segments = Segments::new(dir, disk.clone(), options.segment_bytes, room, trimmed)
             .map_err(LogError::io("cannot open", dir))?;
         let (log, number) = match scan.segments.last() {
             Some(last) => (last.header.log, last.header.number + 1),
             None => (options.env.random(), 1),
         };
-        repair(dir, &scan, &*disk)?;
+        cut_end(dir, &scan, &*disk)?;
         segments.remove_spares()?;
         keep(&scan, &segments, &*disk)?;
         let active = begin(&segments, &options.env, log, number, &scan.state)
@@ -89,7 +89,7 @@ impl FileLog {
             segments,
             writer: Arc::new(Mutex::new(writer)),
             found,
-            releasing: Mutex::new(()),
+            trimming: Mutex::new(()),
             stopping: Arc::default(),
             closing,
             threads: Mutex::default(),
@@ -163,13 +163,13 @@ impl Drop for FileLog {
 fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
     files::make_dir(dir)?;
     // Also if it was there: a process that was killed may have made it and not flushed that.
-    dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Point::SegmentCreate, parent))
+    dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Failpoint::SegmentCreate, parent))
 }
 
 /// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that was killed
 /// leaves groups, and names of segments, that only the system's memory holds. Without its name the segment would be missing
 /// once the next one's is durable.
-fn repair(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
+fn cut_end(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     let Some(last) = scan.segments.last() else { return Ok(()) };
     let cut = || {
         if scan.end == End::Torn {
@@ -178,22 +178,22 @@ fn repair(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
                 last.path.display(),
                 last.end
             );
-            disk.at(Point::LogCut)?;
+            disk.at(Failpoint::LogCut)?;
         }
-        let file = disk.open(Point::LogOpen, &last.path)?;
+        let file = disk.open(Failpoint::LogOpen, &last.path)?;
         if last.length > last.end {
-            disk.set_len(Point::LogOpen, &file, last.end)?;
+            disk.set_len(Failpoint::LogOpen, &file, last.end)?;
         }
-        disk.sync_all(Point::LogOpen, &file)?;
-        disk.sync_dir(Point::LogOpen, dir)
+        disk.sync_all(Failpoint::LogOpen, &file)?;
+        disk.sync_dir(Failpoint::LogOpen, dir)
     };
-    cut().map_err(LogError::io("cannot repair the end of", &last.path))
+    cut().map_err(LogError::io("cannot recover the end of", &last.path))
 }
 
 /// Puts what was found on the shelf, and removes what nobody needs.
 fn keep(scan: &Scan, segments: &Segments, disk: &dyn Disk) -> Result<(), LogError> {
     for path in &scan.leftovers {
-        disk.remove(Point::SegmentDrop, path).map_err(LogError::io("cannot remove", path))?;
+        disk.remove(Failpoint::SegmentDrop, path).map_err(LogError::io("cannot remove", path))?;
     }
     for (index, segment) in scan.segments.iter().enumerate() {
         let file = fs::File::open(&segment.path).map_err(LogError::io("cannot open", &segment.path))?;
@@ -214,7 +214,7 @@ impl LaneLog for FileLog {
     fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError> {
         let mut show = |seen: Seen<'_>| match seen {
             Seen::Record { entry, .. } => match self.found[entry.lane.index()] {
-                (released, last) if released < entry.lsn && entry.lsn <= last => visit(entry),
+                (trimmed, last) if trimmed < entry.lsn && entry.lsn <= last => visit(entry),
                 _ => Ok(()),
             },
             _ => Ok(()),
@@ -224,7 +224,7 @@ impl LaneLog for FileLog {
 
     fn open(&self, lane: Lane, node: [u8; 16]) -> Result<LaneWriter, LogError> {
         let open = Encoded::open(&Open { node, wall_ms: self.options.env.wall_ms() });
-        self.disk.at(Point::LogOpen).map_err(LogError::io("cannot open a lane of", &self.dir))?;
+        self.disk.at(Failpoint::LogOpen).map_err(LogError::io("cannot open a lane of", &self.dir))?;
         self.lanes.open(lane, &open).ok_or(LogError::Lane(lane))
     }
 
@@ -247,8 +247,8 @@ impl LaneLog for FileLog {
         Ok(payload)
     }
 
-    fn released(&self, lane: Lane) -> Lsn {
-        self.segments.shelf().released[lane.index()]
+    fn trimmed(&self, lane: Lane) -> Lsn {
+        self.segments.shelf().trimmed[lane.index()]
     }
 
     fn last(&self, lane: Lane) -> Lsn {
@@ -274,12 +274,12 @@ impl LaneLog for FileLog {
         self.lanes.room.changed()
     }
 
-    fn release(&self, upto: &[Lsn]) -> Result<(), LogError> {
-        let _one = self.releasing.lock();
-        for (lane, lsn) in self.lanes.submit_releases(upto, |lane| self.released(lane))? {
+    fn trim(&self, upto: &[Lsn]) -> Result<(), LogError> {
+        let _one = self.trimming.lock();
+        for (lane, lsn) in self.lanes.submit_trims(upto, |lane| self.trimmed(lane))? {
             self.settle(lane, lsn)?;
         }
-        self.segments.drop_released()
+        self.segments.drop_trimmed()
     }
 
     fn usage(&self) -> LogUsage {

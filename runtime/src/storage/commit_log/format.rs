@@ -141,8 +141,8 @@ pub struct LaneState {
     pub epoch: Lsn,
     /// Checksum of the lane's batch before; 0 before the first.
     pub chain: u64,
-    /// Up to where it is released.
-    pub released: Lsn,
+    /// Up to where it is trimmed.
+    pub trimmed: Lsn,
     /// The time of its last batch in milliseconds since the Unix epoch; 0 if it has none that has one.
     pub wall_ms: u64,
 }
@@ -150,7 +150,7 @@ pub struct LaneState {
 impl State {
     /// Of a log with nothing in it.
     pub fn new(lanes: u16) -> Self {
-        let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, released: Lsn(0), wall_ms: 0 };
+        let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, trimmed: Lsn(0), wall_ms: 0 };
         Self { sequence: 1, chain: 0, lanes: vec![lane; usize::from(lanes)] }
     }
 }
@@ -194,7 +194,7 @@ impl SegmentHeader {
             bytes.extend(number.to_le_bytes());
         }
         for lane in &self.state.lanes {
-            for number in [lane.next.0, lane.epoch.0, lane.chain, lane.released.0, lane.wall_ms] {
+            for number in [lane.next.0, lane.epoch.0, lane.chain, lane.trimmed.0, lane.wall_ms] {
                 bytes.extend(number.to_le_bytes());
             }
         }
@@ -225,9 +225,9 @@ impl SegmentHeader {
         let (number, salt, sequence, chain) = (reader.u64()?, reader.u64()?, reader.u64()?, reader.u64()?);
         let mut lane = || {
             let (next, epoch) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
-            let (chain, released) = (reader.u64()?, Lsn(reader.u64()?));
+            let (chain, trimmed) = (reader.u64()?, Lsn(reader.u64()?));
             let wall_ms = if version >= 2 { reader.u64()? } else { 0 };
-            Ok(LaneState { next, epoch, chain, released, wall_ms })
+            Ok(LaneState { next, epoch, chain, trimmed, wall_ms })
         };
         let lanes: Vec<_> = (0..lanes).map(|_| lane()).collect::<Result<_, Damage>>()?;
         if version >= 2 {

@@ -58,7 +58,7 @@ pub fn log(input: &[u8]) {
             log.replay(visit).expect("what was inspected can be replayed");
             assert!(replayed <= before);
             drop(log);
-            assert_eq!(records(&dir).expect("opening mends what it must"), before);
+            assert_eq!(records(&dir).expect("opening recovers what it must"), before);
         }
         Err(LogError::Damaged { file: named, offset, .. } | LogError::Unknown { file: named, offset, .. }) => {
             assert!(!whole && named == file && offset <= bytes.len() as u64, "{} at {offset}", named.display());
@@ -73,7 +73,7 @@ fn open(root: &Path, dir: &Path) -> Result<FileLog, LogError> {
     let options = LogOptions {
         lanes: 1,
         segment_bytes: 64 << 10,
-        budget: 1 << 20,
+        capacity: 1 << 20,
         manual: true,
         ..LogOptions::new(Env::manual(1).0)
     };

@@ -196,8 +196,8 @@ pub(super) struct Gathered {
     pub frames: Vec<u8>,
     /// Bytes of reservations that these frames stand for.
     pub covered: u64,
-    /// What a Release among the records says.
-    pub release: Option<Lsn>,
+    /// What a Trim among the records says.
+    pub trim: Option<Lsn>,
 }
 
 impl Lanes {
@@ -229,14 +229,7 @@ impl Lanes {
         self.lanes[lane.index()].opened.load(Ordering::Acquire)
     }
 
-    pub fn submit(
-        &self,
-        lane: Lane,
-        record: &Encoded,
-        covered: u64,
-        release: Option<Lsn>,
-        then: impl FnOnce(Lsn),
-    ) -> Lsn {
+    pub fn submit(&self, lane: Lane, record: &Encoded, covered: u64, trim: Option<Lsn>, then: impl FnOnce(Lsn)) -> Lsn {
         let mut queue = self.lanes[lane.index()].queue.lock();
         let lsn = queue.next;
         queue.next = Lsn(lsn.0 + 1);
@@ -247,7 +240,7 @@ impl Lanes {
         gathered.records += 1;
         gathered.frames.extend_from_slice(record.bytes());
         gathered.covered += covered;
-        gathered.release = release.or(gathered.release);
+        gathered.trim = trim.or(gathered.trim);
         then(lsn);
         drop(queue);
         if self.dirty.fetch_or(1 << lane.index(), Ordering::AcqRel) == 0 {
@@ -256,19 +249,19 @@ impl Lanes {
         lsn
     }
 
-    /// Appends a Release to each lane whose position is new. Answers with those positions.
-    pub fn submit_releases(&self, upto: &[Lsn], released: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
-        assert_eq!(upto.len(), self.lanes.len(), "a release names a position for each lane");
+    /// Appends a Trim to each lane whose position is new. Answers with those positions.
+    pub fn submit_trims(&self, upto: &[Lsn], trimmed: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
+        assert_eq!(upto.len(), self.lanes.len(), "a trim names a position for each lane");
         let lanes = (0..self.count()).map(Lane).zip(upto.iter().copied());
-        let moved = lanes.filter(|(lane, upto)| *upto > released(*lane) && !self.durable(*lane).is_lost());
+        let moved = lanes.filter(|(lane, upto)| *upto > trimmed(*lane) && !self.durable(*lane).is_lost());
         let moved: Vec<_> = moved.collect();
         if let Some((lane, _)) = moved.iter().find(|(lane, _)| !self.is_open(*lane)) {
             return Err(LogError::Lane(*lane));
         }
         let submit = |(lane, upto): (Lane, Lsn)| {
             let durable = self.durable(lane);
-            assert!(durable.covers(upto) || durable.is_lost(), "only what is durable is released");
-            (lane, self.submit(lane, &Encoded::release(upto), 0, Some(upto), |_| {}))
+            assert!(durable.covers(upto) || durable.is_lost(), "only what is durable is trimmed");
+            (lane, self.submit(lane, &Encoded::trim(upto), 0, Some(upto), |_| {}))
         };
         Ok(moved.into_iter().map(submit).collect())
     }

@@ -28,12 +28,12 @@ pub struct MemoryLog {
 
 #[derive(Clone, Default)]
 struct Kept {
-    /// All records ever made durable, in order; released ones are emptied.
+    /// All records ever made durable, in order; trimmed ones are emptied.
     records: Vec<Durable>,
     last: Vec<Lsn>,
     /// The time of each lane's last batch.
     wall_ms: Vec<u64>,
-    released: Vec<Lsn>,
+    trimmed: Vec<Lsn>,
     usage: LogUsage,
 }
 
@@ -52,14 +52,14 @@ impl MemoryLog {
         let kept = Kept {
             last: vec![Lsn(0); lanes],
             wall_ms: vec![0; lanes],
-            released: vec![Lsn(0); lanes],
+            trimmed: vec![Lsn(0); lanes],
             ..Kept::default()
         };
         Self::over(options, kept)
     }
 
     fn over(options: LogOptions, kept: Kept) -> Self {
-        let room = Room::new(options.budget, options.in_flight);
+        let room = Room::new(options.capacity, options.in_flight);
         room.written(0, kept.usage.live, u64::MAX);
         let lanes = Lanes::new(&kept.last, room);
         let opened_with = kept.records.len();
@@ -119,8 +119,8 @@ impl Kept {
         self.usage.live += gathered.frames.len() as u64;
         self.usage.bytes += gathered.frames.len() as u64;
         self.usage.records += u64::from(gathered.records);
-        if let Some(upto) = gathered.release {
-            self.released[lane.index()] = upto;
+        if let Some(upto) = gathered.trim {
+            self.trimmed[lane.index()] = upto;
         }
         self.last[lane.index()] = Lsn(lsn.0 - 1);
         self.last[lane.index()]
@@ -135,7 +135,7 @@ impl LaneLog for MemoryLog {
     fn replay(&self, visit: &mut dyn FnMut(Entry<'_>) -> Result<(), LogError>) -> Result<(), LogError> {
         let kept = self.kept.lock().clone();
         for (at, found) in kept.records[..self.opened_with].iter().enumerate() {
-            if found.lsn > kept.released[found.lane.index()] {
+            if found.lsn > kept.trimmed[found.lane.index()] {
                 let record = Record::parse(&found.payload).expect("the log was handed whole records");
                 let (lane, lsn, wall_ms) = (found.lane, found.lsn, found.wall_ms);
                 visit(Entry { lane, lsn, wall_ms, at: At(at as u64), record })?;
@@ -156,8 +156,8 @@ impl LaneLog for MemoryLog {
         }
     }
 
-    fn released(&self, lane: Lane) -> Lsn {
-        self.kept.lock().released[lane.index()]
+    fn trimmed(&self, lane: Lane) -> Lsn {
+        self.kept.lock().trimmed[lane.index()]
     }
 
     fn last(&self, lane: Lane) -> Lsn {
@@ -172,12 +172,12 @@ impl LaneLog for MemoryLog {
         self.lanes.room.changed()
     }
 
-    fn release(&self, upto: &[Lsn]) -> Result<(), LogError> {
-        self.lanes.submit_releases(upto, |lane| self.released(lane))?;
+    fn trim(&self, upto: &[Lsn]) -> Result<(), LogError> {
+        self.lanes.submit_trims(upto, |lane| self.trimmed(lane))?;
         while self.step() {}
         let mut kept = self.kept.lock();
-        let Kept { records, released, usage, .. } = &mut *kept;
-        let gone = records.iter_mut().filter(|found| found.lsn <= released[found.lane.index()]);
+        let Kept { records, trimmed, usage, .. } = &mut *kept;
+        let gone = records.iter_mut().filter(|found| found.lsn <= trimmed[found.lane.index()]);
         for found in gone.filter(|found| !found.payload.is_empty()) {
             usage.live -= padded(FRAME + found.payload.len()) as u64;
             found.payload = Vec::new();
@@ -188,7 +188,7 @@ impl LaneLog for MemoryLog {
 
     fn usage(&self) -> LogUsage {
         let (live, in_flight) = self.lanes.room.usage();
-        LogUsage { live, in_flight, budget: self.options.budget, segments: 1, ..self.kept.lock().usage }
+        LogUsage { live, in_flight, capacity: self.options.capacity, segments: 1, ..self.kept.lock().usage }
     }
 
     fn close(&self) {

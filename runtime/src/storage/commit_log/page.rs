@@ -10,7 +10,7 @@ use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 use super::format::Reader;
 use super::record::Damage;
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 
 /// Bytes of a database page, always.
 pub const PAGE: usize = 4096;
@@ -81,7 +81,7 @@ fn hole(number: u32, image: &[u8; PAGE]) -> Option<(usize, usize)> {
     let (before, after) = unallocated.split_at(middle);
     let (before, after) = (zeros_at_the_end(before), zeros_in_front(after));
     #[cfg(test)]
-    let (before, after) = match mistakes::is_made(Mistake::HoleNotZero) {
+    let (before, after) = match seeded_bugs::is_planted(SeededBug::HoleNotZero) {
         true => (middle, unallocated.len() - middle),
         false => (before, after),
     };

@@ -24,7 +24,7 @@ pub const PART_OVERHEAD: usize = 2048;
 const OPEN: u8 = 1;
 const TURN: u8 = 2;
 const CLASS_REMOVED: u8 = 3;
-const RELEASE: u8 = 4;
+const TRIM: u8 = 4;
 const NOOP: u8 = 7;
 
 const CREATED: u8 = 1;
@@ -70,7 +70,7 @@ pub enum Record<'a> {
         class: &'a str,
     },
     /// Everything in the lane up to there is in flushed database files and catalogs.
-    Release {
+    Trim {
         /// The last position that nobody needs any more.
         upto: Lsn,
     },
@@ -232,7 +232,7 @@ impl<'a> Record<'a> {
             OPEN => Self::Open(Open { node: reader.array()?, wall_ms: reader.u64()? }),
             TURN => Self::Turn(turn(&mut reader)?),
             CLASS_REMOVED => Self::ClassRemoved { class: reader.text8()? },
-            RELEASE => Self::Release { upto: Lsn(reader.u64()?) },
+            TRIM => Self::Trim { upto: Lsn(reader.u64()?) },
             NOOP => Self::Noop,
             kind => return Err(NoRecord::Unknown(unknown_kind(kind))),
         };
@@ -315,8 +315,8 @@ impl Encoded {
         Self::finish(record)
     }
 
-    pub(super) fn release(upto: Lsn) -> Self {
-        let mut record = begin(RELEASE, 16);
+    pub(super) fn trim(upto: Lsn) -> Self {
+        let mut record = begin(TRIM, 16);
         record.extend(upto.0.to_le_bytes());
         Self::finish(record)
     }

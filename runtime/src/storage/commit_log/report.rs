@@ -15,7 +15,7 @@ pub struct LogReport {
     pub segments: Vec<SegmentReport>,
     /// How the log ends, if nothing is damaged.
     pub end: Option<End>,
-    /// For each lane its last position and up to where it is released, if nothing is damaged.
+    /// For each lane its last position and up to where it is trimmed, if nothing is damaged.
     pub lanes: Vec<(Lsn, Lsn)>,
     /// Everything that is wrong: the first thing of each segment. Empty if the log is whole.
     pub damage: Vec<LogError>,
@@ -54,7 +54,7 @@ pub fn verify(dir: &Path) -> Result<LogReport, LogError> {
     };
     let (end, lanes, damage) = match scan(dir, 1, &mut count) {
         Ok(scan) => {
-            let lanes = scan.state.lanes.iter().map(|lane| (Lsn(lane.next.0 - 1), lane.released)).collect();
+            let lanes = scan.state.lanes.iter().map(|lane| (Lsn(lane.next.0 - 1), lane.trimmed)).collect();
             (Some(scan.end), lanes, Vec::new())
         }
         Err(error @ (LogError::Damaged { .. } | LogError::Version { .. } | LogError::Unknown { .. })) => {

@@ -1,4 +1,4 @@
-//! Room: how many bytes may still be submitted, under the log's budget, the memory it may hold and the disk's space.
+//! Room: how many bytes may still be submitted, under the log's capacity, the memory it may hold and the disk's space.
 //!
 //! A turn reserves before it is applied, so that lack of space is an answer and never an accident of the writer. Bytes go
 //! through three states: *outstanding* (reserved, or submitted and not durable), *live* (in a segment that is still needed),
@@ -17,7 +17,7 @@ const OVERHEAD: u64 = 128;
 /// Why nothing was reserved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// Over the budget, or too much in flight. It passes when the disk catches up or the log is released.
+    /// Over the capacity, or too much in flight. It passes when the disk catches up or the log is trimmed.
     #[error("the commit log is busy")]
     Wait,
     /// The disk is full, or this is more than the log will ever take. The turn must fail.
@@ -49,7 +49,7 @@ impl Drop for Reservation {
 }
 
 pub(super) struct Room {
-    budget: u64,
+    capacity: u64,
     in_flight: u64,
     state: Mutex<State>,
     changed: watch::Sender<()>,
@@ -77,20 +77,20 @@ pub(super) struct Short {
 }
 
 impl Room {
-    pub fn new(budget: u64, in_flight: u64) -> Arc<Self> {
-        Arc::new(Self { budget, in_flight, state: Mutex::default(), changed: watch::Sender::new(()) })
+    pub fn new(capacity: u64, in_flight: u64) -> Arc<Self> {
+        Arc::new(Self { capacity, in_flight, state: Mutex::default(), changed: watch::Sender::new(()) })
     }
 
     pub fn try_reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, Short> {
         let need = bytes + OVERHEAD;
-        let largest = self.budget / 4 * 3;
+        let largest = self.capacity / 4 * 3;
         if need > largest {
-            let why = format!("{bytes} bytes in one turn, and the log's budget leaves {largest}");
+            let why = format!("{bytes} bytes in one turn, and the log's capacity leaves {largest}");
             return Err(Short { answer: NoRoom::Full(why), allocate: false });
         }
         let mut state = self.state.lock();
         // One reservation may go over what is in flight, so that a large one is never starved by small ones.
-        if state.outstanding >= self.in_flight || state.live + state.outstanding + need > self.budget {
+        if state.outstanding >= self.in_flight || state.live + state.outstanding + need > self.capacity {
             state.waiting = true;
             return Err(Short { answer: NoRoom::Wait, allocate: false });
         }
@@ -145,8 +145,8 @@ impl Room {
         (state.live, state.outstanding)
     }
 
-    pub fn budget(&self) -> u64 {
-        self.budget
+    pub fn capacity(&self) -> u64 {
+        self.capacity
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {

@@ -16,7 +16,7 @@ use super::format::{
 use super::record::{Damage, NoRecord, Record};
 use super::{At, Entry, LogError, Lsn};
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 
 /// How segments' names end.
 pub(super) const SEGMENT: &str = "segment";
@@ -71,7 +71,7 @@ pub(super) struct Segment {
 pub(super) struct Scan {
     /// Those that count, oldest first, their numbers dense.
     pub segments: Vec<Segment>,
-    /// Older ones that were released and not all removed.
+    /// Older ones that were trimmed and not all removed.
     pub leftovers: Vec<PathBuf>,
     /// Where the log stands at its end.
     pub state: State,
@@ -115,7 +115,7 @@ pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 /// Reads all segments and shows what they hold. The first thing that is wrong is the error.
 pub(super) fn scan(dir: &Path, lanes: u16, visit: Visit<'_>) -> Result<Scan, LogError> {
     let mut files = segment_files(dir)?;
-    // What is before a gap was released, or the check of the oldest one below fails.
+    // What is before a gap was trimmed, or the check of the oldest one below fails.
     let dense = (1..files.len()).rev().find(|index| files[index - 1].0 + 1 != files[*index].0).unwrap_or(0);
     let leftovers = files.drain(..dense).map(|(_, path)| path).collect();
     let mut headers = files.iter().map(|(number, path)| read_header(path, *number)).collect::<Result<Vec<_>, _>>()?;
@@ -130,9 +130,9 @@ pub(super) fn scan(dir: &Path, lanes: u16, visit: Visit<'_>) -> Result<Scan, Log
     }
     if let Some(oldest) = scan.segments.first().map(|segment| &segment.header)
         && oldest.number > 1
-        && oldest.state.lanes.iter().zip(&scan.state.lanes).any(|(then, now)| then.next.0 > now.released.0 + 1)
+        && oldest.state.lanes.iter().zip(&scan.state.lanes).any(|(then, now)| then.next.0 > now.trimmed.0 + 1)
     {
-        let why = "this segment is missing, and not all that it held is released".into();
+        let why = "this segment is missing, and not all that it held is trimmed".into();
         return Err(LogError::Damaged { file: segment_path(dir, oldest.number - 1), offset: 0, why });
     }
     Ok(scan)
@@ -196,7 +196,7 @@ pub(super) fn walk(
         let verdict = judge(facts);
         #[cfg(test)]
         let verdict = match verdict {
-            Verdict::Damaged(_) if mistakes::is_made(Mistake::CutNotLast) => Verdict::Cut,
+            Verdict::Damaged(_) if seeded_bugs::is_planted(SeededBug::CutNotLast) => Verdict::Cut,
             right => right,
         };
         let how = match verdict {
@@ -322,10 +322,10 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
                 Record::Open(_) => {
                     return ControlFlow::Break(Err(refuse("an OPEN that is not the first of its batch")));
                 }
-                Record::Release { upto } if upto >= lsn => {
-                    return ControlFlow::Break(Err(refuse("a release of what comes after it")));
+                Record::Trim { upto } if upto >= lsn => {
+                    return ControlFlow::Break(Err(refuse("a trim of what comes after it")));
                 }
-                Record::Release { upto } => then.released = then.released.max(upto),
+                Record::Trim { upto } => then.trimmed = then.trimmed.max(upto),
                 _ => {}
             }
             let offset = (at + within) as u64;
@@ -380,16 +380,16 @@ pub(super) fn located(at: At) -> (u64, u64) {
     (at.0 >> 32, at.0 & u64::from(u32::MAX))
 }
 
-/// The lanes that a batch of frames releases, if it does.
-pub(super) fn release_in(mut frames: &[u8]) -> Option<Lsn> {
-    let mut released = None;
+/// The lanes that a batch of frames trims, if it does.
+pub(super) fn trim_in(mut frames: &[u8]) -> Option<Lsn> {
+    let mut trimmed = None;
     while let Ok((payload, rest)) = split_frame(frames) {
-        if let Ok(Record::Release { upto }) = Record::parse(payload) {
-            released = Some(upto);
+        if let Ok(Record::Trim { upto }) = Record::parse(payload) {
+            trimmed = Some(upto);
         }
         frames = rest;
     }
-    released
+    trimmed
 }
 
 /// How many of the records at the front of `frames` fit into `room` bytes, and how long they are.

@@ -17,7 +17,7 @@ use super::format::{SEGMENT_HEADER, SegmentHeader};
 use super::room::Room;
 use super::scan::segment_path;
 use super::{LogError, LogUsage, Lsn};
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 use crate::storage::files::is_lack_of_room;
 
 /// A segment that is begun before a large one is ready has this many bytes: quickly had, and enough until then.
@@ -49,7 +49,7 @@ pub(super) struct Segments {
 pub(super) struct Shelf {
     /// Live segments by number; the last one is being written.
     pub live: BTreeMap<u64, Live>,
-    pub released: Vec<Lsn>,
+    pub trimmed: Vec<Lsn>,
     pub usage: LogUsage,
     spares: VecDeque<Spare>,
     made: u64,
@@ -90,11 +90,11 @@ fn usable(capacity: u64, end: u64) -> u64 {
 }
 
 impl Segments {
-    pub fn new(dir: &Path, disk: Arc<dyn Disk>, size: u64, room: Arc<Room>, released: Vec<Lsn>) -> io::Result<Self> {
+    pub fn new(dir: &Path, disk: Arc<dyn Disk>, size: u64, room: Arc<Room>, trimmed: Vec<Lsn>) -> io::Result<Self> {
         let shelf = Shelf {
             live: BTreeMap::new(),
-            released,
-            usage: LogUsage { budget: room.budget(), ..LogUsage::default() },
+            trimmed,
+            usage: LogUsage { capacity: room.capacity(), ..LogUsage::default() },
             spares: VecDeque::new(),
             made: 0,
         };
@@ -117,9 +117,9 @@ impl Segments {
 
     /// Makes a file, with a descriptor of the reserve if there is no other.
     fn create(&self, path: &Path) -> io::Result<File> {
-        match self.disk.create(Point::SegmentCreate, path) {
+        match self.disk.create(Failpoint::SegmentCreate, path) {
             Err(error) if is_lack_of_room(&error) && self.reserve.lock().pop().is_some() => {
-                self.disk.create(Point::SegmentCreate, path)
+                self.disk.create(Failpoint::SegmentCreate, path)
             }
             created => created,
         }
@@ -138,8 +138,8 @@ impl Segments {
     pub fn prepare(&self, header: &SegmentHeader) -> io::Result<Spare> {
         let spare = self.shelf().spares.pop_front();
         let spare = spare.map_or_else(|| self.make(SMALL.min(self.size), false), Ok)?;
-        let begun = self.disk.write_all_at(Point::SegmentHeader, &spare.file, &header.encode(), 0);
-        match begun.and_then(|()| self.disk.sync_data(Point::SegmentHeader, &spare.file)) {
+        let begun = self.disk.write_all_at(Failpoint::SegmentHeader, &spare.file, &header.encode(), 0);
+        match begun.and_then(|()| self.disk.sync_data(Failpoint::SegmentHeader, &spare.file)) {
             Ok(()) => Ok(spare),
             Err(error) => {
                 let _ = fs::remove_file(&spare.path);
@@ -151,8 +151,8 @@ impl Segments {
     /// Makes a segment of what was prepared for it: its name, durable.
     pub fn begin(&self, header: &SegmentHeader, spare: Spare) -> io::Result<Live> {
         let path = segment_path(&self.dir, header.number);
-        self.disk.rename(Point::SegmentHeader, &spare.path, &path)?;
-        self.disk.sync_open_dir(Point::SegmentHeader, &self.dir, &self.opened)?;
+        self.disk.rename(Failpoint::SegmentHeader, &spare.path, &path)?;
+        self.disk.sync_open_dir(Failpoint::SegmentHeader, &self.dir, &self.opened)?;
         let next = header.state.lanes.iter().map(|lane| lane.next).collect();
         let (file, end) = (Arc::new(spare.file), SEGMENT_HEADER as u64);
         let live = Live { file, path, end, capacity: spare.capacity, next };
@@ -185,31 +185,31 @@ impl Segments {
         self.room.written(covered, live, last + spares);
     }
 
-    /// Removes what is released from the front, and keeps some of the files for later.
-    pub fn drop_released(&self) -> Result<(), LogError> {
+    /// Removes what is trimmed from the front, and keeps some of the files for later.
+    pub fn drop_trimmed(&self) -> Result<(), LogError> {
         let mut spares = Vec::new();
         let mut moved = false;
-        while let Some((number, live)) = self.oldest_released() {
+        while let Some((number, live)) = self.oldest_trimmed() {
             let keep = live.capacity == self.size && self.shelf().spares.len() + spares.len() < SPARES;
             if keep {
                 let path = self.dir.join(format!("{number:016x}.{SPARE}"));
-                let rename = self.disk.rename(Point::SegmentDrop, &live.path, &path);
+                let rename = self.disk.rename(Failpoint::SegmentDrop, &live.path, &path);
                 rename.map_err(LogError::io("cannot rename", &live.path))?;
                 spares.push((path, live.capacity));
             } else {
-                let remove = self.disk.remove(Point::SegmentDrop, &live.path);
+                let remove = self.disk.remove(Failpoint::SegmentDrop, &live.path);
                 remove.map_err(LogError::io("cannot remove", &live.path))?;
             }
             self.shelf().live.remove(&number);
             moved = true;
         }
         if moved {
-            let flushed = self.disk.sync_open_dir(Point::SegmentDrop, &self.dir, &self.opened);
+            let flushed = self.disk.sync_open_dir(Failpoint::SegmentDrop, &self.dir, &self.opened);
             flushed.map_err(LogError::io("cannot flush", &self.dir))?;
             self.room.set_full(None);
         }
         for (path, capacity) in spares {
-            match self.disk.open(Point::SegmentCreate, &path) {
+            match self.disk.open(Failpoint::SegmentCreate, &path) {
                 Ok(file) => self.shelf().spares.push_back(Spare { file, path, capacity }),
                 // Another one is made when it is needed.
                 Err(error) if is_lack_of_room(&error) => _ = fs::remove_file(&path),
@@ -220,12 +220,12 @@ impl Segments {
         Ok(())
     }
 
-    fn oldest_released(&self) -> Option<(u64, Live)> {
+    fn oldest_trimmed(&self) -> Option<(u64, Live)> {
         let shelf = self.shelf();
         let mut live = shelf.live.iter();
         let ((number, oldest), (_, second)) = (live.next()?, live.next()?);
-        let released = second.next.iter().zip(&shelf.released).all(|(next, released)| next.0 <= released.0 + 1);
-        released.then(|| (*number, oldest.clone()))
+        let trimmed = second.next.iter().zip(&shelf.trimmed).all(|(next, trimmed)| next.0 <= trimmed.0 + 1);
+        trimmed.then(|| (*number, oldest.clone()))
     }
 
     /// Removes spare files: when the log is opened, because nobody knows what is in them, and when it is closed.
@@ -235,7 +235,7 @@ impl Segments {
         for entry in entries {
             let path = entry.map_err(LogError::io("cannot list", &self.dir))?.path();
             if path.extension().is_some_and(|extension| extension == SPARE) {
-                self.disk.remove(Point::SegmentDrop, &path).map_err(LogError::io("cannot remove", &path))?;
+                self.disk.remove(Failpoint::SegmentDrop, &path).map_err(LogError::io("cannot remove", &path))?;
             }
         }
         Ok(())
@@ -250,11 +250,11 @@ impl Segments {
         let path = self.dir.join(format!("new-{number}.{SPARE}"));
         let file = self.create(&path)?;
         let make = || {
-            self.disk.allocate(Point::SegmentCreate, &file, bytes)?;
+            self.disk.allocate(Failpoint::SegmentCreate, &file, bytes)?;
             if zeroed {
                 self.zero(&file, bytes)?;
             }
-            self.disk.sync_data(Point::SegmentCreate, &file)
+            self.disk.sync_data(Failpoint::SegmentCreate, &file)
         };
         match make() {
             Ok(()) => Ok(Spare { file, path, capacity: bytes }),
@@ -276,7 +276,7 @@ impl Segments {
             }
             drop(orders);
             let length = zeros.len().min((bytes - at) as usize);
-            self.disk.write_all_at(Point::SegmentCreate, file, &zeros[..length], at)?;
+            self.disk.write_all_at(Failpoint::SegmentCreate, file, &zeros[..length], at)?;
         }
         Ok(())
     }

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 
 use super::disk::Disk;
 use crate::base::Env;
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 
 const SECTOR: usize = 512;
 
@@ -33,8 +33,8 @@ pub struct SimulatedDisk {
 struct State {
     durable: Tree,
     operations: u64,
-    hits: HashMap<Point, u64>,
-    faults: Vec<(Point, io::ErrorKind, u64)>,
+    hits: HashMap<Failpoint, u64>,
+    faults: Vec<(Failpoint, io::ErrorKind, u64)>,
     /// Before which operation the power goes out.
     stop_at: Option<u64>,
 }
@@ -70,10 +70,10 @@ impl SimulatedDisk {
     }
 
     /// The operation of this number at this point (the first from now being 1) fails with this error.
-    pub fn fail(&self, point: Point, error: io::ErrorKind, nth: u64) {
+    pub fn fail(&self, failpoint: Failpoint, error: io::ErrorKind, nth: u64) {
         let mut state = self.state.lock();
-        let nth = nth + state.hits.get(&point).copied().unwrap_or(0);
-        state.faults.push((point, error, nth));
+        let nth = nth + state.hits.get(&failpoint).copied().unwrap_or(0);
+        state.faults.push((failpoint, error, nth));
     }
 
     /// How many operations there were.
@@ -123,16 +123,16 @@ impl SimulatedDisk {
 }
 
 impl Disk for SimulatedDisk {
-    fn at(&self, point: Point) -> io::Result<()> {
+    fn at(&self, failpoint: Failpoint) -> io::Result<()> {
         let mut state = self.state.lock();
         state.operations += 1;
         if state.stop_at.is_some_and(|stop| state.operations >= stop) {
             return Err(io::Error::other("the power is out"));
         }
-        let hits = state.hits.entry(point).or_default();
+        let hits = state.hits.entry(failpoint).or_default();
         *hits += 1;
         let hits = *hits;
-        match state.faults.iter().find(|(at, _, nth)| (*at, *nth) == (point, hits)) {
+        match state.faults.iter().find(|(at, _, nth)| (*at, *nth) == (failpoint, hits)) {
             Some((_, error, _)) => Err((*error).into()),
             None => Ok(()),
         }
@@ -144,8 +144,8 @@ impl Disk for SimulatedDisk {
         panic!("{what}");
     }
 
-    fn sync_data(&self, point: Point, file: &File) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_data(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
+        self.at(failpoint)?;
         let metadata = file.metadata()?;
         let mut bytes = vec![0; metadata.len() as usize];
         file.read_exact_at(&mut bytes, 0)?;
@@ -153,12 +153,12 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn sync_all(&self, point: Point, file: &File) -> io::Result<()> {
-        self.sync_data(point, file)
+    fn sync_all(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
+        self.sync_data(failpoint, file)
     }
 
-    fn sync_dir(&self, point: Point, dir: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_dir(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         // A directory above the root was there before.
         if let Ok(within) = dir.strip_prefix(&self.root) {
             let entries = entries(dir)?.into_iter().map(|(name, (entry, _))| (name, entry)).collect();
@@ -167,12 +167,12 @@ impl Disk for SimulatedDisk {
         Ok(())
     }
 
-    fn sync_open_dir(&self, point: Point, dir: &Path, _opened: &File) -> io::Result<()> {
-        self.sync_dir(point, dir)
+    fn sync_open_dir(&self, failpoint: Failpoint, dir: &Path, _opened: &File) -> io::Result<()> {
+        self.sync_dir(failpoint, dir)
     }
 
-    fn sync_file_system(&self, point: Point, _dir: &Path) -> io::Result<()> {
-        self.at(point)?;
+    fn sync_file_system(&self, failpoint: Failpoint, _dir: &Path) -> io::Result<()> {
+        self.at(failpoint)?;
         let all = Tree::read(&self.root)?;
         self.state.lock().durable = all;
         Ok(())

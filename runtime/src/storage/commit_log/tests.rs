@@ -23,7 +23,7 @@ pub fn options(lanes: u16) -> LogOptions {
     LogOptions {
         lanes,
         segment_bytes: 32 << 10,
-        budget: 512 << 10,
+        capacity: 512 << 10,
         in_flight: 128 << 10,
         manual: true,
         env: Env::manual(7).0,
@@ -115,7 +115,7 @@ pub fn show(entry: &Entry<'_>) -> String {
     match record {
         Record::Open(_) => format!("{lane} {lsn} open"),
         Record::Noop => format!("{lane} {lsn} noop"),
-        Record::Release { upto } => format!("{lane} {lsn} release {upto}"),
+        Record::Trim { upto } => format!("{lane} {lsn} trim {upto}"),
         Record::ClassRemoved { class } => format!("{lane} {lsn} without {class}"),
         Record::Turn(turn) => {
             let (mut pages, mut image, mut sum) = (turn.pages, [0; PAGE], 0);

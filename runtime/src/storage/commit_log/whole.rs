@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use super::record::{Damage, Record};
 use super::{At, Entry, Lane, Lsn};
 #[cfg(test)]
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 
 /// A part that was held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ struct Waiting {
 
 impl Whole {
     /// Takes the next entry. `None`: it is a part whose last one has not come. `Some`: it counts, after these parts of the same
-    /// turn that came before it (none for all other entries). Parts that were released are not among them: what they say is in
+    /// turn that came before it (none for all other entries). Parts that were trimmed are not among them: what they say is in
     /// the object's file.
     pub fn next(&mut self, entry: &Entry<'_>) -> Result<Option<Vec<Part>>, Damage> {
         let head = match &entry.record {
@@ -53,7 +53,7 @@ impl Whole {
             return Ok(Some(turn.parts));
         }
         #[cfg(test)]
-        let counts = mistakes::is_made(Mistake::IncompleteParts).then(|| turn.parts.clone());
+        let counts = seeded_bugs::is_planted(SeededBug::IncompleteParts).then(|| turn.parts.clone());
         #[cfg(not(test))]
         let counts = None;
         turn.next += 1;

@@ -20,10 +20,10 @@ use super::format::{
 };
 use super::lane::{Gathered, Lane, Lanes, Lsn};
 use super::record::{PART_BYTES, is_open};
-use super::scan::{fit, release_in};
+use super::scan::{fit, trim_in};
 use super::segments::{Live, Segments, Spare};
 use crate::base::Env;
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 use crate::storage::files::is_lack_of_room;
 
 /// A group is ended when it has this many bytes, so that those who wait for its flush wait for no more than that.
@@ -133,11 +133,11 @@ impl Writer {
         if !std::mem::replace(&mut self.ended, true) {
             let header = self.group_header(0, 0, CLOSED, &[]);
             self.or_lost("ending", |writer| {
-                writer.disk.at(Point::LogClose)?;
+                writer.disk.at(Failpoint::LogClose)?;
                 writer.write(&header, &mut [])?;
                 let Active { file, end, .. } = &writer.active;
-                writer.disk.set_len(Point::LogClose, file, *end)?;
-                writer.disk.sync_all(Point::LogClose, file)
+                writer.disk.set_len(Failpoint::LogClose, file, *end)?;
+                writer.disk.sync_all(Failpoint::LogClose, file)
             });
         }
     }
@@ -214,9 +214,9 @@ impl Writer {
         parts.push(IoSlice::new(&bytes));
         parts.extend_from_slice(batches);
         let active = &mut self.active;
-        self.disk.write_vectored_at(Point::LogWrite, &active.file, &mut parts, active.end)?;
-        self.disk.sync_data(Point::LogFlush, &active.file)?;
-        self.disk.at(Point::LogFlushed)?;
+        self.disk.write_vectored_at(Failpoint::LogWrite, &active.file, &mut parts, active.end)?;
+        self.disk.sync_data(Failpoint::LogFlush, &active.file)?;
+        self.disk.at(Failpoint::LogFlushed)?;
         active.end += GROUP_HEADER as u64 + u64::from(header.length);
         (self.state.sequence, self.state.chain) = (header.sequence + 1, checksum);
         Ok(())
@@ -224,15 +224,15 @@ impl Writer {
 
     /// The group is durable: says so to everybody, the bytes first, so that nobody who is told finds the log as it was.
     fn publish(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>, bytes: u64) {
-        let (mut covered, mut records, mut released) = (0, 0, Vec::new());
+        let (mut covered, mut records, mut trimmed) = (0, 0, Vec::new());
         for batch in &*batches {
             let Taken { lane, gathered, written } = &mut taken[batch.index];
             let lane_state = &mut self.state.lanes[lane.index()];
-            if gathered.release.is_some()
-                && let Some(upto) = release_in(&gathered.frames[batch.from..batch.to])
+            if gathered.trim.is_some()
+                && let Some(upto) = trim_in(&gathered.frames[batch.from..batch.to])
             {
-                lane_state.released = lane_state.released.max(upto);
-                released.push((*lane, lane_state.released));
+                lane_state.trimmed = lane_state.trimmed.max(upto);
+                trimmed.push((*lane, lane_state.trimmed));
             }
             *written = batch.to;
             gathered.first.0 += u64::from(batch.records);
@@ -247,8 +247,8 @@ impl Writer {
             }
         }
         self.segments.written(self.active.end, covered, |shelf| {
-            for (lane, upto) in released {
-                shelf.released[lane.index()] = upto;
+            for (lane, upto) in trimmed {
+                shelf.trimmed[lane.index()] = upto;
             }
             let usage = &mut shelf.usage;
             usage.groups += 1;

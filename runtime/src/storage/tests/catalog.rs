@@ -50,7 +50,7 @@ impl Lanes {
     }
 }
 
-/// A new catalog with a log that has nothing released.
+/// A new catalog with a log that has nothing trimmed.
 struct Story {
     catalog: Catalog,
     lanes: Lanes,
@@ -138,7 +138,7 @@ fn listed(catalog: &Catalog, prefix: Option<&str>, limit: usize) -> Vec<CatalogE
     }
 }
 
-/// The database of an object as a repair leaves it, and what the list says of its size.
+/// The database of an object as a recovery leaves it, and what the list says of its size.
 fn database(address: &ObjectAddress, incarnation: u32, padding: u32) -> (Vec<u8>, u64) {
     with_alarm(address, incarnation, padding, None)
 }

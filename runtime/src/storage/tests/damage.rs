@@ -1,4 +1,4 @@
-//! Files that are not what was written, or not there: reported by every way to the object, served by none, and mended by an import or
+//! Files that are not what was written, or not there: reported by every way to the object, served by none, and recovered by an import or
 //! a deletion. Other objects go on.
 
 use std::fs;
@@ -11,14 +11,14 @@ use crate::storage::sums::sums_path;
 use crate::storage::template::PAGE;
 use crate::storage::verify::{DataDamage, verify};
 
-/// An object of a dozen pages, released: the log has nothing of it any more.
-fn released() -> World {
+/// An object of a dozen pages, trimmed: the log has nothing of it any more.
+fn trimmed() -> World {
     let mut world = World::new();
     for name in ["a", "b"] {
         world.object(name).turn(|turn| (0..8).for_each(|n| turn.put(&format!("{n}"), &[n; 5000]).unwrap()));
     }
     world.flush();
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     world.restart();
     world
 }
@@ -41,7 +41,7 @@ fn assert_damaged(world: &World, what: &str) {
     let exported = object.database().snapshot().and_then(|snapshot| snapshot.unwrap().copy());
     assert!(matches!(exported, Err(StorageError::Damaged { .. })), "{what}: it cannot be exported");
     assert_eq!(world.object("b").get("7").unwrap(), [7; 5000], "{what}: others go on");
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
 }
 
 type Damage = Box<dyn Fn(&Path)>;
@@ -104,7 +104,7 @@ fn damages() -> Vec<(&'static str, Damage)> {
 #[test]
 fn damage_is_reported_and_nothing_of_it_is_served() {
     for (what, damage) in damages() {
-        let world = released();
+        let world = trimmed();
         damage(&world.file("a"));
         assert_damaged(&world, what);
     }
@@ -113,7 +113,7 @@ fn damage_is_reported_and_nothing_of_it_is_served() {
 #[test]
 fn damage_is_reported_after_a_restart_and_deletion_accepts_it() {
     for (what, damage) in damages() {
-        let mut world = released();
+        let mut world = trimmed();
         damage(&world.file("a"));
         let _ = read_all(&mut world.object("a"));
         world.restart();
@@ -126,7 +126,7 @@ fn damage_is_reported_after_a_restart_and_deletion_accepts_it() {
         drop(object);
         world.restart();
         assert_eq!(world.object("a").get("0").unwrap(), b"new", "{what}");
-        world.databases.0.release_round().unwrap();
+        world.databases.0.checkpoint().unwrap();
         world.restart();
         assert_eq!(
             (world.object("a").get("0").unwrap(), world.object("a").get("1")),
@@ -139,7 +139,7 @@ fn damage_is_reported_after_a_restart_and_deletion_accepts_it() {
 #[test]
 fn an_import_takes_the_place_of_what_is_damaged() {
     for (what, damage) in damages() {
-        let mut world = released();
+        let mut world = trimmed();
         let mut exported = Vec::new();
         let mut copy = world.object("a").database().snapshot().unwrap().unwrap().copy().unwrap();
         std::io::copy(&mut copy, &mut exported).unwrap();
@@ -157,7 +157,7 @@ fn an_import_takes_the_place_of_what_is_damaged() {
         for _ in 0..2 {
             world.restart();
             assert_eq!(world.object("a").get("7").unwrap(), [7; 5000], "{what}");
-            world.databases.0.release_round().unwrap();
+            world.databases.0.checkpoint().unwrap();
         }
     }
 }
@@ -165,11 +165,11 @@ fn an_import_takes_the_place_of_what_is_damaged() {
 /// The file of before beside the sums of now, as after half of a restored backup.
 #[test]
 fn an_older_copy_of_the_file_is_noticed() {
-    let mut world = released();
+    let mut world = trimmed();
     let older = fs::read(world.file("a")).unwrap();
     world.object("a").turn(|turn| turn.put("3", &[9; 5000]).unwrap());
     world.flush();
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     world.restart();
     assert_eq!(world.object("a").get("3").unwrap(), [9; 5000]);
     fs::write(world.file("a"), older).unwrap();
@@ -190,17 +190,17 @@ fn what_the_log_still_has_is_written_again_whatever_became_of_the_file() {
     }
 }
 
-/// The log has a part of the object and its file is gone: the log is released all the same, and the damage is told.
+/// The log has a part of the object and its file is gone: the log is trimmed all the same, and the damage is told.
 #[test]
-fn a_missing_file_keeps_nobody_from_releasing_the_log() {
-    let mut world = released();
+fn a_missing_file_keeps_nobody_from_trimming_the_log() {
+    let mut world = trimmed();
     for name in ["a", "b"] {
         world.object(name).turn(|turn| turn.put("3", &[9; 5000]).unwrap());
     }
     world.restart();
     fs::remove_file(world.file("a")).unwrap();
     assert_damaged(&world, "its file is missing");
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     assert!(world.databases.log_usage().live < 8192, "{:?}", world.databases.log_usage());
     world.restart();
     assert_damaged(&world, "its file is missing, and the log has nothing");
@@ -209,7 +209,7 @@ fn a_missing_file_keeps_nobody_from_releasing_the_log() {
     object.turn(|turn| turn.put("3", &[8; 5000]).unwrap());
     world.flush();
     fs::remove_file(world.file("b")).unwrap();
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     drop(object);
     world.restart();
     assert!(matches!(read_all(&mut world.object("b")), Err(ApplyError::Damaged(_))));
@@ -218,7 +218,7 @@ fn a_missing_file_keeps_nobody_from_releasing_the_log() {
 /// As an earlier version left it.
 #[test]
 fn files_without_sums_get_them_when_they_are_read() {
-    let mut world = released();
+    let mut world = trimmed();
     fs::remove_file(sums_path(&world.file("a"))).unwrap();
     read_all(&mut world.object("a")).unwrap();
     assert!(sums_path(&world.file("a")).exists());
@@ -230,7 +230,7 @@ fn files_without_sums_get_them_when_they_are_read() {
 
 #[test]
 fn a_read_of_nothing_makes_no_file_and_a_list_that_is_gone_cannot_tell() {
-    let mut world = released();
+    let mut world = trimmed();
     assert_eq!(world.object("new").get("k"), None);
     let before = world.files();
     assert_eq!(before.len(), 6);
@@ -289,7 +289,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
         let root = root.path();
         let (dir, databases) = on_disk(root);
         names().iter().for_each(|name| put(&databases, name, name.as_bytes()));
-        databases.0.release_round().unwrap();
+        databases.0.checkpoint().unwrap();
         // Some of it is in the log alone.
         names()[..10].iter().for_each(|name| put(&databases, name, b"again"));
         let mut gone = Object(Some(databases.database(&address("object-39"))));
@@ -386,7 +386,7 @@ fn everything_is_its_owners_alone() {
     });
     object.database().durable().wait(object.database().last_applied()).unwrap();
     drop(object);
-    databases.0.release_round().unwrap();
+    databases.0.checkpoint().unwrap();
     let records = ClassRecords::open(&dir).unwrap();
     records.put_component(b"component").unwrap();
     assert_eq!(all_open(), Vec::<PathBuf>::new());

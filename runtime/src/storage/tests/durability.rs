@@ -49,7 +49,7 @@ fn the_list_tells_what_is_durable() {
     assert_eq!(listed(&world), [("a".into(), 3 * 4096)]);
     world.restart();
     assert_eq!(listed(&world), [("a".into(), 6 * 4096), ("b".into(), 3 * 4096)]);
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     assert!(world.object("a").delete());
     assert_eq!(listed(&world).len(), 2);
     world.flush();
@@ -57,29 +57,29 @@ fn the_list_tells_what_is_durable() {
         assert_eq!(listed(&world), [("b".into(), 3 * 4096)]);
         world.crash();
     }
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     std::fs::remove_dir_all(world.dir.catalog()).unwrap();
     world.crash();
     assert_eq!(listed(&world), [("b".into(), 3 * 4096)], "made again from the databases");
 }
 
-/// A release round asks which objects wait for being mended, and one of them is opened before the round comes to it.
+/// a checkpoint asks which objects wait for being recovered, and one of them is opened before the round comes to it.
 #[test]
 fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     let mut world = World::new();
     world.object("a").turn(|turn| turn.put("k", b"1").unwrap());
     world.restart();
     let node = world.databases.0.clone();
-    let waiting = node.repairs.waiting();
+    let waiting = node.recovery.waiting();
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"2").unwrap());
     for (class, id) in waiting {
         let files = incarnations::Incarnations::at(&node.objects, &class, &id);
-        node.repairs.mend(&id, &files, &*node.log, &SystemDisk).unwrap();
+        node.recovery.recover(&id, &files, &*node.log, &SystemDisk).unwrap();
     }
     assert!(capture::wal_path(&world.file("a")).exists(), "its WAL is of this process");
     world.flush();
-    node.release_round().unwrap();
+    node.checkpoint().unwrap();
     drop(object);
     world.restart();
     assert_eq!(world.object("a").get("k").unwrap(), b"2");
@@ -95,13 +95,13 @@ fn turns_go_on_while_a_round_waits_for_the_disk() {
     world.flush();
     objects.iter_mut().for_each(|object| object.turn(|turn| turn.put("k", b"waited for").unwrap()));
     std::thread::scope(|scope| {
-        let round = scope.spawn(|| node.release_round());
+        let round = scope.spawn(|| node.checkpoint());
         let mut turns = 0_u32;
         while turns < 50 {
             objects[0].turn(|turn| turn.put("k", &turns.to_le_bytes()).unwrap());
             objects[1].turn(|turn| turn.delete_all().unwrap());
             objects[1].turn(|turn| turn.put("k", &turns.to_le_bytes()).unwrap());
-            turns += u32::from(node.release.is_running());
+            turns += u32::from(node.checkpoints.is_running());
             std::thread::yield_now();
         }
         assert!(!round.is_finished(), "what the round waits for is not durable");
@@ -117,7 +117,7 @@ fn turns_go_on_while_a_round_waits_for_the_disk() {
 
 /// What a round has copied while an object went on is what the object was when the round looked at it.
 #[test]
-fn a_round_beside_a_busy_object_releases_nothing_that_is_not_in_its_file() {
+fn a_round_beside_a_busy_object_trims_nothing_that_is_not_in_its_file() {
     let mut world = World::new();
     let node = world.databases.0.clone();
     let mut object = world.object("a");
@@ -125,14 +125,14 @@ fn a_round_beside_a_busy_object_releases_nothing_that_is_not_in_its_file() {
     world.flush();
     object.turn(|turn| turn.put("k", b"2").unwrap());
     std::thread::scope(|scope| {
-        let round = scope.spawn(|| node.release_round());
-        while !node.release.is_running() {
+        let round = scope.spawn(|| node.checkpoint());
+        while !node.checkpoints.is_running() {
             std::thread::yield_now();
         }
         world.flush();
         round.join().unwrap().unwrap();
     });
-    // Not durable, so it is lost; what came before it is released or in the log.
+    // Not durable, so it is lost; what came before it is trimmed or in the log.
     object.turn(|turn| turn.put("k", b"3").unwrap());
     drop(object);
     world.crash();
@@ -148,14 +148,14 @@ fn a_round_leaves_a_lane_alone_that_is_lost() {
     objects.iter_mut().for_each(|object| object.turn(|turn| turn.put("k", b"v").unwrap()));
     world.flush();
     world.log.lose(lanes[0]);
-    world.databases.0.release_round().unwrap();
-    let released = lanes.map(|lane| world.databases.0.log.released(lane));
-    assert!(released[0] == Lsn(0) && released[1] > Lsn(0), "{released:?}");
+    world.databases.0.checkpoint().unwrap();
+    let trimmed = lanes.map(|lane| world.databases.0.log.trimmed(lane));
+    assert!(trimmed[0] == Lsn(0) && trimmed[1] > Lsn(0), "{trimmed:?}");
 }
 
 #[test]
 fn without_room_in_the_log_a_turn_leaves_no_trace() {
-    let world = World::with(Limits { log: 8 << 20, ..Limits::default() });
+    let world = World::with(Limits { log_capacity: 8 << 20, ..Limits::default() });
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"v").unwrap());
     let mut value = vec![0; 1_000_000];
@@ -173,6 +173,6 @@ fn without_room_in_the_log_a_turn_leaves_no_trace() {
     }
     assert!(full);
     assert_eq!(object.get("k").unwrap(), b"v", "reading goes on");
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     object.turn(|turn| turn.put("19", &value).unwrap());
 }

@@ -69,7 +69,7 @@ fn what_was_not_durable_is_gone_after_a_crash() {
         }
         assert_eq!(world.object("b").get("k"), None);
     }
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     world.crash();
     assert_eq!(world.object("a").get("k").unwrap(), b"durable");
 }
@@ -91,20 +91,20 @@ fn what_a_database_could_not_finish_is_found_by_the_next_one() {
     assert_eq!(world.object("a").get("k").unwrap(), [9]);
 }
 
-/// The log says nothing of the object any more, so nobody mends it; all the same its WAL is not read.
+/// The log says nothing of the object any more, so nobody recovers it; all the same its WAL is not read.
 #[test]
 fn what_an_earlier_process_left_in_a_wal_is_emptied_unread() {
     let mut world = World::new();
     let mut object = world.object("a");
-    object.turn(|turn| turn.put("k", b"released").unwrap());
+    object.turn(|turn| turn.put("k", b"trimmed").unwrap());
     world.flush();
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     object.turn(|turn| turn.put("k", b"applied").unwrap());
     drop(object);
     world.crash();
-    assert!(world.databases.0.repairs.waiting().is_empty());
+    assert!(world.databases.0.recovery.waiting().is_empty());
     assert!(fs::metadata(wal_path(&world.file("a"))).unwrap().len() > 0);
-    assert_eq!(world.object("a").get("k").unwrap(), b"released");
+    assert_eq!(world.object("a").get("k").unwrap(), b"trimmed");
 }
 
 #[test]
@@ -221,9 +221,9 @@ fn a_long_wal_is_begun_anew_once_it_is_durable() {
     assert_eq!(world.object("a").get("199").unwrap(), [5; 4000]);
 }
 
-/// What rounds of releases are for: the log holds nothing any more, and everything is there.
+/// What checkpoints are for: the log holds nothing any more, and everything is there.
 #[test]
-fn a_round_releases_objects_whoever_uses_them() {
+fn a_round_trims_objects_whoever_uses_them() {
     let mut world = World::new();
     let mut objects: Vec<Object> = ["idle", "busy", "gone", "away", "again"].map(|name| world.object(name)).into();
     for object in &mut objects {
@@ -239,7 +239,7 @@ fn a_round_releases_objects_whoever_uses_them() {
     world.flush();
     let mut busy = objects[1].begin(WorkBudget::unlimited());
     busy.put("0", b"staged").unwrap();
-    world.databases.0.release_round().unwrap();
+    world.databases.0.checkpoint().unwrap();
     let usage = world.databases.log_usage();
     assert!(usage.live < 4096, "{usage:?}");
     busy.put("1", b"staged").unwrap();

@@ -1,11 +1,11 @@
-//! The seeded simulation: thousands of short lives of a data directory, each a schedule of turns, flushes, releases, faults,
+//! The seeded simulation: thousands of short lives of a data directory, each a schedule of turns, flushes, trims, faults,
 //! kills and power cuts on a disk that forgets, against a model. What lives is a [`Subject`]: the log alone, storage, or storage with
 //! the objects and the router on top of it (`router/simulation.rs`).
 //!
 //! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
 //! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
 //! any end of the process: nothing that was told is lost, nothing is there that was rolled back or never written, objects of a lane
-//! come back as of the same turn, what came back once comes back again, and no alarm that is set is forgotten. [`Mistake`]s made on purpose prove that it
+//! come back as of the same turn, what came back once comes back again, and no alarm that is set is forgotten. [`SeededBug`]s made on purpose prove that it
 //! would be seen.
 
 use std::cell::Cell;
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use super::directory_in_memory;
 use crate::base::Env;
 use crate::base::env::Manual;
-use crate::base::mistakes::{self, Mistake};
+use crate::base::seeded_bugs::{self, SeededBug};
 use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
 
 pub(crate) mod model;
@@ -87,8 +87,8 @@ pub(crate) trait Subject: Sized {
     /// The actor leaves. Everything the object applied is durable.
     fn leave(&mut self, object: usize);
 
-    /// A release round. Everything applied is durable.
-    fn release(&mut self) -> Result<(), Failed>;
+    /// a checkpoint. Everything applied is durable.
+    fn checkpoint(&mut self) -> Result<(), Failed>;
 
     /// Writes the catalogs.
     fn catalog(&mut self) -> Result<(), Failed>;
@@ -241,18 +241,18 @@ impl<S: Subject> Life<S> {
                 self.flush_all();
                 self.subject().leave(*object);
             }
-            Step::Release => {
+            Step::Checkpoint => {
                 self.flush_all();
-                let done = self.subject().release();
+                let done = self.subject().checkpoint();
                 self.excuse(done)?;
             }
             Step::Catalog => {
                 let done = self.subject().catalog();
                 self.excuse(done)?;
             }
-            Step::Fault { point, full } => {
+            Step::Fault { failpoint, full } => {
                 let error = if *full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
-                self.disk.fail(*point, error, 1);
+                self.disk.fail(*failpoint, error, 1);
                 self.faulty = true;
             }
             Step::Crash { after, power, seed } => {
@@ -451,10 +451,10 @@ impl<S: Subject> Life<S> {
         let mut seen = self.look_at(|_| ())?;
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
         let mut subject = S::open(copy.path(), disk, self.next_world()).map_err(Wrong::Refused)?;
-        // The release comes first or last: it must neither fail nor hide anything.
+        // The trim comes first or last: it must neither fail nor hide anything.
         let early = dice.percent(50);
         if early {
-            subject.release().map_err(|Failed(why)| Wrong::Failed(why))?;
+            subject.checkpoint().map_err(|Failed(why)| Wrong::Failed(why))?;
         }
         for (object, state) in seen.iter_mut().enumerate() {
             match subject.read(object) {
@@ -464,7 +464,7 @@ impl<S: Subject> Life<S> {
             }
         }
         self.model.clone().recovered(seen).map_err(Wrong::Unseen)?;
-        if early { Ok(()) } else { subject.release().map_err(|Failed(why)| Wrong::Failed(why)) }
+        if early { Ok(()) } else { subject.checkpoint().map_err(|Failed(why)| Wrong::Failed(why)) }
     }
 }
 
@@ -561,15 +561,15 @@ fn another_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 20
 }
 
-/// Fails unless the simulation notices each mistake within so many lives. Whatever ends a life badly will do: some mistakes
+/// Fails unless the simulation notices each seeded bug within so many lives. Whatever ends a life badly will do: some seeded bugs
 /// are noticed by the code itself.
-pub(crate) fn notices<S: Subject>(mistakes: &[Mistake], lives: u64) {
-    for mistake in mistakes {
+pub(crate) fn notices<S: Subject>(bugs: &[SeededBug], lives: u64) {
+    for bug in bugs {
         let goes_wrong = |seed| {
-            mistakes::make(Some(*mistake));
+            seeded_bugs::plant(Some(*bug));
             life::<S>(&schedule(seed)).is_err()
         };
         let noticed = find(0..lives, goes_wrong);
-        assert!(noticed.is_some(), "nobody notices {mistake:?}");
+        assert!(noticed.is_some(), "nobody notices {bug:?}");
     }
 }

@@ -23,7 +23,7 @@ fn timer(limits: &Limits) -> CpuTimer {
 }
 
 /// One statement, driven as a turn's driver does; answers its result.
-fn sliced(turn: &mut Turn, timer: &CpuTimer, statement: &str) -> Result<Outcome, SqlError> {
+fn sliced(turn: &mut Turn, timer: &CpuTimer, statement: &str) -> Result<ExecResult, SqlError> {
     wait(Computing::new(pin!(turn.exec_sliced(statement, &[])), timer.clone())).unwrap()
 }
 

@@ -3,7 +3,7 @@
 use super::*;
 use crate::base::Exhausted;
 
-fn exec(turn: &mut Turn, sql: &str) -> Result<Outcome, SqlError> {
+fn exec(turn: &mut Turn, sql: &str) -> Result<ExecResult, SqlError> {
     turn.exec(sql, &[])
 }
 

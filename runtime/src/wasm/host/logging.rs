@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
 use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
-use crate::base::outcome::Logged;
+use crate::base::turn_error::Logged;
 use crate::base::{CallId, ClassKey, Env, ObjectAddress};
 use crate::wasm::bindings::logging;
 

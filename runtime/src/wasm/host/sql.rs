@@ -82,7 +82,7 @@ impl packed::Host for Host {
             Err(error) => return answer(Err(error)),
         };
         let more = self.cursor(outcome.more)?;
-        let storage::PackedOutcome { changes, last_insert_rowid, result, .. } = outcome;
+        let storage::PackedResult { changes, last_insert_rowid, result, .. } = outcome;
         Ok(Ok(packed::ExecResult { changes, last_insert_rowid, packed: result, more }))
     }
 

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_SOCKET};
-use crate::base::socket::{AutoResponse, Goodbye, Message, SocketId};
+use crate::base::socket::{AutoResponse, CloseFrame, Message, SocketId};
 use crate::sockets::{SocketError, SocketTurn};
 use crate::wasm::bindings::websockets as wit;
 
@@ -62,7 +62,7 @@ impl wit::Host for Host {
 
     fn close(&mut self, socket: u64, code: Option<u16>, reason: String) -> Answer<()> {
         self.price(reason.len(), FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.close(SocketId(socket), Goodbye { code, reason })))
+        Ok(told(self.socket_turn()?.close(SocketId(socket), CloseFrame { code, reason })))
     }
 
     fn auto_response(&mut self) -> wasmtime::Result<Option<wit::AutoResponsePair>> {

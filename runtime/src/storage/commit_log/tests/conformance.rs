@@ -136,8 +136,8 @@ fn who_waits_for_a_lane_that_is_lost_is_told() {
         while subject.step() {}
         assert_eq!(durable.wait(lsn), Err(LaneLost), "a flush that was under way brings nothing back");
         assert!(!durable.covers(Lsn(0)) && durable.is_lost() && durable_of_other.covers(other));
-        subject.log().release(&[Lsn(1), other]).unwrap();
-        assert_eq!([subject.log().released(Lane::new(0)), subject.log().released(Lane::new(1))], [Lsn(0), other]);
+        subject.log().trim(&[Lsn(1), other]).unwrap();
+        assert_eq!([subject.log().trimmed(Lane::new(0)), subject.log().trimmed(Lane::new(1))], [Lsn(0), other]);
     }
 }
 
@@ -157,7 +157,7 @@ fn what_is_only_appended_is_not_durable() {
     }
 }
 
-/// Also if the clock is set back, the process ends, and everything with a time was released before.
+/// Also if the clock is set back, the process ends, and everything with a time was trimmed before.
 #[test]
 fn times_never_decrease_within_a_lane() {
     let (env, clock) = Env::manual(7);
@@ -172,7 +172,7 @@ fn times_never_decrease_within_a_lane() {
             subject.settle(&writers);
             if step == 4 {
                 let upto = [0, 1].map(|lane| subject.log().last(Lane::new(lane)));
-                subject.log().release(&upto).unwrap();
+                subject.log().trim(&upto).unwrap();
                 subject.crash();
                 writers = open_all(subject.log());
                 subject.settle(&writers);
@@ -188,8 +188,8 @@ fn times_never_decrease_within_a_lane() {
                 Ok(())
             })
             .unwrap();
-        assert_eq!(times[0], [30_000, 30_000, 50_000, 50_000], "release, open, turns");
-        // Nothing had taken this lane further than its own opening and release.
+        assert_eq!(times[0], [30_000, 30_000, 50_000, 50_000], "trim, open, turns");
+        // Nothing had taken this lane further than its own opening and trim.
         assert!(times[1].is_sorted() && times[1].len() == 2, "{times:?}");
     }
 }
@@ -204,45 +204,45 @@ fn a_lane_has_one_writer() {
 }
 
 #[test]
-fn what_is_released_is_not_shown_again() {
+fn what_is_trimmed_is_not_shown_again() {
     for mut subject in Subject::all(2) {
         let writers = open_all(subject.log());
         for object in 0..4 {
             submit(subject.log(), &writers[0], turn(&head(0, object), 1, 100));
         }
         subject.settle(&writers);
-        subject.log().release(&[Lsn(3), Lsn(0)]).unwrap();
-        assert_eq!(subject.log().released(Lane::new(0)), Lsn(3));
-        assert_eq!(subject.log().released(Lane::new(1)), Lsn(0));
+        subject.log().trim(&[Lsn(3), Lsn(0)]).unwrap();
+        assert_eq!(subject.log().trimmed(Lane::new(0)), Lsn(3));
+        assert_eq!(subject.log().trimmed(Lane::new(1)), Lsn(0));
         let lines = |subject: &Subject| -> Vec<String> {
             replayed(subject.log()).iter().map(|line| line.split(' ').take(4).collect::<Vec<_>>().join(" ")).collect()
         };
         subject.crash();
         let mut left = lines(&subject);
         left.sort();
-        assert_eq!(left, ["lane 0 @4 turn", "lane 0 @5 turn", "lane 0 @6 release", "lane 1 @1 open"]);
-        assert_eq!(subject.log().released(Lane::new(0)), Lsn(3));
+        assert_eq!(left, ["lane 0 @4 turn", "lane 0 @5 turn", "lane 0 @6 trim", "lane 1 @1 open"]);
+        assert_eq!(subject.log().trimmed(Lane::new(0)), Lsn(3));
         assert!(
-            matches!(subject.log().release(&[Lsn(5), Lsn(0)]), Err(LogError::Lane(_))),
-            "a lane that is not open cannot say what is released"
+            matches!(subject.log().trim(&[Lsn(5), Lsn(0)]), Err(LogError::Lane(_))),
+            "a lane that is not open cannot say what is trimmed"
         );
         let writers = open_all(subject.log());
         subject.settle(&writers);
-        subject.log().release(&[Lsn(6), Lsn(2)]).unwrap();
+        subject.log().trim(&[Lsn(6), Lsn(2)]).unwrap();
         subject.crash();
         let mut left = lines(&subject);
         left.sort();
-        assert_eq!(left, ["lane 0 @7 open", "lane 0 @8 release", "lane 1 @3 release"]);
+        assert_eq!(left, ["lane 0 @7 open", "lane 0 @8 trim", "lane 1 @3 trim"]);
     }
 }
 
 #[test]
-fn releasing_makes_room() {
+fn trimming_makes_room() {
     for subject in Subject::all(1) {
         let writers = open_all(subject.log());
         let mut last = Lsn(0);
         let mut rounds = 0;
-        // Four times the budget.
+        // Four times the capacity.
         for number in 0..500 {
             let record = turn(&head(0, 1), number, 4096);
             let mut reservation = loop {
@@ -253,7 +253,7 @@ fn releasing_makes_room() {
                     Err(NoRoom::Wait) => {
                         subject.settle(&writers);
                         if subject.log().usage().live > 300 << 10 {
-                            subject.log().release(&[last]).unwrap();
+                            subject.log().trim(&[last]).unwrap();
                             rounds += 1;
                         }
                         assert!(subject.is_threaded() || room.now_or_never().is_some(), "room was told");
@@ -265,7 +265,7 @@ fn releasing_makes_room() {
         subject.settle(&writers);
         assert!(rounds >= 4, "{rounds}");
         let usage = subject.log().usage();
-        assert!(usage.live <= usage.budget && usage.in_flight == 0, "{usage:?}");
+        assert!(usage.live <= usage.capacity && usage.in_flight == 0, "{usage:?}");
         assert_eq!(usage.records, 501 + rounds);
     }
 }

@@ -265,14 +265,14 @@ fn stale_groups_of_a_used_file_are_not_taken_for_new_ones() {
         last = submit(&log, &writer, turn(&head(0, 1), number, 1000));
         log.step();
         if number % 20 == 19 {
-            log.release(&[last]).unwrap();
+            log.trim(&[last]).unwrap();
             if stale(&dir) > 1 {
                 break;
             }
         }
     }
-    let release = Lsn(last.0 + 1);
+    let trim = Lsn(last.0 + 1);
     drop((log, writer));
     let log = dir.open();
-    assert_eq!(replayed(&log), [format!("lane 0 {release} release {last}")]);
+    assert_eq!(replayed(&log), [format!("lane 0 {trim} trim {last}")]);
 }

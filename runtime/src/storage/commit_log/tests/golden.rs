@@ -51,7 +51,7 @@ fn write(dir: &mut Dir) {
     submit(&log, &writers[1], turn(&TurnHead { part: 1, previous: Lsn(2), alarms, ..head(1, 2) }, 3, 3000));
     submit(&log, &writers[0], Encoded::class_removed("class"));
     log.step();
-    log.release(&[Lsn(1), Lsn(1)]).unwrap();
+    log.trim(&[Lsn(1), Lsn(1)]).unwrap();
     let running = Some(NumberedAlarm { serial: 8, ..alarm });
     let alarms = Some(Alarms { set: Some(NumberedAlarm { serial: 10, ..alarm }), running });
     submit(&log, &writers[1], turn(&TurnHead { previous: Lsn(3), alarms, ..head(1, 2) }, 4, 40));
@@ -128,11 +128,11 @@ fn a_log_of_version_1_goes_on_in_version_2() {
     expected.push(format!("lane 1 @{} open", lsn.0 - 1));
     assert_eq!(all[..expected.len()], expected);
     assert_eq!(all.len(), expected.len() + 1);
-    // Released, the old segments go.
+    // Trimmed, the old segments go.
     log.open(Lane::new(0), NODE).unwrap();
     log.open(Lane::new(1), NODE).unwrap();
     log.step();
-    log.release(&[log.last(Lane::new(0)), log.last(Lane::new(1))]).unwrap();
+    log.trim(&[log.last(Lane::new(0)), log.last(Lane::new(1))]).unwrap();
     let left = dir.segments();
     assert!(left.iter().all(|segment| fs::read(segment).unwrap()[8] == 2), "{left:?}");
     drop(log);

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 
 use super::*;
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 
 #[test]
 fn a_group_goes_on_in_the_next_segment() {
@@ -50,7 +50,7 @@ fn a_full_disk_is_an_answer_and_passes() {
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let writer = log.open(Lane::new(0), NODE).unwrap();
         for nth in 1..20 {
-            disk.fail(Point::SegmentCreate, ErrorKind::StorageFull, nth);
+            disk.fail(Failpoint::SegmentCreate, ErrorKind::StorageFull, nth);
         }
         let mut told = 0;
         let mut last = Lsn(0);
@@ -96,10 +96,10 @@ fn a_segment_that_cannot_be_begun_is_waited_for() {
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let writer = log.open(Lane::new(0), NODE).unwrap();
         for nth in 1..12 {
-            disk.fail(Point::SegmentCreate, error, nth);
+            disk.fail(Failpoint::SegmentCreate, error, nth);
         }
         for nth in 1..4 {
-            disk.fail(Point::SegmentHeader, error, nth);
+            disk.fail(Failpoint::SegmentHeader, error, nth);
         }
         // Without reservations, as the log's own records are: nobody has seen to it that there is room for them.
         let mut reservation = lane::block_on(reserve(&log, 1)).unwrap();
@@ -134,7 +134,7 @@ fn a_log_that_was_closed_leaves_only_segments_as_long_as_what_they_hold() {
 }
 
 #[test]
-fn released_segments_go_and_records_in_them_are_gone() {
+fn trimmed_segments_go_and_records_in_them_are_gone() {
     let dir = Dir::new(1);
     let log = dir.open();
     let writer = log.open(Lane::new(0), NODE).unwrap();
@@ -153,10 +153,10 @@ fn released_segments_go_and_records_in_them_are_gone() {
     let writer = log.open(Lane::new(0), NODE).unwrap();
     log.step();
     let before = log.usage();
-    log.release(&[writer.appended()]).unwrap();
+    log.trim(&[writer.appended()]).unwrap();
     let after = log.usage();
     assert!(after.live < before.live / 4 && after.segments == 1, "{before:?} {after:?}");
     assert!(matches!(log.fetch(places[0]), Err(LogError::Gone)));
     drop((log, writer));
-    assert_eq!(replayed(&dir.open()), ["lane 0 @43 release @42"]);
+    assert_eq!(replayed(&dir.open()), ["lane 0 @43 trim @42"]);
 }

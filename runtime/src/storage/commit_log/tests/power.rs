@@ -12,8 +12,8 @@ struct Ledger {
     submitted: [Vec<String>; 2],
     /// Up to where each lane was told to be durable.
     told: [Lsn; 2],
-    /// Released for certain, and perhaps.
-    released: [(Lsn, Lsn); 2],
+    /// Trimmed for certain, and perhaps.
+    trimmed: [(Lsn, Lsn); 2],
     number: u64,
 }
 
@@ -27,10 +27,10 @@ impl Ledger {
     /// What is found must be what was submitted, and all that was told.
     fn check(&mut self, log: &dyn LaneLog) -> Vec<String> {
         let lines = replayed(log);
-        let mut next = [0, 1].map(|lane| log.released(Lane::new(lane)));
-        for (released, (certain, perhaps)) in next.iter().zip(&mut self.released) {
-            assert!((*certain..=*perhaps).contains(released), "released up to {released}");
-            (*certain, *perhaps) = (*released, *released);
+        let mut next = [0, 1].map(|lane| log.trimmed(Lane::new(lane)));
+        for (trimmed, (certain, perhaps)) in next.iter().zip(&mut self.trimmed) {
+            assert!((*certain..=*perhaps).contains(trimmed), "trimmed up to {trimmed}");
+            (*certain, *perhaps) = (*trimmed, *trimmed);
         }
         for line in &lines {
             let lane = usize::from(line.starts_with("lane 1"));
@@ -85,14 +85,14 @@ fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, 
         if round % 5 == 4 {
             let upto = ledger.told;
             for (lane, upto) in upto.into_iter().enumerate() {
-                if upto > ledger.released[lane].0 {
-                    ledger.released[lane].1 = upto;
-                    ledger.submit(lane, |lsn| format!("lane {lane} {lsn} release {upto}"));
+                if upto > ledger.trimmed[lane].0 {
+                    ledger.trimmed[lane].1 = upto;
+                    ledger.submit(lane, |lsn| format!("lane {lane} {lsn} trim {upto}"));
                 }
             }
-            log.release(&upto)?;
+            log.trim(&upto)?;
             for lane in 0..2 {
-                ledger.released[lane].0 = upto[lane];
+                ledger.trimmed[lane].0 = upto[lane];
                 ledger.told[lane] = writers[lane].durable().upto();
             }
         }
@@ -111,7 +111,7 @@ fn life(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, 
 fn world() -> (Dir, Arc<SimulatedDisk>) {
     let mut dir = Dir::new(2);
     dir.options.segment_bytes = 8 << 10;
-    dir.options.budget = 128 << 10;
+    dir.options.capacity = 128 << 10;
     let disk = SimulatedDisk::new(dir.temp.path()).unwrap();
     (dir, disk)
 }
@@ -187,7 +187,7 @@ fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
     for seed in 0..20 {
         let (dir, disk) = world();
         let mut ledger = Ledger::default();
-        disk.fail(crate::base::points::Point::LogFlush, ErrorKind::Other, 4);
+        disk.fail(crate::base::failpoints::Failpoint::LogFlush, ErrorKind::Other, 4);
         assert!(!life(&dir, &disk, &mut ledger, 12, false));
         disk.restart();
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
@@ -202,13 +202,13 @@ fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
 
 #[test]
 fn a_write_or_flush_that_fails_ends_everything() {
-    use crate::base::points::Point;
-    for point in [Point::LogWrite, Point::LogFlush, Point::LogFlushed] {
+    use crate::base::failpoints::Failpoint;
+    for failpoint in [Failpoint::LogWrite, Failpoint::LogFlush, Failpoint::LogFlushed] {
         let (dir, disk) = world();
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let writer = log.open(Lane::new(0), NODE).unwrap();
         assert!(log.step());
-        disk.fail(point, ErrorKind::Other, 1);
+        disk.fail(failpoint, ErrorKind::Other, 1);
         let lsn = submit(&log, &writer, turn(&head(0, 1), 1, 10));
         let lost = catch_unwind(AssertUnwindSafe(|| log.step())).unwrap_err();
         let what = lost.downcast_ref::<String>().unwrap();
@@ -222,7 +222,7 @@ fn a_write_or_flush_that_fails_ends_everything() {
 /// The simulated disk itself: it loses what it may lose, and only that.
 #[test]
 fn the_disk_keeps_what_was_flushed_and_loses_the_rest_in_many_ways() {
-    use crate::base::points::Point::LogWrite;
+    use crate::base::failpoints::Failpoint::LogWrite;
     let mut seen = std::collections::BTreeMap::<Vec<(String, usize, u8)>, u32>::new();
     for seed in 0..200 {
         let temp = tempfile::tempdir().unwrap();

@@ -139,7 +139,7 @@ proptest! {
 fn the_other_kinds_come_back() {
     let open = Open { node: NODE, wall_ms: 77 };
     assert_eq!(Record::parse(payload(&Encoded::open(&open))), Ok(Record::Open(open)));
-    assert_eq!(Record::parse(payload(&Encoded::release(Lsn(9)))), Ok(Record::Release { upto: Lsn(9) }));
+    assert_eq!(Record::parse(payload(&Encoded::trim(Lsn(9)))), Ok(Record::Trim { upto: Lsn(9) }));
     assert_eq!(Record::parse(payload(&Encoded::class_removed("ab"))), Ok(Record::ClassRemoved { class: "ab" }));
 }
 
@@ -240,9 +240,9 @@ fn what_is_left_of_cells_stays_and_a_writer_that_does_not_look_is_noticed() {
     Env::manual(1).0.fill_random(&mut image[3000..]);
     let holed = packed(2, &image);
     assert!(holed < 1200, "{holed}");
-    crate::base::mistakes::make(Some(crate::base::mistakes::Mistake::HoleNotZero));
+    crate::base::seeded_bugs::plant(Some(crate::base::seeded_bugs::SeededBug::HoleNotZero));
     let noticed = std::panic::catch_unwind(|| packed(2, &image));
-    crate::base::mistakes::make(None);
+    crate::base::seeded_bugs::plant(None);
     assert!(noticed.is_err());
 }
 

@@ -30,7 +30,7 @@ fn small_records_a_second() {
                     writers[usize::from(lane)].submit(record, &mut reservation, |_| {});
                     if log.usage().live > 800 << 20 {
                         let upto: Vec<_> = writers.iter().map(|writer| writer.durable().upto()).collect();
-                        log.release(&upto).unwrap();
+                        log.trim(&upto).unwrap();
                     }
                 }
             });
@@ -62,20 +62,20 @@ fn one_client_alone() {
         writer.durable().wait(lsn).unwrap();
         times.push(env.elapsed() - from);
     }
-    let file = std::fs::File::create(dir.temp.path().join("floor")).unwrap();
+    let file = std::fs::File::create(dir.temp.path().join("baseline")).unwrap();
     file.set_len(4 << 20).unwrap();
-    let mut floor = Vec::new();
+    let mut baseline = Vec::new();
     for number in 0..2000 {
         let from = env.elapsed();
-        SystemDisk.write_all_at(crate::base::points::Point::LogWrite, &file, &[1; 500], number * 500).unwrap();
+        SystemDisk.write_all_at(crate::base::failpoints::Failpoint::LogWrite, &file, &[1; 500], number * 500).unwrap();
         file.sync_data().unwrap();
-        floor.push(env.elapsed() - from);
+        baseline.push(env.elapsed() - from);
     }
     times.sort();
-    floor.sort();
+    baseline.sort();
     println!(
         "submit to durable: p50 {:?} p99 {:?}; write and fdatasync: p50 {:?} p99 {:?}",
-        times[1000], times[1980], floor[1000], floor[1980]
+        times[1000], times[1980], baseline[1000], baseline[1980]
     );
 }
 

@@ -40,8 +40,8 @@ struct Node {
 
 impl Node {
     fn start(dir: &DataDir, log: MemoryLog) -> Self {
-        let released: Vec<_> = (0..LANES).map(|n| log.released(Lane::new(n))).collect();
-        let (catalog, _, lost) = Catalog::open(dir, &released).unwrap();
+        let trimmed: Vec<_> = (0..LANES).map(|n| log.trimmed(Lane::new(n))).collect();
+        let (catalog, _, lost) = Catalog::open(dir, &trimmed).unwrap();
         catalog.rebuild(&lost, &dir.objects()).unwrap();
         replay(&log, |lane, lsn, said| {
             catalog.replay(lane, lsn, said.change());
@@ -73,10 +73,10 @@ impl Node {
         Self::start(dir, log)
     }
 
-    fn release(&self) {
+    fn trim(&self) {
         let upto: Vec<_> = self.writers.iter().map(|writer| writer.durable().upto()).collect();
         self.catalog.write(&upto).unwrap();
-        self.log.release(&upto).unwrap();
+        self.log.trim(&upto).unwrap();
     }
 
     fn names(&self) -> Vec<String> {
@@ -105,9 +105,9 @@ fn the_list_is_what_the_log_has_made_durable() {
     assert_eq!(node.names(), ["a", "parts"], "replayed; what was only appended is gone");
     node.turn(&address("a"), 0, true, true);
     node.log.step();
-    node.release();
+    node.trim();
     let node = node.crash(&dir);
-    assert_eq!(node.names(), ["parts"], "released, so it was written");
+    assert_eq!(node.names(), ["parts"], "trimmed, so it was written");
     for n in 0..LANES {
         node.append(Lane::new(n), Encoded::class_removed(key().as_str()), Some(Change::ClassGone { class: key() }));
     }

@@ -1,4 +1,4 @@
-//! A catalog against a model: random records, flushes, writes, releases, crashes and damage. Whatever happens, what a reader
+//! A catalog against a model: random records, flushes, writes, trims, crashes and damage. Whatever happens, what a reader
 //! is told is what the durable records say, no more and no less.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ enum Op {
     Flush(u16, usize),
     Write,
     /// Everything durable is written, and the log forgets it.
-    Release,
+    Checkpoint,
     List(Option<String>, usize),
     /// The process ends, by a crash or not; lanes are damaged; the next one begins.
     Restart(bool, Vec<(usize, Damage)>),
@@ -55,7 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (0..LANES).prop_map(Op::Other),
         6 => (0..LANES, 1..5usize).prop_map(|(lane, records)| Op::Flush(lane, records)),
         2 => Just(Op::Write),
-        1 => Just(Op::Release),
+        1 => Just(Op::Checkpoint),
         2 => (prefix, 1..4usize).prop_map(|(prefix, limit)| Op::List(prefix, limit)),
         2 => (any::<bool>(), damages).prop_map(|(crash, damages)| Op::Restart(crash, damages)),
     ]
@@ -96,7 +96,7 @@ type Model = BTreeMap<usize, (bool, usize)>;
 
 /// What a record says, in the words of the model.
 #[derive(Debug, Clone, Copy)]
-enum Said {
+enum Recorded {
     Turn(usize, bool, usize),
     Delete(usize),
     RemoveClass,
@@ -108,8 +108,8 @@ struct Node {
     dir: DataDir,
     _root: TempDir,
     lanes: Lanes,
-    records: Vec<Vec<Said>>,
-    released: Vec<Lsn>,
+    records: Vec<Vec<Recorded>>,
+    trimmed: Vec<Lsn>,
     /// Each lane's file as it was at the last restart, and its applied LSN.
     older: Vec<Option<(Vec<u8>, Lsn)>>,
 }
@@ -118,16 +118,16 @@ fn lane(object: usize) -> usize {
     Lane::of(OBJECTS[object].id.as_bytes(), LANES).index()
 }
 
-fn change(said: Said) -> Option<Change> {
-    Some(match said {
-        Said::Turn(n, named, size) => {
+fn change(recorded: Recorded) -> Option<Change> {
+    Some(match recorded {
+        Recorded::Turn(n, named, size) => {
             let name = OBJECTS[n].name.clone().filter(|_| named);
             let (class, bytes) = (OBJECTS[n].key.clone(), stored(n, true, size).bytes);
             Change::Object { class, id: OBJECTS[n].id, name, bytes, alarm: Some(AlarmChange::to(alarm(size))) }
         }
-        Said::Delete(n) => gone(&OBJECTS[n]),
-        Said::RemoveClass => Change::ClassGone { class: key() },
-        Said::Nothing => return None,
+        Recorded::Delete(n) => gone(&OBJECTS[n]),
+        Recorded::RemoveClass => Change::ClassGone { class: key() },
+        Recorded::Nothing => return None,
     })
 }
 
@@ -141,7 +141,7 @@ impl Node {
             _root: root,
             lanes: Lanes::new(),
             records: vec![Vec::new(); each],
-            released: vec![Lsn(0); each],
+            trimmed: vec![Lsn(0); each],
             older: vec![None; each],
         };
         node.begin(&[]);
@@ -152,21 +152,21 @@ impl Node {
         self.catalog.as_ref().unwrap()
     }
 
-    fn append(&mut self, n: usize, said: Said) {
-        self.records[n].push(said);
+    fn append(&mut self, n: usize, recorded: Recorded) {
+        self.records[n].push(recorded);
         let lane = Lane::new(n as u16);
         let lsn = self.lanes.append(lane);
-        if let Some(change) = change(said) {
+        if let Some(change) = change(recorded) {
             self.catalog().note(lane, lsn, change);
         }
     }
 
     fn run(&mut self, op: &Op) {
         match op {
-            Op::Turn(object, named, size) => self.append(lane(*object), Said::Turn(*object, *named, *size)),
-            Op::Delete(object) => self.append(lane(*object), Said::Delete(*object)),
-            Op::RemoveClass => (0..LANES.into()).for_each(|n| self.append(n, Said::RemoveClass)),
-            Op::Other(n) => self.append(usize::from(*n), Said::Nothing),
+            Op::Turn(object, named, size) => self.append(lane(*object), Recorded::Turn(*object, *named, *size)),
+            Op::Delete(object) => self.append(lane(*object), Recorded::Delete(*object)),
+            Op::RemoveClass => (0..LANES.into()).for_each(|n| self.append(n, Recorded::RemoveClass)),
+            Op::Other(n) => self.append(usize::from(*n), Recorded::Nothing),
             Op::Flush(n, records) => self.lanes.durable[usize::from(*n)].send_modify(|durable| {
                 let Durable::Upto(upto) = durable else { unreachable!("no lane is lost here") };
                 upto.0 = (upto.0 + *records as u64).min(self.lanes.appended[usize::from(*n)]);
@@ -175,10 +175,10 @@ impl Node {
                 self.catalog().write(&vec![Lsn(0); LANES.into()]).unwrap();
                 self.check_alarms();
             }
-            Op::Release => {
+            Op::Checkpoint => {
                 let upto = self.lanes.upto();
                 self.catalog().write(&upto).unwrap();
-                self.released = upto;
+                self.trimmed = upto;
             }
             Op::List(prefix, limit) => self.check(prefix.as_deref(), *limit),
             Op::Restart(crash, damages) => self.restart(*crash, damages),
@@ -189,15 +189,15 @@ impl Node {
     fn model(&self) -> Model {
         let mut model = Model::new();
         for (n, (records, durable)) in self.records.iter().zip(self.lanes.upto()).enumerate() {
-            for said in &records[..durable.0 as usize] {
-                match *said {
-                    Said::Turn(object, named, size) => {
+            for recorded in &records[..durable.0 as usize] {
+                match *recorded {
+                    Recorded::Turn(object, named, size) => {
                         let known = model.get(&object).is_some_and(|(known, _)| *known);
                         model.insert(object, (named || known, size));
                     }
-                    Said::Delete(object) => _ = model.remove(&object),
-                    Said::RemoveClass => model.retain(|object, _| lane(*object) != n),
-                    Said::Nothing => {}
+                    Recorded::Delete(object) => _ = model.remove(&object),
+                    Recorded::RemoveClass => model.retain(|object, _| lane(*object) != n),
+                    Recorded::Nothing => {}
                 }
             }
         }
@@ -260,7 +260,7 @@ impl Node {
             lost.retain(|lane| *lane != n);
             match damage {
                 Damage::Older => match &self.older[n] {
-                    Some((older, applied)) if *applied >= self.released[n] => fs::write(file, older).unwrap(),
+                    Some((older, applied)) if *applied >= self.trimmed[n] => fs::write(file, older).unwrap(),
                     Some((older, _)) => {
                         fs::write(file, older).unwrap();
                         lost.push(n);
@@ -293,12 +293,12 @@ impl Node {
     fn begin(&mut self, expected: &[usize]) {
         let first = self.older.iter().all(Option::is_none);
         let files: Vec<_> = (0..LANES.into()).map(|n| fs::read(lane_file(&self.dir, n)).unwrap_or_default()).collect();
-        let (catalog, applied, lost) = Catalog::open(&self.dir, &self.released).unwrap();
+        let (catalog, applied, lost) = Catalog::open(&self.dir, &self.trimmed).unwrap();
         if !first {
             assert_eq!(lost, expected.iter().map(|n| Lane::new(*n as u16)).collect::<Vec<_>>());
         }
         for n in 0..usize::from(LANES) {
-            assert!(self.released[n] <= applied[n] && applied[n] <= self.lanes.upto()[n], "lane {n}");
+            assert!(self.trimmed[n] <= applied[n] && applied[n] <= self.lanes.upto()[n], "lane {n}");
             let whole = !lost.contains(&Lane::new(n as u16));
             self.older[n] = whole.then(|| (files[n].clone(), applied[n])).or(self.older[n].take());
         }
@@ -307,8 +307,8 @@ impl Node {
             catalog.rebuild(&lost, &self.dir.objects()).unwrap();
         }
         for (n, records) in self.records.iter().enumerate() {
-            for (said, lsn) in records.iter().zip(1..).skip(self.released[n].0 as usize) {
-                change(*said).into_iter().for_each(|change| catalog.replay(Lane::new(n as u16), Lsn(lsn), change));
+            for (recorded, lsn) in records.iter().zip(1..).skip(self.trimmed[n].0 as usize) {
+                change(*recorded).into_iter().for_each(|change| catalog.replay(Lane::new(n as u16), Lsn(lsn), change));
             }
         }
         catalog.follow(self.lanes.watches()).unwrap();

@@ -1,6 +1,6 @@
 //! The smallest subject: objects that are written whole into the commit log, without SQLite.
 //!
-//! It tries the log by itself, and shows that the model, the disk and the schedules see each mistake; storage is the other subject.
+//! It tries the log by itself, and shows that the model, the disk and the schedules see each seeded bug; storage is the other subject.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,8 +12,8 @@ use std::sync::Arc;
 use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
 use super::{Failed, Subject, Turned, Until, World};
-use crate::base::mistakes::{self, Mistake};
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
+use crate::base::seeded_bugs::{self, SeededBug};
 use crate::storage::commit_log::{
     At, Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, Lsn, PAGE, Record, SimulatedDisk, TurnEncoder,
     TurnHead, Whole,
@@ -50,7 +50,7 @@ impl Subject for Pages {
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: 64 << 10,
-            budget: 1 << 20,
+            capacity: 1 << 20,
             in_flight: 512 << 10,
             manual: true,
             ..LogOptions::new(world.env)
@@ -89,7 +89,7 @@ impl Subject for Pages {
         let bytes = records.iter().map(|record| record.len() as u64).sum();
         if self.log.try_reserve(bytes).is_err() {
             while self.flush() {}
-            self.release()?;
+            self.checkpoint()?;
         }
         let Ok(mut reservation) = self.log.try_reserve(bytes) else { return Ok(nothing) };
         for record in records {
@@ -112,7 +112,7 @@ impl Subject for Pages {
     }
 
     fn maintain(&mut self, object: usize) -> Result<(), Failed> {
-        if self.durable(object) >= self.last[object] || mistakes::is_made(Mistake::ResetNotDurable) {
+        if self.durable(object) >= self.last[object] || seeded_bugs::is_planted(SeededBug::ResetNotDurable) {
             self.write_file(object).map_err(|error| Failed(error.to_string()))?;
         }
         Ok(())
@@ -126,16 +126,16 @@ impl Subject for Pages {
         }
     }
 
-    fn release(&mut self) -> Result<(), Failed> {
+    fn checkpoint(&mut self) -> Result<(), Failed> {
         let upto: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
-        if !mistakes::is_made(Mistake::TrimTooFar) {
+        if !seeded_bugs::is_planted(SeededBug::TrimTooFar) {
             let write = || -> io::Result<()> {
                 (0..OBJECTS).try_for_each(|object| self.write_file(object))?;
-                self.disk.sync_file_system(Point::ReleaseSync, &self.root)
+                self.disk.sync_file_system(Failpoint::CheckpointSync, &self.root)
             };
             write().map_err(|error| Failed(error.to_string()))?;
         }
-        self.log.release(&upto).map_err(|error| Failed(error.to_string()))?;
+        self.log.trim(&upto).map_err(|error| Failed(error.to_string()))?;
         // The files have it now, and the log need not.
         self.live.clear();
         Ok(())
@@ -189,7 +189,7 @@ impl Pages {
             (None, Some(parts)) => self.fetch(parts).map_err(io::Error::other)?,
             (None, None) => return Ok(()),
         };
-        self.disk.at(Point::WalReset)?;
+        self.disk.at(Failpoint::WalReset)?;
         let file = fs::File::options().create(true).truncate(false).write(true).open(self.file(object))?;
         file.write_all_at(&image, 0)?;
         file.set_len(image.len() as u64)
@@ -245,7 +245,7 @@ fn the_log_by_itself_keeps_its_promises() {
 }
 
 #[test]
-fn mistakes_around_the_log_are_noticed() {
-    use Mistake::{CutNotLast, IncompleteParts, ResetNotDurable, TrimTooFar};
+fn seeded_bugs_around_the_log_are_noticed() {
+    use SeededBug::{CutNotLast, IncompleteParts, ResetNotDurable, TrimTooFar};
     super::notices::<Pages>(&[TrimTooFar, ResetNotDurable, IncompleteParts, CutNotLast], 2_000);
 }

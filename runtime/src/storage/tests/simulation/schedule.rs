@@ -4,7 +4,7 @@
 //! about the others, and a failing schedule can be cut down to the steps that matter.
 
 use crate::base::Env;
-use crate::base::points::Point;
+use crate::base::failpoints::Failpoint;
 
 /// Objects of a world; ids spread them over the lanes.
 pub const OBJECTS: usize = 6;
@@ -15,17 +15,17 @@ const KEYS: u64 = 5;
 const TICK: u64 = 20_000;
 
 /// Where disks fail.
-const FAULTY: [Point; 10] = [
-    Point::LogWrite,
-    Point::LogFlush,
-    Point::SegmentCreate,
-    Point::SegmentDrop,
-    Point::ObjectCreate,
-    Point::ObjectRemove,
-    Point::ObjectRepair,
-    Point::WalReset,
-    Point::ReleaseSync,
-    Point::CatalogWrite,
+const FAULTY: [Failpoint; 10] = [
+    Failpoint::LogWrite,
+    Failpoint::LogFlush,
+    Failpoint::SegmentCreate,
+    Failpoint::SegmentDrop,
+    Failpoint::ObjectCreate,
+    Failpoint::ObjectRemove,
+    Failpoint::ObjectRecover,
+    Failpoint::WalReset,
+    Failpoint::CheckpointSync,
+    Failpoint::CatalogWrite,
 ];
 
 /// One step.
@@ -43,12 +43,12 @@ pub enum Step {
     Maintain { object: usize },
     /// The actor leaves; the next turn opens the object again.
     Leave { object: usize },
-    /// A round that releases the log.
-    Release,
+    /// A round that trims the log.
+    Checkpoint,
     /// The catalogs are written.
     Catalog,
-    /// The disk refuses the next operation at a point, once.
-    Fault { point: Point, full: bool },
+    /// The disk refuses the next operation at a failpoint, once.
+    Fault { failpoint: Failpoint, full: bool },
     /// The process ends before the disk's `after`th operation from now, and another one starts.
     Crash { after: u64, power: bool, seed: u64 },
     /// A byte of the log that was durable before the last group is not what was written.
@@ -153,11 +153,11 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
         return Step::Crash { after: later(dice), power: dice.percent(60), seed: dice.seed() };
     }
     if dice.percent(faults) {
-        let point = FAULTY[dice.below(FAULTY.len() as u64) as usize];
-        return Step::Fault { point, full: dice.percent(60) };
+        let failpoint = FAULTY[dice.below(FAULTY.len() as u64) as usize];
+        return Step::Fault { failpoint, full: dice.percent(60) };
     }
     match dice.below(100) {
-        0..6 => Step::Release,
+        0..6 => Step::Checkpoint,
         6..10 => Step::Catalog,
         10..16 => Step::Leave { object },
         16..26 => Step::Maintain { object },

@@ -1,4 +1,4 @@
-//! The subject that matters: object databases, the commit log, repair, release rounds and catalogs, as a server uses them.
+//! The subject that matters: object databases, the commit log, recovery, checkpoints and catalogs, as a server uses them.
 //!
 //! SQLite writes its files by itself. That suits the simulated disk, which looks at files and not at writes: databases are never
 //! flushed by SQLite. Catalogs are; so what a power cut leaves of them is not for the simulated disk to say, and they are either
@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::model::State;
 use super::schedule::{Dice, End, OBJECTS, Write};
 use super::{Failed, Subject, Turned, Until, World};
-use crate::base::mistakes::Mistake;
+use crate::base::seeded_bugs::SeededBug;
 use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, ObjectId, WorkBudget};
 use crate::storage::alarm_index::Now;
 use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
@@ -21,9 +21,9 @@ use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
 
 const LANES: u16 = 3;
-/// Segments of a few groups. The budget is what one turn may reserve, and some more.
+/// Segments of a few groups. The capacity is what one turn may reserve, and some more.
 const SEGMENT: u64 = 128 << 10;
-const BUDGET: u64 = 6 << 20;
+const CAPACITY: u64 = 6 << 20;
 
 /// Storage as a server opens it, on a log that is stepped by hand.
 pub(crate) struct Storage {
@@ -53,7 +53,7 @@ fn failed(error: impl std::fmt::Display) -> Failed {
 
 /// The limits of such a storage.
 pub(crate) fn limits() -> Limits {
-    Limits { log: BUDGET, log_segment: SEGMENT, ..Limits::default() }
+    Limits { log_capacity: CAPACITY, log_segment: SEGMENT, ..Limits::default() }
 }
 
 impl Storage {
@@ -62,8 +62,8 @@ impl Storage {
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: SEGMENT,
-            budget: BUDGET,
-            in_flight: BUDGET,
+            capacity: CAPACITY,
+            in_flight: CAPACITY,
             manual: true,
             ..LogOptions::new(env.clone())
         };
@@ -85,8 +85,8 @@ impl Storage {
         self.log.step()
     }
 
-    pub(crate) fn release(&self) -> Result<(), Failed> {
-        self.databases.0.release_round().map_err(failed)
+    pub(crate) fn checkpoint(&self) -> Result<(), Failed> {
+        self.databases.0.checkpoint().map_err(failed)
     }
 
     pub(crate) fn catalog(&self) -> Result<(), Failed> {
@@ -191,8 +191,8 @@ impl Subject for WholeStorage {
         self.objects[number] = None;
     }
 
-    fn release(&mut self) -> Result<(), Failed> {
-        self.storage.release()
+    fn checkpoint(&mut self) -> Result<(), Failed> {
+        self.storage.checkpoint()
     }
 
     fn catalog(&mut self) -> Result<(), Failed> {
@@ -314,8 +314,8 @@ fn storage_keeps_its_promises() {
 }
 
 #[test]
-fn mistakes_in_storage_are_noticed() {
-    use Mistake::{AlarmByTime, CutNotLast, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar, UncheckedPages};
+fn seeded_bugs_in_storage_are_noticed() {
+    use SeededBug::{AlarmByTime, CutNotLast, LateSums, LeftoverWal, ResetNotDurable, TrimTooFar, UncheckedPages};
     let all = [LeftoverWal, TrimTooFar, ResetNotDurable, CutNotLast, AlarmByTime, UncheckedPages, LateSums];
     super::notices::<WholeStorage>(&all, 2_000);
 }

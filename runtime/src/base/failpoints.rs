@@ -1,0 +1,296 @@
+//! Failpoints: places where a test makes the real program die or fail, and nobody else does.
+//!
+//! Owns the names, the rules that `HOLDFAST_TEST_FAILPOINTS` gives for them and their counters. Does not own what an error at a
+//! failpoint means: the code that calls [`hit`] treats it as it would treat the same error of the system. `docs/TESTING.md`
+//! documents the names and how rules are written.
+//!
+//! What must stay true: without rules a failpoint costs one load; a rule that cannot be read is refused at the start, because a
+//! test whose fault never happens proves nothing; a failpoint stands *before* the operation that it is named after.
+
+use std::env;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::io::Errno;
+use rustix::process::{Signal, getpid, kill_process};
+
+/// The environment variable with the rules, read once at the start of the process.
+pub const VARIABLE: &str = "HOLDFAST_TEST_FAILPOINTS";
+
+macro_rules! failpoints {
+    ($($(#[doc = $doc:literal])+ $failpoint:ident = $name:literal,)+) => {
+        /// A place that a rule can name.
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+        pub enum Failpoint { $($(#[doc = $doc])+ $failpoint,)+ }
+
+        impl Failpoint {
+            /// All failpoints, in the order of a turn's way to the disk and of the work behind it.
+            pub const ALL: &[Self] = &[$(Self::$failpoint,)+];
+
+            /// The stable name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$failpoint => $name,)+ }
+            }
+        }
+    };
+}
+
+failpoints! {
+    /// A turn is in the object's SQLite database and not yet in the commit log.
+    TurnApplied = "turn-applied",
+    /// Before the bytes of a group are written to a segment.
+    LogWrite = "log-write",
+    /// A group is written; before its flush.
+    LogFlush = "log-flush",
+    /// A group is durable and nobody knows it yet.
+    LogFlushed = "log-flushed",
+    /// Before a segment is made or made ready to be used again.
+    SegmentCreate = "segment-create",
+    /// Before the header of a segment is written.
+    SegmentHeader = "segment-header",
+    /// Before a segment that nobody needs is removed or put aside.
+    SegmentDrop = "segment-drop",
+    /// Recovery has found an unfinished group at the end of the log; before it is cut.
+    LogCut = "log-cut",
+    /// Before each step that cuts the torn end of a log that was there, and before a lane of it is opened.
+    LogOpen = "log-open",
+    /// Before a clean end of the log is written.
+    LogClose = "log-close",
+    /// Before an object's first file is made.
+    ObjectCreate = "object-create",
+    /// Before an object's file is removed.
+    ObjectRemove = "object-remove",
+    /// Before the first open of an object by this process gives its file what the log has of it.
+    ObjectRecover = "object-recover",
+    /// Before each page that such an open writes back from the log.
+    ObjectRecoverPage = "object-recover-page",
+    /// Before an object's WAL is copied into its database file.
+    WalReset = "wal-reset",
+    /// An object's WAL is copied into its database file; before it starts again from the front.
+    WalRestart = "wal-restart",
+    /// A checkpoint has reset what it trims; before it flushes the file system.
+    CheckpointSync = "checkpoint-sync",
+    /// The file system is flushed; before the log says what is released.
+    CheckpointTrim = "checkpoint-trim",
+    /// Before a catalog's transaction.
+    CatalogWrite = "catalog-write",
+    /// Before a catalog that was lost is made anew.
+    CatalogRebuild = "catalog-rebuild",
+    /// A deployed component is on disk; before the record of its class is written.
+    ClassWrite = "class-write",
+    /// Before the record of a class is given another name.
+    ClassRename = "class-rename",
+}
+
+/// Reads the rules of the environment. Called once, before anything else runs; without the variable nothing is armed.
+pub fn arm() -> Result<(), FailpointError> {
+    let Some(text) = env::var_os(VARIABLE) else { return Ok(()) };
+    let text = text.into_string().map_err(|_| FailpointError::NotText)?;
+    let rules = Rules::parse(&text)?;
+    tracing::warn!("{VARIABLE} is set: this process will fail where it says `{text}`");
+    // A second call in one process changes nothing: failpoints that were hit stay counted.
+    let _ = ARMED.set(rules);
+    Ok(())
+}
+
+/// Says that the process has come to a failpoint. Returns the error that a rule wants there, if any; does not return when a
+/// rule wants the process killed.
+#[inline]
+pub fn hit(failpoint: Failpoint) -> io::Result<()> {
+    match ARMED.get() {
+        None => Ok(()),
+        Some(rules) => rules.hit(failpoint),
+    }
+}
+
+static ARMED: OnceLock<Rules> = OnceLock::new();
+
+/// Why the rules cannot be used.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum FailpointError {
+    #[error("{VARIABLE} is not text")]
+    NotText,
+    #[error("{VARIABLE}: `{0}` is not of the form POINT:ACTION or POINT:ACTION@WHEN")]
+    Form(String),
+    #[error("{VARIABLE}: there is no failpoint `{0}`; there are {known}", known = known())]
+    Unknown(String),
+    #[error("{VARIABLE}: there is no action `{0}`; there are kill, eio, enospc, edquot, emfile, enfile and enomem")]
+    Action(String),
+    #[error("{VARIABLE}: `{0}` is not N, N.. (from 1) or file=PATH")]
+    When(String),
+}
+
+fn known() -> String {
+    Failpoint::ALL.iter().map(|failpoint| failpoint.name()).collect::<Vec<_>>().join(", ")
+}
+
+struct Rules(Vec<Rule>);
+
+struct Rule {
+    failpoint: Failpoint,
+    action: Action,
+    when: When,
+    hits: AtomicU64,
+}
+
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Action {
+    Kill,
+    Fail(Errno),
+}
+
+#[derive(PartialEq, Debug)]
+enum When {
+    /// The hit of this number, the first being 1.
+    Nth(u64),
+    /// That hit and all later ones.
+    From(u64),
+    /// While there is a file at this path, so that a test can begin and end a fault.
+    File(PathBuf),
+}
+
+impl Rules {
+    fn parse(text: &str) -> Result<Self, FailpointError> {
+        text.split(',')
+            .map(str::trim)
+            .filter(|rule| !rule.is_empty())
+            .map(Rule::parse)
+            .collect::<Result<_, _>>()
+            .map(Self)
+    }
+
+    /// Every rule of the failpoint counts the hit; the first that applies decides.
+    fn hit(&self, failpoint: Failpoint) -> io::Result<()> {
+        let of_failpoint = self.0.iter().filter(|rule| rule.failpoint == failpoint);
+        let mut wanted = None;
+        for rule in of_failpoint {
+            let number = rule.hits.fetch_add(1, Ordering::Relaxed) + 1;
+            if rule.when.applies(number) {
+                wanted = wanted.or(Some((rule.action, number)));
+            }
+        }
+        match wanted {
+            None => Ok(()),
+            Some((Action::Fail(errno), _)) => Err(errno.into()),
+            Some((Action::Kill, number)) => die(failpoint, number),
+        }
+    }
+}
+
+impl Rule {
+    fn parse(text: &str) -> Result<Self, FailpointError> {
+        let (name, rest) = text.split_once(':').ok_or_else(|| FailpointError::Form(text.into()))?;
+        let (action, when) = rest.split_once('@').unwrap_or((rest, "1"));
+        let failpoint = Failpoint::ALL
+            .iter()
+            .find(|failpoint| failpoint.name() == name)
+            .ok_or_else(|| FailpointError::Unknown(name.into()))?;
+        let action = match action {
+            "kill" => Action::Kill,
+            "eio" => Action::Fail(Errno::IO),
+            "enospc" => Action::Fail(Errno::NOSPC),
+            "edquot" => Action::Fail(Errno::DQUOT),
+            "emfile" => Action::Fail(Errno::MFILE),
+            "enfile" => Action::Fail(Errno::NFILE),
+            "enomem" => Action::Fail(Errno::NOMEM),
+            other => return Err(FailpointError::Action(other.into())),
+        };
+        let when = When::parse(when).ok_or_else(|| FailpointError::When(when.into()))?;
+        Ok(Self { failpoint: *failpoint, action, when, hits: AtomicU64::new(0) })
+    }
+}
+
+impl When {
+    fn parse(text: &str) -> Option<Self> {
+        if let Some(path) = text.strip_prefix("file=") {
+            return (!path.is_empty()).then(|| Self::File(path.into()));
+        }
+        let number = |text: &str| text.parse().ok().filter(|number| *number > 0);
+        match text.strip_suffix("..") {
+            Some(first) => number(first).map(Self::From),
+            None => number(text).map(Self::Nth),
+        }
+    }
+
+    fn applies(&self, number: u64) -> bool {
+        match self {
+            Self::Nth(wanted) => number == *wanted,
+            Self::From(first) => number >= *first,
+            Self::File(path) => path.exists(),
+        }
+    }
+}
+
+/// SIGKILL, so that nothing of the process runs any more: no destructor, no flush, no handler.
+fn die(failpoint: Failpoint, number: u64) -> ! {
+    // Without `eprintln!`, which panics if there is nobody to read it.
+    let _ = writeln!(io::stderr(), "killed at the failpoint {} (hit {number}), as {VARIABLE} wants", failpoint.name());
+    let _ = kill_process(getpid(), Signal::KILL);
+    // The signal takes every thread, this one at the latest when it returns from that call.
+    std::process::abort()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures(rules: &str, hits: usize) -> Vec<Option<i32>> {
+        let rules = Rules::parse(rules).unwrap();
+        (0..hits).map(|_| rules.hit(Failpoint::LogFlush).err().and_then(|error| error.raw_os_error())).collect()
+    }
+
+    const EIO: Option<i32> = Some(Errno::IO.raw_os_error());
+    const ENOSPC: Option<i32> = Some(Errno::NOSPC.raw_os_error());
+
+    #[test]
+    fn rules_apply_when_they_say() {
+        assert_eq!(failures("", 2), [None, None]);
+        assert_eq!(failures("log-flush:eio", 3), [EIO, None, None], "the first hit, unless told otherwise");
+        assert_eq!(failures("log-flush:eio@2", 3), [None, EIO, None]);
+        assert_eq!(failures("log-flush:enospc@2..", 3), [None, ENOSPC, ENOSPC]);
+        assert_eq!(failures("log-flush:enospc@3.., log-flush:eio@1", 4), [EIO, None, ENOSPC, ENOSPC]);
+        let codes = |rule| failures(rule, 1)[0];
+        assert_eq!(codes("log-flush:emfile"), Some(Errno::MFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enfile"), Some(Errno::NFILE.raw_os_error()));
+        assert_eq!(codes("log-flush:enomem"), Some(Errno::NOMEM.raw_os_error()));
+        assert_eq!(codes("log-flush:edquot"), Some(Errno::DQUOT.raw_os_error()));
+        assert_eq!(failures("log-write:eio@1..", 2), [None, None], "of another failpoint");
+    }
+
+    #[test]
+    fn a_file_begins_and_ends_a_fault() {
+        let directory = tempfile::tempdir().unwrap();
+        let switch = directory.path().join("full");
+        let rules = Rules::parse(&format!("log-flush:enospc@file={}", switch.display())).unwrap();
+        assert!(rules.hit(Failpoint::LogFlush).is_ok());
+        std::fs::write(&switch, "").unwrap();
+        assert_eq!(rules.hit(Failpoint::LogFlush).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        std::fs::remove_file(&switch).unwrap();
+        assert!(rules.hit(Failpoint::LogFlush).is_ok());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_refused() {
+        let error = |text: &str| Rules::parse(text).err().unwrap();
+        assert_eq!(error("log-flush"), FailpointError::Form("log-flush".into()));
+        assert_eq!(error("log-flush:eio,log-flsh:eio"), FailpointError::Unknown("log-flsh".into()));
+        assert!(error("log-flsh:eio").to_string().contains("log-flush, "), "the message lists what there is");
+        assert_eq!(error("log-flush:explode"), FailpointError::Action("explode".into()));
+        for when in ["", "0", "0..", "..3", "x", "file="] {
+            assert_eq!(error(&format!("log-flush:eio@{when}")), FailpointError::When(when.into()));
+        }
+    }
+
+    #[test]
+    fn names_are_stable_and_documented() {
+        let document = include_str!("../../../docs/TESTING.md");
+        for (index, failpoint) in Failpoint::ALL.iter().enumerate() {
+            let name = failpoint.name();
+            assert!(document.contains(&format!("| `{name}` |")), "docs/TESTING.md does not say what {name} is");
+            assert!(Failpoint::ALL[..index].iter().all(|other| other.name() != name), "{name} is there twice");
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! Objects whose database files may be older than the commit log: found at the start, recovered when first opened.
+//!
+//! An earlier process wrote to the database files and never flushed them, so what they hold is unknown between the last trim
+//! and its end; the log has every page written since. [`Recovery`] remembers where, for each object. **The first open of every
+//! object writes those pages back**, the last image of each, which may be done any number of times; what is left of its WAL is
+//! emptied unread, here or where the file is opened. Start-up touches no object. A file that is missing although the log does not
+//! have all of it is damage to that object, and keeps no other from being recovered.
+//!
+//! What must stay true: an entry is forgotten only once its object is recovered, and two threads never recover one object at once.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use parking_lot::Mutex;
+
+use super::StorageError;
+use super::capture::cut_wal;
+use super::commit_log::{At, Disk, LaneLog, LogError, Lsn, NoRecord, PAGE, Record};
+use super::files::{make_dir, private};
+use super::incarnations::{FIRST, Incarnations};
+use super::replay::ReplayEvent;
+use super::sums::{PageSums, sum};
+use crate::base::failpoints::Failpoint;
+use crate::base::{ClassKey, ObjectId};
+
+/// Objects that are recovered at once differ in this much of their id.
+const SHARDS: usize = 64;
+
+/// Where the log has the pages of objects that were not opened yet.
+pub(super) struct Recovery(Box<[Mutex<HashMap<ObjectId, Live>>]>);
+
+/// What the log says of one object since its last trim.
+struct Live {
+    class: ClassKey,
+    incarnation: u32,
+    /// What the file must hold before the records are applied.
+    base: Base,
+    deleted: bool,
+    page_count: u32,
+    last: Lsn,
+    records: Vec<At>,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Base {
+    /// Nothing: the records have every page.
+    Nothing,
+    /// The file as it was flushed.
+    File,
+}
+
+impl Recovery {
+    pub fn new() -> Self {
+        Self((0..SHARDS).map(|_| Mutex::default()).collect())
+    }
+
+    fn shard(&self, id: &ObjectId) -> &Mutex<HashMap<ObjectId, Live>> {
+        &self.0[usize::from(id.as_bytes()[0]) % SHARDS]
+    }
+
+    /// Takes note of what the log says, in its order.
+    pub fn note(&self, lsn: Lsn, event: ReplayEvent<'_>) -> Result<(), StorageError> {
+        let (id, head, parts) = match event {
+            ReplayEvent::ClassRemoved(class) => {
+                self.forget_class(class);
+                return Ok(());
+            }
+            ReplayEvent::Turn { id, head, parts } => (id, head, parts),
+        };
+        let mut shard = self.shard(&id).lock();
+        let live = shard.entry(id).or_insert_with(|| Live {
+            class: ClassKey::new(head.class),
+            incarnation: head.incarnation,
+            base: Base::File,
+            deleted: false,
+            page_count: 0,
+            last: Lsn(0),
+            records: Vec::new(),
+        });
+        let known = live.last != Lsn(0);
+        let follows = head.previous == Lsn(0) || head.previous == live.last;
+        let continues = live.incarnation == head.incarnation && !live.deleted;
+        if known && !(follows && (continues || head.created || head.deleted)) {
+            let why = format!("the commit log's record {lsn} of object {id} does not follow the one before it");
+            return Err(StorageError::Log(LogError::Visitor(why.into())));
+        }
+        if head.created || head.deleted {
+            let whole = parts.len() == head.part as usize + 1;
+            live.base = if whole && !head.adopted { Base::Nothing } else { Base::File };
+            live.records.clear();
+        }
+        (live.incarnation, live.deleted) = (head.incarnation, head.deleted);
+        (live.page_count, live.last) = (head.page_count, lsn);
+        live.records.extend(parts);
+        Ok(())
+    }
+
+    /// What the log says of an object does not count any more: it was replaced or deleted before it could be recovered.
+    pub fn forget(&self, id: &ObjectId) {
+        self.shard(id).lock().remove(id);
+    }
+
+    /// Everything of a class is gone.
+    pub fn forget_class(&self, class: &str) {
+        for shard in &self.0 {
+            shard.lock().retain(|_, live| live.class.as_str() != class);
+        }
+    }
+
+    /// Objects that are not recovered yet.
+    pub fn waiting(&self) -> Vec<(ClassKey, ObjectId)> {
+        let of = |shard: &Mutex<HashMap<ObjectId, Live>>| {
+            shard.lock().iter().map(|(id, live)| (live.class.clone(), *id)).collect::<Vec<_>>()
+        };
+        self.0.iter().flat_map(of).collect()
+    }
+
+    /// Recovers an object if nobody has done so yet. Answers at which incarnation it is, if the log says so; files of others are gone.
+    /// One that was opened since [`Self::waiting`] was asked is left alone: its WAL is this process's own.
+    pub fn recover(
+        &self,
+        id: &ObjectId,
+        files: &Incarnations,
+        log: &dyn LaneLog,
+        disk: &dyn Disk,
+    ) -> Result<Option<u32>, StorageError> {
+        let mut waiting = self.shard(id).lock();
+        let Some(live) = waiting.get(id) else { return Ok(None) };
+        let path = files.file(FIRST);
+        let failed = |error| StorageError::io("cannot recover", &path)(error);
+        disk.at(Failpoint::ObjectRecover).map_err(failed)?;
+        let incarnation = if live.deleted {
+            files.remove_all().map_err(failed)?;
+            None
+        } else {
+            live.write_back(files, log, disk)?;
+            Some(live.incarnation)
+        };
+        waiting.remove(id);
+        Ok(incarnation)
+    }
+}
+
+impl Live {
+    /// Writes the last image of each page into the file, and removes the files of other incarnations.
+    fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
+        let path = files.file(self.incarnation);
+        let failed = |error| StorageError::io("cannot recover", &path)(error);
+        // It may hold what was never durable.
+        cut_wal(&path, 0).map_err(failed)?;
+        let file = match self.open(files, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::File => {
+                let why = "it is missing, and the commit log has only a part of it".into();
+                return Err(StorageError::Damaged { path, why });
+            }
+            opened => opened.map_err(failed)?,
+        };
+        let sums = if self.base == Base::Nothing { PageSums::fresh(&path) } else { PageSums::of(&path) };
+        let mut written = HashSet::new();
+        // Backwards, so that each page is written once.
+        for at in self.records.iter().rev() {
+            let payload = match log.fetch(*at) {
+                Err(LogError::Gone) => {
+                    let why = "it was missing when the commit log still had a part of it".into();
+                    return Err(StorageError::Damaged { path, why });
+                }
+                fetched => fetched?,
+            };
+            let damaged = |damage: NoRecord| StorageError::Damaged { path: path.clone(), why: damage.to_string() };
+            let Record::Turn(turn) = Record::parse(&payload).map_err(damaged)? else {
+                let why = "the commit log has another record in the place of one of its own".into();
+                return Err(StorageError::Damaged { path, why });
+            };
+            let (mut pages, mut images) = (turn.pages, Vec::with_capacity(turn.pages.len()));
+            let mut image = [0; PAGE];
+            while let Some(page) = pages.next(&mut image) {
+                images.push((page.map_err(|damage| damaged(damage.into()))?, image));
+            }
+            for (page, image) in images.iter().rev() {
+                if written.insert(*page) {
+                    disk.at(Failpoint::ObjectRecoverPage).map_err(failed)?;
+                    file.write_all_at(image, (u64::from(*page) - 1) * PAGE as u64).map_err(failed)?;
+                    sums.set(*page, sum(*page, image)).map_err(failed)?;
+                }
+            }
+        }
+        file.set_len(u64::from(self.page_count) * PAGE as u64).map_err(failed)?;
+        sums.truncate(self.page_count);
+        sums.write().map_err(failed)?;
+        let others = files.candidates().map_err(failed)?;
+        for other in others.into_iter().filter(|other| *other != self.incarnation) {
+            files.remove(other).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn open(&self, files: &Incarnations, path: &Path) -> io::Result<File> {
+        let open = || match self.base {
+            Base::File => File::options().write(true).open(path),
+            Base::Nothing => {
+                if self.incarnation != FIRST {
+                    files.mark()?;
+                }
+                private().write(true).create(true).truncate(true).open(path)
+            }
+        };
+        match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::Nothing => {
+                make_dir(path.parent().expect("a database is in a directory"))?;
+                open()
+            }
+            opened => opened,
+        }
+    }
+}

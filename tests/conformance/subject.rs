@@ -1,0 +1,111 @@
+//! What a case has in front of it: the class of one language on a host, its objects, and their scripts.
+
+use serde_json::Value as Json;
+use ureq::http::Method;
+
+use crate::harness::{Answer, Host};
+
+/// A language's class, in one case.
+pub struct Subject<'a> {
+    pub host: &'a Host,
+    pub case: &'static str,
+    /// The source file in which `throw` throws.
+    pub thrown_in: &'static str,
+}
+
+impl<'a> Subject<'a> {
+    /// An object of this case's own.
+    pub fn object(&self, name: &str) -> Object<'a> {
+        Object { host: self.host, name: format!("{}-{name}", self.case.replace('/', "-")) }
+    }
+
+    /// An object by its whole name.
+    pub fn named(&self, name: &str) -> Object<'a> {
+        Object { host: self.host, name: name.into() }
+    }
+}
+
+/// One object.
+pub struct Object<'a> {
+    pub host: &'a Host,
+    /// As in paths.
+    pub name: String,
+}
+
+impl Object<'_> {
+    pub fn path(&self, below: &str) -> String {
+        format!("/conformance/{}{below}", self.name)
+    }
+
+    pub fn send(&self, method: &str, below: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method is one word");
+        self.host.data().send(method, &self.path(below), headers, body)
+    }
+
+    /// Runs a script, whatever comes of it.
+    pub fn run(&self, script: &str) -> Answer {
+        self.send("POST", "/run", &[], script.as_bytes())
+    }
+
+    /// Runs a script, which must succeed, and returns its answers.
+    #[track_caller]
+    pub fn ask(&self, script: &str) -> Vec<String> {
+        let answer = self.run(script);
+        let text = answer.text();
+        assert!(text.is_empty() || text.ends_with('\n'), "each answer is a line: {text:?}");
+        text.split_terminator('\n').map(str::to_owned).collect()
+    }
+
+    /// The answer to one line.
+    #[track_caller]
+    pub fn ask_one(&self, line: &str) -> String {
+        match self.ask(line).as_slice() {
+            [answer] => answer.clone(),
+            answers => panic!("{line} has {} answers: {answers:?}", answers.len()),
+        }
+    }
+
+    /// Has a conversation in one turn: lines of a script, each with the answer that is expected. Lines that have none answer nothing.
+    #[track_caller]
+    pub fn says(&self, conversation: &[(&str, &str)]) {
+        let script: String = conversation.iter().map(|(line, _)| format!("{line}\n")).collect();
+        let answers = self.ask(&script);
+        let expected: Vec<_> = conversation.iter().filter(|(line, _)| !line.starts_with("transaction")).collect();
+        for ((line, expected), answer) in expected.iter().zip(&answers) {
+            assert_eq!(answer, expected, "the answer to {line:.100}");
+        }
+        assert_eq!(answers.len(), expected.len(), "{answers:?}");
+    }
+
+    /// Fails a turn, so that the instance is gone.
+    pub fn drop_instance(&self) {
+        self.run("fail dropped as%20asked false").problem(500, "guest-error");
+    }
+
+    /// `level message` of what the object has logged.
+    pub fn log(&self) -> Vec<String> {
+        let said =
+            |entry: &Json| format!("{} {}", entry["level"].as_str().unwrap(), entry["message"].as_str().unwrap());
+        self.log_entries().iter().map(said).collect()
+    }
+
+    pub fn log_entries(&self) -> Vec<Json> {
+        let entries = self.host.admin().get(&format!("/v1/logs?class=conformance&object={}", self.name)).json();
+        entries["entries"].as_array().expect("a list").clone()
+    }
+}
+
+/// A word of a script.
+pub fn word(bytes: impl AsRef<[u8]>) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    let encoded = bytes
+        .as_ref()
+        .iter()
+        .map(|byte| if plain(byte) { (*byte as char).to_string() } else { format!("%{byte:02X}") });
+    encoded.collect()
+}
+
+/// What a word stands for.
+pub fn decode(word: &str) -> Vec<u8> {
+    percent_encoding::percent_decode_str(word).collect()
+}
