@@ -183,6 +183,15 @@ struct Contender {
     /// CPU time of the system in each round, divided by the answers of the round, in microseconds. What a round needs beside its
     /// answers (objects put to sleep and looked at) is in it.
     cpu_us: Vec<f64>,
+    /// Flushes of the commit log in each round, divided by the answers of the round; empty for systems that have no such count. The
+    /// fewer turns share a flush, the more CPU time a durable request takes.
+    flushes: Vec<f64>,
+}
+
+impl Contender {
+    async fn log_flushes(&self) -> Option<u64> {
+        self.system.metric("holdfast_log_flushes_total").await.ok()
+    }
 }
 
 impl Workload {
@@ -203,11 +212,14 @@ impl Workload {
             }
             for contender in &mut contenders {
                 flushes.push(disk::flush_latency(launcher.scratch())?);
-                let before = contender.system.cpu_time()?;
+                let (before, flushed) = (contender.system.cpu_time()?, contender.log_flushes().await);
                 let measured = self.measure(contender, round, args.seconds).await;
                 let measured = measured.with_context(|| contender.system.describe())?;
                 let cpu = contender.system.cpu_time()?.saturating_sub(before);
                 contender.cpu_us.push(cpu.as_secs_f64() * 1e6 / measured.requests as f64);
+                if let Some((before, now)) = flushed.zip(contender.log_flushes().await) {
+                    contender.flushes.push((now - before) as f64 / measured.requests as f64);
+                }
                 contender.rounds.push(measured);
             }
             if round % 2 == 1 {
@@ -228,7 +240,7 @@ impl Workload {
             Population::Existing(count) | Population::Dormant(count) => Objects::new("o", count),
             Population::New => Objects::new("warm", (WARM_UP.as_secs_f64() * NEW_OBJECTS_PER_SECOND) as usize),
         };
-        let contender = Contender { system, objects, rounds: Vec::new(), cpu_us: Vec::new() };
+        let contender = Contender { system, objects, rounds: Vec::new(), cpu_us: Vec::new(), flushes: Vec::new() };
         // A read of what was never written would measure nothing.
         let operation = if self.operation == Operation::Read { Operation::Increment } else { self.operation };
         let (address, objects) = (contender.system.address, &contender.objects);
@@ -294,8 +306,8 @@ impl Workload {
         println!("  disk: fdatasync of 4 KiB p50 {} ms, p99 {} ms{slowed}", millis(flush_p50), millis(flush_p99));
         let cpu_title = "CPU µs/request";
         println!(
-            "  {:<10} {:>10} {:>10} {:>10} {cpu_title:>14} {:>14}",
-            "", "per second", "p50 ms", "p99 ms", "ours is better"
+            "  {:<10} {:>10} {:>10} {:>10} {cpu_title:>14} {:>15} {:>14}",
+            "", "per second", "p50 ms", "p99 ms", "flushes/request", "ours is better"
         );
 
         let ours = contenders.iter().find(|contender| contender.system.kind == Kind::Holdfast);
@@ -306,6 +318,8 @@ impl Workload {
             let (rate, p50, p99) = (of(&|m| m.rate), of(&|m| f64::from(m.p50_us)), of(&|m| f64::from(m.p99_us)));
             let theirs = of(&|m| self.figure(m));
             let cpu = median(contender.cpu_us.iter().copied());
+            let flushes = (!contender.flushes.is_empty()).then(|| median(contender.flushes.iter().copied()));
+            let shown_flushes = flushes.map_or(String::new(), |flushes| format!("{flushes:.3}"));
             let kind = contender.system.kind;
             let ratio = ours.filter(|_| kind != Kind::Holdfast).map(|ours| match self.metric {
                 Metric::Rate => ours / theirs,
@@ -313,13 +327,19 @@ impl Workload {
             });
             let shown = ratio.map_or(String::new(), |ratio| format!("{ratio:.2} ×"));
             println!(
-                "  {:<10} {:>10} {:>10} {:>10} {cpu:>14.1} {shown:>14}",
+                "  {:<10} {:>10} {:>10} {:>10} {cpu:>14.1} {shown_flushes:>15} {shown:>14}",
                 kind.name(),
                 thousands(rate),
                 millis(p50),
                 millis(p99)
             );
-            let medians = json!({ "rate": rate, "p50_us": p50, "p99_us": p99, "cpu_us_per_request": cpu });
+            let medians = json!({
+                "rate": rate,
+                "p50_us": p50,
+                "p99_us": p99,
+                "cpu_us_per_request": cpu,
+                "flushes_per_request": flushes,
+            });
             let rounds = json!({ "rounds": contender.rounds, "cpu_us_per_request": contender.cpu_us });
             systems
                 .insert(kind.name().into(), json!({ "medians": medians, "ours_is_better": ratio, "measured": rounds }));

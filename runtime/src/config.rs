@@ -286,9 +286,9 @@ mod tests {
     #[test]
     fn directories_are_relative_to_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::write(directory.path().join(FILE_NAME), "[build]\nsdk = 'kit'\n[server]\ndata = 'state'").unwrap();
+        std::fs::write(directory.path().join(FILE_NAME), "[build]\nsdk = 'sdk'\n[server]\ndata = 'state'").unwrap();
         let file = ConfigFile::of_directory(directory.path()).unwrap();
-        assert_eq!(file.build.sdk, Some(directory.path().join("conformance")));
+        assert_eq!(file.build.sdk, Some(directory.path().join("sdk")));
         assert_eq!(file.server(Path::new("unused")).data, directory.path().join("state"));
     }
 
