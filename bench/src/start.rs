@@ -127,7 +127,7 @@ fn path(object: usize) -> String {
 }
 
 fn capacity(bytes: u64) -> String {
-    format!("[limits]\nlog = {bytes}\n")
+    format!("[limits]\nlog-capacity = {bytes}\n")
 }
 
 pub async fn run(args: Args) -> anyhow::Result<()> {

@@ -55,7 +55,7 @@ fn noise(bytes: usize) -> String {
 /// short.
 #[test]
 fn idle_connections_leave_descriptors_for_the_log() {
-    let limits = "[limits]\nlog-segment = 1_048_576\nlog = 16_777_216\n";
+    let limits = "[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\n";
     let mut host = Host::with_descriptors(limits, Some(720));
     host.deploy("ledger", guest("storage"));
     host.deploy("echo", guest("echo"));
@@ -98,7 +98,7 @@ fn idle_connections_leave_descriptors_for_the_log() {
 /// served, the rest is refused, and the log and new objects have the descriptors that they need.
 #[test]
 fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
-    let limits = "[limits]\nlog-segment = 1_048_576\nlog = 16_777_216\nidle-connection-seconds = 3600.0\n";
+    let limits = "[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\nidle-connection-seconds = 3600.0\n";
     let mut host = Host::with_descriptors(limits, Some(2_200));
     host.deploy("storage", guest("storage"));
     let put = |host: &Host, n: usize| {
