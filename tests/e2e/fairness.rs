@@ -67,7 +67,7 @@ fn bytes_that_wait_are_charged_to_their_class() {
 fn slow_to_compile() -> Vec<u8> {
     const FUNCTIONS: u32 = 3_000;
     let section = |id: u8, content: Vec<u8>| [vec![id], number(content.len() as u32), content].concat();
-    // One i32 local; add it to itself again and again.
+    // One i32 local, which is added to itself repeatedly.
     let mut body = vec![1, 1, 0x7f];
     (0..700).for_each(|_| body.extend([0x20, 0, 0x20, 0, 0x6c, 0x41, 7, 0x6a, 0x21, 0]));
     body.push(0x0b);
