@@ -1,7 +1,9 @@
-//! B12: many objects' alarms, all due within a short time; once left alone, once with SIGKILL in the midst and a restart.
+//! B12: many objects' alarms, all due within a short time; once undisturbed, once with SIGKILL in the middle and a
+//! restart.
 //!
-//! Alarms are set over HTTP, each at a time of its own, spread evenly over a window that begins when all are set. The load
-//! is silent meanwhile. Then every object is asked what it has stored: how often its handler was applied, what for, and when.
+//! Alarms are set over HTTP, each at a time of its own, spread evenly over a window that begins when all are set. The
+//! driver sends nothing meanwhile. Then it reads what every object has stored: how often its handler was applied, for
+//! which time, and when.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,9 +20,9 @@ use crate::load;
 use crate::report::{self, Measured, millis, percentile, thousands};
 use crate::systems::{Launcher, Running};
 
-/// p99 of how late alarms are, in milliseconds.
+/// The goal of the p99 of lateness, in milliseconds.
 const GOAL: u32 = 2_000;
-/// The alarms are taken to be done when none has run for so long: longer than the host waits before it tries one again.
+/// Alarms count as done when none has run for this long: longer than the host waits before it retries one.
 const QUIET: Duration = Duration::from_secs(4);
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -29,7 +31,7 @@ pub struct Args {
     /// Objects, each with one alarm.
     #[arg(long, default_value_t = 100_000)]
     objects: usize,
-    /// Seconds over which they are due.
+    /// Seconds over which the alarms are due.
     #[arg(long, default_value = "30", value_parser = crate::seconds)]
     window: Duration,
     /// Seconds from now until the window begins; all must be set by then.
@@ -41,14 +43,14 @@ pub struct Args {
     common: Common,
 }
 
-/// What an object has stored in the end. Times are milliseconds since the Unix epoch.
+/// The final state of an object. Times are milliseconds since the Unix epoch.
 #[derive(Deserialize)]
 struct Handled {
     times: u32,
     scheduled: u64,
     at: u64,
     pending: bool,
-    /// What it was told in the beginning.
+    /// The time that was set.
     #[serde(skip)]
     due: u64,
 }
@@ -59,7 +61,7 @@ impl Handled {
     }
 }
 
-/// How late alarms were, in milliseconds.
+/// Lateness of alarms, in milliseconds.
 #[derive(Serialize)]
 struct Lateness {
     alarms: usize,
@@ -77,7 +79,7 @@ impl Lateness {
     }
 }
 
-/// What must not be.
+/// Violations.
 #[derive(Serialize)]
 struct Wrong {
     /// Never handled.
@@ -85,7 +87,7 @@ struct Wrong {
     /// Applied more than once.
     twice: usize,
     early: usize,
-    /// The handler was told another time than was set, or an alarm is still there.
+    /// The handler got another time than was set, or an alarm is still set.
     other: usize,
 }
 
@@ -108,31 +110,31 @@ impl Wrong {
 /// The process that was killed and the one after it.
 #[derive(Serialize)]
 struct Interruption {
-    /// When it had ended, in milliseconds after the window began.
+    /// The time when it had ended, in milliseconds after the window began.
     killed_ms: u64,
-    /// From there until the next one was ready.
+    /// Time from there until the next process was ready.
     down_ms: u64,
-    /// Alarms that were handled before.
+    /// Alarms that were handled before the kill.
     handled_before: usize,
-    /// Alarms that were due and not handled when the next one was ready, and how long it took to handle them all.
+    /// Alarms that were due and not handled when the next process was ready, and the time until all were handled.
     overdue: Lateness,
     caught_up_ms: u64,
-    /// Those due later.
+    /// Alarms due later.
     after: Lateness,
 }
 
 #[derive(Serialize)]
 struct RoundResult {
     setting: Measured,
-    /// Over all alarms, the overdue ones included.
+    /// Lateness of all alarms, the overdue ones included.
     late: Lateness,
     wrong: Wrong,
-    /// From the beginning of the window until the last handler began.
+    /// Time from the beginning of the window until the last handler began.
     done_ms: u64,
-    /// CPU time of the host for each alarm, from the beginning of the window until all were done: reading the index, waking,
-    /// running, storing, putting away.
+    /// CPU time of the host for each alarm, from the beginning of the window until all were done: reading the index,
+    /// waking, running, storing, eviction.
     cpu_us_per_alarm: Option<f64>,
-    /// Before the objects were read.
+    /// Measured before the objects were read.
     resident_kib: u64,
     interruption: Option<Interruption>,
 }
@@ -191,7 +193,8 @@ fn show(RoundResult { late, wrong, done_ms, .. }: &RoundResult) {
     println!("    {} lost, {} twice, {} early, {} otherwise wrong", wrong.lost, wrong.twice, wrong.early, wrong.other);
 }
 
-/// Answers its data, too: removing so many files may take minutes, which is better done when everything is said.
+/// Runs the measurement. Also returns the data directory: removing so many files may take minutes and is done at the
+/// end.
 async fn round(args: &Args, launcher: &Launcher, kill: bool) -> anyhow::Result<(RoundResult, Arc<TempDir>)> {
     let mut system = launcher.start_holdfast("").await?;
     let begin = now_ms() + args.lead.as_millis() as u64;

@@ -1,7 +1,7 @@
-//! The baselines, with the HTTP surface of the systems: a bare axum handler, and a number whose increments are one record
-//! in one file, written by one thread with one flush per batch.
+//! The baselines, with the HTTP surface of the systems: a bare axum handler, and a number whose increments are one
+//! record in one file, written by one thread with one flush per batch.
 //!
-//! No isolation, no objects, no database and no recovery: what is left is what HTTP and the disk cost.
+//! No isolation, no objects, no database and no recovery: the cost of HTTP and the disk remains.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -16,7 +16,7 @@ use axum::{Router, serve as serve_axum};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-/// One increment on its way to the disk, and who waits for it.
+/// One increment that waits for the disk, and the channel of its caller.
 struct Increment {
     record: String,
     durable: oneshot::Sender<()>,
@@ -70,7 +70,7 @@ async fn increment(
     Ok(n.to_string())
 }
 
-/// Takes all that waits, writes it, flushes once, and only then tells those who wait.
+/// Takes all waiting increments, writes them, flushes once, and only then answers the callers.
 fn write_batches(mut file: File, queue: &mpsc::Receiver<Increment>) -> io::Result<()> {
     while let Ok(first) = queue.recv() {
         let batch: Vec<Increment> = std::iter::once(first).chain(queue.try_iter()).collect();
@@ -78,7 +78,7 @@ fn write_batches(mut file: File, queue: &mpsc::Receiver<Increment>) -> io::Resul
         file.write_all(bytes.as_bytes())?;
         file.sync_data()?;
         for write in batch {
-            _ = write.durable.send(()); // a caller that went away needs no answer
+            _ = write.durable.send(()); // a caller that has disconnected needs no answer
         }
     }
     Ok(())

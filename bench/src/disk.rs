@@ -1,4 +1,4 @@
-//! What the disk costs at this moment, and whether it is one.
+//! The flush latency of the disk at this moment, and whether a directory is on a disk.
 
 use std::fs::File;
 use std::io::Write;
@@ -19,7 +19,7 @@ pub struct FlushLatency {
     pub p99_us: u32,
 }
 
-/// Measures the disk under a directory. Never sees the delay that `--flush-delay-us` adds to the systems.
+/// Measures the disk under a directory. Does not include the delay that `--flush-delay-us` adds to the systems.
 pub fn flush_latency(directory: &Path) -> anyhow::Result<FlushLatency> {
     let mut file: File = tempfile::tempfile_in(directory)?;
     let mut micros = Vec::with_capacity(FLUSHES);
@@ -33,7 +33,7 @@ pub fn flush_latency(directory: &Path) -> anyhow::Result<FlushLatency> {
     Ok(FlushLatency { p50_us: percentile(&micros, 50.0), p99_us: percentile(&micros, 99.0) })
 }
 
-/// Whether a directory lives in memory, where flushes cost nothing and durable figures mean nothing.
+/// Returns whether a directory is in memory, where flushes cost nothing and durable figures have no meaning.
 pub fn in_memory(directory: &Path) -> anyhow::Result<bool> {
     #[allow(clippy::unnecessary_cast, reason = "the type differs between platforms")]
     Ok(rustix::fs::statfs(directory)?.f_type as i64 == TMPFS_MAGIC)

@@ -1,4 +1,4 @@
-//! A keep-alive HTTP/1.1 connection, as cheap as a load generator wants it.
+//! A keep-alive HTTP/1.1 connection, cheap enough for a load generator.
 //!
 //! One request at a time, sent as prepared bytes; the answer stays in the connection's buffer. Answers must carry a
 //! `Content-Length`, which all systems measured here give; anything else is an error rather than a guess.
@@ -18,7 +18,7 @@ pub struct Connection {
     buffer: Vec<u8>,
 }
 
-/// An answer, borrowed from the connection that it came by.
+/// An answer, borrowed from its connection.
 pub struct Answer<'c> {
     /// The status code.
     pub status: u16,
@@ -28,13 +28,13 @@ pub struct Answer<'c> {
 }
 
 impl Answer<'_> {
-    /// The body, if the status says success.
+    /// Returns the body, if the status is a success.
     pub fn ok(&self) -> anyhow::Result<&[u8]> {
         ensure!((200..300).contains(&self.status), "status {}: {}", self.status, String::from_utf8_lossy(self.body));
         Ok(self.body)
     }
 
-    /// The first header of that name.
+    /// Returns the first header of that name.
     pub fn header(&self, name: &str) -> anyhow::Result<Option<String>> {
         let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
         let mut response = httparse::Response::new(&mut headers);
@@ -52,7 +52,7 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::with_capacity(READ_SIZE) })
     }
 
-    /// Sends one request and waits for the whole answer.
+    /// Sends one request and waits for the complete answer.
     pub async fn exchange(&mut self, request: &[u8]) -> anyhow::Result<Answer<'_>> {
         self.stream.write_all(request).await?;
         self.buffer.clear();
@@ -74,7 +74,7 @@ impl Connection {
     }
 }
 
-/// The bytes of a request.
+/// Returns the bytes of a request.
 pub fn request(method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
     let mut text = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\n");
     for (name, value) in headers {
@@ -96,7 +96,7 @@ struct Head {
     body: usize,
 }
 
-/// None while the head is not there as a whole.
+/// Parses a head. Returns none while it is incomplete.
 fn parse_head(bytes: &[u8]) -> anyhow::Result<Option<Head>> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut response = httparse::Response::new(&mut headers);

@@ -1,7 +1,9 @@
-//! What each language costs: the classes of the conformance suite (`tests/conformance`), built by `holdfast build`, on a host of their own.
+//! The cost of each language: the classes of the conformance suite (`tests/conformance`), built by `holdfast build`,
+//! each on a host of its own.
 //!
-//! The figures are what a caller sees over one connection on this machine, so that of a request is in all of them, except
-//! where one figure is subtracted from another. The table in `docs/languages/README.md` is written by this command alone.
+//! The figures are those of a caller with one connection on this machine, so the cost of a request is in all of them,
+//! except where one figure is subtracted from another. Only this command writes the table in
+//! `docs/languages/README.md`.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -17,20 +19,20 @@ use crate::load::whole_micros;
 use crate::report::{self, Measured, thousands};
 use crate::systems::{Launcher, Running};
 
-/// Objects that are made to measure how they wake and what they weigh.
+/// Objects that are made to measure wake-up time and memory.
 const OBJECTS: usize = 400;
 /// Requests to one object.
 const REQUESTS: usize = 2_000;
-/// Lines of a script that tells what a call of storage costs.
+/// Lines of a script that measures the cost of a storage call.
 const CALLS: usize = 1_000;
 /// Scripts of that kind.
 const SCRIPTS: usize = 20;
 const GIB: u64 = 1 << 30;
-/// What is between these lines in the document is ours.
+/// The lines in the document between which the table is written.
 const MARKERS: [&str; 2] = ["<!-- measured -->\n", "<!-- end -->\n"];
 
-/// Classes of the conformance suite, in the order of the table: the directory, how it is called there, and what compiles or runs it. JavaScript
-/// and TypeScript cost the same; what differs is the engine.
+/// Classes of the conformance suite, in the order of the table: the directory, its name in the table, and what compiles
+/// or runs it. JavaScript and TypeScript cost the same; only the engine differs.
 const LANGUAGES: [(&str, &str, &str); 9] = [
     ("rust", "Rust", "rustc, wasm32-wasip2"),
     ("c", "C", "Zig's Clang"),
@@ -54,9 +56,9 @@ struct Figures {
     language: &'static str,
     toolchain: &'static str,
     component_bytes: usize,
-    /// From sending the component to the answer that it is deployed.
+    /// Time from sending the component to the answer that it is deployed.
     deploy_ms: f64,
-    /// The first request to an object, of which the later ones' is subtracted.
+    /// Time of the first request to an object, less that of later ones.
     instantiate_us: f64,
     /// Memory of the host for one more object that has answered two requests.
     live_object_kib: f64,
@@ -102,7 +104,7 @@ async fn measure(
     toolchain: &'static str,
     component: &[u8],
 ) -> anyhow::Result<Figures> {
-    // More than are made: an instance of several memories takes several places.
+    // More than are made: an instance with several memories needs several places.
     let settings = format!("[limits]\nlive-instances = {}\nidle-seconds = 3600.0\n", 4 * OBJECTS);
     let system = launcher.start_holdfast(&settings).await?;
     let began = Instant::now();
@@ -133,7 +135,7 @@ async fn live(system: &Running) -> anyhow::Result<u64> {
     system.metric("holdfast_live_instances").await
 }
 
-/// What requests and calls cost an object in memory.
+/// Measures the cost of requests and calls of an object in memory.
 async fn one_object(connection: &mut Connection) -> anyhow::Result<(Measured, f64)> {
     run_script(connection, "one", "put a 1").await?;
     let ask = request("GET", "/conformance/one/status/204", &[], b"");
@@ -145,7 +147,7 @@ async fn one_object(connection: &mut Connection) -> anyhow::Result<(Measured, f6
         micros.push(whole_micros(sent.elapsed()));
     }
     let fetch = Measured::new(began.elapsed(), micros);
-    // The same script without the call: what is left is the call.
+    // The same script without the call: the difference is the cost of the call.
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..SCRIPTS {
         with.push(run_script(connection, "one", &"get a\n".repeat(CALLS)).await?.as_secs_f64());
@@ -155,7 +157,7 @@ async fn one_object(connection: &mut Connection) -> anyhow::Result<(Measured, f6
     Ok((fetch, difference * 1e6 / CALLS as f64))
 }
 
-/// Microseconds that the first request to an object takes longer than the second.
+/// Returns the microseconds that the first request to an object takes longer than the second.
 async fn wake(connection: &mut Connection) -> anyhow::Result<f64> {
     let (mut first, mut second) = (Vec::new(), Vec::new());
     for object in 0..OBJECTS {

@@ -1,7 +1,7 @@
-//! Closed-loop load: so many connections, each sends its next request when it has the answer to the last.
+//! Closed-loop load over several connections: each sends its next request when it has the answer to the last.
 //!
-//! Every answer is checked, and a wrong one ends the run: a system that answers fast and wrong has no figure. Increments
-//! are counted per object, so that `verify` can compare what was acknowledged with what is stored.
+//! Every answer is checked, and a wrong one ends the run: wrong answers have no figure. Increments
+//! are counted per object, so that `verify` can compare acknowledged increments with stored numbers.
 
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -17,7 +17,7 @@ use crate::report::Measured;
 
 const VERIFIED_MAX: usize = 1_000;
 
-/// What a request does.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Operation {
     /// `GET /hello/{name}` → `hello`
@@ -28,36 +28,36 @@ pub enum Operation {
     Read,
 }
 
-/// When a measurement ends. Requests under way then are still answered and counted.
+/// The end of a measurement. Requests in progress then are still answered and counted.
 #[derive(Debug, Clone, Copy)]
 pub enum Until {
     Elapsed(Duration),
     Requests(u64),
 }
 
-/// A set of objects of one system, and how often each was incremented.
+/// A set of objects of one system, with the number of increments of each.
 pub struct Objects {
     prefix: String,
     acknowledged: Vec<AtomicU32>,
 }
 
 impl Objects {
-    /// Names nothing that exists, as long as the prefix is new.
+    /// Makes a set of names. With a new prefix none of the objects exists.
     pub fn new(prefix: impl Into<String>, count: usize) -> Arc<Self> {
         Arc::new(Self { prefix: prefix.into(), acknowledged: (0..count).map(|_| AtomicU32::new(0)).collect() })
     }
 
-    /// How many.
+    /// Returns the number of objects.
     pub fn len(&self) -> usize {
         self.acknowledged.len()
     }
 
-    /// The name of one.
+    /// Returns the name of an object.
     pub fn name(&self, index: usize) -> String {
         format!("{}{index}", self.prefix)
     }
 
-    /// The bytes of a request to one.
+    /// Returns the bytes of a request to an object.
     pub fn request(&self, operation: Operation, index: usize) -> Vec<u8> {
         let name = self.name(index);
         match operation {
@@ -67,11 +67,11 @@ impl Objects {
         }
     }
 
-    /// `before` is how many increments were acknowledged when the request was sent.
+    /// Checks an answer. `before` is the number of increments that were acknowledged when the request was sent.
     fn check(&self, operation: Operation, index: usize, before: u32, body: &[u8]) -> anyhow::Result<()> {
         let right = match operation {
             Operation::Hello => body == b"hello",
-            // Answers may overtake each other on their way here, but each has seen what was acknowledged before it.
+            // Answers may overtake each other, but each includes what was acknowledged before its request.
             Operation::Increment => {
                 self.acknowledged[index].fetch_add(1, Relaxed);
                 number(body)? > u64::from(before)
@@ -83,12 +83,12 @@ impl Objects {
     }
 }
 
-/// Which object the next request goes to.
+/// The choice of the object for the next request.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Order {
-    /// Any of them, each as likely.
+    /// Any object, all equally likely.
     Random,
-    /// Each exactly once; the load ends with the last.
+    /// Each object exactly once; the load ends with the last.
     Once,
 }
 
@@ -105,7 +105,7 @@ pub async fn run(
     for _ in 0..connections {
         clients.push(Connection::open(address).await?);
     }
-    // Prepared: formatting a name is the load's cost, not the system's.
+    // Prepared before: formatting a name is a cost of the load, not of the system.
     let requests: Arc<[Vec<u8>]> = (0..objects.len()).map(|index| objects.request(operation, index)).collect();
     let started = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
@@ -127,8 +127,8 @@ pub async fn run(
     Ok(Measured::new(start.elapsed(), micros))
 }
 
-/// Sends a request for each number of a range once, over so many connections, and hands every answer's body to `judge`; one
-/// that it refuses ends the load. Answers what was judged, in any order.
+/// Sends a request for each number of a range once, over this many connections, and passes every answer's body to
+/// `judge`; an error of it ends the load. Returns the results of `judge`, in any order.
 pub async fn each<T: Send + 'static>(
     address: SocketAddr,
     connections: usize,
@@ -166,7 +166,7 @@ pub async fn each<T: Send + 'static>(
     Ok((Measured::new(start.elapsed(), micros), judged))
 }
 
-/// Reads each object once over one connection and measures that. Every one of them must have been dormant.
+/// Measures one read of each object over one connection. All objects must be dormant before.
 pub async fn wake(address: SocketAddr, objects: &Objects) -> anyhow::Result<Measured> {
     let mut connection = Connection::open(address).await?;
     let (start, mut micros) = (Instant::now(), Vec::new());
@@ -183,7 +183,7 @@ pub async fn wake(address: SocketAddr, objects: &Objects) -> anyhow::Result<Meas
     Ok(Measured::new(start.elapsed(), micros))
 }
 
-/// Compares what objects hold with what was acknowledged: nothing lost, nothing twice. Looks at up to 1,000 of them.
+/// Compares stored numbers with acknowledged increments: none lost, none applied twice. Reads up to 1,000 objects.
 pub async fn verify(address: SocketAddr, objects: &Objects) -> anyhow::Result<()> {
     let mut connection = Connection::open(address).await?;
     let counts = objects.acknowledged.iter().map(|count| u64::from(count.load(Relaxed))).enumerate();
@@ -226,7 +226,7 @@ impl Client {
         Ok(micros)
     }
 
-    /// The object of the next request, or none if there is to be none.
+    /// Returns the object of the next request, or none at the end.
     fn next(&mut self) -> Option<usize> {
         let count = self.started.fetch_add(1, Relaxed);
         let over = match self.until {

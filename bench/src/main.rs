@@ -1,6 +1,6 @@
-//! `bench`: measures Holdfast beside its peers and its baselines. `bench/README.md` says what a figure means.
+//! `bench`: measures Holdfast beside its peers and its baselines. `bench/README.md` defines the figures.
 //!
-//! Knows the command line and nothing else. A run ends with the children that it started: they are killed by handle
+//! Owns the command line and nothing else. The children of a run end with it: they are killed by handle
 //! when their `Running` is dropped, and Ctrl-C or SIGTERM end `main` by returning from it.
 
 mod alarms;
@@ -35,9 +35,9 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run workloads against Holdfast, workerd and the baseline, and print ours, theirs and the ratio.
+    /// Run workloads against Holdfast, workerd and the baseline, and print the figures and their ratio.
     Run(workloads::Args),
-    /// Serve a million requests with a cap on live instances and watch the memory.
+    /// Serve a million requests with a limit of live instances and watch the memory.
     Soak(soak::Args),
     /// B7: resident memory of live and dormant objects and of hibernated sockets.
     Memory(memory::Args),
@@ -47,31 +47,31 @@ enum Command {
     Start(start::Args),
     /// B11: round trips over WebSockets and one message to a thousand of them, beside workerd.
     Sockets(sockets::Args),
-    /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the midst.
+    /// B12: 100,000 alarms of 100,000 objects within 30 seconds, without and with SIGKILL in the middle.
     Alarms(alarms::Args),
-    /// What the class of each language costs; writes the table of docs/languages/README.md.
+    /// Measure the class of each language; writes the table of docs/languages/README.md.
     Languages(languages::Args),
     /// Serve the baseline: bare axum, and one file with one flush per batch. `run` starts it itself.
     Baseline {
-        /// Where the file is kept.
+        /// The directory of the file.
         #[arg(long, value_name = "DIR")]
         data: PathBuf,
     },
 }
 
-/// What every measuring command wants to know.
+/// The arguments of every measuring command.
 #[derive(clap::Args)]
 struct Common {
     /// The binary to measure; without it `run` measures the peers and the baseline alone.
     #[arg(long, value_name = "FILE")]
     holdfast: Option<PathBuf>,
-    /// An earlier binary: it is measured beside the other, in `run` instead of workerd and the baseline.
+    /// An earlier binary: `run` measures it in place of workerd and the baseline.
     #[arg(long, value_name = "FILE", requires = "holdfast")]
     before: Option<PathBuf>,
     /// Components for the earlier binary (`bench_hello.wasm` and so on), if it does not run those of today's contract.
     #[arg(long, value_name = "DIR", requires = "before")]
     before_guests: Option<PathBuf>,
-    /// Where data directories are made [default: beside the build].
+    /// The directory in which data directories are made [default: beside the build].
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// Microseconds added to every fsync and fdatasync of every system (Linux, needs strace).
@@ -81,11 +81,11 @@ struct Common {
 
 fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
-        // The baseline may use every core, as the systems it stands beside do.
+        // The baseline may use every core, as the other systems do.
         Command::Baseline { data } => {
             runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(baseline::serve(&data))
         }
-        // The load comes from one thread: it shares the machine with what it measures.
+        // One thread makes the load, because it shares the machine with the system.
         Command::Run(args) => load_runtime()?.block_on(until_stopped(workloads::run(args))),
         Command::Sql(args) => load_runtime()?.block_on(until_stopped(sql::run(args))),
         Command::Start(args) => load_runtime()?.block_on(until_stopped(start::run(args))),
@@ -114,7 +114,7 @@ async fn until_stopped(work: impl Future<Output = anyhow::Result<()>>) -> anyhow
     }
 }
 
-/// Seconds as the command line takes them.
+/// Parses seconds of the command line.
 fn seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().map_err(|_| "write a number of seconds, for example 5 or 0.5")?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())

@@ -1,5 +1,5 @@
-//! B7: what objects and sockets cost in memory that do nothing. Each figure is the growth of the host's memory over what is
-//! measured, from a process that had done the same with a tenth of it, divided by how many there are more.
+//! B7: the memory of idle objects and sockets. Each figure is the growth of the host's memory from a tenth of the
+//! objects or sockets to all of them, divided by their difference.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ const CONNECTIONS: usize = 64;
 const LIVE_GOAL: f64 = 150.0 * 1024.0;
 const DORMANT_GOAL: f64 = 300.0;
 const SOCKET_GOAL: f64 = 8.0 * 1024.0;
-/// Memory that was freed goes back to the system a little later.
+/// Freed memory is returned to the system a little later.
 const SETTLE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -31,7 +31,7 @@ pub struct Args {
     /// Sockets, each with a tag of its own.
     #[arg(long, default_value_t = 10_000)]
     sockets: usize,
-    /// Objects that they belong to.
+    /// Objects that the sockets belong to.
     #[arg(long, default_value_t = 100)]
     rooms: usize,
     #[arg(long, default_value_t = 1_000)]
@@ -86,7 +86,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     report::save("b7", &result)
 }
 
-/// Objects of a small Rust class that have stored a number and wait for the next request.
+/// Measures objects of a small Rust class that have stored a number and wait for the next request.
 async fn live(args: &Args, launcher: &Launcher) -> anyhow::Result<Growth> {
     let system = launcher.start_holdfast("[limits]\nidle-seconds = 3600\n").await?;
     let (warm, more) = (args.live / 10, args.live);
@@ -97,7 +97,8 @@ async fn live(args: &Args, launcher: &Launcher) -> anyhow::Result<Growth> {
     Ok(Growth::new("live objects", more, before, after, LIVE_GOAL))
 }
 
-/// The same after they were put away. Few are live at a time: what the allocator keeps of those is then there from the beginning.
+/// Measures the same objects when they are dormant. Few are live at a time, so the allocator's memory for these is
+/// constant.
 async fn dormant(args: &Args, launcher: &Launcher) -> anyhow::Result<Growth> {
     let system = launcher.start_holdfast("[limits]\nlive-instances = 100\nidle-seconds = 0.5\n").await?;
     increment(&system, "warm", args.dormant / 10).await?;
@@ -107,7 +108,7 @@ async fn dormant(args: &Args, launcher: &Launcher) -> anyhow::Result<Growth> {
     Ok(Growth::new("dormant objects", args.dormant, before, after, DORMANT_GOAL))
 }
 
-/// Open sockets of dormant objects: of peers that never said anything, and of the same when each has had a message sent back.
+/// Measures open sockets of dormant objects: before any message of their peers, and after each got an echo.
 async fn hibernated(args: &Args, launcher: &Launcher) -> anyhow::Result<(Growth, Growth)> {
     let system = launcher.start_holdfast("[limits]\nidle-seconds = 0.5\n").await?;
     let mut listening = Listening::default();
@@ -137,7 +138,7 @@ async fn increment(system: &Running, prefix: &str, count: usize) -> anyhow::Resu
     done.map(drop).with_context(|| system.describe())
 }
 
-/// The host's memory when so many objects are live.
+/// Returns the host's memory when this many objects are live.
 async fn settled(system: &Running, live: usize) -> anyhow::Result<u64> {
     let began = Instant::now();
     while system.metric("holdfast_live_instances").await? != live as u64 {
@@ -148,16 +149,16 @@ async fn settled(system: &Running, live: usize) -> anyhow::Result<u64> {
     system.memory_kib()
 }
 
-/// Peers that answer pings, which the system sends to who is silent for long.
+/// Peers that answer pings, which the system sends to silent peers.
 #[derive(Default)]
 struct Listening {
     tasks: JoinSet<Peer>,
-    /// They listen until this is dropped.
+    /// The peers read until this is dropped.
     until: watch::Sender<()>,
 }
 
 impl Listening {
-    /// So many more, dealt out to so many objects.
+    /// Opens this many more sockets, spread over this many objects.
     async fn open(&mut self, system: &Running, sockets: usize, objects: usize) -> anyhow::Result<()> {
         for number in 0..sockets {
             let peer = sockets::open(system.address, number, objects).await.with_context(|| system.describe())?;
@@ -170,7 +171,7 @@ impl Listening {
         let mut until = self.until.subscribe();
         self.tasks.spawn(async move {
             tokio::select! {
-                // Who is closed is found out when it is to speak.
+                // A closed socket is detected when it sends.
                 _ = peer.hear() => {}
                 _ = until.changed() => {}
             }

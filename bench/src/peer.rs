@@ -1,4 +1,4 @@
-//! A client of WebSockets, and as many of them as descriptors allow.
+//! A client of WebSockets, and the limit of descriptors for many of them.
 
 use std::net::SocketAddr;
 
@@ -31,7 +31,7 @@ impl Peer {
         Ok(self.0.send(message).await?)
     }
 
-    /// The next message. Pings are answered on the way.
+    /// Returns the next message. Answers pings meanwhile.
     pub async fn hear(&mut self) -> anyhow::Result<Message> {
         loop {
             match self.0.next().await.context("the socket was closed")?? {
@@ -42,7 +42,7 @@ impl Peer {
         }
     }
 
-    /// Sends a text, which must come back.
+    /// Sends a text, and waits for its echo.
     pub async fn echo(&mut self, text: String) -> anyhow::Result<()> {
         let message = Message::text(text);
         self.send(message.clone()).await?;
@@ -52,7 +52,7 @@ impl Peer {
     }
 }
 
-/// Raises the number of files that this process, and what it starts, may have open as far as it may.
+/// Raises the limit of open files of this process and its children to the maximum.
 pub fn allow_many() -> anyhow::Result<()> {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;

@@ -1,6 +1,6 @@
-//! What was measured, under which conditions, as a table for a person and as JSON for later.
+//! The measurements and their conditions, as a table for people and as JSON.
 //!
-//! Nothing here names a path of the machine: results are meant to be shown.
+//! Results have no path of the machine, because they are published.
 
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 pub struct Measured {
     pub requests: usize,
     pub seconds: f64,
-    /// Answers a second.
+    /// Answers per second.
     pub rate: f64,
     pub p50_us: u32,
     pub p90_us: u32,
@@ -23,7 +23,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Of the latencies of all requests in microseconds, in any order.
+    /// Summarises the latencies of all requests in microseconds, given in any order.
     pub fn new(elapsed: Duration, mut micros: Vec<u32>) -> Self {
         micros.sort_unstable();
         let seconds = elapsed.as_secs_f64();
@@ -39,13 +39,13 @@ impl Measured {
     }
 }
 
-/// Of sorted values; 0 of none.
+/// Returns a percentile of sorted values; 0 for none.
 pub fn percentile(sorted: &[u32], percent: f64) -> u32 {
     let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0)
 }
 
-/// The middle of some numbers; NaN of none.
+/// Returns the median of some numbers; NaN for none.
 pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_unstable_by(f64::total_cmp);
@@ -56,7 +56,7 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     }
 }
 
-/// What a figure depends on that the driver does not choose.
+/// Returns the conditions of a figure that the driver does not choose.
 pub fn conditions(versions: Map<String, Value>) -> Value {
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -92,7 +92,7 @@ pub fn save(name: &str, result: &Value) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `12,345`
+/// Formats a number as `12,345`.
 pub fn thousands(value: f64) -> String {
     let digits = format!("{value:.0}");
     let grouped: Vec<&str> =
@@ -100,7 +100,7 @@ pub fn thousands(value: f64) -> String {
     grouped.join(",")
 }
 
-/// Microseconds as milliseconds.
+/// Formats microseconds as milliseconds.
 pub fn millis(micros: f64) -> String {
     format!("{:.2}", micros / 1000.0)
 }

@@ -1,6 +1,6 @@
 //! A million requests to more objects than may be live, with the memory of the host watched.
 //!
-//! Objects are made live and dropped all the time; what leaks on that way shows as a curve that climbs.
+//! Objects become live and dormant all the time; a leak shows as growing memory.
 
 use anyhow::Context;
 use serde_json::json;
@@ -18,13 +18,13 @@ const BAR_WIDTH: u64 = 40;
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Requests in all.
+    /// Total number of requests.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(SAMPLES..))]
     requests: u64,
     /// Objects that they go to.
     #[arg(long, default_value_t = 10_000)]
     objects: usize,
-    /// How many of them may be live at once.
+    /// Maximum of live objects.
     #[arg(long, default_value_t = 1_000)]
     live: u32,
     #[arg(long, default_value_t = 64)]
@@ -59,7 +59,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         rounds.push(round);
     }
 
-    // Peaks, because resident memory goes up and down by a third as instances come and go by the hundred.
+    // Peaks, because resident memory varies by a third as instances are made and dropped by the hundred.
     let peak_of_fifth = |fifth: u64| {
         let (from, to) = (SAMPLES / 5 * fifth + 1, SAMPLES / 5 * (fifth + 1));
         curve[from as usize..=to as usize].iter().map(|(_, kib)| *kib).max().unwrap_or_default()

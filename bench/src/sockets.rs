@@ -1,6 +1,6 @@
-//! B11: WebSockets. Round trips of messages that an object sends back, and one message to all sockets of an object.
+//! B11: WebSockets. Round trips of messages that an object echoes, and one message to all sockets of an object.
 //!
-//! Every message is checked: what comes back is what was sent, and a broadcast reaches every socket once, in order.
+//! Every message is checked: an echo equals what was sent, and a broadcast reaches every socket once, in order.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -69,7 +69,7 @@ const LOADS: &[Load] = &[
     },
 ];
 
-/// A system, its sockets and all that was seen of it.
+/// A system, its sockets and all its measurements.
 struct Contender {
     system: Running,
     peers: Vec<Peer>,
@@ -107,7 +107,7 @@ impl Load {
     async fn run(&self, args: &Args, launcher: &Launcher) -> anyhow::Result<Value> {
         let mut contenders = Vec::new();
         for kind in launcher.kinds() {
-            // The baseline knows no sockets.
+            // The baseline has no sockets.
             if kind != Kind::Baseline {
                 contenders.push(self.contender(launcher.start(kind).await?).await?);
             }
@@ -132,12 +132,12 @@ impl Load {
         Ok(self.report(&contenders))
     }
 
-    /// How many peers receive one message.
+    /// Returns the number of peers that receive one message.
     fn copies(&self) -> usize {
         if self.broadcast { self.sockets } else { 1 }
     }
 
-    /// Opens the sockets and lets the system find its pace.
+    /// Opens the sockets and warms the system up.
     async fn contender(&self, system: Running) -> anyhow::Result<Contender> {
         let mut peers = Vec::with_capacity(self.sockets);
         for number in 0..self.sockets {
@@ -158,7 +158,7 @@ impl Load {
         Ok(measured)
     }
 
-    /// Prints a table and answers the same for the results.
+    /// Prints a table and returns the same for the results.
     fn report(&self, contenders: &[Contender]) -> Value {
         println!("  {}: {}", self.name, self.title);
         println!("    {:<10} {:>12} {:>9} {:>9} {:>14}", "", "messages/s", "p50 ms", "p99 ms", "CPU µs/message");
@@ -191,7 +191,7 @@ impl Load {
     }
 }
 
-/// One of many sockets, which are dealt out to so many objects.
+/// Opens one of many sockets, which are spread over this many objects.
 pub async fn open(address: SocketAddr, number: usize, objects: usize) -> anyhow::Result<Peer> {
     Peer::open(address, &format!("/socket/o{}/{number}", number % objects)).await
 }
@@ -200,7 +200,7 @@ fn text(number: usize) -> String {
     format!("{number:0MESSAGE$}")
 }
 
-/// Each peer sends its next message when it has its last one back. Measures every round trip.
+/// Measures round trips: each peer sends its next message when it has the echo of the last.
 async fn echo(peers: Vec<Peer>, duration: Duration) -> anyhow::Result<(Measured, Vec<Peer>)> {
     let start = Instant::now();
     let mut tasks = JoinSet::new();
@@ -224,7 +224,7 @@ async fn echo(peers: Vec<Peer>, duration: Duration) -> anyhow::Result<(Measured,
     Ok((Measured::new(start.elapsed(), all), peers))
 }
 
-/// One peer speaks to all, itself included, and again when all have heard it. Measures how long that takes.
+/// Measures broadcasts: one peer sends to all, itself included, and again when all have received it.
 async fn broadcast(mut peers: Vec<Peer>, duration: Duration) -> anyhow::Result<(Measured, Vec<Peer>)> {
     let mut speaker = peers.pop().context("somebody has to speak")?;
     let listeners = peers.len();
@@ -256,7 +256,7 @@ async fn broadcast(mut peers: Vec<Peer>, duration: Duration) -> anyhow::Result<(
     Ok((measured, peers))
 }
 
-/// Hears every message once and in order, until there is an empty one.
+/// Receives every message once and in order, until an empty one.
 async fn listen(mut peer: Peer, heard: Arc<(AtomicUsize, Notify)>, listeners: usize) -> anyhow::Result<Peer> {
     for number in 0.. {
         let message = peer.hear().await?;

@@ -1,8 +1,9 @@
 //! B8: SQL inside one turn, beside the same SQL with rusqlite in this process.
 //!
-//! Each round has a new object and a new database: 10,000 rows are inserted in one turn, read one by one in the next, read
-//! through in a third. Our figures are the latencies of the requests, HTTP and the durable end of the turn included; the
-//! baseline's are one transaction that ends with a flush, and another for the reads. Both must give the same sums.
+//! Each round has a new object and a new database: 10,000 rows are inserted in one turn, read one by one in the next,
+//! and scanned in a third. Holdfast's figures are the latencies of the requests, HTTP and the durable end of the turn
+//! included; the baseline's are one transaction that ends with a flush, and another for the reads. Both must give the
+//! same sums.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,21 +19,21 @@ use crate::report::{self, median, millis};
 use crate::systems::{Launcher, Running};
 
 const ROWS: i64 = 10_000;
-/// Times as long as the baseline that each of the three may take.
+/// The goal: the ratio of each of the three to the baseline.
 const GOAL: f64 = 2.0;
 const STEPS: [(&str, &str); 3] =
     [("insert", "10,000 inserts"), ("read", "10,000 point reads"), ("scan", "a scan of 10,000 rows")];
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// Measured rounds; one more comes before them and does not count.
+    /// Measured rounds; one more is run before them and does not count.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     #[command(flatten)]
     common: Common,
 }
 
-/// What the three took in one round.
+/// The times of the three in one round.
 type Round = [Duration; 3];
 
 pub async fn run(args: Args) -> anyhow::Result<()> {
@@ -79,7 +80,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     report::save("b8", &result)
 }
 
-/// One object, three turns; the first request makes it and is not measured.
+/// Runs three turns of one object; the first request makes the object and is not measured.
 async fn through_a_guest(system: &Running, round: u32) -> anyhow::Result<(Round, [i64; 3])> {
     let mut connection = Connection::open(system.address).await?;
     let (mut took, mut sums) = (Round::default(), [0; 3]);
@@ -94,7 +95,7 @@ async fn through_a_guest(system: &Running, round: u32) -> anyhow::Result<(Round,
     Ok((took, sums))
 }
 
-/// As an application would do it that has no host: one transaction, cached statements, WAL, flushed at the end.
+/// Runs the same as an application without a host would: one transaction, cached statements, WAL, flushed at the end.
 fn in_process(scratch: &Path) -> anyhow::Result<(Round, [i64; 3])> {
     let directory = tempfile::tempdir_in(scratch)?;
     let mut sqlite = Sqlite::open(directory.path().join("baseline.sqlite"))?;
@@ -111,7 +112,7 @@ fn in_process(scratch: &Path) -> anyhow::Result<(Round, [i64; 3])> {
     transaction.commit()?;
     let inserted = began.elapsed();
 
-    // In a transaction, as a turn is one: without, SQLite takes its locks for each row.
+    // In a transaction, as in a turn: without one, SQLite locks for each row.
     let transaction = sqlite.transaction()?;
     let began = Instant::now();
     let mut read_sum = 0;

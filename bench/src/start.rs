@@ -1,8 +1,8 @@
-//! B10: how long a start takes after SIGKILL, with many objects and a commit log that is as long as it may get.
+//! B10: the time of a start after SIGKILL, with many objects and the longest commit log that can occur.
 //!
-//! Nothing but the log holds what was written: no checkpoint has run (the log's capacity is raised so that none begins), and what
-//! is left in the objects' files is removed unread. A restart is measured from the call that makes the process: to its
-//! ready line, to the first right answer of an object, and then the first touch of others, one after another. Every answer
+//! Only the log has what was written: no checkpoint has run (the log's capacity is raised so that none begins), and
+//! recovery discards the objects' WALs unread. A restart is measured from the call that makes the process: to its ready
+//! line, to the first correct answer of an object, and then the first touch of others, one after another. Every answer
 //! is compared with what was written.
 
 use std::fs::File;
@@ -23,12 +23,12 @@ use crate::load::{self, Random, whole_micros};
 use crate::report::{self, Measured, median, millis, thousands};
 use crate::systems::{Launcher, Running};
 
-/// From the start of the process to the first answer, in seconds.
+/// The goal of the time from the start of the process to the first answer, in seconds.
 const GOAL: f64 = 3.0;
 /// For a checkpoint.
 const PATIENCE: Duration = Duration::from_secs(300);
 const MIB: u64 = 1 << 20;
-/// How often the log's length is looked at while it is filled: after so many parts of all objects.
+/// How often the log's length is checked while it is filled: after each of this many parts of all objects.
 const PARTS: usize = 20;
 
 #[derive(clap::Args)]
@@ -41,7 +41,7 @@ pub struct Args {
     /// MiB of the log that are needed when the process is killed.
     #[arg(long, default_value_t = 1_024)]
     log_mib: u64,
-    /// Restarts with the log in the page cache, and as many without.
+    /// Restarts with the log in the page cache, and the same number without.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     restarts: u32,
     /// Objects that are touched after the first.
@@ -53,21 +53,21 @@ pub struct Args {
     common: Common,
 }
 
-/// What is different about a restart.
+/// The variant of a restart.
 #[derive(Clone, Copy, PartialEq)]
 enum Kind {
-    /// Nothing.
+    /// A plain restart.
     Plain,
     /// The log's files are not in the page cache.
     Cold,
-    /// Without the list of objects.
+    /// The list of objects is deleted.
     Unlisted,
-    /// With a capacity that the log has used up: a checkpoint begins at once.
+    /// The log is at its capacity: a checkpoint begins at once.
     Round,
 }
 
 impl Kind {
-    /// The round is last: it makes the log short.
+    /// The one with a checkpoint is last: it makes the log short.
     const ALL: [Self; 4] = [Self::Plain, Self::Cold, Self::Unlisted, Self::Round];
 
     fn name(self) -> &'static str {
@@ -87,11 +87,11 @@ struct Restart {
     touches: Measured,
     /// After the touches.
     resident_kib: u64,
-    /// Until the round that began at once had made the log short, where one did.
+    /// Time until the checkpoint that began at once had made the log short, if there was one.
     log_short_us: Option<u32>,
 }
 
-/// What was written: the objects one after another, over and over.
+/// The written values: the objects one after another, repeatedly.
 #[derive(Clone, Copy)]
 struct Written {
     objects: usize,
@@ -100,7 +100,7 @@ struct Written {
 }
 
 impl Written {
-    /// What an object was given with its nth value.
+    /// Returns the nth value of an object.
     fn value(&self, object: usize, version: usize) -> Vec<u8> {
         let mut random = Random::new((version * self.objects + object) as u64);
         let words = std::iter::repeat_with(|| random.next().to_le_bytes()).take(self.bytes.div_ceil(8));
@@ -114,7 +114,7 @@ impl Written {
         request("PUT", &path(object), &[], &self.value(object, version))
     }
 
-    /// Whether an object answers what it was given last.
+    /// Returns whether an object answers its last value.
     fn check(&self, object: usize, body: &[u8]) -> anyhow::Result<()> {
         let last = (self.writes - 1 - object) / self.objects;
         ensure!(body == self.value(object, last), "o{object} does not hold its {last}th value");
@@ -133,7 +133,7 @@ fn capacity(bytes: u64) -> String {
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let launcher = Launcher::prepare(&args.common, false).await?;
     let conditions = report::conditions(launcher.versions().await?);
-    // A round begins at half of the capacity: here never.
+    // A checkpoint begins at half of the capacity: here never.
     let settings = capacity(args.log_mib * MIB * 5 / 2);
     let flush = disk::flush_latency(launcher.scratch())?;
 
@@ -200,7 +200,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     report::save("b10", &result)
 }
 
-/// Makes the objects and writes to them until the log is long enough; answers how long that took each part.
+/// Makes the objects and writes to them until the log is long enough; returns the time of each part.
 async fn fill(args: &Args, system: &Running) -> anyhow::Result<(Written, Vec<Measured>)> {
     let mut written = Written { objects: args.objects as usize, bytes: args.value, writes: 0 };
     let part = written.objects / PARTS;
@@ -214,7 +214,7 @@ async fn fill(args: &Args, system: &Running) -> anyhow::Result<(Written, Vec<Mea
     Ok((written, measured))
 }
 
-/// What all restarts have in common.
+/// The common parts of all restarts.
 struct Restarting<'a> {
     launcher: &'a Launcher,
     data: &'a Arc<TempDir>,
@@ -265,7 +265,7 @@ impl Restarting<'_> {
         Ok(Restart { ready_us, first_answer_us, touches, resident_kib, log_short_us })
     }
 
-    /// Different objects, and others with each restart.
+    /// Returns different objects, and others for each restart.
     fn pick(&self, kind: Kind, time: u32) -> Vec<usize> {
         let mut random = Random::new(u64::from(time) * 10 + kind as u64);
         let mut picked = Vec::new();
@@ -284,7 +284,7 @@ impl Restarting<'_> {
         self.written.check(object, answer.ok()?)
     }
 
-    /// Every object answers what it was given last.
+    /// Checks that every object answers its last value.
     async fn check_all(&self, system: &Running) -> anyhow::Result<()> {
         let written = *self.written;
         let get = |object| request("GET", &path(object), &[], b"");
@@ -293,7 +293,7 @@ impl Restarting<'_> {
     }
 }
 
-/// Has the page cache drop the files of a directory, which were flushed.
+/// Drops the files of a directory, which were flushed, from the page cache.
 fn forget_files(directory: &Path) -> anyhow::Result<()> {
     for entry in std::fs::read_dir(directory)? {
         fadvise(File::open(entry?.path())?, 0, None, Advice::DontNeed)?;

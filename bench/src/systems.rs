@@ -1,4 +1,4 @@
-//! The systems that are measured. Owns how each is started on a fresh data directory, and that none outlives the run.
+//! The measured systems. Owns the start of each on a fresh data directory, and its end with the run.
 //!
 //! All of them answer `GET /hello/{name}`, `POST /number/{name}` and `GET /number/{name}` (see `load::Operation`).
 
@@ -25,15 +25,15 @@ use crate::load::Objects;
 
 pub use holdfast::Guests;
 
-/// Long enough for a start that makes the list of objects again.
+/// Long enough for a start that rebuilds the list of objects.
 const READY_WITHIN: Duration = Duration::from_secs(300);
 
-/// Which system.
+/// The kind of a system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Ours.
+    /// Holdfast.
     Holdfast,
-    /// Ours as it was: an earlier binary.
+    /// An earlier binary of Holdfast.
     Before,
     /// The Durable Objects runtime.
     Workerd,
@@ -42,7 +42,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// As tables and results name it.
+    /// Returns its name in tables and results.
     pub fn name(self) -> &'static str {
         match self {
             Self::Holdfast => "holdfast",
@@ -53,7 +53,7 @@ impl Kind {
     }
 }
 
-/// What is needed to start any of them, made once per run.
+/// Everything that starting a system needs, made once per run.
 pub struct Launcher {
     scratch: PathBuf,
     flush_delay_us: Option<u64>,
@@ -63,11 +63,11 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Builds the guests if there is a host to run them, and installs workerd if it is wanted.
+    /// Builds the guests if there is a host to run them, and installs workerd if it is measured.
     pub async fn prepare(common: &Common, workerd: bool) -> anyhow::Result<Self> {
         let scratch = match &common.scratch {
             Some(scratch) => scratch.clone(),
-            // Beside the build: on the disk, where a temporary directory may be in memory.
+            // Beside the build, which is on a disk; a temporary directory may be in memory.
             None => std::env::current_exe()?.with_file_name("bench-scratch"),
         };
         std::fs::create_dir_all(&scratch)?;
@@ -89,12 +89,12 @@ impl Launcher {
         Ok(Self { scratch, flush_delay_us: common.flush_delay_us, holdfast, before, workerd })
     }
 
-    /// Where data directories are made.
+    /// Returns the directory in which data directories are made.
     pub fn scratch(&self) -> &Path {
         &self.scratch
     }
 
-    /// The systems that can be started, ours first.
+    /// Returns the systems that can be started, Holdfast first.
     pub fn kinds(&self) -> Vec<Kind> {
         if self.before.is_some() {
             return vec![Kind::Holdfast, Kind::Before];
@@ -103,7 +103,7 @@ impl Launcher {
         ours.into_iter().chain(self.workerd.as_ref().map(|_| Kind::Workerd)).chain([Kind::Baseline]).collect()
     }
 
-    /// What each says its version is.
+    /// Returns the version that each system reports.
     pub async fn versions(&self) -> anyhow::Result<serde_json::Map<String, Value>> {
         let binaries = [
             (Kind::Holdfast, self.holdfast.as_ref().map(|(binary, _)| binary)),
@@ -120,7 +120,7 @@ impl Launcher {
         Ok(versions)
     }
 
-    /// Starts a system on an empty data directory; it serves when this returns.
+    /// Starts a system on an empty data directory, and waits until it serves.
     pub async fn start(&self, kind: Kind) -> anyhow::Result<Running> {
         match kind {
             Kind::Holdfast => self.start_holdfast("").await,
@@ -152,7 +152,7 @@ impl Launcher {
         Ok(system)
     }
 
-    /// Starts Holdfast on what another left behind, classes included; see [`Running::data`].
+    /// Starts Holdfast on the data of an earlier process, classes included; see [`Running::data`].
     pub async fn start_holdfast_on(&self, data: Arc<TempDir>, settings: &str) -> anyhow::Result<Running> {
         holdfast::start(self, Kind::Holdfast, &self.holdfast()?.0, data, settings).await
     }
@@ -165,11 +165,11 @@ impl Launcher {
         Ok(Arc::new(tempfile::Builder::new().prefix("data-").tempdir_in(&self.scratch)?))
     }
 
-    /// Starts a child in a process group of its own, under strace when flushes are to be slowed down.
+    /// Starts a child in a process group of its own, under strace when flushes are delayed.
     fn spawn(&self, kind: Kind, command: Vec<OsString>, data: Arc<TempDir>) -> anyhow::Result<Process> {
         let mut arguments: Vec<OsString> = Vec::new();
         if let Some(micros) = self.flush_delay_us {
-            // -D: the system stays our child, and strace becomes the one that is looked after by nobody.
+            // -D: the system stays a child of the driver, and strace is detached.
             arguments.extend(["strace", "-D", "-f", "--seccomp-bpf", "-o", "/dev/null"].map(OsString::from));
             let delay = format!("inject=fsync,fdatasync:delay_exit={micros}");
             arguments.extend(["-e", "trace=fsync,fdatasync", "-e", &delay].map(OsString::from));
@@ -178,7 +178,7 @@ impl Launcher {
         let complaints = data.path().with_extension("stderr");
         let mut child = Command::new(&arguments[0])
             .args(&arguments[1..])
-            .current_dir(data.path()) // so that no holdfast.toml of the place we are in is read
+            .current_dir(data.path()) // so that no holdfast.toml of the working directory is read
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(&complaints)?)
@@ -191,18 +191,18 @@ impl Launcher {
     }
 }
 
-/// A system that serves. Dropping it kills it (SIGKILL) and removes its data, unless somebody else holds that, too.
+/// A system that serves. Dropping it kills it (SIGKILL) and removes its data, unless [`Running::data`] is still held.
 pub struct Running {
-    /// Which one.
+    /// The kind of the system.
     pub kind: Kind,
-    /// Where requests go.
+    /// The address for requests.
     pub address: SocketAddr,
     admin: Option<holdfast::Admin>,
     process: Process,
 }
 
 impl Running {
-    /// Makes live objects dormant: ours when told to, workerd by leaving them alone; the baseline has none.
+    /// Makes live objects dormant: Holdfast by request, workerd by idle time; the baseline has none.
     pub async fn make_dormant(&self, objects: &Objects) -> anyhow::Result<()> {
         match (&self.admin, self.kind) {
             (Some(admin), _) => admin.evict(objects).await,
@@ -214,17 +214,17 @@ impl Running {
         }
     }
 
-    /// Its data, which stays for as long as this is held: to start another on it.
+    /// Returns its data, which stays as long as this is held, to start another process on it.
     pub fn data(&self) -> Arc<TempDir> {
         self.process.data.clone()
     }
 
-    /// One number that the host counts (ours only).
+    /// Returns one metric of the host (Holdfast only).
     pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
         self.admin()?.metric(name).await
     }
 
-    /// Deploys a component (ours only).
+    /// Deploys a component (Holdfast only).
     pub async fn deploy(&self, class: &str, component: &[u8]) -> anyhow::Result<()> {
         self.admin()?.deploy_one(class, component).await
     }
@@ -233,7 +233,7 @@ impl Running {
         self.admin.as_ref().with_context(|| format!("{} has no admin API", self.kind.name()))
     }
 
-    /// CPU time that its process has used, on all cores together (Linux).
+    /// Returns the CPU time that its process has used, on all cores together (Linux).
     pub fn cpu_time(&self) -> anyhow::Result<Duration> {
         let pid = self.process.child.id().context("it has ended")?;
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -243,18 +243,18 @@ impl Running {
         Ok(Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64))
     }
 
-    /// Resident memory in KiB (`VmRSS`; Linux). A page counts as often as it is mapped.
+    /// Returns resident memory in KiB (`VmRSS`; Linux). A page counts as often as it is mapped.
     pub fn resident_kib(&self) -> anyhow::Result<u64> {
         self.kib("status", "VmRSS:")
     }
 
-    /// Memory that it takes of the machine, in KiB (Linux): its pages, each once however often it is mapped, and the page tables. What
-    /// instances only read of the code and the initial memory of their class is one copy, but resident for each of them.
+    /// Returns its memory of the machine, in KiB (Linux): its pages, each once however often it is mapped, and the page
+    /// tables. Code and initial memory of a class that instances only read are one copy, but resident for each of them.
     pub fn memory_kib(&self) -> anyhow::Result<u64> {
         Ok(self.kib("smaps_rollup", "Pss:")? + self.kib("status", "VmPTE:")?)
     }
 
-    /// A line of a file in `/proc`.
+    /// Returns a line of a file in `/proc`.
     fn kib(&self, file: &str, name: &str) -> anyhow::Result<u64> {
         let pid = self.process.child.id().context("it has ended")?;
         let lines = std::fs::read_to_string(format!("/proc/{pid}/{file}"))?;
@@ -262,7 +262,7 @@ impl Running {
         Ok(value.trim().trim_end_matches(" kB").parse()?)
     }
 
-    /// Its name, and what it wrote to standard error last: the reason, when it stopped answering.
+    /// Returns its name and its last output on standard error, which has the reason when it stopped answering.
     pub fn describe(&self) -> String {
         let last_words = self.process.last_words();
         let separator = if last_words.is_empty() { "" } else { ", whose last words were:\n" };
@@ -270,7 +270,7 @@ impl Running {
     }
 }
 
-/// A child, its data and its standard error, which go together.
+/// A child with its data and its standard error.
 struct Process {
     kind: Kind,
     child: Child,
@@ -281,7 +281,7 @@ struct Process {
 }
 
 impl Process {
-    /// The first line of standard output, which every system here prints as JSON when it serves.
+    /// Returns the first line of standard output, which every system here prints as JSON when it serves.
     async fn ready_line(&mut self) -> anyhow::Result<Value> {
         match timeout(READY_WITHIN, self.lines.next_line()).await {
             Ok(Ok(Some(line))) => serde_json::from_str(&line).with_context(|| format!("not a ready line: {line}")),
@@ -300,17 +300,17 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // The group: strace goes with the system that it slows down.
+        // Kills the group: strace ends with its system.
         if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id as i32)) {
             _ = kill_process_group(pid, Signal::KILL);
-            // Its data is removed next: wait until it is gone, and leave the reaping to `Child`.
+            // Its data is removed next: wait until it has ended, and leave the reaping to `Child`.
             _ = waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
         }
         _ = std::fs::remove_file(&self.complaints);
     }
 }
 
-/// Standard output of a command that must succeed; what it complains about is seen as it happens.
+/// Returns the standard output of a command that must succeed; its standard error is shown.
 async fn output(command: &mut Command) -> anyhow::Result<String> {
     let output = command.stderr(Stdio::inherit()).kill_on_drop(true).output().await;
     let shown = command.as_std().get_program().display().to_string();

@@ -1,4 +1,4 @@
-//! The workloads that compare systems, and how one is run: start, warm up, alternate, verify, report.
+//! The workloads that compare systems, and the steps of one: start, warm up, alternate, verify, report.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::report::{self, Measured, median, millis, thousands};
 use crate::systems::{Kind, Launcher, Running};
 
 const WARM_UP: Duration = Duration::from_secs(1);
-/// New objects are named beforehand; more a second than any system here makes.
+/// New objects are named in advance; more per second than any system here makes.
 const NEW_OBJECTS_PER_SECOND: f64 = 20_000.0;
 
 #[derive(clap::Args)]
@@ -29,14 +29,14 @@ pub struct Args {
     common: Common,
 }
 
-/// Which objects a load goes to.
+/// The objects of a load.
 #[derive(Clone, Copy, PartialEq)]
 enum Population {
-    /// So many, which exist before anything is measured.
+    /// This many objects, which exist before the measurement.
     Existing(usize),
-    /// Each request makes another.
+    /// A new object for each request.
     New,
-    /// So many, dormant before each round and read once.
+    /// This many objects, dormant before each round and read once.
     Dormant(usize),
 }
 
@@ -46,12 +46,12 @@ enum Metric {
     MedianLatency,
 }
 
-/// What our system is to reach.
+/// A goal of Holdfast.
 #[derive(Clone, Copy)]
 enum Goal {
-    /// At least so many times as good as a system; the second number holds when flushes are slowed down.
+    /// At least this many times as good as a system; the second number applies when flushes are delayed.
     Times(Kind, f64, f64),
-    /// A median latency of at most so many flushes and so many microseconds.
+    /// A median latency of at most this many flushes and this many microseconds.
     Within { flushes: f64, micros: f64 },
 }
 
@@ -149,7 +149,7 @@ const WORKLOADS: &[Workload] = &[
     },
 ];
 
-/// Runs the workloads that were asked for, one after another. One that fails does not stop the others.
+/// Runs the selected workloads, one after another. One that fails does not stop the others.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let asked = |workload: &&Workload| {
         args.workloads.is_empty() || args.workloads.iter().any(|name| workload.name.starts_with(name.as_str()))
@@ -175,13 +175,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A system under a workload, and all that was seen of it.
+/// A system under a workload, and all its measurements.
 struct Contender {
     system: Running,
     objects: std::sync::Arc<Objects>,
     rounds: Vec<Measured>,
-    /// CPU time of the system in each round, divided by the answers of the round, in microseconds. What a round needs beside its
-    /// answers (objects put to sleep and looked at) is in it.
+    /// CPU time of the system in each round, divided by the answers of the round, in microseconds. It includes other
+    /// work of the round (eviction and checks of objects).
     cpu_us: Vec<f64>,
     /// Flushes of the commit log in each round, divided by the answers of the round; empty for systems that have no such count. The
     /// fewer turns share a flush, the more CPU time a durable request takes.
@@ -199,14 +199,14 @@ impl Workload {
         let conditions = report::conditions(launcher.versions().await?);
         let mut contenders = Vec::new();
         for kind in launcher.kinds() {
-            // The baseline has no objects, so none that sleep.
+            // The baseline has no objects, so no dormant ones.
             if kind != Kind::Baseline || !matches!(self.population, Population::Dormant(_)) {
                 contenders.push(self.contender(launcher.start(kind).await?).await?);
             }
         }
         let mut flushes = Vec::new();
         for round in 0..args.rounds {
-            // Each goes first as often as the other, so that neither always inherits what its neighbour left to be written.
+            // Each goes first equally often, so that neither always runs during the write-back of the other.
             if round % 2 == 1 {
                 contenders.reverse();
             }
@@ -234,14 +234,14 @@ impl Workload {
         self.report(args, &contenders, &flushes, conditions)
     }
 
-    /// Makes the objects and lets the system find its pace.
+    /// Makes the objects and warms the system up.
     async fn contender(&self, system: Running) -> anyhow::Result<Contender> {
         let objects = match self.population {
             Population::Existing(count) | Population::Dormant(count) => Objects::new("o", count),
             Population::New => Objects::new("warm", (WARM_UP.as_secs_f64() * NEW_OBJECTS_PER_SECOND) as usize),
         };
         let contender = Contender { system, objects, rounds: Vec::new(), cpu_us: Vec::new(), flushes: Vec::new() };
-        // A read of what was never written would measure nothing.
+        // A read of an object that was never written would measure nothing.
         let operation = if self.operation == Operation::Read { Operation::Increment } else { self.operation };
         let (address, objects) = (contender.system.address, &contender.objects);
         let warmed = async {
@@ -275,7 +275,8 @@ impl Workload {
                 Ok(measured)
             }
             Population::Dormant(_) => {
-                // Live first, however long ago the last round was: what is measured is always the same kind of sleep.
+                // Makes objects live first, however long ago the last round was, so that every measured object was
+                // evicted in the same way.
                 let all = Until::Requests(u64::MAX);
                 load::run(address, self.connections, all, Operation::Read, objects, Order::Once).await?;
                 system.make_dormant(objects).await?;
@@ -361,14 +362,14 @@ impl Workload {
             "goals": goals,
         });
         let suffix = if delay > 0 { format!("-flush+{delay}us") } else { String::new() };
-        // What a change costs does not take the place of how we stand beside peers.
+        // A comparison with an earlier binary must not replace the results of the comparison with peers.
         let compared = if args.common.before.is_some() { "-before" } else { "" };
         report::save(&format!("{}{suffix}{compared}", self.name), &result)
     }
 }
 
 impl Goal {
-    /// A sentence with its verdict; none if what it compares with was not measured.
+    /// Returns a sentence with the verdict; none if the system to compare with was not measured.
     fn judge(self, ours: f64, systems: &Map<String, Value>, flush_p50: f64, delay: u64) -> Option<String> {
         let verdict = |reached: bool| if reached { "reached" } else { "NOT reached" };
         match self {

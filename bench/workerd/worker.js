@@ -1,6 +1,7 @@
 // The same HTTP surface as every other system in this directory: /{class}/{name}.
-// `Hello` touches nothing; `Number` keeps one number: POST adds one and answers it, GET reads it. `Socket` takes WebSockets that outlive
-// its memory: text comes back to who sent it, bytes go to all sockets of the object.
+// `Hello` reads and writes nothing; `Number` keeps one number: POST adds one and answers it, GET reads it. `Socket`
+// accepts WebSockets that outlive its memory: text is echoed to its sender, bytes are sent to all sockets of the
+// object.
 import { DurableObject } from "cloudflare:workers";
 
 export class Hello extends DurableObject {
@@ -10,7 +11,7 @@ export class Hello extends DurableObject {
 }
 
 export class Number extends DurableObject {
-  // In memory only: 1 tells the driver that the object was not live before this request.
+  // In memory only: 1 shows the driver that the object was not live before this request.
   fetches = 0;
 
   fetch(request) {

@@ -79,13 +79,13 @@ class SharedExpenses(DurableObject):
         return Response(status=204)
 
     def balances(self) -> dict[str, int]:
-        """What each has paid more than used, in cents; together it is nothing."""
+        """Returns what each person has paid more than used, in cents; the sum is 0."""
         return {row["person"]: row["cents"] for row in self.ctx.sql.execute(BALANCES)}
 
 
 @dataclass
 class Draft:
-    """What callers send."""
+    """The body of a request."""
 
     what: str
     payer: str
@@ -115,13 +115,13 @@ class Payment:
 
 
 def divide(cents: int, people: list[str]) -> dict[str, int]:
-    """Shares that differ by one cent at most."""
+    """Returns shares that differ by one cent at most."""
     each, rest = divmod(cents, len(people))
     return {person: each + (place < rest) for place, person in enumerate(people)}
 
 
 def settle(balances: dict[str, int]) -> list[Payment]:
-    """Payments after which nobody owes anything: fewer than there are people. Who owes most pays whom most is owed."""
+    """Returns payments that settle all debts: fewer than people. The largest debtor pays the largest creditor."""
     left = dict(balances)
     payments = []
     while any(left.values()):

@@ -1,7 +1,8 @@
-// Short links, one object per person or team: PUT /NAME with a URL, and GET /NAME leads there, counted, until the link expires.
+// Short links, one object per person or team: PUT /NAME with a URL; GET /NAME redirects to it and counts the visit, until
+// the link expires.
 //
-// Links are rows of a table. The object's alarm is set to the time when the next one expires, so an expired link is gone whether or not
-// anybody asks for it.
+// Links are rows of a table. The object's alarm is set to the time when the next one expires, so an expired link is deleted
+// without a request.
 package main
 
 import (
@@ -24,7 +25,7 @@ type Links struct {
 	ctx *holdfast.Context
 }
 
-// Link is one of them, as callers see it.
+// Link is a link, as answers have it.
 type Link struct {
 	Name   string `json:"name"`
 	Target string `json:"target"`
@@ -49,7 +50,7 @@ func newLinks(ctx *holdfast.Context) (holdfast.Object, error) {
 	)
 }
 
-// put makes a link of the URL in the body, in place of any of its name; for=24h makes it expire.
+// put makes a link of the URL in the body, in place of any of the same name; for=24h makes it expire.
 func (l *Links) put(w http.ResponseWriter, r *http.Request) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -78,7 +79,7 @@ func (l *Links) put(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusCreated, link)
 }
 
-// follow leads to a link's target.
+// follow redirects to a link's target.
 func (l *Links) follow(w http.ResponseWriter, r *http.Request) error {
 	const click = "UPDATE link SET clicks = clicks + 1 WHERE name = ? RETURNING target"
 	var target string
@@ -125,7 +126,7 @@ func (l *Links) delete(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// Alarm implements [alarm.Handler]: it deletes what has expired.
+// Alarm implements [alarm.Handler]: it deletes expired links.
 func (l *Links) Alarm(alarm.Event) error {
 	done, err := l.ctx.SQL.Exec("DELETE FROM link WHERE expires <= ?", time.Now().UnixMilli())
 	if err != nil {
@@ -135,7 +136,8 @@ func (l *Links) Alarm(alarm.Event) error {
 	return l.wake()
 }
 
-// wake sets the alarm to the time when the next link expires, if one does. If that one is deleted before, the alarm finds nothing to do.
+// wake sets the alarm to the time when the next link expires, if one does. If that link is deleted before, the alarm has
+// nothing to do.
 func (l *Links) wake() error {
 	var next *int64
 	if err := l.ctx.SQL.QueryRow("SELECT min(expires) FROM link").Scan(&next); err != nil || next == nil {
@@ -150,7 +152,7 @@ func answer(w http.ResponseWriter, status int, value any) error {
 	return json.NewEncoder(w).Encode(value)
 }
 
-// problem answers what the caller did wrong. The turn succeeds.
+// problem answers a mistake of the caller. The turn succeeds.
 func problem(w http.ResponseWriter, status int, format string, args ...any) error {
 	http.Error(w, fmt.Sprintf(format, args...), status)
 	return nil

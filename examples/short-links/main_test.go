@@ -9,7 +9,7 @@ import (
 	"holdfast.dev/holdfast/holdfasttest"
 )
 
-// What is no link never comes to the database, which only a server has: README.md has the rest.
+// An invalid link never reaches the database, which only a server has: README.md tests the rest.
 func TestWhatIsNoLinkIsRefused(t *testing.T) {
 	host := holdfasttest.NewHost("ann")
 	host.SQL = func(text string, _ []any) ([]string, [][]any, error) {

@@ -1,7 +1,7 @@
 //! The fuzzing binary: libFuzzer around one of the targets of the runtime or the SDK. `fuzz/run` builds and starts it.
 //!
-//! Owns nothing but the choice: targets live beside what they try, where the ordinary tests run their seeds. Outside of
-//! `fuzz/run`, which compiles with `--cfg fuzzing`, there are no targets and this only says so.
+//! Owns only the selection: targets live beside the code that they test, where the ordinary tests run their seeds.
+//! Outside of `fuzz/run`, which compiles with `--cfg fuzzing`, there are no targets and this program only reports that.
 #![cfg_attr(fuzzing, no_main)]
 
 #[cfg(fuzzing)]

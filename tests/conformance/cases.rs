@@ -1,4 +1,5 @@
-//! The cases, in the order of the documentation. Each is a function that panics if something is not as it says.
+//! The cases, in the order of the documentation. Each is a function that panics if the class does not behave as
+//! documented.
 
 mod alarm;
 mod errors;
@@ -15,7 +16,7 @@ use crate::subject::Subject;
 
 type Case = (&'static str, fn(&Subject));
 
-/// All of them.
+/// Returns all cases.
 pub fn all() -> impl Iterator<Item = Case> {
     let parts: [&[Case]; 10] = [
         fetch::CASES,
@@ -32,7 +33,8 @@ pub fn all() -> impl Iterator<Item = Case> {
     parts.into_iter().flatten().copied()
 }
 
-/// Whether bindings alone, without an SDK, have to do for it: requests, identity, memory, key-value and failures.
+/// Returns whether a case belongs to the core, which bindings without an SDK must pass: requests, identity, memory,
+/// key-value and failures.
 pub fn is_core(case: &str) -> bool {
     let part = case.split_once('/').map_or(case, |(part, _)| part);
     ["fetch", "identity", "memory", "key-value"].contains(&part) || case == "errors/failure"

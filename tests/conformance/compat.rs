@@ -1,4 +1,5 @@
-//! Classes written for Durable Objects give equal answers on workerd and on Holdfast: `tests/compat/javascript` asks both.
+//! Classes written for Durable Objects give equal answers on workerd and on Holdfast: `tests/compat/javascript`
+//! compares both.
 
 use std::process::Command;
 

@@ -1,8 +1,8 @@
-//! The conformance suite (`docs/CONFORMANCE.md`): the class of every language, built by `holdfast build` and tried on a real host, case by
-//! case and unchanged.
+//! The conformance suite (`docs/CONFORMANCE.md`): every case is run on a real host against the class of every language,
+//! built by `holdfast build`.
 //!
-//! What must stay true: no case knows a language. What a language cannot do is in [`SKIPPED`] with its reason, in the
-//! documentation with the same words, and really does not pass.
+//! What must stay true: no case depends on the language. A case that a language cannot pass is in [`SKIPPED`] with its
+//! reason, is in the documentation with the same words, and really fails.
 
 #[allow(dead_code, unused_imports, reason = "the harness serves tests/e2e as well")]
 #[path = "../harness/harness.rs"]
@@ -23,7 +23,7 @@ use harness::guests::build_project;
 use harness::{Host, root};
 use subject::Subject;
 
-/// Case by case, what a language cannot pass, and why.
+/// The cases that a language cannot pass, with the reason.
 const SKIPPED: &[(&str, &str, &str)] =
     &[("javascript", "sql/whole-reals", ONE_NUMBER), ("typescript", "sql/whole-reals", ONE_NUMBER)];
 
@@ -35,7 +35,7 @@ const CORE_ONLY: &[&str] = &["wat"];
 
 macro_rules! languages {
     ($($name:ident $thrown_in:literal)*) => {
-        /// A directory of `tests/conformance` each.
+        /// Each is a directory of `tests/conformance`.
         const LANGUAGES: &[&str] = &[$(stringify!($name)),*];
         $(
             #[test]
@@ -83,7 +83,7 @@ fn passes(language: &'static str, thrown_in: &'static str) {
     assert!(surprises.is_empty(), "{language} does not pass the suite:\n{}", surprises.join("\n"));
 }
 
-/// The component of a language's class, built once.
+/// Returns the component of a language's class, built once.
 fn class_of(language: &'static str) -> PathBuf {
     static CLASSES: Mutex<BTreeMap<&str, Arc<OnceLock<PathBuf>>>> = Mutex::new(BTreeMap::new());
     let class = Arc::clone(CLASSES.lock().expect("nobody panics here").entry(language).or_default());
@@ -96,7 +96,7 @@ fn message(payload: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| payload.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// One table of all languages, once the last one is through.
+/// Prints one table of all languages, once the last one has finished.
 fn report(language: &'static str, failures: BTreeMap<&'static str, bool>) {
     static REPORTS: Mutex<BTreeMap<&str, BTreeMap<&str, bool>>> = Mutex::new(BTreeMap::new());
     let mut reports = REPORTS.lock().expect("nobody panics here");
@@ -111,11 +111,11 @@ fn report(language: &'static str, failures: BTreeMap<&'static str, bool>) {
         let results = LANGUAGES.iter().map(|name| cell(name, if passes(name) { "passes" } else { "–" }));
         table += &format!("{case:<28}{}\n", results.collect::<String>());
     }
-    // Not through the macros, whose output only failing tests show.
+    // Not through the print macros: the test runner shows their output for failing tests only.
     let _ = std::io::stderr().write_all(table.as_bytes());
 }
 
-/// The rows of a table in a document: those whose first cell is code.
+/// Returns the rows of the tables in a document whose first cell is code.
 fn rows(document: &str) -> Vec<Vec<String>> {
     let text = std::fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"));
     let cells = |line: &str| line.trim_matches('|').split(" | ").map(|cell| cell.trim().to_owned()).collect();

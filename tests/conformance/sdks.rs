@@ -1,4 +1,5 @@
-//! The SDKs' own unit tests, each run by its language's usual runner and without a host, and the types of the SDK for TypeScript.
+//! The unit tests of the SDKs, each run by its language's usual runner and without a host, and the type check of the
+//! SDK for TypeScript.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +25,7 @@ fn unit_tests_of_the_sdk_for_javascript() {
     run("javascript", Command::new("npm").args(["test", "--silent"]));
 }
 
-/// A build strips types: this is what checks them. The compiler is among a project's packages, which a build installs.
+/// Checks types, which a build only strips. The compiler is among a project's packages, which a build installs.
 fn has_right_types(project: &Path) {
     run_in(project, Command::new("npm").args(["run", "check", "--silent"]));
 }
@@ -61,7 +62,7 @@ fn unit_tests_of_the_sdk_for_python() {
 
 #[test]
 fn unit_tests_of_the_sdk_for_go() {
-    // Whichever Go builds classes; this installs one where there is none.
+    // The Go that builds classes; this installs one where there is none.
     class_of("go");
     let cache = target().join("tools/cache");
     let mut go = Command::new(installed_go().unwrap_or("go".into()));

@@ -1,4 +1,4 @@
-//! What a case has in front of it: the class of one language on a host, its objects, and their scripts.
+//! The subject of a case: the class of one language on a host, its objects, and their scripts.
 
 use serde_json::Value as Json;
 use ureq::http::Method;
@@ -14,12 +14,12 @@ pub struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
-    /// An object of this case's own.
+    /// Returns an object that only this case uses.
     pub fn object(&self, name: &str) -> Object<'a> {
         Object { host: self.host, name: format!("{}-{name}", self.case.replace('/', "-")) }
     }
 
-    /// An object by its whole name.
+    /// Returns an object by its full name.
     pub fn named(&self, name: &str) -> Object<'a> {
         Object { host: self.host, name: name.into() }
     }
@@ -42,7 +42,7 @@ impl Object<'_> {
         self.host.data().send(method, &self.path(below), headers, body)
     }
 
-    /// Runs a script, whatever comes of it.
+    /// Runs a script and returns the response, whatever its status.
     pub fn run(&self, script: &str) -> Answer {
         self.send("POST", "/run", &[], script.as_bytes())
     }
@@ -56,7 +56,7 @@ impl Object<'_> {
         text.split_terminator('\n').map(str::to_owned).collect()
     }
 
-    /// The answer to one line.
+    /// Runs one line and returns its answer.
     #[track_caller]
     pub fn ask_one(&self, line: &str) -> String {
         match self.ask(line).as_slice() {
@@ -65,7 +65,7 @@ impl Object<'_> {
         }
     }
 
-    /// Has a conversation in one turn: lines of a script, each with the answer that is expected. Lines that have none answer nothing.
+    /// Runs several lines in one turn, each with its expected answer. Lines without one answer nothing.
     #[track_caller]
     pub fn says(&self, conversation: &[(&str, &str)]) {
         let script: String = conversation.iter().map(|(line, _)| format!("{line}\n")).collect();
@@ -77,12 +77,12 @@ impl Object<'_> {
         assert_eq!(answers.len(), expected.len(), "{answers:?}");
     }
 
-    /// Fails a turn, so that the instance is gone.
+    /// Fails a turn, so that the instance is dropped.
     pub fn drop_instance(&self) {
         self.run("fail dropped as%20asked false").problem(500, "guest-error");
     }
 
-    /// `level message` of what the object has logged.
+    /// Returns `level message` of the object's log entries.
     pub fn log(&self) -> Vec<String> {
         let said =
             |entry: &Json| format!("{} {}", entry["level"].as_str().unwrap(), entry["message"].as_str().unwrap());
@@ -95,7 +95,7 @@ impl Object<'_> {
     }
 }
 
-/// A word of a script.
+/// Encodes a word of a script.
 pub fn word(bytes: impl AsRef<[u8]>) -> String {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
     let encoded = bytes
@@ -105,7 +105,7 @@ pub fn word(bytes: impl AsRef<[u8]>) -> String {
     encoded.collect()
 }
 
-/// What a word stands for.
+/// Decodes a word.
 pub fn decode(word: &str) -> Vec<u8> {
     percent_encoding::percent_decode_str(word).collect()
 }

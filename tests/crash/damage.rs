@@ -1,4 +1,4 @@
-//! Files that are gone or not what was written: what is derived comes back, what is damaged is never served.
+//! Files that are missing or changed: derived files are rebuilt, damaged data is never served.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ fn lost_catalogs_come_back_whole() {
     let mut dice = Dice::of_the_run("catalogs");
     let mut world = World::with_config(SMALL_LOG);
     let first = segments(&world.host)[0].clone();
-    // Until the log no longer has what it began with: the rest is in the objects' files alone.
+    // Until the beginning of the log is trimmed: then the older writes are in the objects' files alone.
     world.load(&mut dice, |tally| tally.acknowledged() >= 300 && segments(&world.host)[0] != first);
     let class = |world: &World| world.host.admin().get("/v1/classes/ledger").json();
     let (before, class_before) = (listed(&world), class(&world));
@@ -33,7 +33,7 @@ fn lost_catalogs_come_back_whole() {
     world.check_all();
 }
 
-/// All objects of the class: name and id to size.
+/// Returns all objects of the class: name and id to size.
 fn listed(world: &World) -> BTreeMap<(String, String), u64> {
     let (mut objects, mut cursor) = (BTreeMap::new(), String::new());
     loop {
@@ -57,7 +57,7 @@ fn a_damaged_segment_is_reported_and_not_served() {
     world.load(&mut dice, |tally| tally.acknowledged() >= 300);
     world.host.kill();
     let mut groups = groups(&world.host);
-    // The last one may be torn: that is what a crash does.
+    // The last one may be torn by a crash.
     groups.pop();
     for _ in 0..PLACES {
         let Group { segment, offset, bytes } = &groups[dice.below(groups.len() as u64) as usize];

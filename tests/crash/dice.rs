@@ -1,4 +1,5 @@
-//! Random choices that a seed repeats: of what is asked and when it ends. Threads and the machine's timing are not in its hand.
+//! Random choices that a seed repeats: which requests are sent and when the process ends. A seed does not repeat the
+//! timing of threads and of the machine.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
@@ -6,7 +7,8 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 pub struct Dice(u64);
 
 impl Dice {
-    /// Of `HOLDFAST_CRASH_SEED`, or of a seed that nobody knows yet. Prints it, for whoever sees the test fail.
+    /// Returns a generator from `HOLDFAST_CRASH_SEED`, or from a new random seed. Prints the seed, to repeat a failed
+    /// test.
     pub fn of_the_run(test: &str) -> Self {
         let given = std::env::var("HOLDFAST_CRASH_SEED").ok();
         let seed =
@@ -15,7 +17,7 @@ impl Dice {
         Self(seed)
     }
 
-    /// Another generator, whose sequence does not depend on what this one is asked later.
+    /// Returns another generator, whose sequence does not depend on later uses of this one.
     pub fn fork(&mut self) -> Self {
         Self(self.next())
     }
@@ -28,12 +30,12 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which must not be 0.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// Bytes, half of the time ones that compress well.
+    /// Returns bytes that compress well in half of the cases.
     pub fn bytes(&mut self, len: u64) -> Vec<u8> {
         let (random, letter) = (self.below(2) == 0, b'a' + self.below(26) as u8);
         (0..len).map(|_| if random { self.next() as u8 } else { letter }).collect()

@@ -1,7 +1,7 @@
-//! A disk that is full, and one that fails.
+//! A full disk, and a failing disk.
 //!
-//! The full disk is a real one where the system lets an ordinary user mount a small file system of his own (`unshare -r -m`);
-//! elsewhere the failpoints say that there is no room. The test prints which.
+//! The full disk is a real one where the system lets an ordinary user mount a small file system (`unshare -r -m`);
+//! elsewhere failpoints report that there is no room. The test prints which.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::dice::Dice;
 use crate::log_files::SMALL_LOG;
 use crate::world::{Tally, World};
 
-/// Set in the test's second life, inside a mount namespace of its own.
+/// Set when the test runs again inside a mount namespace of its own.
 const INSIDE: &str = "HOLDFAST_CRASH_DISK";
 /// The disk's size: enough for the log's capacity, and for objects with long WALs.
 const DISK: &str = "256m";
@@ -22,7 +22,7 @@ fn a_full_disk_refuses_writes_and_nothing_else() {
         return fill(Path::new(&mount));
     }
     let mount = tempfile::tempdir().expect("there is room for a directory");
-    // The same test again, where it may mount; temporary directories are then on the small disk.
+    // Runs the same test again, where it may mount; temporary directories are then on the small disk.
     let script = "mount -t tmpfs -o size=$0 none \"$1\" && exec \"$2\" --exact \"$3\" --include-ignored --nocapture";
     let mut command = Command::new("unshare");
     command.args(["-r", "-m", "sh", "-c", script, DISK]).arg(mount.path());
@@ -47,13 +47,13 @@ fn fill(mount: &Path) {
     let mut world = World::with_config(SMALL_LOG);
     let fill = || {
         let mut file = fs::File::create(&ballast).expect("it can be made");
-        // Until not even a page goes in.
+        // Until not even one page fits.
         while std::io::Write::write_all(&mut file, &[1; 4096]).is_ok() {}
     };
     no_room(&mut world, "", fill, || fs::remove_file(&ballast).expect("it is there"));
 }
 
-/// Says that there is no room while a file exists.
+/// Rules that report no room while a file exists.
 fn pretend() {
     let directory = tempfile::tempdir().expect("there is room for a directory");
     let switch = directory.path().join("full");
@@ -91,8 +91,8 @@ fn no_room(world: &mut World, failpoints: &str, fill: impl FnOnce(), empty: impl
     world.check_all();
 }
 
-/// Lack of descriptors, memory or quota where a segment is made is lack of room like a full disk: refused, waited for, and over when it
-/// is over.
+/// A lack of descriptors, memory or quota where a segment is made is treated like a full disk: turns are refused, the
+/// writer waits, and it recovers when the lack ends.
 #[test]
 fn a_segment_that_cannot_be_made_is_waited_for() {
     let directory = tempfile::tempdir().expect("there is room for a directory");
@@ -106,7 +106,7 @@ fn a_segment_that_cannot_be_made_is_waited_for() {
     }
 }
 
-/// The same with the system's own limit, which everything in the process comes up against at once.
+/// The same with the system's own limit, which affects everything in the process at once.
 #[test]
 fn a_process_without_descriptors_loses_nothing_and_goes_on() {
     let mut dice = Dice::of_the_run("descriptors");

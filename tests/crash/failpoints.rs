@@ -1,4 +1,4 @@
-//! SIGKILL at each named failpoint of `docs/TESTING.md`: between two steps, where no signal from outside can be aimed.
+//! SIGKILL at each failpoint of `docs/TESTING.md`: between two steps, where a signal from outside cannot be timed.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -23,7 +23,8 @@ fn a_kill_at_any_point_loses_nothing() {
     world.check_all();
 }
 
-/// The state before the turn that was not durable, on every object, whether the new process has touched it or not.
+/// After a kill every object has the state before the turn that was not durable, whether the new process has opened it
+/// or not.
 #[test]
 fn a_turn_that_was_applied_and_not_appended_leaves_no_trace() {
     const OBJECTS: u64 = 12;
@@ -40,27 +41,27 @@ fn a_turn_that_was_applied_and_not_appended_leaves_no_trace() {
         assert_eq!(world.host.end().signal(), KILL);
         world.host.restart();
 
-        // What the catalog says of an object that nothing has opened yet, before anything does.
+        // The catalog's entry of an object that is not opened yet, before it is opened.
         let listed = world.host.admin().get("/v1/classes/ledger/objects?limit=1000").json();
         let is_listed =
             listed["objects"].as_array().expect("it is a list").iter().any(|object| object["name"] == *last);
         assert_eq!(is_listed, !world.list(&last).is_empty(), "round {round}: {last}");
-        // Only one request is ever under way: what got no answer was not appended.
+        // Only one request at a time is in progress: a request without an answer was not appended.
         world.nothing_is_unanswered();
         world.check_all();
     }
 }
 
-/// The names in the table of failpoints.
+/// Returns the names in the table of failpoints.
 fn failpoints() -> Vec<String> {
     let document = std::fs::read_to_string(root().join("docs/TESTING.md")).expect("docs/TESTING.md is there");
     let (_, table) = document.split_once("| failpoint | where |").expect("failpoints have a table");
     table.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned())).collect()
 }
 
-/// Brings a running host to its end at the failpoint.
+/// Brings a running host to the failpoint, which ends it.
 fn die_at(world: &mut World, dice: &mut Dice, failpoint: &str) -> std::process::ExitStatus {
-    // Something to recover, some of it never durable.
+    // Writes to recover, some of them never durable.
     world.host.kill();
     let before = if failpoint == "log-cut" { "log-flush:kill@30" } else { "" };
     world.host.restart_with_failpoints(before).expect("there is no load yet");
@@ -93,14 +94,14 @@ fn die_at(world: &mut World, dice: &mut Dice, failpoint: &str) -> std::process::
     world.host.end()
 }
 
-/// One that is not the ledger's.
+/// Renames a class that the ledger does not use.
 fn rename_a_class(world: &World) {
     world.host.deploy("spare", guest("echo"));
     let path = "/v1/classes/spare/rename?to=moved";
     let _ = world.host.admin().try_send(ureq::http::Method::POST, path, &[], b"");
 }
 
-/// One that is not in the ledger.
+/// Removes an object that is not in the ledger.
 fn remove_an_object(world: &World) {
     let path = "/v1/classes/ledger/objects/removed";
     world.host.post("/ledger/removed/0/1", "filler").number();

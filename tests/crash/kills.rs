@@ -5,9 +5,9 @@ use crate::world::World;
 
 /// Crashes of one run.
 const ROUNDS: u64 = 50;
-/// At most so many acknowledgements before a crash.
+/// Maximum of acknowledgements before a crash.
 const ACKNOWLEDGEMENTS: u64 = 300;
-/// One stop in so many is a clean one.
+/// One in this many stops is a clean one.
 const CLEAN: u64 = 10;
 
 #[test]
@@ -20,7 +20,8 @@ fn every_acknowledged_write_is_there_once_and_in_order() {
     world.check_all();
 }
 
-/// For minutes, with more load between crashes: `cargo test --release --test crash -- --ignored for_minutes --nocapture`.
+/// For minutes, with more load between crashes: `cargo test --release --test crash -- --ignored for_minutes
+/// --nocapture`.
 #[test]
 #[ignore = "takes HOLDFAST_CRASH_ROUNDS (200) crashes of seconds each"]
 fn for_minutes() {
@@ -30,7 +31,7 @@ fn for_minutes() {
     for round in 1..=rounds {
         acknowledged += crash(&mut world, &mut dice, 20 * ACKNOWLEDGEMENTS);
         eprintln!("{round} of {rounds}: {} objects agree, {acknowledged} writes acknowledged", world.objects().len());
-        // Whole lists are read after each crash, so they must not grow for ever.
+        // Complete lists are read after each crash, so they must not grow without limit.
         if round % 25 == 0 {
             world.check_all();
             world = World::with_config("");
@@ -39,7 +40,8 @@ fn for_minutes() {
     world.check_all();
 }
 
-/// Load, an end in the middle of it, a start, and a look at what is there. Answers how many writes were acknowledged.
+/// Runs load, ends the host in the middle of it, starts it again, and compares it with the ledger. Returns how many
+/// writes were acknowledged.
 fn crash(world: &mut World, dice: &mut Dice, acknowledgements: u64) -> u64 {
     let wanted = dice.below(acknowledgements);
     let clean = dice.below(CLEAN) == 0;

@@ -1,11 +1,12 @@
-//! What the clients know: which writes were asked for, acknowledged or refused, and whether what an object lists agrees.
+//! The knowledge of the clients: which writes were requested, acknowledged or refused, and whether an object's list
+//! agrees.
 //!
-//! Pure: no host, no clock. What must stay true of each object, whatever happened to the process:
-//! - an acknowledged entry is there, once, at the position that the acknowledgement named;
-//! - what was listed once stays, as it was: a list only grows at its end;
-//! - nothing is there that was refused or that nobody asked for; what got no answer may be there once or not at all;
+//! Pure: no host, no clock. Invariants of each object, whatever happens to the process:
+//! - an acknowledged entry is there, once, at the position of the acknowledgement;
+//! - entries that were listed once stay unchanged: a list only grows at its end;
+//! - no entry is there that was refused or never requested; an entry without an answer is there once or not at all;
 //! - the entries of one client are in the order in which it sent them;
-//! - a number of entries that anybody was told of is reached.
+//! - the list has at least as many entries as any answer reported.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -13,11 +14,11 @@ use std::fmt;
 /// One write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Entry {
-    /// Who sent it; one number for each client of each round.
+    /// The client that sent it; one number for each client of each round.
     pub client: u64,
     /// From 1, for each client.
     pub sequence: u64,
-    /// Of the filler, in bytes.
+    /// Size of the filler, in bytes.
     pub length: u64,
     pub checksum: u64,
 }
@@ -45,30 +46,30 @@ pub enum Violation {
     Fewer { told: u64, seen: u64 },
 }
 
-/// What is known of all objects, by name.
+/// The expected contents of all objects, by name.
 #[derive(Default)]
 pub struct Ledger(BTreeMap<String, Account>);
 
-/// What is known of one object.
+/// The expected contents of one object.
 #[derive(Default)]
 struct Account {
     /// The list as it was found after the last crash.
     settled: Vec<Entry>,
     /// Acknowledged since, by position from 1.
     acknowledged: BTreeMap<u64, Entry>,
-    /// Sent, and nothing heard of it.
+    /// Sent, without an answer.
     unanswered: Vec<Entry>,
-    /// The greatest number of entries that somebody was told of.
+    /// The greatest number of entries that an answer reported.
     told: u64,
 }
 
 impl Ledger {
-    /// An entry is about to be sent.
+    /// Notes that an entry is about to be sent.
     pub fn sent(&mut self, object: &str, entry: Entry) {
         self.0.entry(object.into()).or_default().unanswered.push(entry);
     }
 
-    /// The host answered that the entry is at this position.
+    /// Notes the answer that the entry is at this position.
     pub fn acknowledged(&mut self, object: &str, entry: Entry, position: u64) {
         let account = self.refuse(object, entry);
         account.told = account.told.max(position);
@@ -76,7 +77,7 @@ impl Ledger {
         assert!(other.is_none(), "{object}: {entry} and {} were both given position {position}", other.unwrap());
     }
 
-    /// The host answered that the entry was not taken.
+    /// Notes the answer that the entry was refused.
     pub fn refused(&mut self, object: &str, entry: Entry) {
         self.refuse(object, entry);
     }
@@ -87,34 +88,34 @@ impl Ledger {
         account
     }
 
-    /// It is known that what got no answer was not taken.
+    /// Notes that the entries without an answer were not applied.
     pub fn refuse_unanswered(&mut self) {
         self.0.values_mut().for_each(|account| account.unanswered.clear());
     }
 
-    /// The host answered that there are so many entries.
+    /// Notes the answer that there are this many entries.
     pub fn told(&mut self, object: &str, count: u64) {
         let told = &mut self.0.entry(object.into()).or_default().told;
         *told = count.max(*told);
     }
 
-    /// The objects that anything happened to since they were last [settled](Self::settle).
+    /// Returns the objects that changed since they were last [settled](Self::settle).
     pub fn unsettled(&self) -> Vec<String> {
         let moved = |account: &Account| !account.acknowledged.is_empty() || !account.unanswered.is_empty();
         self.0.iter().filter(|(_, account)| moved(account)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// All objects.
+    /// Returns all objects.
     pub fn objects(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
 
-    /// Compares what an object lists with what is known of it.
+    /// Compares an object's list with its expected contents.
     pub fn check(&self, object: &str, seen: &[Entry]) -> Vec<Violation> {
         self.0.get(object).map(|account| account.check(seen)).unwrap_or_default()
     }
 
-    /// Takes what an object lists for what is known, now that no request is under way.
+    /// Takes an object's list as its expected contents. No request may be in progress.
     pub fn settle(&mut self, object: &str, seen: Vec<Entry>) {
         let told = seen.len() as u64;
         self.0.insert(object.into(), Account { settled: seen, told, ..Account::default() });
@@ -156,7 +157,7 @@ impl Account {
         violations
     }
 
-    /// Every entry that must be there, with its position.
+    /// Returns every entry that must be there, with its position.
     fn known(&self) -> impl Iterator<Item = (u64, Entry)> {
         let acknowledged = self.acknowledged.iter().map(|(position, entry)| (*position, *entry));
         (1..).zip(self.settled.iter().copied()).chain(acknowledged)
@@ -173,7 +174,7 @@ mod tests {
         Entry { client, sequence, length: 10, checksum: client * 1000 + sequence }
     }
 
-    /// Settled: a, b. Acknowledged: c at 3, e at 5. No answer: d, f. Refused: g.
+    /// Returns a ledger. Settled: a, b. Acknowledged: c at 3, e at 5. No answer: d, f. Refused: g.
     fn ledger() -> (Ledger, [Entry; 7]) {
         let entries = [entry(1, 1), entry(2, 1), entry(1, 2), entry(2, 2), entry(3, 1), entry(4, 1), entry(5, 1)];
         let [a, b, c, d, e, f, g] = entries;

@@ -1,8 +1,8 @@
-//! Crashes, full disks and damage, tried on the real thing: the `holdfast` binary is killed, fails and runs out of space while
+//! Crashes, full disks and damage, tested with the `holdfast` binary: it is killed, fails and runs out of space while
 //! clients keep a ledger of what was acknowledged; afterwards every acknowledged write is there exactly once, in order.
 //!
-//! What must stay true: the checker can fail (`ledger` shows it a lost, a repeated and a moved write); every choice comes
-//! from a seed, which is printed and can be given as `HOLDFAST_CRASH_SEED`; no test sleeps.
+//! What must stay true: the checker can fail (`ledger` shows it a lost, a repeated and a moved write); every choice
+//! comes from a seed, which is printed and can be given as `HOLDFAST_CRASH_SEED`; no test sleeps.
 
 #[allow(dead_code, unused_imports, reason = "the harness serves tests/e2e as well")]
 #[path = "../harness/harness.rs"]

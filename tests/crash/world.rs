@@ -1,7 +1,7 @@
 //! A host with the guest `ledger`, its clients, and the ledger that they keep.
 //!
-//! Clients write before they know how it will end: each entry is in the ledger before its request leaves. They take every
-//! answer for the truth, failures and plain counts as well: whatever tells of data must be as durable as an acknowledgement.
+//! Each entry is in the ledger before its request is sent. The ledger relies on every answer, failures and plain counts
+//! included: an answer about data must be as durable as an acknowledgement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -25,7 +25,7 @@ pub struct World {
     next_client: AtomicU64,
 }
 
-/// What the clients of one load have heard.
+/// The answers that the clients of one load got.
 #[derive(Default)]
 pub struct Tally {
     acknowledged: AtomicU64,
@@ -38,26 +38,26 @@ impl Tally {
         self.acknowledged.load(Ordering::Relaxed)
     }
 
-    /// Writes that found the disk full.
+    /// Writes that were refused because the disk was full.
     pub fn full(&self) -> u64 {
         self.full.load(Ordering::Relaxed)
     }
 }
 
 impl World {
-    /// A host with these lines in its `holdfast.toml`, after what the ledger needs.
+    /// Starts a host with these lines in its `holdfast.toml`, after those that the ledger needs.
     pub fn with_config(lines: &str) -> Self {
         let config = format!("[server]\nerror-details = true\n\n[limits]\nlive-instances = 32\n{lines}\n");
         Self::of(Host::with_config(&config))
     }
 
-    /// The world of a host, which shows error details.
+    /// Returns the world of a host, which shows error details.
     pub fn of(host: Host) -> Self {
         host.deploy("ledger", guest("ledger"));
         Self { host, ledger: Mutex::default(), next_client: AtomicU64::new(1) }
     }
 
-    /// Clients write until `enough` says so, or until the host has gone. Returns when the last of them has ended, and answers
+    /// Has clients write until `enough` is true, or until the host has ended. Waits for the last client, and returns
     /// how many writes were acknowledged.
     pub fn load(&self, dice: &mut Dice, mut enough: impl FnMut(&Tally) -> bool) -> u64 {
         let (stop, tally) = (AtomicBool::new(false), Tally::default());
@@ -65,7 +65,7 @@ impl World {
             let (stop, tally) = (&stop, &tally);
             let clients = (0..CLIENTS).map(|_| self.writer(dice.fork(), tally));
             let running: Vec<_> = clients.map(|client| scope.spawn(move || client.run(stop))).collect();
-            // Clients must end when this thread gives up, or the scope would wait for them for ever.
+            // Clients must end when this thread panics, or the scope would wait for them without end.
             let _stopped = Stop(stop);
             eventually("the load to have its effect", || {
                 let gone = running.iter().all(|client| client.is_finished());
@@ -75,35 +75,35 @@ impl World {
         tally.acknowledged()
     }
 
-    /// A client of its own number.
+    /// Returns a client with a new number.
     pub fn writer<'a>(&'a self, dice: Dice, tally: &'a Tally) -> Writer<'a> {
         let number = self.next_client.fetch_add(1, Ordering::Relaxed);
         Writer { ledger: &self.ledger, client: self.host.data(), number, sequence: 0, dice, tally }
     }
 
-    /// Fails unless all objects that anything happened to agree with the ledger, which then takes them as they are.
+    /// Panics unless all objects that changed agree with the ledger, which then takes over their contents.
     pub fn check(&self) {
         let objects = self.ledger.lock().unsettled();
         self.check_these(&objects);
     }
 
-    /// [`Self::check`] of all objects.
+    /// Does [`Self::check`] for all objects.
     pub fn check_all(&self) {
         let objects = self.objects();
         self.check_these(&objects);
     }
 
-    /// All objects.
+    /// Returns all objects.
     pub fn objects(&self) -> Vec<String> {
         self.ledger.lock().objects()
     }
 
-    /// Says that nothing came of the requests that got no answer; a check then fails if they are there.
+    /// Notes that the requests without an answer were not applied; a check then fails if their entries are there.
     pub fn nothing_is_unanswered(&self) {
         self.ledger.lock().refuse_unanswered();
     }
 
-    /// Deletes an object, which nobody writes to meanwhile, and knows that it has no entries.
+    /// Deletes an object, which no client writes to meanwhile, and notes that it has no entries.
     #[allow(dead_code, reason = "`tests/hostile/` uses it")]
     pub fn delete(&self, object: &str) {
         let answer = self.host.data().delete(&format!("/ledger/{object}"));
@@ -121,7 +121,7 @@ impl World {
         }
     }
 
-    /// The entries of an object.
+    /// Returns the entries of an object.
     pub fn list(&self, object: &str) -> Vec<Entry> {
         let listed = self.host.get(&format!("/ledger/{object}")).json();
         let entries = listed.as_array().expect("it is a list").iter().map(|entry| {
@@ -161,7 +161,7 @@ impl Writer<'_> {
         while !stop.load(Ordering::Relaxed) && self.ask().is_ok() {}
     }
 
-    /// One request, of any kind, to any object.
+    /// Sends one request, of any kind, to any object.
     fn ask(&mut self) -> Result<(), Gone> {
         let object = match self.dice.below(FRESH) {
             0 => format!("fresh-{}-{}", self.number, self.sequence),
@@ -184,7 +184,7 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Sends an entry and writes down what comes of it.
+    /// Sends an entry and notes the answer.
     pub fn write(&mut self, object: &str, end: &str) -> Result<(), Gone> {
         let length = match self.dice.below(100) {
             0 => self.dice.below(1_500_000),
@@ -220,13 +220,13 @@ impl Writer<'_> {
     }
 }
 
-/// What an answer to a write says.
+/// The result of a write.
 enum Heard {
-    /// It is at this position, also when what the turn did afterwards failed.
+    /// The entry is at this position, also when the turn failed afterwards.
     Acknowledged(u64),
-    /// It was not taken; there were so many entries before.
+    /// The entry was not applied; there were this many entries before.
     Refused(u64),
-    /// There was no room for it.
+    /// There was no room for the entry.
     Full,
 }
 
@@ -247,7 +247,7 @@ fn heard(answer: &Answer) -> Heard {
     }
 }
 
-/// As the guest computes it: FNV-1a.
+/// Computes the checksum as the guest does: FNV-1a.
 fn checksum(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)).into()
 }

@@ -1,4 +1,4 @@
-//! Which object a path means, and what its guest sees of a request.
+//! Addressing: the object that a path names, and the parts of a request that its guest gets.
 
 use serde_json::{Value as Json, json};
 use ureq::http::Method;
@@ -11,7 +11,7 @@ fn echo_host() -> Host {
     host
 }
 
-/// The values of a header as the guest saw them.
+/// Returns the values of a header as the guest got them.
 fn seen<'a>(echo: &'a Json, name: &str) -> Vec<&'a str> {
     let headers = echo["headers"].as_array().unwrap().iter();
     headers.filter(|header| header[0] == name).map(|header| header[1].as_str().unwrap()).collect()
@@ -65,7 +65,7 @@ fn head_is_answered_without_a_body() {
     let head = host.data().raw(&["HEAD /echo/alice HTTP/1.1"], b"");
     assert_eq!((head.status, head.body.len()), (200, 0));
     assert!(head.header("content-length").parse::<usize>().unwrap() > 0);
-    // What the object says of the length counts when it sends no body, and only then.
+    // The object's `content-length` is used only when it sends no body.
     let of_object = |method: &str, length: &str, more: &str| {
         let lines = [&format!("{method} /echo/alice HTTP/1.1"), &format!("x-length: {length}"), more];
         let answer = host.data().raw(&lines, b"");
@@ -79,7 +79,7 @@ fn head_is_answered_without_a_body() {
         let answer = host.data().raw(&["HEAD /echo/alice HTTP/1.1", &format!("x-status: {status}")], b"");
         assert_eq!((answer.status, answer.headers.get("content-length")), (status, None));
     }
-    // The host's own answers, too.
+    // The same holds for the host's own answers.
     let health = host.data().raw(&["HEAD /_health HTTP/1.1"], b"");
     assert_eq!((health.header("content-length"), health.body.len()), ("2", 0));
 }
@@ -93,7 +93,7 @@ fn cookies_are_one_header() {
     http2.request(1, &[(":path", "/echo/alice"), ("cookie", "a=1"), ("cookie", "b=2")]);
     let echo: serde_json::Value = serde_json::from_slice(&http2.body(1)).unwrap();
     assert_eq!(seen(&echo, "cookie"), ["a=1; b=2"]);
-    // And no body to HEAD, which would be an error of the protocol.
+    // An answer to HEAD has no body: one would be a protocol error.
     http2.request(3, &[(":method", "HEAD"), (":path", "/echo/alice")]);
     assert_eq!(http2.body(3), b"");
 }
@@ -136,7 +136,7 @@ fn an_object_knows_its_name_once_it_was_reached_by_it() {
     host.deploy("shape", guest("counter"));
     assert_eq!(host.get("/shape/alice").text(), "1");
     let shown = host.admin().get("/v1/classes/shape/objects/alice").json();
-    // The next version tells; it is a fresh instance that is reached by id only.
+    // The next version reports it: a fresh instance that is reached by id only.
     host.deploy("shape", guest("echo"));
     host.admin().post("/v1/classes/shape/objects/alice/evict", b"");
     let echo = host.get(&format!("/shape/@{}", shown["id"].as_str().unwrap())).json();
@@ -160,7 +160,7 @@ fn the_host_is_healthy_and_shows_nothing_else() {
     let host = echo_host();
     let health = host.get("/_health");
     assert_eq!(health.text(), "ok");
-    // Connection headers are the host's, not the guest's; a plain answer has no others than these.
+    // The host sets connection headers, not the guest; a plain answer has only these.
     let answer: Answer = host.get("/echo/alice");
     let mut names: Vec<_> = answer.headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();

@@ -1,4 +1,4 @@
-//! The admin API: looking after classes and objects.
+//! The admin API: administration of classes and objects.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +20,7 @@ fn names(page: &Json) -> Vec<&str> {
     page["objects"].as_array().unwrap().iter().map(|object| object["name"].as_str().unwrap()).collect()
 }
 
-/// The list learns of an object a moment after its first turn is durable.
+/// Waits for an object in the list: it appears a moment after its first turn is durable.
 fn wait_for_objects(host: &Host, count: usize) {
     let listed = || host.admin().get(&format!("{OBJECTS}?limit=1000")).json()["objects"].as_array().unwrap().len();
     eventually(&format!("{count} objects in the list"), || (listed() == count).then_some(()));
@@ -135,7 +135,7 @@ fn a_class_goes_with_its_objects_only_when_asked() {
     host.get("/counter/alice").problem(404, "unknown-class");
     host.admin().delete("/v1/classes/counter").problem(404, "unknown-class");
 
-    // The class that comes next under the name has another key, so other objects.
+    // The next class of this name has another key, so other objects.
     assert_eq!(host.deploy("counter", guest("counter"))["version"], 1);
     host.get(&format!("/counter/@{id}")).problem(400, "id-of-other-class");
     assert_eq!(host.get("/counter/alice").text(), "1");
@@ -168,7 +168,7 @@ fn metrics_count_what_happened() {
     assert!(host.metric("holdfast_fuel_total") > 1_000);
 }
 
-/// The reference page names each route with its methods, and its examples are requests that the routes take.
+/// The reference page names each route with its methods, and its examples are requests that the routes accept.
 #[test]
 fn the_routes_are_as_documented() {
     let host = counter_host();

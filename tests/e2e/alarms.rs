@@ -1,4 +1,4 @@
-//! Alarms: in a host whose clock the test moves, and at the end in processes that have the machine's.
+//! Alarms: first in a host whose clock the test moves, then in processes with the machine's clock.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::harness::{Client, Host, eventually, guest};
 
-/// A host in this process, for which time moves only when told.
+/// A host in this process, whose clock only the test moves.
 struct Virtual {
     directory: TempDir,
     env: Env,
@@ -60,7 +60,7 @@ impl Virtual {
         Object { name, data: &self.data, admin: &self.admin }
     }
 
-    /// Every alarm that was due has been looked at: waits until the scheduler has none in hand that is due.
+    /// Waits until the scheduler has handled every alarm that is due.
     fn rest(&self) {
         eventually("nothing to be due", || self.server.as_ref().unwrap().alarms_are_done().then_some(()));
     }
@@ -119,22 +119,22 @@ impl<'a> Object<'a> {
         self.data.get(&format!("/alarms/{}/", self.name)).json()
     }
 
-    /// The alarm as the object sees it.
+    /// Returns the alarm as the object reads it.
     fn alarm(&self) -> Option<u64> {
         self.show()["alarm"].as_u64()
     }
 
-    /// The alarm as the admin API shows it, without waking the object.
+    /// Returns the alarm as the admin API shows it, without waking the object.
     fn shown(&self) -> Json {
         self.admin.get(&format!("/v1/classes/alarms/objects/{}", self.name)).json()["alarm"].clone()
     }
 
-    /// The runs of turns that succeeded.
+    /// Returns the runs of turns that succeeded.
     fn runs(&self) -> Vec<Json> {
         self.show()["runs"].as_array().unwrap().clone()
     }
 
-    /// Every run that began, as the log tells it.
+    /// Returns every run that began, from the log.
     fn begun(&self) -> Vec<Json> {
         let entries = self.admin.get("/v1/logs").json()["entries"].as_array().unwrap().clone();
         let of_this = entries.iter().filter(|entry| entry["object"] == self.name);
@@ -162,7 +162,7 @@ fn an_alarm_comes_at_its_time_once_and_never_early() {
     a.wait_for_runs(1);
     host.advance(1_000_000);
     host.rest();
-    // While it is handled there is no alarm, and the object knows its name though nobody has called it.
+    // While an alarm is handled none is set, and the object knows its name although no request reached it.
     let run = json!({ "scheduled": due, "retry_count": 0, "at": due, "alarm": null, "name": "a" });
     assert_eq!((a.runs(), a.alarm(), a.shown()), (vec![run], None, Json::Null));
 }
@@ -269,7 +269,7 @@ fn a_failing_handler_runs_seven_times_and_is_given_up() {
             let log = a.admin.get("/v1/logs").text().to_owned();
             assert!(log.contains("attempt 7 of 7") && log.contains("is given up"), "{log}");
         } else {
-            // The third attempt succeeds, and what it set counts.
+            // The third attempt succeeds, and the alarm that it set counts.
             let runs = eventually("the attempt to succeed", || Some(a.runs()).filter(|runs| !runs.is_empty()));
             assert_eq!((&runs[0]["scheduled"], &runs[0]["retry_count"]), (&json!(due), &json!(2)));
             assert_eq!(a.alarm(), Some(host.now() + 1));
@@ -291,7 +291,7 @@ fn an_alarm_may_set_the_next_one() {
     }
 }
 
-/// What was consumed is the alarm that was handed out, not its time: any time that is set in the handler counts.
+/// The delivered alarm is consumed, not its time: any time that the handler sets counts.
 #[test]
 fn an_alarm_that_sets_the_same_time_again_comes_again() {
     let mut host = Virtual::start();
@@ -306,14 +306,14 @@ fn an_alarm_that_sets_the_same_time_again_comes_again() {
         assert!(runs.iter().all(|run| run["scheduled"] == due && run["retry_count"] == 0), "{mode}: {runs:?}");
         assert_eq!((object.runs().len(), object.alarm(), object.shown()), (5, None, Json::Null), "{mode}");
     }
-    // A run by hand is no different.
+    // A manual run behaves in the same way.
     host.object("d").mode(&json!({ "set-same": 2 }));
     host.object("d").set_in(1_000_000);
     assert_eq!(host.admin.post("/v1/classes/alarms/objects/d/alarm", "").json(), json!({ "ran": true }));
     host.advance(1_000_000);
     let d = host.object("d");
     eventually("the second run", || (d.runs().len() == 2).then_some(()));
-    // Nobody has forgotten one, and nobody had to be reminded.
+    // No alarm was lost, and the check armed none again.
     for _ in 0..4 {
         host.advance(10_000);
     }
@@ -326,7 +326,7 @@ fn an_alarm_that_sets_the_same_time_again_comes_again() {
     assert_eq!(host.object("a").runs().len(), 5);
 }
 
-/// A class that takes all alarm slots that it may leaves some to the others.
+/// A class that takes as many alarm slots as it may have leaves some to other classes.
 #[test]
 fn alarms_that_do_not_end_do_not_stop_those_of_other_classes() {
     let host = Host::with("live-instances = 2_000");
@@ -361,7 +361,7 @@ fn the_wall_clock_may_jump() {
     host.advance(120_000);
     host.rest();
     assert_eq!(a.begun(), Vec::<Json>::new());
-    // An alarm that waits is not forgotten by the way back and forth.
+    // A waiting alarm survives the clock being set back and forth.
     host.clock.set_wall(start + Duration::from_millis(60_000));
     host.clock.set_wall(start);
     host.rest();
@@ -408,7 +408,7 @@ fn an_alarm_can_be_run_now() {
     assert_eq!(run().json(), json!({ "ran": true }));
 }
 
-/// The machine's clock, from here on.
+/// From here on tests use the machine's clock.
 #[test]
 fn an_overdue_alarm_comes_after_a_crash_without_a_request() {
     let mut host = Host::start();
@@ -422,7 +422,7 @@ fn an_overdue_alarm_comes_after_a_crash_without_a_request() {
     assert_eq!(Object::of(&host, "b").begun(), Vec::<Json>::new());
 }
 
-/// What was running when the process was killed runs again, and it is no attempt of its own.
+/// An alarm that ran when the process was killed runs again, and the interrupted run is not an attempt.
 #[test]
 fn an_alarm_that_a_crash_interrupts_runs_again() {
     let mut host = Host::start();
@@ -440,7 +440,7 @@ fn an_alarm_that_a_crash_interrupts_runs_again() {
     assert_eq!(Object::of(&host, "a").begun(), Vec::<Json>::new());
 }
 
-/// They are neither run nor used up, however long it takes until a version comes that handles them.
+/// Alarms without a handler are neither run nor consumed, until a version that handles them is deployed.
 #[test]
 fn alarms_wait_for_a_version_that_handles_them() {
     let host = Virtual::start();
@@ -479,7 +479,7 @@ fn alarms_wait_for_a_version_that_handles_them() {
     host.rest();
 }
 
-/// One alarm for many jobs: those that trap take nobody with them.
+/// One alarm for many jobs: a job that traps does not affect the others.
 #[test]
 fn schedules_share_one_alarm() {
     let host = Virtual::start();
@@ -507,7 +507,7 @@ fn schedules_share_one_alarm() {
     assert!(runs() >= 5, "two that succeed, and one a minute: {end}");
 }
 
-/// More jobs at one time than one turn runs: the alarm comes again for the rest, at the same time.
+/// If more jobs are due at one time than one turn runs, the alarm is delivered again for the rest, with the same time.
 #[test]
 fn all_jobs_of_one_time_run() {
     let host = Virtual::start();

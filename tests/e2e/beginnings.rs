@@ -1,4 +1,4 @@
-//! Who may create objects of a class, and what is left of those that nobody made.
+//! What may create objects of a class (`create`), and that nothing remains of objects that were not created.
 
 use serde_json::Value as Json;
 
@@ -29,7 +29,7 @@ fn a_name_that_nobody_made_leaves_nothing_behind() {
     }
     assert_eq!(host.admin().get(OBJECTS).json()["objects"].as_array().unwrap().len(), 0);
     eventually("no file is left", || files_below(&host.data_directory().join("objects")).is_empty().then_some(()));
-    // Memory tells nothing of what storage does not have.
+    // Memory has no state that storage does not have.
     for _ in 0..2 {
         assert_eq!(String::from_utf8(host.get("/beginnings/a/instance").body).unwrap(), "1");
     }
@@ -42,9 +42,9 @@ fn whatever_a_handler_stores_makes_the_object() {
         assert_eq!(host.get(&format!("/beginnings/{path}/{path}")).status, 404);
         assert!(exists(&host, path), "{path}");
     }
-    // A success does, with nothing but tables.
+    // A successful turn creates the object, even with tables only.
     assert_eq!(host.get("/beginnings/fine/nothing?status=200").text(), "1");
-    // And what is there stays, whatever comes.
+    // An existing object stays, whatever later requests answer.
     assert_eq!(host.get("/beginnings/fine/table?status=500").status, 500);
     assert_eq!(String::from_utf8(host.get("/beginnings/fine/instance").body).unwrap(), "3");
     host.kill();
@@ -73,7 +73,7 @@ fn a_class_may_keep_requests_from_creating() {
     assert_eq!(host.metric("holdfast_failed_turns_total{code=\"unknown-object\"}"), 0, "no turn failed");
     assert!(!exists(&host, "a"));
 
-    // The admin API makes one, and that answers.
+    // The admin API creates one, and it answers.
     assert_eq!(host.admin().put("/v1/classes/beginnings?create=any", guest("beginnings")).json()["changed"], true);
     assert_eq!(host.get("/beginnings/b/row?status=200").text(), "1");
     let exported = host.admin().get(&format!("{OBJECTS}/b/export")).body;

@@ -1,5 +1,5 @@
-//! `examples/chat` and `examples/counter-live` as people see them: pages in real browsers, which are killed and come back, as is the
-//! host. The stories are told by scripts in `tests/clients/browser`; their screenshots stay in `target/browser`.
+//! `examples/chat` and `examples/counter-live` in real browsers; browsers and host are killed and restarted. Scripts in
+//! `tests/clients/browser` drive the pages; their screenshots stay in `target/browser`.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
@@ -24,7 +24,7 @@ fn the_client_for_browsers_passes_its_own_tests() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
-/// Runs the story about an example, and does to the host what it asks for.
+/// Runs the script of an example, and does to the host what the script requests.
 fn tell(example: &str) {
     chromium();
     let mut host = Host::start();
@@ -43,7 +43,7 @@ fn tell(example: &str) {
             Some("restart") => host.restart_in_place(),
             _ => continue,
         }
-        // If it has gone meanwhile, its status says so.
+        // If the script has ended meanwhile, its status is the result.
         let _ = writeln!(answers, "done");
     }
     let status = story.wait().expect("a child can be waited for");

@@ -1,4 +1,4 @@
-//! The command line as people and scripts use it, against a running host.
+//! The command line as users and scripts use it, against a running host.
 
 use std::process::Output;
 
@@ -12,7 +12,7 @@ fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("it prints text")
 }
 
-/// The message of a command that failed; nothing may stand on standard output.
+/// Returns the message of a failed command, whose standard output must be empty.
 #[track_caller]
 fn error(output: &Output) -> String {
     assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");

@@ -1,4 +1,4 @@
-//! WebSockets as two clients see them that were written by others: the same edge cases in Python and in JavaScript.
+//! WebSockets with two public client libraries: the same edge cases in Python and in JavaScript.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ fn a_node_client() {
     run(node("node"), "node/cases.mjs");
 }
 
-/// Runs a script of cases, which prints a line for each.
+/// Runs a script of cases, which prints one line for each case.
 fn run(mut client: Command, script: &str) {
     let host = Host::start();
     host.deploy("sockets", guest("sockets"));
@@ -30,7 +30,7 @@ fn run(mut client: Command, script: &str) {
     assert_eq!(passed, cases(script).len(), "{script} left some out:\n{said}");
 }
 
-/// The names of the cases in a script: functions of a room.
+/// Returns the names of the cases in a script: the functions that take a room.
 fn cases(script: &str) -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("tests/clients").join(script)).expect("the script is there");
     let case = |line: &str| {

@@ -1,5 +1,5 @@
-//! Clients that take much and give little: connections that stand still, bodies that do not come, answers that nobody
-//! reads. Each is bounded, each is given up after a while, and nobody else notices.
+//! Clients that occupy resources: stalled connections, missing bodies, answers that are not read. Each is limited, each
+//! is closed after a while, and other clients are not affected.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -14,7 +14,7 @@ use crate::harness::{Host, Http2, Socket, eventually, guest};
 
 const MIB: usize = 1 << 20;
 
-/// Whether the host has ended a connection, after these bytes if any.
+/// Returns whether the host has closed a connection, after these bytes if any.
 fn is_closed(stream: &mut TcpStream) -> bool {
     stream.set_nonblocking(true).unwrap();
     let mut bytes = [0; 4096];
@@ -33,7 +33,7 @@ fn memory(host: &Host, purpose: &str) -> u64 {
     host.metric(&format!("holdfast_memory_bytes{{purpose=\"{purpose}\"}}"))
 }
 
-/// Raises how many files this process may open to what it may raise it to.
+/// Raises the limit of open files of this process to its maximum.
 fn raise_own_descriptors() -> u64 {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
@@ -41,7 +41,7 @@ fn raise_own_descriptors() -> u64 {
     limit.maximum.unwrap_or(u64::MAX)
 }
 
-/// Text that does not compress.
+/// Returns text that does not compress.
 fn noise(bytes: usize) -> String {
     let mut state = 1_u64;
     let letters = std::iter::repeat_with(|| {
@@ -51,8 +51,8 @@ fn noise(bytes: usize) -> String {
     letters.filter(|c| !"\"\\".contains(*c)).take(bytes).collect()
 }
 
-/// The descriptors that the log and the databases need are set aside: idle connections are refused before they are
-/// short.
+/// The descriptors that the log and the databases need are reserved: idle connections are refused before descriptors
+/// run out.
 #[test]
 fn idle_connections_leave_descriptors_for_the_log() {
     let limits = "[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\n";
@@ -75,7 +75,7 @@ fn idle_connections_leave_descriptors_for_the_log() {
     let mut answer = String::new();
     another.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("retry-after"), "{answer}");
-    // Segments roll all the while.
+    // The log begins new segments meanwhile.
     let noise = noise(MIB / 2);
     for n in 0..16 {
         let ops = json!([{ "op": "put", "key": format!("k{n}"), "value": noise }]);
@@ -94,8 +94,9 @@ fn idle_connections_leave_descriptors_for_the_log() {
     host.assert_alive();
 }
 
-/// The row of the table that ended the process: 5,000 idle connections where 2,200 descriptors are allowed. Thousands of them are
-/// served, the rest is refused, and the log and new objects have the descriptors that they need.
+/// An attack that once ended the process: 5,000 idle connections where 2,200 descriptors are allowed. Most of the
+/// connections that fit are served, the rest is refused, and the log and new objects have the descriptors that they
+/// need.
 #[test]
 fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
     let limits = "[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\nidle-connection-seconds = 3600.0\n";
@@ -112,7 +113,7 @@ fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
     let many = raise_own_descriptors().saturating_sub(1_000).min(5_000);
     assert!(many > 3_000, "this process may not open enough connections");
     for _ in 0..many {
-        // The host may close each at once; the kernel may have no place in its queue for a moment.
+        // The host may close each at once; the kernel's queue may be full for a moment.
         idle.push(eventually("a connection", || TcpStream::connect(address).ok()));
     }
     let refused = eventually("connections to be refused", || {
@@ -127,7 +128,7 @@ fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
     assert!(host.metric("holdfast_log_bytes_total") > 8 * MIB as u64, "several segments were begun");
     assert!(!host.log().contains("ERROR"), "{}", host.log());
     drop(idle);
-    // But for those of this client, one to each listener.
+    // All but those of this client, one to each listener.
     eventually("them to be closed", || (host.metric("holdfast_connections") <= 2).then_some(()));
     put(&host, 0);
     host.assert_alive();
@@ -141,7 +142,7 @@ fn connections_that_stand_still_are_closed() {
     let whole = "GET /echo/alice HTTP/1.1\r\nhost: localhost\r\n\r\n";
     let mut standing =
         [begin(""), begin("GET /echo/al"), begin(&whole[..whole.len() - 2]), begin("PRI * HT"), begin(whole)];
-    // Neither does one line after the other help.
+    // Single lines do not extend the time either.
     let mut dripping = begin("GET /echo/alice HTTP/1.1\r\n");
     let mut http2 = Http2::connect(host.data());
     for (number, stream) in standing.iter_mut().enumerate() {
@@ -164,13 +165,13 @@ fn a_body_that_does_not_come_is_given_up() {
     let mut answer = String::new();
     host.data().write(head).read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("\"code\":\"body-timeout\""), "{answer}");
-    // Byte by byte is no better.
+    // Single bytes do not extend it either.
     let mut dripping = host.data().write(head);
     eventually("the dripping one to be given up", || {
         let _ = dripping.write_all(b"x");
         is_closed(&mut dripping).then_some(())
     });
-    // Nor is it for those who hold the token.
+    // Nor do they with the admin token.
     let token = std::fs::read_to_string(host.data_directory().join("admin.token")).unwrap();
     let upload = format!(
         "PUT /v1/classes/x HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {token}\r\ncontent-length: 100\r\n\r\n"
@@ -182,7 +183,8 @@ fn a_body_that_does_not_come_is_given_up() {
     host.assert_alive();
 }
 
-/// Half-sent bodies take no more than the budget, its last part is left to others, and all of it comes back.
+/// Half-sent bodies use no more than the memory limit, its last part is left to other classes, and all of it is given
+/// back.
 #[test]
 fn half_sent_bodies_are_bounded_together() {
     let mut host = Host::with("host-memory = 67_108_864\nbody-seconds = 5.0");
@@ -193,7 +195,7 @@ fn half_sent_bodies_are_bounded_together() {
     let mut streams: Vec<_> = (0..30)
         .map(|_| {
             let mut stream = host.data().write(&head);
-            // Those that are refused may be closed before they have sent all.
+            // Refused connections may be closed before they have sent everything.
             let _ = stream.write_all(&half);
             stream
         })
@@ -203,7 +205,7 @@ fn half_sent_bodies_are_bounded_together() {
     let mut codes = std::collections::BTreeMap::<String, u32>::new();
     for stream in &mut streams {
         let mut answer = Vec::new();
-        // A connection may be reset by what was still on its way.
+        // Bytes in flight may reset a connection.
         let _ = stream.read_to_end(&mut answer);
         let text = String::from_utf8_lossy(&answer);
         let code = text.split("\"code\":\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("none");
@@ -214,7 +216,7 @@ fn half_sent_bodies_are_bounded_together() {
     host.assert_alive();
 }
 
-/// Answers that nobody reads are held for a while, then their connections are ended, over either version of HTTP.
+/// Answers that are not read are kept for a while, then their connections are closed, over both versions of HTTP.
 #[test]
 fn answers_that_nobody_reads_are_given_up() {
     let mut host = Host::with("response-seconds = 2.0");
@@ -222,7 +224,7 @@ fn answers_that_nobody_reads_are_given_up() {
     let path = format!("/wasi-http/alice/big?bytes={}", 16 * MIB);
     let unread: Vec<_> =
         (0..4).map(|_| host.data().write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))).collect();
-    // The stream's window is shut from the start: not a byte of the body can be sent.
+    // The stream's window is 0 from the start: no byte of the body can be sent.
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let mut http2 = Http2::with_settings(host.data(), &[(INITIAL_WINDOW_SIZE, 0)]);
     http2.request(1, &[(":path", &path)]);
@@ -231,13 +233,13 @@ fn answers_that_nobody_reads_are_given_up() {
     http2.until_closed();
     host.wait_for_metric("holdfast_memory_bytes{purpose=\"responses\"}", 0);
     drop(unread);
-    // Who reads gets all of it.
+    // A client that reads gets the complete answer.
     assert_eq!(host.get(&path).text().len(), 16 * MIB);
     host.wait_for_metric("holdfast_memory_bytes{purpose=\"responses\"}", 0);
     host.assert_alive();
 }
 
-/// Requests that are taken back as soon as they are sent: the connection is ended, the host is not.
+/// Requests that are reset as soon as they are sent: the host closes the connection and keeps serving.
 #[test]
 fn a_flood_of_resets_ends_its_connection_only() {
     let mut host = Host::start();
@@ -264,7 +266,7 @@ fn heads_are_bounded() {
     let mut answer = [0; 12];
     host.data().write(long(32 << 10)).read_exact(&mut answer).unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
-    // What of it is still on its way may reset the connection before the answer is read.
+    // Bytes in flight may reset the connection before the answer is read.
     let mut stream = host.data().write("");
     let _ = stream.write_all(long(1 << 20).as_bytes());
     let mut answer = Vec::new();
@@ -278,7 +280,7 @@ fn heads_are_bounded() {
     host.assert_alive();
 }
 
-/// A peer that pings and never reads: no more is read of it, and after a while it is given up.
+/// A peer that pings and never reads: the host stops reading from it, and closes the connection after a while.
 #[test]
 fn a_flood_of_pings_is_not_read() {
     let host = Host::with("socket-silence-seconds = 1.0");
@@ -289,7 +291,7 @@ fn a_flood_of_pings_is_not_read() {
     let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'p'; 125]].concat();
     let pings = ping.repeat(500);
     let mut sent = 0;
-    // The machine's own buffers hold some megabytes of pings and of pongs.
+    // The kernel's buffers hold some megabytes of pings and of pongs.
     while sent < 256 * MIB {
         match stream.write(&pings) {
             Ok(bytes) => sent += bytes,
@@ -305,7 +307,7 @@ fn a_flood_of_pings_is_not_read() {
     assert_eq!(host.metric("holdfast_sockets"), 0);
 }
 
-/// Pongs still come, one for each ping, between messages.
+/// Pongs are sent, one for each ping, between messages.
 #[test]
 fn pings_are_answered_in_their_order() {
     let host = Host::start();
@@ -319,7 +321,7 @@ fn pings_are_answered_in_their_order() {
     }
 }
 
-/// Empty messages cost what the host needs to remember them, so one who does not read is closed all the same.
+/// Empty messages are charged with their overhead, so a peer that does not read is closed as well.
 #[test]
 fn empty_messages_to_a_peer_that_does_not_read() {
     let host = Host::with("socket-buffer = 400_000");
@@ -328,7 +330,7 @@ fn empty_messages_to_a_peer_that_does_not_read() {
     let mut quick = Socket::open(host.data(), "/sockets/room");
     let slow = quick.order_one(json!({ "sockets": "slow" }))[0].clone();
     let close = eventually("the slow one to be closed", || {
-        // Long messages until the machine takes no more, but never as many as the limit; then empty ones.
+        // Long messages until the kernel's buffers are full, but fewer than the limit; then empty ones.
         let buffered = quick.order_one(json!({ "buffered": slow })).as_u64().unwrap_or_default();
         let (text, times) = if buffered < 100_000 { ("x".repeat(100_000), 1) } else { (String::new(), 200) };
         quick.order(json!(vec![json!({ "broadcast": { "text": text, "tag": "slow" } }); times]));
@@ -339,7 +341,8 @@ fn empty_messages_to_a_peer_that_does_not_read() {
     assert_eq!(close["code"], 1013);
 }
 
-/// A peer that breaks a rule: the code that says which, and the object knows at once, whether the peer answers or not.
+/// A peer that breaks a rule gets the close code of that rule, and the object is called at once, whether the peer
+/// answers or not.
 #[test]
 fn a_peer_that_breaks_a_rule_is_closed_and_gone() {
     let host = Host::start();

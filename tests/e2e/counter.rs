@@ -1,4 +1,4 @@
-//! The main job: objects that count, one at a time, each on its own.
+//! The main use: objects that count, each one event at a time and independent of the others.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! SIGKILL at any moment: what was answered is there afterwards, and nothing that was not asked for.
+//! SIGKILL at any moment: every acknowledged write is there afterwards, and nothing that was not requested.
 
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use ureq::http::Method;
 
 use crate::harness::{Host, eventually, files_below, guest};
 
-/// Clients of one object each, counting as fast as they can until the host is gone.
+/// Clients of one object each, which count as fast as they can until the host has ended.
 const CLIENTS: usize = 4;
 /// Answers before the host is killed.
 const ENOUGH: u64 = 200;
@@ -22,13 +22,13 @@ fn no_answer_is_forgotten_by_a_crash_under_load() {
         host.restart();
         for (client, last) in answered.into_iter().enumerate() {
             let next = host.get(&format!("/counter/client-{client}")).number();
-            // One more request may have been applied before its answer could leave.
+            // One more request may have been applied before its answer was sent.
             assert!((last + 1..=last + 2).contains(&next), "round {round}: {last} was answered, then came {next}");
         }
     }
 }
 
-/// The last answer that each client got.
+/// Returns the last answer that each client got.
 fn crash_under_load(host: &Host) -> Vec<u64> {
     let answers = AtomicU64::new(0);
     let count = |client: usize| {
@@ -48,7 +48,7 @@ fn crash_under_load(host: &Host) -> Vec<u64> {
     })
 }
 
-/// `docs/TESTING.md`: a fault that a test asks for and that never happens would prove nothing.
+/// `docs/TESTING.md`: a fault that a test requests and that never happens would prove nothing.
 #[test]
 fn named_points_are_announced_and_unknown_ones_refused() {
     let mut host = Host::start();
@@ -84,7 +84,8 @@ fn a_deleted_object_stays_deleted_after_a_crash() {
     assert_eq!(host.get("/counter/alice").text(), "1");
 }
 
-/// `docs/ARCHITECTURE.md`, data directory: what may be deleted while the host is stopped, and what nobody may tamper with.
+/// `docs/ARCHITECTURE.md`, data directory: the files that may be deleted while the host is stopped, and those that must
+/// not be changed.
 #[test]
 fn what_is_derived_is_made_again() {
     let mut host = Host::start();

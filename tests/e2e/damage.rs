@@ -1,5 +1,5 @@
-//! Damage as operators meet it: told by the object, by `holdfast data verify`, and mended by an import or a deletion. And what others on
-//! the machine can read of a data directory: nothing.
+//! Damage as operators see it: reported by the object and by `holdfast data verify`, and repaired by an import or a
+//! deletion. And that other users of the machine can read nothing of a data directory.
 
 use std::fs;
 use std::net::TcpStream;
@@ -12,7 +12,7 @@ use serde_json::Value as Json;
 use crate::harness::{Host, files_below, guest, holdfast};
 use crate::storage::{get, put};
 
-/// A bit of the page that has the keys, which every turn reads.
+/// The offset of a byte in the page that has the keys, which every turn reads.
 const IN_THE_KEYS: usize = 4096 + 3;
 
 struct Story {
@@ -31,7 +31,7 @@ impl Story {
         Self { host }
     }
 
-    /// The database of an object, by the name that its pages have.
+    /// Returns the path of an object's database, found by the name in its pages.
     fn file(&self, name: &str) -> PathBuf {
         let files = files_below(&self.host.data_directory().join("objects"));
         let named = |file: &PathBuf| {
@@ -135,7 +135,7 @@ fn nobody_else_on_the_machine_can_read_a_data_directory() {
     story.host.restart();
     assert_eq!(open(), Vec::<PathBuf>::new(), "while it runs");
     story.host.terminate();
-    // As earlier versions left it.
+    // As written by earlier versions.
     for path in files_below(&root) {
         fs::set_permissions(path, fs::Permissions::from_mode(0o644)).expect("it is ours");
     }
@@ -146,7 +146,8 @@ fn nobody_else_on_the_machine_can_read_a_data_directory() {
     assert_eq!(story.host.get("/faults/bob/get").text(), "8");
 }
 
-/// Idle connections have all descriptors when segments of the log are begun: writes are refused or wait, and nothing ends or is lost.
+/// Idle connections use all descriptors when segments of the log are begun: writes are refused or wait, the process
+/// does not end, and nothing is lost.
 #[test]
 fn connections_that_take_all_descriptors_end_nothing() {
     let mut host = Host::with("log-capacity = 16777216\nlog-segment = 1048576");
@@ -159,7 +160,7 @@ fn connections_that_take_all_descriptors_end_nothing() {
     for more in [0, 3] {
         host.limit_descriptors(Some(more));
         let connections: Vec<_> = (0..40).map(|_| TcpStream::connect(host.data().address())).collect();
-        // What compresses to nothing fills no segment, so there are many.
+        // Data that compresses well fills no segment, so there are many writes.
         let told: Vec<_> = (0..200).map(|n| (n, write(&format!("{n}")))).collect();
         assert!(told.iter().all(|(_, status)| [200, 503, 507].contains(status)), "{told:?}");
         host.limit_descriptors(None);

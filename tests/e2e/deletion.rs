@@ -1,4 +1,4 @@
-//! Deleting a class or an object ends what runs and what waits at once, however long it would have gone on.
+//! The deletion of a class or an object ends running and waiting turns at once, however long they would have lasted.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use ureq::http::Method;
 
 use crate::harness::{Host, Http2, eventually, guest};
 
-/// Turns that end by nothing but the deletion, and a host that would wait for them for longer than any test.
+/// Limits under which only a deletion ends a turn, and a stop waits for turns for longer than any test lasts.
 const ENDLESS: &str = "cpu-seconds-per-turn = 1e6\nfuel-per-turn = 9_000_000_000_000_000\nwall-seconds-per-turn = 1e6\n\
                        shutdown-seconds = 1e6\nmailbox-turns = 5";
 const QUERY: &str = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
@@ -58,7 +58,7 @@ fn deleting_an_object_ends_what_came_before() {
             let asked: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
             let refused = || asked.iter().filter(|asked| asked.is_finished()).count();
             eventually("the mailbox to be full", || (refused() == 3).then_some(()));
-            // Bob has stored nothing, and goes all the same.
+            // Bob has stored nothing, and is deleted as well.
             assert_eq!(host.admin().delete(&format!("/v1/classes/hostile/objects/{object}")).status, status);
             let answers: Vec<_> = asked.into_iter().map(|asked| asked.join().expect("it is answered")).collect();
             answers
@@ -91,7 +91,7 @@ fn deleting_an_object_ends_a_query() {
     });
 }
 
-/// Answers that nobody takes are their class's, and those that there is no room for cost no instance.
+/// Answers that are not read are charged to their class, and an answer without room does not cost the instance.
 #[test]
 fn answers_that_nobody_takes_are_charged() {
     const INITIAL_WINDOW_SIZE: u16 = 4;

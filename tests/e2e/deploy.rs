@@ -1,4 +1,4 @@
-//! Deploying again: objects keep what they stored and take the new version at their next turn.
+//! Redeployment: objects keep what they stored and use the new version from their next turn on.
 
 use std::path::PathBuf;
 
@@ -95,7 +95,7 @@ fn what_no_version_names_goes_with_its_compiled_code() {
     let counter = digest(host.deploy("shape", guest("counter")));
     let faults = digest(host.deploy("shape", guest("faults")));
     host.deploy("other", guest("counter"));
-    // Compiled, and then refused or not stored: nothing is left of it.
+    // Compiled, then refused or not stored: nothing of it remains.
     assert_eq!(host.admin().put("/v1/classes/bad", "no component").status, 422);
     files(&host, &[&counter, &faults]);
     assert_eq!(host.admin().delete("/v1/classes/shape").status, 204);

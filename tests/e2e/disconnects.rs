@@ -1,16 +1,16 @@
-//! Clients that go away: their waiting turns are cancelled, and running ones that only wait and have written nothing; others are
-//! finished.
+//! Clients that disconnect: their queued turns are cancelled, and so are running turns that only wait and have written
+//! nothing; other turns are finished.
 
 use std::net::TcpStream;
 
 use crate::harness::{Host, eventually, guest};
 
-/// Sends a request whose answer nobody will read.
+/// Sends a request whose answer is not read.
 fn ask(host: &Host, path: &str) -> TcpStream {
     host.data().write(format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n"))
 }
 
-/// Gives the host time to notice what was sent to it before: whole round trips of another object.
+/// Gives the host time to process what was sent before: complete round trips to another object.
 fn let_the_host_look(host: &Host) {
     for _ in 0..20 {
         assert_eq!(host.get("/faults/bob/get").text(), "0");
@@ -36,7 +36,7 @@ fn a_waiting_turn_is_cancelled_with_its_client() {
             in_time
         })
     };
-    // A machine that is too busy to say anything in that time is given more.
+    // A busy machine gets more time.
     let sleeps = [("a", 2_000), ("b", 20_000), ("c", 200_000)];
     let (object, _) = sleeps.into_iter().find(|(object, ms)| cancelled_while_it_sleeps(object, *ms)).expect("in time");
     assert_eq!(host.get(&format!("/faults/{object}/get")).text(), "0", "the turn did not run");
@@ -55,7 +55,8 @@ fn a_turn_that_has_written_is_finished_without_its_client() {
     assert_eq!(host.metric("holdfast_instances_started_total"), 1);
 }
 
-/// Sleepers whose clients have gone would keep all instances for as long as a turn may last.
+/// Without cancellation, sleepers whose clients have disconnected would keep all instances for as long as a turn may
+/// last.
 #[test]
 fn a_turn_that_only_waits_is_given_up_with_its_client() {
     let host = Host::with("live-instances = 5");
@@ -63,7 +64,7 @@ fn a_turn_that_only_waits_is_given_up_with_its_client() {
     let sleepers: Vec<_> =
         (0..4).map(|object| ask(&host, &format!("/faults/sleeper-{object}/sleep?ms=3600000"))).collect();
     host.wait_for_live_instances(4);
-    // Those wait for room.
+    // These turns wait for room.
     let waiting: Vec<_> = (0..4).map(|object| ask(&host, &format!("/faults/waiting-{object}/count"))).collect();
     drop(waiting);
     drop(sleepers);

@@ -1,4 +1,4 @@
-//! Nothing fails in silence: each failed turn is one entry in its object's log, and a line in the server's.
+//! No failure is silent: each failed turn is one entry in its object's log, and one line in the server's log.
 
 use serde_json::Value as Json;
 
@@ -24,7 +24,7 @@ const LITTLE: &str = "fuel-per-turn = 2_000_000_000\nmemory-per-instance = 33_55
 fn each_failure_of_a_request_is_one_entry() {
     let host = Host::with(LITTLE);
     host.deploy("faults", guest("faults"));
-    // WASI 0.2 tells the host whether a command succeeded, not its code, so the 3 of `exit` is a 1 here.
+    // WASI 0.2 reports whether a command succeeded, not its code, so the 3 of `exit` is a 1 here.
     for (fault, code, says, has_stack) in [
         ("loop", "fuel-exhausted", "2000000000 units of fuel", true),
         ("sql-loop", "fuel-exhausted", "2000000000 units of fuel", false),
@@ -42,7 +42,7 @@ fn each_failure_of_a_request_is_one_entry() {
         let problem: Json = serde_json::from_slice(&answer.body).expect("a problem document is JSON");
         let call = problem["call"].as_str().expect("the answer names its call").to_owned();
         let entries = entries(&host, "faults");
-        // Rust's runtime prints two lines of its own when memory is short; those are the guest's words, at `warn`.
+        // Rust's runtime prints two lines of its own when memory is short; they are output of the guest, at `warn`.
         let of_guest = if fault == "alloc" { 2 } else { 0 };
         assert_eq!(entries.len(), before + of_guest + 1, "{fault}: {:?}", &entries[before..]);
         let entry = entries.last().unwrap();
@@ -90,7 +90,7 @@ fn failures_that_come_too_fast_are_counted() {
     for _ in 0..100 {
         host.get("/faults/alice/fail").problem(500, "guest-error");
     }
-    // Another code, and another object, are told all the same.
+    // Another code and another object are still logged in full.
     host.get("/faults/alice/panic").problem(500, "guest-trap");
     host.get("/faults/bob/fail").problem(500, "guest-error");
     let of = |code: &str, object: &str| {

@@ -1,4 +1,4 @@
-//! Classes share the host: what one of them takes of it, it cannot take from another.
+//! Classes share the host: no class can take the share of another.
 
 use std::net::TcpStream;
 
@@ -34,9 +34,9 @@ fn a_class_that_takes_much_memory_leaves_some_to_another() {
     let host = Host::with(&format!("live-instance-bytes = {}\nmemory-per-instance = {}", 64 * MIB, 60 * MIB));
     host.deploy("faults", guest("faults"));
     host.deploy("counter", guest("counter"));
-    // It asks for more than a class may have, which is less than an instance may.
+    // It requests more than a class may have, which is less than an instance may have.
     host.get("/faults/alice/alloc").problem(503, "no-capacity");
-    // Bytes wait in the mailboxes of one class, as many as it may have.
+    // As many bytes as a class may have wait in its mailboxes.
     assert_eq!(host.get("/counter/alice").number(), 1);
     assert!(host.metric("holdfast_memory_bytes{purpose=\"instances\"}") > 0);
 }
@@ -58,16 +58,16 @@ fn bytes_that_wait_are_charged_to_their_class() {
         let refused = answers.iter().filter(|answer| answer.status == 503).count();
         assert_eq!(refused, 1, "two are all that the class may have: {answers:?}");
     });
-    // Given back with the turns, and never taken from others.
+    // They are given back with the turns, and were never taken from other classes.
     assert_eq!(host.metric("holdfast_memory_bytes{purpose=\"requests\"}"), 0);
     assert_eq!(host.post("/faults/a/get", vec![b'x'; 300_000]).text(), "0");
 }
 
-/// A component whose code takes long to compile, and that exports nothing.
+/// Makes a component whose code takes long to compile, and that exports nothing.
 fn slow_to_compile() -> Vec<u8> {
     const FUNCTIONS: u32 = 3_000;
     let section = |id: u8, content: Vec<u8>| [vec![id], number(content.len() as u32), content].concat();
-    // One i32 local; add it to itself again and again.
+    // One i32 local, which is added to itself repeatedly.
     let mut body = vec![1, 1, 0x7f];
     (0..700).for_each(|_| body.extend([0x20, 0, 0x20, 0, 0x6c, 0x41, 7, 0x6a, 0x21, 0]));
     body.push(0x0b);
@@ -83,7 +83,7 @@ fn slow_to_compile() -> Vec<u8> {
     [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat())].concat()
 }
 
-/// LEB128.
+/// Encodes a number as LEB128.
 fn number(mut value: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     while value >= 0x80 {
@@ -117,7 +117,7 @@ fn threads_named(host: &Host, name: &str) -> usize {
     names.filter(|found| found.trim_end() == name).count()
 }
 
-/// However small a host is, one class does not have all of it.
+/// Even on a small host, one class cannot use all instances.
 #[test]
 fn a_small_host_keeps_a_place_for_a_class_that_has_none() {
     let host = Host::with("live-instances = 4");
@@ -127,7 +127,7 @@ fn a_small_host_keeps_a_place_for_a_class_that_has_none() {
         let sleeper = |n| host.data().try_send(Method::GET, &format!("/faults/{n}/sleep?ms=3600000"), &[], b"");
         let sleepers: Vec<_> = (0..3).map(|n| scope.spawn(move || sleeper(n))).collect();
         host.wait_for_live_instances(3);
-        // It would be refused after five seconds, because none of them goes idle.
+        // It would be refused after five seconds, because no instance becomes idle.
         assert_eq!(host.get("/counter/alice").number(), 1);
         host.get("/faults/more/get").problem(503, "no-capacity");
         host.begin_to_die();

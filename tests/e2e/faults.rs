@@ -1,8 +1,8 @@
-//! Guests that go wrong: each way has a code of its own, leaves no trace, and hurts nobody else.
+//! Guests that fail: each kind of failure has its own code, leaves no trace, and does not affect other objects.
 
 use crate::harness::{Host, eventually, guest};
 
-/// Enough for every turn that is meant to end, used up by a loop in a fraction of a second.
+/// Enough fuel for every turn that is meant to end; a loop uses it in a fraction of a second.
 const LITTLE_FUEL: &str = "fuel-per-turn = 2_000_000_000\nmemory-per-instance = 33_554_432";
 
 #[test]
@@ -53,7 +53,8 @@ fn an_object_that_only_ever_failed_does_not_exist() {
     assert_eq!(host.admin().get("/v1/classes/faults/objects").json()["objects"].as_array().unwrap().len(), 0);
 }
 
-/// Starts more loops than the host has threads for guests, asks another object meanwhile, and waits for their end.
+/// Starts more loops than the host has threads for guests, calls another object meanwhile, and waits for the loops to
+/// end.
 fn ask_alice_while_many(fault: &str) {
     let loops = 4 * std::thread::available_parallelism().map_or(2, usize::from) + 4;
     let host = Host::with(&format!("cpu-seconds-per-turn = 0.3\nlive-instances = {}", loops + 8));
@@ -68,7 +69,7 @@ fn ask_alice_while_many(fault: &str) {
         }
         let ended = running.iter().filter(|request| request.is_finished()).count();
         assert!(ended < loops / 2, "alice had to wait for {ended} loops");
-        // It waits its turn behind the loop of its own object.
+        // It waits behind the loop of its own object.
         let waiting = scope.spawn(move || host.get(&format!("/faults/loop-{}/get", loops - 1)));
         for request in running {
             request.join().unwrap().problem(500, "cpu-time-exceeded");
@@ -82,7 +83,7 @@ fn other_objects_are_answered_while_many_loop() {
     ask_alice_while_many("loop");
 }
 
-/// SQLite does not give way by itself: a loop in it keeps its thread.
+/// SQLite does not yield by itself: a loop in it would keep its thread.
 #[test]
 fn other_objects_are_answered_while_many_loop_in_sql() {
     ask_alice_while_many("sql-loop");
@@ -105,7 +106,7 @@ fn a_failed_turn_drops_the_instance() {
         let answer = host.get(path).json();
         (answer["constructions"].as_u64().unwrap(), answer["turns_of_this_instance"].as_u64().unwrap())
     };
-    // What the construction wrote is part of the turn that failed.
+    // The writes of the constructor are part of the turn that failed.
     let failure = host.get("/construct/alice/fail").problem(500, "guest-error");
     assert_eq!(failure["guest_code"], "told-to-fail");
     assert_eq!(turns("/construct/alice"), (1, 1));

@@ -1,4 +1,4 @@
-//! SQL that is deep, long or both: it costs its own turn, and neither the host nor the neighbours.
+//! SQL that is deeply nested, long or both: it fails its own turn, and affects neither the host nor other classes.
 
 use std::time::{Duration, Instant};
 
@@ -11,13 +11,13 @@ fn sql(text: &str) -> Json {
     json!([{ "op": "sql", "text": text }])
 }
 
-/// `g1` is an expression of `g0` that is nested so deep, and so on.
+/// Makes nested expressions: `g1` is an expression of `g0` with this depth, and so on.
 fn generated_columns(columns: usize, depth: usize) -> String {
     let column = |n: usize| format!("g{n} AS ({}g{}{})", "-(".repeat(depth), n - 1, ")".repeat(depth));
     format!("CREATE TABLE gg (g0 INT, {})", (1..columns).map(column).collect::<Vec<_>>().join(", "))
 }
 
-/// A table whose views are as deep as SQLite lets them be.
+/// Makes a table whose views are as deep as SQLite allows.
 fn deep_views() -> Vec<String> {
     let view = |n: usize| {
         let from = if n == 0 { "t".into() } else { format!("v{}", n - 1) };
@@ -26,7 +26,7 @@ fn deep_views() -> Vec<String> {
     ["CREATE TABLE IF NOT EXISTS t (x)".to_owned()].into_iter().chain((0..95).map(view)).collect()
 }
 
-/// The statement that once ended the process, and its brothers, through a guest and through the admin API.
+/// The statement that once ended the process, and similar ones, through a guest and through the admin API.
 #[test]
 fn deep_statements_cost_their_turn_and_not_the_host() {
     let mut host = Host::start();
@@ -35,11 +35,11 @@ fn deep_statements_cost_their_turn_and_not_the_host() {
     host.post("/storage/bob", sql("CREATE TABLE t (x)").to_string()).json();
     let statements = [generated_columns(99, 45), generated_columns(99, 95)].into_iter();
     let statements = statements.chain(deep_views()).map(|statement| (statement, false));
-    // Written out, what such a view stands for has more nodes than fit into `sql-memory`, and a statement that finds no memory ends its
-    // turn: after that SQLite promises nothing of what it has done so far.
+    // Expanded, such a view has more nodes than fit into `sql-memory`, and a statement that runs out of memory ends its
+    // turn: after that SQLite does not guarantee the state of what it has done so far.
     let expanded = ["SELECT x FROM v94", "SELECT x FROM v50"].map(|statement| (statement.to_owned(), true));
     for (statement, may_be_too_large) in statements.chain(expanded) {
-        // Whether SQLite takes it is SQLite's to say.
+        // Whether the statement is accepted is up to SQLite.
         let through_guest = host.post("/storage/alice", sql(&statement).to_string());
         let is_refused = |answer: &Answer| {
             let problem = || serde_json::from_slice::<Json>(&answer.body).expect("a problem is JSON");
@@ -60,7 +60,7 @@ fn deep_statements_cost_their_turn_and_not_the_host() {
     }
 }
 
-/// Sends a request, and answers how long it took.
+/// Sends a request, and returns how long it took.
 #[allow(clippy::disallowed_methods, reason = "what is measured is how long the host takes")]
 fn timed(host: &Host, statement: &str) -> Duration {
     let begun = Instant::now();
@@ -74,8 +74,8 @@ fn p99(mut latencies: Vec<Duration>) -> Duration {
     latencies[latencies.len() * 99 / 100]
 }
 
-/// So many objects run endless queries while another class works; answers the p99 of its light requests without and with them, and how
-/// long its long query took.
+/// Runs endless queries in this many objects while another class works. Returns the p99 of its light requests without
+/// and with them, and how long its long query took.
 fn beside_endless_queries(attackers: usize, requests: usize) -> (Duration, Duration, Duration) {
     let mut host = Host::with("live-instances = 1500");
     host.deploy("storage", guest("storage"));
@@ -123,7 +123,7 @@ fn seven_hundred_endless_queries_leave_another_class_its_share() {
     assert!(long < Duration::from_secs(5), "{long:?}");
 }
 
-/// A component around a module with one function of so many nested instructions.
+/// Makes a component around a module with one function of this many nested instructions.
 fn nested_code(open: &[u8], depth: usize) -> Vec<u8> {
     use wasm_encoder::{CodeSection, Component, Function, FunctionSection, Module, ModuleSection, TypeSection};
     let (mut types, mut functions, mut code) = (TypeSection::new(), FunctionSection::new(), CodeSection::new());
@@ -140,7 +140,7 @@ fn nested_code(open: &[u8], depth: usize) -> Vec<u8> {
     component.finish()
 }
 
-/// Neither does compiling depend on how deep the code of a class is nested.
+/// The stack that compilation needs does not depend on how deeply the code of a class is nested either.
 #[test]
 fn deeply_nested_code_is_compiled_or_refused() {
     const BLOCK: &[u8] = &[0x02, 0x40];
@@ -156,7 +156,7 @@ fn deeply_nested_code_is_compiled_or_refused() {
     host.assert_alive();
 }
 
-/// JSON of the admin API and of `holdfast.toml` is read by parsers with a limit of their own.
+/// The parsers of the admin API's JSON and of `holdfast.toml` have depth limits of their own.
 #[test]
 fn deeply_nested_json_is_refused() {
     let mut host = Host::start();

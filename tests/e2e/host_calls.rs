@@ -1,9 +1,9 @@
-//! What calls of the host cost: the price of each is about what it takes, and a limit says where it struck. That a turn ends at its limit
-//! whichever of them it makes is `one_meter.rs`.
+//! The cost of host calls: the price of each is close to the time that it takes, and an error names the place where a
+//! limit was reached. `one_meter.rs` proves that a turn ends at its limit with each of these calls.
 
 use crate::harness::{Host, guest};
 
-/// The stack is that of the place where the limit struck.
+/// The stack is that of the place where the limit was reached.
 #[test]
 fn a_limit_says_where_the_code_was() {
     let host = Host::with("cpu-seconds-per-turn = 0.3\nwall-seconds-per-turn = 3.0");
@@ -23,7 +23,7 @@ fn a_limit_says_where_the_code_was() {
     assert_eq!(logged.count(), 1, "{entries}");
 }
 
-/// A call that the host refuses with a trap costs a turn, not the host.
+/// A call that the host refuses with a trap ends the turn, not the host.
 #[test]
 fn absurd_arguments_end_the_turn() {
     let mut host = Host::start();
@@ -35,7 +35,7 @@ fn absurd_arguments_end_the_turn() {
     host.assert_alive();
 }
 
-/// Prints what each call takes, and its price: `cargo test --release --test e2e prices -- --ignored --nocapture`.
+/// Prints the time of each call and its price: `cargo test --release --test e2e prices -- --ignored --nocapture`.
 #[test]
 #[ignore = "a measurement"]
 fn prices_of_host_calls() {

@@ -1,4 +1,5 @@
-//! Which names a listener answers for, and which web pages may call it; and requests that can be read in two ways.
+//! The host names that a listener answers for, the web pages that may call it, and requests that can be read in two
+//! ways.
 
 use crate::harness::{Client, Host, Socket, guest};
 
@@ -9,7 +10,7 @@ fn host_with(server: &str) -> Host {
     host
 }
 
-/// Status and code of the answer to these bytes, which is expected to end the connection or to be the last.
+/// Returns status and code of the answer to these bytes, which must close the connection or be the last one.
 fn answer(client: &Client, request: &str) -> (u16, String) {
     let mut answer = Vec::new();
     std::io::Read::read_to_end(&mut client.write(request), &mut answer).expect("an answer comes");
@@ -41,7 +42,7 @@ fn a_page_of_another_site_does_not_reach_a_loopback_listener() {
     for bad in ["https://evil.example", "null"] {
         assert_eq!(data(&["host: localhost", &format!("origin: {bad}")]), (403, "unknown-origin".into()), "{bad}");
     }
-    // A WebSocket is the same as any request.
+    // The same holds for WebSockets.
     let upgrade = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
                    sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
     for (headers, refused) in [
@@ -73,7 +74,7 @@ fn hosts_and_origins_can_be_named() {
     assert_eq!(asked(host.data(), &["host: any.example", "origin: null"]).0, 200);
 }
 
-/// What two servers on the way could read differently is refused, and nothing after it on that connection is answered.
+/// A request that two servers could read differently is refused, and nothing after it on that connection is answered.
 #[test]
 fn requests_that_can_be_read_in_two_ways() {
     let mut host = host_with("");
@@ -95,14 +96,14 @@ fn requests_that_can_be_read_in_two_ways() {
         assert_eq!(answer(host.data(), &request), bad, "{request:?}");
         assert_eq!(answer(host.admin(), &request).0, 400, "{request:?}");
     }
-    // The connection is closed, whatever its client wants, so what follows is no request.
+    // The connection is closed, even if the client requests keep-alive, so the following bytes are not a request.
     let smuggling = format!(
         "POST /echo/alice HTTP/1.1\r\nhost: localhost\r\ncontent-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n{SMUGGLED}"
     );
     let mut text = String::new();
     std::io::Read::read_to_string(&mut host.data().write(smuggling), &mut text).unwrap();
     assert!(text.starts_with("HTTP/1.1 400 ") && !text.contains("smuggled"), "{text}");
-    // What the library refuses itself has no words, but the same status.
+    // A request that the library refuses itself has no body, but the same status.
     for request in [
         "GET /echo/alice HTTP/1.1\r\nhost: localhost\r\nx: y\r\n z\r\n\r\n",
         "GET  /echo/alice HTTP/1.1\r\nhost: localhost\r\n\r\n",

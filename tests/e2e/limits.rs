@@ -1,4 +1,4 @@
-//! Limits, each at its edge: what is just allowed works, one more is refused with the documented code.
+//! Limits, each at its edge: the largest allowed value works, one more is refused with the documented code.
 
 use ureq::http::Method;
 
@@ -35,7 +35,7 @@ fn response_bodies() {
     let big = |bytes: usize| host.get(&format!("/wasi-http/alice/big?bytes={bytes}"));
     assert_eq!(big(MIB).text().len(), MIB);
     big(MIB + 1).problem(500, "response-too-large");
-    // Much more than the host would hold.
+    // Much more than the host would keep.
     big(1 << 30).problem(500, "response-too-large");
     // The echo of a body is a little larger than the body.
     host.post("/echo/alice", vec![b'x'; MIB]).problem(500, "response-too-large");
@@ -47,7 +47,7 @@ fn response_bodies() {
 fn the_default_body_limit_is_32_mib() {
     let host = Host::start();
     host.deploy("echo", guest("echo"));
-    // What the guest makes of it is its business: at the limit the request reaches it.
+    // At the limit the request reaches the guest; how the guest handles it does not matter here.
     assert_ne!(host.post("/echo/alice", vec![b'x'; 32 * MIB]).status, 413);
     host.post("/echo/alice", vec![b'x'; 32 * MIB + 1]).problem(413, "body-too-large");
 }
@@ -69,7 +69,7 @@ fn turns_in_a_mailbox() {
         }
         assert_eq!(sleeper.join().unwrap().text(), "slept");
     });
-    // Room again, and none of it was taken from others.
+    // There is room again, and none of it was taken from other objects.
     assert_eq!(host.get("/faults/alice/get").text(), "0");
     assert_eq!(host.get("/faults/bob/get").text(), "0");
     host.assert_alive();
@@ -89,7 +89,7 @@ fn bytes_in_a_mailbox() {
         for answer in refused {
             answer.problem(503, "overloaded");
         }
-        // Somebody else's mailbox has room.
+        // The mailbox of another object has room.
         assert_eq!(host.post("/faults/bob/get", &body).text(), "0");
         assert_eq!(sleeper.join().unwrap().text(), "slept");
     });
@@ -107,7 +107,7 @@ fn object_and_class_names() {
     let longest = "n".repeat(1024);
     assert_eq!(name(&longest).json()["name"], longest);
     name(&"n".repeat(1025)).problem(400, "bad-name");
-    // Bytes count, not characters, and as decoded, not as sent.
+    // The limit counts decoded bytes, not characters and not bytes as sent.
     assert_eq!(name(&"%C3%A4".repeat(512)).json()["name"], "ä".repeat(512));
     name(&format!("{}n", "%C3%A4".repeat(512))).problem(400, "bad-name");
     name("").problem(400, "bad-name");

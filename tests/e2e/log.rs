@@ -1,4 +1,5 @@
-//! `holdfast data` of the commit log: what it says of a whole one, of a damaged one and of one in use; and that it changes nothing.
+//! `holdfast data` on the commit log: its output for an intact log, a damaged one and one in use; and that it changes
+//! nothing.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -15,7 +16,7 @@ use serde_json::{Value as Json, json};
 
 use crate::harness::{files_below, holdfast};
 
-/// A data directory with a log that was made by the log itself: the host's own is written to all the time.
+/// A data directory whose log the test writes through `FileLog`, because a host writes to its own log all the time.
 struct Story {
     temp: tempfile::TempDir,
 }
@@ -36,7 +37,7 @@ impl Story {
         FileLog::open(&self.data().join("log"), options, Arc::new(SystemDisk)).expect("the log opens")
     }
 
-    /// Opens the lanes, writes so many turns to each, and closes the log.
+    /// Opens the lanes, writes this many turns to each, and closes the log.
     fn write(&self, turns: u8) {
         let log = self.open();
         for lane in 0..2 {

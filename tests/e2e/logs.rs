@@ -1,4 +1,4 @@
-//! What guests say reaches those who run them: levels, fields, output, panics, also of turns that failed.
+//! Log entries of guests reach their operators: levels, fields, output, panics, also of turns that failed.
 
 use serde_json::{Value as Json, json};
 
@@ -15,7 +15,7 @@ fn entries(host: &Host, query: &str) -> Vec<Json> {
     answer["entries"].as_array().expect("a list").clone()
 }
 
-/// `level message` of an entry.
+/// Returns `level message` of an entry.
 fn said(entry: &Json) -> String {
     format!("{} {}", entry["level"].as_str().unwrap(), entry["message"].as_str().unwrap())
 }
@@ -112,7 +112,7 @@ fn a_follower_is_told_what_was_and_what_comes() {
 fn a_long_entry_is_cut() {
     let host = Host::start();
     host.deploy("faults", guest("faults"));
-    // The backtrace of an endless recursion is as long as it gets.
+    // The backtrace of an endless recursion is the longest possible.
     host.get("/faults/alice/recurse").problem(500, "stack-overflow");
     let entries = entries(&host, "?class=faults");
     assert!(!entries.is_empty(), "a trap is explained to whoever wrote the class");

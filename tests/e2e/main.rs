@@ -1,8 +1,8 @@
-//! The promises of Holdfast, tried on the real thing: the `holdfast` binary as a child process, real components, real HTTP,
-//! real kills. One module per story; `harness` hides the plumbing.
+//! The guarantees of Holdfast, tested end to end: the `holdfast` binary as a child process, real components, real HTTP,
+//! real kills. One module per subject; `harness` starts hosts and sends requests.
 //!
-//! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports and has
-//! a data directory of its own, and every guest in `tests/guests` is used here.
+//! What must stay true: no test sleeps (it waits for a condition, with a deadline), every host listens on free ports
+//! and has a data directory of its own, and every guest in `tests/guests` is used here.
 
 #[allow(dead_code, unused_imports, reason = "the harness serves other test binaries as well")]
 #[path = "../harness/harness.rs"]

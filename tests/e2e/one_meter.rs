@@ -1,7 +1,7 @@
-//! One meter for all work: a turn's CPU time is bounded by its limit within a tenth and 100 ms, whatever the turn does.
+//! One meter for all work: a turn's CPU time exceeds its limit by at most a tenth and 100 ms, whatever the turn does.
 //!
-//! What is measured is CPU time of the process while it does nothing else, so a machine that is busy changes little. The bound counts what
-//! the host does beside the turn as well: the request, the entry in the log, the rollback.
+//! The tests measure the CPU time of the process while it does nothing else, so a busy machine has little influence.
+//! The bound includes what the host does beside the turn: the request, the entry in the log, the rollback.
 
 use std::time::Duration;
 
@@ -10,10 +10,11 @@ use serde_json::{Value as Json, json};
 use crate::harness::{Host, Socket, eventually, guest};
 
 const LIMIT: Duration = Duration::from_millis(300);
-/// A tenth of the limit and 100 ms, and 60 ms for the host's own work beside the turn, which is counted in ticks of 10 ms.
+/// A tenth of the limit and 100 ms, and 60 ms for the host's own work beside the turn, which is counted in ticks of 10
+/// ms.
 const BOUND: Duration = Duration::from_millis(300 + 30 + 100 + 60);
 
-/// Calls of `tests/guests/calls`, each again and again.
+/// Calls of `tests/guests/calls`, each repeated.
 const CALLS: [&str; 21] = [
     "random?bytes=1048576",
     "random-number",
@@ -38,7 +39,8 @@ const CALLS: [&str; 21] = [
     "alarm",
 ];
 
-/// SQL that takes longer than the limit: between steps of SQLite's machine, within one, within one function, and in what ends a statement.
+/// SQL that takes longer than the limit: between steps of SQLite's virtual machine, within one step, within one
+/// function, and in the end of a statement.
 const ENDLESS: [(&str, &str); 21] = [
     ("steps", "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT count(*) FROM c"),
     (
@@ -102,7 +104,7 @@ const ENDLESS: [(&str, &str); 21] = [
     ),
 ];
 
-/// What may well end within the limit: it is bounded all the same.
+/// Calls and statements that may end within the limit: they are bounded as well.
 const LONG: [(&str, &str); 8] = [
     ("delete", "DELETE FROM t"),
     ("delete-each", "DELETE FROM t WHERE id > 0"),
@@ -117,10 +119,10 @@ const LONG: [(&str, &str); 8] = [
     ("snippet", "SELECT length(snippet(h, 0, '[', ']', '', 64)) FROM h WHERE h MATCH 'w'"),
 ];
 
-/// Work that SQLite does at once and that nobody can end: how much of it a turn may do beyond its limit.
+/// Uninterruptible work of SQLite: how much of it a turn may do beyond its limit.
 /// `docs/decisions/0010-sql-memory-and-functions.md` has the table.
 const AT_ONCE: [(&str, &str, Duration); 4] = [
-    // The first look comes after some dozens of these, each of milliseconds.
+    // The first check comes after some dozens of these, each of which takes milliseconds.
     (
         "random",
         "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c) SELECT sum(length(randomblob(1900000))) FROM c",
@@ -183,7 +185,7 @@ struct Story {
 
 impl Story {
     fn start() -> Self {
-        // Prices are not to end a turn first.
+        // Fuel must not end a turn first.
         let limits = format!("cpu-seconds-per-turn = {}\nfuel-per-turn = 1_000_000_000_000_000", LIMIT.as_secs_f64());
         let host = Host::with(&limits);
         for class in ["calls", "storage", "hostile"] {
@@ -193,7 +195,7 @@ impl Story {
         Self { host, faults: Vec::new() }
     }
 
-    /// Does something that one turn is to do, and looks at the process's CPU time.
+    /// Runs something as one turn, and returns the process's CPU time for it.
     fn bounded(&mut self, what: &str, bound: Duration, turn: impl FnOnce(&Host) -> bool) {
         let before = self.host.cpu_time();
         let ended = turn(&self.host);
@@ -205,7 +207,7 @@ impl Story {
         }
     }
 
-    /// Runs SQL in a turn of an object; whether the turn ended at its limit.
+    /// Runs SQL in a turn of an object, and returns whether the turn ended at its limit.
     fn sql(&mut self, what: &str, bound: Duration, text: &str, is_endless: bool) {
         let body = json!([{ "op": "scan", "text": text }]).to_string();
         let mut answer = None;
@@ -239,7 +241,7 @@ fn a_turn_ends_at_its_cpu_limit_whatever_it_does() {
         assert_eq!(answer.text(), "called", "{call}");
         story.bounded(call, BOUND, |host| is_cpu_limit(&host.get(&path).body));
     }
-    // What is lifted before any code of the guest runs, and what is sent to sockets.
+    // Arguments that are lifted before any code of the guest runs, and messages that are sent to sockets.
     story.bounded("large-body", BOUND, |host| is_cpu_limit(&host.post("/hostile/a/", vec![b'x'; 30_000_000]).body));
     for (object, message) in ["broadcast 50", "empty 100000000", "hold 10"].into_iter().enumerate() {
         let mut socket = Socket::open(story.host.data(), &format!("/hostile/socket-{object}/"));
@@ -267,7 +269,7 @@ fn so_does_sql_whatever_it_says() {
         story.sql(what, BOUND, text, false);
         story.host.admin().post("/v1/classes/storage/objects/alice/evict", b"");
         if what.starts_with("d") {
-            // What it removed is there again.
+            // What it removed is restored.
             assert_eq!(story.host.admin().put("/v1/classes/storage/objects/alice/import", database()).status, 204);
         }
     }

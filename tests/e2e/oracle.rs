@@ -1,5 +1,6 @@
-//! SQLite's own behaviour as oracle, for guests: random statements through a component, the contract and the host give what they
-//! give in plain SQLite: columns, rows, rows changed, rowids, errors; across turns that stay, turns that fail, and transactions.
+//! Plain SQLite as the oracle for guests: random statements through a component, the contract and the host have the
+//! same results as in plain SQLite: columns, rows, rows changed, rowids, errors; across turns that succeed, turns that
+//! fail, and transactions.
 
 use holdfast_runtime::base::Value;
 use proptest::prelude::*;
@@ -14,7 +15,7 @@ mod plain;
 
 use plain::{Answer, Step};
 
-/// A value as the guest writes and reads it.
+/// Converts a value to the form in which the guest writes and reads it.
 fn value(value: &Value) -> Json {
     match value {
         Value::Null => Json::Null,
@@ -38,7 +39,7 @@ fn operations(steps: &[Step]) -> Vec<Json> {
     steps.iter().map(operation).collect()
 }
 
-/// What the guest is to answer to these steps.
+/// Returns the answer that the guest must give to these steps.
 fn expected(plain: &Sqlite, steps: &[Step]) -> Vec<Json> {
     let step = |step: &Step| match step {
         Step::Run(sql, parameters) => answer(plain::run(plain, sql, parameters)),
@@ -67,8 +68,8 @@ fn answer(answer: Answer) -> Json {
     }
 }
 
-/// The rowid of the last insert begins at 0 when the database is opened, which it is when the object has slept, and after a
-/// failed turn: it is told anew by calls that insert.
+/// Checks the rowid of the last insert, which is 0 again when the database is reopened: after the object was dormant,
+/// and after a failed turn. Calls that insert set it again.
 fn forget_old_rowids(asked: &Json, result: &mut Json) {
     // An upsert that updates inserts nothing.
     let inserts = |text: &str| text.contains("INSERT") && !text.contains("DO UPDATE");
@@ -92,14 +93,14 @@ fn a_guests_sql_is_sqlites() {
         object.set(object.get() + 1);
         let path = format!("/storage/object-{}", object.get());
         let turn = |operations: &[Json]| host.post(&path, json!(operations).to_string());
-        // Kept in being, so that rowids go on in both.
+        // Kept in memory, so that rowids continue in both.
         turn(&[json!({ "op": "put", "key": "k", "value": "v" })]).json();
         let plain = plain::open();
         for (steps, stays) in &turns {
             plain.execute_batch("BEGIN").unwrap();
             let expected = expected(&plain, steps);
             let mut asked = operations(steps);
-            // A turn that fails tells nothing, so that nothing of it stays is seen by the turns that follow.
+            // A failed turn returns no results; later turns show that nothing of it stays.
             asked.extend((!stays).then(|| json!({ "op": "fail" })));
             let answer = turn(&asked);
             if *stays && plain.execute_batch("COMMIT").is_ok() {

@@ -1,5 +1,5 @@
-//! From nothing to a class that is served and changed: `new`, `build` and `dev`, with the real toolchains. Rust without network; what
-//! other languages need is installed by the build, and kept from run to run.
+//! From an empty directory to a class that is served and changed: `new`, `build` and `dev`, with the real toolchains.
+//! Rust builds without network; the build installs what other languages need, and it is kept from run to run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use ureq::http::Method;
 
 use crate::harness::{BUILD, Client, Host, Program, holdfast, nice, root, target, within};
 
-/// A fresh place for projects. It stays where it is from run to run, so that Cargo need not compile everything again.
+/// Makes a fresh directory for projects, at the same path in each run, so that Cargo need not compile everything again.
 fn workplace(name: &str) -> PathBuf {
     let place = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
     let _ = fs::remove_dir_all(&place);
@@ -17,7 +17,8 @@ fn workplace(name: &str) -> PathBuf {
     place
 }
 
-/// A command that compiles a project where the rest of the workspace is compiled. What it depends on was fetched already.
+/// Makes a command that compiles a project into the target directory of the workspace. Its dependencies are fetched
+/// already.
 fn compiling(command: Command) -> Command {
     let mut command = nice(&command);
     command.env("CARGO_TARGET_DIR", target().join("projects")).env("CARGO_NET_OFFLINE", "true");
@@ -25,16 +26,16 @@ fn compiling(command: Command) -> Command {
     command
 }
 
-/// A language's template, as far as it is changed here.
+/// The parts of a language's template that this test changes.
 struct Template {
     language: &'static str,
     /// The file with the class.
     source: &'static str,
-    /// Answers the number, and what answers it otherwise.
+    /// The code that answers the number, and a replacement for it.
     answers: [&'static str; 2],
-    /// How 4 is answered then.
+    /// The answer for 4 after the replacement.
     four: &'static str,
-    /// What the build says to a file that is none of its language.
+    /// The message of the build for a file that is not in its language.
     complaint: &'static str,
 }
 
@@ -180,7 +181,8 @@ fn a_new_project_by_hand() {
     develop(&make(&template), &template);
 }
 
-/// `dev` serves the project, deploys it again when it changes, keeps its state, and survives sources that do not compile.
+/// `dev` serves the project, deploys it again when it changes, keeps its state, and survives sources that do not
+/// compile.
 fn develop(project: &Path, template: &Template) {
     let listen = ["dev", project.to_str().unwrap(), "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
     let mut dev = Program::start(compiling(holdfast(&listen)));

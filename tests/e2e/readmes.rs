@@ -1,5 +1,5 @@
-//! The READMEs are true: their transcripts are replayed against a fresh host, and the programs of the first one are
-//! those that tests build.
+//! The README files are correct: their transcripts are replayed against a fresh host, and the programs in the README of
+//! the repository are those that tests build.
 
 use std::fs;
 
@@ -29,14 +29,14 @@ fn the_transcript_of_the_readme_is_true() {
     replay(&document, host.data()).unwrap_or_else(|error| panic!("README.md: {error}"));
 }
 
-/// What a document shows in its first block of a language.
+/// Returns the first block of a language in a document.
 fn shown(document: &str, language: &str) -> String {
     let fence = format!("```{language}\n");
     let (_, block) = document.split_once(&fence).unwrap_or_else(|| panic!("README.md shows a program in {language}"));
     block.split("```").next().unwrap_or_default().trim().into()
 }
 
-/// A program without its comments, which have lines of their own.
+/// Returns a program without its comments, which have lines of their own.
 fn without_comments(program: &str) -> String {
     let lines =
         program.lines().filter(|line| !line.trim_start().starts_with("//") && !line.trim_start().starts_with("/**"));

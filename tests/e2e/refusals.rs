@@ -1,4 +1,4 @@
-//! What is refused, on both listeners: the documented status and code, the process alive, nothing changed.
+//! Refused requests on both listeners: they get the documented status and code, the process lives, and nothing changes.
 
 use ureq::http::Method;
 
@@ -6,12 +6,12 @@ use crate::harness::{Client, Host, guest};
 
 const MIB: usize = 1 << 20;
 
-/// A component made of text.
+/// Makes a component from its text form.
 fn component(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// Each interface with one function.
+/// Makes a component that imports one function of each interface.
 fn importing(imports: &[&str]) -> Vec<u8> {
     let interface = "(instance (export \"read\" (func)))";
     let imports: String = imports.iter().map(|import| format!("(import \"{import}\" {interface})")).collect();
@@ -23,7 +23,7 @@ fn exporting(exports: &[&str]) -> Vec<u8> {
     component(&format!("(component (instance $empty) {exports})"))
 }
 
-/// Bytes without any structure, the same in every run.
+/// Returns bytes without any structure, the same in every run.
 fn noise(length: usize) -> Vec<u8> {
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let next = || {

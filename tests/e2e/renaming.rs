@@ -1,4 +1,5 @@
-//! A class gets another name: objects, alarms and sockets stay with it, requests follow, and a crash leaves one name or the other.
+//! Renaming a class: objects, alarms and sockets stay with it, requests use the new name, and a crash leaves one of the
+//! two names.
 
 use std::os::unix::process::ExitStatusExt;
 
@@ -50,7 +51,7 @@ fn objects_are_reached_by_the_new_name_only() {
     assert_eq!(names(&host), ["score"]);
     assert_eq!(host.get("/score/alice").text(), "4");
 
-    // The names are free, and a class that takes one has none of the objects.
+    // The old names are free, and a new class with one of them has none of the objects.
     host.deploy("counter", guest("counter"));
     assert_eq!((host.get("/counter/alice").text(), host.get("/score/alice").text()), ("1", "5"));
     host.deploy("score", guest("faults"));
@@ -103,7 +104,7 @@ fn what_cannot_be_renamed_stays_as_it_is() {
     assert_eq!((names(&host), host.get("/three/alice").text()), (vec!["three".into(), "two".into()], "2"));
 }
 
-/// Crosswise, so that a lock that is taken in the order of the request would never be given back.
+/// Renames two classes crosswise: locks that are taken in the order of the request would deadlock.
 #[test]
 fn many_rename_at_once() {
     let host = Host::start();

@@ -1,9 +1,9 @@
-//! Instances come and go: idle ones are dropped, the least recently used one makes room, and storage tells the same story
-//! throughout.
+//! Instances are made and dropped: idle ones are dropped, the least recently used one makes room, and storage is the
+//! same throughout.
 
 use crate::harness::{Host, at_once, eventually, guest};
 
-/// Constructions of the object that storage knows of, and turns of its present instance.
+/// Returns the number of stored constructions of the object, and of turns of its present instance.
 fn visit(host: &Host, object: &str) -> (u64, u64) {
     let answer = host.get(&format!("/construct/{object}")).json();
     (answer["constructions"].as_u64().unwrap(), answer["turns_of_this_instance"].as_u64().unwrap())
@@ -31,7 +31,7 @@ fn a_busy_instance_is_not_idle() {
 
 #[test]
 fn the_least_recently_used_instance_makes_room() {
-    // Four, and the place that is kept for another class.
+    // Four, and the place that is reserved for another class.
     let host = Host::with("live-instances = 5\nidle-seconds = 3600");
     host.deploy("construct", guest("construct"));
     for object in ["a", "b", "c", "d"] {
@@ -63,11 +63,12 @@ fn far_more_objects_than_instances() {
 
 #[test]
 fn a_turn_waits_for_room_and_is_refused_when_there_is_none_for_long() {
-    // A machine that is too busy for 8 seconds is given more.
+    // A machine that is too busy for 8 seconds gets more time.
     assert!([8, 40, 200].into_iter().any(refused_while_others_wait), "it was refused in time");
 }
 
-/// Two sleepers have all places that one class may have for so many seconds, and a third object asks for one. False if it got one, because that took longer.
+/// Has two sleepers use all places of one class for this many seconds while a third object requests one. Returns false
+/// if it got one because the machine was too slow.
 fn refused_while_others_wait(seconds: u32) -> bool {
     let host = Host::with(&format!("live-instances = 3\nwall-seconds-per-turn = {seconds}"));
     host.deploy("faults", guest("faults"));

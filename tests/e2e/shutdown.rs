@@ -1,4 +1,4 @@
-//! SIGTERM: what has begun is finished, what was answered stays, and the process ends with 0.
+//! SIGTERM: turns that have begun are finished, acknowledged writes stay, and the process ends with 0.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -49,7 +49,7 @@ fn no_answer_is_lost_by_a_stop_under_load() {
     });
     assert_eq!(host.end().code(), Some(0));
     host.restart();
-    // Every turn that was applied was answered: nothing was counted that nobody was told of.
+    // Every turn that was applied was answered: the count equals the acknowledged count.
     let (answers, last) = (answers.into_inner(), last.into_inner());
     assert_eq!(last, answers);
     assert_eq!(host.get("/counter/alice").number(), last + 1);

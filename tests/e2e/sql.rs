@@ -1,4 +1,4 @@
-//! SQL as a guest has it, through the real host.
+//! SQL as a guest uses it, through the real host.
 
 use serde_json::{Value as Json, json};
 
@@ -12,7 +12,7 @@ fn sql_with(text: &str, params: Json) -> Json {
     json!({ "op": "sql", "text": text, "params": params })
 }
 
-/// The only value of the only row.
+/// Returns the only value of the only row.
 fn value(object: &Object, text: &str) -> Json {
     let result = object.one(sql(text));
     assert_eq!(result["rows"].as_array().map(Vec::len), Some(1), "{text}: {result}");
@@ -60,7 +60,7 @@ fn a_long_result_comes_in_batches() {
     assert_eq!(result["batches"], json!([256, 300, 300, 144, 0]));
     assert_eq!(result["rows"].as_array().unwrap().len(), 1_000);
     assert_eq!(result["rows"][999], json!([1000]));
-    // The SDK reads it whole.
+    // The SDK reads all of it.
     assert_eq!(object.one(sql("SELECT x FROM t"))["rows"].as_array().unwrap().len(), 1_000);
 }
 
@@ -238,7 +238,7 @@ fn rows_and_parameters_at_their_limit() {
         sql("INSERT INTO t VALUES (zeroblob(1000000), zeroblob(1500000))"),
         sql("SELECT zeroblob(1000000), zeroblob(1000001)"),
         sql("INSERT INTO t VALUES (1, zeroblob(1999000))"),
-        // What joins large values is as large as they are together.
+        // A function that joins large values has a result as large as their sum.
         sql("SELECT a.y, b.y FROM t a, t b"),
         sql("SELECT count(*), max(length(y)) FROM t"),
     ]));
@@ -263,7 +263,7 @@ fn a_cursor_ends_with_its_turn_or_by_a_later_statement() {
     assert_eq!(object.one(next)["error"], "closed");
 }
 
-/// A query that the turn's budget interrupts takes the turn with it, and what the turn had written.
+/// A query that the turn's work budget interrupts ends the turn, and the turn's writes are rolled back.
 #[test]
 fn an_interrupted_query_fails_the_turn() {
     let object = Object::with("fuel-per-turn = 2_000_000_000");
@@ -372,7 +372,7 @@ fn what_sql_takes_of_memory_is_the_objects_own() {
         let problem = object.host.post(&format!("/storage/{path}"), body.to_string()).problem(500, "out-of-memory");
         assert!(problem["detail"].as_str().unwrap().contains("sql-memory"), "{problem}");
     }
-    // Everything is given back, and nothing of the turn is left.
+    // All memory is given back, and nothing of the turn remains.
     assert_eq!(value(&object, "SELECT count(*) FROM t"), 1);
     let used = object.host.metric("holdfast_memory_bytes{purpose=\"sql\"}");
     assert!(used < 4 << 20, "{used}");

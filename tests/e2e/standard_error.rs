@@ -1,4 +1,5 @@
-//! A server whose standard error cannot be written serves as any other: on a full disk, closed, and in a pipe that nobody reads.
+//! A server whose standard error cannot be written serves as usual: on a full disk, closed, and a pipe without a
+//! reader.
 
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::harness::{Client, eventually, guest, holdfast};
 
-/// A server that says as much as it can, with this for its standard error.
+/// Starts a server that logs as much as it can, with this as its standard error.
 fn serve(directory: &std::path::Path, stderr: impl Into<Stdio>) -> (Running, Client, Client) {
     let config = directory.join("holdfast.toml");
     std::fs::write(&config, "[limits]\nlive-instances = 8\n").unwrap();
@@ -27,7 +28,7 @@ fn start(command: &mut Command) -> Child {
     command.spawn().expect("the program starts")
 }
 
-/// Does not outlive its test.
+/// A process that does not outlive its test.
 struct Running(Child);
 
 impl Running {
@@ -78,7 +79,7 @@ fn in_a_pipe_that_nobody_reads() {
     drop(reader);
 }
 
-/// What `dev` shows goes to standard output, and what fails there harms nobody either.
+/// `dev` writes to standard output, and failures there do no harm either.
 #[test]
 fn a_command_that_cannot_tell_of_its_error_fails_as_always() {
     let full = || File::options().write(true).open("/dev/full").unwrap();

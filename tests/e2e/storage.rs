@@ -1,10 +1,10 @@
-//! Key-value storage as a guest has it, through the real host.
+//! Key-value storage as a guest uses it, through the real host.
 
 use serde_json::{Value as Json, json};
 
 use crate::harness::{Host, guest};
 
-/// An object whose storage can be told what to do.
+/// An object that runs the storage operations of a request.
 pub struct Object {
     pub host: Host,
 }
@@ -25,12 +25,12 @@ impl Object {
         serde_json::from_value(self.host.post("/storage/alice", operations.to_string()).json()).expect("a list")
     }
 
-    /// The only result of the only operation of a turn.
+    /// Returns the only result of the only operation of a turn.
     pub fn one(&self, operation: Json) -> Json {
         self.turn(json!([operation])).remove(0)
     }
 
-    /// A turn that stages these operations and then fails.
+    /// Runs a turn that stages these operations and then fails.
     pub fn failing_turn(&self, operations: Json) {
         let mut operations = operations.as_array().expect("a list").clone();
         operations.push(json!({ "op": "fail" }));
@@ -38,7 +38,7 @@ impl Object {
         assert_eq!(failure["guest_code"], "told-to-fail", "{failure}");
     }
 
-    /// The keys that a list with these options has.
+    /// Returns the keys of a list with these options.
     pub fn keys(&self, mut options: Json) -> Vec<String> {
         options["op"] = "list".into();
         let listed = self.one(options);
@@ -166,7 +166,7 @@ fn limits_at_their_edges() {
         assert_eq!(result["error"].as_str(), error, "{:.200} {result}", operation.to_string());
     }
     assert_eq!(object.one(get("k"))["len"], 1_999_999, "a refused operation changed nothing");
-    // None of the entries of a refused call is there.
+    // No entry of a refused call is stored.
     object.turn(json!([{ "op": "put_many", "entries": [["first", "1"], ["", "2"]] }]));
     assert_eq!(object.one(get("first"))["value"], json!(null));
 }
@@ -187,10 +187,10 @@ fn a_database_stays_within_its_size() {
     let stored = (0..20).find(|key| put(&object, *key).status != 200).expect("it gets full");
     assert!((8..=10).contains(&stored), "{stored} entries of 100,000 bytes in 1 MiB");
     put(&object, stored).problem(507, "storage-full");
-    // A handler that passes its error on does not hide what it was.
+    // A handler that returns the error of an operation does not hide its case.
     let passed_on = json!([{ "op": "put_bytes_len", "key": "more", "len": 100_000 }, { "op": "fail" }]).to_string();
     object.host.post("/storage/alice", passed_on).problem(507, "storage-full");
-    // What is there can be read, and made room with.
+    // Stored entries can be read, and deleted to make room.
     assert_eq!(object.one(get("0"))["len"], 100_000);
     assert_eq!(object.one(json!({ "op": "delete", "key": "0" }))["deleted"], true);
     assert_eq!(put(&object, stored).status, 200);
@@ -199,7 +199,7 @@ fn a_database_stays_within_its_size() {
     assert_eq!(object.keys(json!({})).len(), stored);
 }
 
-/// All combinations of options, against filtering everything.
+/// All combinations of options, compared with a filter over all entries.
 #[test]
 fn every_combination_of_list_options_is_a_filter() {
     let object = Object::start();

@@ -1,15 +1,15 @@
 //! Transcripts in Markdown: the `console` blocks of a README, read and replayed against a host.
 //!
-//! A line that begins with `$ ` is a `curl` command; what follows, up to the next one, is what it prints. With `-i` that is a
-//! status line, headers of which there may be more, an empty line and the body. `...` stands for anything: in a line of its
-//! own for any number of lines. Commands other than `curl`, and options of it that are not read here, are errors: a
-//! transcript that is not replayed is a claim that nobody checks.
+//! A line that begins with `$ ` is a `curl` command; the lines up to the next command are its output. With `-i` that is
+//! a status line, headers (the response may have more), an empty line and the body. `...` matches anything: on a line
+//! of its own any number of lines. Commands other than `curl`, and options of it that are not read here, are errors: a
+//! transcript that is not replayed would be unchecked.
 
 use ureq::http::{Method, StatusCode};
 
 use crate::harness::{Answer, Client};
 
-/// How READMEs name the data listener.
+/// The address of the data listener in README files.
 const DOCUMENTED_ADDRESS: &str = "127.0.0.1:8787";
 
 /// One command with what it prints.
@@ -24,7 +24,7 @@ pub struct Step {
 #[derive(Debug, Default, PartialEq)]
 struct Curl {
     method: Option<String>,
-    /// Below the listener, with the query.
+    /// The path below the listener, with the query.
     path: String,
     headers: Vec<(String, String)>,
     body: Option<String>,
@@ -163,7 +163,7 @@ fn line_matches(pattern: &str, line: &str) -> bool {
     true
 }
 
-/// Whether items match patterns one by one, where some patterns stand for any number of items.
+/// Returns whether items match patterns one by one, where some patterns stand for any number of items.
 fn matches<P, T>(patterns: &[P], items: &[T], is_any: &dyn Fn(&P) -> bool, is_one: &dyn Fn(&P, &T) -> bool) -> bool {
     match patterns.split_first() {
         None => items.is_empty(),
@@ -176,7 +176,7 @@ fn matches<P, T>(patterns: &[P], items: &[T], is_any: &dyn Fn(&P) -> bool, is_on
     }
 }
 
-/// Words as a shell would split them, with both kinds of quotes; no escapes, variables or globs.
+/// Splits words as a shell would, with both kinds of quotes; no escapes, variables or globs.
 fn words(line: &str) -> Result<Vec<String>, String> {
     let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
     for character in line.chars() {

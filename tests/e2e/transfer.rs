@@ -1,5 +1,5 @@
-//! What operators do with an object's database: query it, take a copy out, put one in. Through the admin API and the command
-//! line; what comes out is judged by SQLite's public tool, not by ours.
+//! Operations on an object's database: query, export, import. Through the admin API and the command line; exports are
+//! checked with SQLite's public tool.
 
 use std::fs;
 use std::path::Path;
@@ -13,8 +13,8 @@ use crate::storage::{Object, get, put};
 
 const ALICE: &str = "/v1/classes/storage/objects/alice";
 
-/// What the public tool answers to a query of a file: the `sqlite3` shell where there is one, else the module of that name in
-/// Python's standard library.
+/// Returns the answer of the public tool to a query of a file: the `sqlite3` shell where there is one, else the module
+/// of that name in Python's standard library.
 fn sqlite(file: &Path, sql: &str) -> String {
     const PYTHON: &str = "import sqlite3, sys\n\
         rows = list(sqlite3.connect(sys.argv[1], isolation_level=None).execute(sys.argv[2]))\n\
@@ -39,7 +39,7 @@ fn query(host: &Host, body: Json) -> Json {
     host.admin().post(&format!("{ALICE}/sql"), body.to_string()).json()
 }
 
-/// An export, as a file.
+/// Exports an object to a file.
 fn export(host: &Host, directory: &Path) -> std::path::PathBuf {
     let answer = host.admin().get(&format!("{ALICE}/export"));
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -54,7 +54,7 @@ fn import(host: &Host, bytes: impl AsRef<[u8]>) -> crate::harness::Answer {
     host.admin().put(&format!("{ALICE}/import"), bytes)
 }
 
-/// A database that the public tool makes, as bytes.
+/// Makes a database with the public tool, and returns its bytes.
 fn made(sql: &str) -> Vec<u8> {
     let directory = tempfile::tempdir().expect("there is room");
     let file = directory.path().join("made.sqlite");
@@ -110,7 +110,7 @@ fn a_query_writes_only_when_asked_and_drops_the_instance() {
     let answer = query(host, write("INSERT INTO t VALUES (2), (3) RETURNING x"));
     assert_eq!((&answer["rows"], &answer["changes"]), (&json!([[2], [3]]), &json!(2)));
     assert_eq!(host.state("storage", "alice"), "dormant", "its memory told of what was there");
-    // A write that fails leaves nothing of itself.
+    // A failed write leaves nothing.
     let failing = write("INSERT INTO t VALUES (4); INSERT INTO t VALUES (1)");
     host.admin().post(&format!("{ALICE}/sql"), failing.to_string()).problem(422, "query-failed");
     let reserved = write("DELETE FROM _hf_kv");
@@ -166,7 +166,7 @@ fn an_export_is_a_plain_file() {
     assert_eq!(sqlite(&file, "SELECT value FROM _hf_meta WHERE key = 'name'"), "alice");
 }
 
-/// Every turn sets all rows to its own number: a copy with two numbers would be of no moment at all.
+/// Every turn sets all rows to its own number: a copy with two numbers would not be consistent.
 #[test]
 fn exports_during_heavy_writes_are_of_one_moment() {
     let object = Object::start();
@@ -208,7 +208,7 @@ fn what_was_exported_goes_into_any_object() {
     let file = export(&object.host, directory.path());
     let bytes = fs::read(&file).unwrap();
     object.turn(json!([put("k", "later"), put("l", "later"), sql("DROP TABLE t")]));
-    // Into itself, while its instance lives; into one that never was; and into one of another class, by id.
+    // Into the object itself, while its instance lives; into a new object; and into one of another class, by id.
     assert_eq!(import(&object.host, &bytes).status, 204);
     assert_eq!(object.host.state("storage", "alice"), "dormant", "its memory told of what was there");
     object.host.deploy("other", crate::harness::guest("storage"));
@@ -293,7 +293,7 @@ fn what_no_object_can_have_is_refused_and_changes_nothing() {
         assert_eq!(problem["object"], "storage/alice", "{what}");
     }
     import(host, made("CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(1100000))")).problem(413, "body-too-large");
-    // As much as an object may store goes in.
+    // As much as an object may store is accepted.
     let fits = made("CREATE TABLE big (x); INSERT INTO big VALUES (zeroblob(1030000))");
     assert!((1_000_000..=1_048_576).contains(&fits.len()));
     // A body that breaks off.
@@ -313,7 +313,7 @@ fn what_no_object_can_have_is_refused_and_changes_nothing() {
     assert_eq!(object.one(get("k"))["value"], json!(null));
 }
 
-/// SIGKILL around an import: the object has what it had or what was imported, never both and never neither.
+/// SIGKILL around an import: the object has its previous data or the imported data, never both and never neither.
 #[test]
 fn an_import_is_atomic() {
     let mut object = Object::start();

@@ -1,4 +1,4 @@
-//! Objects without a name: the host makes their ids, and takes no others.
+//! Objects without a name: the host makes their ids, and accepts no others.
 
 use crate::harness::{Host, guest};
 

@@ -1,14 +1,14 @@
 //! A data directory of an earlier version opens, is upgraded, and serves every object as it was.
 //!
-//! `tests/upgrade/` has the directories, one for each version whose bytes on disk differed. Each is made by `tests/upgrade/make` with the
-//! binary of that version, from the class in `tests/upgrade/keeper.wat`:
+//! `tests/upgrade/` has the directories, one for each version whose bytes on disk differed. Each is made by
+//! `tests/upgrade/make` with the binary of that version, from the class in `tests/upgrade/keeper.wat`:
 //!
 //! | archive | made by |
 //! |---|---|
 //! | `before-checksums.tar.gz` | the last version without page checksums (`holdfast data 2`, log version 1, `holdfast:object@0.1.0`) |
 //!
-//! Its classes were built for a contract that this host does not run any more. Their objects keep everything, and requests are refused until
-//! the class is deployed anew.
+//! Its classes were built for a contract that this host no longer runs. Their objects keep everything, and requests are
+//! refused until the class is rebuilt and deployed again.
 
 use std::path::Path;
 use std::process::Command;
@@ -24,7 +24,7 @@ const ARCHIVE: &str = "before-checksums.tar.gz";
 const LATER_MS: u64 = 4_102_444_800_000;
 const CLASSES: [&str; 3] = ["empty", "keeper", "second"];
 
-/// The names by which a class of 0.1.0 is known. It is never run.
+/// A class with the names of a component of 0.1.0. It is never run.
 const OF_0_1_0: &str = r#"(component
     (import "holdfast:object/key-value@0.1.0" (instance
         (export "delete-many" (func (param "keys" (list string)) (result u32)))))
@@ -36,7 +36,7 @@ fn component(text: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// The class of the archive, built for the present contract.
+/// Makes the class of the archive, built for the present contract.
 fn keeper() -> Vec<u8> {
     let project = tempfile::tempdir().expect("a directory");
     let settings = "class = \"keeper\"\n\n[build]\nlanguage = \"module\"\nmodule = \"keeper.wat\"\n";
@@ -46,8 +46,8 @@ fn keeper() -> Vec<u8> {
     std::fs::read(built).expect("it was just built")
 }
 
-/// Deploys the classes of the archive for the present contract. Restarts the host: an alarm that was refused is tried again after a minute,
-/// or at the next start.
+/// Deploys the classes of the archive for the present contract. Restarts the host: an alarm that was refused is tried
+/// again after a minute, or at the next start.
 fn deploy_anew(host: &mut Host) {
     let keeper = keeper();
     for class in CLASSES {
@@ -90,7 +90,7 @@ fn assert_outdated(answer: &Answer) {
     assert!(detail.contains("holdfast:object@0.1.0") && detail.contains("deploy it again"), "{problem}");
 }
 
-/// What the archive holds while its classes are outdated: requests and alarms are refused, and nothing is lost.
+/// Checks the archive while its classes are outdated: requests and alarms are refused, and nothing is lost.
 fn assert_outdated_and_kept(host: &Host) {
     for _ in 0..3 {
         for path in ["/keeper/released", "/keeper/overdue", "/second/logged"] {
@@ -103,7 +103,7 @@ fn assert_outdated_and_kept(host: &Host) {
     }
     let listed = String::from_utf8(host.run(&["classes", "list"]).stdout).expect("it is text");
     assert!(listed.contains("0.1.0 (outdated)"), "{listed}");
-    // No failed attempt, however often it is refused.
+    // A refused alarm is not a failed attempt.
     for _ in 0..10 {
         assert_outdated(&host.admin().post("/v1/classes/keeper/objects/later/alarm", b""));
     }
@@ -111,7 +111,7 @@ fn assert_outdated_and_kept(host: &Host) {
         let shown = host.admin().get(&format!("/v1/classes/keeper/objects/{object}")).json();
         assert_eq!(shown["alarm"]["failed"], 0, "{shown}");
     }
-    // What needs no code goes on.
+    // Operations that need no code still work.
     let expected: Vec<_> = (0..60).filter(|n| n % 10 != 3).map(|n| (n, format!("{n:0400}"))).collect();
     assert_eq!(table(host), expected);
     let export = host.admin().get("/v1/classes/keeper/objects/table/export");
@@ -120,12 +120,12 @@ fn assert_outdated_and_kept(host: &Host) {
     eventually("the list of objects", || (names(host, "keeper") == all).then_some(()));
 }
 
-/// Everything that `tests/upgrade/make` has left there.
+/// Checks everything that `tests/upgrade/make` has stored.
 fn assert_all_is_there(host: &Host) {
     for (path, value) in [
         ("/keeper/released", "released"),
         ("/keeper/again", "new"),
-        // A turn that was applied and never durable, so nobody was told of it.
+        // A turn that was applied and never durable, so it was never acknowledged.
         ("/keeper/lost", "before"),
         ("/second/%C3%BC%20b%2Fc", "named"),
         ("/second/logged", "logged"),
@@ -139,7 +139,7 @@ fn assert_all_is_there(host: &Host) {
     assert_eq!(table(host), expected);
     let later = host.admin().get("/v1/classes/keeper/objects/later").json();
     assert_eq!(later["alarm"]["scheduled"].as_u64(), Some(LATER_MS), "{later}");
-    // It came due while no host ran.
+    // It became due while no host ran.
     eventually("the alarm that was overdue", || (host.get("/keeper/overdue").body == b"rang").then_some(()));
     let all = ["again", "later", "lost", "overdue", "released", "table"];
     eventually("the list of objects", || (names(host, "keeper") == all).then_some(()));
@@ -168,12 +168,12 @@ fn a_data_directory_of_the_version_before_is_served_whole() {
     assert_outdated_and_kept(&host);
     deploy_anew(&mut host);
     assert_all_is_there(&host);
-    // Back to the outdated version leads nowhere.
+    // A rollback to the outdated version is refused.
     host.admin().put("/v1/classes/keeper?version=2", b"").problem(422, "class-outdated");
     host.kill();
     host.restart();
     assert_all_is_there(&host);
-    // And is written to.
+    // And it can be written to.
     assert_eq!(
         host.data().try_send(Method::PATCH, "/keeper/table", &[], "DELETE FROM t WHERE id > 0").unwrap().status,
         204
@@ -189,7 +189,8 @@ fn a_data_directory_of_the_version_before_is_served_whole() {
     assert_eq!(host.get("/keeper/lost").text(), "before");
 }
 
-/// The catalogs of that version are a projection as well: without them, and without its compiled code, nothing is missing.
+/// The catalogs of that version are a projection as well: without them, and without its compiled code, nothing is
+/// missing.
 #[test]
 fn so_is_one_whose_lists_are_gone() {
     let mut host = Host::on(|directory| {

@@ -1,4 +1,4 @@
-//! Standard WASI for a guest: linked, so that it runs, and without power.
+//! Standard WASI for a guest: linked, so that the guest runs, but without access to the machine.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,7 +27,7 @@ fn randomness_is_random() {
     assert_ne!(first, second);
 }
 
-/// However often the guest has to give way to others that want the processor.
+/// Holds however often the guest has to yield the processor.
 #[test]
 fn time_stands_still_within_a_turn_and_moves_between_turns() {
     const LOOPS: usize = 6;

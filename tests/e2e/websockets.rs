@@ -1,4 +1,5 @@
-//! WebSockets that outlive their object's memory: what a class can do with them, what comes to it, and what a peer can rely on.
+//! WebSockets that outlive their object's memory: what a class can do with them, which events it gets, and what a peer
+//! can rely on.
 
 use std::io::{Read, Write};
 
@@ -26,7 +27,7 @@ fn refused(host: &Host, path: &str) -> Answer {
     *Socket::offer(host.data(), path, "").err().unwrap_or_else(|| panic!("{path} was accepted"))
 }
 
-/// What the object stored of the events with this name.
+/// Returns what the object stored of the events with this name.
 fn events(host: &Host, object: &str, name: &str) -> Vec<Json> {
     let all = host.get(&format!("/sockets/{object}/events")).json();
     all.as_array().unwrap().iter().filter(|event| event["event"] == name).cloned().collect()
@@ -44,7 +45,7 @@ fn report(host: &Host, object: &str) -> Json {
     host.get(&format!("/sockets/{object}")).json()
 }
 
-/// Percent-encoded enough for JSON in a query.
+/// Percent-encodes JSON for a query.
 fn encoded(ops: Json) -> String {
     ops.to_string().bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
@@ -174,7 +175,7 @@ fn an_object_has_so_many_sockets_and_no_more() {
     eventually("room for another", || Socket::offer(host.data(), "/sockets/room", "").ok());
 }
 
-/// Issue 6: an object with a thousand hibernated sockets has no instance, and each of them still works.
+/// An object with a thousand hibernated sockets has no instance, and each of them still works.
 #[test]
 fn sockets_outlive_the_memory_and_the_version_of_their_object() {
     let host = host();
@@ -186,7 +187,7 @@ fn sockets_outlive_the_memory_and_the_version_of_their_object() {
     let mut instances = std::collections::BTreeSet::new();
     for wake in 0..11 {
         if wake == 5 {
-            // Another component of the same behaviour: a custom section more.
+            // Another component with the same behaviour: it has one more custom section.
             let mut component = guest("sockets");
             component.extend_from_slice(b"\0\x02\x01x");
             host.deploy("sockets", component);
@@ -233,7 +234,7 @@ fn a_turn_that_fails_says_nothing_and_closes_its_socket() {
         assert!(events(&host, "room", "message").iter().all(|event| event["text"] != "never heard"));
         bob.close(1000, "");
     }
-    // A request that fails closes nobody's socket.
+    // A failed request closes no socket.
     let mut carol = open(&host, "/sockets/room");
     host.post("/sockets/room/do", json!([{ "broadcast": { "text": "never" } }, "fail"]).to_string());
     carol.say("hello");
@@ -253,7 +254,7 @@ fn both_sides_see_the_close_frame() {
     let unknown = order(&host, "a", json!([{ "send": { "text": "x", "socket": close["socket"] } }]));
     assert_eq!(unknown, json!([{ "error": "unknown-socket" }]), "after its last turn it is forgotten");
 
-    // The object closes: what it said before comes first, what it says afterwards is refused.
+    // The object closes: messages sent before arrive first, messages sent afterwards are refused.
     let mut bob = open(&host, "/sockets/b");
     let id = report(&host, "b")["sockets"][0]["id"].clone();
     let ops = json!([
@@ -274,7 +275,7 @@ fn both_sides_see_the_close_frame() {
     assert_eq!(carol.closed(), None);
     assert_eq!(close_event(&host, "c")["code"], 1005);
 
-    // Without a word.
+    // Without a reason.
     drop(open(&host, "/sockets/d"));
     let close = close_event(&host, "d");
     assert_eq!((&close["code"], &close["was_clean"]), (&json!(1006), &json!(false)));
@@ -351,7 +352,7 @@ fn the_host_answers_for_the_object_without_waking_it() {
     assert_eq!(bob.hear(), "hi");
 }
 
-/// A peer that never reads is closed with 1013, what waits for it is bounded, and nobody else notices.
+/// A peer that never reads is closed with 1013, its send queue is limited, and other peers are not affected.
 #[test]
 fn a_peer_that_does_not_read_is_given_up() {
     let host = host_with("socket-buffer = 1_000_000");
@@ -368,7 +369,7 @@ fn a_peer_that_does_not_read_is_given_up() {
     assert!(sent > 10, "{sent}");
     host.wait_for_metric("holdfast_socket_buffered_bytes", 0);
     host.wait_for_metric("holdfast_sockets", 1);
-    // What was on its way arrives; then the connection is over.
+    // Messages in flight arrive; then the connection is closed.
     let mut rest = Vec::new();
     let _ = slow.stream().read_to_end(&mut rest);
 }
@@ -380,12 +381,12 @@ fn a_peer_that_has_gone_without_a_word_is_found_out() {
     let close = close_event(&host, "silent");
     assert_eq!((&close["code"], &close["was_clean"]), (&json!(1006), &json!(false)));
     assert!(matches!(silent.next(), Message::Ping(_)), "it was asked");
-    // One that answers pings stays, and does not wake its object by that. It has the time that a busy machine takes to answer.
+    // A peer that answers pings stays open, and does not wake its object. Its timeout allows for a busy machine.
     let host = host_with("socket-silence-seconds = 5");
     let mut present = open(&host, "/sockets/present");
     for _ in 0..3 {
         assert!(matches!(present.next(), Message::Ping(_)));
-        // The library sends its pong with whatever comes next.
+        // The library sends its pong with the next frame.
         present.stream().flush().unwrap();
         present.try_send(Message::Pong("".into())).unwrap();
     }

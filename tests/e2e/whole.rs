@@ -1,4 +1,4 @@
-//! Storage as a whole, as a guest has it: savepoints, settling points, the size, and the removal of everything.
+//! Storage-wide operations of a guest: savepoints, settling points, the size, and `delete-all`.
 
 use serde_json::{Value as Json, json};
 
@@ -17,7 +17,7 @@ fn sql(text: &str) -> Json {
     json!({ "op": "sql", "text": text })
 }
 
-/// The codes of refused operations, null where one was taken.
+/// Returns the codes of refused operations, null where one succeeded.
 fn errors(results: &[Json]) -> Vec<Json> {
     results.iter().map(|result| result["error"].clone()).collect()
 }
@@ -46,7 +46,7 @@ fn transactions_nest_and_undo_keys_and_rows() {
             (&json!(!outer_undone), &json!(!inner_undone))
         );
         assert_eq!(results[0]["results"][3]["value"], inside);
-        // The turn went on after the error.
+        // The turn continued after the error.
         assert_eq!(object.one(get("after"))["value"], "1");
         assert_eq!(object.one(get("k"))["value"], key);
         assert_eq!(object.one(sql("SELECT group_concat(x) FROM (SELECT x FROM t ORDER BY x)"))["rows"], rows);
@@ -77,7 +77,7 @@ fn savepoints_end_in_any_order_and_once() {
     assert_eq!(refused, [7, 8, 13], "{results:?}");
     assert!(refused.iter().all(|at| results[*at]["error"] == "closed"));
     assert_eq!(object.keys(json!({})), ["a"]);
-    // They belong to their turn.
+    // Savepoints belong to their turn.
     assert_eq!(errors(&object.turn(json!([end("keep", 0), end("undo", 1)]))), ["closed", "closed"]);
 }
 
@@ -93,7 +93,7 @@ fn a_savepoint_left_open_fails_the_turn() {
         object.host.post("/storage/alice", operations.to_string()).problem(500, "savepoint-open");
         assert_eq!(object.one(get("k"))["value"], "0", "{operations}");
     }
-    // The instance went with it: numbers begin again.
+    // The instance was dropped too: numbers begin again.
     assert_eq!(object.turn(json!([op("open_savepoint"), end("undo", 0)]))[0]["savepoint"], 0);
 }
 
@@ -140,10 +140,10 @@ fn a_settled_turn_keeps_what_was_settled() {
     object.host.kill();
     object.host.restart();
     settled(&object);
-    // Nothing to settle is no error, and neither is settling twice.
+    // It is not an error when there is nothing to apply, nor to call it twice.
     let results = object.turn(json!([op("sync"), put("k", "1"), op("sync"), op("sync"), get("k")]));
     assert_eq!(results[4]["value"], "1");
-    // A panic undoes no more than a failure.
+    // A panic rolls back exactly what a failure does.
     let operations = json!([put("before", "1"), op("sync"), put("after", "1"), op("panic")]);
     object.host.post("/storage/alice", operations.to_string()).problem(500, "guest-trap");
     assert_eq!(
@@ -226,7 +226,7 @@ fn everything_is_removed_at_once() {
     assert_eq!(shown["name"], "alice", "its successor knows its name");
 }
 
-/// After each kill the object has what it had, or what came instead; never both and never neither.
+/// After each kill the object has its previous data or the new data, never both and never neither.
 #[test]
 fn a_crash_during_a_removal_leaves_old_or_new() {
     let mut object = Object::start();
@@ -245,7 +245,7 @@ fn a_crash_during_a_removal_leaves_old_or_new() {
             let asked =
                 scope.spawn(move || host.data().try_send(ureq::http::Method::POST, "/storage/alice", &[], operations));
             if round % 2 == 0 {
-                // Once it was applied, durable or not.
+                // After it was applied, durable or not.
                 eventually("the turn", || (turns() > before || asked.is_finished()).then_some(()));
             }
             host.begin_to_die();
@@ -265,14 +265,14 @@ fn a_crash_during_a_removal_leaves_old_or_new() {
         assert_eq!(errors(&results), [json!(null), "sqlite".into()], "round {round}");
     }
     assert!(new > 0, "of {} rounds none saw the new", old + new);
-    // What was answered stays.
+    // Acknowledged writes stay.
     object.turn(json!([op("delete_all")]));
     object.host.kill();
     object.host.restart();
     object.host.admin().get("/v1/classes/storage/objects/alice").problem(404, "unknown-object");
 }
 
-/// Whichever way everything goes: no file, no entry in the list, no directory entry, now and after a restart.
+/// For each way to remove everything: no file, no entry in the list, no directory entry, now and after a restart.
 #[test]
 fn nothing_is_left_behind() {
     let mut host = Host::start();

@@ -1,4 +1,4 @@
-//! An HTTP response, with what tests ask of it.
+//! An HTTP response, with checks for tests.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -8,7 +8,7 @@ use ureq::http::HeaderMap;
 
 use super::root;
 
-/// A response that was read to its end.
+/// A complete response.
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
@@ -17,23 +17,23 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// The body of an answer that is expected to be 200.
+    /// Returns the body of an answer whose status must be 200.
     pub fn text(&self) -> &str {
         assert_eq!(self.status, 200, "{}", self.shown());
         str::from_utf8(&self.body).expect("the body is text")
     }
 
-    /// The body of an answer that is expected to be 200 and JSON.
+    /// Returns the body of an answer that must be 200 and JSON.
     pub fn json(&self) -> Json {
         serde_json::from_str(self.text()).unwrap_or_else(|error| panic!("{error}: {}", self.shown()))
     }
 
-    /// The body of an answer that is expected to be 200 and a number.
+    /// Returns the body of an answer that must be 200 and a number.
     pub fn number(&self) -> u64 {
         self.text().parse().unwrap_or_else(|error| panic!("{error}: {}", self.shown()))
     }
 
-    /// A header that is expected to be there once and to be text.
+    /// Returns a header that must be there once and be text.
     pub fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
         match (values.next(), values.next()) {
@@ -65,7 +65,7 @@ impl Answer {
     }
 }
 
-/// The table of `docs/ERRORS.md`: the statuses of each code.
+/// Returns the table of `docs/ERRORS.md`: the statuses of each code.
 static DOCUMENTED: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
     let document = std::fs::read_to_string(root().join("docs/ERRORS.md")).expect("docs/ERRORS.md is there");
     let rows = document.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` | "));

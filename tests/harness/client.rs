@@ -1,4 +1,4 @@
-//! HTTP as a client of one listener speaks it. `ureq` for requests as they should be, a plain socket for all others.
+//! An HTTP client of one listener: `ureq` for valid requests, a plain socket for all others.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,7 +19,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client that shows this token, if there is one.
+    /// Returns a client that sends this token, if there is one.
     pub fn new(address: SocketAddr, token: Option<String>) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
@@ -31,7 +31,7 @@ impl Client {
         Self { agent: config.build().into(), address, token }
     }
 
-    /// The listener.
+    /// Returns the address of the listener.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
@@ -57,7 +57,7 @@ impl Client {
         sent.unwrap_or_else(|error| panic!("no answer to {path}: {error}"))
     }
 
-    /// Sends a request to a host that may be gone.
+    /// Sends a request to a host that may have ended.
     pub fn try_send(
         &self,
         method: Method,
@@ -70,7 +70,7 @@ impl Client {
         Ok(Answer { status: head.status.as_u16(), headers: head.headers, body })
     }
 
-    /// A stream of server-sent events.
+    /// Opens a stream of server-sent events.
     pub fn events(&self, path: &str) -> Events {
         let response = self.open(Method::GET, path, &[], b"").expect("the stream begins");
         assert_eq!(response.status(), 200);
@@ -103,7 +103,7 @@ impl Client {
         stream
     }
 
-    /// Sends a request as these lines, ended as HTTP wants it, and returns the answer.
+    /// Sends a request as these lines, with the line ends of HTTP, and returns the answer.
     pub fn raw(&self, lines: &[&str], body: &[u8]) -> Answer {
         let mut request = lines.join("\r\n").into_bytes();
         request.extend_from_slice(b"\r\nhost: localhost\r\nconnection: close\r\n\r\n");
@@ -114,7 +114,7 @@ impl Client {
     }
 }
 
-/// Reads a response whose end is that of the connection.
+/// Reads a response that ends with its connection.
 fn parse(answer: &[u8]) -> Answer {
     let end = answer.windows(4).position(|window| window == b"\r\n\r\n").expect("a head ends with an empty line");
     let head = str::from_utf8(&answer[..end]).expect("a head is text");
@@ -127,13 +127,13 @@ fn parse(answer: &[u8]) -> Answer {
     Answer { status, headers: headers.collect(), body: answer[end + 4..].into() }
 }
 
-/// Server-sent events as they come.
+/// A stream of server-sent events.
 pub struct Events(BufReader<Box<dyn Read>>);
 
 impl Iterator for Events {
     type Item = Json;
 
-    /// The data of the next event; none when the stream has ended.
+    /// Returns the data of the next event; none when the stream has ended.
     fn next(&mut self) -> Option<Json> {
         let mut line = String::new();
         loop {

@@ -1,5 +1,5 @@
-//! The guests: compiled once per run from `tests/guests` and `examples`, those in Rust with the toolchain that runs the tests,
-//! others as their users compile them.
+//! The guests: compiled once per run from `tests/guests` and `examples`, those in Rust with the toolchain that runs the
+//! tests, others with `holdfast build`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,12 +10,12 @@ use super::{holdfast, nice, root, target};
 
 const TARGET: &str = "wasm32-wasip2";
 
-/// The component of a directory of `tests/guests` or `examples`.
+/// Returns the component of a directory of `tests/guests` or `examples`.
 pub fn guest(name: &str) -> Vec<u8> {
     fs::read(guest_file(name)).expect("Cargo has just written it")
 }
 
-/// Where it is.
+/// Returns the path of the component.
 pub fn guest_file(name: &str) -> PathBuf {
     let example = root().join("examples").join(name);
     if example.is_dir() && !example.join("Cargo.toml").is_file() {
@@ -29,8 +29,8 @@ pub fn guest_file(name: &str) -> PathBuf {
     target().join(TARGET).join("guest").join(package.replace('-', "_")).with_extension("wasm")
 }
 
-/// Has `holdfast build` build a project and returns the component's file, or what the command said. Tools that it installs are kept
-/// from run to run, with everything else that is built.
+/// Runs `holdfast build` on a project and returns the component's file, or the output of the command. Installed tools
+/// are kept from run to run, with all other build output.
 pub fn build_project(project: &Path) -> Result<PathBuf, String> {
     let mut command = nice(&holdfast(&["build", project.to_str().expect("paths are text")]));
     command.env("HOLDFAST_TOOLS", target().join("tools")).env("CARGO_TARGET_DIR", target());
@@ -41,7 +41,7 @@ pub fn build_project(project: &Path) -> Result<PathBuf, String> {
     }
 }
 
-/// The names of the examples, in whatever language.
+/// Returns the names of the examples, in all languages.
 pub fn example_names() -> Vec<String> {
     directories_with("holdfast.toml", &root().join("examples"))
 }
@@ -62,7 +62,8 @@ fn package(guest: &str) -> String {
     format!("guest-{guest}")
 }
 
-/// All in one call, so that what they share is compiled once. What went wrong is said as the compiler said it.
+/// Compiles all guests in one call, so that shared dependencies are compiled once. Errors are the messages of the
+/// compiler.
 fn build() -> Result<(), String> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     add_target()?;
@@ -93,7 +94,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     }
 }
 
-/// A guest is a test program: one that no story uses proves nothing.
+/// A guest is a test program: one that no test uses proves nothing.
 #[test]
 fn every_guest_is_used_by_a_story() {
     let stories = ["tests/e2e", "tests/crash", "tests/hostile"]

@@ -1,4 +1,5 @@
-//! What every story needs: a host to talk to, guests to deploy, and a way to wait. Shared by `tests/e2e` and `tests/crash`.
+//! The common parts of tests: a host, guests to deploy, and a way to wait. Shared by `tests/e2e`, `tests/crash` and
+//! others.
 
 mod answer;
 mod client;
@@ -23,12 +24,12 @@ pub use socket::Socket;
 pub use tools::{chromium, node, python};
 pub use wait::{BUILD, eventually, within};
 
-/// The repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the repository").into()
 }
 
-/// Cargo's target directory, which the guests share with everything else.
+/// Returns Cargo's target directory, which the guests share with all other builds.
 pub fn target() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR"))
         .parent()
@@ -36,13 +37,14 @@ pub fn target() -> PathBuf {
         .into()
 }
 
-/// All files of a directory and of those in it.
+/// Returns all files of a directory and of its subdirectories.
 pub fn files_below(directory: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(directory).expect("it is there").flatten().map(|entry| entry.path());
     entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
 }
 
-/// Does the same in so many threads at once and returns what each made of its number, in the order of the numbers.
+/// Runs a function in this many threads at once, each with its number, and returns the results in the order of the
+/// numbers.
 pub fn at_once<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let (start, work) = (std::sync::Barrier::new(threads), &work);
     std::thread::scope(|scope| {

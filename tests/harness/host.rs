@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::program::{Ended, Program, holdfast, holdfast_under};
 use super::{Answer, Client, eventually, metrics};
 
-/// Many hosts run at once, so each is small unless its story needs more.
+/// Many hosts run at once, so each is small unless its test needs more.
 const LIVE_INSTANCES: u32 = 32;
 const ANY_PORT: &str = "127.0.0.1:0";
 
@@ -41,13 +41,13 @@ impl Host {
         Self::with_descriptors(config, None)
     }
 
-    /// Starts a host with this `holdfast.toml` that may have no more than so many files and sockets open.
+    /// Starts a host with this `holdfast.toml` and with a limit of open files and sockets.
     pub fn with_descriptors(config: &str, descriptors: Option<u32>) -> Self {
         Self::prepared(config, descriptors, |_| {})
     }
 
-    /// Starts a host with default limits on a data directory that is already there: `fill` has made it, as `data` in the directory that
-    /// it is given.
+    /// Starts a host with default limits on an existing data directory: `fill` makes it, as `data` in the directory
+    /// that it gets.
     pub fn on(fill: impl FnOnce(&Path)) -> Self {
         Self::prepared("[server]\nerror-details = true\n", None, fill)
     }
@@ -61,74 +61,74 @@ impl Host {
         Self { directory, program, data, admin }
     }
 
-    /// The client of the data listener.
+    /// Returns the client of the data listener.
     pub fn data(&self) -> &Client {
         &self.data
     }
 
-    /// The client of the admin listener; it has the token.
+    /// Returns the client of the admin listener; it has the token.
     pub fn admin(&self) -> &Client {
         &self.admin
     }
 
-    /// The id of its process.
+    /// Returns the id of the host's process.
     pub fn process_id(&self) -> u32 {
         self.program.id()
     }
 
-    /// CPU time that the process has taken so far.
+    /// Returns the CPU time that the process has used so far.
     pub fn cpu_time(&self) -> Duration {
         self.program.cpu_time()
     }
 
-    /// The data directory.
+    /// Returns the data directory.
     pub fn data_directory(&self) -> PathBuf {
         data_directory(&self.directory)
     }
 
-    /// The number of its process.
+    /// Returns the number of the host's process.
     pub fn process(&self) -> u32 {
         self.program.id()
     }
 
-    /// Whether its process runs.
+    /// Returns whether the process runs.
     pub fn is_running(&mut self) -> bool {
         self.program.is_running()
     }
 
-    /// Deploys a component, which must be taken, and returns what the admin API says.
+    /// Deploys a component, which must be accepted, and returns the answer of the admin API.
     pub fn deploy(&self, class: &str, component: impl AsRef<[u8]>) -> Json {
         let answer = self.admin.put(&format!("/v1/classes/{class}"), component);
         assert!(matches!(answer.status, 200 | 201), "{answer:?}");
         serde_json::from_slice(&answer.body).expect("it is JSON")
     }
 
-    /// `GET` on the data listener.
+    /// Sends a `GET` to the data listener.
     pub fn get(&self, path: &str) -> Answer {
         self.data.get(path)
     }
 
-    /// `POST` on the data listener.
+    /// Sends a `POST` to the data listener.
     pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Answer {
         self.data.post(path, body)
     }
 
-    /// SIGKILL.
+    /// Kills the process (SIGKILL) and waits for its end.
     pub fn kill(&mut self) {
         self.program.kill();
     }
 
-    /// SIGKILL, without waiting for the end.
+    /// Kills the process (SIGKILL) without waiting for its end.
     pub fn begin_to_die(&self) {
         self.program.signal(Signal::KILL);
     }
 
-    /// SIGTERM, without waiting for what comes of it.
+    /// Sends SIGTERM without waiting for the end.
     pub fn begin_to_stop(&self) {
         self.program.signal(Signal::TERM);
     }
 
-    /// Lowers how many files the running process may have open to this many more than it has, or raises it to what it was.
+    /// Lowers the limit of open files of the running process to this many more than it has open, or restores the limit.
     pub fn limit_descriptors(&self, more: Option<u64>) {
         self.program.limit_descriptors(more);
     }
@@ -138,7 +138,7 @@ impl Host {
         self.program.end()
     }
 
-    /// SIGTERM, and its end.
+    /// Sends SIGTERM and waits for the end.
     pub fn terminate(&mut self) -> ExitStatus {
         self.begin_to_stop();
         self.end()
@@ -149,12 +149,13 @@ impl Host {
         self.restart_with_failpoints("").unwrap_or_else(|ended| panic!("{ended}"));
     }
 
-    /// [`Self::restart`] with these failpoints armed (`docs/TESTING.md`), or how the process ended instead of serving.
+    /// Does [`Self::restart`] with these failpoints armed (`docs/TESTING.md`). Returns how the process ended if it does
+    /// not serve.
     pub fn restart_with_failpoints(&mut self, failpoints: &str) -> Result<(), Ended> {
         self.relaunch(ANY_PORT, failpoints)
     }
 
-    /// [`Self::restart`] with the data listener where it was, for clients that come back by themselves.
+    /// Does [`Self::restart`] with the data listener at its previous address, for clients that reconnect.
     pub fn restart_in_place(&mut self) {
         self.relaunch(&self.data.address().to_string(), "").unwrap_or_else(|ended| panic!("{ended}"));
     }
@@ -165,18 +166,18 @@ impl Host {
         Ok(())
     }
 
-    /// What the host has logged since it was last started.
+    /// Returns what the host has logged since its last start.
     pub fn log(&self) -> String {
         self.program.stderr.text()
     }
 
-    /// Fails the test unless the host still serves.
+    /// Panics unless the host still serves.
     pub fn assert_alive(&mut self) {
         assert!(self.program.is_running(), "the process has ended");
         assert_eq!(self.get("/_health").text(), "ok");
     }
 
-    /// One sample of the metrics; 0 when it is not there.
+    /// Returns one sample of the metrics; 0 when it is not there.
     pub fn metric(&self, sample: &str) -> u64 {
         let samples = metrics::parse(self.admin.get("/metrics").text());
         samples.get(sample).copied().unwrap_or_default() as u64
@@ -187,18 +188,18 @@ impl Host {
         eventually(&format!("{sample} to be {value}"), || (self.metric(sample) == value).then_some(()));
     }
 
-    /// Waits until so many instances are in memory: of a turn that takes long, until it runs.
+    /// Waits until this many instances are in memory: for a long turn, until it runs.
     pub fn wait_for_live_instances(&self, count: u64) {
         self.wait_for_metric("holdfast_live_instances", count);
     }
 
-    /// The admin API's `state` of an object.
+    /// Returns the `state` of an object in the admin API.
     pub fn state(&self, class: &str, object: &str) -> String {
         let shown = self.admin.get(&format!("/v1/classes/{class}/objects/{object}")).json();
         shown["state"].as_str().expect("it is text").into()
     }
 
-    /// A client command that knows this host.
+    /// Returns a client command that is configured for this host.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = holdfast(arguments);
         command.env("HOLDFAST_SERVER", format!("http://{}", self.admin.address()));

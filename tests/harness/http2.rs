@@ -1,5 +1,5 @@
-//! HTTP/2 with prior knowledge, just enough of it: requests without a body, and what comes back on each stream. Nothing
-//! is compressed, and no window is ever opened unless a test asks for it.
+//! The part of HTTP/2 with prior knowledge that tests need: requests without a body, and the response of each stream.
+//! Nothing is compressed, and windows are opened only when a test does so.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -22,12 +22,12 @@ const END_HEADERS: u8 = 4;
 /// One connection.
 pub struct Http2 {
     stream: TcpStream,
-    /// What has come on each stream, and whether it has ended.
+    /// The frames received on each stream, and whether it has ended.
     bodies: BTreeMap<u32, (Vec<u8>, bool)>,
 }
 
 impl Http2 {
-    /// Connects, with the windows that the protocol begins with.
+    /// Connects, with the initial windows of the protocol.
     pub fn connect(client: &Client) -> Self {
         Self::with_settings(client, &[])
     }
@@ -48,7 +48,7 @@ impl Http2 {
         self.try_request(stream, fields).expect("the host reads");
     }
 
-    /// [`request`](Self::request), of a host that may have closed the connection.
+    /// Does [`request`](Self::request) to a host that may have closed the connection.
     pub fn try_request(&mut self, stream: u32, fields: &[(&str, &str)]) -> std::io::Result<()> {
         let defaults = [(":method", "GET"), (":scheme", "http"), (":authority", "localhost"), (":path", "/")];
         let mut block = Vec::new();
@@ -62,13 +62,13 @@ impl Http2 {
         self.send(HEADERS, END_STREAM | END_HEADERS, stream, &block)
     }
 
-    /// Takes a request back.
+    /// Resets the stream of a request.
     pub fn reset(&mut self, stream: u32) -> std::io::Result<()> {
         const CANCEL: u32 = 8;
         self.send(RST_STREAM, 0, stream, &CANCEL.to_be_bytes())
     }
 
-    /// The whole body of the response on a stream.
+    /// Returns the complete body of the response on a stream.
     pub fn body(&mut self, stream: u32) -> Vec<u8> {
         while !self.bodies.get(&stream).is_some_and(|(_, ended)| *ended) {
             assert!(self.read(), "the connection ended before the response");
@@ -76,12 +76,12 @@ impl Http2 {
         self.bodies.remove(&stream).expect("it is there").0
     }
 
-    /// Reads until the host ends the connection.
+    /// Reads until the host closes the connection.
     pub fn until_closed(&mut self) {
         while self.read() {}
     }
 
-    /// Reads one frame. False if the host ended the connection.
+    /// Reads one frame. Returns false if the host closed the connection.
     fn read(&mut self) -> bool {
         let mut head = [0; 9];
         if self.stream.read_exact(&mut head).is_err() {
@@ -117,7 +117,7 @@ impl Http2 {
     }
 }
 
-/// A field that is neither indexed nor compressed (RFC 7541 §6.2.2); both parts are shorter than 127 bytes.
+/// Encodes a field without index and compression (RFC 7541 §6.2.2); both parts must be shorter than 127 bytes.
 fn literal(block: &mut Vec<u8>, name: &str, value: &str) {
     assert!(name.len() < 127 && value.len() < 127);
     block.push(0);

@@ -1,8 +1,8 @@
-//! `GET /metrics`, read strictly: what a scraper would stumble over fails the test.
+//! `GET /metrics`, read strictly: text that a scraper could not parse fails the test.
 
 use std::collections::BTreeMap;
 
-/// Every sample by its name and labels, for example `holdfast_failed_turns_total{code="guest-trap"}`.
+/// Parses every sample by its name and labels, for example `holdfast_failed_turns_total{code="guest-trap"}`.
 pub fn parse(text: &str) -> BTreeMap<String, f64> {
     assert!(text.ends_with("# EOF\n"), "an OpenMetrics text ends with # EOF");
     let mut samples = BTreeMap::new();

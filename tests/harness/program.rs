@@ -1,4 +1,4 @@
-//! The `holdfast` binary as a child process: what it prints is collected, and it does not outlive its test.
+//! The `holdfast` binary as a child process: its output is collected, and it does not outlive its test.
 
 use std::fmt;
 use std::io::Read;
@@ -12,14 +12,14 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, pr
 
 use super::eventually;
 
-/// A command line of the binary under test, without what the tester's own environment says to it.
+/// Returns a command of the binary under test, without Holdfast's variables of the tester's environment.
 pub fn holdfast(arguments: &[&str]) -> Command {
     let mut command = holdfast_under(env!("CARGO_BIN_EXE_holdfast"));
     command.args(arguments);
     command
 }
 
-/// A command line of a program that is to start the binary under test.
+/// Returns a command of a program that starts the binary under test.
 pub fn holdfast_under(program: &str) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
@@ -29,8 +29,9 @@ pub fn holdfast_under(program: &str) -> Command {
     command
 }
 
-/// The same command with less right to the processor: for builds, which must not slow down hosts and their clients in other
-/// tests. Not much less: with 15, a build beside eight busy processes gets a hundredth of a core and takes hours.
+/// Returns the same command with a lower priority: for builds, which must not slow down hosts and their clients in
+/// other tests. Only a little lower: with 15, a build beside eight busy processes gets a hundredth of a core and takes
+/// hours.
 pub fn nice(command: &Command) -> Command {
     let mut nice = Command::new("nice");
     nice.args(["-n", "3"]).arg(command.get_program()).args(command.get_args()).stdin(Stdio::null());
@@ -61,22 +62,23 @@ impl Program {
         Self { child, stdout, stderr }
     }
 
-    /// Waits until the program has printed something that `find` recognises on standard output.
+    /// Waits until `find` recognises something on the program's standard output.
     pub fn expect<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
         self.await_output(what, find).unwrap_or_else(|ended| panic!("before {what}: {ended}"))
     }
 
-    /// [`Self::expect`] of a program that may end before.
+    /// Does [`Self::expect`] for a program that may end before.
     pub fn await_output<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> Result<T, Ended> {
         let found = eventually(what, || match find(&self.stdout.text()) {
             Some(found) => Some(Some(found)),
-            // Whatever it printed last has been read when its pipes are closed.
+            // Its last output has been read when its pipes are closed.
             None => self.has_ended().then_some(None),
         });
         found.ok_or_else(|| Ended { status: self.end(), log: self.stdout.text() + &self.stderr.text() })
     }
 
-    /// Lowers how many files it may have open to this many more than it has, or raises that to what the tester's own may have.
+    /// Lowers the program's limit of open files to this many more than it has open, or raises it to the limit of the
+    /// test process.
     pub fn limit_descriptors(&self, more: Option<u64>) {
         let pid = Pid::from_child(&self.child);
         let open = || {
@@ -89,18 +91,18 @@ impl Program {
         prlimit(Some(pid), Resource::Nofile, Rlimit { current, maximum: own.maximum }).expect("it is the tester's own");
     }
 
-    /// Whether it has ended and everything it printed was read.
+    /// Returns whether the program has ended and all of its output was read.
     fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_some() && self.stdout.ended() && self.stderr.ended()
     }
 
     /// Sends a signal.
-    /// The id of its process.
+    /// Returns the id of the process.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// CPU time that it has taken so far.
+    /// Returns the CPU time that the process has used so far.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
         let fields: Vec<_> = stat.rsplit_once(')').expect("its name ends").1.split_whitespace().collect();
@@ -113,18 +115,18 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("the program is there to be told");
     }
 
-    /// Waits for its end.
+    /// Waits for the end of the program.
     pub fn end(&mut self) -> ExitStatus {
         eventually("the program's end", || self.child.try_wait().expect("a child can be asked"))
     }
 
-    /// Ends it without warning.
+    /// Kills the program (SIGKILL).
     pub fn kill(&mut self) {
         self.signal(Signal::KILL);
         assert_eq!(self.end().signal(), Some(Signal::KILL.as_raw()));
     }
 
-    /// Whether it runs.
+    /// Returns whether the program runs.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("a child can be asked").is_none()
     }
@@ -146,7 +148,7 @@ impl Drop for Program {
 #[derive(Debug)]
 pub struct Ended {
     pub status: ExitStatus,
-    /// What it printed.
+    /// The output of the program.
     pub log: String,
 }
 
@@ -156,7 +158,7 @@ impl fmt::Display for Ended {
     }
 }
 
-/// What a program prints on one of its two outputs.
+/// One of the two output streams of a program.
 #[derive(Clone)]
 pub struct Output(Arc<Mutex<Printed>>);
 
@@ -183,7 +185,7 @@ impl Output {
         output
     }
 
-    /// Everything so far.
+    /// Returns all output so far.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().bytes).into_owned()
     }

@@ -1,4 +1,4 @@
-//! A WebSocket client that does one thing at a time and waits for nothing longer than a busy machine needs.
+//! A WebSocket client that does one operation at a time, with timeouts that allow for a busy machine.
 
 use std::net::TcpStream;
 
@@ -60,17 +60,17 @@ impl Socket {
         self.socket.send(message).expect("the host reads");
     }
 
-    /// Puts a message on its way without expecting that it arrives.
+    /// Sends a message that need not arrive.
     pub fn try_send(&mut self, message: Message) -> Result<(), Error> {
         self.socket.send(message)
     }
 
-    /// The next message of any kind.
+    /// Returns the next message of any kind.
     pub fn next(&mut self) -> Message {
         self.socket.read().expect("a message comes")
     }
 
-    /// The next message that is no ping, which is expected to be text.
+    /// Returns the next message that is not a ping, which must be text.
     #[track_caller]
     pub fn hear(&mut self) -> String {
         loop {
@@ -82,7 +82,7 @@ impl Socket {
         }
     }
 
-    /// Has the object of `tests/guests/sockets` do this in a turn of this socket, and returns the results.
+    /// Has the object of `tests/guests/sockets` run these operations in a turn of this socket, and returns the results.
     #[track_caller]
     pub fn order(&mut self, ops: Json) -> Json {
         self.say(&format!("!{ops}"));
@@ -91,7 +91,7 @@ impl Socket {
         serde_json::from_str(results).expect("results are JSON")
     }
 
-    /// [`order`](Self::order), of one thing.
+    /// Does [`order`](Self::order) with one operation.
     #[track_caller]
     pub fn order_one(&mut self, op: Json) -> Json {
         self.order(json!([op]))[0].take()
@@ -104,7 +104,8 @@ impl Socket {
         self.closed()
     }
 
-    /// Reads what still comes up to the host's close frame; none if it had no code. Expects that the host ends the connection then.
+    /// Reads up to the host's close frame and returns its code and reason; none if it had no code. The host must close
+    /// the connection then.
     #[track_caller]
     pub fn closed(&mut self) -> Option<(u16, String)> {
         let mut close = None;
@@ -120,7 +121,7 @@ impl Socket {
         }
     }
 
-    /// The connection below.
+    /// Returns the underlying connection.
     pub fn stream(&mut self) -> &mut TcpStream {
         self.socket.get_mut()
     }

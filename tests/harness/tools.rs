@@ -1,7 +1,8 @@
-//! What stories need besides Rust: clients in other languages, and a browser.
+//! The tools that tests need besides Rust: clients in other languages, and a browser.
 //!
-//! Libraries are installed under Cargo's target directory, once for each content of their lock file, as the lock file says. Node, Python
-//! and, unless `apt-get` may install it, Chromium have to be on the machine; a test that misses one says so.
+//! Libraries are installed under Cargo's target directory, once for each content of their lock file, as the lock file
+//! pins them. Node, Python and, unless `apt-get` may install it, Chromium must be on the machine; a test reports a
+//! missing one.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -13,14 +14,14 @@ use super::{root, target};
 
 const CHROMIUM: &str = "/usr/bin/chromium";
 
-/// Python with the libraries that `requirements.txt` of a directory in `tests/clients` pins.
+/// Returns Python with the libraries that `requirements.txt` of a directory in `tests/clients` pins.
 pub fn python(directory: &str) -> Command {
     let requirements = fs::read_to_string(clients(directory).join("requirements.txt")).expect("the file is there");
     let programs = tools().python(directory, &requirements);
     Command::new(programs.unwrap_or_else(|error| panic!("this test needs {directory}: {error:#}")).join("python"))
 }
 
-/// Node, whose `require` finds the packages that `package-lock.json` of a directory in `tests/clients` pins.
+/// Returns Node, whose `require` finds the packages that `package-lock.json` of a directory in `tests/clients` pins.
 pub fn node(directory: &str) -> Command {
     let source = clients(directory);
     let lock = fs::read_to_string(source.join("package-lock.json")).expect("the file is there");
@@ -37,7 +38,7 @@ pub fn node(directory: &str) -> Command {
     node
 }
 
-/// Sees to it that there is a Chromium where `tests/clients/browser` looks for it.
+/// Installs Chromium where `tests/clients/browser` looks for it, unless it is there.
 pub fn chromium() {
     // Other threads and processes wait.
     let lock = File::create(target().join("chromium.lock")).expect("the target directory can be written");
@@ -63,7 +64,7 @@ fn clients(directory: &str) -> PathBuf {
     root().join("tests/clients").join(directory)
 }
 
-/// Kept from run to run, with everything else that is built.
+/// Returns a directory that is kept from run to run, with all other build output.
 fn tools() -> Tools {
     Tools::at(target().join("tools"))
 }

@@ -1,6 +1,7 @@
-//! Where an attack takes place: the addresses of a host, the hostile class on it, and what the attackers heard.
+//! The surroundings of an attack: the addresses of a host, the hostile class on it, and the answers that the attackers
+//! got.
 //!
-//! Loads are made of few threads: most attackers are connections that somebody opened and left alone.
+//! Few threads make the load: most attackers are connections that were opened and left alone.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,7 +24,7 @@ pub const RESTLESS: &str = "restless";
 pub struct Arena {
     pub data: Client,
     pub admin: Client,
-    /// Whether attacks come with all that they have, or with a part that ends within seconds.
+    /// Whether attacks run in their long form, or in the short form that ends within seconds.
     long: bool,
     names: AtomicU64,
     answers: Mutex<BTreeMap<String, u64>>,
@@ -40,44 +41,44 @@ impl Arena {
         Self { data, admin, long, names: AtomicU64::new(0), answers: Mutex::default(), faults: Mutex::default() }
     }
 
-    /// So many attackers.
+    /// Returns the number of attackers: `short` or `long`, by the form.
     pub fn crowd(&self, short: usize, long: usize) -> usize {
         if self.long { long } else { short }
     }
 
-    /// A number that no object has in its name yet.
+    /// Returns a number that no object has in its name yet.
     pub fn fresh(&self) -> u64 {
         self.names.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A connection to the data listener.
+    /// Opens a connection to the data listener.
     pub fn connect(&self) -> io::Result<Wire> {
         Wire::connect(self.data.address()).inspect_err(|_| self.heard("refused"))
     }
 
-    /// Counts something that attackers were told.
+    /// Counts an answer that attackers got.
     pub fn heard(&self, answer: impl ToString) {
         *self.answers.lock().entry(answer.to_string()).or_default() += 1;
     }
 
-    /// What was heard since this was last asked.
+    /// Returns the answers since the last call.
     pub fn take_heard(&self) -> String {
         let heard = std::mem::take(&mut *self.answers.lock());
         let told: Vec<_> = heard.iter().map(|(answer, times)| format!("{answer} × {times}")).collect();
         told.join(", ")
     }
 
-    /// Something that an attacker has achieved.
+    /// Notes a fault of the host that an attacker has caused.
     pub fn fault(&self, fault: String) {
         self.faults.lock().push(fault);
     }
 
-    /// What attackers have achieved since this was last asked.
+    /// Returns the faults since the last call.
     pub fn take_faults(&self) -> Vec<String> {
         std::mem::take(&mut *self.faults.lock())
     }
 
-    /// Opens connections, sends a request on each and leaves them alone for a while; then begins anew.
+    /// Opens connections, sends a request on each and leaves them alone for a while; then repeats that.
     pub fn volleys(&self, stop: &Stop, count: usize, hold: Duration, request: impl Fn(u64) -> Vec<u8>) {
         while !stop.told() {
             let mut wires = Vec::with_capacity(count);
@@ -101,7 +102,7 @@ impl Arena {
         }
     }
 
-    /// Has so many clients send one request after the other, each once the one before was answered.
+    /// Has this many clients send requests, each the next one when the previous one is answered.
     pub fn clients(&self, stop: &Stop, count: usize, request: impl Fn(u64) -> Vec<u8> + Sync) {
         self.each(stop, count, |_| {
             let status = self.exchange(stop, &request(self.fresh()));
@@ -110,7 +111,7 @@ impl Arena {
         });
     }
 
-    /// Does the same again and again in so many threads, until told to stop.
+    /// Repeats a function in this many threads, until it is stopped.
     pub fn each(&self, stop: &Stop, count: usize, work: impl Fn(usize) + Sync) {
         let work = &work;
         std::thread::scope(|scope| {
@@ -137,7 +138,8 @@ impl Arena {
         None
     }
 
-    /// Removes the restless class with its objects and deploys it anew. Answers whether that went well: the host may be gone.
+    /// Deletes the restless class with its objects and deploys it again. Returns whether that succeeded: the host may
+    /// have ended.
     pub fn calm(&self) -> bool {
         let path = format!("/v1/classes/{RESTLESS}");
         let send = |method, path: &str, body: &[u8]| self.admin.try_send(method, path, &[], body);
@@ -146,7 +148,8 @@ impl Arena {
         deleted.is_ok_and(|answer| answer.status < 300) && deployed.is_ok_and(|answer| answer.status < 300)
     }
 
-    /// How many objects of the hostile class there are whose names begin with this, of the first thousand; none if nobody answers.
+    /// Returns the number of objects of the hostile class whose names begin with this, at most 1,000; none without an
+    /// answer.
     pub fn objects_named(&self, beginning: &str) -> Option<usize> {
         let path = format!("/v1/classes/{HOSTILE}/objects?limit=1000");
         let answer = self.admin.try_send(ureq::http::Method::GET, &path, &[], b"").ok()?;
@@ -155,7 +158,7 @@ impl Arena {
         Some(names.filter(|name| name.starts_with(beginning)).count())
     }
 
-    /// Asks for SQL through the admin API, as an operator might who trusts a tenant too much.
+    /// Runs SQL through the admin API, as an operator might with statements of a tenant.
     pub fn admin_sql(&self, object: &str, statement: &str) {
         let query = json!({ "sql": statement, "write": true }).to_string();
         let path = format!("/v1/classes/{HOSTILE}/objects/{object}/sql");

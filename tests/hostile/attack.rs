@@ -1,6 +1,6 @@
-//! One attack after the other beside the neighbour, and what is asked of the host meanwhile.
+//! Runs one attack after the other beside the neighbour, and checks the host meanwhile.
 //!
-//! `HOLDFAST_HOSTILE_ONLY=name,name` picks some; `HOLDFAST_HOSTILE_RESULTS=file` keeps the table as JSON.
+//! `HOLDFAST_HOSTILE_ONLY=name,name` selects attacks; `HOLDFAST_HOSTILE_RESULTS=file` writes the table as JSON.
 
 use std::time::{Duration, Instant};
 
@@ -21,11 +21,12 @@ use crate::wire::get;
 pub struct Attack {
     pub name: &'static str,
     pub does: &'static str,
-    /// Goes on until told to stop, then leaves soon. Never panics: the host may refuse it, close on it, or be gone.
+    /// Runs until it is stopped, and ends soon then. Never panics: the host may refuse it, close its connection, or
+    /// have ended.
     pub run: fn(&Arena, &Stop),
 }
 
-/// How much of everything there is.
+/// The size of a run.
 struct Form {
     long: bool,
     idle: Duration,
@@ -33,33 +34,34 @@ struct Form {
     limits: &'static str,
 }
 
-/// Together a few minutes. A turn may use little, so that what an attack leaves behind is over soon.
+/// All attacks in a few minutes. A turn may use little CPU time, so that turns left by an attack end soon.
 const SHORT: Form = Form {
     long: false,
     idle: Duration::from_millis(1000),
     attack: Duration::from_millis(2500),
     limits: "cpu-seconds-per-turn = 0.5\nlive-instances = 600",
 };
-/// With the limits that a host has by itself.
+/// With the default limits of a host.
 const LONG: Form = Form { long: true, idle: Duration::from_secs(10), attack: Duration::from_secs(30), limits: "" };
 
-/// What instances may have, and what the host may hold for them.
+/// Memory of instances, and of the host beside them.
 pub const MEMORY: &str = "live-instance-bytes = 536_870_912\nhost-memory = 268_435_456\nmemory-per-instance = 67_108_864\nconnections = 1000";
-/// Both, and what the host needs for itself: code, stacks, actors, what the allocator keeps.
+/// Both, and the memory that the host needs for itself: code, stacks, actors, freed memory in the allocator.
 pub const RESIDENT_MAX: u64 = (512 + 256 + 256) << 20;
 
-/// The goal: the neighbour's p99 is at most twice what it is without the attack, and this.
+/// The goal: the neighbour's p99 is at most twice the p99 without the attack, and this more.
 const MORE: Duration = Duration::from_millis(50);
-/// What is asserted, because machines that run tests are busy: at least so much is allowed.
+/// The least bound that is asserted, because machines that run tests are busy.
 const GENEROUS: Duration = Duration::from_secs(3);
-/// More memory than before that the process may keep once all is as before; looked at in the long form, which waits for it.
+/// Memory that the process may keep beyond that before the attack, after recovery; checked in the long form, which
+/// waits for it.
 const KEPT_MAX: u64 = 256 << 20;
-/// All is as before within a minute; twice that is asserted.
+/// The goal is recovery within a minute; twice that is asserted.
 const BACK_WITHIN: Duration = Duration::from_secs(120);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// Attacks are measured, so one test at a time makes them.
+/// Held by the test that runs attacks: they are measured, so one test at a time runs them.
 pub static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
@@ -72,7 +74,7 @@ fn clients() {
     run(CLIENTS, &SHORT);
 }
 
-/// With hundreds of attackers for half a minute each, and default limits of work:
+/// Runs hundreds of attackers for half a minute each, with default limits of work:
 /// `cargo test --release --test hostile -- --ignored in_their_long_form --nocapture`.
 #[test]
 #[ignore = "takes over half an hour"]
@@ -92,7 +94,7 @@ fn run(attacks: &[Attack], form: &Form) {
         if !on.host.is_running() {
             eprintln!("--- the host's log:\n{}---", tail(&on.host.log()));
         }
-        // What an attack leaves behind is not the next one's.
+        // The effects of an attack must not count for the next one.
         if row.back.is_none() {
             stage = None;
         }
@@ -108,7 +110,7 @@ fn run(attacks: &[Attack], form: &Form) {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
-/// Those that the environment picks.
+/// Returns the attacks that the environment selects.
 pub fn chosen(attacks: &[Attack]) -> Vec<&Attack> {
     let only = std::env::var("HOLDFAST_HOSTILE_ONLY").unwrap_or_default();
     let only: Vec<&str> = only.split(',').filter(|name| !name.is_empty()).collect();
@@ -120,9 +122,9 @@ fn tail(text: &str) -> String {
     lines[lines.len().saturating_sub(40)..].join("\n")
 }
 
-/// A host, its neighbour, and where the attacks come from.
+/// A host, its neighbour, and the arena of the attacks.
 struct Stage {
-    /// Before the host: its load ends first.
+    /// Declared before the host, so that its load ends first.
     neighbour: Neighbour,
     arena: Arena,
     host: Host,
@@ -164,7 +166,7 @@ impl Stage {
         row
     }
 
-    /// What is felt during an attack, and when it was over.
+    /// Runs an attack. Returns the neighbour's measurements during it, and the time of its end.
     fn attacked(&self, attack: &Attack, form: &Form, mut look: impl FnMut()) -> (Felt, Instant) {
         let stop = Stop::default();
         std::thread::scope(|scope| {
@@ -179,7 +181,7 @@ impl Stage {
             let attacked = self.neighbour.take();
             stop.tell();
             let ended = now();
-            // Some have to tidy up.
+            // Some attacks have to clean up.
             while !attacker.is_finished() {
                 look();
                 pass(LOOK_EVERY);
@@ -188,7 +190,8 @@ impl Stage {
         })
     }
 
-    /// How long after the end of an attack all was as before, if it was, and which answers were wrong until then.
+    /// Returns the time from the end of an attack to recovery, none if there was none, and the wrong answers until
+    /// then.
     fn back(
         &mut self,
         idle: &Felt,
@@ -211,7 +214,7 @@ impl Stage {
         }
     }
 
-    /// Whether the class of the attackers is served again as well.
+    /// Returns whether the class of the attackers is served again as well.
     fn serves_the_class(&self) -> bool {
         let (stop, request) = (Stop::default(), get(&format!("/{HOSTILE}/good/")));
         std::thread::scope(|scope| {

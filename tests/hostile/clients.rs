@@ -1,4 +1,4 @@
-//! Clients that take what they can get, of a class that does them no harm.
+//! Hostile clients of a harmless class.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::wire::{
     frame, get, h2_frame, h2_get, post_head,
 };
 
-/// All of them.
+/// All attacks of clients.
 pub const CLIENTS: &[Attack] = &[
     Attack { name: "slow-heads", does: "heads of requests that come byte by byte", run: slow_heads },
     Attack { name: "slow-bodies", does: "bodies that come byte by byte", run: slow_bodies },
@@ -48,7 +48,7 @@ fn slow_bodies(arena: &Arena, stop: &Stop) {
     dribble(arena, stop, &post_head(&format!("/{HOSTILE}/slow/"), MIB));
 }
 
-/// Begins so on hundreds of connections, and then sends a byte on each from time to time.
+/// Sends this beginning on hundreds of connections, and then a byte on each from time to time.
 fn dribble(arena: &Arena, stop: &Stop, head: &[u8]) {
     let count = arena.crowd(200, 1000);
     arena.heard(format!("{count} connections"));
@@ -94,7 +94,7 @@ fn idle_connections(arena: &Arena, stop: &Stop) {
     arena.volleys(stop, arena.crowd(1500, 6000), SECONDS, |_| Vec::new());
 }
 
-/// Opens sockets of an object and does this with each, again and again.
+/// Opens sockets of an object and does this with each, repeatedly.
 fn sockets(arena: &Arena, stop: &Stop, count: usize, abuse: impl Fn(&mut Wire, usize) + Sync) {
     let path = format!("/{HOSTILE}/sockets-{}/", arena.fresh());
     arena.each(stop, count, |number| match arena.connect().and_then(|mut wire| wire.upgrade(&path).map(|()| wire)) {
@@ -103,13 +103,13 @@ fn sockets(arena: &Arena, stop: &Stop, count: usize, abuse: impl Fn(&mut Wire, u
     });
 }
 
-/// Sends the same until told to stop; a host that reads no more is waited for.
+/// Sends the same bytes until it is stopped; waits while the host does not read.
 fn insist(arena: &Arena, stop: &Stop, wire: &mut Wire, bytes: &[u8]) {
     while !stop.told() {
         match wire.send(bytes) {
             Ok(()) => arena.heard("batches"),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                // Part of it is on its way, so what follows would not be understood: nothing is sent any more.
+                // A part of it is sent, so more bytes would not be parsed: nothing more is sent.
                 arena.heard("not read");
                 while !stop.pause(MOMENT) {}
             }
@@ -135,7 +135,7 @@ fn message_flood(arena: &Arena, stop: &Stop) {
     sockets(arena, stop, arena.crowd(4, 16), |wire, _| insist(arena, stop, wire, &messages));
 }
 
-/// Fragments of a message as long as one may be, and then nothing.
+/// Sends fragments of a message up to the largest size, and then nothing.
 fn half_messages(arena: &Arena, stop: &Stop) {
     let mut fragments = vec![0x02, 0xff];
     fragments.extend((31 * MIB as u64).to_be_bytes());
@@ -176,7 +176,7 @@ fn bad_frames(arena: &Arena, stop: &Stop) {
         masked(&[0x81, 0xfe, 0, 1], b"x"),                   // likewise
         frame(1, b"\xff\xfe"),                               // no UTF-8
         frame(8, b"x"),                                      // half a code
-        frame(8, &999_u16.to_be_bytes()),                    // a code that nobody may send
+        frame(8, &999_u16.to_be_bytes()),                    // a code that no peer may send
         [frame(8, b""), frame(1, b"x")].concat(),            // speaks after its close frame
         [frame(8, b""), frame(8, b"")].concat(),             // sends two close frames
         masked(&[0x01, 0x81], b"\xf0").repeat(10_000),       // many fragments, or many beginnings
@@ -229,7 +229,7 @@ fn huge_heads(arena: &Arena, stop: &Stop) {
     arena.clients(stop, arena.crowd(4, 16), |number| heads[number as usize % 2].clone());
 }
 
-/// Opens connections of HTTP/2 and does this with each, again and again.
+/// Opens connections of HTTP/2 and does this with each, repeatedly.
 fn h2(arena: &Arena, stop: &Stop, count: usize, abuse: impl Fn(&mut Wire) + Sync) {
     arena.each(stop, count, |_| match arena.connect().and_then(|mut wire| wire.send(H2_PREFACE).map(|()| wire)) {
         Ok(mut wire) => abuse(&mut wire),
@@ -257,7 +257,7 @@ fn h2_resets(arena: &Arena, stop: &Stop) {
     });
 }
 
-/// The windows of the streams are empty, and nobody opens them.
+/// Requests responses on streams whose windows are empty and are never opened.
 fn h2_unread(arena: &Arena, stop: &Stop) {
     let mut requests = h2_frame(H2_SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
     for stream in (1..200).step_by(2) {

@@ -1,11 +1,11 @@
-//! Time, as far as a load needs it: it has a rate, ends when it is told to, and is measured. What the suite asserts waits for
-//! conditions, like every other test.
+//! The clock of a load: a load has a rate, ends when it is stopped, and is measured. Assertions wait for
+//! conditions, as in every other test.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-/// Tells threads to end; their pauses end at once.
+/// Stops threads; their pauses end at once.
 #[derive(Default)]
 pub struct Stop {
     told: Mutex<bool>,
@@ -13,18 +13,18 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Tells everybody.
+    /// Stops all threads.
     pub fn tell(&self) {
         *self.told.lock() = true;
         self.changed.notify_all();
     }
 
-    /// Whether it was told.
+    /// Returns whether it is stopped.
     pub fn told(&self) -> bool {
         *self.told.lock()
     }
 
-    /// Waits for so long, or until told. Answers whether it was told.
+    /// Waits for this long, or until it is stopped. Returns whether it is stopped.
     pub fn pause(&self, time: Duration) -> bool {
         let mut told = self.told.lock();
         if !*told {
@@ -34,7 +34,7 @@ impl Stop {
     }
 }
 
-/// Tells `stop` when it goes out of scope, also by a panic: the threads of a scope would be waited for for ever.
+/// Stops `stop` when it goes out of scope, also by a panic: otherwise the scope would wait for its threads without end.
 pub struct StopAtEnd<'a>(pub &'a Stop);
 
 impl Drop for StopAtEnd<'_> {
@@ -43,13 +43,13 @@ impl Drop for StopAtEnd<'_> {
     }
 }
 
-/// The time.
+/// Returns the time.
 #[expect(clippy::disallowed_methods, reason = "latencies are measured with the system's clock")]
 pub fn now() -> Instant {
     Instant::now()
 }
 
-/// Lets so much time pass.
+/// Waits for this long.
 pub fn pass(time: Duration) {
     Stop::default().pause(time);
 }

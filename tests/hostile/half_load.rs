@@ -1,5 +1,5 @@
-//! B9 of the benchmarks: one class is hostile in four ways at once, the others are under half of the load that they can bear. Measures
-//! and prints; asserts that all answers are right.
+//! B9 of the benchmarks: one class is hostile in four ways at once, the others are under half of their maximal load.
+//! Measures and prints; asserts that all answers are correct.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,9 +13,9 @@ use crate::harness::{Client, Host};
 use crate::neighbour::{Latencies, NEIGHBOUR, Neighbour, Probe, spawn};
 use crate::tenants::TENANTS;
 
-/// What the hostile class and its clients do.
+/// The four attacks of the hostile class and its clients.
 const HARM: [&str; 4] = ["loops", "sql-endless", "memory", "message-flood"];
-/// Threads that ask, and objects of each; every fourth request writes.
+/// Threads that send requests, and objects of each; every fourth request writes.
 const THREADS: u64 = 16;
 const OBJECTS: u64 = 8;
 const LIMIT: Duration = Duration::from_secs(5);
@@ -60,7 +60,7 @@ fn one_class_is_hostile_and_the_others_at_half_load() {
     assert_eq!(wrong, Vec::<String>::new(), "the neighbours' answers");
 }
 
-/// Asks objects of its own in turn; what they count is checked.
+/// Sends requests to objects of its own in turn; their counts are checked.
 fn asker(client: Client, thread: u64) -> impl FnMut() + Send + 'static {
     let mut asked = 0;
     let mut numbers = [None; OBJECTS as usize];
@@ -79,7 +79,7 @@ fn asker(client: Client, thread: u64) -> impl FnMut() + Send + 'static {
     }
 }
 
-/// Requests a second, when each thread asks again as soon as it was answered.
+/// Returns requests per second when each thread sends the next request after each answer.
 fn as_fast_as_can_be(host: &Host) -> f64 {
     let (stop, asked, began) = (Stop::default(), AtomicU64::new(0), now());
     std::thread::scope(|scope| {

@@ -1,7 +1,8 @@
-//! An hour of random hostile tenants and clients beside clients that keep a ledger and alarms that must come, with SIGKILL each minute.
+//! An hour of random hostile tenants and clients beside clients that keep a ledger and alarms that must be delivered,
+//! with SIGKILL each minute.
 //!
-//! What must stay true: every acknowledged write is there, once and in order; every acknowledged alarm has run, once; alarms that tick
-//! go on ticking; the process ends by no other cause than the kills; its memory stays under its limit.
+//! What must stay true: every acknowledged write is there, once and in order; every acknowledged alarm has run, once;
+//! ticking alarms continue to tick; only the kills end the process; its memory stays under its limit.
 
 use std::fmt::Write as _;
 use std::os::unix::process::ExitStatusExt;
@@ -23,10 +24,10 @@ use crate::process::Process;
 use crate::tenants::TENANTS;
 use crate::world::{Tally, World};
 
-/// What all may have: as in the other tests, with turns short enough that a minute sees many.
+/// The configuration: as in the other tests, with turns so short that a minute has many.
 const CONFIG: &str = "[server]\nerror-details = true\n\n[limits]\nlive-instance-bytes = 536_870_912\nhost-memory = 268_435_456\n\
                       memory-per-instance = 67_108_864\ncpu-seconds-per-turn = 2.0\nlive-instances = 600\n";
-/// Until the kill.
+/// Time until the kill.
 const ROUND: Duration = Duration::from_secs(55);
 /// Attacks at once.
 const ATTACKS: u64 = 3;
@@ -34,15 +35,18 @@ const ATTACKS: u64 = 3;
 const WRITERS: usize = 4;
 const ACCOUNTS: u64 = 12;
 const WRITE_EVERY: Duration = Duration::from_millis(15);
-/// After so many rounds the objects are deleted and others are written to: whole lists are read after each kill.
+/// After this many rounds the objects are deleted and others are written to, because complete lists are read after each
+/// kill.
 const ROUNDS_OF_A_LIST: u64 = 5;
-/// Between two alarms that are armed, the furthest of them in milliseconds, and how late one may be once the host is quiet.
+/// Between two alarms that are armed, the furthest of them in milliseconds, and how late one may be once the host is
+/// quiet.
 const ARM_EVERY: Duration = Duration::from_millis(300);
 const ARMED_FOR_MS: u64 = 100_000;
 const TOLERANCE: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// For as long as one likes: `HOLDFAST_HOSTILE_MINUTES=60 cargo test --release --test hostile -- --ignored the_hour --nocapture`.
+/// Runs for `HOLDFAST_HOSTILE_MINUTES`:
+/// `HOLDFAST_HOSTILE_MINUTES=60 cargo test --release --test hostile -- --ignored the_hour --nocapture`.
 /// `HOLDFAST_CRASH_SEED` repeats the choices.
 #[test]
 #[ignore = "takes HOLDFAST_HOSTILE_MINUTES (60)"]
@@ -68,7 +72,7 @@ struct Hour {
     world: World,
     dice: Dice,
     rounds: u64,
-    /// Of those the current lists are written in.
+    /// The number in the names of the objects that have the current lists.
     list: u64,
     acknowledged: u64,
     armed: Mutex<Vec<Armed>>,
@@ -101,7 +105,7 @@ impl Hour {
         text
     }
 
-    /// Attacks, a kill in the middle of them, and a look at what is there.
+    /// Runs attacks, kills the host in the middle of them, and checks the data.
     fn round(&mut self) {
         let attacks: Vec<_> = (0..ATTACKS).map(|_| pick(&mut self.dice)).collect();
         let names: Vec<_> = attacks.iter().map(|attack| attack.name).collect();
@@ -130,7 +134,7 @@ impl Hour {
                 self.most = self.most.max(resident);
                 pass(LOOK_EVERY);
             }
-            // It is killed while all this goes on; only the neighbour is asked before how it was.
+            // The host is killed while all this runs; only the neighbour's measurements are taken before.
             let felt = neighbour.end();
             dying.store(true, Ordering::Relaxed);
             world.host.begin_to_die();
@@ -152,7 +156,7 @@ impl Hour {
         eprintln!("  {:.0} s: {}", began.elapsed().as_secs_f64(), self.told().replace('\n', " "));
     }
 
-    /// Starts the host again and compares what it has with what is known.
+    /// Starts the host again and compares its data with the ledger.
     fn look(&mut self) {
         self.world.host.restart();
         self.world.check();
@@ -169,11 +173,12 @@ impl Hour {
             self.list += 1;
         }
         let arena = Arena::of(&self.world.host, false);
-        // A class whose turns compute for long is removed once they have ended; the host says so and wants to be asked again.
+        // A class whose turns compute for long is deleted once they have ended; until then the host answers that and
+        // needs a retry.
         within(TOLERANCE, "the restless class to be removed", || arena.calm().then_some(()));
     }
 
-    /// Every alarm that is due has run, once.
+    /// Checks that every due alarm has run, once.
     fn alarms_came(&mut self) {
         let due = |armed: &mut Armed| armed.due < now();
         let come: Vec<_> = self.armed.lock().extract_if(.., due).collect();
@@ -189,7 +194,7 @@ impl Hour {
         }
     }
 
-    /// What ticked before the kill goes on.
+    /// Checks that alarms that ticked before the kill still tick.
     fn tickers_tick(&self) {
         let runs = |ticker| self.world.host.get(&format!("/{NEIGHBOUR}/n-tick-{ticker}/ticks")).json()[0].as_u64();
         let before: Vec<_> = (0..4).map(runs).collect();
@@ -205,7 +210,7 @@ fn pick(dice: &mut Dice) -> Attack {
     *chosen[dice.below(chosen.len() as u64) as usize]
 }
 
-/// A client of the ledger, or several, if the host sends one away without an answer.
+/// Runs a client of the ledger, and a new one after each request without an answer.
 fn write(world: &World, mut dice: Dice, list: u64, stop: &Stop, tally: &Tally) {
     while !stop.told() {
         let mut writer = world.writer(dice.fork(), tally);
@@ -219,7 +224,7 @@ fn write(world: &World, mut dice: Dice, list: u64, stop: &Stop, tally: &Tally) {
     }
 }
 
-/// Arms alarms, each of an object of its own, and remembers those that were acknowledged.
+/// Arms alarms, each of an object of its own, and notes those that were acknowledged.
 fn arm(client: &Client, mut dice: Dice, stop: &Stop, dying: &AtomicBool, armed: &Mutex<Vec<Armed>>) {
     while !stop.pause(ARM_EVERY) {
         let (object, wait) = (format!("once-{}", dice.below(u64::MAX)), dice.below(ARMED_FOR_MS));

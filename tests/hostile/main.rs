@@ -1,9 +1,10 @@
-//! Hostile tenants and clients, each beside a neighbour that does a little of everything and whose latencies are measured without
-//! and with the attack. What must stay true of each: the process lives, the neighbour's answers are right and not late, memory
-//! stays under its limit, and a minute after the attack everything is as before. `docs/SECURITY.md` says what bounds what.
+//! Hostile tenants and clients, each beside a neighbour that does a little of everything and whose latencies are
+//! measured without and with the attack. What must stay true of each: the process lives, the neighbour's answers are
+//! correct and in time, memory stays under its limit, and a minute after the attack the latencies are normal again.
+//! `docs/SECURITY.md` has the limits.
 //!
-//! What the tests assert of latencies is generous, because machines that run tests are busy; the table that they print has the true
-//! numbers. Attacks never fail a test themselves: whatever the host does to them is right.
+//! The asserted bounds of latencies are generous, because machines that run tests are busy; the printed table has the
+//! measured numbers. Attacks never fail a test themselves: the host may treat them in any way.
 
 #[allow(dead_code, unused_imports, reason = "the harness serves tests/e2e as well")]
 #[path = "../harness/harness.rs"]

@@ -1,7 +1,8 @@
-//! The neighbour: objects of another class under a light and steady load, whose every answer is checked and every latency measured.
+//! The neighbour: objects of another class under a light and steady load, whose every answer is checked and every
+//! latency measured.
 //!
-//! Requests have times at which they are due, and latency counts from there: a host that stands still for a second makes all
-//! requests of that second late, not only the one that was under way.
+//! Requests have times at which they are due, and latency counts from there: a host that stalls for a second makes all
+//! requests of that second late, not only the one in progress.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,10 +17,10 @@ use ureq::http::StatusCode;
 use crate::clock::{Stop, now};
 use crate::harness::{Client, Host, Socket, guest};
 
-/// Its class.
+/// The neighbour's class.
 pub const NEIGHBOUR: &str = "neighbour";
 
-/// Between two requests of each kind.
+/// Pause between two requests of each kind.
 const FETCH_EVERY: Duration = Duration::from_millis(10);
 const ADD_EVERY: Duration = Duration::from_millis(20);
 const ECHO_EVERY: Duration = Duration::from_millis(20);
@@ -27,9 +28,9 @@ const TICK_EVERY: Duration = Duration::from_millis(250);
 /// Objects that are fetched in turn, and objects whose alarms tick.
 const FETCHED: u64 = 16;
 const TICKING: u64 = 4;
-/// A probe that is later than this does not try to catch up.
+/// A probe that is later than this skips the missed requests.
 const CATCHES_UP: Duration = Duration::from_secs(2);
-/// The name of its threads.
+/// The name of the neighbour's threads.
 const PROBE: &str = "probe";
 /// Wrong answers that are kept.
 const WRONG_MAX: usize = 20;
@@ -39,7 +40,7 @@ const WRONG_MAX: usize = 20;
 pub struct Latencies(pub Vec<Duration>);
 
 impl Latencies {
-    /// The latency that this share of them does not exceed; zero if there is none.
+    /// Returns the latency that this share of them does not exceed; zero if there is none.
     pub fn percentile(&self, share: f64) -> Duration {
         let mut sorted = self.0.clone();
         sorted.sort();
@@ -56,20 +57,20 @@ impl Latencies {
     }
 }
 
-/// What the neighbour has felt for some time.
+/// The neighbour's measurements of a period.
 #[derive(Default, Clone)]
 pub struct Felt {
     pub fetch: Latencies,
     pub add: Latencies,
     pub echo: Latencies,
-    /// By how much alarms came late.
+    /// Lateness of alarms.
     pub alarm: Latencies,
-    /// Answers that were wrong or did not come.
+    /// Answers that were wrong or missing.
     pub wrong: Vec<String>,
 }
 
 impl Felt {
-    /// Each kind by its name.
+    /// Returns each kind with its name.
     pub fn kinds(&self) -> [(&'static str, &Latencies); 4] {
         [("fetch", &self.fetch), ("add", &self.add), ("echo", &self.echo), ("alarm", &self.alarm)]
     }
@@ -85,7 +86,7 @@ pub struct Neighbour {
     ticks: Mutex<Ticks>,
 }
 
-/// What a thread of a load sees.
+/// The measurements of one thread of a load.
 #[derive(Default)]
 pub struct Probe(Mutex<Seen>);
 
@@ -93,11 +94,11 @@ pub struct Probe(Mutex<Seen>);
 struct Seen {
     latencies: Vec<Duration>,
     wrong: Vec<String>,
-    /// When the request was due that is under way.
+    /// The due time of the request in progress.
     waiting_since: Option<Instant>,
 }
 
-/// Runs of each alarm that were told of, and when.
+/// The reported runs of each alarm, and when they were reported.
 struct Ticks {
     runs: [u64; TICKING as usize],
     at: Instant,
@@ -109,7 +110,7 @@ impl Neighbour {
         host.deploy(NEIGHBOUR, guest("neighbour"));
     }
 
-    /// Begins the load, under names that begin with this. The class is deployed.
+    /// Begins the load on objects whose names have this prefix. The class must be deployed.
     pub fn start(client: &Client, prefix: &str) -> Self {
         let (stop, client) = (Arc::<Stop>::default(), client.clone());
         let probes: [Arc<Probe>; 3] = Default::default();
@@ -153,7 +154,7 @@ impl Neighbour {
         neighbour
     }
 
-    /// What was felt since this was last asked.
+    /// Returns the measurements since the last call.
     pub fn take(&self) -> Felt {
         let mut wrong = Vec::new();
         let [fetch, add, echo] = self.probes.each_ref().map(|probe| Latencies(probe.take(&mut wrong)));
@@ -185,7 +186,7 @@ impl Neighbour {
         Latencies(late)
     }
 
-    /// Ends the load, and answers what was felt since this was last asked.
+    /// Ends the load, and returns the measurements since the last call.
     pub fn end(mut self) -> Felt {
         self.join();
         self.take()
@@ -206,7 +207,7 @@ impl Drop for Neighbour {
 }
 
 impl Probe {
-    /// What was seen since this was last asked; what was wrong is added.
+    /// Returns the latencies since the last call; appends the wrong answers to `wrong`.
     pub fn take(&self, wrong: &mut Vec<String>) -> Vec<Duration> {
         let mut seen = self.0.lock();
         wrong.append(&mut seen.wrong);
@@ -216,7 +217,7 @@ impl Probe {
     }
 }
 
-/// Does something whenever it is due; a panic in it is a wrong answer.
+/// Runs a probe whenever it is due; a panic in it is a wrong answer.
 pub fn spawn(
     probe: &Arc<Probe>,
     stop: &Arc<Stop>,
@@ -245,7 +246,7 @@ pub fn spawn(
     running.expect("the test may have threads")
 }
 
-/// What panics in a probe is told once, with the row of its attack.
+/// Silences panics in probes: they are reported once, with the row of the attack.
 fn keep_quiet() {
     static QUIET: Once = Once::new();
     QUIET.call_once(|| {

@@ -1,4 +1,4 @@
-//! The process under test, seen from outside: whether it is still the same one, and how much memory it has.
+//! The process under test, seen from outside: whether it is still the same one, and how much memory it uses.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use std::fs;
 pub struct Process(pub u32);
 
 impl Process {
-    /// Bytes of memory that are resident; 0 if the process has ended.
+    /// Returns the resident memory in bytes; 0 if the process has ended.
     pub fn resident(self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));

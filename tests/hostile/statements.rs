@@ -1,9 +1,9 @@
-//! SQL that takes what it can get.
+//! SQL that uses as much as it can get.
 
-/// Counts without an end.
+/// A query that counts without end.
 pub const ENDLESS: &str = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
 
-/// One call of each works for long on large values.
+/// Functions of which one call works for long on large values.
 const LONG_CALLS: [&str; 10] = [
     "instr(printf('%.*c', 1900000, 'a'), printf('%.*c', 900000, 'a') || 'b')",
     "replace(printf('%.*c', 1900000, 'a'), printf('%.*c', 900000, 'a') || 'b', 'c')",
@@ -17,7 +17,7 @@ const LONG_CALLS: [&str; 10] = [
     "quote(randomblob(900000))",
 ];
 
-/// Statements that make these calls without an end.
+/// Returns statements that make these calls without end.
 pub fn long_calls() -> Vec<String> {
     let endless = |call| {
         format!(
@@ -27,7 +27,7 @@ pub fn long_calls() -> Vec<String> {
     LONG_CALLS.map(endless).into()
 }
 
-/// Sorters, sets and materialisations that grow without an end.
+/// Sorters, sets and materialisations that grow without end.
 pub const GROWING: [&str; 5] = [
     "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) \
      SELECT count(*) FROM (SELECT x, randomblob(1000) AS b FROM c ORDER BY b)",
@@ -47,7 +47,8 @@ pub fn huge_rows() -> String {
     format!("SELECT a0, {} FROM (SELECT {}), (SELECT 1 UNION ALL SELECT 2)", sum.join(" + "), values.join(", "))
 }
 
-/// Statements as deep as their limits admit: columns that name each other, views in views, expressions in expressions.
+/// Returns statements as deep as the limits allow: columns that refer to each other, views in views, nested
+/// expressions.
 pub fn deep() -> Vec<String> {
     let nested = |inner: String, depth: usize| format!("{}{inner}{}", "-(".repeat(depth), ")".repeat(depth));
     let columns: Vec<_> = (1..99).map(|i| format!("g{i} AS ({})", nested(format!("g{}", i - 1), 45))).collect();

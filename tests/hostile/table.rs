@@ -1,4 +1,4 @@
-//! What was measured, as a table for people and as JSON for `bench/results/`.
+//! The measurements, as a table for people and as JSON for `bench/results/`.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -13,17 +13,17 @@ pub struct Row {
     pub does: &'static str,
     pub idle: Felt,
     pub attacked: Felt,
-    /// Resident memory of the process in bytes: before, at most during, and once all was as before.
+    /// Resident memory of the process in bytes: before, maximum during, and after recovery.
     pub resident: [u64; 3],
-    /// From the end of the attack until the neighbour felt nothing of it any more; none if that did not come.
+    /// Time from the end of the attack until the neighbour's latencies were normal; none if they did not become so.
     pub back: Option<Duration>,
-    /// What the attackers heard.
+    /// The answers that the attackers got.
     pub heard: String,
-    /// What must not be.
+    /// Violations.
     pub faults: Vec<String>,
 }
 
-/// The table. Latencies are `p50/p99` in milliseconds.
+/// Returns the table. Latencies are `p50/p99` in milliseconds.
 pub fn print(rows: &[Row]) -> String {
     let mut text = String::from(
         "latencies of the neighbour are p50/p99 in ms, without → with the attack; memory is resident MiB, before/most/after\n\n\
@@ -42,7 +42,7 @@ pub fn print(rows: &[Row]) -> String {
     text
 }
 
-/// The same for programs.
+/// Returns the same as JSON.
 pub fn json(rows: &[Row]) -> Json {
     let felt = |felt: &Felt| {
         let kind = |(name, latencies): (&str, &crate::neighbour::Latencies)| {

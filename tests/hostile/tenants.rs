@@ -1,4 +1,4 @@
-//! Classes that take what they can get.
+//! Hostile classes.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::clock::Stop;
 use crate::statements;
 use crate::wire::{frame, get, post};
 
-/// All of them.
+/// All attacks of classes.
 pub const TENANTS: &[Attack] = &[
     Attack { name: "loops", does: "endless loops in hundreds of objects", run: loops },
     Attack { name: "sql-endless", does: "endless SQL in hundreds of objects", run: sql_endless },
@@ -71,7 +71,7 @@ fn sql_cursors(arena: &Arena, stop: &Stop) {
 
 fn sql_deep(arena: &Arena, stop: &Stop) {
     let statements = statements::deep();
-    // The admin API looks into objects that have stored something.
+    // The admin API queries only objects that have stored something.
     let stored = get(&format!("/{HOSTILE}/deep/put?n=1"));
     arena.each(stop, arena.crowd(4, 8), |thread| {
         if thread == 0 {
@@ -105,12 +105,12 @@ fn logs(arena: &Arena, stop: &Stop) {
     arena.volleys(stop, arena.crowd(64, 256), SECONDS, |object| get(&at(object % 256, "log")));
 }
 
-/// Some that listen and do not read, and one that has the object speak.
+/// Runs peers that do not read, and one that makes the object send.
 fn broadcasts(arena: &Arena, stop: &Stop) {
     speak_to_the_deaf(arena, stop, "broadcast 20");
 }
 
-/// Connects sockets that never read, and has the object send to them what `order` says.
+/// Connects sockets that never read, and has the object send to them as `order` says.
 pub fn speak_to_the_deaf(arena: &Arena, stop: &Stop, order: &str) {
     let path = at(arena.fresh(), "");
     let open = || arena.connect().and_then(|mut wire| wire.upgrade(&path).map(|()| wire));
@@ -127,7 +127,7 @@ pub fn speak_to_the_deaf(arena: &Arena, stop: &Stop, order: &str) {
     }
 }
 
-/// Of each object one socket, which has it send and then compute.
+/// Opens one socket of each object, which makes it send and then compute.
 fn staged_messages(arena: &Arena, stop: &Stop) {
     let order = frame(1, b"hold 60");
     while !stop.told() {
@@ -150,7 +150,7 @@ fn staged_messages(arena: &Arena, stop: &Stop) {
     }
 }
 
-/// Each volley is gone as soon as it was sent.
+/// Closes each group of connections as soon as its requests are sent.
 fn sleepers(arena: &Arena, stop: &Stop) {
     arena.volleys(stop, arena.crowd(600, 3000), Duration::ZERO, |object| get(&at(object, "sleep?ms=900000")));
 }
@@ -167,7 +167,7 @@ fn alarm_again(arena: &Arena, stop: &Stop) {
     alarms(arena, stop, "again");
 }
 
-/// Arms the alarms of many objects, waits, and removes the objects: otherwise they would never rest.
+/// Arms the alarms of many objects, waits, and removes the objects, whose alarms would otherwise never end.
 fn alarms(arena: &Arena, stop: &Stop, mode: &str) {
     let path = |object| format!("/{RESTLESS}/o-{object}/alarm?mode={mode}");
     for object in 0..arena.crowd(100, 400) {

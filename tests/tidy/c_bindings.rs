@@ -1,4 +1,5 @@
-//! The bindings of the SDK for C are generated from the contract and checked in, so that nobody needs the generator to build a class.
+//! The bindings of the SDK for C are generated from the contract and checked in, so that building a class needs no
+//! generator.
 
 use wit_bindgen_core::{Files, wit_parser::Resolve};
 
@@ -9,7 +10,7 @@ fn the_bindings_of_the_sdk_for_c_are_fresh() {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(root().join("wit")).expect("the contract is sound");
     let world = resolve.select_world(&[package], Some("imports")).expect("it has this world");
-    // Exports are macros of holdfast.h, so that a class has those that it wants.
+    // Exports are macros of holdfast.h, so that a class defines only those that it needs.
     let options = wit_bindgen_c::Opts { no_object_file: true, ..Default::default() };
     let mut files = Files::default();
     options.build().generate(&mut resolve, world, &mut files).expect("bindings can be generated");

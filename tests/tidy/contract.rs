@@ -1,5 +1,6 @@
-//! The guest contract documents itself and leaves room: every function, field and case says what it means, functions begin with
-//! what they do, errors can grow without a new interface, and what a class exports is called a handler.
+//! The guest contract documents itself and can be extended: every function, field and case is documented, the
+//! documentation of a function begins with a verb, errors can grow without a new interface, and every export of a class
+//! is called a handler.
 
 use wit_parser::{Docs, Resolve, Type, TypeDefKind, WorldItem};
 
@@ -41,7 +42,7 @@ fn violations(resolve: &Resolve) -> Vec<String> {
     undocumented
 }
 
-/// What would have to change later.
+/// Returns the items that would have to change later.
 fn narrow(resolve: &Resolve) -> Vec<String> {
     let mut narrow = Vec::new();
     for (_, interface) in &resolve.interfaces {

@@ -1,13 +1,13 @@
-//! Documents name what exists: a file that was renamed or deleted is found in the text that still speaks of it.
+//! Documents name only files that exist: a mention of a renamed or deleted file is found.
 
 use crate::sources::{Source, assert_none, ending_in, files};
 
-/// What the name of a file ends in, as far as documents are held to it.
+/// The endings of file names that documents are checked for.
 const ENDINGS: [&str; 4] = [".rs", ".wit", ".md", ".toml"];
 /// Files that users have, not the repository.
 const OF_USERS: [&str; 1] = ["holdfast.toml"];
 
-/// Documents about the repository; those of vendored templates are about other places.
+/// Returns the documents about the repository; those of templates are about other places.
 fn documents() -> Vec<Source> {
     let is_ours = |path: &str| !path.contains('/') || path.starts_with("docs/") || path.starts_with("examples/");
     ending_in(".md").into_iter().filter(|document| is_ours(&document.path)).collect()
@@ -41,7 +41,8 @@ fn names_a_file(name: &str) -> bool {
         && !OF_USERS.contains(&name)
 }
 
-/// From the root, from the document, or the end of some path: `storage/sql.rs` is enough of a name.
+/// Returns whether a file exists by this path from the root or from the document, or by the end of its path:
+/// `storage/sql.rs` is enough.
 fn exists(name: &str, document: &str, files: &[String]) -> bool {
     let mut place: Vec<&str> = document.split('/').collect();
     place.pop();

@@ -1,8 +1,8 @@
-//! The layers of the runtime: imports point one way, so that whoever reads a layer need not know those above it.
+//! The layers of the runtime: imports point one way, so that a layer can be read without knowledge of those above it.
 //!
-//! A layer is `runtime/src/<layer>.rs` and everything in `runtime/src/<layer>/`, except for files named `tests.rs`, which
-//! may reach up for something to test against. `cli`, `server`, `config`, `main`, `lib`, `fuzz` and `reference` sit on top and may
-//! import anything. Some crates belong to one layer only.
+//! A layer is `runtime/src/<layer>.rs` and everything in `runtime/src/<layer>/`, except for files named `tests.rs`,
+//! which may reach up for something to test against. `cli`, `server`, `config`, `main`, `lib`, `fuzz` and `reference`
+//! sit on top and may import anything. Some crates belong to one layer only.
 
 use crate::sources::{Source, assert_none, rust};
 
@@ -22,7 +22,7 @@ const HOMES: [(&str, &str); 8] = [
     ("prometheus_client", "base"),
 ];
 
-/// The module path of a runtime source: `gateway/admin.rs` is `gateway::admin`.
+/// Returns the module path of a runtime source: `gateway/admin.rs` is `gateway::admin`.
 fn module(path: &str) -> Option<Vec<&str>> {
     Some(path.strip_prefix("runtime/src/")?.strip_suffix(".rs")?.split('/').collect())
 }
@@ -51,7 +51,7 @@ fn violations(source: &Source) -> Vec<String> {
     violations
 }
 
-/// Whether the name begins a path somewhere: `axum::` but neither `self::axum::` nor `my_axum::`.
+/// Returns whether the name begins a path somewhere: `axum::` but neither `self::axum::` nor `my_axum::`.
 fn is_path_root(code: &str, name: &str) -> bool {
     code.match_indices(&format!("{name}::")).any(|(at, _)| {
         let before = code[..at].chars().next_back();
@@ -59,7 +59,7 @@ fn is_path_root(code: &str, name: &str) -> bool {
     })
 }
 
-/// The top-level modules that this code names, through `crate::` or through enough `super::` to come out at the root.
+/// Returns the top-level modules that this code names, through `crate::` or through enough `super::` to reach the root.
 fn imports(code: &str, depth: usize) -> Vec<String> {
     let compact: String = code.split_whitespace().collect::<Vec<_>>().join(" ");
     let to_root = "super::".repeat(depth);
@@ -68,12 +68,12 @@ fn imports(code: &str, depth: usize) -> Vec<String> {
         let starts = compact.match_indices(start).filter(|(at, _)| !inside_a_word(*at));
         starts.flat_map(|(at, _)| heads(&compact[at + start.len()..])).collect()
     };
-    // In a module inside a file as many `super::` do not come out at the root; siblings have other names than layers.
+    // In a module inside a file as many `super::` do not reach the root; siblings have other names than layers.
     let by_super = after(&to_root).into_iter().filter(|name| LAYERS.contains(&&**name) || TOP.contains(&&**name));
     after("crate::").into_iter().chain(by_super).collect()
 }
 
-/// The first names of a path, or of each path of a group: of `{a::{b, c}, d as e}` they are `a` and `d`.
+/// Returns the first names of a path, or of each path of a group: of `{a::{b, c}, d as e}` they are `a` and `d`.
 fn heads(path: &str) -> Vec<String> {
     let name =
         |text: &str| -> String { text.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
@@ -97,8 +97,8 @@ fn heads(path: &str) -> Vec<String> {
     heads
 }
 
-/// Code only: what comments and string literals say is not an import. Raw strings are taken for plain ones, which is good
-/// enough for sources that the formatter has seen.
+/// Returns the code only: comments and string literals are not imports. Raw strings are taken for plain ones, which is
+/// good enough for formatted sources.
 fn without_comments_and_text(source: &str) -> String {
     let mut code = String::new();
     for line in source.lines() {
@@ -112,7 +112,7 @@ fn without_comments_and_text(source: &str) -> String {
             let mut taken = 1;
             match &special[..1] {
                 "\\" => taken = special.chars().take(2).map(char::len_utf8).sum(),
-                // A quote as a character literal opens no text.
+                // A quote in a character literal opens no string.
                 "'" if special.starts_with("'\"'") => taken = 3,
                 "\"" => in_text = !in_text,
                 "/" if !in_text && special.starts_with("//") => {

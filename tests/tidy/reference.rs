@@ -1,15 +1,15 @@
-//! The reference pages name everything that the sources define, and nothing that is gone. What can be read from the
-//! program itself is compared in `runtime/src/reference.rs`. Here is what only its text tells: the routes of the admin
-//! API, environment variables.
+//! The reference pages name everything that the sources define, and nothing that was removed.
+//! `runtime/src/reference.rs` compares what can be read from the program itself. This file compares what can only be
+//! read from the source text: the routes of the admin API and environment variables.
 
 use std::collections::BTreeSet;
 
 use crate::sources::{Source, assert_none, ending_in};
 
-/// Variables that other programs define, as documented as ours.
+/// Variables that other programs define and that are documented as well.
 const OF_OTHERS: [&str; 2] = ["NO_COLOR", "WASI_SDK_PATH"];
 
-/// The paths of the arms of a match on segments: `["v1", "classes", class]` is `/v1/classes/{class}`.
+/// Returns the paths of the arms of a match on segments: `["v1", "classes", class]` is `/v1/classes/{class}`.
 fn routes(source: &str) -> BTreeSet<String> {
     let arms = source.lines().filter_map(|line| line.trim_start().strip_prefix('[')?.split_once("] =>"));
     let segment = |segment: &str| match segment.trim().strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
@@ -19,13 +19,13 @@ fn routes(source: &str) -> BTreeSet<String> {
     arms.map(|(pattern, _)| pattern.split(',').map(segment).collect()).collect()
 }
 
-/// The paths of headings like ``### `GET /v1/classes` ``.
+/// Returns the paths of headings like ``### `GET /v1/classes` ``.
 fn documented_routes(page: &str) -> BTreeSet<String> {
     let headings = page.lines().filter_map(|line| line.strip_prefix("### `")?.strip_suffix('`'));
     headings.filter_map(|heading| Some(heading.split_once(' ')?.1.to_owned())).collect()
 }
 
-/// Literals that are names of our environment variables.
+/// Returns the literals that are names of Holdfast's environment variables.
 fn variables(source: &str) -> BTreeSet<String> {
     let literals = source.split('"').skip(1).step_by(2);
     let is_name = |text: &&str| text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
@@ -36,7 +36,7 @@ fn variables(source: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The first cells of the table below a heading, without their backquotes.
+/// Returns the first cells of the table below a heading, without their backquotes.
 fn first_cells(page: &str, heading: &str) -> BTreeSet<String> {
     let lines = page.lines().skip_while(|line| *line != heading).skip(1).take_while(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(cell, _)| cell.to_owned()).collect()

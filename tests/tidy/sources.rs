@@ -1,4 +1,4 @@
-//! The files of the repository, as far as the rules read them: everything but what tools write.
+//! The files of the repository that the rules read: everything except the output of tools.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ pub struct Source {
     pub text: String,
 }
 
-/// The repository.
+/// Returns the root of the repository.
 pub fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the repository").into()
 }
 
-/// The paths of all files, sorted.
+/// Returns the paths of all files, sorted.
 pub fn files() -> Vec<String> {
     let mut files = Vec::new();
     let mut directories = vec![root()];
@@ -37,13 +37,13 @@ pub fn files() -> Vec<String> {
     files
 }
 
-/// All files whose path ends so.
+/// Returns all files whose path ends with this text.
 pub fn ending_in(end: &str) -> Vec<Source> {
     let read = |path: String| Source { text: fs::read_to_string(root().join(&path)).expect("a source is text"), path };
     files().into_iter().filter(|path| path.ends_with(end)).map(read).collect()
 }
 
-/// All Rust sources.
+/// Returns all Rust sources.
 pub fn rust() -> Vec<Source> {
     let sources = ending_in(".rs");
     for place in ["runtime/src/", "guest-sdk/", "examples/", "tests/guests/", "tests/e2e/"] {
@@ -52,7 +52,7 @@ pub fn rust() -> Vec<Source> {
     sources
 }
 
-/// Fails the test with all of them.
+/// Panics with all violations, if there are any.
 #[track_caller]
 pub fn assert_none(violations: impl IntoIterator<Item = String>) {
     let violations: Vec<String> = violations.into_iter().collect();

@@ -1,10 +1,11 @@
-//! The rules about text: every source file opens with its contract, is short enough to read, and has nothing left over.
+//! The rules about text: every source file opens with its contract, has at most 600 lines, and has no
+//! leftover debugging code or notes.
 
 use crate::sources::{Source, assert_none, rust};
 
-/// Longer than this, a file has a second idea in it.
+/// The most lines of a file. A longer one has more than one subject.
 const LINES_MAX: usize = 600;
-/// What is not meant to stay. Put together here so that this file is not a violation of itself.
+/// Text that must not be committed. Concatenated here so that this file does not violate the rule itself.
 const LEFT_OVER: [&str; 5] =
     [concat!("dbg", "!("), concat!("todo", "!("), concat!("TO", "DO"), concat!("FIX", "ME"), concat!("XX", "X")];
 
@@ -28,8 +29,8 @@ fn violations(source: &Source) -> Vec<String> {
     violations
 }
 
-/// Messages of errors that contain the error they come from. Whoever prints an error with all that it comes from prints that twice;
-/// so a message has its cause in it (a field by that name), or is told with its source, not both.
+/// Returns messages of errors that contain their source. Printing an error with its chain of sources would print that
+/// twice, so a message has its cause in a field named `cause`, or has a source, not both.
 fn told_twice(text: &str) -> impl Iterator<Item = &str> {
     let messages = text.split("#[error(").skip(1).filter_map(|rest| Some(&rest[..rest.find(")]")?]));
     let after = text.split("#[error(").skip(1).map(|rest| rest.lines().nth(1).unwrap_or_default());

@@ -1,4 +1,4 @@
-;; A class that does a little of all that leaves something in a data directory, in as few bytes as possible.
+;; A class that uses every kind of stored data, in as few bytes as possible.
 ;;
 ;; | request | does |
 ;; |---|---|
@@ -8,7 +8,7 @@
 ;; | `POST`, body: milliseconds since the Unix epoch | sets the alarm |
 ;; | `DELETE` | delete-all |
 ;;
-;; The handler of the alarm puts `rang` under `value`. What the contract refuses is a trap.
+;; The handler of the alarm puts `rang` under `value`. A refusal of the contract is a trap.
 (module
   (import "holdfast:object/key-value@0.2.0" "get" (func $get (param i32 i32 i32)))
   (import "holdfast:object/key-value@0.2.0" "put" (func $put (param i32 i32 i32 i32 i32)))
@@ -17,7 +17,7 @@
   (import "holdfast:object/storage@0.2.0" "delete-all" (func $delete-all (param i32)))
 
   (memory (export "memory") 64)
-  ;; What the host answers: a byte that is 1 for an error, and 8 bytes on what it holds.
+  ;; The result of a host call: a byte that is 1 for an error; its value is at offset 8.
   (global $result i32 (i32.const 0))
   ;; result<response, failure>: 24 bytes.
   (global $answer i32 (i32.const 128))
@@ -68,7 +68,7 @@
     (param $headers i32) (param $header-count i32) (param $body i32) (param $body-size i32)
     (result i32)
     (local $second i32)
-    ;; The second letter tells the methods apart.
+    ;; The second letter distinguishes the methods.
     (local.set $second (i32.load8_u offset=1 (local.get $method)))
     (if (i32.and (i32.eq (local.get $second) (i32.const 69)) (i32.eq (local.get $method-size) (i32.const 3))) ;; GET
       (then

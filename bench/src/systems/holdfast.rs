@@ -15,7 +15,7 @@ use super::{Kind, Launcher, Running, address, output};
 use crate::http::{Connection, request};
 use crate::load::Objects;
 
-/// Each has a package of its own in `bench/guests`.
+/// The classes, each a package in `bench/guests`.
 const CLASSES: [&str; 6] = ["hello", "number", "table", "value", "alarm", "socket"];
 
 /// The components of the classes.
@@ -59,7 +59,7 @@ impl Guests {
     }
 }
 
-/// What Cargo calls the component of a class.
+/// Returns Cargo's name of the component of a class.
 fn file_name(class: &str) -> String {
     format!("bench_{class}.wasm")
 }
@@ -86,7 +86,7 @@ impl Admin {
         Ok(())
     }
 
-    /// One number of `/metrics`.
+    /// Returns one number of `/metrics`.
     pub async fn metric(&self, name: &str) -> anyhow::Result<u64> {
         let mut connection = Connection::open(self.address).await?;
         let asked = request("GET", "/metrics", &[("authorization", &self.authorization)], b"");
@@ -109,7 +109,7 @@ impl Admin {
     }
 }
 
-/// Starts it on data that may be there already.
+/// Starts Holdfast on new or existing data.
 pub async fn start(
     launcher: &Launcher,
     kind: Kind,

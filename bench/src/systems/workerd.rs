@@ -11,17 +11,17 @@ use tokio::process::Command;
 
 use super::{Kind, Launcher, Running, directory, output};
 
-/// It evicts an object 10 seconds after its last request and offers nothing to ask for it earlier.
+/// workerd evicts an object 10 seconds after its last request and has no request for an earlier eviction.
 pub const EVICTS_AFTER: Duration = Duration::from_secs(12);
 
-/// Installs the pinned version unless it is there, and says where the binary is.
+/// Installs the pinned version unless it is there, and returns the path of the binary.
 pub async fn install() -> anyhow::Result<PathBuf> {
     let directory = directory("workerd");
     let wanted = version(&directory.join("package-lock.json"), "/packages/node_modules~1workerd/version")?;
     let there = version(&directory.join("node_modules/workerd/package.json"), "/version").ok();
     if there.as_ref() != Some(&wanted) {
         eprintln!("installing workerd {wanted}");
-        // No scripts: the package's own only moves the binary, which is used where it lies.
+        // Without scripts: the package's own only moves the binary, which is used at its place.
         let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"];
         output(Command::new("npm").args(arguments).current_dir(&directory)).await?;
     }

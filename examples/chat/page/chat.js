@@ -1,4 +1,4 @@
-/** The page of a room. What is kept and resent is `holdfast-socket.js`'s; this shows it, and asks for what to say. */
+/** The page of a room: shows messages and sends new ones. `holdfast-socket.js` keeps and resends them. */
 
 import { HoldfastSocket, claimStore } from "./holdfast-socket.js";
 
@@ -7,11 +7,11 @@ const $ = (id) => document.getElementById(id);
 const base = new URL(document.baseURI);
 const room = decodeURIComponent(base.pathname.split("/").at(-2) ?? "");
 
-/** Messages of one person within so many milliseconds stand together. */
+/** Messages of one person within this many milliseconds are shown together. */
 const TOGETHER = 5 * 60_000;
-/** How long somebody is typing after they were, and how often that is said. */
+/** How long a person counts as typing after a notice, and how often a notice is sent. */
 const TYPING = 4_000;
-/** So many messages stay on the page. */
+/** The number of messages that stay on the page. */
 const SHOWN = 1_000;
 
 // ---- Colours
@@ -57,7 +57,7 @@ function element(tag, properties = {}, ...children) {
   return made;
 }
 
-// The page is in English, so dates in words are, too.
+// The page is in English, so dates in words are in English too.
 const { lang } = document.documentElement;
 const time = new Intl.DateTimeFormat(undefined, { timeStyle: "short" });
 const date = new Intl.DateTimeFormat(lang, { weekday: "long", day: "numeric", month: "long" });
@@ -87,7 +87,7 @@ function avatar(name) {
   return made;
 }
 
-/** The text of a message; what looks like a link is one. @param {string} text */
+/** The text of a message, with links. @param {string} text */
 function body(text) {
   const only = /^\p{Extended_Pictographic}[\p{Extended_Pictographic}\u200d\ufe0f]{0,7}$/u.test(text);
   const made = element("p", { className: only ? "text emoji" : "text", dir: "auto" });
@@ -101,7 +101,7 @@ function body(text) {
   return made;
 }
 
-/** At most once for each frame that is painted. @param {() => void} work */
+/** Runs work at most once for each painted frame. @param {() => void} work */
 function painted(work) {
   let waits = false;
   return () => {
@@ -130,14 +130,14 @@ const socket = new HoldfastSocket(new URL("socket", base), {
 
 /** @type {Line | undefined} */ let last;
 /** @type {Map<string, Person>} */ const people = new Map();
-/** Who is typing, until when. @type {Map<string, number>} */ const typing = new Map();
-/** What the room would not take. @type {{ id: number, event: any, reason: string }[]} */ const refused = [];
+/** The people who are typing, with the end of their notice. @type {Map<string, number>} */ const typing = new Map();
+/** The messages that the room refused. @type {{ id: number, event: any, reason: string }[]} */ const refused = [];
 let unread = 0;
 let welcomed = false;
 
 socket.addEventListener("welcome", ({ detail: welcome }) => {
   if (welcome.reset) {
-    // The history is there to be read, not to be read aloud.
+    // Screen readers do not read the history aloud.
     $("log").ariaLive = "off";
     $("lines").replaceChildren();
     last = undefined;
@@ -293,7 +293,7 @@ $("latest").onclick = () => {
   $("text").focus();
 };
 document.addEventListener("visibilitychange", () => {
-  // What came meanwhile is shown from its beginning.
+  // New messages are shown from the first one.
   if (!document.hidden && unread > 0) $("lines").querySelector(".unread")?.scrollIntoView({ block: "center" });
   haveRead();
 });
@@ -353,7 +353,7 @@ $("wake").onclick = () => socket.wake();
 
 // ---- Writing
 
-/** Whom the next message is for; everybody if undefined. @type {string | undefined} */
+/** The recipient of the next message; all people if undefined. @type {string | undefined} */
 let recipient;
 
 /** @param {string} [name] */
@@ -375,7 +375,7 @@ function fit() {
 let saidTyping = 0;
 $("text").addEventListener("input", () => {
   fit();
-  // What is written to one person is nobody else's business.
+  // Typing of a private message is not announced.
   if (recipient !== undefined || $("text").value.trim() === "" || Date.now() - saidTyping < TYPING - 1000) return;
   saidTyping = Date.now();
   socket.sendNow({ type: "typing" });
@@ -429,7 +429,7 @@ document.addEventListener("keydown", (event) => {
     $("show-people").focus();
   }
 });
-// Times such as "5 min. ago" grow old.
+// Times such as "5 min. ago" need updates.
 setInterval(showPeople, 60_000);
 
 showConnection(socket.state);

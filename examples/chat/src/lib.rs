@@ -1,11 +1,12 @@
-//! A chat room per object: what is sent to whom and when, over WebSockets. What is kept is `room`'s, words for clients are `wire`'s.
+//! A chat room per object: receives and sends messages over WebSockets. `room` stores them, `wire` has the frames for
+//! clients.
 //!
-//! A client connects with the number of the last message it has seen and gets those after it in the turn that accepts it, so
-//! nothing falls between. It numbers what it says, and says it again until that is acknowledged; the room remembers the
-//! last number of each client, so nothing is said twice. Both are the convention of `guest-sdk/browser/holdfast-socket.js`, which the
-//! page uses.
+//! A client connects with the number of the last message that it has and gets the later ones in the turn that accepts
+//! it, so none is missing. It numbers its own messages, and resends them until they are acknowledged; the room stores
+//! the last number of each client, so no message is stored twice. Both are the convention of
+//! `guest-sdk/browser/holdfast-socket.js`, which the page uses.
 //!
-//! Names are taken on trust. A service would check who somebody is in `connect`, before it accepts.
+//! Names are not checked. A service would authenticate in `connect`, before it accepts.
 
 mod limit;
 mod room;
@@ -35,7 +36,7 @@ struct Hello {
     after: i64,
 }
 
-/// What is attached to a socket.
+/// The attachment of a socket.
 #[derive(Serialize, Deserialize)]
 struct Peer {
     name: String,
@@ -56,7 +57,7 @@ struct Post {
     draft: Draft,
 }
 
-/// For what a client must not try again.
+/// The close code for errors after which a client must not retry.
 const REFUSED: u16 = 4400;
 const REPLACED: u16 = 4409;
 
@@ -70,14 +71,14 @@ const ASSETS: [(&str, &str, &str); 3] = [
         include_str!("../../../guest-sdk/browser/holdfast-socket.js"),
     ),
 ];
-/// Nothing on the page comes from elsewhere, and nothing in it runs but the scripts above.
+/// The page loads nothing from elsewhere and runs only the scripts above.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'self'; form-action 'none'";
 
 impl Object for Chat {
     fn new(ctx: Context) -> Result<Self> {
         let room = Room::open(&ctx)?;
-        // After a restart of the host nobody is connected, and no close event has said so.
+        // After a restart of the host all sockets are gone, without a close event.
         for name in room.online()? {
             if ctx.websockets(&*person(&name)).is_empty() {
                 room.leave(&name, now()?)?;
@@ -111,7 +112,7 @@ impl WebSocketHandler for Chat {
         match message.parse() {
             Ok(Incoming { id: Some(id), event: Said::Message(draft) }) => self.take(socket, &peer, id, &draft),
             Ok(Incoming { id: None, event: Said::Typing }) => self.tell(Event::Typing { name: &peer.name }),
-            // The client's mistake and not this object's, so the turn does not fail.
+            // A mistake of the client and not of this object, so the turn does not fail.
             _ => {
                 socket.close(REFUSED, "this room does not know such messages")?;
                 Ok(())
@@ -129,7 +130,7 @@ impl WebSocketHandler for Chat {
 }
 
 impl Chat {
-    /// Accepts somebody, and tells what happened since they were here.
+    /// Accepts a client, and sends the messages that it has missed.
     fn connect(&mut self, request: &Request) -> Result<Response> {
         if !request.is_websocket_upgrade() {
             return Ok(Response::error(StatusCode::UPGRADE_REQUIRED, "a WebSocket is here")
@@ -140,7 +141,7 @@ impl Chat {
             Err(bad) => return Ok(bad.into()),
         };
         if !room::is_name(&peer.name) || !is_client(&peer.client) {
-            // A page cannot see why a handshake was refused, but it can see why a socket was closed.
+            // A page cannot read why a handshake was refused, but it can read why a socket was closed.
             let (socket, response) = self.ctx.accept_websocket(request, ["refused"])?;
             socket.close(REFUSED, room::NO_NAME)?;
             return Ok(response);
@@ -174,7 +175,7 @@ impl Chat {
         if is_first { self.tell(Event::Person(&arrived)) } else { Ok(()) }
     }
 
-    /// Takes what a client says, if it is the next thing that it says.
+    /// Handles a frame of a client, if its number is the next one.
     fn take(&mut self, socket: WebSocket, peer: &Peer, id: i64, draft: &Draft) -> Result<()> {
         match self.room.last_from(&peer.client)? {
             Some(last) if id <= last => return send(socket, &Frame::Ack(last)),
@@ -209,13 +210,13 @@ impl Chat {
         })
     }
 
-    /// Tells everybody what is not kept.
+    /// Sends all clients an event that is not stored.
     fn tell(&self, event: Event) -> Result<()> {
         self.ctx.broadcast(None, Message::json(&Frame::now(event))?)?;
         Ok(())
     }
 
-    /// Keeps a line and sends it to those whom it is for, or says in words what is wrong with it.
+    /// Stores a line and sends it to its recipients, or returns what is wrong with it.
     fn say(&self, from: &str, draft: &Draft) -> Result<Result<Line, &'static str>> {
         let line = match self.room.add(from, draft, now()?)? {
             Ok(line) => line,
@@ -235,24 +236,25 @@ impl Chat {
     }
 }
 
-/// To a client that has gone meanwhile nothing is sent; it asks again when it comes back.
+/// Sends nothing to a client that has disconnected meanwhile; it resumes when it reconnects.
 fn send(socket: WebSocket, frame: &Frame) -> Result<()> {
     socket.send_json(frame)?;
     Ok(())
 }
 
-/// The page; links in it are relative to the object, whose path may or may not end with a slash.
+/// Returns the page; links in it are relative to the object, whose path may or may not end with a slash.
 fn page(request: &Request) -> Response {
     let escaped = request.prefix().replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     Response::html(PAGE.replace("{base}", &escaped)).with_header("content-security-policy", POLICY)
 }
 
-/// The tag of all sockets of a person.
+/// Returns the tag of all sockets of a person.
 fn person(name: &str) -> String {
     format!("person:{name}")
 }
 
-/// The tag of a client's sockets: one, or for a while two, when it has come back before the host noticed that it was gone.
+/// Returns the tag of a client's sockets: one, or for a while two, when it has reconnected before the host noticed the
+/// disconnection.
 fn same_client(id: &str) -> String {
     format!("client:{id}")
 }
@@ -261,7 +263,7 @@ fn is_client(id: &str) -> bool {
     (1..=64).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-/// The start of this turn, in milliseconds since the Unix epoch.
+/// Returns the start of this turn, in milliseconds since the Unix epoch.
 fn now() -> Result<u64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as u64)
 }

@@ -1,20 +1,21 @@
-//! How fast people may talk: a few lines at once, then one a second.
+//! The rate limit of messages: a few lines at once, then one per second.
 //!
-//! In memory, which is enough: a bucket is full again before an idle instance is dropped.
+//! It is kept in memory only: a bucket is full again before an idle instance is dropped.
 
 use std::collections::HashMap;
 
-/// Lines that somebody who was silent may say at once.
+/// Lines that a person may send at once after a pause.
 const BURST: u64 = 8;
 /// Milliseconds until one more is allowed.
 const REFILL: u64 = 1000;
 
-/// When each person's bucket will be full again, in milliseconds since the Unix epoch; those whose bucket is full are not there.
+/// When each person's bucket will be full again, in milliseconds since the Unix epoch; those whose bucket is full are
+/// not there.
 #[derive(Default)]
 pub struct Limits(HashMap<String, u64>);
 
 impl Limits {
-    /// Takes one line from somebody's bucket, or says how many milliseconds it takes until there is one.
+    /// Takes one line from a person's bucket, or returns the milliseconds until there is one.
     pub fn take(&mut self, name: &str, now: u64) -> Result<(), u64> {
         self.0.retain(|_, full| *full > now);
         let full = self.0.get(name).copied().unwrap_or(now) + REFILL;

@@ -1,4 +1,4 @@
-//! What the room keeps: its newest lines, who was here, and what it has heard from each client. Knows nothing of sockets.
+//! The stored state of a room: its newest lines, its people, and the last id of each client. Does not use sockets.
 
 use holdfast::Sql;
 use holdfast::prelude::*;
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 pub struct Room(Sql);
 
-/// What somebody wants to say; to everybody, unless there is a name.
+/// A line to be stored; to all people, unless it has a recipient.
 #[derive(Deserialize)]
 pub struct Draft {
     text: String,
     to: Option<String>,
 }
 
-/// What somebody has said.
+/// A stored line.
 #[derive(Serialize, Deserialize)]
 pub struct Line {
     pub seq: i64,
@@ -29,25 +29,25 @@ pub struct Line {
 pub struct Person {
     pub name: String,
     pub online: bool,
-    /// When they last came or went, in milliseconds since the Unix epoch.
+    /// When the person last connected or disconnected, in milliseconds since the Unix epoch.
     pub seen: u64,
 }
 
-/// The numbers of the lines that are there; 0 and 0 if there are none.
+/// The first and the last number of the stored lines; 0 and 0 if there are none.
 #[derive(Deserialize)]
 pub struct Span {
     pub oldest: i64,
     pub newest: i64,
 }
 
-/// So many lines are kept.
+/// The number of lines that are kept.
 const LINES: i64 = 1000;
-/// So many a newcomer is shown.
+/// The number of lines that a new client gets.
 const SHOWN: i64 = 200;
 const TEXT_MAX: usize = 4000;
 const NAME_MAX: usize = 32;
 pub const NO_NAME: &str = "a name has 1 to 32 characters";
-/// Milliseconds after which the room forgets people and clients that do not come: 30 days.
+/// Milliseconds after which the room deletes absent people and clients: 30 days.
 const FORGOTTEN: u64 = 30 * 24 * 3600 * 1000;
 
 const MIGRATIONS: &[&str] = &["
@@ -68,7 +68,7 @@ impl Room {
         Ok(Self(ctx.sql()))
     }
 
-    /// Keeps a line, or says what is wrong with it. The oldest ones make room.
+    /// Stores a line, or returns what is wrong with it. Deletes the oldest ones beyond the limit.
     pub fn add(&self, from: &str, draft: &Draft, now: u64) -> Result<Result<Line, &'static str>> {
         let text = draft.text.trim();
         if text.is_empty() || text.chars().count() > TEXT_MAX {
@@ -86,7 +86,8 @@ impl Room {
         Ok(Ok(line))
     }
 
-    /// The lines after a number that this person may read, or that everybody may: in their order, the newest ones if they are many.
+    /// Returns the lines after a number that this person may read, or the public ones: in order, only the newest if
+    /// there are many.
     pub fn since(&self, after: i64, reader: Option<&str>) -> Result<Vec<Line>> {
         let sql = "SELECT * FROM (SELECT * FROM line WHERE seq > ?1 AND (\"to\" IS NULL OR ?2 IN (\"from\", \"to\"))
                    ORDER BY seq DESC LIMIT ?3) ORDER BY seq";
@@ -99,7 +100,7 @@ impl Room {
         Ok(self.0.query_one(sql, [])?)
     }
 
-    /// Somebody came. People who did not come for long are forgotten.
+    /// Notes that a person has connected. Deletes people who were absent for long.
     pub fn join(&self, name: &str, now: u64) -> Result<Person> {
         let forgotten = now.saturating_sub(FORGOTTEN) as i64;
         self.0.exec("DELETE FROM person WHERE seen < ? AND NOT online", params![forgotten])?;
@@ -107,7 +108,7 @@ impl Room {
         self.set_online(name, true, now)
     }
 
-    /// Somebody has gone.
+    /// Notes that a person has disconnected.
     pub fn leave(&self, name: &str, now: u64) -> Result<Person> {
         self.set_online(name, false, now)
     }
@@ -118,18 +119,18 @@ impl Room {
         Ok(self.0.query_one(sql, params![name, online, now as i64])?)
     }
 
-    /// Those who are here, as far as the table knows.
+    /// Returns the people who are here, according to the table.
     pub fn online(&self) -> Result<Vec<String>> {
         Ok(self.0.query_all("SELECT name FROM person WHERE online", [])?)
     }
 
-    /// Those who are here and then those who were, the last ones first; a hundred of them.
+    /// Returns the people who are here and then those who were, the most recent first; at most 100.
     pub fn people(&self) -> Result<Vec<Person>> {
         let sql = "SELECT name, online, seen FROM person ORDER BY online DESC, seen DESC, name LIMIT 100";
         Ok(self.0.query_all(sql, [])?)
     }
 
-    /// The last id that the room has heard from a client, if it knows the client.
+    /// Returns the last id of a client, if the client is known.
     pub fn last_from(&self, client: &str) -> Result<Option<i64>> {
         Ok(self.0.query_optional("SELECT last FROM client WHERE id = ?", params![client])?)
     }
@@ -143,13 +144,13 @@ impl Room {
 }
 
 impl Span {
-    /// Whether somebody who has seen all up to here can be told all that came after.
+    /// Returns whether all lines after this number are still stored.
     pub fn continues(&self, after: i64) -> bool {
         after > 0 && after <= self.newest && after + 1 >= self.oldest
     }
 }
 
-/// Whether somebody can be called so.
+/// Returns whether a name is valid.
 pub fn is_name(name: &str) -> bool {
     let length = name.chars().count();
     (1..=NAME_MAX).contains(&length) && name.trim() == name && !name.chars().any(char::is_control)

@@ -1,10 +1,10 @@
-//! What goes over the sockets: the frames of `guest-sdk/browser/holdfast-socket.js`, and this room's events in them.
+//! The messages of the sockets: the frames of `guest-sdk/browser/holdfast-socket.js`, and this room's events in them.
 
 use serde::{Deserialize, Serialize};
 
 use crate::room::{Draft, Line, Person};
 
-/// What a client sends: with an id, it is to be acknowledged.
+/// A frame of a client. One with an id must be acknowledged.
 #[derive(Deserialize)]
 pub struct Incoming {
     pub id: Option<i64>,
@@ -18,7 +18,7 @@ pub enum Said {
     Typing,
 }
 
-/// What a client is sent.
+/// A frame to a client.
 #[derive(Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Frame<'a> {
@@ -33,7 +33,7 @@ pub enum Frame<'a> {
     },
     #[serde(untagged)]
     Event {
-        /// None if it is not kept.
+        /// None if the event is not stored.
         #[serde(skip_serializing_if = "Option::is_none")]
         seq: Option<i64>,
         event: Event<'a>,
@@ -54,7 +54,7 @@ pub struct Welcome<'a> {
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Event<'a> {
     Message(&'a Line),
-    /// Somebody has come or gone.
+    /// A person has connected or disconnected.
     Person(&'a Person),
     Typing {
         name: &'a str,
@@ -68,7 +68,7 @@ impl<'a> Event<'a> {
 }
 
 impl<'a> Frame<'a> {
-    /// An event that is not kept.
+    /// Returns the frame of an event that is not stored.
     pub fn now(event: Event<'a>) -> Self {
         Self::Event { seq: None, event }
     }

@@ -1,4 +1,4 @@
-//! A number that everybody who looks at it sees change: one object, its page, and a WebSocket from each page.
+//! A number that every open page shows live: one object, its page, and a WebSocket from each page.
 
 use holdfast::prelude::*;
 

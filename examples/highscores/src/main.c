@@ -10,7 +10,7 @@ static hf_result init(void) {
     return HF_DONE;
 }
 
-/* A whole number from a query parameter; false if it is none. */
+/* Parses a whole number of a query parameter; false if it is not a number. */
 static bool number(const hf_request *request, const char *name, long long *value) {
     hf_text given = hf_query(request, name);
     if (!given.data) return false;
@@ -20,7 +20,7 @@ static bool number(const hf_request *request, const char *name, long long *value
     return given.size && !*end && !errno;
 }
 
-/* Keeps the better of the old and the new score, and tells the place that it has now. */
+/* Keeps the better of the old and the new score, and answers its rank. */
 static hf_result submit(const hf_request *request, hf_response *response) {
     hf_text player = hf_query(request, "player");
     long long points;

@@ -10,7 +10,7 @@ struct Notes {
     ctx: Context,
 }
 
-/// What callers send.
+/// The body of a request.
 #[derive(Deserialize)]
 struct Draft {
     title: String,
@@ -18,7 +18,7 @@ struct Draft {
     body: String,
 }
 
-/// What is stored and answered.
+/// A stored note, as answers have it.
 #[derive(Serialize, Deserialize)]
 struct Note {
     id: i64,
@@ -28,7 +28,7 @@ struct Note {
 
 #[derive(Deserialize)]
 struct Page {
-    /// The last id of the page before.
+    /// The last id of the previous page.
     #[serde(default)]
     after: i64,
 }
@@ -38,10 +38,10 @@ struct Search {
     q: String,
 }
 
-/// Each object runs these once, when it first meets them; a new one goes to the end.
+/// Each object runs each of these once; a new one is added at the end.
 const MIGRATIONS: &[&str] = &[
     "CREATE TABLE note (id INTEGER PRIMARY KEY AUTOINCREMENT, title TEXT NOT NULL, body TEXT NOT NULL)",
-    // Search. The triggers keep the index in step with the table; both are written by the same turn or not at all.
+    // Search. The triggers update the index with the table; both are written by the same turn or not at all.
     "CREATE VIRTUAL TABLE note_index USING fts5 (title, body, content = 'note', content_rowid = 'id');
      CREATE TRIGGER note_inserted AFTER INSERT ON note BEGIN
          INSERT INTO note_index (rowid, title, body) VALUES (new.id, new.title, new.body);
@@ -126,13 +126,13 @@ impl Notes {
         }
     }
 
-    /// Notes with words that begin with each word of the query, the best matches first.
+    /// Returns notes with words that begin with each word of the query, the best matches first.
     fn search(&self, request: &Request) -> Result<Response> {
         let search: Search = match request.query() {
             Ok(search) => search,
             Err(bad) => return Ok(bad.into()),
         };
-        // Quoted, because a query is words here and no FTS5 expression, which could be wrong.
+        // Quoted, because a query here is a list of words and not an FTS5 expression, which could be invalid.
         let words = search.q.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
         let pattern = words.map(|word| format!("\"{word}\"*")).collect::<Vec<_>>().join(" ");
         if pattern.is_empty() {
@@ -144,7 +144,7 @@ impl Notes {
     }
 }
 
-/// The draft in the body, or the answer to a body that has none.
+/// Returns the draft in the body, or the answer to a body without one.
 fn read_draft(request: &Request) -> Result<Draft, Response> {
     let draft: Draft = request.json()?;
     if draft.title.trim().is_empty() {

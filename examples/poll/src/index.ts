@@ -1,10 +1,10 @@
-// A poll: one object per question. Votes are counted in SQL, whoever watches is told of each one, and an alarm closes it.
+// A poll: one object per question. Votes are counted in SQL, each is sent to all open pages, and an alarm closes the poll.
 
 import { DurableObject } from "holdfast";
 
 interface Poll {
   question: string;
-  /** When the last vote may come, in milliseconds since the Unix epoch; null for a poll that stays open. */
+  /** The end of the poll, in milliseconds since the Unix epoch; null for a poll that stays open. */
   closes: number | null;
   open: boolean;
 }
@@ -14,7 +14,7 @@ interface Option extends Record<string, SqlStorageValue> {
   votes: number;
 }
 
-/** What the caller did wrong: an answer like any other, not a failed turn. */
+/** A mistake of the caller: an answer like any other, not a failed turn. */
 class Refusal extends Error {
   constructor(
     readonly status: number,
@@ -49,7 +49,7 @@ export class PollObject extends DurableObject {
     }
   }
 
-  /** The time is over: the last results, and close frame. */
+  /** The time is over: sends the last results and a close frame. */
   override alarm(): void {
     const { question, closes } = this.poll();
     this.ctx.storage.kv.put<Poll>("poll", { question, closes, open: false });
@@ -88,7 +88,7 @@ export class PollObject extends DurableObject {
     return new Response(null, { status: 101, webSocket: client });
   }
 
-  /** Send everybody the results. They arrive when the vote is durable. */
+  /** Sends the results to all open pages. They are sent when the vote is durable. */
   private tell() {
     const results = this.results();
     this.ctx.broadcast(JSON.stringify(results));

@@ -1,8 +1,8 @@
-//! A queue of payments, worked off in batches by the object's alarm: retries with growing waits, dead letters, redrive.
+//! A queue of payments, handled in batches by the object's alarm: retries with growing waits, dead letters, redrive.
 //!
-//! The alarm is set to the earliest time at which something is to be done, or to now when a batch is full. One turn handles one
-//! batch; each message in it is a transaction of its own, so that one that fails undoes nothing of the others. What a message
-//! does and its leaving the queue are the same turn: it counts once, whatever crashes.
+//! The alarm is set to the earliest due time, or to now when a batch is full. One turn handles one batch; each message
+//! in it is a transaction of its own, so that a failed one undoes nothing of the others. The effect of a message and
+//! its removal from the queue are in the same turn: it counts once, also after a crash.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ struct Queue {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(default)]
 struct Config {
-    /// So many messages are handled at once.
+    /// The number of messages of a full batch.
     batch_size: u32,
     /// Seconds that a message waits for its batch to fill.
     max_wait: f64,
@@ -30,7 +30,7 @@ struct Config {
     retry_wait: f64,
 }
 
-/// A message whose turn it is.
+/// A message of the batch.
 #[derive(Deserialize)]
 struct Message {
     id: i64,
@@ -38,7 +38,7 @@ struct Message {
     attempts: u32,
 }
 
-/// What a message is about: money comes in, or goes out again.
+/// The body of a message: a positive or a negative amount.
 #[derive(Deserialize)]
 struct Payment {
     account: String,
@@ -93,7 +93,7 @@ impl Object for Queue {
 }
 
 impl AlarmHandler for Queue {
-    /// One batch: those that are due, filled up with those that wait for nothing but a batch.
+    /// Returns one batch: the due messages, filled up with those that wait for a full batch.
     fn alarm(&mut self, _alarm: Alarm) -> Result<()> {
         let now = now()?;
         let sql = "SELECT id, body, attempts FROM message WHERE due <= ?1 OR (attempts = 0 AND due IS NOT NULL)
@@ -128,10 +128,10 @@ impl Queue {
         Ok(Response::json(&json!({ "queued": bodies.len() })).with_status(StatusCode::ACCEPTED))
     }
 
-    /// What a message does, and the end of it.
+    /// Applies a message and removes it.
     fn handle(&self, message: &Message) -> Result<()> {
         let payment: Payment = serde_json::from_str(&message.body)?;
-        // The table refuses a balance under 0. That fails the message for now: the money may come yet.
+        // The table refuses a balance under 0. The message fails and is retried: the money may arrive later.
         let sql = "INSERT INTO account (name, balance) VALUES (?1, 0) ON CONFLICT DO NOTHING;";
         self.ctx.sql().exec(sql, params![&payment.account])?;
         let sql = "UPDATE account SET balance = balance + ? WHERE name = ?";
@@ -140,7 +140,7 @@ impl Queue {
         Ok(())
     }
 
-    /// A message that failed waits, each time twice as long, and is a dead letter in the end.
+    /// Lets a failed message wait, each time twice as long, and makes it a dead letter in the end.
     fn postpone(&self, message: &Message, error: &Error, now: i64) -> Result<()> {
         let attempts = message.attempts + 1;
         let due = self.config.retry_after(attempts).map(|wait| now + wait);
@@ -150,7 +150,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Now if a batch is full, else when the first message is due; no alarm if there is none.
+    /// Sets the alarm: now if a batch is full, else when the first message is due; no alarm without messages.
     fn set_alarm(&self, now: i64) -> Result<()> {
         let sql = "SELECT min(due), count(*) FILTER (WHERE attempts = 0) FROM message WHERE due IS NOT NULL";
         let (due, fresh): (Option<i64>, u32) = self.ctx.sql().query_one(sql, [])?;
@@ -184,7 +184,7 @@ impl Queue {
         Ok(Response::json(&self.ctx.sql().query_all::<DeadLetter>(sql, [])?))
     }
 
-    /// Gives all dead letters another chance, as if they were new.
+    /// Queues all dead letters again, as if they were new.
     fn redrive(&self) -> Result<Response> {
         let now = now()?;
         let sql = "UPDATE message SET due = ?, attempts = 0 WHERE due IS NULL";
@@ -217,18 +217,18 @@ impl Queue {
 }
 
 impl Config {
-    /// Milliseconds until a message that has failed so often is tried again; none if it is given up.
+    /// Returns milliseconds until a message with this many failures is retried; none if it is given up.
     fn retry_after(&self, attempts: u32) -> Option<i64> {
         (attempts < self.max_attempts).then(|| millis(self.retry_wait * f64::from(attempts - 1).exp2()))
     }
 }
 
-/// The start of this turn, in milliseconds since the Unix epoch.
+/// Returns the start of this turn, in milliseconds since the Unix epoch.
 fn now() -> Result<i64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis() as i64)
 }
 
-/// Seconds as milliseconds; a thousand years at most.
+/// Converts seconds to milliseconds; a thousand years at most.
 fn millis(seconds: f64) -> i64 {
     (seconds * 1e3).clamp(0.0, 3e13) as i64
 }

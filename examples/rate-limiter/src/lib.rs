@@ -1,7 +1,8 @@
 //! A token bucket, one object per key that is limited: `/take?cost=1` answers 200, or 429 with `retry-after`.
 //!
-//! The bucket is kept in memory, so deciding reads nothing; what is taken is also stored, so a restart forgives nothing. The
-//! two cannot differ: a turn that fails takes the instance with it, and the next one loads what is stored.
+//! The bucket is kept in memory, so a decision reads nothing; taken tokens are also stored, so a restart does not
+//! refill the bucket. The two cannot differ: a failed turn drops the instance, and the next one loads the stored
+//! bucket.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,14 +19,14 @@ struct RateLimiter {
 struct Config {
     /// How many tokens the bucket holds.
     capacity: u32,
-    /// How many come back in a second.
+    /// How many tokens are added per second.
     refill_per_second: f64,
 }
 
 #[derive(Serialize, Deserialize)]
 struct Bucket {
     config: Config,
-    /// What it held at the time below.
+    /// The tokens at the time below.
     tokens: f64,
     /// Seconds since the Unix epoch.
     at: f64,
@@ -79,14 +80,14 @@ impl RateLimiter {
                 self.ctx.storage().put("bucket", &self.bucket)?;
                 Ok(self.answer(true))
             }
-            // Nothing is stored: a refusal, which may be one of thousands, costs no write.
+            // Nothing is stored: a refusal costs no write, and there may be thousands.
             Err(wait) => {
                 Ok(self.answer(false).with_status(StatusCode::TOO_MANY_REQUESTS).with_header("retry-after", wait))
             }
         }
     }
 
-    /// A new configuration begins with a full bucket.
+    /// Sets a new configuration, which begins with a full bucket.
     fn configure(&mut self, request: &Request) -> Result<Response> {
         let config: Config = match request.json() {
             Ok(config) => config,
@@ -111,13 +112,13 @@ impl Bucket {
     }
 
     fn refill(&mut self, now: f64) {
-        // A wall clock can be set back; then nothing comes back until it has caught up.
+        // A wall clock can be set back; then no tokens are added until it has caught up.
         let seconds = (now - self.at).max(0.0);
         self.tokens = (self.tokens + seconds * self.config.refill_per_second).min(self.config.capacity.into());
         self.at = self.at.max(now);
     }
 
-    /// Takes tokens, or says in how many seconds there will be enough.
+    /// Takes tokens, or returns in how many seconds there will be enough.
     fn take(&mut self, cost: u32) -> Result<(), u64> {
         let missing = f64::from(cost) - self.tokens;
         if missing > 0.0 {
@@ -128,7 +129,7 @@ impl Bucket {
     }
 }
 
-/// The start of this turn, in seconds since the Unix epoch.
+/// Returns the start of this turn, in seconds since the Unix epoch.
 fn now() -> Result<f64> {
     Ok(SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs_f64())
 }

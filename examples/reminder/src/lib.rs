@@ -1,7 +1,8 @@
-//! Reminders, one object per person: `POST /` with a text and a time, and it is delivered then, whether or not anybody is there.
+//! Reminders, one object per person: `POST /` with a text and a time; the reminder is delivered then, also without a
+//! client.
 //!
-//! An object has one alarm; `schedules` of the SDK makes many of it. Delivering is moving it to a table here. A job and what it
-//! writes are one transaction, so each reminder is in the table once for each of its times, whatever crashes.
+//! An object has one alarm; `schedules` of the SDK builds many on it. Delivery here means a move to a table. A job and
+//! its writes are one transaction, so each reminder is in the table once for each of its times, also after a crash.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,7 +15,7 @@ struct Reminders {
     ctx: Context,
 }
 
-/// What callers send.
+/// The body of a request.
 #[derive(Deserialize)]
 struct Draft {
     text: String,
@@ -30,17 +31,17 @@ enum Time {
     In(u64),
     /// Milliseconds since the Unix epoch.
     At(u64),
-    /// A cron expression in UTC: again and again.
+    /// A cron expression in UTC: repeated.
     Cron(String),
 }
 
-/// What a job is about.
+/// The payload of a job.
 #[derive(Serialize, Deserialize)]
 struct Reminder {
     text: String,
 }
 
-/// A reminder that will be delivered, as callers see it.
+/// A pending reminder, as answers have it.
 #[derive(Serialize)]
 struct Pending {
     id: i64,
@@ -51,12 +52,12 @@ struct Pending {
     cron: Option<String>,
 }
 
-/// One that was.
+/// A delivered reminder.
 #[derive(Serialize, Deserialize)]
 struct Delivered {
     id: i64,
     text: String,
-    /// When it was to be delivered, and when it was.
+    /// The time that was set, and the time of delivery.
     due: u64,
     at: u64,
 }

@@ -1,16 +1,16 @@
-//! The object's one alarm: setting it ([`AlarmClock`]) and handling it ([`AlarmHandler`], [`Alarm`]). The rest of this page
-//! teaches both. Time and retries are the host's. Many times in one object are `holdfast::schedules`.
+//! The object's one alarm: setting it ([`AlarmClock`]) and handling it ([`AlarmHandler`], [`Alarm`]). The rest of this
+//! page shows both. The host keeps time and retries. For many times in one object use `holdfast::schedules`.
 //!
 //! # A time at which the host calls
-//! An object can ask to be called at a time, whether or not anybody is there: after an hour without requests, a deploy or a
-//! restart of the host. `#[object(alarm)]` says that a class has a handler for that, and [`AlarmHandler`] is the handler:
+//! The host calls an object at the time that it has set, also after an hour without requests, a deploy or a restart of
+//! the host. `#[object(alarm)]` says that a class has a handler for that, and [`AlarmHandler`] is the handler:
 //!
 //! ```no_run
 //! use std::time::Duration;
 //!
 //! use holdfast::prelude::*;
 //!
-//! /// Forgets what it was told after a minute without news.
+//! /// Deletes its status after a minute without an update.
 //! #[object(alarm)]
 //! struct Presence {
 //!     ctx: Context,
@@ -37,15 +37,16 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What is promised
-//! * **Never early, and at least once.** The handler comes at that time or later. An alarm that became due while the host was
-//!   down comes when it starts.
+//! # Guarantees
+//! * **Never early, and at least once.** The handler is called at that time or later. An alarm that became due while
+//!   the host was down is delivered when it starts.
 //! * **Part of the turn.** Setting or deleting counts when the turn succeeds; when it fails, or the
-//!   [`transaction`](crate::Storage::transaction) around it is undone, the alarm is what it was.
-//! * **Retried.** If the handler fails, all it wrote is undone, and it is called again after 2, 4, 8, 16, 32 and 64 seconds, each
-//!   up to a quarter longer. After the seventh failure the alarm is given up: the host logs it, and the alarm is gone.
-//! * **Twice is possible** for what leaves the object: what a failed attempt did outside of it is not undone. What it stores is
-//!   applied once.
+//!   [`transaction`](crate::Storage::transaction) around it is undone, the alarm is unchanged.
+//! * **Retried.** If the handler fails, its writes are undone, and it is called again after 2, 4, 8, 16, 32 and 64
+//!   seconds, each up to a quarter longer. After the seventh failure the alarm is given up: the host logs that and
+//!   removes the alarm.
+//! * **Twice is possible** for effects outside the object: those of a failed attempt are not undone. The handler's
+//!   writes are applied once.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -60,8 +61,8 @@ use crate::{Object, Result, declared};
     note = "fn alarm(&mut self, alarm: Alarm) -> Result<()>"
 )]
 pub trait AlarmHandler: Object + declared::Alarm {
-    /// Handles the alarm: one turn, like a request. There is no alarm any more when it begins, so one that is to go on sets
-    /// the next. After an error it is called again later; see [`mod@crate::alarm`].
+    /// Handles the alarm: one turn, like a request. No alarm is set any more when it begins, so a repeating handler
+    /// sets the next one. After an error it is called again later; see [`mod@crate::alarm`].
     fn alarm(&mut self, alarm: Alarm) -> Result<()>;
 }
 
@@ -69,7 +70,7 @@ pub trait AlarmHandler: Object + declared::Alarm {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Alarm {
-    /// What it was set to, in whole milliseconds. It is now, or was.
+    /// The time that was set, in whole milliseconds. It is now or in the past.
     pub scheduled: SystemTime,
     /// How many attempts to handle this alarm have failed: 0 to [`LAST_RETRY`](Self::LAST_RETRY).
     pub retry_count: u32,
@@ -110,8 +111,8 @@ impl From<AlarmInfo> for Alarm {
     }
 }
 
-/// The object's one alarm, from [`Context::alarm`](crate::Context::alarm): what it is set to, and setting it. A change is part
-/// of the turn.
+/// The object's one alarm, from [`Context::alarm`](crate::Context::alarm): what it is set to, and setting it. A change
+/// is part of the turn.
 #[derive(Clone, Copy, Debug)]
 pub struct AlarmClock(());
 
@@ -120,8 +121,8 @@ impl AlarmClock {
         Self(())
     }
 
-    /// When the alarm will come; `None` if it is not set. While it is being handled it is not, unless the handler has set a
-    /// new one.
+    /// When the alarm will come; `None` if it is not set. While it is being handled it is not, unless the handler has
+    /// set a new one.
     ///
     /// # Errors
     /// Only what is the host's fault.
@@ -129,8 +130,8 @@ impl AlarmClock {
         Ok(wit::get()?.map(time))
     }
 
-    /// Sets the alarm, in place of any there is: a [`Duration`] from the start of this turn, or a [`SystemTime`]. It comes then
-    /// or later, never early; a time that has passed comes at once, after this turn.
+    /// Sets the alarm, in place of any there is: a [`Duration`] from the start of this turn, or a [`SystemTime`]. It
+    /// comes then or later, never early; a time that has passed comes at once, after this turn.
     ///
     /// ```no_run
     /// # use std::time::{Duration, SystemTime};
@@ -186,7 +187,7 @@ impl When {
     }
 }
 
-/// Why the alarm was not set, read or deleted. Nothing was changed, and the turn can go on.
+/// Why the alarm was not set, read or deleted. Nothing was changed, and the turn can continue.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AlarmError {

@@ -13,8 +13,9 @@ wit_bindgen::generate!({
     },
 });
 
-/// The handlers that not every class exports, each as a world of its own: a component is the union of the worlds that it asks
-/// for, so those with all of them are what `wit/` calls a `full-object`, and the others do not have the exports at all.
+/// The handlers that not every class exports, each as a world of its own: a component is the union of the worlds that
+/// it asks for, so those with all of them are what `wit/` calls a `full-object`, and the others do not have the exports
+/// at all.
 pub mod with_alarm {
     wit_bindgen::generate!({
         path: "../../wit",

@@ -1,5 +1,5 @@
-//! How values of yours become bytes that the host keeps: MessagePack with the names of fields and variants. Errors are what serde
-//! says; whose bytes they were is known above.
+//! How values of yours become bytes that the host keeps: MessagePack with the names of fields and variants. Errors are
+//! what serde says; whose bytes they were is known above.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

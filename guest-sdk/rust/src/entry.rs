@@ -45,7 +45,7 @@ pub enum SocketEvent {
     Error(String),
 }
 
-/// Tells the instance, which is a `T`, what happened on a socket.
+/// Passes an event of a socket to the instance, which is a `T`.
 pub fn socket_event<T: WebSocketHandler>(socket: u64, event: SocketEvent) -> Result<(), Failure> {
     let socket = WebSocket::from_id(socket);
     let handle = |object: &mut T| match event {

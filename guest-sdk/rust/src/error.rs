@@ -1,4 +1,5 @@
-//! Why a turn fails: [`Error`], and the ways to make one. Knows the `failure` record of the contract and no other part of it.
+//! Why a turn fails: [`Error`], and the ways to make one. Knows the `failure` record of the contract and no other part
+//! of it.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -22,8 +23,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a turn fails.
 ///
 /// **Returning one undoes the turn**: nothing it wrote is kept, the object's memory is dropped, and the caller gets
-/// status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not happen. For what callers
-/// do wrong return `Ok` with an answer, for example [`Response::error`](crate::Response::error).
+/// status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not happen. For what
+/// callers do wrong return `Ok` with an answer, for example [`Response::error`](crate::Response::error).
 ///
 /// Every `std::error::Error` becomes one by `?`; its sources are kept in the message.
 ///
@@ -84,8 +85,8 @@ impl Error {
         &self.code
     }
 
-    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`] or [`WebSocketError`] that `?` made this error of: a
-    /// stable word of the contract (`wit/`), for example `constraint`. `None` for any other error.
+    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`] or [`WebSocketError`] that `?` made this
+    /// error of: a stable word of the contract (`wit/`), for example `constraint`. `None` for any other error.
     ///
     /// ```
     /// use holdfast::prelude::*;
@@ -166,7 +167,8 @@ impl From<Error> for Failure {
 /// assert!(first(&[]).is_err());
 /// ```
 pub trait ErrorContext<T> {
-    /// Turns the error into an [`Error`] whose message begins with `doing`. A `None` becomes an error with this message.
+    /// Turns the error into an [`Error`] whose message begins with `doing`. A `None` becomes an error with this
+    /// message.
     fn context(self, doing: impl fmt::Display) -> Result<T>;
 }
 

@@ -1,4 +1,4 @@
-//! What the fuzzer tries of the SDK: whatever reads bytes of callers, or values that storage holds. `fuzz/` of the repository
+//! The fuzz targets of the SDK: all code that reads bytes of callers, or stored values. `fuzz/` of the repository
 //! runs it; nothing else but tests compiles it.
 
 use std::collections::BTreeMap;

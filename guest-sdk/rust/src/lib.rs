@@ -1,8 +1,8 @@
 //! Durable objects in Rust: an object is a struct and a few methods.
 //!
-//! This crate wraps the contract of Holdfast (`wit/`) and adds nothing to what the host does. An object is one addressable
-//! instance of a class, such as the counter named `alice`: it handles one event at a time and has its own storage on disk.
-//! A class is a crate, compiled to a component. This is a whole one:
+//! This crate wraps the contract of Holdfast (`wit/`) and adds nothing to what the host does. An object is one
+//! addressable instance of a class, such as the counter named `alice`: it handles one event at a time and has its own
+//! storage on disk. A class is a crate, compiled to a component. This is a whole one:
 //!
 //! ```no_run
 //! use holdfast::prelude::*;
@@ -29,14 +29,14 @@
 //! `holdfast new` makes a project of it, `holdfast dev` serves it: `curl 127.0.0.1:8787/counter/alice`.
 //!
 //! # Turns
-//! Each call of a handler is a turn, and a turn is atomic. `Ok`: all it wrote stays, and the caller gets the response once
-//! that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, the instance is dropped, and the
-//! caller gets an error. So two writes in one handler need no transaction, and no handler meets half of another's work.
-//! [`Object`] has the details.
+//! Each call of a handler is a turn, and a turn is atomic. `Ok`: all it wrote stays, and the caller gets the response
+//! once that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, the instance is
+//! dropped, and the caller gets an error. So two writes in one handler need no transaction, and no handler meets half
+//! of another's work. [`Object`] has the details.
 //!
 //! # Requests and responses
-//! Methods, URIs, headers and statuses are those of the [`http`] crate. A path is matched in pieces, bodies and queries are
-//! read by serde, and what the caller did wrong is an ordinary answer:
+//! Methods, URIs, headers and statuses are those of the [`http`] crate. A path is matched in pieces, bodies and queries
+//! are read by serde, and what the caller did wrong is an ordinary answer:
 //!
 //! ```
 //! use holdfast::prelude::*;
@@ -59,9 +59,9 @@
 //! ```
 //!
 //! # Storage
-//! [`Storage`] is an ordered map from strings to serde values, [`Sql`] a SQLite database. Both belong to the object alone,
-//! and a turn can use both. Fields of the struct are memory: fast, and gone when the instance is dropped. [`mod@storage`]
-//! teaches both on one page.
+//! [`Storage`] is an ordered map from strings to serde values, [`Sql`] a SQLite database. Both belong to the object
+//! alone, and a turn can use both. Fields of the struct are memory: fast, and lost when the instance is dropped.
+//! [`mod@storage`] shows both on one page.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -73,27 +73,28 @@
 //! ```
 //!
 //! # Alarms
-//! An object can have itself called at a time, whether or not anybody is there then: `#[object(alarm)]`, a handler, and
-//! [`ctx.alarm().set(..)`](AlarmClock::set). The handler is a turn like any other, and retried when it fails. [`mod@alarm`] has
-//! all of it. With the feature `schedules` there are many times in one object, once, every hour or by a cron expression:
-//! `holdfast::schedules`.
+//! The host calls an object at the time that it has set: `#[object(alarm)]`, a handler, and
+//! [`ctx.alarm().set(..)`](AlarmClock::set). The handler is a turn like any other, and retried when it fails.
+//! [`mod@alarm`] has the details. With the feature `schedules` there are many times in one object, once, every hour or
+//! by a cron expression: `holdfast::schedules`.
 //!
 //! # WebSockets
-//! An object can accept [`WebSocket`]s, send to them, and with `#[object(websocket)]` handle what they say. The host holds the
-//! connections, also while the object is not in memory. [`mod@websocket`] has all of it.
+//! An object can accept [`WebSocket`]s, send to them, and with `#[object(websocket)]` handle their messages. The host
+//! holds the connections, also while the object is not in memory. [`mod@websocket`] has the details.
 //!
 //! # Errors
-//! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one with a
-//! code that callers can match on, and [`ErrorContext::context`] says what was being done.
+//! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one
+//! with a code that callers can match on, and [`ErrorContext::context`] adds what the code was doing.
 //!
 //! # Log, time, randomness
-//! `info!("moved to {place}")`, `warn!(tries = 3; "moved")` with fields, and the other macros of the [`log`] crate write to the
-//! object's log, and so do panics and `println!`; what a failed turn logged stays. `std::time::SystemTime` stands still during a turn, at its start;
-//! `std::time::Instant` runs. Random numbers come from the usual crates. There are no files, network sockets or threads.
+//! `info!("moved to {place}")`, `warn!(tries = 3; "moved")` with fields, and the other macros of the [`log`] crate
+//! write to the object's log, and so do panics and `println!`; what a failed turn logged stays. `std::time::SystemTime`
+//! stands still during a turn, at its start; `std::time::Instant` runs. Random numbers come from the usual crates.
+//! There are no files, network sockets or threads.
 //!
 //! # On your machine
-//! A class can be checked and unit-tested natively as long as the tests call nothing of [`Context`], which only the host can
-//! answer. It is compiled for `wasm32-wasip2` as a `cdylib`.
+//! A class can be checked and unit-tested natively as long as the tests call nothing of [`Context`], which only the
+//! host can answer. It is compiled for `wasm32-wasip2` as a `cdylib`.
 
 pub mod alarm;
 #[doc(hidden)] // Public for `__private` only.
@@ -124,12 +125,12 @@ pub use websocket::{AutoResponse, Close, Message, WebSocket, WebSocketError, Web
 
 /// Makes a struct the object of this crate: the host creates it with `Object::new` and calls its handlers.
 ///
-/// Goes on one struct in the crate. The struct has no generic parameters, implements [`Object`] and can have any fields.
+/// Marks one struct in the crate. The struct has no generic parameters, implements [`Object`] and can have any fields.
 /// The crate is compiled as a `cdylib`.
 ///
-/// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too. `#[object(websocket)]` is
-/// for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`]; `#[object(alarm, websocket)]` for one
-/// that does both.
+/// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
+/// `#[object(websocket)]` is for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`];
+/// `#[object(alarm, websocket)]` for one that does both.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -172,8 +173,8 @@ pub mod __private {
     pub use crate::entry::{SocketEvent, alarm, fetch, init, socket_event};
 }
 
-/// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because its
-/// trait asks for the one here, and only the attribute implements it.
+/// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because
+/// its trait asks for the one here, and only the attribute implements it.
 #[doc(hidden)]
 pub mod declared {
     /// `#[object(alarm)]`.

@@ -1,4 +1,4 @@
-//! What a class implements ([`Object`]) and what it is given ([`Context`]).
+//! The trait that a class implements ([`Object`]) and the argument that it gets ([`Context`]).
 
 use std::any::Any;
 
@@ -13,8 +13,8 @@ use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
 /// dropped. Between turns an instance may be dropped at any time (it is after some seconds without requests), so fields
 /// are a cache: what must last goes to [`Context::storage`] or [`Context::sql`].
 ///
-/// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler), one that listens to
-/// WebSockets [`WebSocketHandler`](crate::WebSocketHandler).
+/// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler), one that listens
+/// to WebSockets [`WebSocketHandler`](crate::WebSocketHandler).
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -44,8 +44,8 @@ use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
     note = "fn fetch(&mut self, request: Request) -> Result<Response>"
 )]
 pub trait Object: Any {
-    /// Makes the instance, before its first turn and as part of it: the place to create tables (see
-    /// [`Sql::migrate`]) and to load what the handlers need at hand. An error fails that turn; the next one tries again.
+    /// Makes the instance, before its first turn and as part of it: the place to create tables (see [`Sql::migrate`])
+    /// and to load what the handlers need at hand. An error fails that turn; the next one tries again.
     fn new(ctx: Context) -> Result<Self>
     where
         Self: Sized;
@@ -54,8 +54,8 @@ pub trait Object: Any {
     fn fetch(&mut self, request: Request) -> Result<Response>;
 }
 
-/// What an object has of its own: who it is, its storage, its database, its alarm and its [WebSockets](mod@crate::websocket).
-/// Cheap to clone.
+/// The parts of an object: its identity, its storage, its database, its alarm and its
+/// [WebSockets](mod@crate::websocket). Cheap to clone.
 ///
 /// ```no_run
 /// # use holdfast::prelude::*;
@@ -72,7 +72,7 @@ impl Context {
         Self(())
     }
 
-    /// The object's id: 64 lowercase hex digits, the same for ever.
+    /// Returns the object's id: 64 lowercase hex digits, which never change.
     pub fn id(&self) -> String {
         identity::id()
     }

@@ -68,8 +68,8 @@ impl Request {
         self.header("x-forwarded-prefix").unwrap_or_default()
     }
 
-    /// The path in pieces, percent-decoded: made for `match`. `/` has none; `/a/` has two, the second is empty. Bytes that
-    /// are not UTF-8 become `U+FFFD`.
+    /// The path in pieces, percent-decoded: made for `match`. `/` has none; `/a/` has two, the second is empty. Bytes
+    /// that are not UTF-8 become `U+FFFD`.
     ///
     /// ```
     /// # use holdfast::prelude::*;
@@ -126,7 +126,8 @@ impl Request {
         std::str::from_utf8(self.headers().get(name)?.as_bytes()).ok()
     }
 
-    /// Whether the caller asks for a WebSocket, which [`Context::accept_websocket`](crate::Context::accept_websocket) gives it.
+    /// Whether the caller asks for a WebSocket, which [`Context::accept_websocket`](crate::Context::accept_websocket)
+    /// gives it.
     ///
     /// ```
     /// # use holdfast::Request;
@@ -175,7 +176,7 @@ impl Request {
         std::str::from_utf8(self.body()).map_err(|error| BadRequest(format!("the body is not UTF-8: {error}")))
     }
 
-    /// The body, which is JSON, as a type of yours. Whatever the `content-type`: `curl -d` should work.
+    /// Parses the body as JSON into a type, for any `content-type`, so that `curl -d` works.
     ///
     /// # Errors
     /// [`BadRequest`] if the body is not JSON, or not what the type wants.
@@ -225,7 +226,8 @@ fn split(path: &str) -> impl Iterator<Item = &str> {
 /// The caller sent something other than what was asked for. Says what, in words for the caller.
 ///
 /// Converts into an answer with status 400: `Err(bad) => return Ok(bad.into())`, or by `?` in a function that returns
-/// `Result<T, Response>`. By `?` in a handler itself it fails the turn like any other error, and the caller gets status 500.
+/// `Result<T, Response>`. By `?` in a handler itself it fails the turn like any other error, and the caller gets status
+/// 500.
 ///
 /// ```
 /// # use holdfast::{Request, Response};

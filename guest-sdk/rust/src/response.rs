@@ -11,8 +11,8 @@ use crate::{BadRequest, Error, Result};
 
 /// An HTTP response with types of the [`http`] crate. It leaves the host once everything its turn wrote is durable.
 ///
-/// Making one never fails: if a header or a JSON body cannot be, the turn fails with `invalid-response` when the handler
-/// returns it.
+/// Making one never fails: if a header or a JSON body cannot be, the turn fails with `invalid-response` when the
+/// handler returns it.
 ///
 /// ```
 /// use holdfast::prelude::*;
@@ -63,14 +63,14 @@ impl Response {
         Self::ok("application/octet-stream", bytes.into())
     }
 
-    /// 303: look there, with GET. [`with_status`](Self::with_status) makes it another kind of redirect. A path begins with
-    /// [`Request::prefix`](crate::Request::prefix) to stay within the object.
+    /// 303: look there, with GET. [`with_status`](Self::with_status) makes it another kind of redirect. A path begins
+    /// with [`Request::prefix`](crate::Request::prefix) to stay within the object.
     pub fn redirect(location: impl AsRef<str>) -> Self {
         Self::new(StatusCode::SEE_OTHER).with_header(LOCATION, location.as_ref())
     }
 
-    /// An error for the caller, told as the host tells its own: `application/problem+json` (RFC 9457) with `title`,
-    /// `status` and `detail`. Unlike an `Err` it is an ordinary answer: the turn succeeds and what it wrote stays.
+    /// Makes an error for the caller in the form of the host's own: `application/problem+json` (RFC 9457) with `title`,
+    /// `status` and `detail`. Unlike an `Err` it is an ordinary answer: the turn succeeds and its writes are applied.
     ///
     /// ```
     /// use holdfast::prelude::*;
@@ -97,8 +97,8 @@ impl Response {
         self
     }
 
-    /// The same response with a header set, in place of any of that name. Names and values can be text, numbers as values,
-    /// and the types of the [`http`] crate.
+    /// The same response with a header set, in place of any of that name. Names and values can be text, numbers as
+    /// values, and the types of the [`http`] crate.
     ///
     /// ```
     /// # use holdfast::prelude::*;

@@ -1,12 +1,13 @@
 //! Many schedules in one object: its one alarm, spread over a table. Needs the feature `schedules`. Owns the table
-//! `holdfast_schedule`, the alarm of objects that use it, and what happens when a job fails. When a job runs is `schedule`'s.
+//! `holdfast_schedule`, the alarm of objects that use it, and the handling of failed jobs. `schedule` computes the
+//! times.
 //!
-//! What must stay true: the alarm is set to the earliest time in the table when a turn ends; a job that fails, in whatever way,
-//! keeps no other from running. The rest of this page teaches its use.
+//! What must stay true: the alarm is set to the earliest time in the table when a turn ends; a job that fails, in any
+//! way, keeps no other from running. The rest of this page shows its use.
 //!
 //! # Jobs
-//! A job is a value of a type of yours and a [`Schedule`]: once, every so often, or by a cron expression. `run_due` in the alarm
-//! handler runs what is due:
+//! A job is a value of your type and a [`Schedule`]: once, at an interval, or by a cron expression. `run_due` in the
+//! alarm handler runs the due jobs:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -28,7 +29,7 @@
 //!
 //! impl Object for Shop {
 //!     fn new(ctx: Context) -> Result<Self> {
-//!         // There is one of this name, however often the instance is made.
+//!         // One job has this name, however often the instance is made.
 //!         ctx.schedules().set("report", Schedule::cron("0 9 * * MON-FRI")?, &Task::Report)?;
 //!         Ok(Self { ctx })
 //!     }
@@ -51,19 +52,21 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What is promised
+//! # Guarantees
 //! * A job never runs early, and its effects on storage are applied once: it runs in a
-//!   [`transaction`](crate::Storage::transaction) together with what marks it as done. So it cannot `sync` or `delete_all`.
-//! * A job that fails is undone, the others are not. It is tried again after 2, 4, 8, 16, 32 and 64 seconds. After the seventh
-//!   failure one that runs once is kept as [failed](Schedules::failed), and a repeated one goes on with its next time.
-//! * A job that panics, or runs out of the turn's time, takes its turn with it. When the host retries the alarm, some seconds
-//!   later, each job is settled before it runs. So the one at fault is found and waits like any that failed, and what the
-//!   others did stays.
-//! * A repeated job that missed its time, because the host was down, runs once and not once for each time that it missed.
-//! * A job is not scheduled any more while it runs, except for its next time: what it sets or cancels under its own name stays.
+//!   [`transaction`](crate::Storage::transaction) together with its mark as done. So it cannot `sync` or `delete_all`.
+//! * A job that fails is undone, the others are not. It is tried again after 2, 4, 8, 16, 32 and 64 seconds. After the
+//!   seventh failure one that runs once is kept as [failed](Schedules::failed), and a repeated one continues with its
+//!   next time.
+//! * A job that panics, or exceeds the turn's time, fails its turn. When the host retries the alarm, some seconds
+//!   later, each job is noted durably before it runs. So the faulty job is found and waits like any failed one, and the
+//!   effects of the others stay.
+//! * A repeated job that missed its time, because the host was down, runs once and not once for each time that it
+//!   missed.
+//! * While a job runs, only its next time is scheduled: what it sets or cancels under its own name stays.
 //!
 //! The object's alarm belongs to its schedules: do not set it by hand beside them. Cron expressions are in UTC.
-//! `SELECT * FROM holdfast_schedule` shows all there is; times are milliseconds since the Unix epoch, payloads JSON.
+//! `SELECT * FROM holdfast_schedule` shows all jobs; times are milliseconds since the Unix epoch, payloads JSON.
 
 mod schedule;
 
@@ -168,8 +171,8 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         self.put(None, &schedule, &serde_json::to_string(payload)?)
     }
 
-    /// Sets the job of this name, in place of any there is, and returns its id. One that repeats as it did keeps its next time:
-    /// setting it whenever the instance is made changes nothing.
+    /// Sets the job of this name, in place of any there is, and returns its id. One that repeats as it did keeps its
+    /// next time: setting it whenever the instance is made changes nothing.
     ///
     /// # Errors
     /// As for [`add`](Self::add).
@@ -204,7 +207,8 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         self.rows("WHERE due IS NOT NULL ORDER BY due, id")
     }
 
-    /// The jobs that ran once and failed for good, until they are [retried](Self::retry) or [cancelled](Self::cancel).
+    /// Returns the jobs that were to run once and failed finally, until they are [retried](Self::retry) or
+    /// [cancelled](Self::cancel).
     ///
     /// # Errors
     /// Each can be a payload that is not a `T`.
@@ -212,7 +216,7 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         self.rows("WHERE due IS NULL ORDER BY id")
     }
 
-    /// Removes a job, pending or failed; tells whether there was one.
+    /// Removes a job, pending or failed; returns whether there was one.
     ///
     /// # Errors
     /// Those of storage.
@@ -226,7 +230,7 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         Ok(removed)
     }
 
-    /// Runs a job that has failed for good once more, as if it had not been tried; tells whether there was one.
+    /// Runs a finally failed job again, with new attempts; returns whether there was one.
     ///
     /// # Errors
     /// Those of storage.
@@ -241,20 +245,21 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
         Ok(found)
     }
 
-    /// Runs the jobs that are due, each as a whole or not at all, and sets the alarm to the next time. All that the handler of
-    /// an alarm has to do.
+    /// Runs the jobs that are due, each as a whole or not at all, and sets the alarm to the next time. All that the
+    /// handler of an alarm has to do.
     ///
     /// # Errors
-    /// None of a job: a job that fails is tried again. Those of storage, after which the host tries the whole alarm again.
+    /// None of a job: a job that fails is tried again. Those of storage, after which the host tries the whole alarm
+    /// again.
     pub fn run_due(&self, alarm: Alarm, mut work: impl FnMut(Job<T>) -> Result<()>) -> Result<()> {
         if alarm.is_last_attempt() {
             // Something fails that is no job of its own, or every one of them. Jobs wait, but the alarm is not lost.
             return Ok(AlarmClock::new().set(BREATH)?);
         }
-        // The alarm has come, so its time has, whatever has been done to the clock since.
+        // The alarm was delivered, so its time has come, even if the clock was set back since.
         let now = now().max(millis(alarm.scheduled)?);
-        // After an attempt that was cut off, jobs that have failed before wait for the alarm after this one: were one of them to
-        // cut it off again, the host would wait longer and longer with all the others.
+        // After an attempt that was cut off, jobs that have failed before wait for the alarm after this one: were one
+        // of them to cut it off again, the host would wait longer and longer with all the others.
         let failures_max = if alarm.is_retry() { 0 } else { i64::MAX };
         for _ in 0..JOBS_PER_TURN {
             let due = format!("{COLUMNS} WHERE due <= ? AND failures <= ? ORDER BY due, id LIMIT 1");
@@ -283,7 +288,7 @@ impl<T: Serialize + DeserializeOwned> Schedules<T> {
     }
 }
 
-/// Runs one job. What it does and what marks it as done are kept together or not at all.
+/// Runs one job. Its writes and its mark as done are kept together or not at all.
 fn run<T: DeserializeOwned>(
     row: &Row,
     now: u64,

@@ -1,4 +1,5 @@
-//! The object's SQLite database: statements, parameters and typed rows. What may be run, and the limits, are the host's.
+//! The object's SQLite database: statements, parameters and typed rows. What may be run, and the limits, are the
+//! host's.
 
 mod migrate;
 mod packed;
@@ -23,11 +24,11 @@ pub use row::Row;
 
 /// The object's own SQLite database.
 ///
-/// The turn is the transaction: what it wrote stays if it succeeds and is gone if it fails. So there is no BEGIN and no
-/// COMMIT, and the host refuses them; [`Storage::transaction`](crate::Storage::transaction) undoes a part of a turn.
+/// The turn is the transaction: its writes are applied if it succeeds and undone if it fails. So there is no BEGIN and
+/// no COMMIT, and the host refuses them; [`Storage::transaction`](crate::Storage::transaction) undoes a part of a turn.
 ///
-/// Each function takes one or more statements separated by `;`. All but the last run to their end and take no parameters;
-/// parameters and rows belong to the last.
+/// Each function takes one or more statements separated by `;`. All but the last run to their end and take no
+/// parameters; parameters and rows belong to the last.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -49,9 +50,9 @@ pub use row::Row;
 ///
 /// # Rows as types
 /// A struct or a map takes columns by name, a tuple or a `Vec` by position, and anything else (`i64`, `String`,
-/// `Option<f64>`) is the value of the only column. NULL is `None`; a `bool` is stored as 0 or 1; integers are exact, and one
-/// that does not fit its type is an error. BLOBs are `Vec<u8>`. Where columns have the same name, a tuple keeps them all and a
-/// struct refuses them.
+/// `Option<f64>`) is the value of the only column. NULL is `None`; a `bool` is stored as 0 or 1; integers are exact,
+/// and one that does not fit its type is an error. BLOBs are `Vec<u8>`. Where columns have the same name, a tuple keeps
+/// them all and a struct refuses them.
 #[derive(Clone, Copy, Debug)]
 pub struct Sql(());
 
@@ -60,7 +61,7 @@ impl Sql {
         Self(())
     }
 
-    /// Runs statements; the result tells what they changed and iterates over the rows as they are.
+    /// Runs statements; the result has their changes and iterates over the rows as they are.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -71,7 +72,7 @@ impl Sql {
     /// ```
     ///
     /// # Errors
-    /// [`SqlError`]; the effects of the statement that failed are undone, and the turn can go on.
+    /// [`SqlError`]; the effects of the statement that failed are undone, and the turn can continue.
     pub fn exec(&self, text: &str, params: impl IntoIterator<Item = Value>) -> Result<Rows, SqlError> {
         let params: Vec<Value> = params.into_iter().collect();
         Ok(Rows::new(packed_sql::exec(text, &params)?))
@@ -162,14 +163,15 @@ impl Sql {
     /// # }
     /// ```
     ///
-    /// A new step goes to the end. What was deployed stays as it is, its white space excepted: objects have run it, and a
-    /// text that differs from what they ran is refused, as is a class that has fewer steps than they. The object remembers its
-    /// steps in the table `holdfast_migration` (`version` from 1, `fingerprint`); with nothing to do, one row of it is read.
-    /// A step is SQL, or [`Migration::Code`]. It runs in a [`transaction`](crate::Storage::transaction).
+    /// A new step goes to the end. What was deployed stays as it is, its white space excepted: objects have run it, and
+    /// a text that differs from what they ran is refused, as is a class that has fewer steps than they. The object
+    /// remembers its steps in the table `holdfast_migration` (`version` from 1, `fingerprint`); with nothing to do, one
+    /// row of it is read. A step is SQL, or [`Migration::Code`]. It runs in a
+    /// [`transaction`](crate::Storage::transaction).
     ///
     /// # Errors
-    /// `migration-changed`, `migration-missing` as [codes](crate::Error::code), and whatever a step fails with. Nothing of any
-    /// step is kept.
+    /// `migration-changed`, `migration-missing` as [codes](crate::Error::code), and the error of a failed step. Nothing
+    /// of any step is kept.
     pub fn migrate<'a, M: Into<Migration<'a>>>(&self, steps: impl IntoIterator<Item = M>) -> crate::Result<()> {
         let steps: Vec<Migration> = steps.into_iter().map(Into::into).collect();
         migrate::run(self, &steps)
@@ -183,10 +185,11 @@ pub struct Rows {
     last_insert_rowid: i64,
     /// How many columns there are.
     width: usize,
-    /// Their names, encoded; none as long as they are in front of the first batch, which has these bytes before its rows.
+    /// Their names, encoded; none as long as they are in front of the first batch, which has these bytes before its
+    /// rows.
     head: Option<Vec<u8>>,
     head_bytes: usize,
-    /// Their names, once somebody has asked.
+    /// Their names, after the first use.
     columns: OnceCell<Rc<[String]>>,
     /// Rows, encoded. Those up to `read` have been answered.
     batch: Vec<u8>,
@@ -239,7 +242,7 @@ impl Rows {
         Values(head.get(Self::WIDTH_BYTES..).unwrap_or_default()).texts()
     }
 
-    /// Goes on to the next row, which is in these bytes of the batch.
+    /// Moves to the next row, which is in these bytes of the batch.
     fn advance(&mut self) -> Option<Result<Range<usize>, SqlError>> {
         if self.read == self.batch.len() {
             match packed_sql::next(self.more.as_ref()?, Self::BATCH) {
@@ -298,7 +301,8 @@ impl<T: DeserializeOwned> Iterator for RowsAs<T> {
     }
 }
 
-/// Why a statement was refused or failed. Its own effects are undone, and the turn can go on unless the case says otherwise.
+/// Why a statement was refused or failed. Its own effects are undone, and the turn can continue unless the case says
+/// otherwise.
 ///
 /// ```no_run
 /// # use holdfast::prelude::*;
@@ -365,8 +369,8 @@ pub enum SqlError {
 }
 
 impl SqlError {
-    /// Returns the case as a stable word to match on: the contract's (`wit/sql.wit`), for example `constraint`, or `no-rows` or
-    /// `decode` for those of this crate.
+    /// Returns the case as a stable word to match on: the contract's (`wit/sql.wit`), for example `constraint`, or
+    /// `no-rows` or `decode` for those of this crate.
     ///
     /// ```
     /// use holdfast::prelude::*;

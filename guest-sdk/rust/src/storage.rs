@@ -1,10 +1,10 @@
-//! The object's storage: typed key-value, and what concerns storage as a whole. It encodes and decodes; limits and order are
-//! the host's. SQL is in [`sql`](crate::sql). The rest of this page teaches both.
+//! The object's storage: typed key-value, and operations on all of storage. It encodes and decodes; the host has limits
+//! and order. SQL is in [`sql`](crate::sql). The rest of this page shows both.
 //!
 //! # The turn is the transaction
-//! All that a handler writes, with key-value and with SQL, stays if it returns `Ok` and is gone if it returns `Err` or panics.
-//! Reads see what the turn has written. The caller gets the answer once what the turn wrote is on disk. So most classes
-//! need nothing but reads and writes:
+//! All writes of a handler, with key-value and with SQL, are applied if it returns `Ok` and undone if it returns `Err`
+//! or panics. Reads see what the turn has written. The caller gets the answer once the turn's writes are on disk. So
+//! most classes need only reads and writes:
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -19,8 +19,9 @@
 //!
 //! # Keys and values
 //! [`Storage`] maps strings to anything that serde can write: one at a time, up to 128 at once, or as a
-//! [`list`](Storage::list) in the order of the keys. Keys with a common beginning are a group, and numbers in keys sort if they
-//! are padded. A list is read in batches, however long it is. The functions with `bytes` in their names leave values as they are.
+//! [`list`](Storage::list) in the order of the keys. Keys with a common beginning are a group, and numbers in keys sort
+//! if they are padded. A list is read in batches, however long it is. The functions with `bytes` in their names leave
+//! values as they are.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -35,9 +36,9 @@
 //! ```
 //!
 //! # Tables
-//! [`Sql`](crate::Sql) is a SQLite database with FTS5, R-Tree, JSON and mathematical functions, and foreign keys on. Parameters
-//! are [`params!`](crate::params), rows become [types](crate::Sql#rows-as-types), and results are read in batches: a loop over a
-//! million rows needs no more memory than one over a thousand.
+//! [`Sql`](crate::Sql) is a SQLite database with FTS5, R-Tree, JSON and mathematical functions, and foreign keys on.
+//! Parameters are [`params!`](crate::params), rows become [types](crate::Sql#rows-as-types), and results are read in
+//! batches: a loop over a million rows needs no more memory than one over a thousand.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -55,8 +56,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! Each object has its own copy of the tables, at the version of the class that it last met. [`migrate`](crate::Sql::migrate)
-//! in `new` brings them up to date: a list of steps, of which each object runs those it has not run yet.
+//! Each object has its own copy of the tables, at the version of the class that it last met.
+//! [`migrate`](crate::Sql::migrate) in `new` brings them up to date: a list of steps, of which each object runs those
+//! it has not run yet.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -69,8 +71,8 @@
 //! ```
 //!
 //! # Undoing a part of a turn
-//! [`transaction`](Storage::transaction) is for a handler that means to go on after an error: what the closure wrote is undone,
-//! and the rest of the turn is not. Here a line that is wrong does not spoil the others:
+//! [`transaction`](Storage::transaction) is for a handler that continues after an error: the writes of the closure are
+//! undone, and the rest of the turn is not. Here a wrong line does not affect the others:
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -87,9 +89,9 @@
 //! }
 //! ```
 //!
-//! # All of it
-//! [`size`](Storage::size) tells how much an object stores, and [`delete_all`](Storage::delete_all) removes it: an object that
-//! stores nothing is not there any more. [`sync`](Storage::sync) makes durable what a turn has written so far.
+//! # The whole storage
+//! [`size`](Storage::size) returns how much an object stores, and [`delete_all`](Storage::delete_all) removes it: an
+//! object that stores nothing does not exist any more. [`sync`](Storage::sync) makes the turn's writes so far durable.
 //!
 //! # Limits
 //! | | at most |
@@ -103,8 +105,8 @@
 //! | transactions inside each other | 32 |
 //! | database of an object | 10 GiB by default |
 //!
-//! What is over a limit is a [`StorageError`] or [`SqlError`](crate::SqlError) that says which; it changed nothing, and the
-//! handler can go on. A full database or disk fails the turn in any case.
+//! An operation over a limit is a [`StorageError`] or [`SqlError`](crate::SqlError) that says which; it changed
+//! nothing, and the handler can continue. A full database or disk fails the turn in any case.
 
 mod error;
 mod list;
@@ -120,11 +122,11 @@ use crate::{Result, encoding};
 pub use error::StorageError;
 pub use list::{Entries, ListOptions};
 
-/// The object's own map from strings to values, kept on disk and ordered by the keys' UTF-8 bytes; and what concerns all
-/// of its storage, the database of [`Sql`](crate::Sql) included: [`transaction`](Self::transaction),
+/// The object's own map from strings to values, kept on disk and ordered by the keys' UTF-8 bytes; and operations on
+/// all of its storage, the database of [`Sql`](crate::Sql) included: [`transaction`](Self::transaction),
 /// [`size`](Self::size), [`delete_all`](Self::delete_all) and [`sync`](Self::sync).
 ///
-/// Reads see what this turn has written. What a turn wrote stays if it succeeds and is gone if it fails.
+/// Reads see what this turn has written. A turn's writes are applied if it succeeds and undone if it fails.
 ///
 /// A key is 1 to 2,048 bytes, key and value together at most 2,000,000 bytes, and the functions on many keys take up to
 /// 128 of them.
@@ -132,9 +134,9 @@ pub use list::{Entries, ListOptions};
 /// # How values are stored
 /// As [MessagePack](https://msgpack.org), structs with the names of their fields and enums with the names of their
 /// variants. So other languages can read them, and a type can grow: a new field that is an `Option` or has
-/// `#[serde(default)]` reads values from before it, and a field that is gone is skipped. Renaming a field needs
-/// `#[serde(alias = "...")]`. This encoding will not change. Bytes are best kept with the `_bytes` functions, which store
-/// them as they are.
+/// `#[serde(default)]` reads older values, and a removed field is skipped. Renaming a field needs `#[serde(alias =
+/// "...")]`. This encoding will not change. Bytes are best kept with the `_bytes` functions, which store them as they
+/// are.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -229,7 +231,7 @@ impl Storage {
         Ok(wit::put_many(&entries.collect::<Result<Vec<_>, StorageError>>()?)?)
     }
 
-    /// Removes up to 128 keys, all or none; tells how many of them were there.
+    /// Removes up to 128 keys, all or none; returns how many of them existed.
     ///
     /// # Errors
     /// The [limits](Storage).
@@ -237,8 +239,8 @@ impl Storage {
         Ok(wit::delete_many(&owned(keys))?)
     }
 
-    /// The entries that the options select, in the order of their keys, read in batches: a long list is never in memory as
-    /// a whole. What the turn writes while it reads shows up in the batches to come.
+    /// The entries that the options select, in the order of their keys, read in batches: a long list is never in memory
+    /// as a whole. What the turn writes while it reads shows up in the batches to come.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -303,13 +305,13 @@ impl Storage {
         Entries::open(options, |entry| Ok((entry.key, entry.value)))
     }
 
-    /// Runs `work` so that it counts as a whole or not at all: after `Ok` what it wrote is part of the turn, after `Err` it is
-    /// undone, and the error is returned so that the turn can go on without it.
+    /// Runs `work` atomically: after `Ok` its writes are part of the turn, after `Err` they are
+    /// undone, and the error is returned so that the turn can continue without it.
     ///
-    /// This is for handlers that mean to go on after an error. Those that pass it on need no transaction: the turn is one.
-    /// Inside, use storage and SQL as everywhere; all that they write is meant, whoever wrote it. Transactions can be inside
-    /// each other, up to 32 deep: an inner one that was kept is undone with the outer one. The object's fields are memory
-    /// and are not undone.
+    /// This is for handlers that continue after an error. Those that return it need no transaction: the turn is one.
+    /// Inside, use storage and SQL as usual; all writes meanwhile belong to the transaction. Transactions can be inside
+    /// each other, up to 32 deep: an inner one that was kept is undone with the outer one. The object's fields are
+    /// memory and are not undone.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -333,26 +335,26 @@ impl Storage {
     /// Those of `work`; [`StorageError::TooDeep`]; a full disk.
     pub fn transaction<T>(&self, work: impl FnOnce() -> Result<T>) -> Result<T> {
         let savepoint = whole::open_savepoint().map_err(StorageError::from)?;
-        // The ways out that do not come to `keep` drop the savepoint, which undoes it.
+        // A return before `keep` drops the savepoint, which undoes it.
         let value = work()?;
         savepoint.keep().map_err(StorageError::from)?;
         Ok(value)
     }
 
-    /// How many bytes the object's storage takes, keys and tables together and with what this turn has written: pages in use
-    /// × 4,096. 0 for an object that has stored nothing.
+    /// Returns how many bytes the object's storage uses, keys and tables together and with what this turn has written:
+    /// pages in use × 4,096. 0 for an object that has stored nothing.
     ///
     /// # Errors
-    /// Only what is the host's fault.
+    /// Only failures of the host.
     pub fn size(&self) -> Result<u64, StorageError> {
         Ok(whole::size()?)
     }
 
-    /// Removes everything that is stored, keys and tables, at once whatever its size. As part of the turn: it is undone when
-    /// the turn fails.
+    /// Removes everything that is stored, keys and tables, at once and at any size. It is part of the turn: it is
+    /// undone when the turn fails.
     ///
     /// What the turn stores afterwards stays; if it stores nothing, the object ceases to exist. Tables that
-    /// [`new`](crate::Object::new) created are gone too while this instance lives on, so an object that goes on calls
+    /// [`new`](crate::Object::new) created are removed too while this instance stays, so an object that continues calls
     /// [`migrate`](crate::Sql::migrate) again. Open lists and rows are closed.
     ///
     /// # Errors
@@ -361,10 +363,10 @@ impl Storage {
         Ok(whole::delete_all()?)
     }
 
-    /// Makes what the turn has written so far durable before it goes on: that stays even if the turn fails later. Returns
-    /// when it is on disk.
+    /// Makes the turn's writes so far durable before it continues: they stay even if the turn fails later. Returns
+    /// when they are on disk.
     ///
-    /// Answers wait for the disk by themselves. This is for what must not be forgotten once the outside world knows of it.
+    /// Answers wait for the disk anyway. This is for writes that must be durable before an effect outside the object.
     ///
     /// # Errors
     /// [`StorageError::InTransaction`]; a full disk.
@@ -412,7 +414,7 @@ mod tests {
 
     #[test]
     fn the_encoding_is_pinned() {
-        // Objects written today must be readable for ever: these bytes may not change.
+        // Objects written today must always be readable: these bytes may not change.
         let note = Note { text: "hi".into(), tags: vec![], state: State::Closed { by: u64::MAX } };
         let bytes =
             b"\x83\xa4text\xa2hi\xa4tags\x90\xa5state\x81\xa6Closed\x81\xa2by\xcf\xff\xff\xff\xff\xff\xff\xff\xff";

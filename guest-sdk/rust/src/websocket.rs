@@ -1,16 +1,16 @@
-//! The object's WebSockets: accepting them, sending and closing ([`WebSocket`] and what [`Context`] has about them), and
-//! handling what comes in ([`WebSocketHandler`]). The rest of this page teaches both. Connections, their order, their limits and
-//! their end are the host's.
+//! The object's WebSockets: accepting them, sending and closing ([`WebSocket`] and what [`Context`] has about them),
+//! and handling incoming messages ([`WebSocketHandler`]). The rest of this page shows both. The host owns connections,
+//! their order, their limits and their end.
 //!
 //! # A room
-//! A request that asks for a WebSocket comes to [`fetch`](crate::Object::fetch) like any other. The object accepts it and answers
-//! with the response that it got; any other answer refuses it. `#[object(websocket)]` says that a class has handlers for what
-//! comes in, and [`WebSocketHandler`] are the handlers:
+//! A request for a WebSocket comes to [`fetch`](crate::Object::fetch) like any other. The object accepts it and answers
+//! with the response that it got; any other answer refuses it. `#[object(websocket)]` says that a class handles
+//! incoming messages, and [`WebSocketHandler`] has the handlers:
 //!
 //! ```no_run
 //! use holdfast::prelude::*;
 //!
-//! /// Everybody gets what anybody says.
+//! /// Sends every message to all clients.
 //! #[object(websocket)]
 //! struct Room {
 //!     ctx: Context,
@@ -40,24 +40,26 @@
 //! # fn main() {}
 //! ```
 //!
-//! # What is promised
-//! * **Part of the turn.** A turn sees what it did with sockets, and it counts when the turn succeeds: a turn that fails has sent
-//!   nothing and accepted nobody. Messages leave when everything that the turn wrote is on disk, in the order sent: who hears of
-//!   something can rely on it. A [`transaction`](crate::Storage::transaction) that is undone does not undo them.
-//! * **In order.** The messages of one socket are handled one by one as they came, and its close event is the last.
-//! * **They outlive the instance.** The host holds the connections. An object that does nothing is not in memory, and the next
-//!   message wakes it, on the newest version of its class. Tags and attachments are still there; fields of the struct are not.
-//! * **They do not outlive the host.** After a restart an object has no sockets, and no close event tells of it. Clients connect
-//!   anew. What storage says about who is there is put right in [`new`](crate::Object::new); see [below](#who-is-there).
-//! * **A failed handler ends its socket**, with code 1011: the client cannot know how much of what it said has happened. What a
-//!   client can get wrong is better answered with a message than with an `Err`.
+//! # Guarantees
+//! * **Part of the turn.** A turn sees its own changes of sockets, and they count when the turn succeeds: a failed turn
+//!   sends nothing and accepts no socket. Messages are sent when everything that the turn wrote is on disk, in order: a
+//!   client can rely on every message that it gets. A [`transaction`](crate::Storage::transaction) that is undone does
+//!   not undo them.
+//! * **In order.** The messages of one socket are handled one by one in their order, and its close event is the last.
+//! * **They outlive the instance.** The host holds the connections. An idle object is not in memory, and the next
+//!   message wakes it, on the newest version of its class. Tags and attachments are still there; fields of the struct
+//!   are not.
+//! * **They do not outlive the host.** After a restart an object has no sockets, and gets no close event. Clients
+//!   reconnect. Correct stored presence in [`new`](crate::Object::new); see [below](#presence).
+//! * **A failed handler ends its socket**, with code 1011: the client cannot know how many of its messages were
+//!   handled. Answer mistakes of a client with a message rather than with an `Err`.
 //!
-//! Browsers let every page open a WebSocket to any host. Where a cookie says who somebody is, compare the request's `origin`
-//! with where your pages are before you accept.
+//! Browsers let every page open a WebSocket to any host. If a cookie authenticates the user, compare the request's
+//! `origin` with the origin of your pages before you accept.
 //!
 //! # What an object knows about a socket
-//! Tags select sockets and stay what they were when it was accepted. An attachment is a value of yours, at most 16,384 bytes
-//! encoded, that can change. Both can be read in the close event, too.
+//! Tags select sockets and do not change after acceptance. An attachment is a value of the class, at most 16,384 bytes
+//! encoded, that can change. Both can also be read in the close event.
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -79,9 +81,9 @@
 //! }
 //! ```
 //!
-//! # Who is there
-//! [`ctx.websockets(None)`](crate::Context::websockets) is who is there now. Where a table says it, too (to tell when somebody
-//! was last seen, say), a restart of the host makes the table wrong, so `new` compares:
+//! # Presence
+//! [`ctx.websockets(None)`](crate::Context::websockets) are the open sockets. If a table also stores presence (for
+//! example when a person was last seen), a restart of the host makes the table wrong, so `new` compares:
 //!
 //! ```no_run
 //! # use holdfast::prelude::*;
@@ -110,8 +112,9 @@
 //! ```
 //!
 //! # Keeping a connection
-//! The host answers WebSocket pings by itself. Clients in browsers cannot send those, so they send a message and wait for
-//! another. [`ctx.set_auto_response("ping", "pong")`](crate::Context::set_auto_response) has the host answer it without waking the object.
+//! The host answers WebSocket pings by itself. Clients in browsers cannot send those, so they send a message and wait
+//! for another. [`ctx.set_auto_response("ping", "pong")`](crate::Context::set_auto_response) has the host answer it
+//! without waking the object.
 //!
 //! # Close codes
 //! | code | means |
@@ -140,10 +143,12 @@ pub use crate::bindings::holdfast::object::websockets::{AutoResponsePair as Auto
 use crate::{Context, Object, Request, Response, Result, alarm, declared, encoding};
 pub use error::WebSocketError;
 
-/// A class that handles what comes in through its WebSockets. Belongs to `#[object(websocket)]`; see [`mod@crate::websocket`].
+/// A class that handles the messages of its WebSockets. Belongs to `#[object(websocket)]`; see
+/// [`mod@crate::websocket`].
 ///
-/// Each call is a turn, like a request. If it fails, the socket is closed with code 1011, what it still had to say is dropped,
-/// and its close event comes. Without this handler a class can accept sockets and send to them; what they say is dropped.
+/// Each call is a turn, like a request. If it fails, the socket is closed with code 1011, its further messages are
+/// dropped, and its close event follows. Without this handler a class can accept sockets and send to them; their
+/// messages are dropped.
 #[diagnostic::on_unimplemented(
     message = "the #[object(websocket)] struct `{Self}` has no `impl WebSocketHandler`",
     label = "what should it do when a message comes? Write `impl WebSocketHandler for {Self}`",
@@ -153,15 +158,16 @@ pub trait WebSocketHandler: Object + declared::WebSocket {
     /// Handles a message of at most 32 MiB.
     fn message(&mut self, socket: WebSocket, message: Message) -> Result<()>;
 
-    /// The connection is over, whoever ended it; nothing of this socket comes after it. It is not among
-    /// [`Context::websockets`] any more; its tags and its attachment can be read until this turn ends. Does nothing unless written.
+    /// Handles the end of the connection, from either side; it is the last event of this socket. The socket is not
+    /// among [`Context::websockets`] any more; its tags and its attachment can be read until this turn ends. Does
+    /// nothing unless written.
     fn close(&mut self, socket: WebSocket, close: Close) -> Result<()> {
         let _ = (socket, close);
         Ok(())
     }
 
-    /// Something went wrong with the connection, in words for a log: the client broke the protocol or sent a message over the
-    /// limit. The host closes it, and its close event follows. Does nothing unless written.
+    /// Handles an error of the connection, as a text for a log: the client broke the protocol or sent a message over
+    /// the limit. The host closes it, and its close event follows. Does nothing unless written.
     fn error(&mut self, socket: WebSocket, reason: String) -> Result<()> {
         let _ = (socket, reason);
         Ok(())
@@ -172,8 +178,8 @@ pub trait WebSocketHandler: Object + declared::WebSocket {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
-    /// What the client closed with, 1005 if it gave no code; if it did not answer, what this side closed with, or 1006 if
-    /// the client vanished.
+    /// What the client closed with, 1005 if it gave no code; if it did not answer, what this side closed with, or 1006
+    /// if the client vanished.
     pub code: u16,
     /// The client's words, often empty.
     pub reason: String,
@@ -181,26 +187,27 @@ pub struct Close {
     pub was_clean: bool,
 }
 
-/// One of the object's WebSockets: a handle that costs nothing to copy or to keep. What it stands for lives in the host.
+/// One of the object's WebSockets: a handle that costs nothing to copy or to keep. The host has the socket itself.
 ///
 /// Sockets compare by the order in which they were accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WebSocket(u64);
 
 impl WebSocket {
-    /// The socket with this [`id`](Self::id). If the object has no such socket, its functions answer
+    /// Returns the socket with this [`id`](Self::id). If the object has no such socket, its functions answer
     /// [`WebSocketError::UnknownSocket`].
     pub fn from_id(id: u64) -> Self {
         Self(id)
     }
 
-    /// Its id among this object's sockets: rising in the order of acceptance, never used again, less than 2^53.
+    /// Returns its id among this object's sockets: rising in the order of acceptance, never used again, less than 2^53.
     pub fn id(self) -> u64 {
         self.0
     }
 
-    /// Sends a message: text, bytes, or a [`Message`]. It leaves when everything that this turn wrote is on disk. `false` if the
-    /// socket is closing, so that nobody will read it: the client may go at any time, and that is no reason for the turn to fail.
+    /// Sends a message: text, bytes, or a [`Message`]. It is sent when everything that this turn wrote is on disk.
+    /// Returns `false` if the socket is closing and the message will not be read: a client may disconnect at any time,
+    /// and the turn need not fail.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -225,8 +232,9 @@ impl WebSocket {
         self.send(Message::json(value)?)
     }
 
-    /// Closes it after what was sent to it, with a code and a reason of at most 123 bytes; `None` tells no code, and the reason
-    /// is empty then. Its close event comes when the client has answered. `false` if it is closing already.
+    /// Closes the socket after all messages to it, with a code and a reason of at most 123 bytes; `None` sends no code,
+    /// and the reason is empty then. The close event follows when the client has answered. Returns `false` if it is
+    /// closing already.
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;
@@ -262,11 +270,12 @@ impl WebSocket {
         wit::attachment(self.0)?.map(decode).transpose()
     }
 
-    /// Attaches a value, in place of what was attached: encoded [as in storage](crate::Storage#how-values-are-stored), at most
-    /// 16,384 bytes.
+    /// Attaches a value, in place of what was attached: encoded [as in storage](crate::Storage#how-values-are-stored),
+    /// at most 16,384 bytes.
     ///
     /// # Errors
-    /// [`Encode`](WebSocketError::Encode), [`TooLarge`](WebSocketError::TooLarge), [`UnknownSocket`](WebSocketError::UnknownSocket).
+    /// [`Encode`](WebSocketError::Encode), [`TooLarge`](WebSocketError::TooLarge),
+    /// [`UnknownSocket`](WebSocketError::UnknownSocket).
     pub fn set_attachment<T: Serialize + ?Sized>(self, value: &T) -> Result<(), WebSocketError> {
         let bytes = encoding::encode(value).map_err(WebSocketError::Encode)?;
         Ok(wit::set_attachment(self.0, Some(&bytes))?)
@@ -280,8 +289,8 @@ impl WebSocket {
         Ok(wit::set_attachment(self.0, None)?)
     }
 
-    /// Bytes of messages that have left their turns and wait for the client to take them. Over 8 MiB the host drops them and
-    /// closes the socket with code 1013.
+    /// Bytes of messages that have left their turns and wait for the client to take them. Over 8 MiB the host drops
+    /// them and closes the socket with code 1013.
     ///
     /// # Errors
     /// [`UnknownSocket`](WebSocketError::UnknownSocket).
@@ -308,8 +317,8 @@ fn unless_closing(outcome: Result<(), wit::Error>) -> Result<bool, WebSocketErro
 }
 
 impl Context {
-    /// Accepts the WebSocket that a request asks for; a turn can do that once. Answering with the response, which has status 101,
-    /// makes the connection; any other answer refuses it. What is sent meanwhile comes after the handshake.
+    /// Accepts the WebSocket that a request asks for; a turn can do that once. Answering with the response, which has
+    /// status 101, makes the connection; any other answer refuses it. What is sent meanwhile comes after the handshake.
     ///
     /// Up to 10 different tags of 1 to 256 bytes select it later.
     ///
@@ -328,13 +337,14 @@ impl Context {
         Ok((WebSocket(wit::accept(&tags)?), Response::new(http::StatusCode::SWITCHING_PROTOCOLS)))
     }
 
-    /// The open sockets with this tag, or with `None` all of them: oldest first, without those that are closing.
+    /// Returns the open sockets with this tag, or with `None` all of them: oldest first, without those that are
+    /// closing.
     pub fn websockets<'a>(&self, tag: impl Into<Option<&'a str>>) -> Vec<WebSocket> {
         wit::sockets(tag.into()).into_iter().map(WebSocket).collect()
     }
 
-    /// Sends a message to all open sockets with this tag, or with `None` to all of them, and tells how many those are. However
-    /// many they are, the host has the message once.
+    /// Sends a message to all open sockets with this tag, or with `None` to all of them, and returns their number. The
+    /// host keeps the message once, however many receive it.
     ///
     /// # Errors
     /// [`TooLarge`](WebSocketError::TooLarge) over 32 MiB; [`TooMuch`](WebSocketError::TooMuch).
@@ -351,9 +361,9 @@ impl Context {
         wit::auto_response()
     }
 
-    /// Has the host answer one text message with another on all sockets of this object, without waking it, in place of what was
-    /// set. Each is at most 2,048 bytes long. It is kept as long as the object has a socket or an instance, so the place to set
-    /// it is where sockets are accepted.
+    /// Has the host answer one text message with another on all sockets of this object, without waking it, in place of
+    /// what was set. Each is at most 2,048 bytes long. It is kept as long as the object has a socket or an instance, so
+    /// the place to set it is where sockets are accepted.
     ///
     /// # Errors
     /// [`TooLarge`](WebSocketError::TooLarge).

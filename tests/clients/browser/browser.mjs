@@ -1,9 +1,9 @@
 /**
- * Real browsers, each a process of its own with a profile that outlives it, and the host that a story talks to.
+ * Real browsers, each a process of its own with a profile that outlives it, and the host that a script uses.
  *
- * Stories are started by `tests/e2e/browser.rs` with a URL and a directory for what they leave (profiles, screenshots). What a story wants
- * of its host it asks for on standard output, and is told on standard input that it is done. No story sleeps: it waits for a
- * condition. When it ends, however that is, its browsers end.
+ * `tests/e2e/browser.rs` starts scripts with a URL and a directory for their files (profiles, screenshots). A script
+ * requests kills and restarts of its host on standard output, and reads on standard input when they are done. No script
+ * sleeps: it waits for a condition. When it ends in any way, its browsers end.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -16,7 +16,7 @@ import { createInterface } from "node:readline";
 const { chromium } = createRequire(import.meta.url)("playwright-core");
 
 const EXECUTABLE = "/usr/bin/chromium";
-/** Longer than anything takes on a busy machine: after this a story fails instead of hanging. */
+/** Longer than any step takes on a busy machine: after this a script fails instead of hanging. */
 const PATIENCE = 300_000;
 const ARGUMENTS = [
   "--headless",
@@ -30,11 +30,11 @@ const ARGUMENTS = [
   "--disable-component-update",
   "--disable-sync",
   "--password-store=basic",
-  // A page that nobody looks at is to be as quick as one in front.
+  // A page in the background must be as fast as one in front.
   "--disable-background-timer-throttling",
   "--disable-backgrounding-occluded-windows",
   "--disable-renderer-backgrounding",
-  // It has nothing to look for beyond this machine.
+  // It needs nothing beyond this machine.
   "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
   "--remote-debugging-port=0",
 ];
@@ -53,7 +53,7 @@ export class Browser {
   #process;
   #connection;
 
-  /** A browser that nobody has used, unless there was one of this name before: then it is that one, come back. */
+  /** Starts a new browser, or again the browser of this name with its profile. */
   static async launch(name, { size = [1100, 760], colors = "light" } = {}) {
     const browser = new Browser();
     browser.profile = join(directory, `profile-${name}`);
@@ -79,7 +79,7 @@ export class Browser {
       said.push(line);
       const [, endpoint] = line.match(/^DevTools listening on (.*)$/) ?? [];
       if (endpoint) {
-        // Whatever else it says must not fill its pipe.
+        // Its further output must not fill its pipe.
         this.#process.stderr.resume();
         return endpoint;
       }
@@ -95,12 +95,12 @@ export class Browser {
     }
   }
 
-  /** SIGKILL: it can neither say goodbye nor write anything down. */
+  /** Kills the browser (SIGKILL): it can neither close its connections nor write to its files. */
   async kill() {
     const ended = once(this.#process, "exit");
     process.kill(this.#process.pid, "SIGKILL");
     await soon(ended, "the browser's end");
-    // Its helpers notice by themselves; the next browser with this profile need not wait for that.
+    // Its helper processes end by themselves; the next browser with this profile need not wait for that.
     this.signal("SIGKILL");
     running.delete(this);
   }
@@ -119,9 +119,9 @@ async function ask(what) {
 }
 
 export const host = {
-  /** SIGKILL; it is gone when this returns. */
+  /** Kills the host (SIGKILL); it has ended when this returns. */
   kill: () => ask("kill"),
-  /** On the same data and the same ports. */
+  /** Starts the host again on the same data and the same ports. */
   restart: () => ask("restart"),
 };
 
@@ -137,7 +137,7 @@ async function soon(promise, what) {
   }
 }
 
-/** Looks until there is something to see, which the page cannot tell. */
+/** Waits for something that the page does not report. */
 export async function eventually(what, look) {
   for (const end = Date.now() + PATIENCE; Date.now() < end; ) {
     const seen = await look();
@@ -147,7 +147,7 @@ export async function eventually(what, look) {
   throw new Error(`waited ${PATIENCE} ms for ${what}`);
 }
 
-/** Tells the story, and ends the process with what came of it. Screenshots stay; profiles if something went wrong. */
+/** Runs the script, and ends the process with its result. Screenshots stay; profiles stay after a failure. */
 export async function story(tell) {
   try {
     await tell();
@@ -157,7 +157,7 @@ export async function story(tell) {
     process.exit(1);
   }
   for (const browser of running) await browser.kill();
-  // Helpers of a browser may still be on their way out.
+  // Helper processes of a browser may still be ending.
   for (const profile of profiles) rmSync(profile, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
   process.exit(0);
 }

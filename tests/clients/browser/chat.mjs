@@ -1,6 +1,7 @@
 /**
- * Two people in a room of `examples/chat`, in two browsers. The host is killed and comes back; a browser is killed and comes back, once in the
- * midst of a conversation and once with a message that it had not been able to send. Nobody misses a message or sees one twice.
+ * Two people in a room of `examples/chat`, in two browsers. The host is killed and restarted; a browser is killed and
+ * restarted, once in the middle of a conversation and once with a message that it could not send. No message is lost or
+ * shown twice.
  */
 import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
@@ -13,7 +14,7 @@ const ROOM = `${url}/chat/lobby`;
 const isOpen = (page) => page.waitForSelector('#connection[data-state="open"]');
 const isLost = (page) => page.waitForSelector('#connection:not([data-state="open"])');
 
-/** What stands on a page as said, in its order. */
+/** Returns the messages on a page, in their order. */
 const said = (page) => page.$$eval("#lines .line", (lines) => lines.map((line) => line.querySelector(".text").textContent));
 const numbers = (page) => page.$$eval("#lines .line", (lines) => lines.map((line) => Number(line.dataset.seq)));
 
@@ -34,7 +35,7 @@ const hasSentAll = (page) => page.waitForFunction(() => document.querySelectorAl
 const waits = (page, text) => page.locator("#pending .line", { hasText: text }).waitFor();
 const isAmong = (page, list, name) => page.locator(`#${list} .name`, { hasText: name }).waitFor();
 
-/** What stands on both pages: the same, everything in the order it was said, nothing twice. */
+/** Checks that both pages show the same messages, in the order of sending, none twice. */
 async function sameOnBoth(ann, ben) {
   const [seen, order] = [await said(ann), await numbers(ann)];
   assert.deepEqual(await said(ben), seen);
@@ -44,7 +45,7 @@ async function sameOnBoth(ann, ben) {
   return seen;
 }
 
-/** A browser that is killed has of what its pages stored what it had written to its files. */
+/** Waits until a browser has written its pages' data to its files: a killed browser keeps only that. */
 function isOnDisk(browser, text) {
   const directory = join(browser.profile, "Default", "Local Storage");
   const files = readdirSync(directory, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
@@ -82,7 +83,7 @@ await story(async () => {
   await Promise.all([ann, ben].map(hasSentAll));
   assert.deepEqual(await sameOnBoth(ann, ben), ["Hello, is anybody here?", "I am! See https://example.org/notes."]);
 
-  // What is for one person is not for everybody.
+  // A private message is not shown to others.
   await ann.locator("#online button", { hasText: "ben" }).click();
   await say(ann, "Between us");
   await ann.click("#to-all");
@@ -93,7 +94,7 @@ await story(async () => {
   await annsBrowser.screenshot("talking-ann");
   await bensBrowser.screenshot("talking-ben");
 
-  // The host is killed while both are there; both write; it comes back, and so do they, to the page as it stands.
+  // The host is killed while both are connected; both write; the host is restarted, and the open pages reconnect.
   await ann.$eval("#lines .line", (line) => (line.id = "before"));
   await host.kill();
   await Promise.all([ann, ben].map(isLost));
@@ -107,7 +108,7 @@ await story(async () => {
   assert.equal((await sameOnBoth(ann, ben)).length, 5);
   assert.equal(await ann.locator("#before").count(), 1, "it went on where it was instead of beginning anew");
 
-  // Ben's browser is killed while Ann talks, faster than the room allows; he comes back while she still does.
+  // Ben's browser is killed while Ann writes, faster than the room allows; it is restarted while she still writes.
   const talk = Array.from({ length: 14 }, (_, n) => `Line ${n + 1} of fourteen`);
   for (const line of talk) await say(ann, line);
   await sees(ben, talk[2]);
@@ -119,7 +120,7 @@ await story(async () => {
   await hasSentAll(ann);
   assert.deepEqual((await sameOnBoth(ann, ben)).slice(5), talk);
 
-  // The worst: the host is killed, Ben writes, his browser is killed, the host comes back, Ann writes, Ben comes back.
+  // The worst case: host killed, Ben writes, his browser is killed, host restarted, Ann writes, Ben reconnects.
   await host.kill();
   await Promise.all([ann, ben].map(isLost));
   await say(ben, "Never sent by the one who wrote it");
@@ -137,7 +138,7 @@ await story(async () => {
   const seen = await sameOnBoth(ann, ben);
   assert.deepEqual(seen.slice(5 + talk.length), ["Ben?", "Never sent by the one who wrote it"]);
 
-  // A page that is loaded again shows the same once more.
+  // A reloaded page shows the same messages.
   await ann.reload();
   await isOpen(ann);
   await sees(ann, ...seen);

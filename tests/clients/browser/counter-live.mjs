@@ -1,4 +1,4 @@
-/** The page of `examples/counter-live` in two browsers: each click is seen by both, and the host may come and go. */
+/** The page of `examples/counter-live` in two browsers: both show each click, also after the host was restarted. */
 import assert from "node:assert/strict";
 
 import { Browser, host, story, url } from "./browser.mjs";

@@ -1,8 +1,9 @@
 /**
- * Edge cases of WebSockets, as the library `ws` sees them. `../python/cases.py` is the same script for `websockets`.
+ * Edge cases of WebSockets with the library `ws`. `../python/cases.py` is the same script for `websockets`.
  *
- * Usage: cases.mjs URL, where URL is the data listener of a host that has `tests/guests/sockets` deployed as `sockets`. Prints a line
- * for each case; ends with 1 if one failed. Each case has an object of its own, which tells what came to it.
+ * Usage: cases.mjs URL, where URL is the data listener of a host that has `tests/guests/sockets` deployed as `sockets`.
+ * Prints a line for each case; ends with 1 if one failed. Each case has an object of its own, which reports the events
+ * that it got.
  */
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -13,7 +14,7 @@ import { setTimeout as pause } from "node:timers/promises";
 const { WebSocket } = createRequire(import.meta.url)("ws");
 
 const HTTP = process.argv[2].replace(/\/$/, "");
-/** Longer than anything takes on a busy machine: after this a case fails instead of hanging. */
+/** Longer than any step takes on a busy machine: after this a case fails instead of hanging. */
 const PATIENCE = 300_000;
 const LARGEST = 32 << 20;
 
@@ -27,7 +28,7 @@ class Peer {
     peer.ws = new WebSocket(`${HTTP.replace("http", "ws")}/sockets/${room}?${query}`, protocols, { maxPayload: 0 });
     peer.ws.on("message", (data, isBinary) => peer.#came({ message: isBinary ? data : data.toString() }));
     peer.ws.on("close", (code, reason) => peer.#came({ code: code === 1005 ? null : code, reason: reason.toString() }));
-    // What went wrong is seen by what comes, or does not.
+    // Events, or their absence, show what went wrong.
     peer.ws.on("error", () => {});
     await soon(once(peer.ws, "open"), "the handshake");
     return peer;
@@ -53,14 +54,14 @@ class Peer {
     return message;
   }
 
-  /** The code and reason that the host closed with; null and "" if without. What comes before is an error. */
+  /** Returns the code and reason of the host's close frame; null and "" without. Anything before it is an error. */
   async closed() {
     const { code, reason, message } = await this.#next();
     assert.equal(message, undefined);
     return [code, reason];
   }
 
-  /** Has the object do this in a turn about this socket; what came of it. */
+  /** Has the object run this op in a turn of this socket, and returns the result. */
   async order(...ops) {
     this.send(`!${JSON.stringify(ops)}`);
     const answer = await this.hear();
@@ -94,7 +95,7 @@ async function get(room, path = "") {
   return (await fetch(`${HTTP}/sockets/${room}${path}`)).json();
 }
 
-/** The same for a turn that is about no socket. */
+/** The same in a turn without a socket. */
 async function run(room, ...ops) {
   return (await fetch(`${HTTP}/sockets/${room}/do`, { method: "POST", body: JSON.stringify(ops) })).json();
 }
@@ -103,7 +104,7 @@ async function events(room, name) {
   return (await get(room, "/events")).filter(({ event }) => event === name);
 }
 
-/** Waits until the object was told of a close, once: code, reason, whether it was clean. */
+/** Waits until the object got a close event, once: code, reason, whether it was clean. */
 async function closeOf(room) {
   for (const end = Date.now() + PATIENCE; Date.now() < end; await pause(20)) {
     const closes = await events(room, "close");
@@ -122,7 +123,7 @@ function sameBytes(seen, wanted) {
 
 const GOODBYES = [[1000, ""], [1001, "away"], [3000, "ü"], [4999, "r".repeat(123)]];
 
-/** Each is given the name of an object that nobody else uses. */
+/** Each gets the name of an object that no other case uses. */
 const cases = {
   async messages_of_all_sizes_come_back(room) {
     const peer = await Peer.open(room);

@@ -1,4 +1,4 @@
-"""Edge cases of WebSockets, as the library `websockets` sees them. `../node/cases.mjs` is the same script for `ws`.
+"""Edge cases of WebSockets with the library `websockets`. `../node/cases.mjs` is the same script for `ws`.
 
 Usage: cases.py URL, where URL is the data listener of a host that has `tests/guests/sockets` deployed as `sockets`. Prints a line
 for each case; ends with 1 if one failed. Each case has an object of its own, which tells what came to it.
@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 HTTP = sys.argv[1].rstrip("/")
-# Longer than anything takes on a busy machine: after this a case fails instead of hanging.
+# Longer than any step takes on a busy machine: after this a case fails instead of hanging.
 PATIENCE = 300
 LARGEST = 32 << 20
 
@@ -22,7 +22,7 @@ cases = []
 
 
 def case(function):
-    """Such a function is given the name of an object that nobody else uses."""
+    """Such a function gets the name of an object that no other case uses."""
     cases.append(function)
     return function
 
@@ -57,7 +57,7 @@ class Peer:
         return self.ws.recv(timeout=PATIENCE)
 
     def order(self, *ops):
-        """Has the object do this in a turn about this socket; what came of it."""
+        """Has the object run this op in a turn of this socket, and returns the result."""
         self.send("!" + json.dumps(ops))
         answer = self.hear()
         assert answer.startswith("="), short(answer)
@@ -67,7 +67,7 @@ class Peer:
         assert self.ws.ping(payload).wait(PATIENCE), "no pong"
 
     def closed(self):
-        """The code and reason that the host closed with; None and "" if without. What comes before is an error."""
+        """Returns the code and reason of the host's close frame; None and "" without. Anything before it is an error."""
         try:
             message = self.hear()
         except ConnectionClosed as closed:
@@ -88,13 +88,13 @@ def get(room, path=""):
 
 
 def do(room, *ops):
-    """The same for a turn that is about no socket."""
+    """The same in a turn without a socket."""
     with urllib.request.urlopen(f"{HTTP}/sockets/{room}/do", json.dumps(ops).encode(), timeout=PATIENCE) as answer:
         return json.load(answer)
 
 
 def close_of(of):
-    """Waits until the object was told of a close, once: code, reason, whether it was clean."""
+    """Waits until the object got a close event, once: code, reason, whether it was clean."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         closes = [event for event in get(of, "/events") if event["event"] == "close"]

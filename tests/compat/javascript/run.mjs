@@ -1,5 +1,5 @@
-// Proof that a class written for Durable Objects runs unchanged: one source, on workerd and on Holdfast, asked the same things, gives
-// the same answers.
+// Proof that a class written for Durable Objects runs unchanged: one source, on workerd and on Holdfast, gives the same
+// answers to the same requests.
 //
 //   npm ci && node run.mjs --holdfast BINARY
 //
@@ -93,7 +93,7 @@ const main :Workerd.Worker = (
       () => false,
     ),
   );
-  // It drops an idle object by itself, after ten seconds; a script that passes without that is good enough here.
+  // It drops an idle object only after ten seconds; a script that passes without that is sufficient here.
   return { base, sleep: async () => {} };
 }
 

@@ -1,4 +1,4 @@
-// What both hosts are asked. Each script answers the list of what it got. `sleep` has an object dropped from memory.
+// The requests to both hosts. Each script returns the list of its answers. `sleep` drops an object from memory.
 
 import { once } from "node:events";
 
@@ -6,7 +6,7 @@ import WebSocket from "ws";
 
 const HEADERS = ["content-type", "location", "set-cookie", "x-method", "x-custom", "sec-websocket-protocol"];
 
-/** One request, and what is comparable of its answer. */
+/** Sends one request, and returns the comparable parts of its answer. */
 async function ask(base, path, init) {
   const response = await fetch(base + path, { redirect: "manual", ...init });
   const headers = Object.fromEntries(
@@ -18,7 +18,7 @@ async function ask(base, path, init) {
   return { path, status: response.status, headers, body };
 }
 
-/** Requests, one after the other. */
+/** Sends requests, one after the other. */
 const requests =
   (...list) =>
   async ({ base }) => {
@@ -29,7 +29,7 @@ const requests =
 
 const post = (body, headers) => ({ method: "POST", body, headers });
 
-/** Asks until the answer is as it must become. */
+/** Repeats a request until the answer is as expected. */
 async function eventually(base, path, ready) {
   for (const deadline = Date.now() + 300_000; ; await new Promise((resolve) => setTimeout(resolve, 20))) {
     const answer = await ask(base, path);
@@ -37,7 +37,7 @@ async function eventually(base, path, ready) {
   }
 }
 
-/** A WebSocket with everything that came from it. */
+/** A WebSocket with everything that it received. */
 async function connect(base, path) {
   const socket = new WebSocket(base.replace("http", "ws") + path);
   const received = [];

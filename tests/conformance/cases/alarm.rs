@@ -23,7 +23,7 @@ fn set(subject: &Subject) {
     object.says(&[("alarm-get", "none"), ("alarm-set 9007199254740991", "ok"), ("alarm-delete", "ok")]);
 }
 
-/// What has happened, once something has.
+/// Waits until an event is recorded, and returns the events.
 fn events(object: &Object) -> Vec<String> {
     let shown = eventually("the alarm", || object.ask_one("get events").strip_prefix("some ").map(str::to_owned));
     shown.split_terminator("%0A").map(|line| String::from_utf8(decode(line)).expect("text")).collect()
@@ -40,7 +40,7 @@ fn handled(subject: &Subject) {
     object.says(&[(&format!("put on-alarm {}", word(script)), "ok"), (&format!("alarm-set {due}"), "ok")]);
     assert_eq!(events(&object), [format!("alarm {due} 0")]);
     object.says(&[("alarm-get", "none"), ("get seen", "some 1")]);
-    // One that sets the next one, once.
+    // An alarm whose handler sets the next one, once.
     let next = word(format!("delete on-alarm\nalarm-set {}", due + 1));
     object.says(&[
         ("delete events", "true"),

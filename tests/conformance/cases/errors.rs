@@ -22,7 +22,7 @@ fn failure(subject: &Subject) {
     object.says(&[("get a", "some before")]);
 }
 
-/// The problem that a script ends with which throws.
+/// Returns the problem of a script that throws.
 #[track_caller]
 fn throw(object: &Object, script: &str) -> Json {
     let answer = object.run(script);
@@ -31,7 +31,7 @@ fn throw(object: &Object, script: &str) -> Json {
     problem
 }
 
-/// What the host refuses and nothing catches fails the turn, with a code for each family; a language that cannot catch traps.
+/// A refusal that is not caught fails the turn, with a code for each interface; a language that cannot catch traps.
 fn refused(subject: &Subject) {
     let object = subject.object("a");
     object.says(&[("put a before", "ok"), ("count", "1")]);
@@ -72,7 +72,7 @@ fn stack(subject: &Subject) {
     let problem = throw(&object, "throw the%20sky%20fell");
     let stack = problem["stack"].as_str().unwrap_or_default();
     assert!(stack.lines().count() > 1, "functions are on it: {problem}");
-    // In the message or in a field.
+    // The file name is in the message or in a field.
     let log = serde_json::to_string(&object.log_entries()).expect("it is JSON");
     assert!(log.contains(subject.thrown_in), "{} is not in {log}", subject.thrown_in);
 }

@@ -1,4 +1,4 @@
-//! Requests and responses, and who the object is.
+//! Requests and responses, and the identity of the object.
 
 use super::{Case, Subject};
 use crate::subject::word;
@@ -32,7 +32,7 @@ fn headers(subject: &Subject) {
     assert_eq!(answer.header("x-case"), "one, two, three");
     let answer = object.send("GET", "/echo", &[("x-case", "")], b"");
     assert_eq!(answer.header("x-case"), "");
-    // UTF-8 and a byte that is none, as they are on the wire.
+    // UTF-8, and a byte that is not UTF-8, as on the wire.
     let mut line = b"x-case: caf\xC3\xA9 \xFF".to_vec();
     line.splice(
         0..0,

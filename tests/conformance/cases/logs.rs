@@ -35,7 +35,7 @@ fn fields(subject: &Subject) {
 fn output(subject: &Subject) {
     let object = subject.object("a");
     object.ask("print one\nprint-error two\nprint three%20%E2%82%AC");
-    // Two streams: they keep their own order.
+    // Two streams: each keeps its own order.
     let (errors, lines): (Vec<_>, Vec<_>) = object.log().into_iter().partition(|entry| entry.ends_with(" two"));
     assert_eq!(lines, ["info one", "info three €"]);
     assert!(matches!(&*errors.concat(), "warn two" | "error two"), "{errors:?}");
@@ -58,7 +58,7 @@ fn random(subject: &Subject) {
     for object in [&a, &b, &a] {
         let numbers = object.ask_one("random");
         seen.extend(numbers.split(' ').map(str::to_owned));
-        // The next instance begins as this one did, apart from this.
+        // The next instance begins in the same state, except for its random numbers.
         object.drop_instance();
     }
     seen.sort();

@@ -1,4 +1,4 @@
-//! What an instance remembers, and how it begins.
+//! The memory of an instance, and its constructor.
 
 use super::{Case, Subject};
 
@@ -28,7 +28,7 @@ fn constructor(subject: &Subject) {
     }
     subject.host.admin().get("/v1/classes/conformance/objects/init-fails").problem(404, "unknown-object");
 
-    // The first turn of an instance fails: what its constructor stored goes with it.
+    // The first turn of an instance fails: the writes of its constructor are rolled back too.
     let undone = subject.named("init-b");
     undone.drop_instance();
     undone.says(&[("get inits", "some 1")]);

@@ -21,14 +21,14 @@ fn open(object: &Object, below: &str) -> Socket {
     Socket::open(object.host.data(), &object.path(below))
 }
 
-/// Status and body of the answer that refuses a socket.
+/// Returns status and body of the answer that refuses a socket.
 #[track_caller]
 fn refused(object: &Object, below: &str) -> (u16, String) {
     let answer = Socket::offer(object.host.data(), &object.path(below), "").err().expect("it is refused");
     (answer.status, String::from_utf8_lossy(&answer.body).trim_end().to_owned())
 }
 
-/// Has a script of one line run by the message handler.
+/// Runs a script of one line in the message handler.
 #[track_caller]
 fn ask(socket: &mut Socket, line: &str) -> String {
     socket.say(line);
@@ -82,7 +82,7 @@ fn messages(subject: &Subject) {
     }
     let counted: Vec<_> = (0..100).map(|_| client.hear()).collect();
     assert_eq!(counted, (1..=100).map(|n| format!("{n}\n")).collect::<Vec<_>>(), "in order");
-    // Sent before the answer to what it is part of.
+    // Sent before the answer to the script that it is part of.
     client.say("send @ t:first\ncount");
     assert_eq!((client.hear(), client.hear()), ("first".into(), "ok\n101\n".into()));
 }
@@ -117,7 +117,7 @@ fn state(subject: &Subject) {
     object.says(&[("attachment a", "some "), (&format!("attach a {}", "x".repeat(16_385)), "error too-large")]);
 }
 
-/// What has happened, once so many things have.
+/// Waits until this many events are recorded, and returns them.
 fn events(object: &Object, count: usize) -> Vec<String> {
     let shown = eventually("the events", || {
         let shown = object.ask_one("get events");

@@ -39,7 +39,7 @@ fn reals<const N: usize>(reals: [f64; N]) -> Vec<String> {
     reals.iter().map(|real| format!("r:{:016x}", real.to_bits())).collect()
 }
 
-/// Stores values and reads them, and has them passed through without being stored.
+/// Stores values and reads them, and passes them through a query without storing them.
 #[track_caller]
 fn come_back(object: &Object, values: &[String]) {
     object.says(&[("sql CREATE%20TABLE%20t%20%28v%20ANY%29%20STRICT", "0")]);
@@ -54,7 +54,7 @@ fn come_back(object: &Object, values: &[String]) {
     assert_same(&shown[1 + values.len()..].join(" "), &values.join(" "));
 }
 
-/// Says where they differ instead of all of both.
+/// Compares two lists and reports where they differ instead of printing both.
 #[track_caller]
 fn assert_same(answer: &str, expected: &str) {
     let (answers, expectations) = (answer.split(' '), expected.split(' '));
@@ -86,7 +86,7 @@ fn statements(subject: &Subject) {
     ]);
 }
 
-/// A query of the numbers from 1 on.
+/// Returns a query of the numbers from 1 on.
 fn numbers(count: u32) -> String {
     word(format!("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {count}) SELECT i FROM n"))
 }
@@ -100,7 +100,7 @@ fn cursor(subject: &Subject) {
     ]);
     let rows: Vec<String> = (1..=600).map(|n| format!("i:{n}")).collect();
     assert_same(&object.ask_one(&format!("sql {}", numbers(600))), &format!("1 i {}", rows.join(" ")));
-    // Rows of 10 kB each: batches end by size, too.
+    // Rows of 10 kB each: batches also end by size.
     let large = word(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500) SELECT i, zeroblob(10000) FROM n",
     );

@@ -1,4 +1,4 @@
-//! Storage as a whole.
+//! Operations on the whole storage of an object.
 
 use super::{Case, Subject};
 use crate::subject::word;

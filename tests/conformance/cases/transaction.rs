@@ -6,10 +6,10 @@ use crate::subject::word;
 pub const CASES: &[Case] =
     &[("transaction/kept", kept), ("transaction/undone", undone), ("transaction/nested", nested)];
 
-/// Far enough that it does not come.
+/// A time so far ahead that the alarm is not delivered.
 const LATER: u64 = 4_000_000_000_000;
 
-/// The host allows 32; how deep a language's own calls nest is another matter.
+/// The host allows 32; the depth of a language's own calls is a different limit.
 const DEEP: usize = 8;
 
 fn kept(subject: &Subject) {
@@ -49,7 +49,7 @@ fn undone(subject: &Subject) {
         (&format!("sql {}", word("SELECT count(*) AS n FROM t")), "1 n i:0"),
         ("alarm-get", "none"),
     ]);
-    // A turn that fails inside of one.
+    // A turn that fails inside a transaction.
     object.run("transaction keep\nput a inside\nfail told as%20asked false\nend").problem(500, "guest-error");
     object.says(&[("get a", "some before")]);
 }

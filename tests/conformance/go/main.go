@@ -1,4 +1,4 @@
-// The class of docs/CONFORMANCE.md in Go: its handlers. Scripts are script.go's, their words words.go's.
+// The class of docs/CONFORMANCE.md in Go: its handlers. Scripts are in script.go, their words in words.go.
 package main
 
 import (

@@ -68,7 +68,7 @@ func (s *script) untilEnd(inTransaction bool) error {
 	return nil
 }
 
-// inCase is the answer to what the host refuses; other errors are returned.
+// inCase returns the answer to a refusal of the host; other errors are returned.
 func inCase(err error) (string, error) {
 	var refusal *holdfast.RefusedError
 	if !errors.As(err, &refusal) {

@@ -1,9 +1,9 @@
-;; The class of the conformance suite, its core part, in WebAssembly's text format: docs/CONFORMANCE.md says what it does.
+;; The class of the conformance suite, its core part, in WebAssembly's text format: docs/CONFORMANCE.md specifies it.
 ;;
 ;; Names and signatures are those of the contract (wit/) as the canonical ABI lowers them: a text or a list is an address and a
 ;; length, and a result that does not fit into one value is written to an address that the caller gives.
 ;;
-;; A turn that fails goes on to its end without harm: $fail notes the failure, nothing of the turn stays, and its instance is dropped.
+;; A turn that fails continues to its end without harm: $fail notes the failure, nothing of the turn stays, and its instance is dropped.
 (module
   ;; ---- What the host offers ----
 
@@ -32,10 +32,10 @@
 
   (memory (export "memory") 1)
 
-  ;; Where the host writes what it answers. A `result` begins with a byte that is 1 if it is an error; 4 bytes on is what it holds: the
+  ;; Where the host writes its results. A `result` begins with a byte that is 1 if it is an error; 4 bytes on is what it holds: the
   ;; value, or the number of the error's case.
   (global $result i32 (i32.const 0))
-  ;; What a handler answers: result<response, failure>, 24 bytes.
+  ;; The result of a handler: result<response, failure>, 24 bytes.
   (global $answer i32 (i32.const 32))
   ;; The options of `list` as the host takes them: four of option<string>, 12 bytes each; then reverse, and the limit.
   (global $options i32 (i32.const 64))
@@ -89,11 +89,11 @@
   (table funcref (elem
     $id $name $class $count $get $put $delete $get-many $put-many $delete-many $list $fail-as-told))
 
-  ;; What a turn allocates begins here and is forgotten when its answer has been read.
+  ;; What a turn allocates begins here and is freed when its answer has been read.
   (global $heap i32 (i32.const 1024))
   (global $free (mut i32) (i32.const 1024))
 
-  ;; So many bytes, at a multiple of 8.
+  ;; Allocates this many bytes, at a multiple of 8.
   (func $allocate (param $size i32) (result i32)
     (local $at i32) (local $missing i32)
     (local.set $at (i32.and (i32.add (global.get $free) (i32.const 7)) (i32.const -8)))
@@ -263,13 +263,13 @@
       (i32.const 256)
       (i32.lt_u (local.get $letter) (i32.const 6))))
 
-  ;; ---- What is said: a text that grows ----
+  ;; ---- The output: a text that grows ----
 
   (global $out (mut i32) (i32.const 0))
   (global $out-size (mut i32) (i32.const 0))
   (global $out-room (mut i32) (i32.const 0))
 
-  ;; Makes room for so many bytes more.
+  ;; Makes room for this many more bytes.
   (func $reserve (param $size i32)
     (local $larger i32)
     (if (i32.le_u (i32.add (global.get $out-size) (local.get $size)) (global.get $out-room)) (then (return)))
@@ -343,7 +343,7 @@
         (call $say-encoded (i32.load offset=4 (local.get $option)) (i32.load offset=8 (local.get $option))))
       (else (call $say-constant (global.get $none)))))
 
-  ;; `<key> <value> <key> <value>…`; $continues says whether some were said before.
+  ;; `<key> <value> <key> <value>…`; $continues is 1 if some were written before.
   (func $say-entries (param $entry i32) (param $count i32) (param $continues i32)
     (loop $next
       (if (local.get $count)
@@ -357,7 +357,7 @@
           (local.set $count (i32.sub (local.get $count) (i32.const 1)))
           (br $next)))))
 
-  ;; Whether the host has refused an operation of key-value; if so, says `error <case>`.
+  ;; Whether the host has refused an operation of key-value; if so, writes `error <case>`.
   (func $is-refused (result i32)
     (if (i32.eqz (i32.load8_u (global.get $result))) (then (return (i32.const 0))))
     (call $say-constant (global.get $error))
@@ -374,7 +374,7 @@
   (global $line-end (mut i32) (i32.const 0))
   (global $at (mut i32) (i32.const 0))
 
-  ;; Runs a script and says its answers.
+  ;; Runs a script and writes its answers.
   (func $run (param $script i32) (param $size i32)
     (local $end i32)
     (local.set $end (i32.add (local.get $script) (local.get $size)))

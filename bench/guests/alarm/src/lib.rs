@@ -1,5 +1,6 @@
-//! An object with an alarm that stores when it was handled and how often: what is there afterwards says whether an alarm was
-//! lost, came early, or was applied twice. `POST /?at=TIME` sets it, `GET /` answers what is stored. Milliseconds since the Unix epoch.
+//! An object with an alarm that stores when it was handled and how often: the stored values show whether an alarm was
+//! lost, early, or applied twice. `POST /?at=TIME` sets it, `GET /` answers the stored values. Times are milliseconds
+//! since the Unix epoch.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,7 +20,7 @@ struct Set {
 #[derive(Default, Serialize, Deserialize)]
 struct Handled {
     times: u32,
-    /// What the alarm was set to, as the handler was told.
+    /// The time of the alarm, as the handler got it.
     scheduled: u64,
     /// When the last handler's turn began.
     at: u64,

@@ -1,4 +1,4 @@
-//! An object that touches nothing: what a turn costs when the guest does no work.
+//! An object that reads and writes nothing: it measures the cost of a turn in which the guest does no work.
 
 use holdfast::prelude::*;
 

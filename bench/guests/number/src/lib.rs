@@ -1,13 +1,13 @@
 //! An object that keeps one number: POST adds one and answers it, GET reads it.
 //!
-//! Does what `workerd/worker.js` does, one storage read and at most one write; what differs is the host.
+//! Does the same as `workerd/worker.js`, one storage read and at most one write; only the host differs.
 
 use holdfast::prelude::*;
 
 #[object]
 struct Number {
     ctx: Context,
-    /// In memory only: 1 tells the driver that the object was not live before this request.
+    /// In memory only: 1 shows the driver that the object was not live before this request.
     fetches: u64,
 }
 

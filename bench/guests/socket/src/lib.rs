@@ -1,4 +1,5 @@
-//! A room: text comes back to who sent it, bytes go to all sockets of the object. A socket's tag is the path that it asked for.
+//! A room: text is echoed to its sender, bytes are sent to all sockets of the object. A socket's tag is the path of its
+//! request.
 
 use holdfast::prelude::*;
 

@@ -1,4 +1,5 @@
-//! A table that is filled, read row by row and read through, each in one turn: what `bench/src/sql.rs` does without a host.
+//! A table that is filled, read row by row and read through, each in one turn: what `bench/src/sql.rs` does without a
+//! host.
 
 use holdfast::prelude::*;
 
@@ -40,7 +41,7 @@ impl Table {
         Ok(n)
     }
 
-    /// In an order that jumps about in the table.
+    /// Reads the rows in an order that jumps about in the table.
     fn read(&self, n: i64) -> Result<i64> {
         let mut sum = 0;
         for at in 0..n {

@@ -10,7 +10,8 @@ use croner::parser::{CronParser, Seconds, Year};
 
 use crate::alarm::{When, millis};
 
-/// How long a job waits after its first failure, its second and so on: as the host does with alarms. After one more it is given up.
+/// How long a job waits after its first failure, its second and so on: as the host does with alarms. After one more it
+/// is given up.
 const RETRY_SECONDS: [u64; 6] = [2, 4, 8, 16, 32, 64];
 /// The latest time of an alarm.
 const MAX: u64 = (1 << 53) - 1;
@@ -45,7 +46,7 @@ impl Schedule {
         }
     }
 
-    /// Again and again, the first time one interval from now. What the jobs take does not add up: the times are whole
+    /// Repeats, the first time one interval from now. The duration of jobs does not add up: the times are whole
     /// intervals apart, and those that are missed are left out.
     ///
     /// # Errors
@@ -57,8 +58,9 @@ impl Schedule {
         Ok(Self { repeat: Some(Repeat::Every(interval)), ..Self::once(interval)? })
     }
 
-    /// By a cron expression in UTC: minute, hour, day of the month, month, day of the week; with six fields the first is the second.
-    /// As in Vixie's cron, with names (`MON-FRI`, `@daily`), `L` for last, `#` for the nth weekday and `W` for the closest workday.
+    /// By a cron expression in UTC: minute, hour, day of the month, month, day of the week; with six fields the first
+    /// is the second. As in Vixie's cron, with names (`MON-FRI`, `@daily`), `L` for last, `#` for the nth weekday and
+    /// `W` for the closest workday.
     ///
     /// # Errors
     /// An expression that is wrong, or that no time fits; the error says why.
@@ -122,7 +124,7 @@ impl FromStr for Repeat {
     }
 }
 
-/// Why something is no schedule, in words for whoever wrote it.
+/// The reason why a schedule is invalid, as a text for its author.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no schedule: {0}")]
 pub struct BadSchedule(String);

@@ -1,7 +1,7 @@
 //! Migrations: the steps that bring an object's tables to where its class wants them, each run once per object.
 //!
-//! What must stay true: a step and the row that records it are kept together or not at all; [`fingerprints`] never change,
-//! because objects hold them for ever; an object with nothing to run is read once and not written.
+//! What must stay true: a step and the row that records it are kept together or not at all; [`fingerprints`] never
+//! change, because objects store them permanently; an object with nothing to run is read once and not written.
 
 use super::{Sql, SqlError};
 use crate::{Context, Error, Result, Storage};
@@ -30,7 +30,7 @@ use crate::{Context, Error, Result, Storage};
 pub enum Migration<'a> {
     /// One or more SQL statements.
     Sql(&'a str),
-    /// What SQL alone cannot do. The text says what it is, and is what must not change.
+    /// A step that SQL alone cannot do. The text names it and must not change.
     Code(&'a str, fn(&Context) -> Result<()>),
 }
 
@@ -112,8 +112,8 @@ fn mismatch(recorded: &[Recorded], known: &[Recorded]) -> Error {
     }
 }
 
-/// What each step and all before it look like: FNV-1a over their words, so that their layout may change. It finds mistakes,
-/// not forgeries.
+/// What each step and all before it look like: FNV-1a over their words, so that their layout may change. It finds
+/// mistakes, not forgeries.
 fn fingerprints(steps: &[Migration]) -> impl Iterator<Item = i64> {
     let add = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
     steps.iter().scan(0xcbf2_9ce4_8422_2325, move |hash, step| {
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn fingerprints_are_pinned() {
-        // Objects hold these for ever.
+        // Objects store these permanently.
         assert_eq!(known(&[TABLE, COLUMN]), [(1, 7_893_664_367_252_151_186), (2, -3_826_583_018_014_006_330)]);
     }
 

@@ -28,8 +28,8 @@ impl<'a> Values<'a> {
     }
 
     fn text(&mut self) -> &'a str {
-        // SAFETY: the host gives texts as UTF-8, which the contract promises for these as for every `string`. Checking each
-        // name and text of each row again would be a tenth of what a scan costs.
+        // SAFETY: the host gives texts as UTF-8, which the contract promises for these as for every `string`. Checking
+        // each name and text of each row again would be a tenth of what a scan costs.
         unsafe { str::from_utf8_unchecked(self.sized()) }
     }
 
@@ -38,7 +38,7 @@ impl<'a> Values<'a> {
         u32::from_le_bytes(self.number()) as usize
     }
 
-    /// Goes past so many values.
+    /// Skips this many values.
     pub fn pass(&mut self, values: usize) {
         for _ in 0..values {
             match self.number() {

@@ -4,8 +4,8 @@ use std::borrow::Cow;
 
 use super::Value;
 
-/// Parameters of a statement: a list of anything that converts into a [`Value`](crate::sql::Value), of different types if
-/// need be. No parameters are `[]`.
+/// Parameters of a statement: a list of anything that converts into a [`Value`](crate::sql::Value), of different types
+/// if need be. No parameters are `[]`.
 ///
 /// Integers up to 32 bits, `i64`, floats, `bool` (0 or 1), text, bytes and `Option`s of them convert. A `u64` does not
 /// always fit SQLite's signed integers, so say what you mean: `n as i64` or `i64::try_from(n)?`.

@@ -2,7 +2,7 @@
 
 use crate::bindings::holdfast::object::{key_value, storage};
 
-/// Why a storage operation was refused. It changed nothing, and the turn can go on unless the case says otherwise.
+/// Why a storage operation was refused. It changed nothing, and the turn can continue unless the case says otherwise.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StorageError {
@@ -55,8 +55,8 @@ pub enum StorageError {
 }
 
 impl StorageError {
-    /// Returns the case as a stable word to match on: the contract's (`wit/key-value.wit` and `wit/storage.wit`), for example
-    /// `key-size`, or `encode` or `decode` for those of this crate.
+    /// Returns the case as a stable word to match on: the contract's (`wit/key-value.wit` and `wit/storage.wit`), for
+    /// example `key-size`, or `encode` or `decode` for those of this crate.
     ///
     /// ```
     /// use holdfast::prelude::*;

@@ -63,7 +63,8 @@ impl Default for ListOptions {
     }
 }
 
-/// The entries of a [`Storage::list`](super::Storage::list): an iterator of keys with their values. It ends at the first error of the host.
+/// The entries of a [`Storage::list`](super::Storage::list): an iterator of keys with their values. It ends at the
+/// first error of the host.
 #[derive(Debug)]
 pub struct Entries<T> {
     /// None once the end, or an error, was reached.

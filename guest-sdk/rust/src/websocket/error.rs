@@ -2,7 +2,7 @@
 
 use crate::bindings::holdfast::object::websockets as wit;
 
-/// Why an operation on WebSockets was refused. It changed nothing, and the turn can go on.
+/// Why an operation on WebSockets was refused. It changed nothing, and the turn can continue.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WebSocketError {
@@ -21,8 +21,8 @@ pub enum WebSocketError {
     /// The object has no such socket: it never had it, or the socket's close event is over.
     #[error("the object has no such socket")]
     UnknownSocket,
-    /// The socket is closing: this side has closed it, or the client has gone. Sending and closing are not refused then; they
-    /// answer `false`.
+    /// The socket is closing: this side has closed it, or the client has disconnected. Sending and closing are not
+    /// refused then; they answer `false`.
     #[error("the socket is closing")]
     Closing,
     /// A message, an attachment, an automatic answer or a reason is too long.
@@ -56,8 +56,8 @@ pub enum WebSocketError {
 }
 
 impl WebSocketError {
-    /// Returns the case as a stable word to match on: the contract's (`wit/websockets.wit`), for example `unknown-socket`, or
-    /// `encode` or `decode` for those of this crate.
+    /// Returns the case as a stable word to match on: the contract's (`wit/websockets.wit`), for example
+    /// `unknown-socket`, or `encode` or `decode` for those of this crate.
     ///
     /// ```
     /// assert_eq!(holdfast::WebSocketError::UnknownSocket.case(), "unknown-socket");

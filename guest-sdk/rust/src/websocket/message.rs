@@ -34,8 +34,8 @@ impl Message {
 
     /// Reads the message, which is JSON, as a type of yours.
     ///
-    /// A client that sends something else has made a mistake. An `Err` from the handler would close its socket with code 1011, as
-    /// if the mistake were the object's. This tells it:
+    /// A client that sends something else has made a mistake. An `Err` from the handler would close its socket with
+    /// code 1011, as if the mistake were the object's. This tells it:
     ///
     /// ```no_run
     /// # use holdfast::prelude::*;

@@ -1,4 +1,4 @@
-// Values as JSON that tells their types apart, so that two hosts can be compared.
+// Values as JSON that distinguishes their types, so that two hosts can be compared.
 
 export function show(value, seen = []) {
   if (value === undefined) return "undefined";
@@ -20,7 +20,7 @@ export function show(value, seen = []) {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, inner(item)]));
 }
 
-/** What a function answers, or what it throws. */
+/** Returns the result of a function, or what it throws. */
 export async function outcome(call) {
   try {
     return show(await call());

@@ -82,7 +82,7 @@ export class Sql extends DurableObject {
       failed.push((await outcome(() => sql.exec(query, ...bindings).toArray())).thrown);
     }
     return {
-      // Both say the same, in words of their own where it is not SQLite that speaks.
+      // Both report the same; texts that are not SQLite's differ.
       same: failed.slice(0, 3),
       all: failed.every((message) => typeof message === "string"),
       none: await outcome(() => sql.exec("SELECT 1 WHERE 0").one()),

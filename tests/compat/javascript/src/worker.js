@@ -1,4 +1,4 @@
-// What workerd runs: all classes, and a worker that leads to them as Holdfast's paths do.
+// The program of workerd: all classes, and a worker that routes to them by Holdfast's paths.
 
 export { Alarms } from "./alarms.js";
 export { Chat } from "./chat.js";

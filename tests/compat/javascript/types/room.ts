@@ -1,4 +1,4 @@
-// Compiled, not run: what a typed class may say, and what it may not.
+// Compiled, not run: code that the types accept, and code that they must reject.
 
 import { ClassError, DurableObject } from "holdfast";
 import { DurableObject as SameObject } from "cloudflare:workers";

@@ -1,4 +1,4 @@
-// The class of the conformance suite in AssemblyScript: docs/CONFORMANCE.md says what it does.
+// The class of the conformance suite in AssemblyScript: docs/CONFORMANCE.md specifies it.
 import { Failure, Message, Request, Response, Socket, decode, decodePercent, encode, kv, object, refusals, sockets } from "holdfast";
 
 import { About, Script, refused } from "./script";
@@ -50,7 +50,7 @@ export function webSocketError(socket: Socket, what: string): Failure | null {
   return null;
 }
 
-/** Adds a line to what has happened. */
+/** Adds a line to the recorded events. */
 function note(line: string): void {
   const events = kv.getText("events");
   kv.putText("events", `${events === null ? "" : events}${line}\n`);

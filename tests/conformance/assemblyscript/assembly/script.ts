@@ -8,7 +8,7 @@ import { Words, encoded, encodedText, option, shown } from "./words";
 
 let count = 0;
 
-/** What a turn is about, as far as scripts ask. */
+/** The event of a turn, as far as scripts need it. */
 export class About {
   constructor(readonly socket: Socket | null = null, readonly isAlarm: bool = false, readonly retryCount: u32 = 0) {}
 }

@@ -1,4 +1,4 @@
-/* The class of the conformance suite in C: docs/CONFORMANCE.md says what it does. */
+/* The class of the conformance suite in C: docs/CONFORMANCE.md specifies it. */
 #include <holdfast.h>
 
 #include <stdio.h>
@@ -8,7 +8,7 @@
 
 #include "words.h"
 
-/* What a turn is about, as far as scripts ask. */
+/* The event of a turn, as far as scripts need it. */
 typedef struct about {
     hf_socket socket;
     bool has_socket, is_alarm;
@@ -327,7 +327,7 @@ static hf_result run(hf_bytes script, about turn, text *answers) {
 
 /* ---- Handlers ---- */
 
-/* Adds a line to what has happened. */
+/* Adds a line to the recorded events. */
 static hf_result note(hf_text line) {
     hf_bytes events;
     HF_TRY(hf_get("events", &events));

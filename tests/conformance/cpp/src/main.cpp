@@ -1,4 +1,4 @@
-// The class of the conformance suite in C++: docs/CONFORMANCE.md says what it does.
+// The class of the conformance suite in C++: docs/CONFORMANCE.md specifies it.
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +12,7 @@ namespace {
 
 bool begins_with(std::string_view text, std::string_view start) { return text.substr(0, start.size()) == start; }
 
-// Adds a line to what has happened.
+// Adds a line to the recorded events.
 hf_result note(const std::string &line) {
     hf_bytes events{};
     HF_TRY(hf_get("events", &events));
@@ -30,7 +30,7 @@ hf_result init() {
     return name == "init-fails" ? hf_fail("bad-name", "not to be made") : HF_DONE;
 }
 
-// `protocol_and_tags` is what follows `/accept`.
+// `protocol_and_tags` is the path below `/accept`.
 hf_result accept(std::string_view protocol_and_tags, hf_response *response) {
     std::vector<std::string> segments;
     while (!protocol_and_tags.empty()) {

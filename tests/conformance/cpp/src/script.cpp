@@ -12,7 +12,7 @@
 
 namespace {
 
-// The answer to a line, or that the host refused it, or that it failed the turn.
+// The answer to a line, or a refusal of the host, or the failure of the turn.
 using Answer = std::variant<std::string, hf_error, hf_result>;
 using Words = std::vector<std::string>;
 
@@ -294,7 +294,7 @@ hf_result run_command(std::string_view line, const About &about, std::string &an
     return HF_DONE;
 }
 
-// Undone unless it is kept, however its scope is left.
+// Undone unless it is kept, also when an error leaves its scope.
 class Transaction {
 public:
     Transaction() : refused_(hf_begin(&savepoint_)), is_open_(!refused_) {}
@@ -304,7 +304,7 @@ public:
         if (is_open_) hf_undo(savepoint_);
     }
 
-    // Why there is none.
+    // The reason why there is no answer.
     hf_error refused() const { return refused_; }
     hf_error keep() {
         is_open_ = false;

@@ -1,4 +1,4 @@
-// Scripts: what the class is asked to do.
+// Scripts: the operations that the class runs.
 #ifndef SCRIPT_H
 #define SCRIPT_H
 
@@ -8,7 +8,7 @@
 
 #include <holdfast.h>
 
-// What a turn is about, as far as scripts ask.
+// The event of a turn, as far as scripts need it.
 struct About {
     std::optional<hf_socket> socket;
     // Of an alarm.

@@ -8,11 +8,11 @@
 
 #include <holdfast.h>
 
-// What the library gives, without a copy: it lives as long as the turn.
+// A result of the library, without a copy: it lives as long as the turn.
 inline std::string_view view(hf_text text) { return {text.data, text.size}; }
 inline std::string_view view(hf_bytes bytes) { return {reinterpret_cast<const char *>(bytes.data), bytes.size}; }
 
-// What the library takes, without a copy.
+// An argument of the library, without a copy.
 inline hf_text text(std::string_view text) { return {text.data(), text.size()}; }
 inline hf_bytes bytes(std::string_view bytes) { return hf_bytes_of(text(bytes)); }
 
@@ -31,10 +31,10 @@ int64_t number(const std::string &word);
 std::string option(hf_bytes value);
 // `<key> <value>`.
 std::string entry(const hf_entry &entry);
-// `error <case>`. What SQLite says is that of the last operation that was refused.
+// `error <case>`. SQLite's code and message are those of the last refused operation.
 std::string refusal(hf_error error);
 
-// Values of SQL and messages. What they are made of stays in the word.
+// Values of SQL and messages. They refer to the bytes of the word.
 hf_value value(const std::string &word);
 std::string shown(const hf_value &value);
 hf_message message(const std::string &word);

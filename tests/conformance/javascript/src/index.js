@@ -73,7 +73,7 @@ export class Conformance extends DurableObject {
     kv.put("events", bytes(`${read(kv.get("events"))}${event}\n`));
   }
 
-  /** The answers to a script. `turn` is what it needs to know of the turn: the socket, or the alarm's retry count. */
+  /** The answers to a script. `turn` is the state of the turn that it needs: the socket, or the alarm's retry count. */
   async run(script, turn) {
     const lines = script.split("\n").filter((line) => line !== "");
     const answers = await this.block(lines, turn);
@@ -125,7 +125,7 @@ export class Conformance extends DurableObject {
   }
 }
 
-/** The answer for what the host refuses; anything else goes on its way. */
+/** The answer for a refusal of the host; other errors are thrown again. */
 function refusal(error) {
   if (!(error instanceof ClassError) || error.detail === undefined) throw error;
   if (error.code !== "constraint" && error.code !== "sqlite") return `error ${error.code}`;

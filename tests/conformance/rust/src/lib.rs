@@ -1,4 +1,4 @@
-//! The class of the conformance suite in Rust: `docs/CONFORMANCE.md` says what it does.
+//! The class of the conformance suite in Rust, as `docs/CONFORMANCE.md` specifies it.
 
 mod words;
 
@@ -16,7 +16,7 @@ struct Conformance {
     count: u64,
 }
 
-/// What a turn is about, as far as scripts ask.
+/// The event of a turn, as far as scripts need it.
 #[derive(Clone, Copy, Default)]
 struct About {
     socket: Option<WebSocket>,
@@ -93,7 +93,7 @@ impl Conformance {
         }
     }
 
-    /// Adds a line to what has happened.
+    /// Adds a line to the recorded events.
     fn note(&self, line: &str) -> Result<()> {
         let mut events = self.ctx.storage().get_bytes("events")?.unwrap_or_default();
         events.extend_from_slice(format!("{line}\n").as_bytes());
@@ -107,7 +107,7 @@ impl Conformance {
         Ok(answers)
     }
 
-    /// Up to the end of the script, or of the transaction.
+    /// Runs lines up to the end of the script, or of the transaction.
     fn run_lines(
         &mut self,
         lines: &mut dyn Iterator<Item = &str>,
@@ -148,7 +148,7 @@ impl Conformance {
         match ended {
             Err(error) if error.code() == "undo" => Ok("undone".into()),
             Err(error) if error.downcast_ref::<StorageError>().is_some() => {
-                // It was not begun: its lines are passed over.
+                // The transaction was not begun: its lines are skipped.
                 let mut depth = 1;
                 while depth > 0 {
                     match lines.next() {

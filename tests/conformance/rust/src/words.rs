@@ -96,12 +96,12 @@ pub fn show(value: &Value) -> String {
     }
 }
 
-/// `some <value>` or `none`.
+/// Returns `some <value>` or `none`.
 pub fn option(value: Option<impl AsRef<[u8]>>) -> String {
     value.map_or("none".into(), |value| format!("some {}", encode(value)))
 }
 
-/// What the contract refuses is an answer; any other error ends the turn.
+/// Turns a refusal of the contract into an answer; any other error ends the turn.
 pub fn refusal(error: Error) -> Result<String> {
     let Some(case) = error.case() else { return Err(error) };
     Ok(match error.downcast_ref() {

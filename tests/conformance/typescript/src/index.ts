@@ -4,7 +4,7 @@ import { ClassError, DurableObject } from "holdfast";
 
 import { decode, encode, readMessage, text, value, writeValue } from "./words";
 
-/** What a script needs to know of the turn that it runs in. */
+/** The state of the turn that a script needs. */
 interface Turn {
   readonly ctx: DurableObjectState;
   /** How often it was called, by this instance. */
@@ -144,7 +144,7 @@ async function transaction(isUndone: boolean, lines: string[], turn: Turn): Prom
   });
 }
 
-/** The answer for what the host refuses; anything else goes on its way. */
+/** The answer for a refusal of the host; other errors are thrown again. */
 function refusal(error: unknown): string {
   if (!(error instanceof ClassError) || error.detail === undefined) throw error;
   if (!isOfSqlite(error.detail)) return `error ${error.code}`;

@@ -1,4 +1,4 @@
-//! The class of the conformance suite in Zig: docs/CONFORMANCE.md says what it does.
+//! The class of the conformance suite in Zig: docs/CONFORMANCE.md specifies it.
 const std = @import("std");
 const h = @import("holdfast");
 
@@ -8,7 +8,7 @@ const words = @import("words.zig");
 
 pub const panic = std.debug.FullPanic(turn.panicked);
 
-/// Adds a line to what has happened.
+/// Adds a line to the recorded events.
 fn note(comptime format: []const u8, arguments: anytype) !void {
     var events: h.hf_bytes = undefined;
     try turn.check(h.hf_get("events", &events));

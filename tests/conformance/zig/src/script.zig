@@ -1,4 +1,4 @@
-//! Scripts: what the class is asked to do.
+//! Scripts: the operations that the class runs.
 const std = @import("std");
 const h = @import("holdfast");
 
@@ -9,7 +9,7 @@ const Words = []const [:0]const u8;
 const Error = turn.Error || error{ UnknownSocket, BadScript, Overflow, InvalidCharacter } ||
     std.mem.Allocator.Error || std.Io.Writer.Error;
 
-/// What a turn is about, as far as scripts ask.
+/// The event of a turn, as far as scripts need it.
 pub const About = struct {
     socket: ?h.hf_socket = null,
     /// Of an alarm.

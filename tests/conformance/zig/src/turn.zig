@@ -2,7 +2,8 @@
 const std = @import("std");
 const h = @import("holdfast");
 
-/// `Refused`: the host refused an operation, and `hf_last_error` tells why. `Failed`: the turn fails with what `hf_fail` was told.
+/// `Refused`: the host refused an operation, and `hf_last_error` has the reason. `Failed`: the turn fails with the failure
+/// that `hf_fail` got.
 pub const Error = error{ Refused, Failed };
 
 pub fn check(refused: h.hf_error) error{Refused}!void {
@@ -14,7 +15,7 @@ pub fn fail(_: h.hf_result) error{Failed} {
     return error.Failed;
 }
 
-/// What a handler's end is for the library.
+/// The result of a handler for the library.
 pub fn result(end: anyerror!void) h.hf_result {
     end catch |err| return switch (err) {
         error.Failed => h.HF_FAILED,
@@ -45,7 +46,7 @@ pub fn panicAt(place: std.builtin.SourceLocation, message: [:0]const u8) noretur
     h.hf_panic_at(place.file.ptr, @intCast(place.line), "%s", message.ptr);
 }
 
-/// `@panic`, which knows no place: into the log as an error, and to the caller.
+/// `@panic`, which has no source position: into the log as an error, and to the caller.
 pub fn panicked(message: []const u8, _: ?usize) noreturn {
     h.hf_log_fields(h.HF_ERROR, .{ .data = message.ptr, .size = message.len }, null, 0);
     @trap();

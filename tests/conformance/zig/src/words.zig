@@ -4,12 +4,12 @@ const h = @import("holdfast");
 
 const turn = @import("turn.zig");
 
-/// What the library gives, without a copy: it lives as long as the turn.
+/// A result of the library, without a copy: it lives as long as the turn.
 pub fn slice(given: anytype) []const u8 {
     return if (given.size == 0) "" else given.data[0..given.size];
 }
 
-/// What the library takes, without a copy.
+/// An argument of the library, without a copy.
 pub fn text(taken: []const u8) h.hf_text {
     return .{ .data = taken.ptr, .size = taken.len };
 }
@@ -62,7 +62,7 @@ pub fn decoded(word: []const u8) [:0]const u8 {
     return decoding.data[0..decoding.size :0];
 }
 
-/// A value of SQL. What it is made of stays in the word.
+/// A value of SQL. It refers to the bytes of the word.
 pub fn sqlValue(word: []const u8) !h.hf_value {
     if (word.len < 2) return h.hf_null();
     const content = word[2..];

@@ -1,4 +1,4 @@
-//! Sets its alarm as it is told, and handles it as it was told. Times are milliseconds since the Unix epoch.
+//! Sets its alarm and handles it as requests say. Times are milliseconds since the Unix epoch.
 //!
 //! | request | does |
 //! |---|---|
@@ -9,13 +9,14 @@
 //! | … `&then=settle-fail` | the same, settles (`storage.sync`), and fails |
 //! | … `&then=undo`, `keep` | the same inside a savepoint, which is undone or kept; the turn succeeds |
 //! | … `&then=delete-all` | the same, and then delete-all; the turn succeeds |
-//! | `PUT /mode`, body: JSON | what the handler is to do from now on, see [`Mode`] |
+//! | `PUT /mode`, body: JSON | sets what the handler does from now on, see [`Mode`] |
 //! | `DELETE /` | delete-all |
 //!
-//! What the contract refuses is answered with 422 and its case as the body: `bad-time`, `no-handler`, `other`.
+//! A refusal of the contract is answered with 422 and its case as the body: `bad-time`, `no-handler`, `other`.
 //!
-//! A run is `{"scheduled", "retry_count", "at": start of its turn, "alarm": what `get` says inside, "name": the object's}`. The runs
-//! of turns that succeeded are stored; each run that begins also logs, at level info, `alarm handled: ` and itself as JSON.
+//! A run is `{"scheduled", "retry_count", "at": start of its turn, "alarm": result of `get` inside, "name": the
+//! object's}`. The runs of turns that succeeded are stored; each run that begins also logs, at level info, `alarm
+//! handled: ` and itself as JSON.
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -55,16 +56,16 @@ enum Then {
 enum Mode {
     #[default]
     Succeed,
-    /// Fails as long as the retry count is under this: so many times.
+    /// Fails this many times: as long as the retry count is under this.
     Fail(u32),
     Trap,
     /// Runs until the host ends it.
     Loop,
-    /// Waits for so many milliseconds and succeeds.
+    /// Waits for this many milliseconds and succeeds.
     Sleep(u64),
-    /// Sets a new alarm, so many milliseconds from now, and succeeds.
+    /// Sets a new alarm, this many milliseconds from now, and succeeds.
     Set(u64),
-    /// Sets the time that it was called for again until it has run so often, counting this one.
+    /// Sets the time that it was called for again until it has run this often, counting this run.
     SetSame(usize),
     /// The same with the present time.
     SetNow(usize),

@@ -1,6 +1,7 @@
-//! Makes tables in its constructor, by migrations and with a row in one of them. Then the path says what the handler stores before
-//! it answers with the status of `?status=`, 404 without: `/nothing`, `/table`, `/migration`, `/undone` and `/refused` nothing of its
-//! own, `/row`, `/key` and `/alarm` something. `/instance` counts the turns of this instance.
+//! Makes tables in its constructor, by migrations and with a row in one of them. Then the path names what the handler
+//! stores before it answers with the status of `?status=` (default 404): `/nothing`, `/table`, `/migration`, `/undone`
+//! and `/refused` nothing of its own, `/row`, `/key` and `/alarm` something. `/instance` counts the turns of this
+//! instance.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Object for Beginnings {
                 ensure!(undone.is_err(), "kept", "it was to be undone");
             }
             "/refused" => {
-                // The second statement fails, and takes the first one with it.
+                // The second statement fails, and the first one is rolled back with it.
                 let twice = sql.exec("INSERT INTO book VALUES ('x'); INSERT INTO book VALUES ('x')", []);
                 ensure!(twice.is_err(), "accepted", "the title is not unique");
             }

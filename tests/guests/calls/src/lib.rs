@@ -1,5 +1,5 @@
-//! Calls one function of the host, which the path names, `n` times with `bytes`, or for ever if `n` is 0. `/write-and-sleep?ms=` stores
-//! 1 under the key `n` and waits; `/stored` answers what is stored there.
+//! Calls one function of the host, which the path names, `n` times with `bytes`, or without end if `n` is 0.
+//! `/write-and-sleep?ms=` stores 1 under the key `n` and waits; `/stored` answers the stored value.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -57,7 +57,7 @@ impl Object for Calls {
 }
 
 impl Calls {
-    /// What is read is there.
+    /// Stores the data that the calls read.
     fn prepare(&self, path: &str, query: &Query) -> Result<()> {
         let value = vec![7; query.bytes.min(1_000_000)];
         if path == "/get-many" {
@@ -66,7 +66,7 @@ impl Calls {
         Ok(self.ctx.storage().put_bytes("key", value)?)
     }
 
-    /// Not inlined, so that it is found in stacks.
+    /// Makes one call. Not inlined, so that stacks contain it.
     #[inline(never)]
     fn call(&self, path: &str, bytes: usize) -> Result<()> {
         let storage = self.ctx.storage();
@@ -107,7 +107,7 @@ impl Calls {
     }
 }
 
-/// Sixteen of them.
+/// Returns sixteen keys.
 fn keys() -> impl Iterator<Item = String> {
     (0..16).map(|key| format!("key-{key}"))
 }

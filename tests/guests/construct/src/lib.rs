@@ -1,4 +1,4 @@
-//! Counts the constructions that storage knows of and the turns of this instance, and answers both. `new` fails for objects
+//! Counts the constructions in storage and the turns of this instance, and answers both. `new` fails for objects
 //! whose name begins with `bad-`; `/fail` fails the turn.
 
 use holdfast::prelude::*;

@@ -1,5 +1,5 @@
-//! Answers every request with what arrived of it, as JSON; the header `x-status` sets the status of the answer,
-//! `x-length` has it answer without a body and with this `content-length`.
+//! Answers every request with the request as it arrived, as JSON; the header `x-status` sets the status of the answer,
+//! `x-length` makes the answer one without a body and with this `content-length`.
 
 use holdfast::prelude::*;
 

@@ -1,22 +1,22 @@
-//! Takes what it can get, in the way that the path names.
+//! Misuses resources in the way that the path names.
 //!
 //! | request | does |
 //! |---|---|
 //! | `GET /` | answers `light`; touches nothing |
-//! | `GET /loop`, `/recurse`, `/panic` | computes, or calls itself, without an end; panics |
+//! | `GET /loop`, `/recurse`, `/panic` | computes, or calls itself, without end; panics |
 //! | `GET /sleep?ms=N` | waits; so does any `POST` to it, whatever its body |
-//! | `GET /random`, `/log` | asks for random bytes, or logs, a megabyte or 16 kB at a time, without an end |
-//! | `GET /grow?n=N` | takes N MiB more of memory, touches all of it and keeps it; answers `grown` |
+//! | `GET /random`, `/log` | requests random bytes, or logs, a megabyte or 16 kB at a time, without end |
+//! | `GET /grow?n=N` | allocates N MiB more of memory, writes to all of it and keeps it; answers `grown` |
 //! | `POST /sql`, body: a statement | runs it to its end, reading all of its rows; answers how many |
 //! | `POST /cursors?n=N`, body: a query | opens N cursors over it, reads a row of each and keeps them; answers N |
-//! | `GET /put?n=N`, `/list` | writes N entries of 1 MB each; reads all entries, without an end |
+//! | `GET /put?n=N`, `/list` | writes N entries of 1 MB each; reads all entries, without end |
 //! | `GET /missing` | makes a table and answers 404 |
 //! | `GET /answer?n=N` | answers N MiB |
 //! | `POST /alarm?mode=MODE` | has the alarm run at once and from then on: `loop`, `panic`, or `again`, which arms it for at once; 204 |
 //! | upgrade, any path | accepts a WebSocket |
 //!
-//! A WebSocket's text `broadcast N` sends N messages of 1 MB to all sockets of the object, `empty N` N empty ones to all, `hold N`
-//! sends as `broadcast` does and then computes without an end; any other message is forgotten.
+//! A WebSocket's text `broadcast N` sends N messages of 1 MB to all sockets of the object, `empty N` N empty ones to
+//! all, `hold N` sends as `broadcast` does and then computes without end; any other message is ignored.
 
 use std::hint::black_box;
 use std::time::Duration;

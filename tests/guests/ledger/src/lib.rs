@@ -3,13 +3,13 @@
 //! | request | does |
 //! |---|---|
 //! | `POST /{client}/{sequence}`, body: the filler | appends an entry, answers its position, from 1 |
-//! | … `?end=fail`, `?end=trap` | the same and then fails; the failure's message is how many entries there were before |
-//! | … `?end=settle` | appends the entry, settles it, appends one of client 0 and fails; the message is the first one's position |
+//! | … `?end=fail`, `?end=trap` | the same and then fails; the failure's message is the number of entries before |
+//! | … `?end=settle` | appends the entry, calls `storage.sync`, appends one of client 0 and fails; the message is the first one's position |
 //! | `GET /count` | answers how many entries there are |
 //! | `GET /` | the list, as JSON: `[[client, sequence, length of the filler, its checksum], ..]` |
 //! | `DELETE /` | delete-all |
 //!
-//! How many entries there are is kept three times: rows of a table, a key, a number in memory. A turn that finds them apart fails.
+//! The number of entries is kept three times: rows of a table, a key, a number in memory. A turn fails if they differ.
 
 use holdfast::prelude::*;
 use serde::Deserialize;
@@ -124,7 +124,7 @@ fn number(segment: &str) -> Result<u64> {
     segment.parse().map_err(|_| Error::new("no-number", segment))
 }
 
-/// FNV-1a, cut to what a JSON number holds everywhere.
+/// Computes FNV-1a, reduced to the bits that every JSON parser keeps.
 fn checksum(bytes: &[u8]) -> u32 {
     bytes.iter().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
 }

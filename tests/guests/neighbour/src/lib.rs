@@ -1,11 +1,11 @@
-//! What a well-behaved object does, a little of everything, so that tests see what it feels of others.
+//! A well-behaved object that does a little of everything, so that tests can measure the effect of other classes on it.
 //!
 //! | request | does |
 //! |---|---|
 //! | `GET /` | answers `light`; touches nothing |
-//! | `POST /add` | adds one to what is stored, answers it |
-//! | `GET /number` | answers what is stored |
-//! | upgrade, any path | accepts a WebSocket, whose messages come back |
+//! | `POST /add` | adds one to the stored number, answers it |
+//! | `GET /number` | answers the stored number |
+//! | upgrade, any path | accepts a WebSocket, whose messages are echoed |
 //! | `POST /tick?every=MILLISECONDS` | has the alarm tick from now on: each run counts itself and arms the next one; 204 |
 //! | `POST /once?in=MILLISECONDS` | arms the alarm to run once, 204 |
 //! | `GET /ticks` | answers `[runs of the alarm, those that came early, [by how many ms each of the last 200 came late]]` |
@@ -26,7 +26,7 @@ struct Query {
     r#in: Option<u64>,
 }
 
-/// What is stored of the alarm.
+/// The stored state of the alarm.
 #[derive(Default, Serialize, Deserialize)]
 struct Ticks {
     /// 0: it runs once.
@@ -36,7 +36,7 @@ struct Ticks {
     late_ms: Vec<u64>,
 }
 
-/// So many runs are remembered.
+/// The number of runs that are kept.
 const REMEMBERED: usize = 200;
 
 impl Object for Neighbour {

@@ -1,4 +1,4 @@
-//! Jobs that go wrong in the ways that jobs can, to show that they harm no other. Times are milliseconds since the Unix epoch.
+//! Jobs that fail in every way, to show that other jobs are not affected. Times are milliseconds since the Unix epoch.
 //!
 //! | request | does |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | `GET /` | answers `{"alarm": time or null, "pending": [job, ..], "failed": [job, ..], "runs": [run, ..]}` |
 //! | `DELETE /{id}`, `POST /{id}/retry` | cancels, retries; answers whether there was one: `true`, `false` |
 //!
-//! A job is `{"id", "name", "repeat", "scheduled", "due", "failures", "error"}`, a run `{"id", "scheduled", "failures", "at"}`. A run is
-//! stored by its job: those of attempts that failed are undone with them.
+//! A job is `{"id", "name", "repeat", "scheduled", "due", "failures", "error"}`, a run `{"id", "scheduled", "failures",
+//! "at"}`. A run is stored by its job: those of attempts that failed are undone with them.
 
 use std::hint::black_box;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -23,7 +23,8 @@ struct Schedules {
     ctx: Context,
 }
 
-/// What a job does after its run is stored: `"succeed"`, `{"fail": 3}` and so on. The number is of the attempts that go wrong.
+/// What a job does after its run is stored: `"succeed"`, `{"fail": 3}` and so on. The number counts the attempts that
+/// fail.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Task {

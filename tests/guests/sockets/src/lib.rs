@@ -1,22 +1,22 @@
-//! Does with its WebSockets what it is told, and remembers what came through them.
+//! Runs operations on its WebSockets as requests say, and stores the events of its sockets.
 //!
 //! **Upgrade**, any path: `GET /?...` with the headers of a WebSocket handshake. Parameters, all optional:
 //!
 //! | parameter | does |
 //! |---|---|
 //! | `tag=TAG` | a tag to accept with; may be repeated |
-//! | `accept=N` | calls `accept` so often (default 1); with 0 nothing is accepted |
+//! | `accept=N` | calls `accept` this often (default 1); with 0 nothing is accepted |
 //! | `ops=JSON` | runs these [`Op`]s after that (percent-encoded), about the accepted socket |
 //! | `status=CODE` | answers with this status and the body `refused` in place of 101 |
 //! | `protocol=NAME` | chooses this sub-protocol, whatever the client offers; `protocol=first`: the first one offered, if any |
 //!
-//! If `accept` refuses, the answer is 422 with the case as the body, as the contract names it: `bad-tag`. With `accept=0` and no
-//! `status` the answer is 101 without a socket.
+//! If `accept` refuses, the answer is 422 with the case as the body, as the contract names it: `bad-tag`. With
+//! `accept=0` and no `status` the answer is 101 without a socket.
 //!
-//! **Messages.** A text that begins with `!` is a JSON list of ops: it runs them about its own socket and then sends `=` and the
-//! JSON list of their results (nothing if the socket is closing by then). Any other message comes back as it is, text as text and
-//! bytes as bytes, unless `on` says what to do. Every event is stored before anything else is done in its turn, and logged at level
-//! info as `event: ` and itself as JSON, which stays when the turn fails.
+//! **Messages.** A text that begins with `!` is a JSON list of ops: it runs them about its own socket and then sends
+//! `=` and the JSON list of their results (nothing if the socket is closing by then). Any other message is echoed, text
+//! as text and bytes as bytes, unless `on` says what to do. Every event is stored before anything else is done in its
+//! turn, and logged at level info as `event: ` and itself as JSON, which stays when the turn fails.
 //!
 //! **HTTP**, without an upgrade:
 //!
@@ -26,17 +26,19 @@
 //! | `GET /events?after=N` | the stored events with a number over N (default 0), at most 2,000 |
 //! | `POST /do`, body: a JSON list of ops | the JSON list of their results |
 //!
-//! The report is `{"instance": a random number that this instance drew when it was made, "turns": turns that it has begun, this
-//! one included, "constructed_with": how many sockets there were then, "auto_response": [request, response] or null, "sockets":
-//! [{"id", "tags", "attachment", "buffered", "auto_response_time": ms or null}, ..]}`. With over 100 sockets `sockets` has the first 100 only; `count`
-//! has the number of all. An event is `{"n", "socket", "event": "message", "text"}`, `{.., "event": "message", "bytes", "sum"}` (binary, and text over
-//! 200 bytes; the sum is FNV-1a, 64 bits, in hex), `{.., "event": "close", "code", "reason", "was_clean", "tags", "attachment", "open": whether the socket
-//! is still among `sockets`}` or `{.., "event": "error", "text"}`. Numbers rise from 1 in the order of the turns.
+//! The report is `{"instance": a random number that this instance drew when it was made, "turns": turns that it has
+//! begun, this one included, "constructed_with": how many sockets there were then, "auto_response": [request, response]
+//! or null, "sockets": [{"id", "tags", "attachment", "buffered", "auto_response_time": ms or null}, ..]}`. With over
+//! 100 sockets `sockets` has the first 100 only; `count` has the number of all. An event is `{"n", "socket", "event":
+//! "message", "text"}`, `{.., "event": "message", "bytes", "sum"}` (binary, and text over 200 bytes; the sum is FNV-1a,
+//! 64 bits, in hex), `{.., "event": "close", "code", "reason", "was_clean", "tags", "attachment", "open": whether the
+//! socket is still among `sockets`}` or `{.., "event": "error", "text"}`. Numbers rise from 1 in the order of the
+//! turns.
 //!
 //! # Ops
-//! Each is the name alone, or `{"name": argument}`. `socket` is an id and may be left out for the turn's own socket, as may all that
-//! has a default. The result is `null` unless it is said otherwise, and `{"error": case}` where the contract refuses; what
-//! follows is still run.
+//! Each is the name alone, or `{"name": argument}`. `socket` is an id and may be left out for the turn's own socket, as
+//! may every argument with a default. The result is `null` unless stated otherwise, and `{"error": case}` where the
+//! contract refuses; later ops still run.
 //!
 //! | op | does |
 //! |---|---|
@@ -95,7 +97,7 @@ struct After {
 
 const MIGRATIONS: &[&str] = &["CREATE TABLE event (n INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL)"];
 
-/// Longer texts are told of by their sum.
+/// Longer texts are reported by their checksum.
 const SHORT: usize = 200;
 
 impl Object for Sockets {
@@ -228,7 +230,7 @@ impl Sockets {
     }
 }
 
-/// A request that looks like an upgrade, for turns that are about none.
+/// Returns a request that looks like an upgrade, for turns without one.
 fn forged_upgrade() -> Request {
     let mut request = http::Request::new(Vec::new());
     request.headers_mut().insert(http::header::UPGRADE, http::HeaderValue::from_static("websocket"));

@@ -1,4 +1,4 @@
-//! What the object can be told to do in a turn, and doing it. What each op means is said in the crate's documentation.
+//! The operations that an object can run in a turn. The crate's documentation has the meaning of each.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -58,12 +58,12 @@ pub enum Op {
 }
 
 impl Sockets {
-    /// The ops that an event runs, if it was told any.
+    /// Returns the ops that an event runs, if any are set.
     pub fn told_to_do(&self, event: &str) -> Result<Option<Vec<Op>>> {
         Ok(self.ctx.storage().get(format!("on:{event}"))?)
     }
 
-    /// Runs them, in a turn that is about this socket.
+    /// Runs ops, in a turn whose event is of this socket.
     pub fn run(&self, own: Option<WebSocket>, ops: &[Op]) -> Result<Vec<Json>> {
         ops.iter().map(|op| self.run_one(own, op)).collect()
     }
@@ -92,7 +92,7 @@ impl Sockets {
     }
 
     fn socket_op(&self, own: Option<WebSocket>, op: &Op) -> Result<Json, WebSocketError> {
-        // An op about no socket in a turn that is about none is about one that nobody has.
+        // An op without a socket in a turn without one names a socket that does not exist.
         let socket = |id: &Option<u64>| id.map(WebSocket::from_id).or(own).unwrap_or(WebSocket::from_id(0));
         let done = |()| Json::Null;
         let unless_closing = |open: bool| if open { Ok(Json::Null) } else { Err(WebSocketError::Closing) };

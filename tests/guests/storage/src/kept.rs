@@ -1,5 +1,5 @@
-//! What an instance holds on to that the SDK would have let go: savepoints that are ended in any order or never, and cursors
-//! that outlive their turn. So this speaks the contract itself.
+//! Resources that an instance keeps although the SDK would drop them: savepoints that are ended in any order or never,
+//! and cursors that outlive their turn. So this uses the contract itself.
 
 use holdfast::__private::bindings::holdfast::object::{key_value, sql, storage};
 use holdfast::prelude::*;
@@ -18,18 +18,18 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Opens a savepoint and answers its number.
+    /// Opens a savepoint and returns its number.
     pub fn open_savepoint(&mut self) -> Result<Json> {
         self.savepoints.push(Some(storage::open_savepoint().map_err(StorageError::from)?));
         Ok(json!({ "savepoint": self.savepoints.len() - 1 }))
     }
 
-    /// The savepoint of this number, ended or not.
+    /// Returns the savepoint of this number, ended or not.
     pub fn savepoint(&self, number: usize) -> Result<&storage::Savepoint> {
         self.savepoints.get(number).and_then(Option::as_ref).context(missing(number))
     }
 
-    /// Lets go of a savepoint without saying what should become of it.
+    /// Drops a savepoint without keeping or undoing it.
     pub fn drop_savepoint(&mut self, number: usize) -> Result<()> {
         self.savepoints.get_mut(number).and_then(Option::take).context(missing(number)).map(drop)
     }
@@ -41,7 +41,7 @@ impl Kept {
         Ok(json!({ "rows": result.rows.len(), "more": self.rows.is_some() }))
     }
 
-    /// The next rows of the kept cursor.
+    /// Returns the next rows of the kept cursor.
     pub fn next_rows(&self, max: u32) -> Result<Json> {
         let rows = self.rows.as_ref().context("no cursor is kept")?.next(max).map_err(SqlError::from)?;
         Ok(json!({ "rows": rows.into_iter().map(json_row).collect::<Vec<_>>() }))
@@ -55,7 +55,7 @@ impl Kept {
         Ok(())
     }
 
-    /// The next entries of the kept listing.
+    /// Returns the next entries of the kept listing.
     pub fn next_entries(&self, max: u32) -> Result<Json> {
         let entries = self.entries.as_ref().context("no listing is kept")?.next(max).map_err(StorageError::from)?;
         Ok(json!({ "entries": texts(entries.into_iter().map(|entry| (entry.key, entry.value))) }))

@@ -19,13 +19,13 @@ pub struct List {
     pub limit: Option<u32>,
 }
 
-/// The entries themselves.
+/// Returns the entries.
 pub fn list(ctx: &Context, list: List) -> Result<Json> {
     let entries = ctx.storage().list_bytes(list.into())?.collect::<Result<Vec<_>, _>>()?;
     Ok(json!({ "entries": texts(entries) }))
 }
 
-/// How many entries there are, and what memory it takes to find out.
+/// Counts the entries, and measures the memory that this takes.
 pub fn scan(ctx: &Context, list: List) -> Result<Json> {
     let (entries, grown) = growth(|| {
         ctx.storage().list_bytes(list.into())?.try_fold(0_u64, |count, entry| {

@@ -1,7 +1,9 @@
-//! Applies the JSON list of storage operations in the body, in order and in one turn, and answers the list of their results.
+//! Applies the JSON list of storage operations in the body, in order and in one turn, and answers the list of their
+//! results.
 //!
-//! An operation that is refused has the result `{"error": <case of the contract>, "message": ..., "code": <SQLite's or null>}`
-//! and does not fail the turn; `fail` and `panic` do. Values are stored as they are, without the SDK's encoding, so that sizes are exact.
+//! An operation that is refused has the result `{"error": <case of the contract>, "message": ..., "code": <SQLite's or
+//! null>}` and does not fail the turn; `fail` and `panic` do. Values are stored as they are, without the SDK's
+//! encoding, so that sizes are exact.
 //!
 //! | `op` | with | result |
 //! |---|---|---|
@@ -19,7 +21,7 @@
 //! | `migrate` | `steps`: SQL, or `{"code": name}`, which sets the key `migrated` to `code` | |
 //! | `transaction` | `ops`, `undo`?: bool | `results` of the `ops`, `kept`: bool. With `undo` the closure fails after them |
 //! | `open_savepoint` | | `savepoint`: its number, from 0 for each instance |
-//! | `keep`, `undo`, `drop` | `savepoint` | what becomes of it. Left open, it stays so at the end of the turn |
+//! | `keep`, `undo`, `drop` | `savepoint` | ends it. Otherwise it is still open at the end of the turn |
 //! | `size` | | `size` |
 //! | `delete_all`, `sync` | | |
 //! | `set_alarm` | `in`: milliseconds | refused, because the class has no handler |
@@ -30,7 +32,7 @@
 //! | `fail` | | fails the turn with `told-to-fail` |
 //! | `panic` | | panics |
 //!
-//! `params` and rows are JSON, BLOBs `{"blob": <hex>}`. `grown` is by how many bytes the linear memory grew meanwhile.
+//! `params` and rows are JSON, BLOBs `{"blob": <hex>}`. `grown` is the growth of the linear memory meanwhile, in bytes.
 
 mod kept;
 mod key_value;
@@ -215,7 +217,7 @@ fn done((): ()) -> Json {
     json!({})
 }
 
-/// By how many bytes the linear memory grows while `work` runs.
+/// Returns by how many bytes the linear memory grows while `work` runs.
 fn growth<T>(work: impl FnOnce() -> Result<T>) -> Result<(T, usize)> {
     #[cfg(target_family = "wasm")]
     let size = || core::arch::wasm32::memory_size(0) << 16;

@@ -1,7 +1,7 @@
 //! SQL as JSON: statements with their parameters, rows, and scans of many of them.
 //!
-//! With `batch` the rest of the result is read through the cursor, so many rows at a time, and the sizes of all batches are
-//! answered; this goes past the SDK, which chooses the batches itself.
+//! With `batch` the rest of the result is read through the cursor, this many rows at a time, and the sizes of all
+//! batches are answered; this bypasses the SDK, which chooses the batches itself.
 
 use holdfast::__private::bindings::holdfast::object::sql as contract;
 use holdfast::prelude::*;
@@ -21,7 +21,7 @@ pub struct Statement {
     batch: Option<u32>,
 }
 
-/// Runs a statement and answers all its rows.
+/// Runs a statement and returns all its rows.
 pub fn run(ctx: &Context, Statement { text, params, batch }: Statement) -> Result<Json> {
     let params = parameters(&params)?;
     Ok(match batch {
@@ -30,7 +30,7 @@ pub fn run(ctx: &Context, Statement { text, params, batch }: Statement) -> Resul
     })
 }
 
-/// How many rows there are and the sum of their first column (where it is an integer), and what memory that takes.
+/// Counts the rows, sums their first column (where it is an integer), and measures the memory that this takes.
 pub fn scan(ctx: &Context, Statement { text, params, .. }: Statement) -> Result<Json> {
     let params = parameters(&params)?;
     let ((rows, sum), grown) = growth(|| {
@@ -79,7 +79,7 @@ fn batches(text: &str, params: &[Value], max_rows: u32) -> Result<Json, SqlError
     }))
 }
 
-/// JSON values as parameters.
+/// Converts JSON values to parameters.
 pub fn parameters(params: &[Json]) -> Result<Vec<Value>> {
     params.iter().map(|json| parameter(json).ok_or_else(|| Error::new("bad-parameter", json))).collect()
 }
@@ -102,7 +102,7 @@ fn parameter(json: &Json) -> Option<Value> {
     })
 }
 
-/// A row as JSON.
+/// Converts a row to JSON.
 pub fn json_row(row: Vec<Value>) -> Vec<Json> {
     row.into_iter()
         .map(|value| match value {

@@ -1,5 +1,6 @@
-//! A `wasi:http/incoming-handler` made with public bindings only: echoes method, path, the header `x-echo` and body as JSON.
-//! `/count` counts in a static, `/big?bytes=` streams a body, `/never` sets no response, `/outgoing` tries a request of its own.
+//! A `wasi:http/incoming-handler` made with public bindings only: echoes method, path, the header `x-echo` and body as
+//! JSON. `/count` counts in a static, `/big?bytes=` streams a body, `/never` sets no response, `/outgoing` tries an
+//! outgoing request.
 
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,7 +59,7 @@ fn echo(request: &IncomingRequest) -> String {
     .to_string()
 }
 
-/// Says what becomes of a request to the outside.
+/// Answers the result of an outgoing request.
 fn outgoing() -> String {
     let request = OutgoingRequest::new(Fields::new());
     request.set_path_with_query(Some("/")).expect("a path");
