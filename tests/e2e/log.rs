@@ -112,7 +112,7 @@ fn a_whole_log_is_verified_and_shown() {
     let verified = story.log(&["verify"]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     let said = text(&verified.stdout);
-    assert!(said.starts_with("SEGMENT") && said.ends_with("The log is whole and was closed cleanly.\n"), "{said}");
+    assert!(said.starts_with("SEGMENT") && said.ends_with("The log is intact and was closed cleanly.\n"), "{said}");
 
     let shown = text(&story.log(&["inspect"]).stdout);
     let turn =
