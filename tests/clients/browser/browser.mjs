@@ -95,7 +95,7 @@ export class Browser {
     }
   }
 
-  /** SIGKILL: it can neither say goodbye nor write anything down. */
+  /** SIGKILL: it can neither send a close frame nor write anything to disk. */
   async kill() {
     const ended = once(this.#process, "exit");
     process.kill(this.#process.pid, "SIGKILL");

@@ -103,8 +103,8 @@ async function events(room, name) {
   return (await get(room, "/events")).filter(({ event }) => event === name);
 }
 
-/** Waits until the object was told of a close, once: code, reason, whether it was clean. */
-async function goodbye(room) {
+/** Waits until the object received a close event, exactly one: code, reason, whether it was clean. */
+async function closeEvent(room) {
   for (const end = Date.now() + PATIENCE; Date.now() < end; await pause(20)) {
     const closes = await events(room, "close");
     if (closes.length > 0) {
@@ -112,7 +112,7 @@ async function goodbye(room) {
       return [closes[0].code, closes[0].reason, closes[0].was_clean];
     }
   }
-  return assert.fail("the object was told of no close");
+  return assert.fail("the object received no close event");
 }
 
 /** `assert.deepEqual` would print 32 MiB. */
@@ -120,7 +120,7 @@ function sameBytes(seen, wanted) {
   assert.ok(Buffer.isBuffer(seen) && seen.equals(wanted), "other bytes");
 }
 
-const GOODBYES = [[1000, ""], [1001, "away"], [3000, "ü"], [4999, "r".repeat(123)]];
+const CLOSE_FRAMES = [[1000, ""], [1001, "away"], [3000, "ü"], [4999, "r".repeat(123)]];
 
 /** Each is given the name of an object that nobody else uses. */
 const cases = {
@@ -174,7 +174,7 @@ const cases = {
     sameBytes(await peer.hear(), Buffer.from("still here"));
     peer.send(Buffer.alloc(LARGEST + 1));
     assert.equal((await peer.closed())[0], 1009);
-    const [code, , wasClean] = await goodbye(room);
+    const [code, , wasClean] = await closeEvent(room);
     assert.deepEqual([code, wasClean], [1009, false]);
   },
 
@@ -182,7 +182,7 @@ const cases = {
     const peer = await Peer.open(room);
     for (let n = 0; n <= 32; n++) peer.send(Buffer.alloc(1 << 20), { fin: n === 32 });
     assert.equal((await peer.closed())[0], 1009);
-    const [code, , wasClean] = await goodbye(room);
+    const [code, , wasClean] = await closeEvent(room);
     assert.deepEqual([code, wasClean], [1009, false]);
   },
 
@@ -190,7 +190,7 @@ const cases = {
     const peer = await Peer.open(room);
     peer.send(Buffer.from("well \xff\xfe", "latin1"), { binary: false });
     assert.equal((await peer.closed())[0], 1007);
-    const [code, , wasClean] = await goodbye(room);
+    const [code, , wasClean] = await closeEvent(room);
     assert.deepEqual([code, wasClean], [1007, false]);
   },
 
@@ -199,7 +199,7 @@ const cases = {
     peer.send(Buffer.from([0xed]), { binary: false, fin: false });
     peer.send(Buffer.from([0xa0, 0x80]), { fin: true }); // a lone surrogate
     assert.equal((await peer.closed())[0], 1007);
-    const [code, , wasClean] = await goodbye(room);
+    const [code, , wasClean] = await closeEvent(room);
     assert.deepEqual([code, wasClean], [1007, false]);
   },
 
@@ -215,7 +215,7 @@ const cases = {
     peer.send("hello");
     assert.equal(await peer.hear(), "hello");
     peer.vanish();
-    assert.deepEqual(await goodbye(room), [1006, "", false]);
+    assert.deepEqual(await closeEvent(room), [1006, "", false]);
   },
 
   async who_vanishes_in_a_message_has_closed_with_1006(room) {
@@ -223,42 +223,42 @@ const cases = {
     peer.send("never", { fin: false });
     await peer.ping(""); // it is there by now
     peer.vanish();
-    assert.deepEqual(await goodbye(room), [1006, "", false]);
+    assert.deepEqual(await closeEvent(room), [1006, "", false]);
     assert.deepEqual((await get(room, "/events")).map(({ event }) => event), ["close"]);
   },
 
-  async goodbyes_of_the_client(room) {
-    for (const [n, [code, reason]] of GOODBYES.entries()) {
+  async close_frames_of_the_client(room) {
+    for (const [n, [code, reason]] of CLOSE_FRAMES.entries()) {
       const peer = await Peer.open(`${room}-${n}`);
       peer.ws.close(code, reason);
       assert.deepEqual(await peer.closed(), [code, reason]);
-      assert.deepEqual(await goodbye(`${room}-${n}`), [code, reason, true]);
+      assert.deepEqual(await closeEvent(`${room}-${n}`), [code, reason, true]);
     }
     const peer = await Peer.open(`${room}-none`);
     peer.ws.close();
     assert.deepEqual(await peer.closed(), [null, ""]);
-    assert.deepEqual(await goodbye(`${room}-none`), [1005, "", true]);
+    assert.deepEqual(await closeEvent(`${room}-none`), [1005, "", true]);
   },
 
-  async goodbyes_of_the_object(room) {
-    for (const [n, [code, reason]] of GOODBYES.entries()) {
+  async close_frames_of_the_object(room) {
+    for (const [n, [code, reason]] of CLOSE_FRAMES.entries()) {
       const peer = await Peer.open(`${room}-${n}`);
       peer.send(`!${JSON.stringify([{ send: { text: "last words" } }, { close: { code, reason } }])}`);
       assert.equal(await peer.hear(), "last words");
       assert.deepEqual(await peer.closed(), [code, reason]);
-      assert.deepEqual(await goodbye(`${room}-${n}`), [code, reason, true]);
+      assert.deepEqual(await closeEvent(`${room}-${n}`), [code, reason, true]);
     }
     const peer = await Peer.open(`${room}-none`);
     peer.send('![{"close": {}}]');
     assert.deepEqual(await peer.closed(), [null, ""]);
-    assert.deepEqual(await goodbye(`${room}-none`), [1005, "", true]);
+    assert.deepEqual(await closeEvent(`${room}-none`), [1005, "", true]);
   },
 
   async a_turn_that_fails_is_1011(room) {
     const peer = await Peer.open(room);
     peer.send('![{"send": {"text": "never"}}, "fail"]');
     assert.equal((await peer.closed())[0], 1011);
-    assert.equal((await goodbye(room))[0], 1011);
+    assert.equal((await closeEvent(room))[0], 1011);
   },
 
   async a_thousand_messages_in_order(room) {
@@ -325,7 +325,7 @@ const cases = {
     for (const peer of [one, two]) assert.deepEqual([await peer.hear(), await peer.hear()], ["to b", "to all"]);
     assert.equal(await three.hear(), "to all");
     two.vanish();
-    await goodbye(room);
+    await closeEvent(room);
     assert.deepEqual(await run(room, { broadcast: { text: "those left" } }), [2]);
     for (const peer of [one, three]) {
       assert.equal(await peer.hear(), "those left");
