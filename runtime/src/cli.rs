@@ -67,10 +67,10 @@ struct Cli {
 }
 
 const FIRST_STEPS: &str = "\
-A class is a component; an object is one instance of it, with storage of its own, made when first asked for.
+A class is a component; an object is one instance of it, with storage of its own, created when it is first addressed.
 
 First steps:
-  holdfast new counter --lang rust              make a project
+  holdfast new counter --lang rust              create a project
   holdfast dev counter                          build and serve it; redeploys when you save
   curl http://127.0.0.1:8787/counter/alice      ask the object `alice` of the class `counter`
 

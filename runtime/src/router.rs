@@ -405,7 +405,7 @@ impl Router {
     }
 }
 
-/// Runs blocking disk work on a thread of its own.
+/// Runs blocking disk work on tokio's blocking threads, apart from the threads that answer.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("storage does not panic")
 }

@@ -72,7 +72,7 @@ pub enum StartError {
         /// The cause.
         cause: io::Error,
     },
-    /// The machine has no more threads or memory maps.
+    /// The machine refuses threads or memory.
     #[error("cannot set up the host: {0}; lower `live-instances` in [limits] if memory maps ran out")]
     Machine(String),
 }

@@ -30,7 +30,7 @@ fn for_minutes() {
     for round in 1..=rounds {
         acknowledged += crash(&mut world, &mut dice, 20 * ACKNOWLEDGEMENTS);
         eprintln!("{round} of {rounds}: {} objects agree, {acknowledged} writes acknowledged", world.objects().len());
-        // Whole lists are read after each crash, so they must not grow for ever.
+        // Whole lists are read after each crash, so they must not grow forever.
         if round % 25 == 0 {
             world.check_all();
             world = World::with_config("");

@@ -5,7 +5,7 @@
 //! - what was listed once stays, as it was: a list only grows at its end;
 //! - nothing is there that was refused or that nobody asked for; what got no answer may be there once or not at all;
 //! - the entries of one client are in the order in which it sent them;
-//! - a number of entries that anybody was told of is reached.
+//! - a number of entries that any client has received is reached.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -41,7 +41,7 @@ pub enum Violation {
     Invented { entry: Entry, position: u64 },
     #[error("out of order: {later} stands before {earlier}")]
     OutOfOrder { earlier: Entry, later: Entry },
-    #[error("somebody was told of {told} entries, and there are {seen}")]
+    #[error("a client has received {told} entries, and there are {seen}")]
     Fewer { told: u64, seen: u64 },
 }
 
@@ -58,7 +58,7 @@ struct Account {
     acknowledged: BTreeMap<u64, Entry>,
     /// Sent, and nothing heard of it.
     unanswered: Vec<Entry>,
-    /// The greatest number of entries that somebody was told of.
+    /// The greatest number of entries that any client has received.
     told: u64,
 }
 

@@ -1,7 +1,7 @@
 //! A host with the guest `ledger`, its clients, and the ledger that they keep.
 //!
 //! Clients write before they know how it will end: each entry is in the ledger before its request leaves. They take every
-//! answer for the truth, failures and plain counts as well: whatever tells of data must be as durable as an acknowledgement.
+//! answer for the truth, failures and plain counts as well: each answer that depends on data must be as durable as an acknowledgement.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -65,7 +65,7 @@ impl World {
             let (stop, tally) = (&stop, &tally);
             let clients = (0..CLIENTS).map(|_| self.writer(dice.fork(), tally));
             let running: Vec<_> = clients.map(|client| scope.spawn(move || client.run(stop))).collect();
-            // Clients must end when this thread gives up, or the scope would wait for them for ever.
+            // Clients must end when this thread gives up, or the scope would wait for them forever.
             let _stopped = Stop(stop);
             eventually("the load to have its effect", || {
                 let gone = running.iter().all(|client| client.is_finished());

@@ -137,7 +137,7 @@ fn a_whole_log_is_verified_and_shown() {
 }
 
 #[test]
-fn what_was_trimmed_is_told_of() {
+fn what_was_trimmed_is_reported() {
     let story = Story::new();
     let log = story.open();
     let writers = [0, 1].map(|lane| log.open(Lane::new(lane), [7; 16]).expect("the lane opens"));
@@ -181,7 +181,7 @@ fn a_flipped_byte_is_found_with_its_place() {
 
     let (code, lines) = story.json("verify");
     assert_eq!(code, Some(1));
-    let found = lines.iter().find(|line| line["damaged"].is_string()).expect("the damage is told of");
+    let found = lines.iter().find(|line| line["damaged"].is_string()).expect("the damage is reported");
     assert_eq!(found["offset"], offset);
     assert_eq!(lines.last(), Some(&json!({ "whole": false, "end": null })));
 

@@ -49,7 +49,7 @@ fn no_answer_is_lost_by_a_stop_under_load() {
     });
     assert_eq!(host.end().code(), Some(0));
     host.restart();
-    // Every turn that was applied was answered: nothing was counted that nobody was told of.
+    // Every turn that was applied was answered: nothing was counted without an answer.
     let (answers, last) = (answers.into_inner(), last.into_inner());
     assert_eq!(last, answers);
     assert_eq!(host.get("/counter/alice").number(), last + 1);

@@ -109,7 +109,7 @@ fn a_query_writes_only_when_asked_and_drops_the_instance() {
     let write = |text: &str| json!({ "sql": text, "write": true });
     let answer = query(host, write("INSERT INTO t VALUES (2), (3) RETURNING x"));
     assert_eq!((&answer["rows"], &answer["changes"]), (&json!([[2], [3]]), &json!(2)));
-    assert_eq!(host.state("storage", "alice"), "dormant", "its memory told of what was there");
+    assert_eq!(host.state("storage", "alice"), "dormant", "its memory described the old data");
     // A write that fails leaves nothing of itself.
     let failing = write("INSERT INTO t VALUES (4); INSERT INTO t VALUES (1)");
     host.admin().post(&format!("{ALICE}/sql"), failing.to_string()).problem(422, "query-failed");
@@ -210,7 +210,7 @@ fn what_was_exported_goes_into_any_object() {
     object.turn(json!([put("k", "later"), put("l", "later"), sql("DROP TABLE t")]));
     // Into itself, while its instance lives; into one that never was; and into one of another class, by id.
     assert_eq!(import(&object.host, &bytes).status, 204);
-    assert_eq!(object.host.state("storage", "alice"), "dormant", "its memory told of what was there");
+    assert_eq!(object.host.state("storage", "alice"), "dormant", "its memory described the old data");
     object.host.deploy("other", crate::harness::guest("storage"));
     let bob = "/v1/classes/other/objects/bob";
     assert_eq!(object.host.admin().put(&format!("{bob}/import"), &bytes).status, 204);

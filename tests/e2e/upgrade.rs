@@ -125,7 +125,7 @@ fn assert_all_is_there(host: &Host) {
     for (path, value) in [
         ("/keeper/released", "released"),
         ("/keeper/again", "new"),
-        // A turn that was applied and never durable, so nobody was told of it.
+        // A turn that was applied and never durable, so no client has seen it.
         ("/keeper/lost", "before"),
         ("/second/%C3%BC%20b%2Fc", "named"),
         ("/second/logged", "logged"),

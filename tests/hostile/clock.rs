@@ -34,7 +34,7 @@ impl Stop {
     }
 }
 
-/// Tells `stop` when it goes out of scope, also by a panic: the threads of a scope would be waited for for ever.
+/// Tells `stop` when it goes out of scope, also by a panic: the scope would wait for its threads forever.
 pub struct StopAtEnd<'a>(pub &'a Stop);
 
 impl Drop for StopAtEnd<'_> {

@@ -97,7 +97,7 @@ struct Seen {
     waiting_since: Option<Instant>,
 }
 
-/// Runs of each alarm that were told of, and when.
+/// The reported runs of each alarm, and their times.
 struct Ticks {
     runs: [u64; TICKING as usize],
     at: Instant,

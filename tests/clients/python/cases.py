@@ -94,7 +94,7 @@ def do(room, *ops):
 
 
 def close_of(of):
-    """Waits until the object was told of a close, once: code, reason, whether it was clean."""
+    """Waits until the object received a close event, exactly one: code, reason, whether it was clean."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end:
         closes = [event for event in get(of, "/events") if event["event"] == "close"]
@@ -102,7 +102,7 @@ def close_of(of):
             same(len(closes), 1)
             return closes[0]["code"], closes[0]["reason"], closes[0]["was_clean"]
         time.sleep(0.02)
-    raise AssertionError("the object was told of no close")
+    raise AssertionError("the object received no close event")
 
 
 @case

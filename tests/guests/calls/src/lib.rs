@@ -1,4 +1,4 @@
-//! Calls one function of the host, which the path names, `n` times with `bytes`, or for ever if `n` is 0. `/write-and-sleep?ms=` stores
+//! Calls one function of the host, which the path names, `n` times with `bytes`, or forever if `n` is 0. `/write-and-sleep?ms=` stores
 //! 1 under the key `n` and waits; `/stored` answers what is stored there.
 
 use std::hint::black_box;

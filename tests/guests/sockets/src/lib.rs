@@ -95,7 +95,7 @@ struct After {
 
 const MIGRATIONS: &[&str] = &["CREATE TABLE event (n INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL)"];
 
-/// Longer texts are told of by their sum.
+/// Longer texts are reported by their sum.
 const SHORT: usize = 200;
 
 impl Object for Sockets {
