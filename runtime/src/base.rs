@@ -1,7 +1,8 @@
 //! The vocabulary of the runtime: ids, calls, operations, outcomes, limits, the environment.
 //!
-//! Every layer may import this one; it imports none. Nothing here does I/O except `env`, which is the only place where the
-//! clock and randomness of the machine are read, `output`, which writes the log, and `failpoints`, which does what tests want.
+//! Every layer may import this one; it imports none. Nothing here does I/O except `env`, the only place that reads the
+//! machine's clock and randomness, `output`, which writes the server's log, and `failpoints`, which executes the
+//! actions that tests configure.
 
 pub mod alarm;
 pub mod alone;

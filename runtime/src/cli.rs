@@ -1,13 +1,13 @@
 //! The command line. Parses arguments, calls one module per command, prints errors.
 //!
-//! Standard output carries what was asked for and nothing else, so that it can be piped; progress, hints and the
-//! server's log go to standard error. `--json` prints one JSON document a line. Exit codes: 0 done, 1 failed (one
-//! `error:` on standard error that says what to do next), 2 wrong usage.
+//! Standard output carries only the requested data, so that it can be piped; progress, hints and the server's log go to
+//! standard error. `--json` prints one JSON document per line. Exit codes: 0 success, 1 failure (one `error:` on
+//! standard error that says what to do next), 2 wrong usage.
 //!
-//! Only `serve` and `dev` know the server; `data` reads a data directory; every other command is a client of its HTTP
+//! Only `serve` and `dev` run the server; `data` reads a data directory; every other command is a client of its HTTP
 //! listeners.
 
-/// A line on standard error. Unlike `eprintln!` it does not panic when there is nobody to read it.
+/// Writes a line to standard error. Unlike `eprintln!` it does not panic if standard error is closed.
 macro_rules! note {
     ($($words:tt)*) => {
         _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($words)*)))
@@ -54,7 +54,7 @@ use crate::server::Server;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What goes to the log on standard error, for example `debug` or `warn,holdfast_runtime=trace`.
+    /// The filter of the log on standard error, for example `debug` or `warn,holdfast_runtime=trace`.
     #[arg(
         long,
         global = true,
@@ -67,10 +67,10 @@ struct Cli {
 }
 
 const FIRST_STEPS: &str = "\
-A class is a component; an object is one instance of it, with storage of its own, made when first asked for.
+A class is a component; an object is one instance of it, with storage of its own, created when it is first addressed.
 
 First steps:
-  holdfast new counter --lang rust              make a project
+  holdfast new counter --lang rust              create a project
   holdfast dev counter                          build and serve it; redeploys when you save
   curl http://127.0.0.1:8787/counter/alice      ask the object `alice` of the class `counter`
 
@@ -98,7 +98,7 @@ enum Command {
     Data(data::Args),
 }
 
-/// The definitions of all commands and arguments.
+/// Returns the definitions of all commands and arguments.
 #[cfg(test)]
 pub(crate) fn command() -> clap::Command {
     <Cli as clap::CommandFactory>::command()
@@ -110,7 +110,7 @@ pub fn main() -> ExitCode {
     let result = start_log(&cli).and_then(|()| Ok(failpoints::arm()?)).and_then(|()| run(cli.command));
     let code = match result {
         Ok(()) => ExitCode::SUCCESS,
-        // Whoever read our output has seen enough (`holdfast objects list counter | head`).
+        // The reader of the output has closed it (`holdfast objects list counter | head`).
         Err(error) if show::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::stderr().line(format!("error: {}\n", show::chain(&error)).as_bytes());
@@ -148,7 +148,7 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
         .with_ansi(io::stderr().is_terminal())
         .init();
     if matches!(cli.command, Command::Serve(_) | Command::Dev(_)) {
-        // A panic costs one turn; waiting for standard error inside of it would cost a thread.
+        // A panic costs one turn; waiting for standard error in the hook would cost a thread.
         std::panic::set_hook(Box::new(|panic| {
             let (message, place) =
                 (panic.payload_as_str().unwrap_or_default(), panic.location().map(ToString::to_string));

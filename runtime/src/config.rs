@@ -1,8 +1,8 @@
-//! `holdfast.toml`: one file for a project and for a server; every key may be left out.
+//! `holdfast.toml`: one file for a project and for a server; every key is optional.
 //!
 //! ```toml
 //! class = "counter"            # the class this project deploys as; default: the directory's name
-//! create = "stored"            # what creates its objects: "any", "stored" or "internal"; default: as the class is, "stored" if new
+//! create = "stored"            # who creates its objects: "any", "stored", "internal"; default: the class's setting, or "stored"
 //!
 //! [build]
 //! language = "rust"            # default: what the project's own manifest shows
@@ -23,8 +23,8 @@
 //! [limits]                     # every number of `base::limits::Limits`
 //! ```
 //!
-//! A key that nobody reads is an error: a misspelt limit must not be a limit that is not there. Flags override the
-//! file; that happens in `cli`, which knows the flags.
+//! An unknown key is an error: a misspelt limit must not silently have no effect. Flags override the file; that happens
+//! in `cli`, which defines the flags.
 
 mod language;
 
@@ -40,31 +40,31 @@ use crate::gateway::{HostSettings, Network};
 
 pub use language::Language;
 
-/// The file's name, in a project and in the directory a server starts in.
+/// The file's name, in a project and in the directory in which a server starts.
 pub const FILE_NAME: &str = "holdfast.toml";
-/// Where a server keeps its data unless told otherwise, relative to the project or the working directory.
+/// The default data directory of a server, relative to the project or the working directory.
 pub const DEFAULT_DATA: &str = ".holdfast";
-/// Default address of the data listener.
+/// The default address of the data listener.
 pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8787);
-/// Default address of the admin listener.
+/// The default address of the admin listener.
 pub const DEFAULT_ADMIN_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8788);
 
-/// Everything a server needs to know before it starts.
+/// The settings of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ServerConfig {
-    /// The data directory; made when missing.
+    /// The data directory; created if missing.
     pub data: PathBuf,
-    /// Where objects are reached. Port 0 takes a free one.
+    /// The address of the data listener. Port 0 selects a free port.
     pub listen: SocketAddr,
-    /// Where the server is managed. Port 0 takes a free one.
+    /// The address of the admin listener. Port 0 selects a free port.
     pub admin_listen: SocketAddr,
-    /// The limits it enforces.
+    /// The limits that the server enforces.
     pub limits: Limits,
-    /// Whether callers on the data listener are told why a guest failed. The log is always told.
+    /// Whether the data listener's responses contain the details of a guest's failure. The log always does.
     pub error_details: bool,
-    /// Which names requests may be for, and which pages they may come from.
+    /// The hosts that requests may name, and the origins that may send them.
     pub hosts: HostSettings,
-    /// Clients that are not held to `Limits::connections_per_address`.
+    /// Clients that `Limits::connections_per_address` does not apply to.
     pub trusted_proxies: Vec<Network>,
 }
 
@@ -74,7 +74,7 @@ pub struct ServerConfig {
 pub struct ConfigFile {
     /// The class that the project deploys as.
     pub class: Option<ClassName>,
-    /// What creates its objects.
+    /// Who may create its objects.
     pub create: Option<Create>,
     /// `[build]`
     pub build: BuildSection,
@@ -88,13 +88,14 @@ pub struct ConfigFile {
 #[derive(Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BuildSection {
-    /// The language it is written in; none if the project's manifest shows it.
+    /// The language of the project; none if the project's manifest shows it.
     pub language: Option<Language>,
-    /// The Cargo profile that a guest in Rust is compiled with.
+    /// The Cargo profile for a guest in Rust.
     pub profile: String,
-    /// The SDK's directory, for languages without a manifest that names it. Relative to the file as written, resolved once read.
+    /// The SDK's directory, for languages whose manifest does not name it. Relative to the file as written, resolved
+    /// once read.
     pub sdk: Option<PathBuf>,
-    /// The program, with its arguments, that makes `module`, run in the project's directory; none if it is empty.
+    /// The program, with its arguments, that creates `module`, run in the project's directory; none if it is empty.
     pub command: Vec<String>,
     /// The module's file, for `language = "module"`. Relative to the file as written, resolved once read.
     pub module: Option<PathBuf>,
@@ -112,33 +113,33 @@ impl Default for BuildSection {
 pub struct ServerSection {
     /// The data directory. Relative to the file as written, resolved once read.
     pub data: Option<PathBuf>,
-    /// Address of the data listener.
+    /// The address of the data listener.
     pub listen: Option<SocketAddr>,
-    /// Address of the admin listener.
+    /// The address of the admin listener.
     pub admin_listen: Option<SocketAddr>,
-    /// Whether callers on the data listener are told why a guest failed.
+    /// Whether the data listener's responses contain the details of a guest's failure.
     pub error_details: Option<bool>,
-    /// Names that requests may be for. Left out: those of this machine if the listener is on loopback, else any.
+    /// The hosts that requests may name. By default those of this machine if the listener is on loopback, else any.
     pub hosts: Option<Vec<String>>,
-    /// Pages that requests may come from. Left out: those of the hosts.
+    /// The origins that requests may come from. By default those of the hosts.
     pub origins: Option<Vec<String>>,
     /// Addresses and networks of proxies.
     pub trusted_proxies: Vec<String>,
 }
 
-/// Why a `holdfast.toml` could not be used.
+/// The reason why a `holdfast.toml` could not be used.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum ConfigError {
     #[error("cannot read {}: {cause}", path.display())]
     Read { path: PathBuf, cause: io::Error },
-    /// Not TOML, an unknown key (the message lists the known ones), or a value of the wrong kind.
+    /// Not TOML, an unknown key (the message lists the known ones), or a value of the wrong type.
     #[error("{}: {message}", path.display())]
     Parse { path: PathBuf, message: String },
 }
 
 impl ConfigFile {
-    /// Reads and checks a file.
+    /// Reads and validates a file.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
         let mut file = Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.into(), message })?;
@@ -148,7 +149,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Reads the `holdfast.toml` of a directory; a directory without one says nothing.
+    /// Reads the `holdfast.toml` of a directory; without a file, returns the defaults.
     pub fn of_directory(directory: &Path) -> Result<Self, ConfigError> {
         match Self::read(&directory.join(FILE_NAME)) {
             Err(ConfigError::Read { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
@@ -170,16 +171,16 @@ impl ConfigFile {
             ("response", limits.response_seconds),
         ];
         for (what, value) in seconds {
-            // Later conversions to `Duration` have nobody left to complain to.
+            // Later conversions to `Duration` have no way to report an error.
             Duration::try_from_secs_f64(value)
-                .map_err(|error| format!("[limits] the {what} time of {value} seconds does not work: {error}"))?;
+                .map_err(|error| format!("[limits] the {what} time of {value} seconds is out of range: {error}"))?;
         }
         file.server.hosts()?;
         file.server.trusted_proxies()?;
         Ok(file)
     }
 
-    /// What the file says about the server, with defaults for what it leaves out.
+    /// Returns the server's settings, with defaults for omitted ones.
     pub fn server(self, default_data: &Path) -> ServerConfig {
         let Self { server, limits, .. } = self;
         let hosts = server.hosts().expect("checked when the file was read");
@@ -203,8 +204,9 @@ impl ServerSection {
 
     fn trusted_proxies(&self) -> Result<Vec<Network>, String> {
         let networks = self.trusted_proxies.iter().map(|text| {
-            text.parse()
-                .map_err(|_| format!("[server] trusted-proxies: `{text}` is no address and no network like 10.0.0.0/8"))
+            text.parse().map_err(|_| {
+                format!("[server] trusted-proxies: `{text}` is neither an address nor a network like 10.0.0.0/8")
+            })
         });
         networks.collect()
     }
@@ -278,7 +280,7 @@ mod tests {
         ] {
             assert!(ConfigFile::parse(text).is_err(), "{text}");
         }
-        // One of the seconds, whatever the file calls them.
+        // One of the keys in seconds, whatever its name in the file.
         let negative = toml::to_string(&Limits { idle_seconds: -1.0, ..Limits::default() }).unwrap();
         assert!(ConfigFile::parse(&format!("[limits]\n{negative}")).unwrap_err().contains("idle"));
     }

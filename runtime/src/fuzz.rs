@@ -1,16 +1,16 @@
-//! What the fuzzer may choose from: every decoder of the host that reads bytes of guests, clients or disks. `fuzz/README.md` says how
-//! to run one.
+//! The list of fuzz targets: every decoder of the host that reads bytes of guests, clients or disks. `fuzz/README.md`
+//! describes how to run one.
 //!
-//! A target is a function of bytes that panics when something is wrong. It lives in the `fuzz.rs` of the layer whose
-//! decoder it tries. Only tests and the fuzzer compile any of this; the tests run the seeds in `fuzz/seeds`, so that what was
-//! once found stays corrected.
+//! A target is a function of bytes that panics on a fault. It lives in the `fuzz.rs` of the layer whose decoder it
+//! tests. Only tests and the fuzzer compile this module; the tests run the seeds in `fuzz/seeds`, so that a corrected
+//! fault stays corrected.
 
 use crate::{cli, config, gateway, storage};
 
-/// A target's name and what it does with an input.
+/// The name of a target and the function that processes an input.
 pub type Target = (&'static str, fn(&[u8]));
 
-/// All of them, in the order in which bytes come in.
+/// All targets, in the order in which bytes enter the host.
 pub const TARGETS: [Target; 12] = [
     ("heads", gateway::fuzz::heads),
     ("frames", gateway::fuzz::frames),
@@ -26,7 +26,7 @@ pub const TARGETS: [Target; 12] = [
     ("events", cli::fuzz::events),
 ];
 
-/// `holdfast.toml`: one that is taken can be used.
+/// Tests `holdfast.toml`: a file that parses can be used.
 fn config(input: &[u8]) {
     if let Ok(text) = str::from_utf8(input)
         && let Ok(file) = config::ConfigFile::parse(text)

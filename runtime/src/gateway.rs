@@ -1,12 +1,11 @@
-//! The gateway: the only layer that knows HTTP, its paths and its status codes.
+//! The gateway: the only layer that contains HTTP, its paths and its status codes.
 //!
-//! It turns requests into invocations and replies into responses, for two listeners: *data* (public, [`DataService`])
-//! and
-//! *admin* (bearer token, [`AdminService`]), each served by [`serve`]. It keeps no state but that of connections: whatever it
-//! needs to know of classes and objects it asks the router.
+//! It turns requests into calls and answers into responses, for two listeners: *data* (public, [`DataService`]) and
+//! *admin* (bearer token, [`AdminService`]), each served by [`serve`]. It keeps no state but that of connections: it
+//! asks the router about classes and objects.
 //!
-//! What must stay true: a request's path is read raw, byte for byte, in `path` only; every refusal is
-//! `application/problem+json` with a code of `docs/ERRORS.md`; a turn's error is logged here, once, in `problem`.
+//! Invariants: a request's path is read raw, byte for byte, in `path` only; every refusal is `application/problem+json`
+//! with a code of `docs/ERRORS.md`; a turn's error is logged here, once, in `problem`.
 
 mod admin;
 mod body;

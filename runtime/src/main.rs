@@ -1,10 +1,10 @@
-//! The `holdfast` binary. Everything it does is in the library's `cli`, where tests reach it.
+//! The `holdfast` binary. All of its code is in the library's `cli`, where tests reach it.
 
 use std::process::ExitCode;
 
-/// Heaps of the system's allocator. By default there are eight for each core, and instances that are made on one thread and
-/// dropped on another leave holes in all of them: resident memory grew by 13 % over 1,000,000 fetches under eviction
-/// (docs/decisions/0003-allocator.md).
+/// The number of heaps of the system's allocator. The default is eight per core; instances that are made on one thread
+/// and dropped on another leave holes in all of them: resident memory grew by 13 % over 1,000,000 fetches under
+/// eviction (docs/decisions/0003-allocator.md).
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 const HEAPS: i32 = 2;
 

@@ -1,12 +1,13 @@
-//! The pages of `docs/reference/` agree with the program. What a page is about is read from its definition here, so a
-//! key, a metric or an argument that the page lacks fails a test. `cli.md` is generated whole:
+//! Tests that the pages of `docs/reference/` agree with the program. The items of each page are read from their
+//! definition, so a key, a metric or an argument that is missing on the page fails a test. `cli.md` is generated
+//! completely:
 //!
 //! ```text
 //! HOLDFAST_WRITE_REFERENCE=1 cargo test --release -p holdfast-runtime --lib reference
 //! ```
 //!
-//! `tests/tidy/reference.rs` does the same for what can only be read from the sources: the admin routes, environment
-//! variables.
+//! `tests/tidy/reference.rs` does the same for items that can only be read from the sources: the admin routes,
+//! environment variables.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -18,7 +19,7 @@ use clap::{Arg, ArgAction, Command};
 use crate::base::{Limits, MemoryUse, Metrics};
 use crate::config::ConfigFile;
 
-/// Has the test of a generated page write the page instead of comparing it.
+/// The environment variable that makes the test of a generated page write the page instead of comparing it.
 const WRITE: &str = "HOLDFAST_WRITE_REFERENCE";
 
 fn file(name: &str) -> PathBuf {
@@ -29,7 +30,7 @@ fn page(name: &str) -> String {
     fs::read_to_string(file(name)).unwrap_or_else(|error| panic!("docs/reference/{name}: {error}"))
 }
 
-/// The rows of the tables below a heading, up to the next heading, by their first cell, which is a code span.
+/// Returns the rows of the tables below a heading, up to the next heading, by their first cell, which is a code span.
 fn rows(page: &str, heading: &str) -> BTreeMap<String, Vec<String>> {
     let below = page.lines().skip_while(|line| *line != heading).skip(1);
     let lines = below.take_while(|line| !line.starts_with('#')).filter(|line| line.starts_with("| `"));
@@ -37,7 +38,7 @@ fn rows(page: &str, heading: &str) -> BTreeMap<String, Vec<String>> {
     cells.map(|row: Vec<String>| (row[0].trim_matches('`').to_owned(), row)).collect()
 }
 
-/// The keys that a section of `holdfast.toml` takes, as the message about an unknown one lists them.
+/// Returns the keys of a section of `holdfast.toml`, as the message about an unknown key lists them.
 fn keys(section: &str) -> BTreeSet<String> {
     let error = ConfigFile::parse(&format!("{section}\nno-such-key = 1")).expect_err("the key is unknown");
     let (_, known) = error.split_once("expected").expect("the message lists the known keys");
@@ -212,7 +213,7 @@ fn row(arg: &Arg) -> String {
         true => format!(" One of {}.", possible.join(", ")),
         false => String::new(),
     };
-    // A default that only the command knows is the end of its help.
+    // A default that only the command knows is at the end of its help.
     let (help, default) = match help.split_once(" [default: ") {
         Some((help, default)) => match default.split_once(']') {
             Some((default, rest)) => (format!("{help}{rest}"), default.to_owned()),
@@ -240,7 +241,7 @@ fn row(arg: &Arg) -> String {
     format!("| {} |\n", cells.join(" | ")).replace("|  |", "| |").replace("|  |", "| |")
 }
 
-/// A sentence with its full stop, which clap takes from some of them.
+/// Adds the full stop, which clap removes from some sentences.
 fn with_stop(text: &str) -> String {
     let stop = if text.is_empty() || text.ends_with('.') { "" } else { "." };
     format!("{text}{stop}")

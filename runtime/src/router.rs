@@ -1,7 +1,7 @@
-//! The router: which class, which object, which actor. One map, at most one actor per object.
+//! The router: finds the class, the object and the actor of a call. One map, at most one actor per object.
 //!
-//! Calls are put into mailboxes while the map's entry is locked, and an actor leaves the map only under the same lock and
-//! with an empty mailbox; so nothing is ever sent to an actor that has left.
+//! Calls are put into mailboxes while the map's entry is locked, and an actor leaves the map only under the same lock
+//! and with an empty mailbox; so no call is ever sent to an actor that has left.
 
 mod alarms;
 pub mod classes;
@@ -34,41 +34,42 @@ use crate::object::{Event, HostContext, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 
-/// How long an upload may be checked: much longer than any honest one needs at the largest size.
+/// The maximum time for the check of an upload: much longer than any honest upload needs at the largest size.
 const CHECK_PATIENCE: Duration = Duration::from_secs(900);
-/// How often actors are asked again to leave: one that was busy with an admission has none to drop when it is asked.
+/// The interval at which actors are asked again to leave: one that was busy with an admission has no instance to drop
+/// when it is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Finds objects, and starts their actors.
+/// Finds objects and starts their actors.
 pub struct Router {
     node: Arc<HostContext>,
     classes: Classes,
     objects: Arc<Objects>,
-    /// Where actors run: apart from the gateway, because guests compute and disks block.
+    /// The tokio runtime of actors: separate from the gateway's, because guests compute and disks block.
     guests: tokio::runtime::Handle,
     stopping: AtomicBool,
     alarm_slots: Arc<Slots>,
-    /// Checks of imports that run at once: each has a file, a thread and a database of its own.
+    /// Concurrent checks of imports: each has a file, a thread and a database of its own.
     import_slots: Arc<Slots>,
     calls: CallIds,
 }
 
-/// Checks of imports of one class that may wait for others; each has its upload on the disk.
+/// The maximum number of import checks of one class that wait; each has its upload on the disk.
 const IMPORTS_WAITING_MAX: usize = 16;
 
 /// The actors of live objects.
 #[derive(Default)]
 struct Objects {
     live: DashMap<ObjectId, ObjectHandle>,
-    /// Told when an actor leaves.
+    /// Notified when an actor leaves.
     left: Notify,
 }
 
 impl Objects {
-    /// Asks these objects to drop their instances, after which they leave. False if there are none.
+    /// Asks the matching objects to drop their instances, after which they leave. Returns false if there are none.
     fn ask_to_leave(&self, these: impl Fn(&ObjectHandle) -> bool) -> bool {
         let mut any = false;
-        // An actor that died of a bug of ours cannot leave by itself.
+        // An actor that has panicked cannot leave by itself.
         self.live.retain(|_, live| {
             if !these(live) {
                 return true;
@@ -95,18 +96,18 @@ impl Registry for Objects {
 /// One page of a class's objects.
 #[derive(Debug)]
 pub struct ObjectPage {
-    /// By name, those without a name last.
+    /// The objects by name; those without a name last.
     pub objects: Vec<ObjectSummary>,
-    /// Where the next page begins; none on the last page.
+    /// The start of the next page; none on the last page.
     pub cursor: Option<String>,
 }
 
 /// One object in a list.
 #[derive(Debug)]
 pub struct ObjectSummary {
-    /// Its id.
+    /// The id.
     pub id: ObjectId,
-    /// The name it was reached by.
+    /// The name by which it was addressed.
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
@@ -116,22 +117,22 @@ pub struct ObjectSummary {
     pub live: bool,
 }
 
-/// Why a database was not imported. What the object stores is as it was.
+/// The reason why a database was not imported. The object's data is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum ImportFailed {
-    /// The file is not one that an object can have; says why.
+    /// The file cannot be an object's database; carries the reason.
     #[error("{0}")]
     Refused(String),
     /// The host could not check it.
     #[error(transparent)]
     Storage(StorageError),
-    /// The turn that was to adopt it failed.
+    /// The turn that was to import it failed.
     #[error(transparent)]
     Turn(TurnError),
 }
 
 impl Router {
-    /// A router over these classes whose actors run on `guests`.
+    /// Creates a router over these classes whose actors run on `guests`.
     pub fn new(node: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
             calls: CallIds::new(&node.env),
@@ -148,32 +149,32 @@ impl Router {
         }
     }
 
-    /// The deployed classes.
+    /// Returns the deployed classes.
     pub fn classes(&self) -> &Classes {
         &self.classes
     }
 
-    /// Returns the id of a new call.
+    /// Creates the id of a new call.
     pub fn call_id(&self) -> CallId {
         self.calls.next()
     }
 
-    /// Clocks and randomness of the host.
+    /// Returns the clocks and randomness of the host.
     pub fn env(&self) -> &Env {
         &self.node.env
     }
 
-    /// Delivers a call and waits for its outcome to leave the output gate.
+    /// Delivers a call and waits until its outcome has passed the output gate.
     pub async fn deliver<O: Operation>(&self, call: Call<O>) -> Result<O::Answer, TurnError> {
         self.send(call)?.outcome().await
     }
 
-    /// The end of an accepted socket that moves its bytes. None if the socket is gone again.
+    /// Returns the connection side of an accepted socket, which moves its bytes. None if the socket no longer exists.
     pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
         self.node.sockets.connect(object, socket)
     }
 
-    /// Sets the metrics that are not counted as they happen.
+    /// Updates the metrics that are not counted as they happen.
     pub fn update_metrics(&self) {
         let (usage, log) = (self.node.databases.log_usage(), &self.node.metrics.log);
         log.flushes.inner().store(usage.flushes, Ordering::Relaxed);
@@ -187,32 +188,32 @@ impl Router {
         }
     }
 
-    /// What a class uses of the host's memory.
+    /// Returns the memory account of a class.
     pub fn memory(&self, class: &ClassKey) -> MemoryAccount {
         self.node.memory.account(class)
     }
 
-    /// What no class uses of the host's memory.
+    /// Returns the memory account for bytes that belong to no class.
     pub fn unowned_memory(&self) -> MemoryAccount {
         self.node.memory.unowned()
     }
 
-    /// What live objects and connections share.
+    /// Returns the file descriptors that live objects and connections share.
     pub fn descriptors(&self) -> Arc<Descriptors> {
         self.node.engine.capacity.descriptors.clone()
     }
 
-    /// A new file for a database to be uploaded into; it goes when it is dropped.
+    /// Creates a file for a database upload; it is deleted when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
         self.node.databases.incoming()
     }
 
-    /// Bytes that an imported database may have.
+    /// Returns the maximum size of an imported database in bytes.
     pub fn import_max(&self) -> u64 {
         self.node.limits.database
     }
 
-    /// Checks an uploaded database and puts it in the place of what the object stores.
+    /// Checks an uploaded database and replaces with it what the object stores.
     pub async fn import(&self, call: Call<NamedTempFile>) -> Result<(), ImportFailed> {
         let slot = self.import_slots.acquire(&call.target.key).await;
         let slot = slot.map_err(|TooManyWait| ImportFailed::Turn(TurnError::Overloaded))?;
@@ -231,15 +232,16 @@ impl Router {
         self.deliver(call.with(|()| Import(checked))).await.map_err(ImportFailed::Turn)
     }
 
-    /// Delivers a call whose outcome is waited for elsewhere. Those sent one after the other to one object are delivered in that
-    /// order.
+    /// Delivers a call whose outcome the caller awaits separately. Calls that are sent one after the other to one
+    /// object are delivered in that order.
     pub fn send<O: Operation>(&self, call: Call<O>) -> Result<Pending<O::Answer>, TurnError> {
         let (reply, pending) = ReplyTo::caller();
         self.put(call.with(|operation| operation.event(reply)))?;
         Ok(pending)
     }
 
-    /// Delivers a call, in the same order, whose outcome nobody waits for. The permit is given back when its turn is over.
+    /// Delivers a call, in the same order, without a receiver for its outcome. The permit is released when its turn is
+    /// over.
     pub fn post<O: Operation>(&self, call: Call<O>, permit: OwnedSemaphorePermit) -> Result<(), TurnError> {
         self.put(call.with(|operation| operation.event(ReplyTo::Nobody(permit))))
     }
@@ -251,8 +253,8 @@ impl Router {
                 None => {
                     let class = self.class_of(&call.target)?;
                     let entry = self.objects.live.entry(call.target.id);
-                    // Asked while the entry is locked: whoever waits for the map to be empty has asked for that before, so
-                    // none is added after he looked.
+                    // Checked while the entry is locked: a task that waits for the map to be empty has set its flag
+                    // before, so no entry is added after its check.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, call.target.clone()));
                         live.send(call, &self.node)
@@ -271,7 +273,7 @@ impl Router {
         }
     }
 
-    /// Whether turns of this class may begin.
+    /// Checks whether turns of this class may begin.
     fn admits(&self, class: &Class) -> Result<(), TurnError> {
         match (self.is_stopping(), class.is_retired()) {
             (true, _) => Err(TurnError::Stopping),
@@ -281,7 +283,7 @@ impl Router {
     }
 
     fn class_of(&self, address: &ObjectAddress) -> Result<Arc<Class>, TurnError> {
-        // By its key: it may have got another name since the object was asked for.
+        // By its key: the class may have been renamed since the object was addressed.
         let class = self.classes.with_key(&address.key);
         class.ok_or_else(|| TurnError::ClassUnavailable("it was deleted".into()))
     }
@@ -291,7 +293,7 @@ impl Router {
         ObjectHandle::start(self.node.clone(), self.objects.clone(), class, address)
     }
 
-    /// One page of the objects of a class whose names begin with `prefix`.
+    /// Returns one page of the objects of a class whose names begin with `prefix`.
     pub async fn objects(
         &self,
         class: &Class,
@@ -312,24 +314,25 @@ impl Router {
         Ok(ObjectPage { objects: objects.collect(), cursor: page.cursor })
     }
 
-    /// Returns a new id of a class, of an object without a name. It creates nothing: the object exists once it has stored something.
+    /// Creates a new id for an object without a name. It creates no object: the object exists once it has stored
+    /// something.
     pub fn new_id(&self, class: &Class) -> ObjectId {
         ObjectId::unique(&class.key, self.node.env.random())
     }
 
-    /// Gives a class another name, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
-    /// instances that know the old name are made anew at their next turn.
+    /// Renames a class, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
+    /// instances that know the old name are replaced at their next turn.
     pub async fn rename_class(&self, from: &ClassName, to: &ClassName) -> Result<Arc<Class>, RenameClassError> {
         let class = self.classes.rename(from, to).await?;
         self.objects.ask_to_leave(|live| std::ptr::eq(live.class(), &*class));
         Ok(class)
     }
 
-    /// Removes a class. Its objects go with it when asked for; otherwise a class that has any stays.
+    /// Removes a class. Removes its objects as well if requested; otherwise refuses if the class has any.
     pub async fn delete_class(&self, name: &ClassName, with_objects: bool) -> Result<(), DeleteClassError> {
         let _alone = self.classes.change(name).await.map_err(|_| DeleteClassError::Busy)?;
         let class = self.classes.get(name).ok_or(DeleteClassError::Unknown)?;
-        // Asked before anybody is disturbed, and again when no object can come any more.
+        // Checked before anything is stopped, and again when no object can be added any more.
         if !with_objects && self.has_objects(&class).await? {
             return Err(DeleteClassError::HasObjects);
         }
@@ -366,28 +369,28 @@ impl Router {
         self.stopping.load(Ordering::Acquire)
     }
 
-    /// Asks instances to leave that have been idle for too long, and tells of failures that were only counted. Call it about ten
-    /// times in the span of idleness, and once a second.
+    /// Asks instances to leave that have been idle for too long, and reports failures that were only counted. Must be
+    /// called about ten times in the idle time, and at least once a second.
     pub fn sweep(&self) {
         self.node.residency.sweep(self.node.limits.idle());
         self.node.failures.sweep();
         self.node.logs.sweep(self.node.env.wall_ms());
     }
 
-    /// Refuses new calls, lets the taken ones end, and waits until every object has left. False if some were still running
-    /// when the time was up.
+    /// Refuses new calls, lets accepted ones end, and waits until every object has left. Returns false if some were
+    /// still running when the time was up.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.store(true, Ordering::Release);
         self.all_leave(patience, |_| true).await
     }
 
-    /// Closes all WebSockets, and waits until they are closed. Call it when every object has left.
+    /// Closes all WebSockets, and waits until they are closed. Must be called after every object has left.
     pub async fn close_sockets(&self) {
         self.node.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
     }
 
-    /// Waits until none of these objects is live. The caller sees to it that none starts. False if some were when the
-    /// time was up.
+    /// Waits until none of these objects is live. The caller ensures that none starts. Returns false if some were live
+    /// when the time was up.
     async fn all_leave(&self, patience: Duration, these: impl Fn(&ObjectHandle) -> bool) -> bool {
         let leaving = async {
             loop {
@@ -402,7 +405,7 @@ impl Router {
     }
 }
 
-/// Runs what waits for the disk apart from the threads that answer.
+/// Runs blocking disk work on tokio's blocking threads, apart from the threads that answer.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("storage does not panic")
 }

@@ -1,8 +1,8 @@
-//! One host from start to stop: opens the data directory, builds the layers on top of each other, serves two listeners,
-//! and takes everything down again in the order that loses nothing.
+//! One host from start to stop: opens the data directory, builds the layers, serves two listeners, and stops everything
+//! in an order that loses no data.
 //!
-//! Two tokio runtimes: the gateway's, which must always answer, and the guests', which compute and wait for SQLite. A
-//! guest that hogs a thread hogs one of the second kind only.
+//! Two tokio runtimes: the gateway's, which must always answer, and the guests', whose threads compute and wait for
+//! SQLite. A guest that occupies a thread occupies one of the second runtime only.
 
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write};
@@ -31,44 +31,45 @@ use crate::sockets::Sockets;
 use crate::storage::{ClassRecords, DataDir, DataDirError, Databases, StorageError};
 use crate::wasm::{Engine, machine_memory};
 
-/// Guest threads per core: SQLite's reads and writes block a thread, so there are more of them than cores.
+/// Guest threads per core: SQLite's reads and writes block a thread, so there are more threads than cores.
 const GUEST_THREADS_PER_CORE: usize = 4;
-/// What peers of WebSockets get to say close_frame, and then the listeners to send the last responses, after every object has left.
+/// The time for WebSocket peers to answer the close frame, and then for the listeners to send the last responses, after
+/// every object has left.
 const LAST_RESPONSES: Duration = Duration::from_secs(5);
 
-/// Why a host did not start.
+/// The reason why a host did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The address is taken.
+    /// The port is in use.
     #[error("port {} is in use; pass {flag}", address.port())]
     InUse {
         /// The address.
         address: SocketAddr,
-        /// The flag that chooses another.
+        /// The flag that selects another address.
         flag: &'static str,
     },
-    /// The address cannot be listened on.
+    /// The host cannot listen on the address.
     #[error("cannot listen on {address}: {cause}; pass {flag}")]
     Listen {
         /// The address.
         address: SocketAddr,
-        /// The flag that chooses another.
+        /// The flag that selects another address.
         flag: &'static str,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The data directory cannot be used.
     #[error(transparent)]
     DataDir(#[from] DataDirError),
-    /// What is in the data directory cannot be used.
+    /// The content of the data directory cannot be used.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A secret of this node cannot be read or made.
-    #[error("cannot read or make {path}: {cause}")]
+    /// A secret of this node cannot be read or created.
+    #[error("cannot read or create {path}: {cause}")]
     Secret {
         /// The file.
         path: String,
-        /// Why not.
+        /// The cause.
         cause: io::Error,
     },
     /// The machine refuses threads or memory.
@@ -84,7 +85,7 @@ pub struct Server {
     router: Arc<Router>,
     logs: Arc<GuestLogs>,
     databases: Databases,
-    /// Locks the directory for as long as anything may write to it.
+    /// Holds the lock of the directory for as long as anything may write to it.
     data: DataDir,
     patience: Duration,
     stopping: watch::Sender<bool>,
@@ -94,7 +95,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Opens the data directory and starts to serve. Returns once both listeners answer. Blocks.
+    /// Opens the data directory and starts to serve. Returns once both listeners accept connections. Blocks.
     pub fn start(config: ServerConfig, env: Env) -> Result<Self, StartError> {
         let data_listener = listen(config.listen, "--listen")?;
         let admin_listener = listen(config.admin_listen, "--admin-listen")?;
@@ -155,7 +156,7 @@ impl Server {
         listeners
             .spawn_on(serve(admin_listener, admin_service, admin_places, of_clients, stopping.subscribe()), runtime);
         runtime.spawn(sweep(router.clone(), config.limits.idle()));
-        // Where their objects run: each wake-up across the two runtimes would cost a system call.
+        // On the runtime of their objects: each wake-up across the two runtimes would cost a system call.
         guests.spawn(router.clone().run_alarms());
         guests.spawn(router.clone().check_alarms());
         let patience = config.limits.shutdown();
@@ -175,27 +176,28 @@ impl Server {
         })
     }
 
-    /// Where objects are reached.
+    /// Returns the address of the data listener.
     pub fn data_addr(&self) -> SocketAddr {
         self.data_addr
     }
 
-    /// Where the host is managed.
+    /// Returns the address of the admin listener.
     pub fn admin_addr(&self) -> SocketAddr {
         self.admin_addr
     }
 
-    /// What the admin listener wants to see.
+    /// Returns the token that the admin listener requires.
     pub fn admin_token(&self) -> &str {
         &self.admin_token
     }
 
-    /// What guests say.
+    /// Returns the log of guests.
     pub fn logs(&self) -> &GuestLogs {
         &self.logs
     }
 
-    /// Whether every alarm that is due by now was handed to its object and is done with. For tests, which move the clock.
+    /// Reports whether every alarm that is due by now was sent to its object and is finished. For tests, which move the
+    /// clock.
     pub fn alarms_are_done(&self) -> bool {
         self.router.alarms_are_done()
     }
@@ -206,7 +208,7 @@ impl Server {
         self.gateway.block_on(self.router.classes().deploy(class, component, settings))
     }
 
-    /// Stops: no new requests, running turns end, what they answered is sent. Turns that are still running when
+    /// Stops: refuses new requests, lets running turns end and sends their answers. Turns that still run when
     /// `limits.shutdown_seconds` are over are rolled back. Blocks.
     pub fn stop(self) {
         let Self { router, databases, data, patience, stopping, mut listeners, gateway, guests, .. } = self;
@@ -221,11 +223,11 @@ impl Server {
             let _ = router.env().timeout(LAST_RESPONSES, last_responses).await;
             all_left
         });
-        // Actors first: what they hold of the databases is closed before the log and the directory's lock.
+        // Actors first: their databases are closed before the log and the directory's lock.
         guests.shutdown_timeout(Duration::from_secs(1));
         gateway.shutdown_timeout(Duration::from_secs(1));
         drop(router);
-        // Nothing is lost without it: the next start has more of the log to read.
+        // Nothing is lost without it: the next start reads more of the log.
         if !all_left {
             tracing::warn!("a turn did not end; the commit log is left as a crash would leave it");
         } else if let Err(error) = databases.close() {
@@ -235,7 +237,7 @@ impl Server {
     }
 }
 
-/// The layers, from storage up.
+/// Builds the layers, from storage up.
 fn build(
     config: &ServerConfig,
     env: &Env,
@@ -269,7 +271,7 @@ fn build(
     Ok((Arc::new(Router::new(node, classes, guests)), databases))
 }
 
-/// A router without classes, for tests of the layers above it.
+/// Builds a router without classes, for tests of the layers above it.
 #[cfg(test)]
 pub(crate) fn empty_router(directory: &Path, limits: crate::base::Limits) -> Arc<Router> {
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -316,7 +318,7 @@ async fn sweep(router: Arc<Router>, idle: Duration) {
     }
 }
 
-/// The key under which this node signs compiled code. Without it the code is compiled again.
+/// Returns the key with which this node signs compiled code. Without it the code is compiled again.
 fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
     let path = data.root().join("node.key");
     let text = secret(&path, || hex::encode(env.random::<32>()))?;
@@ -324,12 +326,15 @@ fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
     let decoded = hex::decode_to_slice(&text, &mut key);
     decoded.map_err(|_| StartError::Secret {
         path: path.display().to_string(),
-        cause: io::Error::new(io::ErrorKind::InvalidData, "it is damaged; remove it and compiled code is made again"),
+        cause: io::Error::new(
+            io::ErrorKind::InvalidData,
+            "it is damaged; remove it, and the host creates a new key and compiles the classes again",
+        ),
     })?;
     Ok(key)
 }
 
-/// The secret in a file, made when there is none. Only the owner may read it.
+/// Returns the secret in a file, and creates the file if there is none. Only the owner may read it.
 fn secret(path: &Path, make: impl FnOnce() -> String) -> Result<String, StartError> {
     let read_or_make = || {
         let mut text = String::new();

@@ -42,7 +42,7 @@ pub enum Violation {
     Invented { entry: Entry, position: u64 },
     #[error("out of order: {later} stands before {earlier}")]
     OutOfOrder { earlier: Entry, later: Entry },
-    #[error("somebody was told of {told} entries, and there are {seen}")]
+    #[error("a client has received {told} entries, and there are {seen}")]
     Fewer { told: u64, seen: u64 },
 }
 

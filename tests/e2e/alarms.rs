@@ -225,11 +225,11 @@ fn a_failing_handler_runs_seven_times_and_is_given_up() {
     for mode in [json!({ "fail": 99 }), json!("trap"), json!({ "set-fail": 1 })] {
         let mut host = Virtual::start();
         host.object("a").mode(&mode);
-        let fails_for_ever = mode["set-fail"].is_null();
+        let fails_always = mode["set-fail"].is_null();
         let due = host.now() + 500;
         host.object("a").set_in(500);
         host.advance(500);
-        let failures: u64 = if fails_for_ever { 7 } else { 2 };
+        let failures: u64 = if fails_always { 7 } else { 2 };
         for failed in 1..=failures {
             let a = host.object("a");
             let next = eventually("the failure to be noted", || {
@@ -257,7 +257,7 @@ fn a_failing_handler_runs_seven_times_and_is_given_up() {
             host.advance(1);
         }
         let a = host.object("a");
-        if fails_for_ever {
+        if fails_always {
             host.advance(1_000_000);
             host.rest();
             assert_eq!(

@@ -50,7 +50,7 @@ fn crash_under_load(host: &Host) -> Vec<u64> {
 
 /// `docs/TESTING.md`: a fault that a test requests and that never happens would prove nothing.
 #[test]
-fn named_points_are_announced_and_unknown_ones_refused() {
+fn failpoints_are_announced_and_unknown_ones_refused() {
     let mut host = Host::start();
     host.kill();
     let ended = host.restart_with_failpoints("log-flsh:eio").unwrap_err();

@@ -113,7 +113,7 @@ fn a_whole_log_is_verified_and_shown() {
     let verified = story.log(&["verify"]);
     assert_eq!(verified.status.code(), Some(0), "{verified:?}");
     let said = text(&verified.stdout);
-    assert!(said.starts_with("SEGMENT") && said.ends_with("The log is whole and was closed cleanly.\n"), "{said}");
+    assert!(said.starts_with("SEGMENT") && said.ends_with("The log is intact and was closed cleanly.\n"), "{said}");
 
     let shown = text(&story.log(&["inspect"]).stdout);
     let turn =
@@ -138,7 +138,7 @@ fn a_whole_log_is_verified_and_shown() {
 }
 
 #[test]
-fn what_was_trimmed_is_told_of() {
+fn what_was_trimmed_is_reported() {
     let story = Story::new();
     let log = story.open();
     let writers = [0, 1].map(|lane| log.open(Lane::new(lane), [7; 16]).expect("the lane opens"));
@@ -182,7 +182,7 @@ fn a_flipped_byte_is_found_with_its_place() {
 
     let (code, lines) = story.json("verify");
     assert_eq!(code, Some(1));
-    let found = lines.iter().find(|line| line["damaged"].is_string()).expect("the damage is told of");
+    let found = lines.iter().find(|line| line["damaged"].is_string()).expect("the damage is reported");
     assert_eq!(found["offset"], offset);
     assert_eq!(lines.last(), Some(&json!({ "whole": false, "end": null })));
 

@@ -210,7 +210,7 @@ fn what_was_exported_goes_into_any_object() {
     object.turn(json!([put("k", "later"), put("l", "later"), sql("DROP TABLE t")]));
     // Into the object itself, while its instance lives; into a new object; and into one of another class, by id.
     assert_eq!(import(&object.host, &bytes).status, 204);
-    assert_eq!(object.host.state("storage", "alice"), "dormant", "its memory told of what was there");
+    assert_eq!(object.host.state("storage", "alice"), "dormant", "its memory described the old data");
     object.host.deploy("other", crate::harness::guest("storage"));
     let bob = "/v1/classes/other/objects/bob";
     assert_eq!(object.host.admin().put(&format!("{bob}/import"), &bytes).status, 204);

@@ -403,7 +403,7 @@ fn a_host_that_stops_says_so_and_one_that_is_killed_forgets() {
     assert!(host.end().success());
     host.restart();
     assert_eq!(report(&host, "room")["constructed_with"], 0);
-    assert!(events(&host, "room", "close").is_empty(), "no event tells of it");
+    assert!(events(&host, "room", "close").is_empty(), "no event reports it");
 
     let mut bob = open(&host, "/sockets/room");
     let before = report(&host, "room")["sockets"][0]["id"].as_u64().unwrap();

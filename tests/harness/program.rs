@@ -23,7 +23,7 @@ pub fn holdfast(arguments: &[&str]) -> Command {
 pub fn holdfast_under(program: &str) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null());
-    for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG", "TEST_POINTS"] {
+    for variable in ["DATA", "DATA_URL", "SERVER", "TOKEN", "LOG", "TEST_FAILPOINTS"] {
         command.env_remove(format!("HOLDFAST_{variable}"));
     }
     command

@@ -10,3 +10,4 @@ mod layers;
 mod reference;
 mod sources;
 mod text;
+mod words;

@@ -1,43 +1,44 @@
-//! An object's alarm: when it is due, and how often it was tried.
+//! The state of an object's alarm: its due time and its failed attempts.
 //!
-//! Times are milliseconds since the Unix epoch. The delays are those of `docs/ARCHITECTURE.md`, Alarms.
+//! Times are milliseconds since the Unix epoch. `docs/ARCHITECTURE.md`, Alarms, defines the delays.
 
 use std::time::Duration;
 
 use super::Env;
 use super::turn_error::TurnError;
 
-/// Attempts after which an alarm is given up.
+/// Failed attempts after which the host discards the alarm.
 pub const ATTEMPTS_MAX: u32 = 7;
-/// The latest time that an alarm can be set to: what every language's numbers can hold.
+/// The latest time that an alarm can be set to: the largest integer that the numbers of every guest language hold
+/// exactly.
 pub const TIME_MAX: u64 = (1 << 53) - 1;
 
 /// A pending alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Alarm {
-    /// What it was set to.
+    /// The time that the alarm was set to.
     pub due_ms: u64,
-    /// How many attempts have failed.
+    /// The number of failed attempts.
     pub attempt: u32,
-    /// When it is tried next: `due_ms`, or later after a failure.
+    /// The time of the next attempt: `due_ms`, or later after a failure.
     pub next_ms: u64,
 }
 
 impl Alarm {
-    /// One that was just set.
+    /// Creates an alarm that has not been attempted.
     pub fn at(due_ms: u64) -> Self {
         Self { due_ms, attempt: 0, next_ms: due_ms }
     }
 
-    /// Whether the host could have stored this one: for what comes from outside.
+    /// Reports whether the host could have stored this alarm. Validates values that come from outside.
     pub fn is_possible(&self) -> bool {
         (1..=TIME_MAX).contains(&self.due_ms)
             && self.attempt < ATTEMPTS_MAX
             && (self.due_ms..=TIME_MAX).contains(&self.next_ms)
     }
 
-    /// What remains after a failed attempt that ended at `now_ms`: the same alarm after 2, 4, … 64 s, each up to a quarter
-    /// longer; none after the last attempt.
+    /// Returns the alarm after a failed attempt that ended at `now_ms`: the same alarm after 2, 4, … 64 s, each delay
+    /// up to a quarter longer; none after the last attempt.
     pub fn after_failure(self, now_ms: u64, env: &Env) -> Option<Self> {
         let attempt = self.attempt + 1;
         let delay_ms = 1000u64 << attempt.min(ATTEMPTS_MAX);
@@ -46,14 +47,14 @@ impl Alarm {
         (attempt < ATTEMPTS_MAX).then_some(Self { attempt, next_ms, ..self })
     }
 
-    /// How long the host waits before it tries again what failed without the class being at fault.
+    /// The delay before the host retries an alarm that failed through no fault of the class.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
-    /// The same for what only a person can correct: an object that is damaged, a class that is outdated.
+    /// The same delay for failures that need an operator: a damaged object, an outdated class.
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
-/// Whether a failed alarm turn is the class's doing, and so counts as an attempt. The host's failures do not, and neither does a version
-/// without a handler: the alarm waits for one that has it.
+/// Reports whether a failed alarm turn is the fault of the class and so counts as an attempt. Failures of the host do
+/// not count, nor does a version without a handler: the alarm waits for a version that has one.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
         Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler,

@@ -1,4 +1,4 @@
-//! One at a time for each key, in order of arrival, with a bound on how many wait.
+//! Mutual exclusion per key, in order of arrival, with a bound on the number of waiting tasks.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -9,7 +9,7 @@ use tokio::sync::{Mutex as Line, OwnedMutexGuard};
 
 use super::share::TooManyWait;
 
-/// Queues by key. Keys that nobody uses take no memory.
+/// Queues by key. Keys that are not in use take no memory.
 pub struct OneAtATime<K: Eq + Hash + Clone> {
     queues: Mutex<HashMap<K, Queue>>,
     waiting_max: usize,
@@ -18,13 +18,13 @@ pub struct OneAtATime<K: Eq + Hash + Clone> {
 #[derive(Default)]
 struct Queue {
     line: Arc<Line<()>>,
-    /// Who has it, and who waits.
+    /// The number of tasks that hold the key or wait for it.
     here: usize,
 }
 
-/// Nobody else has the key until this is dropped.
+/// Exclusive use of a key. Dropping it releases the key.
 pub struct Alone<K: Eq + Hash + Clone> {
-    /// Before the place, so that it is given back first.
+    /// Declared before the place, so that it is dropped first.
     _first: OwnedMutexGuard<()>,
     _place: Place<K>,
 }
@@ -35,12 +35,12 @@ struct Place<K: Eq + Hash + Clone> {
 }
 
 impl<K: Eq + Hash + Clone> OneAtATime<K> {
-    /// At most `waiting_max` wait for each key.
+    /// Creates queues in which at most `waiting_max` tasks wait for each key.
     pub fn new(waiting_max: usize) -> Arc<Self> {
         Arc::new(Self { queues: Mutex::default(), waiting_max })
     }
 
-    /// Waits until nobody else has the key. Safe to cancel.
+    /// Waits for exclusive use of the key. Cancel-safe.
     pub async fn with(self: &Arc<Self>, key: K) -> Result<Alone<K>, TooManyWait> {
         let line = {
             let mut queues = self.queues.lock();

@@ -1,7 +1,7 @@
-//! The work that one turn may still do, shared by everything that works for it: compiled code and SQLite.
+//! The work that one turn may still do, shared by compiled code and SQLite.
 //!
-//! The unit is fuel. Whoever does work charges it here; who owns the turn sets what is left before and takes what is
-//! left after. CPU time is the owner's to count ([`CpuTimer`]): the budget only asks whether it is over.
+//! The unit is fuel. Code that does work charges it here; the owner of the turn sets the balance before the work and
+//! reads it afterwards. The owner counts CPU time ([`CpuTimer`]): the budget only asks whether it is used up.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
@@ -9,50 +9,50 @@ use std::time::Duration;
 
 use super::CpuTimer;
 
-/// Why a turn may do no more work.
+/// The reason why a turn may do no more work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Exhausted {
-    /// Its fuel.
+    /// The turn's fuel is used up.
     #[error("the turn used up its fuel")]
     Fuel,
-    /// Its CPU time.
+    /// The turn's CPU time is used up.
     #[error("the turn used up its CPU time")]
     CpuTime,
-    /// The host runs as many statements as it can.
+    /// The host runs as many statements as it can at once.
     #[error("too many statements run at this moment")]
     Overloaded,
-    /// Whoever drives the turn has given it up.
-    #[error("the turn was given up")]
+    /// The driver of the turn has abandoned it.
+    #[error("the turn was abandoned")]
     Cancelled,
 }
 
-/// What is left of a turn's work. Cheap to clone; clones share one account.
+/// The remaining work of a turn. Cheap to clone; clones share one account.
 #[derive(Clone)]
 pub struct WorkBudget(Arc<Account>);
 
 struct Account {
     units: AtomicU64,
-    /// An index into [`REASONS`] from 1 on; 0: not exhausted. Never goes back.
+    /// An index into [`REASONS`] from 1 on; 0: not exhausted. Never reset.
     exhausted: AtomicU8,
     time: Time,
 }
 
 const REASONS: [Exhausted; 4] = [Exhausted::Fuel, Exhausted::CpuTime, Exhausted::Overloaded, Exhausted::Cancelled];
 
-/// Who knows whether the CPU time is used up.
+/// The source that decides whether the CPU time is used up.
 enum Time {
     Asked(Box<dyn Fn() -> bool + Send + Sync>),
     Counted(CpuTimer),
 }
 
 impl WorkBudget {
-    /// A budget of fuel units; `over_time` tells whether the turn's CPU time is used up and is asked about every 10 µs of
-    /// work.
+    /// Creates a budget of fuel units. `over_time` reports whether the turn's CPU time is used up; it is called about
+    /// every 10 µs of work.
     pub fn new(units: u64, over_time: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         Self::with(units, Time::Asked(Box::new(over_time)))
     }
 
-    /// A budget of fuel units and of the CPU time that the timer counts. Who works may be told to give way.
+    /// Creates a budget of fuel units and of the CPU time that the timer counts. The timer can ask the work to yield.
     pub fn timed(units: u64, timer: CpuTimer) -> Self {
         Self::with(units, Time::Counted(timer))
     }
@@ -61,22 +61,22 @@ impl WorkBudget {
         Self(Arc::new(Account { units: AtomicU64::new(units), exhausted: AtomicU8::new(0), time }))
     }
 
-    /// A budget that does not end: for the host's own work.
+    /// Creates a budget without an end, for the host's own work.
     pub fn unlimited() -> Self {
         Self::new(u64::MAX, || false)
     }
 
-    /// Fuel units left.
+    /// Returns the remaining fuel units.
     pub fn remaining(&self) -> u64 {
         self.0.units.load(Relaxed)
     }
 
-    /// Sets the fuel units left: what compiled code has not used.
+    /// Sets the remaining fuel units to what compiled code has left.
     pub fn set_remaining(&self, units: u64) {
         self.0.units.store(units, Relaxed);
     }
 
-    /// Takes fuel units. When there are not enough, the rest is taken and the budget is exhausted for good.
+    /// Takes fuel units. If there are too few, takes the rest and exhausts the budget permanently.
     pub fn charge(&self, units: u64) -> Result<(), Exhausted> {
         let before = self.remaining();
         self.set_remaining(before.saturating_sub(units));
@@ -86,7 +86,7 @@ impl WorkBudget {
         self.check()
     }
 
-    /// Asks for the CPU time as well; dearer than [`charge`](Self::charge) alone.
+    /// Checks the CPU time as well; costs more than [`charge`](Self::charge) alone.
     pub fn check_time(&self) -> Result<(), Exhausted> {
         let over = match &self.0.time {
             Time::Asked(over) => over(),
@@ -98,8 +98,8 @@ impl WorkBudget {
         self.check()
     }
 
-    /// [`check_time`](Self::check_time) before work that nobody can end and that takes about so long: the turn ends now if it would be at
-    /// it long after its time.
+    /// Does [`check_time`](Self::check_time) before work that cannot be interrupted and takes about this long: the turn
+    /// ends now if the work would continue long after the turn's CPU time is used up.
     pub fn check_time_for(&self, takes: Duration) -> Result<(), Exhausted> {
         self.check_time()?;
         if matches!(&self.0.time, Time::Counted(timer) if !timer.has_time_for(takes)) {
@@ -108,12 +108,13 @@ impl WorkBudget {
         self.check()
     }
 
-    /// Whether who works should let others compute, by the last [`check_time`](Self::check_time).
+    /// Reports whether the work should yield to other turns, as of the last [`check_time`](Self::check_time).
     pub fn must_give_way(&self) -> bool {
         matches!(&self.0.time, Time::Counted(timer) if timer.must_give_way())
     }
 
-    /// CPU time since who works gave way, by the last [`check_time`](Self::check_time); 0 if nobody counts.
+    /// Returns the CPU time since the work last yielded, as of the last [`check_time`](Self::check_time); 0 without a
+    /// timer.
     pub fn running(&self) -> Duration {
         match &self.0.time {
             Time::Asked(_) => Duration::ZERO,
@@ -121,7 +122,7 @@ impl WorkBudget {
         }
     }
 
-    /// Who counts the CPU time, if it is counted.
+    /// Returns the timer that counts the CPU time, if there is one.
     pub fn timer(&self) -> Option<&CpuTimer> {
         match &self.0.time {
             Time::Asked(_) => None,
@@ -129,13 +130,13 @@ impl WorkBudget {
         }
     }
 
-    /// Ends the work; the first reason stays.
+    /// Exhausts the budget; the first reason stays.
     pub fn end(&self, reason: Exhausted) {
         let code = REASONS.iter().position(|known| *known == reason).expect("all are listed") as u8 + 1;
         let _ = self.0.exhausted.compare_exchange(0, code, Relaxed, Relaxed);
     }
 
-    /// Whether the budget is exhausted, and which part of it.
+    /// Reports whether the budget is exhausted, and why.
     pub fn check(&self) -> Result<(), Exhausted> {
         match self.0.exhausted.load(Relaxed) {
             0 => Ok(()),

@@ -1,7 +1,8 @@
-//! The envelope of everything that reaches an object: which call it is, whom it is for, what caused it, who asks.
+//! The envelope of everything that reaches an object: id, target, cause, principal.
 //!
-//! The gateway, the router's alarms and, later, other objects make a [`Call`]; it travels unchanged to the turn that it becomes. Its id
-//! is in the object's log, in the server's log and in problem documents. Nothing here does I/O, and an id costs no system call.
+//! The gateway, the router's alarms and, later, other objects create a [`Call`]; it travels unchanged to the turn that
+//! it becomes. Its id is in the object's log, in the server's log and in problem documents. Nothing here does I/O, and
+//! creating an id needs no system call.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,12 +13,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{Env, ObjectAddress, ObjectId};
 
-/// Names one call. Shown as 32 hex digits.
+/// The id of one call. Displayed as 32 hex digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CallId([u8; 16]);
 
-/// Makes the ids of one process: random bits that are the process's own, then a count, scrambled: clients see ids of their own calls, and
-/// must not see from them how many calls others make.
+/// Generates the call ids of one process: random bits of the process, followed by a counter. The result is scrambled,
+/// because clients see the ids of their own calls and must not derive from them how many calls others make.
 pub struct CallIds {
     process: u64,
     keys: [u64; 2],
@@ -25,13 +26,13 @@ pub struct CallIds {
 }
 
 impl CallIds {
-    /// Begins a sequence that no other process has.
+    /// Starts a sequence that no other process has.
     pub fn new(env: &Env) -> Self {
         let number = || u64::from_be_bytes(env.random());
         Self { process: number(), keys: [number(), number()], next: AtomicU64::new(0) }
     }
 
-    /// Returns an id that was never returned before.
+    /// Returns an id that it has never returned before.
     pub fn next(&self) -> CallId {
         let count = self.next.fetch_add(1, Ordering::Relaxed);
         let scrambled = self.keys.iter().fold(count, |number, key| mixed(number ^ key));
@@ -39,7 +40,7 @@ impl CallIds {
     }
 }
 
-/// Maps numbers to others, no two to the same one (the finalizer of SplitMix64).
+/// Maps numbers to numbers without collisions (the finalizer of SplitMix64).
 fn mixed(mut number: u64) -> u64 {
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -73,31 +74,31 @@ impl<'de> Deserialize<'de> for CallId {
     }
 }
 
-/// What made a call.
+/// The source of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Cause {
-    /// A request of the data listener.
+    /// A request to the data listener.
     Http,
     /// The object's alarm is due.
     Alarm,
-    /// Something happened to a WebSocket of the object.
+    /// An event of one of the object's WebSockets.
     Socket,
-    /// A turn of another object waits for the answer.
+    /// A call by another object, whose turn waits for the answer.
     Object,
-    /// Work that an earlier turn of the instance has begun goes on.
+    /// The continuation of work that an earlier turn of the instance has begun.
     Resume,
-    /// A message that another object has sent.
+    /// A message from another object.
     Message,
     /// A task of a front.
     Task,
     /// A schedule of the class.
     Cron,
-    /// The admin API.
+    /// A request to the admin API.
     Admin,
 }
 
 impl Cause {
-    /// The word of the log and of spans.
+    /// Returns the name used in logs and spans.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -113,29 +114,29 @@ impl Cause {
     }
 }
 
-/// On whose behalf a call is made.
+/// The principal on whose behalf a call is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Principal {
-    /// A client of the data listener. The host does not know who that is.
+    /// A client of the data listener. The host does not know its identity.
     Client,
-    /// Whoever has the admin token.
+    /// The holder of the admin token.
     Admin,
-    /// The host itself: alarms.
+    /// The host itself, for alarms.
     Host,
     /// Another object.
     Object(ObjectId),
 }
 
-/// The calls that wait for a call, and through which it came.
+/// The calls that wait for a call, and the objects through which it came.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Chain {
-    /// The call that began the chain; the call itself if nothing waits for it.
+    /// The call that began the chain; the call itself if no other call waits for it.
     pub root: CallId,
-    /// Objects whose turns wait for the call, the first one first. Empty for calls from outside.
+    /// Objects whose turns wait for the call, outermost first. Empty for calls from outside.
     pub through: Vec<ObjectId>,
 }
 
-/// W3C trace context: the trace that a client's request belongs to. It is handed on and never trusted.
+/// W3C trace context: the trace that a client's request belongs to. It is passed on and never trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceContext {
     trace: u128,
@@ -144,7 +145,8 @@ pub struct TraceContext {
 }
 
 impl TraceContext {
-    /// Reads a `traceparent` header (W3C Trace Context §3.2). Returns none if it is not one: the request is served all the same.
+    /// Parses a `traceparent` header (W3C Trace Context §3.2). Returns none if it is malformed: the request is served
+    /// nevertheless.
     pub fn parse(header: &[u8]) -> Option<Self> {
         let (known, more) = header.split_at_checked(55)?;
         let mut parts = known.split(|byte| *byte == b'-');
@@ -153,7 +155,7 @@ impl TraceContext {
             part.and_then(hex_of)
         });
         let (version, trace, parent, flags) = (version?, trace?, parent?, flags?);
-        // Version 0 has nothing behind the flags; later versions may, after a dash.
+        // Version 0 has nothing after the flags; later versions may, after a dash.
         let is_whole = more.is_empty() || version > 0 && more[0] == b'-';
         let is_valid = version != 0xff && trace != 0 && parent != 0 && is_whole;
         is_valid.then_some(Self { trace, parent: parent as u64, flags: flags as u8 })
@@ -166,7 +168,7 @@ impl fmt::Display for TraceContext {
     }
 }
 
-/// Reads at most 32 lowercase hex digits.
+/// Parses at most 32 lowercase hex digits.
 fn hex_of(digits: &[u8]) -> Option<u128> {
     digits.iter().try_fold(0, |number, digit| match digit {
         b'0'..=b'9' => Some(number << 4 | u128::from(digit - b'0')),
@@ -175,29 +177,29 @@ fn hex_of(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// One event for one object. Each is delivered as one turn, in the order received.
+/// One event for one object. Calls are delivered as one turn each, in the order received.
 #[derive(Debug)]
 pub struct Call<E> {
-    /// Which call it is.
+    /// The id of the call.
     pub id: CallId,
-    /// The object that it is for.
+    /// The object that the call is for.
     pub target: ObjectAddress,
-    /// What made it.
+    /// The source of the call.
     pub cause: Cause,
-    /// What waits for it.
+    /// The calls that wait for it.
     pub chain: Chain,
-    /// When it is of no use any more, by [`Env::elapsed`]. None for as long as the limits of the turn allow.
+    /// The time after which the result is useless, by [`Env::elapsed`]. None: the limits of the turn apply alone.
     pub deadline: Option<Duration>,
-    /// The trace that it belongs to, if the client has said so.
+    /// The trace that the call belongs to, if the client named one.
     pub trace: Option<TraceContext>,
-    /// On whose behalf.
+    /// The principal on whose behalf the call is made.
     pub principal: Principal,
-    /// What is asked.
+    /// The event to deliver.
     pub event: E,
 }
 
 impl<E> Call<E> {
-    /// Makes a call from outside: nothing waits for it but its caller, and it has no deadline of its own.
+    /// Creates a call from outside: only its caller waits for it, and it has no deadline of its own.
     pub fn new(id: CallId, target: ObjectAddress, (cause, principal): (Cause, Principal), event: E) -> Self {
         let chain = Chain { root: id, through: Vec::new() };
         Self { id, target, cause, chain, deadline: None, trace: None, principal, event }
@@ -209,13 +211,13 @@ impl<E> Call<E> {
         Call { id, target, cause, chain, deadline, trace, principal, event: make(event) }
     }
 
-    /// Takes the event out.
+    /// Takes the event out of the call.
     pub fn split(self) -> (Call<()>, E) {
         let Self { id, target, cause, chain, deadline, trace, principal, event } = self;
         (Call { id, target, cause, chain, deadline, trace, principal, event: () }, event)
     }
 
-    /// The span of its turn, which costs next to nothing unless the log's level is `debug`.
+    /// Creates the span of the call's turn, which costs next to nothing unless the log level is `debug`.
     pub fn span(&self) -> tracing::Span {
         let trace = self.trace.as_ref().map(tracing::field::display);
         tracing::debug_span!("turn", call = %self.id, object = %self.target, cause = self.cause.name(), trace)
@@ -243,7 +245,7 @@ mod tests {
         }
     }
 
-    /// The examples of the recommendation, and what is near them.
+    /// The examples of the recommendation, and variations of them.
     #[test]
     fn a_traceparent_is_read_strictly() {
         let good = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

@@ -1,13 +1,14 @@
-//! The CPU time of turns, and who may compute for long.
+//! The CPU time of turns, and the scheduling of turns that compute for long.
 //!
-//! A turn computes in *slices*: one stretch on one thread, after which it gives way. Whoever drives the turn's future ([`Computing`]) counts
-//! slices; compiled code and SQLite only look at the clock and give way when they are told to.
+//! A turn computes in *slices*: one stretch on one thread, after which it yields. The driver of the turn's future
+//! ([`Computing`]) counts slices; compiled code and SQLite only read the clock and yield when asked to.
 //!
-//! Most turns are light and never wait here. A turn is *heavy* once it has computed for [`LIGHT`], or at once when the turns of its class
-//! have together used up an allowance that refills with time. A heavy turn needs a slot for each [`QUANTUM`]; there are as many as cores, and
-//! classes share them ([`Slots::brief`]). So however many turns of one class compute without end, no more than the cores' number run at a
-//! time, light turns find a free thread, and a heavy turn of another class gets the next slot but one at the latest.
-//! A turn holds at most one slot, and none while it waits for anything else, so nobody waits for a slot in a circle.
+//! Most turns are light and never wait here. A turn is *heavy* once it has computed for [`LIGHT`], or at once if the
+//! turns of its class together have used up an allowance that refills with time. A heavy turn needs a slot for each
+//! [`QUANTUM`]; there are as many slots as cores, and classes share them ([`Slots::brief`]). So however many turns of
+//! one class compute without end, at most as many as there are cores run at a time, light turns find a free thread, and
+//! a heavy turn of another class gets the next slot but one at the latest. A turn holds at most one slot, and none
+//! while it waits for anything else, so slots cannot deadlock.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,25 +25,26 @@ use super::{ClassKey, Env, Limits};
 
 /// CPU time after which a turn is heavy: far more than nearly all turns need.
 const LIGHT: Duration = Duration::from_millis(10);
-/// How long a light turn computes before it gives way: what light turns may wait for each other.
+/// CPU time after which a light turn yields: the delay that light turns cause each other.
 const SLICE: Duration = Duration::from_millis(1);
-/// How much longer than its CPU time a turn may compute, when it is at something that nobody can end.
+/// How far a turn may exceed its CPU time during an operation that cannot be interrupted.
 const BEYOND: Duration = Duration::from_millis(100);
-/// What a heavy turn computes with one slot. Shorter quanta cost more switches between turns, each with a cold cache.
+/// CPU time of a heavy turn per slot. Shorter quanta cost more switches between turns, each with a cold cache.
 const QUANTUM: Duration = Duration::from_millis(10);
-/// Two looks at a thread's clock are at least so far apart: the look is a system call of 0.7 µs, and asking what time it is costs a twentieth.
+/// The minimum interval between two readings of a thread's CPU clock: a reading is a system call of 0.7 µs; reading the
+/// monotonic clock costs a twentieth of that.
 const LOOKS_APART: Duration = Duration::from_micros(20);
-/// What the light turns of one class may compute at once before they need slots, for each core.
+/// CPU time that the light turns of one class may use in a burst before they need slots, per core.
 const ALLOWANCE: Duration = Duration::from_millis(50);
-/// The part of each core's time with which the allowance refills: one in so many.
+/// The allowance refills with one part in this many of each core's time.
 const REFILL: u64 = 4;
-/// Fewer bytes that are moved between a guest and the host are not counted.
+/// Smaller copies between a guest and the host are not counted.
 const MOVED_MIN: usize = 256 << 10;
-/// Heavy turns of one class that wait for a slot. The last of them waits about this many quanta, divided by the cores: 5 s on one core. Each
-/// holds an instance and a stack, which is why there is a bound.
+/// The maximum number of heavy turns of one class that wait for a slot. The last one waits about this many quanta
+/// divided by the cores: 5 s on one core. Each holds an instance and a stack, hence the bound.
 const WAITING_MAX: usize = 512;
 
-/// Who computes for long on this host. Cheap to clone.
+/// The CPU scheduler of this host. Cheap to clone.
 #[derive(Clone)]
 pub struct HeavyWork(Arc<Heavy>);
 
@@ -50,34 +52,34 @@ struct Heavy {
     env: Env,
     cores: u64,
     slots: Arc<Slots>,
-    /// Entries stay: a class takes about 200 bytes, and deploying one takes the admin token.
+    /// Entries stay: a class takes about 200 bytes, and deploying one requires the admin token.
     classes: DashMap<ClassKey, Arc<ClassShare>>,
 }
 
-/// What the turns of one class may compute.
+/// The CPU allowance that the turns of one class share.
 pub struct ClassShare {
     class: ClassKey,
     host: Arc<Heavy>,
     allowance: Mutex<Allowance>,
-    /// Nothing was left of the allowance when somebody last looked.
+    /// The allowance was used up at the last check.
     owes: AtomicBool,
 }
 
 struct Allowance {
-    /// Nanoseconds of light computing; below zero none is left.
+    /// Nanoseconds of light computing that are left; negative if overdrawn.
     left: i64,
-    /// When it was last refilled.
+    /// The time of the last refill.
     at: Duration,
 }
 
 impl HeavyWork {
-    /// Makes the slots of a machine with so many cores.
+    /// Creates the slots of a machine with this many cores.
     pub fn new(cores: usize, env: &Env) -> Self {
         let slots = Slots::brief(cores, WAITING_MAX);
         Self(Arc::new(Heavy { env: env.clone(), cores: cores as u64, slots, classes: DashMap::new() }))
     }
 
-    /// The share of a class.
+    /// Returns the share of a class.
     pub fn of(&self, class: &ClassKey) -> Arc<ClassShare> {
         if let Some(share) = self.0.classes.get(class) {
             return share.clone();
@@ -89,7 +91,7 @@ impl HeavyWork {
         self.0.classes.entry(class.clone()).or_insert_with(share).clone()
     }
 
-    /// Whether no turn holds a slot.
+    /// Reports whether no turn holds a slot.
     pub fn is_idle(&self) -> bool {
         self.0.slots.all_free()
     }
@@ -102,13 +104,13 @@ impl Heavy {
 }
 
 impl ClassShare {
-    /// Takes computed time off the allowance; answers whether some is left.
+    /// Takes computed time off the allowance; returns whether some is left.
     fn take(&self, nanos: u64) -> bool {
         let now = self.host.env.elapsed();
         let mut allowance = self.allowance.lock();
         let refill = now.saturating_sub(allowance.at).as_nanos() as u64 * self.host.cores / REFILL;
         allowance.at = now.max(allowance.at);
-        // What the class owes is bounded, too: it is slowed down while it computes, not for ever.
+        // The debt of a class is bounded, too: the class is slowed down while it computes, and recovers.
         let full = self.host.allowance();
         allowance.left = allowance.left.saturating_add_unsigned(refill).min(full);
         allowance.left = allowance.left.saturating_sub_unsigned(nanos).max(-full);
@@ -117,13 +119,14 @@ impl ClassShare {
         is_left
     }
 
-    /// Whether turns may begin without a slot. Takes no lock unless the class owed something when somebody last looked.
+    /// Reports whether turns may begin without a slot. Takes no lock unless the allowance was used up at the last
+    /// check.
     fn is_left(&self) -> bool {
         !self.owes.load(Relaxed) || self.take(0)
     }
 
-    /// Takes off the allowance what moving so many bytes between a guest and the host costs both, about a nanosecond each: nobody
-    /// looks at the clock meanwhile.
+    /// Takes off the allowance the cost of copying this many bytes between a guest and the host, about a nanosecond per
+    /// byte: the clock is not read during the copy.
     pub fn moved(&self, bytes: usize) {
         if bytes >= MOVED_MIN {
             self.take(bytes as u64);
@@ -138,7 +141,8 @@ impl ClassShare {
 
 /// The CPU time of one turn. Cheap to clone; clones count together.
 ///
-/// Counting begins when somebody looks, so a slice that nobody looks at — a short turn's only one — costs no look at the clock.
+/// Counting begins at the first check, so a slice without a check — a short turn's only one — costs no reading of the
+/// clock.
 #[derive(Clone)]
 pub struct CpuTimer(Arc<CpuTime>);
 
@@ -147,20 +151,20 @@ struct CpuTime {
     limit: u64,
     share: Arc<ClassShare>,
     used: AtomicU64,
-    /// When counting began in this slice, on its thread's clock; 0 if it did not.
+    /// The time at which counting began in this slice, on its thread's clock; 0 before the first check.
     since: AtomicU64,
-    /// What the slice had computed at the last look.
+    /// The CPU time that the slice had used at the last check.
     running: AtomicU64,
-    /// When that was, on the clock that never stops.
+    /// The time of the last check, on the monotonic clock.
     looked: AtomicU64,
-    /// How long the slice may be.
+    /// The length of the current slice.
     slice: AtomicU64,
-    /// The class has an allowance for light turns.
+    /// The class had allowance for light turns when the slice began.
     allowed: AtomicBool,
 }
 
 impl CpuTimer {
-    /// Begins at 0, with the limit of a turn.
+    /// Creates a timer at 0, with the CPU time limit of a turn.
     pub fn new(limits: &Limits, env: &Env, share: Arc<ClassShare>) -> Self {
         let allowed = AtomicBool::new(share.is_left());
         Self(Arc::new(CpuTime {
@@ -180,7 +184,7 @@ impl CpuTimer {
         self.0.env.thread_cpu().as_nanos().max(1) as u64
     }
 
-    /// Counts from here on, on this thread.
+    /// Begins a slice on the calling thread.
     fn begin_slice(&self) {
         self.0.running.store(0, Relaxed);
         self.0.looked.store(self.elapsed(), Relaxed);
@@ -191,7 +195,7 @@ impl CpuTimer {
         self.0.env.elapsed().as_nanos() as u64
     }
 
-    /// The turn gives way, or is over. On the thread on which the slice began.
+    /// Ends the slice: the turn yields or is over. Must run on the thread on which the slice began.
     fn end_slice(&self) {
         let since = self.0.since.swap(0, Relaxed);
         if since != 0 {
@@ -201,7 +205,8 @@ impl CpuTimer {
         }
     }
 
-    /// Looks at the clock, unless it has just been looked at: whether the turn's CPU time is used up. On the thread that computes.
+    /// Checks the clock, unless it was checked just before; returns whether the turn's CPU time is used up. Must run on
+    /// the thread that computes.
     pub fn is_over(&self) -> bool {
         match self.0.since.load(Relaxed) {
             0 => self.begin_slice(),
@@ -210,7 +215,7 @@ impl CpuTimer {
         self.0.used.load(Relaxed) + self.0.running.load(Relaxed) >= self.0.limit
     }
 
-    /// A thread computes for no longer than time passes, so what is not seen here is less than [`LOOKS_APART`].
+    /// A thread uses no more CPU time than time passes, so the unseen part is less than [`LOOKS_APART`].
     fn look(&self, since: u64) {
         let elapsed = self.elapsed();
         if elapsed.saturating_sub(self.0.looked.load(Relaxed)) >= LOOKS_APART.as_nanos() as u64 {
@@ -219,23 +224,24 @@ impl CpuTimer {
         }
     }
 
-    /// Whether work that takes so long would end before the turn's CPU time is over, or [`BEYOND`] later; by the last look.
+    /// Reports whether work of this length would end at most [`BEYOND`] after the turn's CPU time, as of the last
+    /// check.
     pub fn has_time_for(&self, takes: Duration) -> bool {
         let by_then = self.0.used.load(Relaxed) + self.0.running.load(Relaxed) + takes.as_nanos() as u64;
         by_then <= self.0.limit + BEYOND.as_nanos() as u64
     }
 
-    /// Whether the turn's CPU time was used up when its last slice ended.
+    /// Reports whether the turn's CPU time was used up at the end of its last slice.
     pub fn is_used_up(&self) -> bool {
         self.0.used.load(Relaxed) >= self.0.limit
     }
 
-    /// CPU time that this slice had taken at the last look.
+    /// Returns the CPU time that this slice had used at the last check.
     pub fn running(&self) -> Duration {
         Duration::from_nanos(self.0.running.load(Relaxed))
     }
 
-    /// Whether the slice was over at the last look.
+    /// Reports whether the slice was over at the last check.
     pub fn must_give_way(&self) -> bool {
         self.0.running.load(Relaxed) >= self.0.slice.load(Relaxed)
     }
@@ -245,50 +251,51 @@ impl CpuTimer {
     }
 }
 
-/// Drives a future that computes for one turn: slice after slice, each with a slot if the turn is heavy. Ends early when too many turns
-/// of its class wait for slots already; what it drove is dropped with it.
+/// Drives a future that computes for one turn: slice after slice, each with a slot if the turn is heavy. Ends early if
+/// too many turns of its class already wait for slots, and drops the driven future.
 pub struct Computing<F> {
     call: F,
     timer: CpuTimer,
     /// None before the first slice.
     alarm: Option<Arc<Alarm>>,
-    /// Whether the last slice ended because the turn waits for something, not only to let others run.
+    /// Whether the last slice ended because the turn waits for an event, not only to let others run.
     waits: bool,
     slot: Option<Slot>,
-    /// What the turn will have computed when its quantum is over.
+    /// The total CPU time of the turn at which its quantum is over.
     until: u64,
     wants_slot: Option<BoxFuture<'static, Result<Slot, TooManyWait>>>,
-    /// It runs without slots.
+    /// The turn runs without slots.
     exempt: bool,
 }
 
 impl<F: Future + Unpin> Computing<F> {
-    /// Nothing runs before the first poll.
+    /// Creates a driver; nothing runs before the first poll.
     pub fn new(call: F, timer: CpuTimer) -> Self {
         Self { call, timer, alarm: None, waits: false, slot: None, until: 0, wants_slot: None, exempt: false }
     }
 
-    /// For what must not be refused once it has begun: it gives way as often as a light turn, and needs no slot.
+    /// Creates a driver for work that must not be refused once it has begun: it yields as often as a light turn, and
+    /// needs no slot.
     pub fn exempt(call: F, timer: CpuTimer) -> Self {
         Self { exempt: true, ..Self::new(call, timer) }
     }
 
-    /// Whether the turn waits for something, a slot included, and does not only let others run.
+    /// Reports whether the turn waits for an event or for a slot, rather than yielding to others.
     pub fn only_waits(&self) -> bool {
         self.waits || self.wants_slot.is_some()
     }
 
-    /// Whether the turn waits for something else than a slot.
+    /// Reports whether the turn waits for an event other than a slot.
     pub fn waits(&self) -> bool {
         self.waits && self.wants_slot.is_none()
     }
 
-    /// Whether the turn waits for a slot.
+    /// Reports whether the turn waits for a slot.
     pub fn is_queued(&self) -> bool {
         self.wants_slot.is_some()
     }
 
-    /// Waits for a slot, if the turn needs one. Has none, and wants none, if it does not.
+    /// Waits for a slot if the turn needs one. Completes at once without a slot if it does not.
     fn poll_slot(&mut self, context: &mut Context<'_>) -> Poll<Result<(), TooManyWait>> {
         if self.exempt || self.slot.is_some() || (self.wants_slot.is_none() && !self.timer.is_heavy()) {
             return Poll::Ready(Ok(()));
@@ -301,7 +308,7 @@ impl<F: Future + Unpin> Computing<F> {
         Poll::Ready(Ok(()))
     }
 
-    /// Begins a slice and says who is to be woken for the next one.
+    /// Begins a slice and returns the waker for the next one.
     fn begin_slice(&mut self, waker: &Waker) -> Arc<Alarm> {
         let slice = match &self.slot {
             Some(_) => self.until.saturating_sub(self.timer.0.used.load(Relaxed)),
@@ -319,10 +326,10 @@ impl<F: Future + Unpin> Computing<F> {
         self.alarm.insert(alarm).clone()
     }
 
-    /// A slot goes back when its quantum is over, and when the turn does not compute.
+    /// Ends the slice. Releases the slot when the quantum is over or the turn does not compute.
     fn end_slice(&mut self, alarm: &Alarm) {
         self.timer.end_slice();
-        // Who gives way asks to be polled again before he does; who waits is woken later, by what he waits for.
+        // A turn that yields asks to be polled again before it returns; a turn that waits is woken later by its event.
         self.waits = !alarm.rang.load(Relaxed);
         if self.waits || self.timer.0.used.load(Relaxed) >= self.until {
             self.slot = None;
@@ -343,7 +350,7 @@ impl<F: Future + Unpin> Future for Computing<F> {
     }
 }
 
-/// Wakes a call, and tells afterwards whether it did so while the call was polled.
+/// A waker that records whether it was woken while the call was polled.
 struct Alarm {
     waker: Waker,
     rang: AtomicBool,
@@ -368,7 +375,7 @@ mod tests {
 
     use super::*;
 
-    /// A world with one core, whose clock of CPU time moves only when told.
+    /// A test environment with one core and a CPU clock that moves only by command.
     struct World {
         env: Env,
         clock: Arc<super::super::env::Manual>,
@@ -382,12 +389,12 @@ mod tests {
             Self { env, clock, heavy }
         }
 
-        /// Every slot, held by another class.
+        /// Takes every slot for another class.
         fn hold_all(&self) -> Slot {
             self.heavy.0.slots.try_acquire(&ClassKey::new("holder")).expect("it is free")
         }
 
-        /// A turn that computes so long, and gives way whenever it is told to.
+        /// Creates a turn that computes for this long, and yields whenever it is asked to.
         fn turn(&self, class: &str, millis: u64) -> Computing<BoxFuture<'static, ()>> {
             let limits = Limits::default();
             let timer = CpuTimer::new(&limits, &self.env, self.heavy.of(&ClassKey::new(class)));
@@ -423,7 +430,8 @@ mod tests {
         assert!(world.heavy.is_idle());
     }
 
-    /// Each turn alone is light; so many of them are not, from their first slice on, until they have rested.
+    /// A single turn is light; this many of them together are heavy from their first slice on, until the allowance has
+    /// refilled.
     #[test]
     fn the_light_turns_of_a_class_have_an_allowance() {
         let world = World::new();
@@ -476,7 +484,7 @@ mod tests {
         let begun = world.env.elapsed();
         drop(held);
         for n in (0..300).cycle() {
-            // As with threads to spare: whoever gives way is looked at again at once.
+            // Simulates spare threads: a turn that yields is polled again at once.
             if other.poll_unpin(&mut context).is_ready() {
                 break;
             }

@@ -1,25 +1,26 @@
-//! Who may create objects of a class: a setting of the class.
+//! The class setting that says who may create objects.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What makes an object out of nothing.
+/// The kinds of turns that may create an object.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Create {
     /// Any turn that leaves something stored, empty tables included.
     Any,
-    /// The same, but not a request that is answered with status 400 or higher and whose handler stored no row, no key and no
-    /// alarm and accepted no socket. It leaves nothing behind, whatever the constructor and migrations made.
+    /// The same, except for a request that is answered with status 400 or higher and whose handler stored no row, no
+    /// key and no alarm and accepted no socket. Such a request leaves nothing stored, whatever the constructor and
+    /// migrations made.
     #[default]
     Stored,
     /// Only other objects and the admin API. A request from outside to an object that has stored nothing is refused.
     Internal,
 }
 
-/// Not one of the three words.
+/// The text is not one of the three values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("write `any`, `stored` or `internal`")]
 pub struct NotCreate;
@@ -27,7 +28,7 @@ pub struct NotCreate;
 impl Create {
     const ALL: [Self; 3] = [Self::Any, Self::Stored, Self::Internal];
 
-    /// Its word, everywhere.
+    /// Returns the value's name in files, URLs and output.
     pub fn word(self) -> &'static str {
         match self {
             Self::Any => "any",

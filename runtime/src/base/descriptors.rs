@@ -1,54 +1,54 @@
-//! File descriptors, which connections and live objects compete for.
+//! The file descriptors that connections and live objects share.
 //!
-//! Neither has a fixed part: whoever comes first may have most of what the host itself does not need. A floor is left
-//! to objects, so that connections alone never stop them; and a live object that finds no room has an idle one leave,
-//! as when memory is short.
+//! Neither has a fixed part: either may use most of what the host itself does not need, in order of arrival. A floor is
+//! reserved for objects, so that connections alone never stop them. A live object that finds no descriptors makes an
+//! idle object leave, as when memory is short.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// For the commit log, catalogs (two each, of up to 64 lanes), uploads, both listeners and the connections to the admin
-/// listener, the runtime.
+/// listener, and the runtime.
 const FOR_HOST: u64 = 576;
-/// Descriptors of one live object: its database, the log of that database twice, and one to spare.
+/// Descriptors of one live object: its database, the WAL of that database twice, and one to spare.
 const PER_OBJECT: u64 = 4;
-/// Part of the live objects that always find descriptors.
+/// The fraction of the live objects that always find descriptors: one in this many.
 const FLOOR: u64 = 4;
 
 /// The descriptors of one host.
 #[derive(Debug)]
 pub struct Descriptors {
-    /// For connections and objects together.
+    /// Descriptors for connections and objects together.
     shared: u64,
-    /// Of objects, whatever connections want.
+    /// Descriptors reserved for objects.
     floor: u64,
     connections: AtomicU64,
 }
 
 impl Descriptors {
-    /// Shares `limit` descriptors; there are at most `objects_max` live objects.
+    /// Divides `limit` descriptors; there are at most `objects_max` live objects.
     pub fn new(limit: u64, objects_max: u32) -> Self {
         let floor = (u64::from(objects_max) / FLOOR).max(1) * PER_OBJECT;
         Self { shared: limit.saturating_sub(FOR_HOST).max(floor), floor, connections: AtomicU64::new(0) }
     }
 
-    /// Connections that there may be when few objects are live.
+    /// Returns the maximum number of connections when few objects are live.
     pub fn connections_max(&self) -> u64 {
         self.shared - self.floor
     }
 
-    /// Whether so many objects may be live beside the connections that there are.
+    /// Reports whether this many objects may be live beside the open connections.
     pub fn hold_objects(&self, objects: u32) -> bool {
         let needed = u64::from(objects) * PER_OBJECT;
         needed <= self.floor || needed + self.connections.load(Relaxed) <= self.shared
     }
 
-    /// Takes a descriptor for a connection beside so many live objects.
+    /// Takes a descriptor for a connection, given the number of live objects.
     pub fn take_connection(&self, objects: u64) -> bool {
         let room = self.shared.saturating_sub(self.floor.max(objects * PER_OBJECT));
         self.connections.fetch_update(Relaxed, Relaxed, |open| (open < room).then_some(open + 1)).is_ok()
     }
 
-    /// Gives a connection's descriptor back.
+    /// Returns a connection's descriptor.
     pub fn give_connection(&self) {
         self.connections.fetch_sub(1, Relaxed);
     }

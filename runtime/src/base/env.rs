@@ -1,7 +1,7 @@
-//! The outside world as an argument: clocks and randomness reach the runtime through one [`Env`], never ambiently.
+//! The outside world as an argument: clocks and randomness reach the runtime through one [`Env`] only.
 //!
-//! `clippy.toml` bans the ambient ones everywhere else, so that a simulation can own them. Tests use [`Env::manual`],
-//! whose time moves only when told.
+//! `clippy.toml` bans ambient clocks and randomness everywhere else, so that a simulation controls them. Tests use
+//! [`Env::manual`], whose time moves only by command.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -25,13 +25,14 @@ trait Source: Send + Sync {
 }
 
 impl Env {
-    /// The machine's own clock and randomness.
+    /// Returns the machine's clock and randomness.
     #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
     pub fn system() -> Self {
         Self(Arc::new(System { started: Instant::now() }))
     }
 
-    /// A world that stands still: time moves only by [`Manual::advance`], randomness is a fixed sequence per seed.
+    /// Returns an environment whose time moves only by [`Manual::advance`] and whose randomness is a fixed sequence per
+    /// seed.
     pub fn manual(seed: u64) -> (Self, Arc<Manual>) {
         let start = Duration::from_secs(1_700_000_000);
         let (wall, elapsed, seed) = (Mutex::new(start), watch::Sender::new(start), Mutex::new(seed));
@@ -39,37 +40,37 @@ impl Env {
         (Self(manual.clone()), manual)
     }
 
-    /// Time since the Unix epoch. May jump.
+    /// Returns the time since the Unix epoch. May jump.
     pub fn wall(&self) -> Duration {
         self.0.wall()
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub fn wall_ms(&self) -> u64 {
         self.0.wall().as_millis() as u64
     }
 
-    /// Time since the process began. Never goes back.
+    /// Returns the time since the process began. Never goes back.
     pub fn elapsed(&self) -> Duration {
         self.0.elapsed()
     }
 
-    /// CPU time that the calling thread has used.
+    /// Returns the CPU time that the calling thread has used.
     pub fn thread_cpu(&self) -> Duration {
         self.0.thread_cpu()
     }
 
-    /// Resolves when [`Self::elapsed`] has come to this.
+    /// Resolves when [`Self::elapsed`] has reached this value.
     pub async fn sleep_until(&self, elapsed: Duration) {
         self.0.sleep_until(elapsed).await;
     }
 
-    /// Resolves when so much time has passed. Time counts from this call.
+    /// Resolves when this much time has passed since the call.
     pub fn sleep(&self, time: Duration) -> Sleep {
         Sleep(self.0.sleep_until(self.elapsed().saturating_add(time)))
     }
 
-    /// Waits for something, but no longer than this. What is ready at once costs no look at the clock.
+    /// Waits for a future, but no longer than this. A future that is ready at once costs no reading of the clock.
     pub async fn timeout<T>(&self, patience: Duration, waited_for: impl Future<Output = T>) -> Result<T, TimedOut> {
         let (mut waited_for, mut sleep) = (pin!(waited_for), None);
         std::future::poll_fn(|context| {
@@ -82,7 +83,8 @@ impl Env {
         .await
     }
 
-    /// Begins to tick: at once, and then each time when the period has passed since the last tick was taken.
+    /// Creates a ticker: the first tick is immediate, each further one comes when the period has passed since the last
+    /// tick was taken.
     pub fn ticks(&self, period: Duration) -> Ticks {
         Ticks { env: self.clone(), period, next: None }
     }
@@ -92,7 +94,7 @@ impl Env {
         self.0.fill_random(bytes);
     }
 
-    /// `N` random bytes.
+    /// Returns `N` random bytes.
     pub fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.0.fill_random(&mut bytes);
@@ -112,7 +114,7 @@ impl Future for Sleep {
     }
 }
 
-/// What was waited for was not there in time.
+/// The future was not ready in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimedOut;
 
@@ -125,7 +127,7 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// Waits for the next tick. Safe to cancel.
+    /// Waits for the next tick. Cancel-safe.
     pub async fn tick(&mut self) {
         if let Some(next) = &mut self.next {
             next.await;
@@ -164,7 +166,7 @@ impl Source for System {
     }
 }
 
-/// The hand on a standing clock.
+/// The control of a manual clock.
 pub struct Manual {
     wall: Mutex<Duration>,
     elapsed: watch::Sender<Duration>,
@@ -172,13 +174,13 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// Moves time forward.
+    /// Advances the time.
     pub fn advance(&self, by: Duration) {
         *self.wall.lock() += by;
         self.elapsed.send_modify(|elapsed| *elapsed += by);
     }
 
-    /// Sets the wall clock, as somebody does while no time passes.
+    /// Sets the wall clock, as an operator does, while no time passes.
     pub fn set_wall(&self, to: Duration) {
         *self.wall.lock() = to;
     }
@@ -199,7 +201,7 @@ impl Source for Manual {
 
     fn sleep_until(&self, until: Duration) -> BoxFuture<'static, ()> {
         let mut elapsed = self.elapsed.subscribe();
-        // Nobody moves a clock that is gone.
+        // Pends forever if the control of the clock has been dropped.
         Box::pin(async move { drop(elapsed.wait_for(|elapsed| *elapsed >= until).await) })
     }
 

@@ -1,11 +1,11 @@
-//! Failpoints: places where a test makes the real program die or fail, and nobody else does.
+//! Failpoints: places where a test makes the real program exit or fail. They do nothing outside tests.
 //!
-//! Owns the names, the rules that `HOLDFAST_TEST_FAILPOINTS` gives for them and their counters. Does not own what an error at a
-//! failpoint means: the code that calls [`hit`] treats it as it would treat the same error of the system. `docs/TESTING.md`
-//! documents the names and how rules are written.
+//! Owns the names, the rules that `HOLDFAST_TEST_FAILPOINTS` gives for them and their counters. Does not own the
+//! meaning of an error at a failpoint: the code that calls [`hit`] treats it as it would treat the same error of the
+//! system. `docs/TESTING.md` documents the names and the syntax of rules.
 //!
-//! What must stay true: without rules a failpoint costs one load; a rule that cannot be read is refused at the start, because a
-//! test whose fault never happens proves nothing; a failpoint stands *before* the operation that it is named after.
+//! Invariants: without rules a failpoint costs one load; a rule that cannot be parsed is refused at the start, because
+//! a test whose fault never happens proves nothing; a failpoint stands *before* the operation that it is named after.
 
 use std::env;
 use std::io::{self, Write};
@@ -26,10 +26,10 @@ macro_rules! failpoints {
         pub enum Failpoint { $($(#[doc = $doc])+ $failpoint,)+ }
 
         impl Failpoint {
-            /// All failpoints, in the order of a turn's way to the disk and of the work behind it.
+            /// All failpoints, in the order of a turn's way to the disk and of the background work.
             pub const ALL: &[Self] = &[$(Self::$failpoint,)+];
 
-            /// The stable name.
+            /// Returns the stable name.
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$failpoint => $name,)+ }
             }
@@ -38,65 +38,66 @@ macro_rules! failpoints {
 }
 
 failpoints! {
-    /// A turn is in the object's SQLite database and not yet in the commit log.
+    /// A turn is applied in the object's SQLite database, and not yet in the commit log.
     TurnApplied = "turn-applied",
     /// Before the bytes of a group are written to a segment.
     LogWrite = "log-write",
     /// A group is written; before its flush.
     LogFlush = "log-flush",
-    /// A group is durable and nobody knows it yet.
+    /// A group is durable; before this is published.
     LogFlushed = "log-flushed",
-    /// Before a segment is made or made ready to be used again.
+    /// Before a segment is created or prepared for reuse.
     SegmentCreate = "segment-create",
     /// Before the header of a segment is written.
     SegmentHeader = "segment-header",
-    /// Before a segment that nobody needs is removed or put aside.
+    /// Before a segment that is no longer needed is removed or put aside.
     SegmentDrop = "segment-drop",
     /// Recovery has found an unfinished group at the end of the log; before it is cut.
     LogCut = "log-cut",
-    /// Before each step that cuts the torn end of a log that was there, and before a lane of it is opened.
+    /// Before each step that cuts the torn end of an existing log, and before one of its lanes is opened.
     LogOpen = "log-open",
     /// Before a clean end of the log is written.
     LogClose = "log-close",
-    /// Before an object's first file is made.
+    /// Before an object's first file is created.
     ObjectCreate = "object-create",
     /// Before an object's file is removed.
     ObjectRemove = "object-remove",
-    /// Before the first open of an object by this process gives its file what the log has of it.
+    /// Before the first open of an object by this process writes the log's pages to its file.
     ObjectRecover = "object-recover",
     /// Before each page that such an open writes back from the log.
     ObjectRecoverPage = "object-recover-page",
     /// Before an object's WAL is copied into its database file.
     WalReset = "wal-reset",
-    /// An object's WAL is copied into its database file; before it starts again from the front.
+    /// An object's WAL is copied into its database file; before the WAL restarts from its beginning.
     WalRestart = "wal-restart",
-    /// A checkpoint has reset what it trims; before it flushes the file system.
+    /// A checkpoint has reset the WALs that it covers; before it flushes the file system.
     CheckpointSync = "checkpoint-sync",
-    /// The file system is flushed; before the log says what is released.
+    /// The file system is flushed; before the log records what is released.
     CheckpointTrim = "checkpoint-trim",
     /// Before a catalog's transaction.
     CatalogWrite = "catalog-write",
-    /// Before a catalog that was lost is made anew.
+    /// Before a lost catalog is rebuilt.
     CatalogRebuild = "catalog-rebuild",
     /// A deployed component is on disk; before the record of its class is written.
     ClassWrite = "class-write",
-    /// Before the record of a class is given another name.
+    /// Before the record of a class is renamed.
     ClassRename = "class-rename",
 }
 
-/// Reads the rules of the environment. Called once, before anything else runs; without the variable nothing is armed.
+/// Parses the rules of the environment. Must be called once, before anything else runs; without the variable no
+/// failpoint is armed.
 pub fn arm() -> Result<(), FailpointError> {
     let Some(text) = env::var_os(VARIABLE) else { return Ok(()) };
     let text = text.into_string().map_err(|_| FailpointError::NotText)?;
     let rules = Rules::parse(&text)?;
     tracing::warn!("{VARIABLE} is set: this process will fail where it says `{text}`");
-    // A second call in one process changes nothing: failpoints that were hit stay counted.
+    // A second call in one process changes nothing: the counters of failpoints are kept.
     let _ = ARMED.set(rules);
     Ok(())
 }
 
-/// Says that the process has come to a failpoint. Returns the error that a rule wants there, if any; does not return when a
-/// rule wants the process killed.
+/// Reports that the process has reached a failpoint. Returns the error that a rule demands there, if any; does not
+/// return if a rule kills the process.
 #[inline]
 pub fn hit(failpoint: Failpoint) -> io::Result<()> {
     match ARMED.get() {
@@ -107,7 +108,7 @@ pub fn hit(failpoint: Failpoint) -> io::Result<()> {
 
 static ARMED: OnceLock<Rules> = OnceLock::new();
 
-/// Why the rules cannot be used.
+/// The reason why the rules cannot be used.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
 pub enum FailpointError {
@@ -144,11 +145,11 @@ enum Action {
 
 #[derive(PartialEq, Debug)]
 enum When {
-    /// The hit of this number, the first being 1.
+    /// Only the hit with this number, counted from 1.
     Nth(u64),
     /// That hit and all later ones.
     From(u64),
-    /// While there is a file at this path, so that a test can begin and end a fault.
+    /// While a file exists at this path, so that a test can begin and end a fault.
     File(PathBuf),
 }
 
@@ -162,7 +163,7 @@ impl Rules {
             .map(Self)
     }
 
-    /// Every rule of the failpoint counts the hit; the first that applies decides.
+    /// Counts the hit in every rule of the failpoint; the first rule that applies decides.
     fn hit(&self, failpoint: Failpoint) -> io::Result<()> {
         let of_failpoint = self.0.iter().filter(|rule| rule.failpoint == failpoint);
         let mut wanted = None;
@@ -224,12 +225,12 @@ impl When {
     }
 }
 
-/// SIGKILL, so that nothing of the process runs any more: no destructor, no flush, no handler.
+/// Kills the process with SIGKILL, so that none of its code runs any more: no destructor, no flush, no handler.
 fn die(failpoint: Failpoint, number: u64) -> ! {
-    // Without `eprintln!`, which panics if there is nobody to read it.
+    // Not `eprintln!`, which panics if standard error is closed.
     let _ = writeln!(io::stderr(), "killed at the failpoint {} (hit {number}), as {VARIABLE} wants", failpoint.name());
     let _ = kill_process(getpid(), Signal::KILL);
-    // The signal takes every thread, this one at the latest when it returns from that call.
+    // The signal ends every thread, this one at the latest when it returns from that call.
     std::process::abort()
 }
 

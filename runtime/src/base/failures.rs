@@ -1,8 +1,8 @@
-//! Failed turns, told once each: an entry in the object's log and a line in the server's.
+//! Reports of failed turns: one entry in the object's log and one line in the server's for each.
 //!
-//! A failure is told whole: what was going on, code, message, limit, stack. Failures that come too fast are counted, by object
-//! and code, and the count is told when the time that they are counted for is over. So nothing fails in silence, and a class that
-//! fails a million times fills neither its own log nor anybody's disk. What is remembered is bounded for each class.
+//! A report is complete: event, code, message, limit, stack. Failures that come too fast are counted by object and
+//! code, and the count is reported at the end of its time window. So no failure is silent, and a class that fails a
+//! million times fills neither its own log nor the disk. The memory of each class is bounded.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -18,23 +18,23 @@ use super::socket::SocketId;
 use super::turn_error::{Failure, Fault};
 use super::{CallId, ClassKey, ClassName, Env, ObjectAddress, TurnError};
 
-/// How long failures are counted together.
+/// The time window in which failures are counted together.
 const WINDOW: Duration = Duration::from_secs(FAILURES_WINDOW_SECONDS);
-/// Bytes of a path that are told.
+/// The maximum bytes of a path in a report.
 const PATH_MAX: usize = 512;
-/// Bytes of a message that stand for those that are only counted.
+/// The maximum bytes of the message that stands as an example for counted failures.
 const EXAMPLE_MAX: usize = 256;
 
-/// What an object was doing.
+/// The work that an object was doing.
 #[derive(Debug, Clone)]
 pub enum Occasion {
-    /// It answered a request. Of the URI only the path is told: queries have secrets in them.
+    /// A request. Reports contain only the path of the URI: queries may contain secrets.
     Fetch(Method, Uri),
-    /// It ran its alarm.
+    /// The object's alarm.
     Alarm,
-    /// It heard of a WebSocket.
+    /// An event of a WebSocket.
     Socket(SocketId),
-    /// The host did something for the admin API; says what.
+    /// An operation of the admin API; carries its description.
     Admin(&'static str),
 }
 
@@ -53,22 +53,22 @@ impl fmt::Display for Occasion {
     }
 }
 
-/// All failed turns of one host.
+/// The failed turns of one host.
 pub struct Failures {
     logs: Arc<GuestLogs>,
     env: Env,
     classes: Mutex<HashMap<ClassName, Window>>,
 }
 
-/// What a class has failed of lately. Forgotten when its time is over.
+/// The recent failures of a class. Dropped at the end of its time window.
 struct Window {
     /// The class's key.
     key: ClassKey,
     began: Duration,
-    /// Failures told whole.
+    /// The number of failures that were reported in full.
     told: u32,
     by_object: HashMap<(String, &'static str), Count>,
-    /// Those of objects that are too many to be counted apart.
+    /// The counts of objects beyond the number that are counted apart.
     others: HashMap<&'static str, Count>,
 }
 
@@ -76,17 +76,18 @@ struct Window {
 struct Count {
     told: u32,
     left_out: u64,
-    /// The first one that was left out.
+    /// The first failure that was left out.
     example: Option<(String, Fault)>,
 }
 
 impl Failures {
-    /// Failures that are told in this log.
+    /// Creates a reporter that adds its entries to this log.
     pub fn new(logs: Arc<GuestLogs>, env: Env) -> Self {
         Self { logs, env, classes: Mutex::default() }
     }
 
-    /// Tells of a failed turn. `consequence` is what becomes of it, as the rest of a sentence: "failed and is tried again".
+    /// Reports a failed turn. `consequence` is what the host does next, as the rest of a sentence: "failed and is tried
+    /// again".
     pub fn tell(
         &self,
         (address, call): (&ObjectAddress, CallId),
@@ -105,7 +106,7 @@ impl Failures {
         self.logs.add(entry);
     }
 
-    /// Tells how many failures were only counted, where the time is over. Call it about once a second.
+    /// Reports the counts whose time window is over. Must be called about once a second.
     pub fn sweep(&self) {
         let now = self.env.elapsed();
         let over: Vec<_> = {
@@ -115,7 +116,7 @@ impl Failures {
         over.into_iter().for_each(|(class, window)| self.close(&class, window, now));
     }
 
-    /// Counts a failure. Returns whether that is all that becomes of it.
+    /// Counts a failure. Returns whether it is counted only, not reported in full.
     fn counts_only(&self, address: &ObjectAddress, message: &str, error: &TurnError) -> bool {
         let now = self.env.elapsed();
         let mut classes = self.classes.lock();
@@ -172,7 +173,7 @@ impl Window {
     }
 }
 
-/// What is told of a failure. A guest that has logged it itself, with more words than it failed with, is quoted.
+/// Returns the message of a report. A guest that has logged the failure itself, in more words, is quoted.
 fn message(occasion: &Occasion, consequence: &str, error: &TurnError) -> String {
     match error {
         TurnError::Guest(Failure { logged: Some(logged), .. }) => {
@@ -200,7 +201,8 @@ fn fields(error: &TurnError) -> Vec<(String, String)> {
     fields
 }
 
-/// The server's log, without the stack, which is long. Text of guests is quoted so that it stays on its line.
+/// Writes the failure to the server's log, without the stack, which is long. Text of guests is quoted so that it stays
+/// on its line.
 fn tell_server(object: &str, call: Option<CallId>, code: &str, fault: Fault, message: &str) {
     let call = call.map(tracing::field::display);
     match fault {
@@ -299,7 +301,7 @@ mod tests {
         let told = logs.remembered(Some("c")).len();
         assert!(told <= FAILURES_OF_CLASS as usize, "{told}");
         clock.advance(2 * WINDOW);
-        // Without a sweep the next failure closes the books.
+        // Without a sweep the next failure ends the time window.
         failures.tell((&address("c", "o"), call()), &fetch(), "", Level::Error, &fuel(None));
         let entries = logs.remembered(Some("c"));
         let repeated = |entry: &LogEntry| -> usize {

@@ -1,7 +1,7 @@
-//! Names and ids, parsed at the door: below the gateway no raw string names anything.
+//! Names and ids, parsed at the edge: below the gateway no raw string is a name.
 //!
 //! An object id proves which class it belongs to (SEMANTICS, Identity): its second half is a MAC of its first half
-//! under the class key, so an id of another class is recognised without any look-up. Making an id creates nothing.
+//! under the class key, so an id of another class is rejected without a look-up. Creating an id creates no object.
 
 use std::fmt;
 use std::str::FromStr;
@@ -11,9 +11,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// Longest class name in bytes: fits a DNS label.
+/// The maximum length of a class name in bytes: fits a DNS label.
 pub const CLASS_NAME_MAX: usize = 63;
-/// Longest object name in bytes of UTF-8.
+/// The maximum length of an object name in bytes of UTF-8.
 pub const OBJECT_NAME_MAX: usize = 1024;
 
 /// The name of a class: `[a-z][a-z0-9-]{0,62}`.
@@ -21,7 +21,7 @@ pub const OBJECT_NAME_MAX: usize = 1024;
 #[serde(try_from = "String", into = "String")]
 pub struct ClassName(Arc<str>);
 
-/// Why a name or an id was refused.
+/// The reason why a name or an id was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IdError {
     /// Not `[a-z][a-z0-9-]{0,62}`.
@@ -33,13 +33,13 @@ pub enum IdError {
     /// Not 64 lowercase hex digits.
     #[error("an object id is 64 lowercase hex digits")]
     Malformed,
-    /// A well-formed id that does not carry this class's proof.
+    /// A well-formed id whose MAC is not of this class.
     #[error("this object id belongs to another class")]
     OtherClass,
 }
 
 impl ClassName {
-    /// Checks a class name.
+    /// Parses a class name.
     pub fn parse(name: &str) -> Result<Self, IdError> {
         let mut bytes = name.bytes();
         let fits = name.len() <= CLASS_NAME_MAX
@@ -48,7 +48,7 @@ impl ClassName {
         if fits { Ok(Self(name.into())) } else { Err(IdError::ClassName(name.chars().take(80).collect())) }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -80,24 +80,25 @@ impl fmt::Display for ClassName {
     }
 }
 
-/// The immutable key of a class, from which the ids of its objects are derived. Random when the class is made and
-/// independent of its name. Also names the class's directory of databases, so keys the host makes are 32 hex digits.
+/// The immutable key of a class, from which the ids of its objects are derived. Random when the class is created and
+/// independent of its name. Also names the class's directory of databases, so keys that the host creates are 32 hex
+/// digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ClassKey(Arc<str>);
 
 impl ClassKey {
-    /// The key with this text.
+    /// Creates the key with this text.
     pub fn new(text: &str) -> Self {
         Self(text.into())
     }
 
-    /// A key made of 16 random bytes.
+    /// Creates a key from 16 random bytes.
     pub fn random(random: [u8; 16]) -> Self {
         Self(hex::encode(random).into())
     }
 
-    /// The key as text.
+    /// Returns the key as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -117,12 +118,12 @@ impl fmt::Display for ClassKey {
     }
 }
 
-/// The name that an object was reached by: 1 to 1,024 bytes of UTF-8.
+/// The name by which a request addressed an object: 1 to 1,024 bytes of UTF-8.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName(Arc<str>);
 
 impl ObjectName {
-    /// Checks an object name.
+    /// Parses an object name.
     pub fn parse(name: &str) -> Result<Self, IdError> {
         match name.len() {
             1..=OBJECT_NAME_MAX => Ok(Self(name.into())),
@@ -130,7 +131,7 @@ impl ObjectName {
         }
     }
 
-    /// The name as text.
+    /// Returns the name as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -147,12 +148,12 @@ impl fmt::Display for ObjectName {
 pub struct ObjectId([u8; 32]);
 
 impl ObjectId {
-    /// The id of the object with this name.
+    /// Returns the id of the object with this name.
     pub fn from_name(key: &ClassKey, name: &ObjectName) -> Self {
         Self::proven(key, key.mac(name.as_str().as_bytes()))
     }
 
-    /// The id of an object without a name, from 16 random bytes.
+    /// Returns the id of an object without a name, from 16 random bytes.
     pub fn unique(key: &ClassKey, random: [u8; 16]) -> Self {
         Self::proven(key, random)
     }
@@ -164,14 +165,14 @@ impl ObjectId {
         Self(id)
     }
 
-    /// Reads 64 lowercase hex digits and checks that the id belongs to the class with this key.
+    /// Parses 64 lowercase hex digits and checks that the id belongs to the class with this key.
     pub fn parse(key: &ClassKey, text: &str) -> Result<Self, IdError> {
         let id = Self::from_hex(text)?;
         let first: [u8; 16] = id.0[..16].try_into().expect("an id has 32 bytes");
         if Self::proven(key, first) == id { Ok(id) } else { Err(IdError::OtherClass) }
     }
 
-    /// Reads 64 lowercase hex digits without checking the class: for ids that the host wrote itself.
+    /// Parses 64 lowercase hex digits without checking the class: for ids that the host wrote itself.
     pub fn from_hex(text: &str) -> Result<Self, IdError> {
         if text.len() != 64 || !text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             return Err(IdError::Malformed);
@@ -181,12 +182,12 @@ impl ObjectId {
         Ok(Self(id))
     }
 
-    /// The id with these bytes, without checking the class: for ids that the host wrote itself.
+    /// Returns the id with these bytes, without checking the class: for ids that the host wrote itself.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
-    /// The 32 bytes.
+    /// Returns the 32 bytes.
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -207,20 +208,20 @@ impl fmt::Debug for ObjectId {
     }
 }
 
-/// Everything that names one object: what a message about it prints, and what its instance may know of itself.
+/// The complete address of one object: what messages about it print, and what its instance may know of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectAddress {
-    /// The class's name when the object was reached.
+    /// The name of the class at the time of the request.
     pub class: ClassName,
     /// The class's key.
     pub key: ClassKey,
     /// The object's id.
     pub id: ObjectId,
-    /// The name it was reached by, if it was reached by name.
+    /// The name by which it was addressed, if any.
     pub name: Option<ObjectName>,
 }
 
-/// `counter/alice`, or `counter/@59002eb8…` for an object that was reached by id.
+/// Formats as `counter/alice`, or `counter/@59002eb8…` for an object that was addressed by id.
 impl fmt::Display for ObjectAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
@@ -230,18 +231,18 @@ impl fmt::Display for ObjectAddress {
     }
 }
 
-/// SHA-256 of a component: what a class version is, byte for byte.
+/// The SHA-256 of a component, which identifies its bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest([u8; 32]);
 
 impl Digest {
-    /// The digest of these bytes.
+    /// Computes the digest of these bytes.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
 
-    /// Reads 64 hex digits.
+    /// Parses 64 hex digits.
     pub fn from_hex(text: &str) -> Result<Self, IdError> {
         ObjectId::from_hex(text).map(|id| Self(id.0))
     }

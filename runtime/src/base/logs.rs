@@ -1,11 +1,12 @@
-//! What guests say: a bounded history with live followers.
+//! The log of guests: a bounded history with live followers.
 //!
-//! Log entries are for the people who run a class. They are not part of a turn: they are kept when it fails, and they do
-//! not wait for the output gate. A follower that reads too slowly misses entries and is told how many.
+//! Log entries are for the operators of a class. They are not part of a turn: they are kept when it fails, and they do
+//! not wait for the output gate. A follower that reads too slowly misses entries and receives their number.
 //!
-//! Each class has a history of its own, bounded in entries and in bytes, and followers of its own: a class that logs without end
-//! pushes out nobody's entries but its own. All histories together are bounded, too: beyond, the largest one is shortened. What
-//! a class's history holds is charged to the class (`base/memory.rs`); one that may not have more remembers less, but always its last words.
+//! Each class has a history of its own, bounded in entries and in bytes, and followers of its own: a class that logs
+//! without end displaces only its own entries. The sum of all histories is bounded, too: beyond the limit, the largest
+//! one is shortened. The bytes of a class's history are charged to the class (`base/memory.rs`); a class that may not
+//! have more keeps fewer entries, but always its most recent ones.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
@@ -17,13 +18,13 @@ use tokio::sync::broadcast;
 use super::limits::{LOG_HISTORIES_BYTES, LOG_HISTORY_BYTES, LOG_HISTORY_ENTRIES, LOG_HISTORY_KEPT};
 use super::{CallId, ClassKey, Env, HostMemory, MemoryCharge, MemoryUse, ObjectAddress};
 
-/// How long an entry may be held back.
+/// The maximum time for which an entry may be held back.
 const HELD_MAX_MS: u64 = 1_000;
-/// What an entry and each of its fields take beside their text.
+/// The bytes of an entry and of each of its fields besides their text.
 const ENTRY_BYTES: usize = 192;
 const FIELD_BYTES: usize = 64;
 
-/// How much an entry matters.
+/// The severity of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -38,21 +39,21 @@ pub enum Level {
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogEntry {
-    /// When, in milliseconds since the Unix epoch.
+    /// The time, in milliseconds since the Unix epoch.
     pub time: u64,
-    /// The class.
+    /// The name of the class.
     pub class: String,
-    /// The key of the class, whose memory the entry takes. Known on the host only.
+    /// The key of the class to which the entry's memory is charged. Known on the host only.
     #[serde(skip, default = "no_class")]
     pub key: ClassKey,
     /// The object: its name, or `@` and its id; `(several)` where it is more than one.
     pub object: String,
-    /// The call whose turn it is about; none if it is about several, or about none.
+    /// The call whose turn the entry is about; none if it is about several turns or none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub call: Option<CallId>,
-    /// How much it matters.
+    /// The severity.
     pub level: Level,
-    /// What was said.
+    /// The message.
     pub message: String,
     /// Named details.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -60,13 +61,13 @@ pub struct LogEntry {
 }
 
 impl LogEntry {
-    /// Returns what the host says of the turn of a call at this moment.
+    /// Creates an entry of the host about the turn of a call, with the current time.
     pub fn new(env: &Env, (address, call): (&ObjectAddress, CallId), level: Level, message: String) -> Self {
         let (time, class, key) = (env.wall_ms(), address.class.to_string(), address.key.clone());
         Self { time, class, key, object: shown(address), call: Some(call), level, message, fields: Vec::new() }
     }
 
-    /// Bytes that it takes, about.
+    /// Returns the approximate number of bytes that the entry takes.
     fn size(&self) -> usize {
         let fields: usize = self.fields.iter().map(|(name, value)| name.len() + value.len() + FIELD_BYTES).sum();
         self.message.len() + self.class.len() + self.object.len() + fields + ENTRY_BYTES
@@ -77,7 +78,7 @@ fn no_class() -> ClassKey {
     ClassKey::new("")
 }
 
-/// How an object is called in the log.
+/// Returns the display name of an object in the log.
 pub fn shown(address: &ObjectAddress) -> String {
     address.name.as_ref().map_or_else(|| format!("@{}", address.id), ToString::to_string)
 }
@@ -88,21 +89,21 @@ pub struct GuestLogs {
     histories: Mutex<Histories>,
     /// For followers of all classes.
     live: broadcast::Sender<Arc<LogEntry>>,
-    /// Where entries may be held back.
+    /// The places in which entries may be held back.
     held: Mutex<Vec<Weak<HeldEntry>>>,
 }
 
-/// An entry that is held back for a moment, because what follows may tell it better.
+/// An entry that is held back for a moment, because a later event may report it with more detail.
 #[derive(Default)]
 pub struct HeldEntry(Mutex<Option<LogEntry>>);
 
 impl HeldEntry {
-    /// Holds an entry back; the place is empty.
+    /// Holds an entry back. The place must be empty.
     pub fn put(&self, entry: LogEntry) {
         *self.0.lock() = Some(entry);
     }
 
-    /// Takes the entry that is held back, if it is one that is wanted.
+    /// Takes the entry that is held back, if it satisfies the condition.
     pub fn take_if(&self, wanted: impl FnOnce(&LogEntry) -> bool) -> Option<LogEntry> {
         self.0.lock().take_if(|entry| wanted(entry))
     }
@@ -110,26 +111,26 @@ impl HeldEntry {
 
 #[derive(Default)]
 struct Histories {
-    /// Counts entries: their order over all classes.
+    /// The number of entries added: their order over all classes.
     added: u64,
     /// Bytes of all entries.
     bytes: usize,
     classes: HashMap<String, History>,
 }
 
-/// What is remembered of one class.
+/// The history of one class.
 #[derive(Default)]
 struct History {
     entries: VecDeque<(u64, Arc<LogEntry>)>,
     bytes: usize,
-    /// For `bytes`, and of which class. None before the first entry.
+    /// The memory charge for `bytes`, and its class. None before the first entry.
     charge: Option<(ClassKey, MemoryCharge)>,
-    /// Made when the class is first followed.
+    /// Created when the class is first followed.
     live: Option<broadcast::Sender<Arc<LogEntry>>>,
 }
 
 impl GuestLogs {
-    /// Makes an empty log, whose entries take memory of this budget.
+    /// Creates an empty log, whose entries are charged to this memory budget.
     pub fn new(memory: HostMemory) -> Self {
         let live = broadcast::channel(LOG_HISTORY_ENTRIES).0;
         Self { memory, histories: Mutex::default(), live, held: Mutex::default() }
@@ -144,14 +145,14 @@ impl GuestLogs {
         let _ = self.live.send(entry);
     }
 
-    /// Makes a place to hold an entry back in.
+    /// Creates a place in which an entry can be held back.
     pub fn holder(&self) -> Arc<HeldEntry> {
         let holder = Arc::default();
         self.held.lock().push(Arc::downgrade(&holder));
         holder
     }
 
-    /// Adds what has been held back for over a second. Call it about as often.
+    /// Adds the entries that were held back for more than a second. Must be called about once a second.
     pub fn sweep(&self, now_ms: u64) {
         let holders: Vec<_> = {
             let mut held = self.held.lock();
@@ -162,8 +163,8 @@ impl GuestLogs {
         holders.into_iter().filter_map(|holder| holder.take_if(is_late)).for_each(|entry| self.add(entry));
     }
 
-    /// The remembered entries of a class, or of all, oldest first, and a receiver of all that come after them. A receiver may fall
-    /// behind by `LOG_HISTORY_ENTRIES` before it misses any.
+    /// Returns the history of a class, or of all, oldest first, and a receiver of all later entries. A receiver may
+    /// fall behind by `LOG_HISTORY_ENTRIES` before it misses any.
     pub fn follow(&self, class: Option<&str>) -> (Vec<Arc<LogEntry>>, broadcast::Receiver<Arc<LogEntry>>) {
         let mut histories = self.histories.lock();
         histories.classes.retain(|_, history| !history.is_forgotten());
@@ -173,7 +174,7 @@ impl GuestLogs {
         }
     }
 
-    /// The remembered entries of a class, or of all, oldest first.
+    /// Returns the history of a class, or of all, oldest first.
     pub fn remembered(&self, class: Option<&str>) -> Vec<Arc<LogEntry>> {
         let histories = self.histories.lock();
         match class {
@@ -187,7 +188,7 @@ impl Histories {
     fn add(&mut self, entry: &Arc<LogEntry>, memory: &HostMemory) {
         self.added += 1;
         let (order, size) = (self.added, entry.size());
-        // Nearly always there already: the name is copied only for a class's first entry.
+        // Nearly always present: the name is copied only for a class's first entry.
         if !self.classes.contains_key(&entry.class) {
             self.classes.insert(entry.class.clone(), History::default());
         }
@@ -227,11 +228,11 @@ impl History {
         (self.entries(), receiver)
     }
 
-    /// Takes memory for an entry. A class that may not have more forgets older entries for it, as long as it has many. Returns the bytes
-    /// of those.
+    /// Charges an entry. If the class may not have more memory, drops older entries for it, as long as there are many.
+    /// Returns the bytes of the dropped entries.
     fn charge(&mut self, class: &ClassKey, size: usize, memory: &HostMemory) -> usize {
         if self.charge.as_ref().is_none_or(|(charged, _)| charged != class) {
-            // The first entry, or a class that was made anew under the same name.
+            // The first entry, or a class that was created again under the same name.
             let mut charge = memory.account(class).none(MemoryUse::Histories);
             charge.grow_anyway(self.bytes as u64);
             self.charge = Some((class.clone(), charge));
@@ -250,7 +251,7 @@ impl History {
         }
     }
 
-    /// Returns how many bytes it took.
+    /// Drops the oldest entry and returns its bytes.
     fn forget_oldest(&mut self) -> usize {
         let size = self.entries.pop_front().map_or(0, |(_, entry)| entry.size());
         self.bytes -= size;
@@ -260,7 +261,7 @@ impl History {
         size
     }
 
-    /// Whether nothing is lost without it.
+    /// Reports whether the history can be dropped without losing anything.
     fn is_forgotten(&self) -> bool {
         self.entries.is_empty() && self.live.as_ref().is_none_or(|live| live.receiver_count() == 0)
     }
@@ -359,7 +360,7 @@ mod tests {
         let remembered = logs.remembered(Some("c"));
         assert_eq!(remembered.last().unwrap().message, "the last words");
         drop(others);
-        // Whatever its databases take, it has its last words.
+        // Whatever its databases take, its last entries are kept.
         let poor = GuestLogs::new(HostMemory::new(0));
         for number in 0..100 {
             poor.add(entry("c", format!("{number}{long}")));
@@ -367,7 +368,7 @@ mod tests {
         let kept = poor.remembered(Some("c"));
         assert!(kept.len() >= 3 && kept.last().unwrap().message.starts_with("99"), "{}", kept.len());
         assert!(poor.memory.used() <= LOG_HISTORY_KEPT as u64);
-        // A class that takes the place of another under its name.
+        // A class that replaces another under its name.
         let again = LogEntry { key: ClassKey::new("again"), ..entry("c", "again".into()) };
         logs.add(again);
         assert_eq!((account.used(), memory.used()), (0, logs.histories.lock().bytes as u64));

@@ -1,9 +1,9 @@
-//! One budget for the memory that guests and clients make the host use outside of linear memories: what SQLite allocates, bodies,
-//! responses, what waits for sockets. Linear memories have a budget of their own, by the same rule.
+//! The budget of memory that guests and clients make the host use outside linear memories: SQLite's allocations,
+//! bodies, responses, messages that wait for sockets. Linear memories have a budget of their own, by the same rule.
 //!
-//! Whoever allocates for a class takes a [`MemoryCharge`] first, and holds it for as long as the bytes are there. A class may hold
-//! at most four times what is free (`share`), so when memory is short it is the class that took most which is refused, never its
-//! neighbours. The sum never exceeds the limit. What a charge is for is counted too, for the metrics.
+//! Code that allocates for a class takes a [`MemoryCharge`] first, and holds it for as long as the bytes are allocated.
+//! A class may hold at most four times what is free (`share`), so when memory is short the host refuses the class that
+//! took most, never the others. The sum never exceeds the limit. Charges are counted by purpose, too, for the metrics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,31 +14,31 @@ use parking_lot::Mutex;
 use super::ClassKey;
 use super::share::may_take;
 
-/// What bytes are for.
+/// The purpose of a charge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum MemoryUse {
-    /// Databases: pages, compiled statements, sorters, rows on their way.
+    /// Databases: pages, compiled statements, sorters, rows in transit.
     Sql,
     /// Bodies of requests, from their first byte to the end of their turn.
     Requests,
     /// Responses that clients have not read yet.
     Responses,
-    /// Messages and frames that wait for the peers of WebSockets, and messages that come.
+    /// Messages and frames that wait for the peers of WebSockets, and incoming messages.
     Sockets,
     /// Records that wait for the commit log.
     Log,
     /// Linear memories and tables of live instances.
     Instances,
-    /// Entries that are remembered of what guests log.
+    /// Entries in the log histories of guests.
     Histories,
 }
 
 impl MemoryUse {
-    /// All of them, in the order of their declaration.
+    /// All purposes, in the order of their declaration.
     pub const ALL: [Self; 7] =
         [Self::Sql, Self::Requests, Self::Responses, Self::Sockets, Self::Log, Self::Instances, Self::Histories];
 
-    /// The label of the metric.
+    /// Returns the label of the metric.
     pub fn name(self) -> &'static str {
         match self {
             Self::Sql => "sql",
@@ -52,7 +52,7 @@ impl MemoryUse {
     }
 }
 
-/// The budget of one host. Cheap to clone.
+/// The memory budget of one host. Cheap to clone.
 #[derive(Clone)]
 pub struct HostMemory(Arc<Host>);
 
@@ -61,18 +61,18 @@ struct Host {
     used: AtomicU64,
     by_use: [AtomicU64; MemoryUse::ALL.len()],
     accounts: Mutex<HashMap<ClassKey, MemoryAccount>>,
-    /// For what is not any class's yet: requests to unknown classes, the admin API.
+    /// For bytes that belong to no class yet: requests to unknown classes, the admin API.
     unowned: Arc<AtomicU64>,
 }
 
-/// What one class uses of the budget. Cheap to clone.
+/// The part of the budget that one class uses. Cheap to clone.
 #[derive(Clone)]
 pub struct MemoryAccount {
     host: Arc<Host>,
     used: Arc<AtomicU64>,
 }
 
-/// Bytes that were taken. Dropping it gives them back.
+/// Bytes taken from the budget. Dropping the charge returns them.
 pub struct MemoryCharge {
     account: MemoryAccount,
     purpose: MemoryUse,
@@ -81,18 +81,18 @@ pub struct MemoryCharge {
 
 /// The class may not have the bytes now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the class uses {used} bytes of the host's memory, {free} bytes are free, {wanted} more were wanted")]
+#[error("the class uses {used} bytes of the host's memory and {free} bytes are free; it may not take {wanted} more")]
 pub struct NoMemory {
-    /// Bytes that were wanted.
+    /// The bytes that were requested.
     pub wanted: u64,
-    /// Bytes that the class uses.
+    /// The bytes that the class uses.
     pub used: u64,
-    /// Bytes that nobody uses.
+    /// The bytes that are not in use.
     pub free: u64,
 }
 
 impl HostMemory {
-    /// Makes a budget of `limit` bytes.
+    /// Creates a budget of `limit` bytes.
     pub fn new(limit: u64) -> Self {
         Self(Arc::new(Host {
             limit,
@@ -103,34 +103,34 @@ impl HostMemory {
         }))
     }
 
-    /// Returns the account of a class. Ask once and keep it: this takes a lock.
+    /// Returns the account of a class. Callers keep it, because this takes a lock.
     pub fn account(&self, class: &ClassKey) -> MemoryAccount {
         let mut accounts = self.0.accounts.lock();
         let account = || MemoryAccount { host: self.0.clone(), used: Arc::default() };
         accounts.entry(class.clone()).or_insert_with(account).clone()
     }
 
-    /// Returns the account for what belongs to no class.
+    /// Returns the account for bytes that belong to no class.
     pub fn unowned(&self) -> MemoryAccount {
         MemoryAccount { host: self.0.clone(), used: self.0.unowned.clone() }
     }
 
-    /// Forgets the account of a class that is gone. Charges that are still held stay valid.
+    /// Removes the account of a deleted class. Charges that are still held stay valid.
     pub fn forget(&self, class: &ClassKey) {
         self.0.accounts.lock().remove(class);
     }
 
-    /// Bytes of the budget.
+    /// Returns the bytes of the budget.
     pub fn limit(&self) -> u64 {
         self.0.limit
     }
 
-    /// Bytes in use.
+    /// Returns the bytes in use.
     pub fn used(&self) -> u64 {
         self.0.used.load(Relaxed)
     }
 
-    /// Bytes in use for one purpose.
+    /// Returns the bytes in use for one purpose.
     pub fn used_for(&self, purpose: MemoryUse) -> u64 {
         self.0.by_use[purpose as usize].load(Relaxed)
     }
@@ -144,22 +144,23 @@ impl MemoryAccount {
         Ok(charge)
     }
 
-    /// A charge of no bytes, to be grown.
+    /// Returns a charge of no bytes, which can grow.
     pub fn none(&self, purpose: MemoryUse) -> MemoryCharge {
         MemoryCharge { account: self.clone(), purpose, bytes: 0 }
     }
 
-    /// Bytes that the class uses.
+    /// Returns the bytes that the class uses.
     pub fn used(&self) -> u64 {
         self.used.load(Relaxed)
     }
 
-    /// Whether the class may take so many bytes now.
+    /// Reports whether the class may take this many bytes now.
     pub fn may_have(&self, bytes: u64) -> bool {
         may_take(self.used(), bytes, self.host.limit.saturating_sub(self.host.used.load(Relaxed)))
     }
 
-    /// Whether the class uses more than seven eighths of what it may have now, which is four fifths of what others leave.
+    /// Reports whether the class uses more than seven eighths of what it may have now, which is four fifths of what
+    /// others leave.
     pub fn is_short(&self) -> bool {
         let (used, by_all) = (self.used(), self.host.used.load(Relaxed));
         let left_by_others = self.host.limit.saturating_sub(by_all.saturating_sub(used));
@@ -200,28 +201,28 @@ impl MemoryCharge {
         Ok(())
     }
 
-    /// Takes more bytes, whether the class may have them or not: for the host's own work, which must not fail.
+    /// Takes more bytes without checking the class's share: for the host's own work, which must not fail.
     pub fn grow_anyway(&mut self, more: u64) {
         self.account.host.used.fetch_add(more, Relaxed);
         self.account.count(self.purpose, more);
         self.bytes += more;
     }
 
-    /// Gives some of the bytes back; all of them if there are fewer.
+    /// Returns some of the bytes to the budget; all of them if there are fewer.
     pub fn shrink(&mut self, less: u64) {
         let less = less.min(self.bytes);
         self.account.subtract(self.purpose, less);
         self.bytes -= less;
     }
 
-    /// Parts with some of the bytes; with all of them if there are fewer.
+    /// Splits off some of the bytes; all of them if there are fewer.
     pub fn split(&mut self, bytes: u64) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { account: self.account.clone(), purpose: self.purpose, bytes }
     }
 
-    /// Bytes that it holds.
+    /// Returns the bytes that the charge holds.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -1,4 +1,4 @@
-//! What the host counts, for `GET /metrics`. Counting never blocks a turn and never fails.
+//! The counters and gauges of the host, for `GET /metrics`. Counting never blocks a turn and never fails.
 
 use prometheus_client::encoding::{EncodeLabelSet, text::encode};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
@@ -11,7 +11,7 @@ pub struct Code {
     pub code: &'static str,
 }
 
-/// The label of memory in use: what it is for.
+/// The label of memory in use: its purpose.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Purpose {
     /// `MemoryUse::name`.
@@ -25,9 +25,9 @@ pub struct Metrics {
     pub turns: Counter,
     /// Turns that failed, by code.
     pub failed_turns: Family<Code, Counter>,
-    /// Turns that were given up because their client had gone.
+    /// Turns that were abandoned because their client had disconnected.
     pub abandoned_turns: Counter,
-    /// Instances made.
+    /// Instances created.
     pub instances_started: Counter,
     /// Instances dropped to make room for others.
     pub instances_evicted: Counter,
@@ -39,21 +39,21 @@ pub struct Metrics {
     pub fuel: Counter,
     /// Alarm handlers that were run, whatever their outcome.
     pub alarms: Counter,
-    /// Alarms that were given up after their last attempt.
+    /// Alarms that were discarded after their last attempt.
     pub alarms_given_up: Counter,
     /// Connections to both listeners, WebSockets included.
     pub connections: Gauge,
-    /// Connections that were refused because there were too many, in all or of one address.
+    /// Connections that were refused because of the limit in total or per address.
     pub connections_refused: Counter,
-    /// Alarms that were overdue by more than the tolerance (10 s) at the last check and did not run.
+    /// Alarms that were overdue by more than the tolerance (10 s) at the last check and not running.
     pub alarms_overdue: Gauge,
-    /// Overdue alarms that the index had lost and that a check armed again: a fault of the host's.
+    /// Overdue alarms that were missing in the index and that a check armed again: a fault of the host.
     pub alarms_rearmed: Counter,
     /// WebSockets.
     pub sockets: SocketMetrics,
     /// The commit log.
     pub log: LogMetrics,
-    /// Bytes of the host's memory in use by classes, by purpose; set when asked for.
+    /// Bytes of the host's memory in use by classes, by purpose; updated before encoding.
     pub memory: Family<Purpose, Gauge>,
 }
 
@@ -62,12 +62,12 @@ pub struct Metrics {
 pub struct SocketMetrics {
     /// Connections, closing ones included.
     pub open: Gauge,
-    /// Bytes of messages that wait for peers or for their turn to be durable, with what remembering them takes; one that
-    /// many receive counts once. The queues that they wait in, and messages that come, are in `Metrics::memory` as well.
+    /// Bytes of messages that wait for peers or for their turn to be durable, with their bookkeeping; a message with
+    /// many receivers counts once. The send queues and the incoming messages are in `Metrics::memory` as well.
     pub buffered_bytes: Gauge,
-    /// Messages that came.
+    /// Messages received.
     pub messages_in: Counter,
-    /// Messages that were sent.
+    /// Messages sent.
     pub messages_out: Counter,
 }
 
@@ -80,7 +80,7 @@ impl SocketMetrics {
     }
 }
 
-/// What the commit log holds and has done since the start; set when asked for.
+/// The state of the commit log and its work since the start; updated before encoding.
 #[derive(Clone, Default)]
 pub struct LogMetrics {
     /// Flushes, whatever the number of turns and objects that shared them.
@@ -159,7 +159,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// The text that Prometheus reads.
+    /// Returns the metrics in the text format of Prometheus.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing to a string does not fail");

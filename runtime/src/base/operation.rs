@@ -1,7 +1,8 @@
-//! What can be asked of an object, and what each of these operations answers.
+//! The operations on an object, and the type of the answer to each.
 //!
-//! The gateway makes operations out of HTTP, and the object layer delivers them one at a time, each in its [`Call`](super::Call).
-//! What answers which is a type (`object::Operation`). Nothing here knows HTTP beyond the words a guest sees.
+//! The gateway creates operations from HTTP, and the object layer delivers them one at a time, each in its
+//! [`Call`](super::Call). The trait `object::Operation` assigns each operation its answer. This module knows no more of
+//! HTTP than guests see.
 
 use bytes::Bytes;
 use http::header::SEC_WEBSOCKET_PROTOCOL;
@@ -11,7 +12,7 @@ use tempfile::NamedTempFile;
 use super::socket::{SocketCounts, SocketId};
 use super::{Alarm, MemoryCharge};
 
-/// Asks what is stored, without waking the instance. Answers none if the object does not exist.
+/// Reads what is stored, without starting the instance. Answers none if the object does not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct Describe;
 
@@ -19,12 +20,12 @@ pub struct Describe;
 #[derive(Debug, Clone, Copy)]
 pub struct Delete;
 
-/// What became of a [`Delete`].
+/// The outcome of a [`Delete`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deletion {
-    /// Everything is gone.
+    /// Everything is removed.
     Deleted,
-    /// There was nothing.
+    /// The object had stored nothing.
     Nothing,
 }
 
@@ -32,59 +33,59 @@ pub enum Deletion {
 #[derive(Debug, Clone, Copy)]
 pub struct Evict;
 
-/// What became of an [`Evict`].
+/// The outcome of an [`Evict`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Eviction {
     /// The instance was dropped.
     Evicted,
-    /// There was none.
+    /// There was no instance.
     Dormant,
 }
 
-/// Copies what is stored into a file: one without a name, to be read from its start. Answers none if the object does not exist.
+/// Copies what is stored into an unnamed file, to be read from its start. Answers none if the object does not exist.
 #[derive(Debug, Clone, Copy)]
 pub struct Export;
 
-/// Puts a database in the place of what is stored, and drops the instance.
+/// Replaces what is stored with a database, and drops the instance.
 #[derive(Debug)]
 pub struct Import(pub CheckedDatabase);
 
 /// Runs the object's alarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RunAlarm {
-    /// If its time has come.
+    /// If it is due.
     IfDue,
-    /// Whatever its time.
+    /// At once, whatever its due time.
     Now,
 }
 
-/// What became of a [`RunAlarm`].
+/// The outcome of a [`RunAlarm`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AlarmRun {
-    /// It was run.
+    /// The alarm was run.
     Ran,
-    /// There is none, or it is not due.
+    /// There is no alarm, or it is not due.
     NotDue,
 }
 
-/// What a request is answered with.
+/// The answer to a request.
 #[derive(Debug)]
 pub enum FetchAnswer {
     /// A response.
     Response(Response),
-    /// The WebSocket that it asked for is accepted, and opens with this response.
+    /// The requested WebSocket is accepted, and opens with this response.
     Upgrade(Response, SocketId),
 }
 
-/// SQL of the admin API, run under the guest's rules without waking the instance; one that writes drops it. Answers none if the
-/// object does not exist.
+/// A query of the admin API, run under the guest's rules without starting the instance; a query that writes drops it.
+/// Answers none if the object does not exist.
 #[derive(Debug)]
 pub struct Query {
     /// One or more statements.
     pub text: String,
-    /// Parameters of the last one.
+    /// Parameters of the last statement.
     pub parameters: Vec<Value>,
-    /// Whether it may write.
+    /// Whether the query may write.
     pub write: bool,
 }
 
@@ -104,7 +105,7 @@ pub enum Value {
 }
 
 impl Value {
-    /// Bytes of a text or a blob; those of a number count as 8.
+    /// Returns the bytes of a text or a blob; a number counts as 8.
     pub fn heap_bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),
@@ -114,12 +115,12 @@ impl Value {
     }
 }
 
-/// A database file that storage has checked and made ready to be an object's; made by nobody else.
+/// A database file that storage has checked and prepared to become an object's. Only storage creates it.
 #[derive(Debug)]
 pub struct CheckedDatabase {
-    /// Where it is.
+    /// The file.
     pub(crate) file: NamedTempFile,
-    /// The alarm that it holds.
+    /// The alarm that the database contains.
     pub(crate) alarm: Option<Alarm>,
 }
 
@@ -128,28 +129,28 @@ pub struct CheckedDatabase {
 pub struct Request {
     /// The method as sent.
     pub method: Method,
-    /// Path below the object, with the query.
+    /// The path below the object, with the query.
     pub uri: Uri,
     /// Headers as sent, and `x-forwarded-prefix`.
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
-    /// Whether it asks for a WebSocket, in a way that can be answered with one.
+    /// Whether the request asks for a WebSocket in a valid form.
     pub websocket: bool,
-    /// What its body takes of the host's memory; none if the body is empty. Given back when the turn is over.
+    /// The memory charge of the body; none if the body is empty. Returned when the turn is over.
     pub charge: Option<MemoryCharge>,
 }
 
 impl Request {
-    /// The sub-protocols that the client offers, in its order.
+    /// Returns the sub-protocols that the client offers, in its order.
     pub fn websocket_protocols(&self) -> Vec<String> {
         let offers = self.headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
         offers.flat_map(|value| value.split(',')).map(|protocol| protocol.trim().to_owned()).collect()
     }
 }
 
-/// An HTTP response of a guest, checked: its status is 200 to 599 (or 101 in `FetchAnswer::Upgrade`), its headers are valid and none
-/// of them is the host's; `content-length` says what the guest thinks.
+/// An HTTP response of a guest, validated: its status is 200 to 599 (or 101 in `FetchAnswer::Upgrade`), its headers are
+/// valid and none of them is reserved for the host; `content-length` is the guest's claim.
 #[derive(Debug, Clone)]
 pub struct Response {
     /// The status.
@@ -160,7 +161,7 @@ pub struct Response {
     pub body: Bytes,
 }
 
-/// The rows of a query, in one piece.
+/// The complete result of a query.
 #[derive(Debug, PartialEq)]
 pub struct Table {
     /// Column names, duplicates kept.
@@ -171,14 +172,14 @@ pub struct Table {
     pub changes: u64,
     /// The rowid of the last successful insert since the database was opened, or 0.
     pub last_insert_rowid: i64,
-    /// Whether there were more rows than are here.
+    /// Whether the result was cut because it had more rows.
     pub truncated: bool,
 }
 
-/// What the admin API tells of one object.
+/// The admin API's description of one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Description {
-    /// The name it was reached by.
+    /// The name by which it was addressed.
     pub name: Option<crate::base::ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,

@@ -1,9 +1,9 @@
-//! Standard output and error of a process that must go on whatever becomes of them: a pipe nobody reads, one that is closed, a full
-//! disk.
+//! Standard output and error of a process that must go on whatever happens to them: a pipe without a reader, a closed
+//! one, a full disk.
 //!
-//! Lines are handed to a thread of the stream's own, which alone waits for it. What comes faster than it can be written is left out
-//! and counted, and the count is written when there is room again. What cannot be written at all is lost. Nobody who writes a line
-//! ever waits, fails or panics.
+//! Lines are passed to a thread per stream, and only that thread waits for the stream. Lines that come faster than they
+//! can be written are dropped and counted, and the count is written when there is room again. Lines that cannot be
+//! written at all are lost. A caller that writes a line never waits, fails or panics.
 
 use std::io::{self, Write};
 use std::sync::{Arc, OnceLock};
@@ -12,37 +12,37 @@ use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
-/// Bytes that may wait to be written: what a terminal scrolls by in seconds.
+/// The maximum bytes that wait to be written: what a terminal scrolls by in seconds.
 const WAITING_MAX: usize = 1 << 20;
-/// How long the end of the process waits for what is not written yet.
+/// The time for which the end of the process waits for unwritten lines.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// One stream. Cheap to clone.
+/// One output stream. Cheap to clone.
 #[derive(Clone)]
 pub struct Output(Arc<Shared>);
 
 struct Shared {
     queue: Mutex<Queue>,
-    /// Something was put into the queue, or all of it was written.
+    /// Signals that something was put into the queue, or that all of it was written.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Queue {
     waiting: Vec<u8>,
-    /// Lines that found no room.
+    /// The number of dropped lines.
     left_out: u64,
-    /// The thread is writing.
+    /// Whether the thread is writing.
     writing: bool,
 }
 
-/// The process's standard error, for its log.
+/// Returns the process's standard error, for its log.
 pub fn stderr() -> &'static Output {
     static STDERR: OnceLock<Output> = OnceLock::new();
     STDERR.get_or_init(|| Output::to(io::stderr(), "stderr"))
 }
 
-/// The process's standard output, for programs that run on when nobody reads it.
+/// Returns the process's standard output, for programs that run on without a reader.
 pub fn stdout() -> &'static Output {
     static STDOUT: OnceLock<Output> = OnceLock::new();
     STDOUT.get_or_init(|| Output::to(io::stdout(), "stdout"))
@@ -52,12 +52,12 @@ impl Output {
     fn to(stream: impl Write + Send + 'static, name: &str) -> Self {
         let shared = Arc::new(Shared { queue: Mutex::default(), changed: Condvar::new() });
         let output = Self(shared.clone());
-        // Without a thread nothing is written, which harms nobody either.
+        // Without a thread nothing is written, which harms nothing else.
         let _ = thread::Builder::new().name(name.into()).spawn(move || shared.write_to(stream));
         output
     }
 
-    /// Writes one or more whole lines, or leaves them out.
+    /// Writes one or more complete lines, or drops them.
     pub fn line(&self, text: &[u8]) {
         let mut queue = self.0.queue.lock();
         if queue.waiting.len() + text.len() > WAITING_MAX {
@@ -69,7 +69,7 @@ impl Output {
         self.0.changed.notify_all();
     }
 
-    /// Waits until all is written, for a second at most. To be called before the process ends.
+    /// Waits until all is written, for a second at most. Must be called before the process ends.
     pub fn flush(&self) {
         let mut queue = self.0.queue.lock();
         let is_busy = |queue: &mut Queue| queue.writing || !queue.waiting.is_empty();
@@ -88,7 +88,7 @@ impl Shared {
             if left_out > 0 {
                 text.extend_from_slice(format!("({left_out} lines came too fast and were left out)\n").as_bytes());
             }
-            // Whoever could be told of an error reads this very stream.
+            // An error could only be reported on this very stream.
             let _ = stream.write_all(&text).and_then(|()| stream.flush());
             queue = self.queue.lock();
             queue.writing = false;
@@ -97,7 +97,7 @@ impl Shared {
     }
 }
 
-/// A writer that hands on each piece as it comes: `tracing` writes an event in one piece.
+/// A writer that passes on each piece as it comes: `tracing` writes an event in one piece.
 impl Write for &Output {
     fn write(&mut self, text: &[u8]) -> io::Result<usize> {
         self.line(text);
@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
 
-    /// A stream that says what it was given, and goes on when it is told to.
+    /// A stream that reports what it was given, and continues on command.
     struct Slow {
         given: mpsc::Sender<Vec<u8>>,
         go_on: mpsc::Receiver<()>,

@@ -1,10 +1,11 @@
-//! Shares of a bounded resource that classes compete for: no class can keep the others out of it.
+//! Fair shares of a bounded resource that classes compete for: no class can starve the others.
 //!
-//! Two kinds of resource, two rules. What is held *briefly* (a quantum of computing) goes, whenever one is given back, to the
-//! waiting class that holds the fewest and was served longest ago; nothing is kept free. What is held for *long* (the run
-//! of an alarm, a live instance, memory) cannot be taken back when another class comes, so some of it is always kept free: a class
-//! may hold at most four times what is still free, the rule of dynamic thresholds that switches use for their buffers (Choudhury
-//! and Hahne, 1998). Alone, a class gets four fifths; the next one four fifths of the rest, at once.
+//! There are two kinds of resource and two rules. A resource that is held *briefly* (a quantum of computing) goes,
+//! whenever a slot is released, to the waiting class that holds the fewest and was served longest ago; nothing is kept
+//! free. A resource that is held for *long* (the run of an alarm, a live instance, memory) cannot be taken back when
+//! another class arrives, so some of it is always kept free: a class may hold at most four times what is still free,
+//! the rule of dynamic thresholds that switches use for their buffers (Choudhury and Hahne, 1998). Alone, a class gets
+//! four fifths; the next one four fifths of the rest, at once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,16 +17,16 @@ use super::ClassKey;
 
 /// A class may hold this many times what is free.
 const TIMES_FREE: u64 = 4;
-/// Of fewer than this a fifth would be little or nothing: the last one is kept for a class that has none.
+/// With fewer slots than this a fifth would be too little: the last slot is kept for a class that has none.
 pub const FEW: usize = 16;
 
-/// Returns whether a class that holds `held` of a lasting resource may take `more` of it while `free` is free.
+/// Returns whether a class that holds `held` of a long-held resource may take `more` of it while `free` is free.
 pub fn may_take(held: u64, more: u64, free: u64) -> bool {
     let Some(left) = free.checked_sub(more) else { return false };
     held.saturating_add(more) <= left.saturating_mul(TIMES_FREE)
 }
 
-/// [`may_take`] where there are few. Of one alone none can be kept.
+/// Does [`may_take`] for a small total. With a total of one, none is kept free.
 pub fn may_take_of_few(held: u64, more: u64, free: u64) -> bool {
     more < free || held == 0 && more == free
 }
@@ -35,14 +36,14 @@ pub struct Slots {
     total: usize,
     /// Whether they are held for long, so that some are kept free.
     lasting: bool,
-    /// How many of one class may wait.
+    /// The number of tasks of one class that may wait.
     waiting_max: usize,
     state: Mutex<State>,
 }
 
 struct State {
     free: usize,
-    /// Counts grants.
+    /// The number of grants so far.
     grants: u64,
     classes: HashMap<ClassKey, Holder>,
 }
@@ -51,28 +52,28 @@ struct State {
 struct Holder {
     held: usize,
     waiting: VecDeque<oneshot::Sender<Slot>>,
-    /// When it was last granted one, in `State::grants`.
+    /// The grant at which the class was last served, in `State::grants`.
     served: u64,
 }
 
-/// One slot. Dropping it gives it back, and passes it on.
+/// One slot. Dropping it releases it to the next waiting class.
 pub struct Slot {
     slots: Arc<Slots>,
     class: ClassKey,
 }
 
-/// Too many of the class wait already.
+/// Too many tasks of the class wait already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many of the class wait for a slot")]
 pub struct TooManyWait;
 
 impl Slots {
-    /// Makes slots that are held briefly; at most `waiting_max` of one class wait.
+    /// Creates slots that are held briefly; at most `waiting_max` tasks of one class wait.
     pub fn brief(total: usize, waiting_max: usize) -> Arc<Self> {
         Self::new(total, false, waiting_max)
     }
 
-    /// Makes slots that are held for as long as their holders please; at most `waiting_max` of one class wait.
+    /// Creates slots that are held without a bound in time; at most `waiting_max` tasks of one class wait.
     pub fn lasting(total: usize, waiting_max: usize) -> Arc<Self> {
         Self::new(total, true, waiting_max)
     }
@@ -82,7 +83,7 @@ impl Slots {
         Arc::new(Self { total, lasting, waiting_max, state: Mutex::new(state) })
     }
 
-    /// Takes a slot if one can be had at once.
+    /// Takes a slot if one is available at once.
     pub fn try_acquire(self: &Arc<Self>, class: &ClassKey) -> Option<Slot> {
         let mut state = self.state.lock();
         let waiting = state.classes.get(class).is_some_and(|holder| !holder.waiting.is_empty());
@@ -92,7 +93,7 @@ impl Slots {
         Some(self.grant(&mut state, class))
     }
 
-    /// Waits for a slot. Safe to cancel.
+    /// Waits for a slot. Cancel-safe.
     pub async fn acquire(self: &Arc<Self>, class: &ClassKey) -> Result<Slot, TooManyWait> {
         let granted = {
             let mut state = self.state.lock();
@@ -101,7 +102,7 @@ impl Slots {
                 return Ok(self.grant(&mut state, class));
             }
             if waiting >= self.waiting_max {
-                // Those that were given up take no place.
+                // Cancelled waiters take no place.
                 let holder = state.classes.get_mut(class).expect("some of it wait");
                 holder.waiting.retain(|waiting| !waiting.is_closed());
                 if holder.waiting.len() >= self.waiting_max {
@@ -112,15 +113,15 @@ impl Slots {
             state.classes.entry(class.clone()).or_default().waiting.push_back(sender);
             granted
         };
-        Ok(granted.await.expect("whoever waits is granted a slot before it is forgotten"))
+        Ok(granted.await.expect("a waiting task is granted a slot before its entry is removed"))
     }
 
-    /// How many are free.
+    /// Returns the number of free slots.
     pub fn free(&self) -> usize {
         self.state.lock().free
     }
 
-    /// Whether nobody holds any.
+    /// Reports whether no slot is held.
     pub fn all_free(&self) -> bool {
         self.free() == self.total
     }
@@ -145,7 +146,7 @@ impl Slots {
         Slot { slots: self.clone(), class: class.clone() }
     }
 
-    /// The waiting class whose turn it is.
+    /// Returns the waiting class that is served next.
     fn next(&self, state: &State) -> Option<ClassKey> {
         let waiting =
             state.classes.iter().filter(|(class, holder)| !holder.waiting.is_empty() && self.may_have(state, class));
@@ -158,7 +159,7 @@ impl Slots {
         if let Some(holder) = state.classes.get_mut(class) {
             holder.held -= 1;
         }
-        // Sent after the lock is given back: a slot that nobody takes any more comes back here.
+        // Sent after the lock is released: a slot whose receiver has been dropped comes back here.
         let mut granted = Vec::new();
         while let Some(next) = self.next(&state) {
             let holder = state.classes.get_mut(&next).expect("it waits");

@@ -1,4 +1,5 @@
-//! What passes over a WebSocket, and what can be told of one. No I/O and no state: the sockets themselves are `crate::sockets`.
+//! The data types of WebSockets: messages, events, close frames, counts. No I/O and no state: the sockets themselves
+//! are in `crate::sockets`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,30 +8,30 @@ use bytes::Bytes;
 
 use super::MemoryCharge;
 
-/// Codes of closing that the host uses itself (RFC 6455 §7.4.1 and the registry of IANA that it founds).
+/// Close codes that the host itself uses (RFC 6455 §7.4.1 and the registry of IANA that it founds).
 pub mod code {
-    /// What the socket was about is gone.
+    /// The object or class of the socket is gone.
     pub const GOING_AWAY: u16 = 1001;
     /// The peer broke the protocol.
     pub const PROTOCOL: u16 = 1002;
-    /// The peer closed without a code. Never sent.
+    /// The peer sent a close frame without a code. Never sent.
     pub const NONE: u16 = 1005;
-    /// The peer said no close_frame. Never sent.
+    /// The peer sent no close frame. Never sent.
     pub const VANISHED: u16 = 1006;
-    /// Text that is not UTF-8.
+    /// A text message is not UTF-8.
     pub const NOT_UTF8: u16 = 1007;
-    /// A message over the limit.
+    /// A message is over the limit.
     pub const TOO_BIG: u16 = 1009;
     /// A turn with the socket failed.
     pub const FAILED: u16 = 1011;
-    /// The host stops.
+    /// The host is stopping.
     pub const RESTART: u16 = 1012;
     /// The peer is too slow.
     pub const TRY_AGAIN_LATER: u16 = 1013;
 }
 
-/// A socket, for as long as the data directory lives: ids rise and are never used again, also not by a later process. Less than
-/// 2^53, so that any language's numbers hold it.
+/// The id of a socket, unique for the lifetime of the data directory: ids increase and are never reused, also not by a
+/// later process. Less than 2^53, so that any language's numbers hold it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub u64);
 
@@ -40,17 +41,17 @@ impl fmt::Display for SocketId {
     }
 }
 
-/// UTF-8 that is shared, not copied.
+/// Shared UTF-8 text; a clone does not copy it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Text(Bytes);
 
 impl Text {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         std::str::from_utf8(&self.0).expect("checked when it was made, and never changed")
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the text.
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
@@ -71,7 +72,7 @@ impl TryFrom<Bytes> for Text {
     }
 }
 
-/// One whole message. Cheap to clone.
+/// One complete message. Cheap to clone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Message {
     /// Text.
@@ -81,7 +82,7 @@ pub enum Message {
 }
 
 impl Message {
-    /// Bytes of its payload.
+    /// Returns the bytes of its payload.
     pub fn size(&self) -> u64 {
         match self {
             Self::Text(text) => text.0.len() as u64,
@@ -90,7 +91,7 @@ impl Message {
     }
 }
 
-/// With what a side says close_frame. Without a code it says nothing else.
+/// The content of a close frame. Without a code there is no reason.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CloseFrame {
     /// RFC 6455 §7.4.
@@ -100,52 +101,52 @@ pub struct CloseFrame {
 }
 
 impl CloseFrame {
-    /// A close frame of the host.
+    /// Creates a close frame of the host.
     pub fn of_host(code: u16, reason: &str) -> Self {
         Self { code: Some(code), reason: reason.into() }
     }
 }
 
-/// What an object has the host answer for it.
+/// A response that the host sends to a text message on behalf of the object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AutoResponse {
-    /// The text message that is answered.
+    /// The text message to respond to.
     pub request: String,
-    /// The answer.
+    /// The response.
     pub response: String,
 }
 
-/// Something that happened to a socket of an object: one turn.
+/// An event of an object's socket: one turn.
 #[derive(Debug, Clone)]
 pub struct SocketEvent {
     /// The socket.
     pub socket: SocketId,
-    /// What happened.
+    /// The kind of event.
     pub kind: SocketEventKind,
-    /// What a message takes of the host's memory until its turn is over; none if it is small.
+    /// The memory charge of a message until its turn is over; none if it is small.
     pub charge: Option<Arc<MemoryCharge>>,
 }
 
-/// What happened to a socket.
+/// The kinds of socket events.
 #[derive(Debug, Clone)]
 pub enum SocketEventKind {
-    /// A message came.
+    /// A message arrived.
     Message(Message),
     /// The connection is over: the last event.
     Close {
-        /// The peer's, 1005 if it sent none, 1006 if it said no close_frame.
+        /// The code of the peer: 1005 if it sent none, 1006 if it sent no close frame.
         code: u16,
-        /// The peer's.
+        /// The reason of the peer.
         reason: Arc<str>,
-        /// Whether both sides said close_frame.
+        /// Whether both sides sent a close frame.
         was_clean: bool,
     },
-    /// Something is wrong with the connection; the close follows.
+    /// The connection failed; a close event follows.
     Error(Arc<str>),
 }
 
 impl SocketEventKind {
-    /// Bytes that it holds while it waits.
+    /// Returns the bytes that the event holds while it waits.
     pub fn size(&self) -> u64 {
         match self {
             Self::Message(message) => message.size(),
@@ -154,15 +155,15 @@ impl SocketEventKind {
     }
 }
 
-/// What there is to tell of an object's sockets.
+/// Counts of an object's sockets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SocketCounts {
     /// Sockets that are open or closing.
     pub sockets: u64,
-    /// Bytes of messages that wait for peers, each counted for each.
+    /// Bytes of messages that wait for peers; a message counts once for each peer.
     pub buffered_bytes: u64,
-    /// Messages that came since the object last had no socket.
+    /// Messages received since the object last had no socket.
     pub messages_in: u64,
-    /// Messages that left since then.
+    /// Messages sent since then.
     pub messages_out: u64,
 }

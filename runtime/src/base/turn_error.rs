@@ -1,64 +1,64 @@
-//! How a turn can end badly: one enum, few kinds, each saying whether the same request may succeed later.
+//! The reasons for which a turn can fail. Each says whether the same request may succeed later.
 //!
-//! A turn that ends with one of these left no trace in storage. HTTP status codes are the gateway's business.
+//! A failed turn leaves no trace in storage. The gateway maps the reasons to HTTP status codes.
 
 use std::time::Duration;
 
-/// What a guest's handler returned instead of a result.
+/// A failure that a guest's handler returned instead of a result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// A short stable word chosen by the class.
+    /// A short stable code chosen by the class.
     pub code: String,
-    /// For a person; at most [`Failure::MESSAGE_MAX`] bytes.
+    /// A message for a person; at most [`Failure::MESSAGE_MAX`] bytes.
     pub message: String,
     /// Whether the same request may succeed later.
     pub retryable: bool,
-    /// Where it came from, as far as the guest has told the log.
+    /// The stack, as far as the guest has logged it.
     pub stack: Option<String>,
-    /// What the guest has logged of it. It is not in the log yet: the entry of the failed turn has it.
+    /// The guest's log entry about the failure. It is not in the log yet: the entry of the failed turn includes it.
     pub logged: Option<Box<Logged>>,
 }
 
-/// An error that a guest has logged and then failed with.
+/// An error that a guest has logged before it failed with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Logged {
-    /// What was said: the failure's message, and perhaps more.
+    /// The logged message: the failure's message, and perhaps more.
     pub message: String,
     /// Named details, without the stack.
     pub fields: Vec<(String, String)>,
 }
 
 impl Failure {
-    /// Longest message that is kept, in bytes (`wit/types.wit`).
+    /// The maximum length of a message in bytes (`wit/types.wit`).
     pub const MESSAGE_MAX: usize = 8 * 1024;
 
-    /// A failure that is final, of which nothing else is known.
+    /// Creates a failure that is not retryable and has no stack.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), retryable: false, stack: None, logged: None }
     }
 }
 
-/// Whose fault a failed turn is.
+/// The party at fault for a failed turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// The class's, or the client's.
+    /// The class, or the client.
     Guest,
-    /// Nobody's: the host has no room.
+    /// No party: the host has no room.
     Capacity,
-    /// The host's, or its machine's.
+    /// The host, or its machine.
     Host,
 }
 
-/// Why a turn failed, or why it was never begun.
+/// The reason why a turn failed, or why it did not begin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TurnError {
     /// The handler returned a failure.
     #[error("{}", .0.message)]
     Guest(Failure),
-    /// The guest trapped: a panic, an abort, an exit, an access out of bounds.
+    /// The guest trapped: a panic, an abort, an exit, an out-of-bounds access.
     #[error("the object's code trapped: {reason}")]
     Trap {
-        /// Which trap it was, and what the guest said last.
+        /// The kind of trap, and the guest's last output.
         reason: String,
         /// The functions that were running, innermost first.
         stack: Option<String>,
@@ -74,7 +74,7 @@ pub enum TurnError {
     OutOfFuel {
         /// The limit.
         limit: u64,
-        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        /// The functions that were running, innermost first; none if the limit was reached in the host.
         stack: Option<String>,
     },
     /// The turn used up its CPU time.
@@ -82,27 +82,27 @@ pub enum TurnError {
     CpuTime {
         /// The limit.
         limit: Duration,
-        /// Where the guest's code was, innermost function first; none if the limit was reached in the host.
+        /// The functions that were running, innermost first; none if the limit was reached in the host.
         stack: Option<String>,
     },
-    /// The turn took too long by the clock.
-    #[error("the turn did not end within {} s", .limit.as_secs_f64())]
+    /// The turn exceeded its wall time.
+    #[error("the turn exceeded its wall time of {} s", .limit.as_secs_f64())]
     WallTime {
         /// The limit.
         limit: Duration,
-        /// Where the guest's code was, innermost function first; none if that is not known.
+        /// The functions that were running, innermost first; none if unknown.
         stack: Option<String>,
     },
     /// The instance exceeded its memory limit.
-    #[error("the instance wanted more than its {limit} bytes of memory")]
+    #[error("the instance exceeded its memory limit of {limit} bytes")]
     OutOfMemory {
         /// The limit in bytes.
         limit: u64,
         /// The functions that were running, innermost first.
         stack: Option<String>,
     },
-    /// What the turn's SQL needs of memory is over the object's limit; carries the limit in bytes.
-    #[error("the object's SQL needs more than its {0} bytes of memory (sql-memory)")]
+    /// The turn's SQL needs more memory than the object's limit; carries the limit in bytes.
+    #[error("the object's SQL needs more than the limit of {0} bytes of memory (sql-memory)")]
     SqlMemory(u64),
     /// The handler returned something that is not an HTTP response.
     #[error("the object's response is not valid: {0}")]
@@ -113,20 +113,20 @@ pub enum TurnError {
     /// The class exports no handler for the event.
     #[error("the class exports no {0} handler")]
     NoHandler(&'static str),
-    /// No room to store what the turn wrote.
+    /// There is no room to store what the turn wrote.
     #[error("no room to store what the turn wrote: {0}")]
     StorageFull(String),
-    /// The handler succeeded, but what it left behind cannot be applied: a deferred constraint is violated, or one of its
+    /// The handler succeeded, but its writes cannot be applied: a deferred constraint is violated, or one of its
     /// statements ended the transaction.
     #[error("what the turn wrote could not be applied: {0}")]
     NotApplied(String),
     /// The handler succeeded and left a savepoint open.
     #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
     SavepointOpen,
-    /// The object's storage failed; its data is what it was before the turn.
+    /// The object's storage failed; its data is as it was before the turn.
     #[error("the object's storage failed: {0}")]
     Storage(String),
-    /// What the object has stored is not there, or not as it was written. Nothing of it is served.
+    /// What the object has stored is missing or differs from what was written. None of it is served.
     #[error("what the object has stored is damaged: {0}")]
     Damaged(String),
     /// A query of the admin API was refused or failed.
@@ -135,7 +135,8 @@ pub enum TurnError {
     /// The object has stored nothing, and the class does not let requests create objects.
     #[error("there is no such object, and its class does not let requests create one (`create = \"internal\"`)")]
     UnknownObject,
-    /// The class was built for a version of the contract that the host does not run any more. Says which, and what to do.
+    /// The class was built for a version of the contract that the host no longer runs. Carries the version, and what to
+    /// do.
     #[error("{0}")]
     ClassOutdated(String),
     /// The class's component could not be loaded.
@@ -144,10 +145,10 @@ pub enum TurnError {
     /// The object's mailbox is full, or too many turns of its class wait to compute for long.
     #[error("too many requests of the object wait, or too many long computations of its class; try again later")]
     Overloaded,
-    /// The host's memory is short, and the class has its share of it.
+    /// The host's memory is short, and the class uses its share of it.
     #[error("the host's memory is short and the class has its share of it; try again later")]
     HostMemory,
-    /// The handler has ended well, and there is no room for its response. Nothing that it wrote was kept.
+    /// The handler succeeded, and there is no memory for its response. Nothing that it wrote was kept.
     #[error(
         "the host's memory is short and the class has its share of it, so there is no room for the response; try again later"
     )]
@@ -155,16 +156,17 @@ pub enum TurnError {
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
-    /// Nobody waited for the turn any more, it had written nothing, and it only waited; or it waited for room to begin.
-    #[error("the client went away before the turn had written anything; it was given up")]
+    /// The client had disconnected, and the turn had written nothing and only waited, or waited for room to begin.
+    #[error("the client disconnected before the turn had written anything; the turn was abandoned")]
     Abandoned,
-    /// The object's part of the commit log was lost while the outcome waited for it: what the turn did may be durable or not.
+    /// The object's lane of the commit log was lost while the outcome waited for it: the turn's writes may be durable
+    /// or not.
     #[error(
         "the host lost the object's commit log before what the turn did was known to be durable; it may have happened or not"
     )]
     OutcomeUnknown,
-    /// The object, or its class, was deleted before the turn had ended. It was given up.
-    #[error("the object was deleted before the request had ended; it was given up")]
+    /// The object, or its class, was deleted before the turn had ended. The turn was abandoned.
+    #[error("the object was deleted before the request had ended; the turn was abandoned")]
     Deleted,
     /// The host is shutting down.
     #[error("the host is stopping; try again")]
@@ -175,7 +177,7 @@ pub enum TurnError {
 }
 
 impl TurnError {
-    /// The stable code that clients match on; `docs/ERRORS.md` documents each.
+    /// Returns the stable code that clients match on; `docs/ERRORS.md` documents each.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Guest(_) => "guest-error",
@@ -207,7 +209,7 @@ impl TurnError {
         }
     }
 
-    /// Whose fault it is.
+    /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
             Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
@@ -217,12 +219,12 @@ impl TurnError {
         }
     }
 
-    /// Whether no turn failed: what was asked for was refused, with the reason as the answer, or nobody wanted it any more.
+    /// Reports whether no turn failed: the request was refused, with the reason as the answer, or its caller was gone.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Deleted | Self::Stopping)
     }
 
-    /// The limit of `[limits]` that the turn reached, if it failed of that: its key and its value.
+    /// Returns the key and the value of the limit in `[limits]` that the turn reached, if it failed for that reason.
     pub fn limit(&self) -> Option<(&'static str, String)> {
         Some(match self {
             Self::OutOfFuel { limit, .. } => ("fuel-per-turn", limit.to_string()),
@@ -234,7 +236,7 @@ impl TurnError {
         })
     }
 
-    /// Where it came from, for whoever wrote the class.
+    /// Returns the guest's stack, for the author of the class.
     pub fn stack(&self) -> Option<&str> {
         match self {
             Self::Guest(Failure { stack, .. })
@@ -248,7 +250,7 @@ impl TurnError {
         }
     }
 
-    /// Whether the same request may succeed later without anybody changing anything.
+    /// Reports whether the same request may succeed later without any change.
     pub fn retryable(&self) -> bool {
         match self {
             Self::Guest(failure) => failure.retryable,

@@ -1,4 +1,4 @@
-//! The client side of the HTTP listeners: finding the server and its token, sending, and making errors readable.
+//! The client of the HTTP listeners: finds the server and its token, sends requests, and makes errors readable.
 
 use std::fmt;
 use std::fs::File;
@@ -14,11 +14,11 @@ use ureq::{Agent, AsSendBody, Body};
 use crate::config::{ConfigFile, DEFAULT_DATA};
 
 const TOKEN_FILE: &str = "admin.token";
-/// The body of a POST that says nothing: with its length, where `()` would be sent as chunks.
+/// The empty body of a POST, sent with its length, where `()` would be sent as chunks.
 pub const NO_BYTES: &[u8] = &[];
 const PROBLEM: &str = "application/problem+json";
 
-/// Which server, and how to be let in.
+/// The options that select a server and authenticate to it.
 #[derive(clap::Args)]
 pub struct Connection {
     /// The server's admin listener.
@@ -32,7 +32,7 @@ pub struct Connection {
         help_heading = "Server"
     )]
     server: String,
-    /// The admin token [default: the one in the data directory of --data or of the project around].
+    /// The admin token [default: the one in the data directory of --data or of the enclosing project].
     #[arg(long, global = true, env = "HOLDFAST_TOKEN", hide_env_values = true, help_heading = "Server")]
     token: Option<String>,
     /// The data directory of a server on this machine, to read its token from.
@@ -56,13 +56,13 @@ pub struct Api {
 
 struct Token {
     text: String,
-    /// Where it was found, for whoever wonders why it is refused.
+    /// The source of the token, for the message about a rejected token.
     source: String,
 }
 
 impl Api {
-    /// Finds the token; sends nothing yet. Without `--token` and `--data`, a server on this machine is taken for the one
-    /// that `holdfast dev` or `holdfast serve` runs in `project`, or in the working directory or one above.
+    /// Finds the token; sends nothing yet. Without `--token` and `--data`, assumes that a server on this machine is the
+    /// one that `holdfast dev` or `holdfast serve` runs in `project`, or in the working directory or one above.
     pub fn new(connection: &Connection, project: Option<&Path>) -> anyhow::Result<Self> {
         let base = base_url(&connection.server)?;
         let token = match (&connection.token, &connection.data) {
@@ -73,37 +73,37 @@ impl Api {
         Ok(Self { agent: agent(), base, token })
     }
 
-    /// GET, answered with JSON.
+    /// Sends GET and parses the JSON answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         json(self.send(Method::GET, path, ())?)
     }
 
-    /// GET, answered with a stream that ends when the server ends it.
+    /// Sends GET and returns the answer as a stream, until the server ends it.
     pub fn stream(&self, path: &str) -> anyhow::Result<BufReader<impl Read + 'static>> {
         Ok(BufReader::new(self.send(Method::GET, path, ())?.into_body().into_reader()))
     }
 
-    /// PUT of bytes, answered with JSON.
+    /// Sends PUT with bytes and parses the JSON answer.
     pub fn put<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> anyhow::Result<T> {
         json(self.send(Method::PUT, path, body)?)
     }
 
-    /// POST without a body, answered with JSON.
+    /// Sends POST without a body and parses the JSON answer.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         json(self.send(Method::POST, path, NO_BYTES)?)
     }
 
-    /// POST of JSON, answered with JSON.
+    /// Sends POST with JSON and parses the JSON answer.
     pub fn post_json<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
         json(self.send(Method::POST, path, serde_json::to_vec(body)?)?)
     }
 
-    /// PUT of a file.
+    /// Sends PUT with a file.
     pub fn upload(&self, path: &str, file: &File) -> anyhow::Result<()> {
         self.send(Method::PUT, path, file).map(drop)
     }
 
-    /// DELETE.
+    /// Sends DELETE.
     pub fn delete(&self, path: &str) -> anyhow::Result<()> {
         self.send(Method::DELETE, path, ()).map(drop)
     }
@@ -114,10 +114,10 @@ impl Api {
             .uri(format!("{}{path}", self.base))
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.text));
         if method == Method::PUT {
-            // A server that refuses a component says so before it is uploaded.
+            // The server can refuse a component before it is uploaded.
             request = request.header(header::EXPECT, "100-continue");
         }
-        let request = request.body(body).context("the token is not one; a token is one line of visible ASCII")?;
+        let request = request.body(body).context("the token is malformed; a token is one line of visible ASCII")?;
         let response = send(&self.agent, &self.base, "--server", request)?;
         match response.status() {
             status if status.is_success() => Ok(response),
@@ -131,7 +131,7 @@ impl Api {
     }
 }
 
-/// An HTTP client that answers with what the server said, redirects and errors included.
+/// Creates an HTTP client that returns every response as it is, redirects and errors included.
 pub fn agent() -> Agent {
     Agent::config_builder()
         .http_status_as_error(false)
@@ -144,7 +144,7 @@ pub fn agent() -> Agent {
         .into()
 }
 
-/// Checks a URL of a listener: plain HTTP, a host, nothing after it.
+/// Validates the URL of a listener: plain HTTP, a host, nothing after it.
 pub fn base_url(url: &str) -> anyhow::Result<String> {
     let uri: Uri = url.parse().with_context(|| format!("`{url}` is not a URL; write http://HOST:PORT"))?;
     match uri.scheme_str() {
@@ -157,7 +157,7 @@ pub fn base_url(url: &str) -> anyhow::Result<String> {
     }
 }
 
-/// Sends a request; an error says whether there is a server at all. `flag` is the one that names another.
+/// Sends a request. The error says whether a server is reachable; `flag` is the flag that selects another.
 pub fn send(
     agent: &Agent,
     base: &str,
@@ -173,14 +173,18 @@ pub fn send(
 }
 
 fn json<T: DeserializeOwned>(response: Response<Body>) -> anyhow::Result<T> {
-    // Our own server: what it sends is bounded by its pages and its log's history, not by a limit here.
+    // Our own server: its answers are bounded by its page size and its log history, not by a limit here.
     let mut text = Vec::new();
-    response.into_body().into_reader().read_to_end(&mut text).context("the server's answer broke off; try again")?;
+    response
+        .into_body()
+        .into_reader()
+        .read_to_end(&mut text)
+        .context("the server's answer is incomplete; try again")?;
     serde_json::from_slice(&text)
         .context("the server's answer is not the admin API's; does --server name the admin listener?")
 }
 
-/// What the server said was wrong (RFC 9457), and what to do about it if that is known.
+/// A server's problem document (RFC 9457), and the next step if it is known.
 #[derive(Debug, Deserialize)]
 struct Problem {
     title: String,
@@ -224,7 +228,7 @@ fn next_step(code: &str) -> Option<&'static str> {
     })
 }
 
-/// The error that a response tells of.
+/// Converts an error response into an error.
 pub fn problem(response: Response<Body>) -> anyhow::Error {
     let status = response.status();
     if !is_problem(&response) {
@@ -236,7 +240,7 @@ pub fn problem(response: Response<Body>) -> anyhow::Error {
     }
 }
 
-/// Whether the host itself reports an error.
+/// Reports whether the response is an error of the host itself.
 pub fn is_problem(response: &Response<Body>) -> bool {
     let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.is_some_and(|value| value.starts_with(PROBLEM))
@@ -254,7 +258,7 @@ fn read_token(data: &Path) -> anyhow::Result<Token> {
 }
 
 fn nearby_token(base: &str, project: Option<&Path>) -> anyhow::Result<Token> {
-    // A token found by chance is for the server next to it, never for one on another machine.
+    // A token that was found implicitly is sent only to a server on this machine, never to another one.
     if !is_loopback(base) {
         bail!("{base} is not on this machine; pass its admin token with --token or HOLDFAST_TOKEN");
     }
@@ -270,10 +274,10 @@ fn nearby_token(base: &str, project: Option<&Path>) -> anyhow::Result<Token> {
     }
 }
 
-/// The data directory of a server that was started in this directory without `--data`.
+/// Returns the data directory of a server that was started in this directory without `--data`.
 fn data_of(directory: &Path) -> PathBuf {
     let default = directory.join(DEFAULT_DATA);
-    // A file that cannot be read is the business of the commands that need it.
+    // The commands that need the file report that it cannot be read.
     ConfigFile::of_directory(directory).map_or(default.clone(), |file| file.server(&default).data)
 }
 

@@ -1,10 +1,10 @@
 //! `holdfast build`: compiles a project to a component with the tools of its language.
 //!
-//! One module per language, each with one function `build(&Project)` that returns the component's file. It runs the language's usual
-//! compiler, whose messages go to standard error as it prints them, and keeps what it makes in between in [`Project::work`]. What is
-//! not on the machine is installed by [`tools`] at versions that this binary pins, from the language's usual registry and into a
-//! directory of its own; nothing is installed for the machine or the user. A core module becomes a component in
-//! [`component`], inside this process.
+//! One module per language, each with one function `build(&Project)` that returns the component's file. It runs the
+//! language's usual compiler, whose messages go to standard error as it prints them, and keeps intermediate files in
+//! [`Project::work`]. Missing tools are installed by [`tools`] at versions that this binary pins, from the language's
+//! usual registry and into a directory of its own; nothing is installed for the machine or the user. [`component`]
+//! turns a core module into a component, inside this process.
 
 mod assemblyscript;
 mod c;
@@ -26,7 +26,7 @@ use crate::config::Language;
 
 /// Compile a project to a component and print its path.
 ///
-/// The language is that of the project's manifest, or `language` under [build] in holdfast.toml. Tools that are missing are
+/// The language is that of the project's manifest, or `language` under [build] in holdfast.toml. Missing tools are
 /// installed for the project, in .holdfast/tools, or in the directory that HOLDFAST_TOOLS names.
 #[derive(clap::Args)]
 pub struct Args {
@@ -41,25 +41,25 @@ pub(super) fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What a build made.
+/// The result of a build.
 #[derive(Debug)]
 pub struct Built {
-    /// The class that the project deploys as.
+    /// The class of the project.
     pub class: ClassName,
     /// The component's file.
     pub component: PathBuf,
 }
 
-/// This program could not build the project and has said why on standard error.
+/// This program failed to build the project and has written the reason to standard error.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} could not build the project; see its messages above")]
 pub struct CompilerFailed(&'static str);
 
-/// Compiles the project in this directory. Progress and diagnostics go to standard error. What the compiler refuses is the error
-/// [`CompilerFailed`].
+/// Compiles the project in this directory. Progress and diagnostics go to standard error. If the compiler rejects the
+/// project, the error is [`CompilerFailed`].
 pub fn build(project: &Path) -> anyhow::Result<Built> {
     let project = Project::open(project)?;
-    // Cargo has a lock of its own; others would write into each other's files.
+    // Cargo has a lock of its own; concurrent builds of other languages would write into each other's files.
     let _lock = (project.language != Language::Rust).then(|| project.lock()).transpose()?;
     let component = match project.language {
         Language::Rust => rust::build(&project),
@@ -78,7 +78,7 @@ pub fn build(project: &Path) -> anyhow::Result<Built> {
 mod tests {
     use super::*;
 
-    /// Found by running the tools, so only where there are no sources to compile: the error names the way out.
+    /// Found by running the tools, so only where there are no sources to compile: the error says what to do.
     #[test]
     fn a_directory_without_a_project_is_refused() {
         let directory = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! `holdfast classes`: what is deployed.
+//! `holdfast classes`: the deployed classes.
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -18,16 +18,16 @@ pub struct Args {
     command: Option<Command>,
     #[command(flatten)]
     connection: Connection,
-    /// Print JSON: one document a line.
+    /// Print JSON: one document per line.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the deployed classes (what `holdfast classes` does).
+    /// List the deployed classes (the default of `holdfast classes`).
     List,
-    /// Show one class with what it exports and imports.
+    /// Show one class with its exports and imports.
     Show {
         /// The class.
         class: ClassName,
@@ -43,31 +43,31 @@ enum Command {
         class: ClassName,
         /// The number of the version.
         version: u64,
-        /// What is to be known of it, for `holdfast classes versions`.
+        /// A description of the version, for `holdfast classes versions`.
         #[arg(long)]
         message: Option<String>,
     },
-    /// Give a class another name; its objects keep what they stored, their alarms and their sockets.
+    /// Rename a class; its objects keep their data, their alarms and their sockets.
     ///
-    /// Requests and deployments reach it by the new name only: change `class` in the project's holdfast.toml, too. What its objects
-    /// have logged before stays under the old name.
+    /// Requests and deployments reach it by the new name only: change `class` in the project's holdfast.toml, too.
+    /// Earlier log entries of its objects stay under the old name.
     Rename {
         /// The class.
         class: ClassName,
-        /// The new name, which no class has.
+        /// The new name, which must not be in use.
         to: ClassName,
     },
     /// Delete a class.
     Delete {
         /// The class.
         class: ClassName,
-        /// Delete its objects and all they stored too; a class that has objects is kept otherwise.
+        /// Also delete its objects and their data; without this flag a class that has objects is not deleted.
         #[arg(long)]
         objects: bool,
     },
 }
 
-/// What the admin API tells of a class.
+/// A class in the admin API.
 #[derive(Deserialize)]
 pub struct ClassInfo {
     pub name: String,
@@ -86,7 +86,7 @@ pub struct ClassInfo {
 }
 
 impl ClassInfo {
-    /// The version of the contract that it was built for.
+    /// Returns the version of the contract that it was built for.
     fn contract(&self) -> String {
         let version = self.built_for.as_deref().and_then(|built_for| Some(built_for.split_once('@')?.1));
         let outdated = if self.outdated { " (outdated)" } else { "" };
@@ -94,7 +94,7 @@ impl ClassInfo {
     }
 }
 
-/// One version as the admin API tells it.
+/// A version in the admin API.
 #[derive(Deserialize)]
 struct VersionInfo {
     version: u64,

@@ -1,7 +1,7 @@
-//! `holdfast data`: what a data directory holds, and whether all of it is what was written.
+//! `holdfast data`: shows and verifies the content of a data directory.
 //!
-//! Reads the directory itself, without a server, and changes no byte of it. What is wrong is no failure of this command's own: all
-//! of it is printed, with the way to go on, and the exit code says that there was something.
+//! Reads the directory itself, without a server, and changes no byte of it. Damage is not an error of the command: it
+//! prints all of it, with the next step, and the exit code reports that there was some.
 
 mod log;
 
@@ -17,7 +17,7 @@ use crate::config::DEFAULT_DATA;
 use crate::storage::verify::{self, DataDamage, DataReport};
 use crate::storage::{DataDirError, DataDirView, commit_log};
 
-/// Check and show what a data directory holds.
+/// Verify and show the content of a data directory.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
@@ -25,24 +25,24 @@ pub struct Args {
     /// The data directory [default: ./.holdfast].
     #[arg(long, global = true, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print JSON: one document a line.
+    /// Print JSON: one document per line.
     #[arg(long, global = true)]
     json: bool,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check the commit log, every class and every page of every object, and show all that is wrong.
+    /// Verify the commit log, every class and every page of every object, and show all damage.
     ///
-    /// Fails if anything is. Changes nothing. Not while a server uses the directory.
+    /// Fails if there is any. Changes nothing. Must not run while a server uses the directory.
     Verify {
-        /// Check the commit log alone: every byte of it that counts, told of by file and offset.
+        /// Verify the commit log alone: every byte of it that counts, reported by file and offset.
         #[arg(long)]
         log_only: bool,
     },
-    /// Show every record of the commit log, and where each lane stands.
+    /// Show every record of the commit log, and the position of each lane.
     ///
-    /// While a server uses the directory, the end may be missing and released segments may go.
+    /// While a server uses the directory, the end may be missing and trimmed segments may disappear.
     Inspect,
 }
 
@@ -52,7 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     match args.command {
         Command::Verify { .. } if data.in_use() => {
             let refused = DataDirError::InUse(data.root().into());
-            Err(refused).context("data that is being written cannot be judged")
+            Err(refused).context("data cannot be verified while a server writes it")
         }
         Command::Verify { log_only: true } => log::verify(&commit_log::verify(&data.log())?, args.json, out),
         Command::Verify { log_only: false } => verify(&data, args.json, out),
@@ -62,7 +62,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
 fn verify(data: &DataDirView, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let log_report = commit_log::verify(&data.log())?;
-    log::verify(&log_report, json, out).context("objects cannot be judged without the log")?;
+    log::verify(&log_report, json, out).context("objects cannot be verified without the log")?;
     let mut told = 0;
     let report = verify::verify(data, &log_report, &mut |done, total| {
         let percent = done * 100 / total.max(1);
@@ -100,12 +100,12 @@ fn show_report(report: &DataReport, json: bool, out: &mut impl Write) -> io::Res
         writeln!(out, "{}", damage_text(damage))?;
     }
     for path in &report.lists_lost {
-        let what = "cannot be relied on and is made again at the next start: a file that is missing was not noticed";
+        let what = "is unreliable and will be rebuilt at the next start: missing files were not detected";
         writeln!(out, "{} {what}", path.display())?;
     }
-    writeln!(out, "{} objects, {} pages are what was written.", report.objects, report.pages)?;
+    writeln!(out, "{} objects, {} pages are intact.", report.objects, report.pages)?;
     if report.unchecked > 0 {
-        let what = "pages have no checksum yet: an earlier version wrote them, and nobody has read them since";
+        let what = "pages have no checksum yet: an earlier version wrote them, and they have not been read since";
         writeln!(out, "{} {what}.", report.unchecked)?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! `holdfast deploy`: a project or a component becomes the current version of a class.
+//! `holdfast deploy`: makes a project or a component the current version of a class.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::base::{ClassName, Create};
 
 /// Build a project and deploy it, or deploy a component.
 ///
-/// The new version answers from each object's next turn on; objects keep what they stored.
+/// Objects use the new version from their next turn on; they keep their data.
 #[derive(clap::Args)]
 pub struct Args {
     /// A project's directory, or a component's file.
@@ -24,24 +24,24 @@ pub struct Args {
     /// The class to deploy as [default: the project's class, or the file's name].
     #[arg(long)]
     class: Option<ClassName>,
-    /// What creates objects: `any` turn that leaves something stored; `stored`, where a request that is answered with an error and
-    /// whose handler stored nothing leaves nothing; `internal`, where requests from outside create none [default: `create` of the
-    /// project's holdfast.toml, else what the class has, else stored].
+    /// Who creates objects: `any` turn that leaves something stored; `stored`, the same but not a request that is
+    /// answered with an error and whose handler stored nothing; `internal`, only other objects and the admin API
+    /// [default: `create` of the project's holdfast.toml, else the class's current setting, else stored].
     #[arg(long, value_name = "any|stored|internal")]
     create: Option<Create>,
-    /// What is new in this version, for `holdfast classes versions`; at most 1,024 bytes.
+    /// A description of this version, for `holdfast classes versions`; at most 1,024 bytes.
     #[arg(long)]
     message: Option<String>,
     #[command(flatten)]
     connection: Connection,
-    /// Print what was deployed as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
 }
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     let is_project = args.source.is_dir();
-    // Before the build: a missing token should not cost a minute.
+    // Before the build: a missing token should be reported at once.
     let api = Api::new(&args.connection, is_project.then_some(&args.source))?;
     let (class, create, file) = if is_project {
         let create = Project::open(&args.source)?.create;
@@ -58,7 +58,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     print(value, args.json)
 }
 
-/// Prints what a deploy has done.
+/// Prints the result of a deploy.
 pub fn print(value: Value, json: bool) -> anyhow::Result<()> {
     let out = &mut io::stdout().lock();
     if json {

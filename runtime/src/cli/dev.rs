@@ -1,5 +1,5 @@
-//! `holdfast dev`: build, serve, show logs, and again whenever the sources change. State is kept: it is a server like any
-//! other, with its data directory in the project.
+//! `holdfast dev`: builds, serves, shows logs, and repeats this whenever the sources change. State is kept: it is a
+//! server like any other, with its data directory in the project.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
@@ -20,8 +20,8 @@ use crate::config::{ConfigFile, DEFAULT_DATA};
 
 /// Build a project and serve it; build and deploy again when its sources change.
 ///
-/// Objects keep what they stored, through changes and from one run to the next. A change that does not compile leaves the
-/// version before it serving. Settings of the server come from the project's holdfast.toml; Ctrl-C stops.
+/// Objects keep their data, through changes and from one run to the next. After a change that does not compile, the
+/// previous version continues to serve. Settings of the server come from the project's holdfast.toml; Ctrl-C stops.
 #[derive(clap::Args)]
 pub struct Args {
     /// The project's directory.
@@ -29,7 +29,7 @@ pub struct Args {
     project: PathBuf,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Where objects are kept [default: .holdfast in the project].
+    /// The data directory [default: .holdfast in the project].
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let stop = events.clone();
     signals::on_stop(move || _ = stop.send(Event::Stop))?;
     let data = config.data.clone();
-    // Before the build, which takes longer: a port in use should be known at once.
+    // Before the build, which takes longer: a port in use should be reported at once.
     let server = Server::start(config, Env::system())?;
     let mut watch = Watch::start(&project.root, &data, events)?;
     let mut session = Session { server, root: project.root, serving: None, colours: Colours::of_stdout() };
@@ -65,7 +65,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 struct Session {
     server: Server,
     root: PathBuf,
-    /// What the last deployment made, for example `counter version 3`.
+    /// The current version, for example `counter version 3`.
     serving: Option<String>,
     colours: Colours,
 }
@@ -73,13 +73,13 @@ struct Session {
 impl Session {
     fn run(&mut self, inbox: &mpsc::Receiver<Event>, watch: &mut Watch) -> anyhow::Result<()> {
         match self.redeploy() {
-            // Ctrl-C ends the compiler too; what follows is the stop.
+            // Ctrl-C ends the compiler too; the stop event follows.
             Err(error) if error.is::<CompilerFailed>() => self.failed(&error),
             result => result?,
         }
         self.say("watching", &format!("{}; Ctrl-C stops", self.root.display()));
         while let Some(Event::Changed(file)) = watch::next(inbox) {
-            // The last thing that an editor does may be to remove its own copy of the file.
+            // The last change of an editor may be to remove its own copy of the file.
             let shown = if self.root.join(&file).exists() { &file } else { file.parent().unwrap_or(&file) };
             self.say("changed", &show::printable(&shown.to_string_lossy()));
             if let Err(error) = watch.refresh().and_then(|()| self.redeploy()) {
@@ -118,13 +118,13 @@ impl Session {
         }
     }
 
-    /// One line about what happens, its label aligned with the others'.
+    /// Prints one line about an event, its label aligned with the others'.
     fn say(&self, label: &str, text: &str) {
         let label = format!("{label:>9}");
         output::stdout().line(format!("{}  {text}\n", self.colours.paint(Colour::Green, &label)).as_bytes());
     }
 
-    /// Prints what guests say, as they say it, until the server ends.
+    /// Prints guests' log entries as they come, until the server ends.
     fn show_logs(&self) -> anyhow::Result<()> {
         let colours = self.colours;
         let (history, mut live) = self.server.logs().follow(None);
@@ -144,7 +144,8 @@ impl Session {
     }
 }
 
-/// An address to type: a server that listens everywhere is reached here.
+/// Returns an address that a user can type: a server that listens on all addresses is reachable at the loopback
+/// address.
 fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

@@ -1,8 +1,8 @@
-//! What the fuzzer tries of the command line; see [`crate::fuzz`].
+//! The fuzz targets of the command line; see [`crate::fuzz`].
 
 use super::sse::Events;
 
-/// Server-sent events: the reader ends, whatever the stream holds.
+/// Tests server-sent events: the reader ends, whatever the stream holds.
 pub fn events(input: &[u8]) {
     for event in Events::new(input) {
         if event.is_err() {

@@ -11,7 +11,7 @@ use super::target::RequestTarget;
 
 /// Send one request to an object and print its answer.
 ///
-/// Exits 1 when the answer's status is 400 or above.
+/// Exits 1 if the answer's status is 400 or above.
 #[derive(clap::Args)]
 #[command(
     override_usage = "holdfast invoke [OPTIONS] <CLASS/NAME>[/PATH][?QUERY]",
@@ -47,7 +47,7 @@ pub struct Args {
     data_url: String,
 }
 
-/// Names another server than the default one.
+/// The flag that selects another server.
 const FLAG: &str = "--data-url";
 
 fn header(text: &str) -> Result<(HeaderName, HeaderValue), String> {
@@ -98,7 +98,11 @@ fn print(response: Response<Body>, include: bool) -> anyhow::Result<()> {
         writeln!(out)?;
     }
     let mut body = Vec::new();
-    response.into_body().into_reader().read_to_end(&mut body).context("the answer broke off; see the server's log")?;
+    response
+        .into_body()
+        .into_reader()
+        .read_to_end(&mut body)
+        .context("the answer is incomplete; see the server's log")?;
     out.write_all(&body)?;
     if out.is_terminal() && body.last().is_some_and(|&byte| byte != b'\n') {
         writeln!(out)?;

@@ -1,4 +1,4 @@
-//! `holdfast logs`: what guests say, and how an entry looks on a terminal (`dev` shows them too).
+//! `holdfast logs`: the log of guests, and the format of an entry on a terminal (`dev` uses it too).
 
 use std::io::{self, Write};
 
@@ -12,18 +12,19 @@ use super::sse::Events;
 use super::target::Scope;
 use crate::base::logs::{Level, LogEntry};
 
-/// Print what objects log.
+/// Print the log of objects.
 ///
-/// The server remembers about the last thousand entries of each class. Every failed turn is one; failures that come too fast are counted.
+/// The server keeps about the last thousand entries of each class. Every failed turn is one; failures that come too
+/// fast are counted.
 #[derive(clap::Args)]
 #[command(override_usage = "holdfast logs [OPTIONS] [CLASS|OBJECT]")]
 pub struct Args {
     #[command(flatten)]
     scope: Scope,
-    /// Go on with new entries as they come.
+    /// Continue with new entries as they come.
     #[arg(short, long)]
     follow: bool,
-    /// Print JSON: one entry a line.
+    /// Print JSON: one entry per line.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -74,12 +75,12 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     anyhow::bail!("the server ended the log; follow it again once the server is back")
 }
 
-/// What is shown in place of entries that came faster than they were read.
+/// Returns the line that replaces entries that came faster than they were read.
 pub fn missed_line(missed: u64) -> String {
     format!("… {missed} entries left out: they came faster than they could be shown")
 }
 
-/// An entry as lines of text, each ended.
+/// Formats an entry as lines of text, each ended.
 pub fn line(entry: &LogEntry, colours: Colours) -> String {
     let (level, colour) = match entry.level {
         Level::Trace => ("TRACE", Colour::Dim),
@@ -109,7 +110,7 @@ pub fn line(entry: &LogEntry, colours: Colours) -> String {
     line
 }
 
-/// A name as it is; of an id as much as tells objects apart.
+/// Returns a name as it is; of an id only a prefix that distinguishes objects.
 fn object(object: &str) -> String {
     match object.strip_prefix('@').and_then(|id| id.get(..8).filter(|_| id.len() == 64)) {
         Some(beginning) => format!("@{beginning}…"),

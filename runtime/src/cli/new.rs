@@ -1,7 +1,7 @@
-//! `holdfast new`: a project that builds at once.
+//! `holdfast new`: creates a project that builds at once.
 //!
-//! The SDK is on no registry, so its sources travel in this binary and into the project, in the places relative to each
-//! other that its manifests and its bindings expect.
+//! The SDK is on no registry, so its sources are embedded in this binary and copied into the project, in the places
+//! relative to each other that its manifests and its bindings expect.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -13,21 +13,22 @@ use super::sdk;
 use crate::base::ClassName;
 use crate::config::Language;
 
-/// Where the SDK goes in a project.
+/// The directory of the SDK in a project.
 pub(super) const VENDORED: &str = ".sdk";
-/// Templates are named so, lest tools take them for what they are going to be.
+/// The suffix of template files, so that tools do not take them for the files that they become.
 const TEMPLATE: &str = ".template";
-/// Cargo does not tell a project of one of these names from the crate itself.
+/// Cargo cannot distinguish a project with one of these names from the crate itself.
 const SDK_CRATES: [&str; 2] = ["holdfast", "holdfast-macros"];
 
-/// Make a project.
+/// Create a project.
 ///
-/// The directory is named like the class. It holds all it needs: source, settings, and a copy of the SDK in .sdk.
+/// The directory is named like the class. It contains all that is needed: source, settings, and a copy of the SDK in
+/// .sdk.
 #[derive(clap::Args)]
 pub struct Args {
-    /// The class, and the directory that is made for it.
+    /// The class, and the directory that is created for it.
     name: ClassName,
-    /// The language it is written in.
+    /// The language of the project.
     #[arg(long)]
     lang: Language,
     /// Use the SDK in this directory instead of a copy of the one in this binary.
@@ -37,7 +38,7 @@ pub struct Args {
 
 pub fn run(args: Args) -> anyhow::Result<()> {
     create(Path::new(args.name.as_str()), &args.name, args.lang, args.sdk.as_deref())?;
-    note!("made {0}/\n\n  cd {0}\n  holdfast dev\n", args.name);
+    note!("created {0}/\n\n  cd {0}\n  holdfast dev\n", args.name);
     Ok(())
 }
 
@@ -56,7 +57,7 @@ pub(super) fn create(root: &Path, name: &ClassName, language: Language, sdk: Opt
         ErrorKind::AlreadyExists => {
             anyhow::anyhow!("{} exists; choose another name, or remove it", root.display())
         }
-        _ => anyhow::Error::new(error).context(format!("cannot make the directory {}", root.display())),
+        _ => anyhow::Error::new(error).context(format!("cannot create the directory {}", root.display())),
     })?;
     fill(sdk::template(language), root, name, &sdk_path)?;
     match sdk {
@@ -70,8 +71,8 @@ pub(super) fn vendor_sdk(language: Language, to: &Path) -> anyhow::Result<()> {
     sdk::sdk(language).iter().try_for_each(|(place, directory)| vendor(directory, &to.join(place)))
 }
 
-/// Writes a template, its placeholders filled in: `{{name}}`, `{{sdk}}` as a quoted string of the file's format, and
-/// `{{sdk-path}}` as what would be between its quotes.
+/// Writes a template and replaces its placeholders: `{{name}}`, `{{sdk}}` as a quoted string of the file's format, and
+/// `{{sdk-path}}` as the text between its quotes.
 fn fill(template: &Dir, to: &Path, name: &ClassName, sdk: &str) -> anyhow::Result<()> {
     for file in template.files() {
         let file_name = file.path().file_name().unwrap_or_default().to_string_lossy();
@@ -101,12 +102,12 @@ fn absolute_sdk(sdk: &Path, language: Language) -> anyhow::Result<String> {
     Ok(absolute.to_string_lossy().into_owned())
 }
 
-/// As a TOML value, quotes included.
+/// Formats a text as a TOML value, quotes included.
 fn toml_string(text: &str) -> String {
     toml::Value::String(text.into()).to_string()
 }
 
-/// What an SDK has for its own development stays behind.
+/// Directories of an SDK's own development, which are not copied.
 const OF_THE_SDK_ITSELF: [&str; 5] = ["tests", "test", "target", "node_modules", "__pycache__"];
 
 /// Writes the files of an embedded directory.

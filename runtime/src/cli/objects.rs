@@ -1,4 +1,4 @@
-//! `holdfast objects`: what a class has stored.
+//! `holdfast objects`: the objects of a class and their data.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -14,17 +14,17 @@ use super::target::{ObjectAndFile, ObjectAndSql, ObjectArg, Target};
 use super::{path, show};
 use crate::base::ClassName;
 
-/// The most that the admin API answers at once.
+/// The maximum page size of the admin API.
 const PAGE: usize = 1_000;
 
-/// List, show, query, export, import, delete and evict objects, run their alarms, and make ids of new ones.
+/// List, show, query, export, import, delete and evict objects, run their alarms, and create ids for new ones.
 #[derive(clap::Args)]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
     #[command(flatten)]
     connection: Connection,
-    /// Print JSON: one document a line.
+    /// Print JSON: one document per line.
     #[arg(long, global = true)]
     json: bool,
 }
@@ -42,8 +42,8 @@ enum Command {
         #[arg(long, value_name = "N")]
         limit: Option<usize>,
     },
-    /// Make an id for a new object that has no name, and print it as @ and 64 hex digits. The object exists once it has stored
-    /// something.
+    /// Create an id for a new object that has no name, and print it as @ and 64 hex digits. The object exists once it
+    /// has stored something.
     NewId {
         /// The class.
         class: ClassName,
@@ -51,10 +51,10 @@ enum Command {
     /// Show one object.
     #[command(override_usage = "holdfast objects show [OPTIONS] <OBJECT>")]
     Show(ObjectArg),
-    /// Delete an object and all it stored.
+    /// Delete an object and all its data.
     #[command(override_usage = "holdfast objects delete [OPTIONS] <OBJECT>")]
     Delete(ObjectArg),
-    /// Query an object with SQL, under the rules of its class's own statements and without waking it.
+    /// Query an object with SQL, under the rules of its class's own statements and without starting an instance.
     #[command(override_usage = "holdfast objects sql [OPTIONS] <OBJECT> <SQL>")]
     Sql {
         #[command(flatten)]
@@ -62,22 +62,22 @@ enum Command {
         /// A parameter of the last statement, in order: JSON (null, a number, a "text", {"base64": "…"}), or else text.
         #[arg(long = "parameter", short, value_name = "VALUE")]
         parameters: Vec<String>,
-        /// Let the statements write. The object's live instance is dropped.
+        /// Allow the statements to write. The object's live instance is dropped.
         #[arg(long)]
         write: bool,
     },
-    /// Copy what an object stores into an SQLite file, while it goes on serving.
+    /// Copy an object's data into an SQLite file, while it continues to serve.
     ///
     /// The file `-` is standard output.
     #[command(override_usage = "holdfast objects export [OPTIONS] <OBJECT> <FILE>")]
     Export(ObjectAndFile),
-    /// Put an SQLite file in the place of all that an object stores.
+    /// Replace all data of an object with an SQLite file.
     #[command(override_usage = "holdfast objects import [OPTIONS] <OBJECT> <FILE>")]
     Import(ObjectAndFile),
-    /// Run an object's alarm now, whatever its time.
+    /// Run an object's alarm now, whatever its due time.
     #[command(override_usage = "holdfast objects alarm [OPTIONS] <OBJECT>")]
     Alarm(ObjectArg),
-    /// Drop an object's live instance; what it stored stays, and its next request begins with a fresh one.
+    /// Drop an object's live instance; its data stays, and its next request starts a new instance.
     #[command(override_usage = "holdfast objects evict [OPTIONS] <OBJECT>")]
     Evict(ObjectArg),
 }
@@ -95,7 +95,7 @@ struct ObjectInfo {
     bytes: u64,
     state: String,
     alarm: Option<AlarmInfo>,
-    /// Not in lists.
+    /// Absent in lists.
     #[serde(default)]
     sockets: SocketsInfo,
 }
@@ -210,7 +210,8 @@ struct Rows {
     truncated: bool,
 }
 
-/// Cells are separated by tabs; text is printed as it is, but for what a terminal would act on.
+/// Prints rows. Cells are separated by tabs; text is printed as it is, except for characters that a terminal would
+/// interpret.
 fn show_rows(value: Value, out: &mut impl Write) -> anyhow::Result<()> {
     let Rows { columns, rows, changes, truncated } = Rows::deserialize(value)?;
     if !columns.is_empty() {
@@ -230,7 +231,7 @@ fn show_rows(value: Value, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A text, a number, NULL, an integer of any size, or a blob as base64.
+/// Formats a text, a number, NULL, an integer of any size, or a blob as base64.
 fn cell(value: &Value) -> String {
     match value {
         Value::Null => "NULL".into(),
@@ -242,10 +243,10 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// Written beside and renamed, so that a file of that name is whole.
+/// Writes to a temporary file and renames it, so that a file of that name is complete.
 fn export(api: &Api, object: &Target, file: &Path, out: &mut impl Write) -> anyhow::Result<()> {
     let mut body = api.stream(&format!("{}/export", object.admin_path()))?;
-    let broke_off = || "the export broke off; try again";
+    let broke_off = || "the export is incomplete; try again";
     if file == Path::new("-") {
         io::copy(&mut body, out).with_context(broke_off)?;
         return Ok(());
@@ -259,7 +260,7 @@ fn export(api: &Api, object: &Target, file: &Path, out: &mut impl Write) -> anyh
     Ok(())
 }
 
-/// Pages are printed as they come, so columns have fixed widths and the one without a bound is last.
+/// Prints pages as they come, so columns have fixed widths and the one without a bound is last.
 fn list(
     api: &Api,
     class: &ClassName,

@@ -1,5 +1,5 @@
-//! Texts as parts of URLs. An object is `@` and its id, or its percent-encoded name; a name that begins with `@` is
-//! sent as `%40…`, so the two never meet. `target` reads what the user has typed.
+//! Encoding of texts in URLs. An object is `@` and its id, or its percent-encoded name; a name that begins with `@` is
+//! sent as `%40…`, so the two cannot be confused. `target` parses the user's input.
 
 use std::fmt::Write as _;
 
@@ -7,9 +7,9 @@ use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode
 
 use crate::base::ObjectId;
 
-/// What a segment or a query value may hold unencoded.
+/// The characters to encode in a segment or a query value.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// What a path typed as a URL may not hold. `%` stays: it begins what is encoded already.
+/// The characters to encode in a path that was typed as a URL. `%` stays: it begins an escape that is already encoded.
 const TYPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -23,12 +23,12 @@ const TYPED: &AsciiSet = &CONTROLS
     .add(b'|')
     .add(b'}');
 
-/// Any text as one path segment or query value.
+/// Encodes any text as one path segment or query value.
 pub fn segment(text: &str) -> String {
     utf8_percent_encode(text, SEGMENT).to_string()
 }
 
-/// `?a=1&b=2` of the pairs that have a value; empty when none has.
+/// Returns `?a=1&b=2` of the pairs that have a value; empty if none has.
 pub fn query(pairs: &[(&str, Option<&str>)]) -> String {
     let mut query = String::new();
     for (key, value) in pairs {
@@ -40,12 +40,12 @@ pub fn query(pairs: &[(&str, Option<&str>)]) -> String {
     query
 }
 
-/// A path with its query below an object, as typed: what a URL may not hold is encoded, what is encoded already stays.
+/// Encodes a typed path with its query below an object: encodes what a URL may not contain, and keeps existing escapes.
 pub fn below(text: &str) -> String {
     utf8_percent_encode(text, TYPED).to_string()
 }
 
-/// Whether a text is `@` and an id of 64 lowercase hex digits.
+/// Reports whether a text is `@` and an id of 64 lowercase hex digits.
 pub fn is_id(text: &str) -> bool {
     text.strip_prefix('@').is_some_and(|id| ObjectId::from_hex(id).is_ok())
 }

@@ -1,4 +1,5 @@
-//! A project on disk: a directory whose sources make one component, with its language's manifest and perhaps a `holdfast.toml`.
+//! A project on disk: a directory whose sources build one component, with its language's manifest and optionally a
+//! `holdfast.toml`.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,18 +10,18 @@ use super::sdk;
 use crate::base::{ClassName, Create};
 use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
-/// What a build and a deployment need to know of a project.
+/// The properties of a project that a build and a deploy need.
 #[derive(Debug)]
 pub struct Project {
     /// Absolute, without symbolic links.
     pub root: PathBuf,
-    /// The class it deploys as.
+    /// The class of the project.
     pub class: ClassName,
-    /// What creates objects of it; none leaves that to the class.
+    /// Who may create its objects; none keeps the class's setting.
     pub create: Option<Create>,
-    /// What it is written in.
+    /// The language of the sources.
     pub language: Language,
-    /// How it is built.
+    /// The settings of the build.
     pub build: BuildSection,
 }
 
@@ -29,7 +30,7 @@ impl Project {
     pub fn open(directory: &Path) -> anyhow::Result<Self> {
         let shown = directory.display();
         let root = directory.canonicalize().with_context(|| {
-            format!("no project at {shown}; make one with `holdfast new NAME --lang LANGUAGE` or name its directory")
+            format!("no project at {shown}; create one with `holdfast new NAME --lang LANGUAGE` or name its directory")
         })?;
         let file = ConfigFile::of_directory(&root)?;
         let Some(language) = file.build.language.or_else(|| Language::detect(&root)) else {
@@ -47,12 +48,12 @@ impl Project {
         Ok(Self { root, class, create: file.create, language, build: file.build })
     }
 
-    /// The SDK's directory, for languages without a manifest of their own that names it.
+    /// Returns the SDK's directory, for languages whose manifest does not name it.
     pub fn sdk(&self) -> anyhow::Result<&Path> {
         let (language, manifest) = (self.language, sdk::manifest(self.language));
         let advice = format!(
             "name the directory of the SDK for {language} as `sdk` under [build] in {FILE_NAME}; \
-             `holdfast new NAME --lang {language}` makes one"
+             `holdfast new NAME --lang {language}` creates one"
         );
         let sdk = self.build.sdk.as_deref().with_context(|| advice.clone())?;
         if !sdk.join(manifest).is_file() {
@@ -61,29 +62,30 @@ impl Project {
         Ok(sdk)
     }
 
-    /// Writes the component that a build has made, and returns its file.
+    /// Writes the component that a build has created, and returns its file.
     pub fn write_component(&self, component: &[u8]) -> anyhow::Result<PathBuf> {
         let file = self.component()?;
         std::fs::write(&file, component).with_context(|| format!("cannot write {}", file.display()))?;
         Ok(file)
     }
 
-    /// Where the component goes.
+    /// Returns the path of the component's file.
     pub fn component(&self) -> anyhow::Result<PathBuf> {
         Ok(self.work()?.join(format!("{}.wasm", self.class)))
     }
 
-    /// Held while the project is built: other builds of it wait.
+    /// Locks the project for a build: other builds of it wait.
     pub fn lock(&self) -> anyhow::Result<File> {
         let file = self.work()?.join("lock");
         let lock = || File::create(&file).and_then(|lock| lock.lock().map(|()| lock));
         lock().with_context(|| format!("cannot lock {}", file.display()))
     }
 
-    /// Where builds keep what they make; made when missing. Nothing in it needs to be kept.
+    /// Returns the directory for intermediate files of builds; created if missing. Its content can be deleted at any
+    /// time.
     pub fn work(&self) -> anyhow::Result<PathBuf> {
         let directory = self.root.join(DEFAULT_DATA).join("build");
-        std::fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
         Ok(directory)
     }
 }

@@ -1,4 +1,5 @@
-//! What travels in this binary because it is on no registry: the contract, the SDKs, and the templates of projects.
+//! The files embedded in this binary because they are on no registry: the contract, the SDKs, and the templates of
+//! projects.
 
 use include_dir::{Dir, include_dir};
 
@@ -17,12 +18,13 @@ static PYTHON: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/python")
 static GO: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/go");
 static C: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/../guest-sdk/c");
 
-/// What a project of a language begins with.
+/// Returns the template of a project in a language.
 pub fn template(language: Language) -> &'static Dir<'static> {
     TEMPLATES.get_dir(language.word()).expect("every language has a template")
 }
 
-/// The SDK of a language: directories with their places, which its own files rely on. The first is what a project depends on.
+/// Returns the SDK of a language: directories with their places, which its own files rely on. A project depends on the
+/// first.
 pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
     match language {
         Language::Rust => vec![("guest-sdk/rust", &RUST), ("guest-sdk/macros", &RUST_MACROS), ("wit", &WIT)],
@@ -35,7 +37,7 @@ pub fn sdk(language: Language) -> Vec<(&'static str, &'static Dir<'static>)> {
     }
 }
 
-/// The file that an SDK's directory has.
+/// Returns the name of the manifest file in an SDK's directory.
 pub fn manifest(language: Language) -> &'static str {
     match language {
         Language::Rust => "Cargo.toml",

@@ -1,4 +1,4 @@
-//! `holdfast serve`: runs a server until it is told to stop.
+//! `holdfast serve`: runs a server until a signal stops it.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,16 +13,16 @@ use crate::config::{ConfigFile, DEFAULT_DATA, ServerConfig};
 
 /// Run a server.
 ///
-/// Prints one line on standard output when it serves. SIGTERM and SIGINT let running turns end, then exit 0; a second
-/// signal ends it at once.
+/// Prints one line on standard output when it is ready. SIGTERM and SIGINT let running turns end, then exit 0; a second
+/// signal ends the process at once.
 #[derive(clap::Args)]
 pub struct Args {
-    /// Where classes and objects are kept; made when missing [default: ./.holdfast].
+    /// The data directory; created if missing [default: ./.holdfast].
     #[arg(long, env = "HOLDFAST_DATA", hide_env_values = true, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
     listen: ListenArgs,
-    /// Settings and limits [default: ./holdfast.toml if there is one]. Flags override it.
+    /// The file with settings and limits [default: ./holdfast.toml if it exists]. Flags override it.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Print the ready line as JSON.
@@ -30,19 +30,19 @@ pub struct Args {
     json: bool,
 }
 
-/// The two addresses, as `serve` and `dev` take them.
+/// The address options of `serve` and `dev`.
 #[derive(clap::Args)]
 pub struct ListenArgs {
-    /// Where objects are reached; port 0 takes a free one [default: 127.0.0.1:8787].
+    /// The address of the data listener; port 0 selects a free port [default: 127.0.0.1:8787].
     #[arg(long, value_name = "ADDR", value_parser = address)]
     listen: Option<SocketAddr>,
-    /// Where the server is managed; port 0 takes a free one [default: 127.0.0.1:8788].
+    /// The address of the admin listener; port 0 selects a free port [default: 127.0.0.1:8788].
     #[arg(long, value_name = "ADDR", value_parser = address)]
     admin_listen: Option<SocketAddr>,
 }
 
 impl ListenArgs {
-    /// Flags override the file.
+    /// Applies the flags, which override the file.
     pub fn apply(&self, config: &mut ServerConfig) {
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin_listen = self.admin_listen.unwrap_or(config.admin_listen);
@@ -83,7 +83,7 @@ fn config(args: &Args) -> anyhow::Result<ServerConfig> {
 
 fn ready_line(data: SocketAddr, admin: SocketAddr, json: bool) -> String {
     if json {
-        // Written out so that the keys keep the documented order.
+        // Formatted by hand so that the keys keep the documented order.
         format!(r#"{{"ready":true,"data":{},"admin":{}}}"#, json!(data.to_string()), json!(admin.to_string()))
     } else {
         format!("holdfast ready data={data} admin={admin}")

@@ -1,5 +1,5 @@
-//! How things look on a terminal: tables, sizes, times, colours. Text that guests or callers chose never reaches a terminal
-//! raw, where it could hold control sequences.
+//! Output on a terminal: tables, sizes, times, colours. Text that guests or callers chose never reaches a terminal raw,
+//! because it could contain control sequences.
 
 use std::borrow::Cow;
 use std::io::{self, IsTerminal, Write};
@@ -21,7 +21,7 @@ pub enum Colour {
 }
 
 impl Colours {
-    /// Colours when standard output is a terminal and `NO_COLOR` is not set.
+    /// Returns colours if standard output is a terminal and `NO_COLOR` is not set.
     pub fn of_stdout() -> Self {
         Self(io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()))
     }
@@ -29,14 +29,14 @@ impl Colours {
     #[cfg(test)]
     pub const NONE: Self = Self(false);
 
-    /// The text in this colour.
+    /// Returns the text in this colour.
     pub fn paint(self, colour: Colour, text: &str) -> Cow<'_, str> {
         if self.0 { format!("\x1b[{}m{text}\x1b[0m", colour as u8).into() } else { text.into() }
     }
 }
 
-/// Writes columns as wide as their widest cell, separated by two spaces; columns whose header ends in `>` are aligned to
-/// the right. The last one is not padded.
+/// Writes columns as wide as their widest cell, separated by two spaces; columns whose header ends in `>` are aligned
+/// to the right. The last one is not padded.
 pub fn table<const N: usize>(out: &mut impl Write, header: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
     let right = header.map(|title| title.ends_with('>'));
     let header = header.map(|title| title.trim_end_matches('>').to_owned());
@@ -64,14 +64,14 @@ pub fn fields(out: &mut impl Write, fields: &[(&str, String)]) -> io::Result<()>
     fields.iter().try_for_each(|(label, value)| writeln!(out, "{label:width$}  {value}"))
 }
 
-/// `512 B`, `61.2 KiB`, `10.0 GiB`.
+/// Formats a size as `512 B`, `61.2 KiB`, `10.0 GiB`.
 pub fn bytes(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
     if bytes < 1024 {
         return format!("{bytes} B");
     }
     let (mut value, mut unit) = (bytes as f64 / 1024.0, 0);
-    // What would be shown as 1024.0 is one of the next unit.
+    // A value that would be shown as 1024.0 is shown in the next unit.
     while value >= 1023.95 {
         value /= 1024.0;
         unit += 1;
@@ -79,7 +79,7 @@ pub fn bytes(bytes: u64) -> String {
     format!("{value:.1} {}", UNITS[unit])
 }
 
-/// `20 ms`, `1.2 s`, `5 min`, `3 h`, `12 d`: one figure that is good enough.
+/// Formats a duration as `20 ms`, `1.2 s`, `5 min`, `3 h`, `12 d`: one figure of sufficient precision.
 pub fn duration(duration: Duration) -> String {
     match duration.as_secs() {
         0 => format!("{} ms", duration.as_millis()),
@@ -90,7 +90,7 @@ pub fn duration(duration: Duration) -> String {
     }
 }
 
-/// `2026-01-31T23:59:59.123Z` of milliseconds since the Unix epoch.
+/// Formats milliseconds since the Unix epoch as `2026-01-31T23:59:59.123Z`.
 pub fn time(milliseconds: u64) -> String {
     let (days, rest) = (milliseconds / 86_400_000, milliseconds % 86_400_000);
     let (seconds, milliseconds) = (rest / 1_000, rest % 1_000);
@@ -107,7 +107,7 @@ pub fn time(milliseconds: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milliseconds:03}Z")
 }
 
-/// Text with its control characters shown instead of obeyed.
+/// Returns the text with its control characters escaped.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if !text.contains(char::is_control) {
         return text.into();
@@ -116,11 +116,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     text.chars().map(escape).collect::<String>().into()
 }
 
-/// An error with its causes, each told once.
+/// Formats an error with its causes, each once.
 pub fn chain(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
     for cause in error.chain().skip(1).map(ToString::to_string).collect::<Vec<_>>() {
-        // Errors with a fixed text for people tell their cause themselves.
+        // Errors with a fixed text for users contain their cause themselves.
         if !text.contains(&cause) {
             text.push_str(": ");
             text.push_str(&cause);
@@ -129,7 +129,7 @@ pub fn chain(error: &anyhow::Error) -> String {
     text
 }
 
-/// Whether this is about an output that nobody reads any more.
+/// Reports whether the error is about an output whose reader has closed it.
 pub fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

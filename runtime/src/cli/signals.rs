@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM. The first asks for an orderly end, the second is not asked twice.
+//! SIGINT and SIGTERM: the first requests an orderly stop, the second ends the process at once.
 
 use std::thread;
 
@@ -6,7 +6,7 @@ use anyhow::Context;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// What shells report for a program that SIGINT ended.
+/// The exit code that shells report for a program that SIGINT ended.
 const INTERRUPTED: i32 = 130;
 
 /// Calls `stop` at the first SIGINT or SIGTERM; a second one ends the process at once.

@@ -1,4 +1,5 @@
-//! Server-sent events, as far as the admin API uses them: `event` and `data`. Comments and other fields are passed over.
+//! A parser of server-sent events, as far as the admin API uses them: `event` and `data`. Comments and other fields are
+//! skipped.
 
 use std::io::{self, BufRead};
 
@@ -11,11 +12,11 @@ pub struct Event {
     pub data: String,
 }
 
-/// The events of a stream, until it ends. An event that the end cuts off is not one.
+/// The events of a stream, until it ends. An event that the end of the stream cuts off is discarded.
 pub struct Events<R>(R);
 
 impl<R: BufRead> Events<R> {
-    /// Reads from a response body.
+    /// Creates a parser of a response body.
     pub fn new(reader: R) -> Self {
         Self(reader)
     }

@@ -1,4 +1,4 @@
-//! Which object a command is about: one parser for every command.
+//! The object that a command is about: one parser for every command.
 //!
 //! An object is written in one of two forms. A class name has no `/`, so the two cannot be confused.
 //!
@@ -44,7 +44,7 @@ impl Object {
 }
 
 impl Target {
-    /// Reads the beginning of `words` as an object. Returns it, the path below it (only in the form `CLASS/NAME`, else
+    /// Parses the beginning of `words` as an object. Returns it, the path below it (only in the form `CLASS/NAME`, else
     /// empty) and the words that follow.
     fn read<'a>(words: &'a [&'a str]) -> Result<(Self, &'a str, &'a [&'a str]), String> {
         let (first, rest) = words.split_first().ok_or_else(shape)?;
@@ -64,7 +64,7 @@ impl Target {
         }
     }
 
-    /// Like `read`, of an object that nothing below is asked of.
+    /// Does the same as `read` for an object without a path below it.
     fn read_whole<'a>(words: &'a [&'a str]) -> Result<(Self, &'a [&'a str]), String> {
         match Self::read(words)? {
             (target, "", rest) => Ok((target, rest)),
@@ -75,7 +75,7 @@ impl Target {
         }
     }
 
-    /// The object as one segment of a URL's path.
+    /// Returns the object as one segment of a URL's path.
     pub fn segment(&self) -> String {
         match &self.object {
             Object::Id(id) => id.clone(),
@@ -83,20 +83,20 @@ impl Target {
         }
     }
 
-    /// The object as the query of `GET /v1/logs` takes it.
+    /// Returns the object as the query of `GET /v1/logs` expects it.
     pub fn logged_as(&self) -> &str {
         match &self.object {
             Object::Id(text) | Object::Name(text) => text,
         }
     }
 
-    /// The object's path in the admin API.
+    /// Returns the object's path in the admin API.
     pub fn admin_path(&self) -> String {
         format!("/v1/classes/{}/objects/{}", self.class, self.segment())
     }
 }
 
-/// What a terminal shows: characters that it would act on are escaped.
+/// Formats for a terminal: characters that it would interpret are escaped.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.class, show::printable(self.logged_as()))
@@ -107,7 +107,7 @@ fn shape() -> String {
     "write the object as CLASS/NAME, CLASS/@ID, CLASS NAME or CLASS @ID, for example counter/alice".into()
 }
 
-/// The name or id that a segment of a URL stands for.
+/// Returns the name or id in a segment of a URL.
 fn of_url(segment: &str) -> Result<Object, String> {
     if path::is_id(segment) {
         return Ok(Object::Id(segment.into()));
@@ -146,7 +146,7 @@ pub struct RequestTarget {
     pub path: String,
 }
 
-/// The arguments of a command that may be about all objects, those of a class, or one.
+/// The arguments of a command about all objects, those of a class, or one.
 #[derive(Debug, PartialEq)]
 pub enum Scope {
     /// All objects of all classes.
@@ -192,7 +192,7 @@ impl Words for ObjectAndFile {
     const HELP: &str = "The object, as CLASS/NAME, CLASS/@ID or CLASS NAME; then the SQLite file";
 
     fn of(words: &[&OsStr]) -> Result<Self, String> {
-        // The file's name need not be text.
+        // The file's name may be other than UTF-8.
         let (file, before) = words.split_last().ok_or_else(shape)?;
         let before = texts(before)?;
         let (object, rest) = match Target::read_whole(&before) {
@@ -262,7 +262,7 @@ fn nothing_more(words: &[&str]) -> Result<(), String> {
     }
 }
 
-/// Arguments that are read together, because how many there are depends on how the first is written.
+/// Arguments that are parsed together, because their number depends on the form of the first.
 trait Words: Sized {
     const NAMES: &[&str];
     const HELP: &str;

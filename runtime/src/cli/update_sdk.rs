@@ -1,4 +1,4 @@
-//! `holdfast update-sdk`: the copy of the SDK that a project has becomes that of this program.
+//! `holdfast update-sdk`: replaces the copy of the SDK in a project with that of this program.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use super::new::{VENDORED, vendor_sdk};
 use super::project::Project;
 
-/// Replace a project's copy of the SDK (.sdk) by the one in this program. Nothing else of the project changes.
+/// Replace a project's copy of the SDK (.sdk) with the one in this program. Nothing else in the project changes.
 ///
 /// For classes that a newer host refuses as outdated: update the SDK, then build and deploy the project again.
 #[derive(clap::Args)]
@@ -30,7 +30,7 @@ fn update(project: &Project) -> anyhow::Result<()> {
     if !copy.is_dir() {
         bail!("{} has no copy of the SDK in {VENDORED}; update the SDK that it names", project.root.display());
     }
-    // Made whole beside the old one, and in its place: files that an SDK has no more would be read with those that it has.
+    // Written beside the old copy, then renamed: files that are no longer in the SDK must not remain in the copy.
     remove(&fresh)?;
     vendor_sdk(project.language, &fresh)?;
     remove(&copy)?;

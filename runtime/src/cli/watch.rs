@@ -1,4 +1,4 @@
-//! Tells `dev` when a project's sources change. What builds and servers write there is not a change.
+//! Reports to `dev` when a project's sources change. Files that builds and servers write there are ignored.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -10,22 +10,22 @@ use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::config::DEFAULT_DATA;
 
-/// Editors and version control write many files at once; a change is over when nothing was written for this long.
+/// Editors and version control write many files at once; a change is complete when nothing was written for this time.
 const QUIET: Duration = Duration::from_millis(150);
 
-/// Directories that tools write, which a build may do, too.
+/// Directories that tools write, also during a build.
 const NO_SOURCES: [&str; 5] = ["target", ".git", DEFAULT_DATA, "node_modules", "__pycache__"];
 
-/// What `dev` waits for.
+/// The events that `dev` waits for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
     /// This file was written or removed, perhaps after others. Relative to the project.
     Changed(PathBuf),
-    /// The user wants it to end.
+    /// The user has requested the stop.
     Stop,
 }
 
-/// The next event; all changes up to a moment of quiet are one. None when no event can come any more.
+/// Returns the next event; all changes until [`QUIET`] has passed are one. None when no event can come any more.
 pub fn next(events: &Receiver<Event>) -> Option<Event> {
     let mut last = events.recv().ok()?;
     while last != Event::Stop {
@@ -45,7 +45,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Sends an [`Event::Changed`] for what changes below `root` (absolute, without symbolic links) and not below `data`, which exists.
+    /// Sends an [`Event::Changed`] for changes below `root` (absolute, without symbolic links) and not below `data`,
+    /// which exists.
     pub fn start(root: &Path, data: &Path, events: Sender<Event>) -> anyhow::Result<Self> {
         let (below, data) =
             (root.to_owned(), data.canonicalize().with_context(|| format!("cannot find {}", data.display()))?);
@@ -68,8 +69,8 @@ impl Watch {
         Ok(watch)
     }
 
-    /// Watches directories that have come since. The root's own directories are watched one by one because a watch on all of
-    /// `target` would cost thousands of them.
+    /// Watches directories that were created since. The root's own directories are watched one by one because a watch
+    /// on all of `target` would cost thousands of watches.
     pub fn refresh(&mut self) -> anyhow::Result<()> {
         let entries = std::fs::read_dir(&self.root).with_context(|| cannot_watch(&self.root))?;
         for directory in entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()) {
@@ -77,7 +78,7 @@ impl Watch {
                 self.watcher.watch(&directory, RecursiveMode::Recursive).with_context(|| cannot_watch(&directory))?;
             }
         }
-        // One that comes back under the same name needs a new watch.
+        // A directory that is created again under the same name needs a new watch.
         self.watched.retain(|directory| directory.is_dir());
         Ok(())
     }
@@ -87,7 +88,7 @@ fn cannot_watch(path: &Path) -> String {
     format!("cannot watch {} for changes; on Linux, fs.inotify.max_user_watches may be too low", path.display())
 }
 
-/// The path relative to the project, if a change there can change the component.
+/// Returns the path relative to the project, if a change there can change the component.
 fn source<'a>(root: &Path, path: &'a Path) -> Option<&'a Path> {
     let path = path.strip_prefix(root).ok()?;
     (!path.iter().any(|part| NO_SOURCES.iter().any(|name| part == *name))).then_some(path)

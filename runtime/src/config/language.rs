@@ -1,11 +1,11 @@
-//! The languages that projects can be written in. How each is built is in `cli::build`.
+//! The languages of projects. `cli::build` builds each.
 
 use std::fmt;
 use std::path::Path;
 
 use serde::Deserialize;
 
-/// A language with an SDK, a template, and a way to be built.
+/// A language with an SDK, a template and a build procedure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "the names say it")]
@@ -24,13 +24,13 @@ pub enum Language {
     #[value(alias = "c++")]
     Cpp,
     Zig,
-    /// Any other: what its own tools make, or text that somebody has written.
+    /// Any other language: a module that the project's own tools create, or a hand-written text module.
     #[value(alias = "wat")]
     Module,
 }
 
 impl Language {
-    /// The language of a directory that does not say it: by the manifest that its own tools want.
+    /// Detects the language of a directory without a setting, by the manifest that the language's own tools require.
     pub fn detect(root: &Path) -> Option<Self> {
         let has = |name: &str| root.join(name).is_file();
         match () {
@@ -47,7 +47,7 @@ impl Language {
         }
     }
 
-    /// Its word on the command line, in `holdfast.toml`, and for its directories.
+    /// Returns its name on the command line, in `holdfast.toml`, and in names of directories.
     pub fn word(self) -> &'static str {
         match self {
             Self::Rust => "rust",

@@ -1,8 +1,8 @@
-//! The admin listener: deploying classes, looking after objects, guest logs, metrics.
+//! The admin listener: deploys classes, manages objects, serves guest logs and metrics.
 //!
-//! Every request must carry the bearer token, whatever its route: without it nothing is told, not even which routes
-//! exist. The token is also a defence against web pages: it travels in a header that no browser attaches by itself, and
-//! a preflight is answered 401. Host and origin are looked at all the same (`hosts`).
+//! Every request must carry the bearer token, whatever its route: without it the answer reveals nothing, not even which
+//! routes exist. The token is also a defence against web pages: it travels in a header that no browser attaches by
+//! itself, and a preflight is answered 401. Host and origin are checked nevertheless (`hosts`).
 //!
 //! Routes are matched by hand on raw segments, because an object's segment must be read as sent (`path`).
 
@@ -25,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use self::objects::ObjectRoute;
 use super::body::Intake;
 use super::connections::Service;
 use super::hosts::Hosts;
@@ -37,16 +38,16 @@ use crate::base::logs::{GuestLogs, LogEntry};
 use crate::base::{ClassName, MemoryCharge, Metrics};
 use crate::router::{Class, Router};
 
-/// What the operator decides about the admin listener, and how it learns of the end.
+/// The settings of the admin listener.
 #[derive(Clone)]
 pub struct AdminSettings {
     /// Bytes of one uploaded component (`Limits::component`).
     pub component: u64,
-    /// How bodies are taken.
+    /// How request bodies are read.
     pub intake: Intake,
-    /// What requests may be for, and where they may come from.
+    /// The hosts that requests may name, and the origins that may send them.
     pub hosts: Hosts,
-    /// Becomes true, or is dropped, when the server begins to stop: streams of logs end, so that a drain can.
+    /// Becomes true, or is dropped, when the server begins to stop: log streams end, so that the drain can complete.
     pub stopping: watch::Receiver<bool>,
 }
 
@@ -63,7 +64,7 @@ struct Admin {
 }
 
 impl AdminService {
-    /// A service for those who have the token.
+    /// Creates a service for holders of the token.
     pub fn new(
         router: Arc<Router>,
         logs: Arc<GuestLogs>,
@@ -90,7 +91,7 @@ impl Service for AdminService {
     }
 }
 
-/// The query of routes that take none.
+/// The query of routes without parameters.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct NoQuery {}
@@ -104,23 +105,18 @@ impl Admin {
         }
         let method = if parts.method == Method::HEAD { &Method::GET } else { &parts.method };
         let segments: Vec<&str> = parts.uri.path().split('/').skip(1).collect();
+        let route = |class, object, allow| ObjectRoute::of(self, (method, &parts.uri), (class, object), allow);
         match segments[..] {
             ["v1", "classes"] => self.classes(method, &parts.uri),
             ["v1", "classes", class] => self.class(method, &parts.uri, class, body).await,
             ["v1", "classes", class, "rename"] => self.rename_class(method, &parts.uri, class).await,
             ["v1", "classes", class, "objects"] => self.objects(method, &parts.uri, class).await,
-            ["v1", "classes", class, "objects", object] => self.object(method, &parts.uri, class, object).await,
-            ["v1", "classes", class, "objects", object, "evict"] => self.evict(method, &parts.uri, class, object).await,
-            ["v1", "classes", class, "objects", object, "alarm"] => self.alarm(method, &parts.uri, class, object).await,
-            ["v1", "classes", class, "objects", object, "sql"] => {
-                self.sql(method, &parts.uri, class, object, body).await
-            }
-            ["v1", "classes", class, "objects", object, "export"] => {
-                self.export(method, &parts.uri, class, object).await
-            }
-            ["v1", "classes", class, "objects", object, "import"] => {
-                self.import(method, &parts.uri, class, object, body).await
-            }
+            ["v1", "classes", class, "objects", object] => route(class, object, "DELETE, GET, HEAD")?.object().await,
+            ["v1", "classes", class, "objects", object, "evict"] => route(class, object, "POST")?.evict().await,
+            ["v1", "classes", class, "objects", object, "alarm"] => route(class, object, "POST")?.alarm().await,
+            ["v1", "classes", class, "objects", object, "sql"] => route(class, object, "POST")?.sql(body).await,
+            ["v1", "classes", class, "objects", object, "export"] => route(class, object, "GET, HEAD")?.export().await,
+            ["v1", "classes", class, "objects", object, "import"] => route(class, object, "PUT")?.import(body).await,
             ["v1", "logs"] => self.logs(method, &parts.uri),
             ["metrics"] => self.metrics(method, &parts.uri),
             _ => Err(Problem::new(&problem::UNKNOWN_ROUTE, "the admin API is at /v1/classes, /v1/logs and /metrics")),
@@ -149,7 +145,7 @@ impl Admin {
         Ok(([(CONTENT_TYPE, content_type)], self.metrics.encode()).into_response())
     }
 
-    /// The whole body of a request, and what it takes of the memory.
+    /// Reads a complete request body; returns it with its memory charge.
     async fn collect(
         &self,
         body: &mut Body,
@@ -160,7 +156,7 @@ impl Admin {
         self.settings.intake.collect(body, Version::HTTP_11, (limit, too_large), charged_to).await
     }
 
-    /// The deployed class that a path segment names.
+    /// Returns the deployed class that a path segment names.
     fn deployed(&self, segment: &str) -> Result<Arc<Class>, Problem> {
         let name = ClassName::parse(segment)?;
         self.router.classes().get(&name).ok_or_else(|| problem::unknown_class(&name))
@@ -171,7 +167,7 @@ fn only_get(method: &Method) -> Result<(), Problem> {
     if method == Method::GET { Ok(()) } else { Err(Problem::method_not_allowed("GET, HEAD")) }
 }
 
-/// Reads a query strictly: unknown, repeated and malformed parameters are errors.
+/// Parses a query strictly: unknown, repeated and malformed parameters are errors.
 fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, Problem> {
     let Query(query) =
         Query::try_from_uri(uri).map_err(|error| Problem::new(&problem::BAD_QUERY, error.body_text()))?;
@@ -183,7 +179,7 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// Runs what must not stop half-way when the caller goes away: a handler's future is dropped then, a task is not.
+/// Runs work that must complete even if the client disconnects: a handler's future is dropped then, a task is not.
 async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Result<T, Problem> {
     tokio::spawn(work).await.map_err(Problem::internal)
 }

@@ -1,9 +1,8 @@
-//! Bodies: those of requests collected whole within a limit, or thrown away politely; those of responses handed over
-//! piece by piece.
+//! Bodies: those of requests are read completely within a limit, or discarded; those of responses are sent piece by
+//! piece.
 //!
-//! What must stay true: a body that announces more than the limit is refused before any of it is read, and no more than
-//! the limit is ever held; what is held beyond a few kilobytes is charged to the class; who sends too slowly is given
-//! up.
+//! Invariants: a body that announces more than the limit is refused before any of it is read, and no more than the
+//! limit is ever held; bytes beyond a few kilobytes are charged to the class; a body that comes too slowly is refused.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -23,31 +22,31 @@ use super::wire::{Outgoing, Wire};
 use crate::base::limits::UNCHARGED_BODY_MAX as SMALL;
 use crate::base::{Env, Limits, MemoryAccount, MemoryCharge, MemoryUse, NoMemory};
 
-/// How long a refused body is read on.
+/// The maximum time for reading the rest of a refused body.
 const DISCARD_TIME: Duration = Duration::from_secs(10);
-/// What a header takes beside its name and its value.
+/// The bytes of a header besides its name and its value.
 const HEADER_BYTES: usize = 32;
-/// Bytes that a body is given room for at first, and that a response over HTTP/2 hands over at once.
+/// The initial buffer of a body, and the bytes that a response over HTTP/2 passes on at once.
 const STEP: usize = 64 << 10;
 
-/// How bodies are taken.
+/// How request bodies are read.
 #[derive(Clone)]
 pub struct Intake {
-    /// Time in which a body has to make some progress.
+    /// The time in which a body must make some progress.
     stall: Duration,
-    /// Bytes a second that it has to make on average, beyond that time.
+    /// The bytes per second that it must reach on average, beyond that time.
     slowest: u64,
     env: Env,
 }
 
 impl Intake {
-    /// What the limits say.
+    /// Creates an intake from the limits.
     pub fn of(limits: &Limits, env: Env) -> Self {
         Self { stall: Duration::from_secs_f64(limits.body_seconds), slowest: limits.slowest_transfer, env }
     }
 
-    /// The whole body and what it takes of the memory, or `too_large` when it has more than `limit` bytes. `charged_to`
-    /// is asked for bodies that are not small.
+    /// Returns the complete body and its memory charge, or `too_large` if it has more than `limit` bytes. `charged_to`
+    /// is called for bodies that are not small.
     pub async fn collect(
         &self,
         body: &mut Body,
@@ -95,9 +94,9 @@ impl Intake {
         taken.map_err(|error| no_memory(&error, &problem::OVERLOADED))
     }
 
-    /// Reads on, for a while, what a client sends after its request was refused, and throws it away. Many clients write their
-    /// whole request before they read; if the connection were closed at once, they would see a reset and not the reason.
-    /// At most twice the limit is read: enough for whoever is a little over.
+    /// Reads for a while what a client sends after its request was refused, and discards it. Many clients write their
+    /// complete request before they read; if the connection were closed at once, they would see a reset and not the
+    /// reason. Reads at most twice the limit: enough for a body that is a little over it.
     pub fn discard(&self, mut body: Body, limit: u64) {
         if body.is_end_stream() {
             return;
@@ -118,11 +117,13 @@ impl Intake {
         });
     }
 
-    /// What comes next of a body; none at its end.
+    /// Returns the next piece of a body; none at its end.
     pub async fn next_piece(&self, body: &mut Body) -> Result<Option<Bytes>, Problem> {
         loop {
             let Ok(frame) = self.env.timeout(self.stall, body.frame()).await else { return Err(too_slow()) };
-            let incomplete = |error| Problem::new(&BODY_INCOMPLETE, format!("the request body broke off: {error}"));
+            let incomplete = |error| {
+                Problem::new(&BODY_INCOMPLETE, format!("the request body ended before its announced length: {error}"))
+            };
             match frame.transpose().map_err(incomplete)? {
                 None => return Ok(None),
                 // Trailers are not passed on.
@@ -147,8 +148,8 @@ fn no_memory(error: &NoMemory, kind: &'static Kind) -> Problem {
     Problem::new(kind, error.to_string())
 }
 
-/// What has come of a body. A body that comes in one piece is not copied; of others no piece is kept, because a small
-/// one may hold on to a large buffer.
+/// The received part of a body. A body that comes in one piece is not copied; of others no piece is kept, because a
+/// small one may hold a large buffer.
 #[derive(Default)]
 struct Gathered {
     first: Bytes,
@@ -170,7 +171,7 @@ impl Gathered {
     ) -> Result<(), Problem> {
         let length = self.len() + piece.len();
         let is_first = self.len() == 0;
-        // Room doubles, up to what was announced.
+        // The buffer doubles, up to the announced length.
         let room = match is_first {
             true => length,
             false if length <= self.all.capacity() => self.all.capacity(),
@@ -202,7 +203,7 @@ impl Gathered {
 /// The bytes of a response, with what must be held until the last of them is sent.
 struct Held {
     bytes: Bytes,
-    /// None if the bytes have theirs since their turn.
+    /// None if the bytes are charged since their turn.
     _charge: Option<MemoryCharge>,
     _outgoing: Option<Outgoing>,
 }
@@ -213,8 +214,8 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-/// The body of a response over a connection. A large one is charged since its turn ended; `charged_to` is asked for small ones over
-/// HTTP/2, of which a connection may have many.
+/// Returns the body of a response over a connection. A large one is charged since its turn ended; `charged_to` is
+/// called for small ones over HTTP/2, of which a connection may have many.
 pub fn response(
     bytes: Bytes,
     version: Version,
@@ -242,7 +243,7 @@ pub fn response(
     Ok(Body::new(Pieces { left: bytes, asked_for }))
 }
 
-/// The same body, which holds something until it is dropped.
+/// Returns the same body, which holds a value until it is dropped.
 pub fn holding(body: Body, held: impl Send + 'static) -> Body {
     Body::new(body.map_frame(move |frame| {
         let _held = &held;
@@ -250,7 +251,7 @@ pub fn holding(body: Body, held: impl Send + 'static) -> Body {
     }))
 }
 
-/// A long body, handed over piece by piece, so that it is seen to move.
+/// A long body, passed on piece by piece, so that its progress is visible.
 struct Pieces {
     left: Bytes,
     asked_for: Arc<AtomicU64>,
@@ -295,7 +296,7 @@ mod tests {
         collecting.map(|(bytes, _)| bytes).map_err(|problem| problem.code())
     }
 
-    /// A body that does not tell its length.
+    /// Returns a body without a known length.
     fn stream(parts: &[Result<&'static str, &'static str>]) -> Body {
         Body::from_stream(futures_util::stream::iter(parts.to_vec()))
     }

@@ -1,36 +1,37 @@
-//! Reads along the frames of HTTP/2 that a client sends, and finds the one who makes the host work for nothing.
+//! Follows the HTTP/2 frames that a client sends, and detects clients that make the host work without sending requests.
 //!
-//! A ping and a frame of settings are answered, and neither asks for anything; so are none of the other frames that carry no request. The
-//! library takes them as fast as they come. What must stay true: honest clients are far from the bound. Those that measure the line send
-//! a ping a round trip while they are sent data, which is why what is sent and asked for counts against it.
+//! Pings and settings frames are answered without being requests; the other frames that carry no request cost work,
+//! too. The HTTP library accepts them as fast as they come. Invariant: honest clients stay far below the bound. Clients
+//! that measure the line send a ping per round trip while they receive data; therefore sent data and requests raise the
+//! bound.
 
-/// How a client of HTTP/2 begins (RFC 9113 §3.4).
+/// The connection preface of HTTP/2 (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD: usize = 9;
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-/// Frames for nothing between two looks (a few seconds) that are always taken.
+/// Idle frames between two checks (a few seconds) that are always accepted.
 const FREE: u64 = 1_000;
-/// Those that each request allows, and bytes of data, either way, that allow one.
+/// Idle frames that each request allows, and the bytes of data, in either direction, that allow one.
 const A_REQUEST: u64 = 4;
 const BYTES: u64 = 256;
 
-/// How far a connection has been read along.
+/// The parser state of a connection.
 pub struct Calm {
     at: At,
-    /// Frames for nothing since the last look, and how many more than the free ones are allowed.
+    /// Idle frames since the last check, and how many more than the free ones are allowed.
     idle: u64,
     allowed: u64,
 }
 
 enum At {
-    /// So many bytes of the preface have come.
+    /// This many bytes of the preface were read.
     Preface(usize),
-    /// So many bytes of the head of a frame have come.
+    /// This many bytes of a frame header were read.
     Head([u8; HEAD], usize),
-    /// So many bytes of a payload are to come.
+    /// This many bytes of a payload remain.
     Payload(u64),
     /// Not HTTP/2.
     Other,
@@ -43,17 +44,17 @@ impl Default for Calm {
 }
 
 impl Calm {
-    /// Whether the connection speaks HTTP/2, as far as it has been read.
+    /// Reports whether the connection speaks HTTP/2, as far as it has been read.
     pub fn is_http2(&self) -> bool {
         matches!(self.at, At::Head(..) | At::Payload(_))
     }
 
-    /// Somebody looks at the connection, and so many bytes were sent since: counting begins anew.
+    /// Starts a new counting period; this many bytes were sent in the previous one.
     pub fn look(&mut self, sent: u64) {
         (self.idle, self.allowed) = (0, sent / BYTES);
     }
 
-    /// Reads on. False once there is too much for nothing.
+    /// Reads further bytes. Returns false once there are too many idle frames.
     pub fn read(&mut self, mut bytes: &[u8]) -> bool {
         while let Some(first) = bytes.first().copied() {
             match &mut self.at {
@@ -117,7 +118,7 @@ mod tests {
         frame
     }
 
-    /// However the bytes are cut, the same.
+    /// Returns the same for every way of splitting the bytes.
     fn is_calm(frames: &[u8]) -> bool {
         let bytes = [PREFACE, frames].concat();
         let read = |cut: usize| {

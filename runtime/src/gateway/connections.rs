@@ -1,8 +1,8 @@
-//! Connections: who may have one, how long it may stand still, and how they end when the host stops.
+//! Connections: their number, the time for which they may stand still, and their end when the host stops.
 //!
 //! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and
-//! looks several times in each span of patience whether it still moves. What does not is closed, so that what it holds
-//! is free for others:
+//! checks several times in each timeout whether it makes progress. A connection without progress is closed, so that its
+//! resources are free for others:
 //!
 //! | | patience |
 //! |---|---|
@@ -11,8 +11,8 @@
 //! | the peer takes nothing of what it is sent, or less than `slowest-transfer` on average | `response-seconds` |
 //! | a body comes to a halt | `body-seconds`, in `body`, which answers 408 |
 //!
-//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log
-//! nor a database ever finds none left; the admin listener has places of its own; one address does not get all places.
+//! Invariants: there are never more connections than reserved descriptors, so neither the commit log nor a database
+//! ever runs out of descriptors; the admin listener has places of its own; one address cannot take all places.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -41,47 +41,47 @@ use super::body;
 use super::wire::{Progress, Watched, Wire};
 use crate::base::{Descriptors, Env, Limits, Metrics};
 
-/// Bytes of the head of a request, and of what is read and written at once over HTTP/1.
+/// Bytes of the head of a request, and of a read or write over HTTP/1.
 const BUFFER_BYTES: usize = 64 << 10;
-/// Bytes of one body, and of all bodies of a connection, that may be on their way unread over HTTP/2.
+/// Bytes of one body, and of all bodies of a connection, that may be in transit unread over HTTP/2.
 const HTTP2_STREAM_WINDOW: u32 = 256 << 10;
 const HTTP2_CONNECTION_WINDOW: u32 = 1 << 20;
-/// How often a peer with open streams is asked whether it is there, and how long it has to answer.
+/// The interval at which a peer with open streams is pinged, and the time that it has to answer.
 const HTTP2_PING: Duration = Duration::from_secs(20);
-/// Connections to the admin listener: people and programs that hold the token, and some that do not.
+/// Connections to the admin listener: people and programs with the token, and some without.
 pub const ADMIN_CONNECTIONS: usize = 64;
-/// What an idle connection takes of memory, with all that belongs to it.
+/// The memory of an idle connection, with all that belongs to it.
 const CONNECTION_BYTES: u64 = 32 << 10;
-/// More than this need a limit of their own in the configuration: each port of the machine could have one.
+/// More than this must be configured: each port of the machine could have one.
 const CONNECTIONS_MAX: u64 = 60_000;
-/// Before the next connection is accepted when the machine has no room for it.
+/// The delay before the next accept when the machine has no room for a connection.
 const ACCEPT_WAIT: Duration = Duration::from_millis(100);
-/// How often a connection is looked at, at most and at least.
+/// The interval at which a connection is checked, at most and at least.
 const LOOK_OFTEN: Duration = Duration::from_millis(25);
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
 
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// What answers requests.
+/// A service that answers requests.
 pub trait Service: Clone + Send + Sync + 'static {
     /// Answers one request of a connection.
     fn answer(&self, request: Request<Body>, wire: Arc<Wire>) -> impl Future<Output = Response> + Send;
 }
 
-/// How long connections may stand still, and what one may have.
+/// The timeouts of connections, and the limits of one.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
     header: Duration,
     idle: Duration,
     response: Duration,
-    /// Bytes a second.
+    /// Bytes per second.
     slowest: u64,
     http2_streams: u32,
 }
 
 impl Patience {
-    /// What the limits say.
+    /// Creates the settings from the limits.
     pub fn of(limits: &Limits) -> Self {
         Self {
             header: Duration::from_secs_f64(limits.header_seconds),
@@ -97,7 +97,7 @@ impl Patience {
     }
 }
 
-/// How many connections to the data listener there may be on a machine with so many bytes of memory.
+/// Returns the maximum number of connections to the data listener on a machine with this much memory, in bytes.
 pub fn connections_max(limits: &Limits, descriptors: &Descriptors, memory: u64) -> usize {
     let room = descriptors.connections_max().min(memory / 4 / CONNECTION_BYTES);
     let configured = match limits.connections {
@@ -107,13 +107,13 @@ pub fn connections_max(limits: &Limits, descriptors: &Descriptors, memory: u64) 
     room.min(configured) as usize
 }
 
-/// Who may have a connection to one listener.
+/// The connection places of one listener.
 pub struct Places {
     max: usize,
     per_address: u32,
     trusted: Vec<Network>,
     taken: Mutex<Taken>,
-    /// None if they are set aside.
+    /// None if the descriptors are reserved.
     descriptors: Option<Arc<Descriptors>>,
     metrics: Arc<Metrics>,
 }
@@ -124,15 +124,15 @@ struct Taken {
     by_address: HashMap<IpAddr, u32>,
 }
 
-/// The right to a connection. Dropping it gives it back.
+/// The right to a connection. Dropping it releases the place.
 pub struct Place {
     places: Arc<Places>,
-    /// None for those that are not counted by address.
+    /// None for connections that are not counted by address.
     address: Option<IpAddr>,
 }
 
 impl Places {
-    /// Places for `max` connections, `per_address` of them for each address that is neither loopback nor trusted.
+    /// Creates `max` places, `per_address` of them for each address that is neither loopback nor trusted.
     pub fn new(
         max: usize,
         per_address: u32,
@@ -144,7 +144,7 @@ impl Places {
         Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
     }
 
-    /// A few places whose descriptors are set aside.
+    /// Creates a few places whose descriptors are reserved.
     pub fn set_aside(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
         let (per_address, trusted, descriptors) = (u32::MAX, Vec::new(), None);
         Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
@@ -191,7 +191,7 @@ impl Drop for Place {
     }
 }
 
-/// Whoever has one address of IPv6 has 2^64 of them.
+/// Returns the address by which a client is counted: a client with one IPv6 address has 2^64 of them.
 fn counted_as(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
@@ -247,7 +247,7 @@ pub async fn serve(
     let builder = Arc::new(builder(&patience));
     let of_connections = stopping.clone();
     let mut stopped = pin!(stopping.wait_for(|stopping| *stopping));
-    // Each connection holds a sender; when all are gone, all have ended.
+    // Each connection holds a sender; when all are dropped, all connections have ended.
     let (running, mut ended) = mpsc::channel::<Infallible>(1);
     loop {
         let accepted = tokio::select! {
@@ -269,7 +269,7 @@ pub async fn serve(
                 None => refuse(&stream, &places.metrics),
             },
             Err(error) if is_of_connection(&error) => {}
-            // Neither the listener nor those that wait in it are lost.
+            // Neither the listener nor the connections in its queue are lost.
             Err(error) => {
                 tracing::warn!(%error, "failed to accept a connection; retrying in {} ms", ACCEPT_WAIT.as_millis());
                 env.sleep(ACCEPT_WAIT).await;
@@ -296,7 +296,7 @@ fn builder(patience: &Patience) -> Builder<TokioExecutor> {
     builder
 }
 
-/// Whether accepting failed because of the one connection.
+/// Reports whether accepting failed because of this one connection only.
 fn is_of_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
@@ -304,11 +304,11 @@ fn is_of_connection(error: &io::Error) -> bool {
 
 fn refuse(stream: &TcpStream, metrics: &Metrics) {
     metrics.connections_refused.inc();
-    // What the kernel does not take at once is not waited for.
+    // Bytes that the kernel does not take at once are dropped.
     let _ = stream.try_write(TOO_MANY);
 }
 
-/// What serves one connection.
+/// The state of serving one connection.
 struct Connection<S> {
     service: S,
     builder: Arc<Builder<TokioExecutor>>,
@@ -318,7 +318,7 @@ struct Connection<S> {
 
 impl<S: Service> Connection<S> {
     async fn until_closed(self, stream: TcpStream, place: Place, mut stopping: watch::Receiver<bool>) {
-        // Responses are small and written whole: waiting for more to send only delays them.
+        // Responses are small and written completely: waiting for more to send only delays them.
         let _ = stream.set_nodelay(true);
         let (stream, wire) = Watched::new(stream, place);
         let answered_on = wire.clone();
@@ -335,7 +335,7 @@ impl<S: Service> Connection<S> {
         loop {
             tokio::select! {
                 biased;
-                // How it ended is the client's business.
+                // How it ended concerns only the client.
                 _ = poll_fn(|context| {
                     polled.begin_poll();
                     serving.as_mut().poll(context)
@@ -348,7 +348,7 @@ impl<S: Service> Connection<S> {
                     if is_given_up {
                         return;
                     }
-                    // One that is idle ends at once; over HTTP/2 the peer is told which requests were not taken.
+                    // An idle connection ends at once; over HTTP/2 the peer receives which requests were not processed.
                     is_given_up = watch.stands_still(self.env.elapsed());
                     if is_given_up {
                         serving.as_mut().graceful_shutdown();
@@ -382,7 +382,7 @@ async fn answer(service: impl Service, request: Request<Incoming>, wire: Arc<Wir
     response
 }
 
-/// The response to HEAD: the length of what GET would answer, if it is known, instead of the body.
+/// Turns a response into that to HEAD: the length of the answer to GET, if known, instead of the body.
 fn without_body(response: &mut Response) {
     let length = std::mem::take(response.body_mut()).size_hint().exact();
     if let Some(length) = length.filter(|length| *length > 0) {
@@ -390,19 +390,19 @@ fn without_body(response: &mut Response) {
     }
 }
 
-/// Finds out that a connection does not move any more.
+/// Detects that a connection makes no progress.
 struct Watch<'a> {
     patience: Patience,
     wire: &'a Wire,
     seen: Option<Progress>,
-    /// When it last did something that may take its time.
+    /// The time of the last event that restarts the timeout.
     since: Option<Duration>,
-    /// When the peer was first seen not to take what it is sent, and what it had taken by then.
+    /// The time at which the peer was first seen not to read, and the bytes that it had read by then.
     blocked: Option<(Duration, u64)>,
     outgoing: HashMap<u64, Out>,
 }
 
-/// A response over HTTP/2 on its way.
+/// A response over HTTP/2 that is being sent.
 struct Out {
     begun: Duration,
     moved: Duration,
@@ -421,21 +421,21 @@ impl<'a> Watch<'a> {
         self.waits_in_vain(now, progress, seen) || self.is_not_read(now, progress) || self.is_not_read_http2(now)
     }
 
-    /// Whether a head, or a request at all, is too long in coming.
+    /// Reports whether a request or its head takes too long to arrive.
     fn waits_in_vain(&mut self, now: Duration, progress: Progress, seen: Option<Progress>) -> bool {
         let same = |seen: Progress| seen.in_head == progress.in_head && seen.requests == progress.requests;
-        // What is sent counts unless a head has begun: bytes of it may come one by one.
+        // Sent bytes count unless a head has begun: its bytes may come one by one.
         let moves = |seen: Progress| !progress.in_head && seen.written != progress.written;
         if progress.handling || seen.is_none_or(|seen| !same(seen) || moves(seen)) {
             self.since = Some(now);
         }
         let is_new = progress.requests == 0;
         let patience = if progress.in_head || is_new { self.patience.header } else { self.patience.idle };
-        // A peer that does not read may take as long as that is allowed.
+        // A peer that does not read has the timeout for reading.
         !progress.blocked && self.since.is_some_and(|since| now - since >= patience)
     }
 
-    /// Whether the peer takes too little of what it is sent.
+    /// Reports whether the peer reads too little of what it is sent.
     fn is_not_read(&mut self, now: Duration, progress: Progress) -> bool {
         if !progress.blocked {
             self.blocked = None;
@@ -450,7 +450,7 @@ impl<'a> Watch<'a> {
         (progress.written - written) as f64 <= waited.as_secs_f64() * self.patience.slowest as f64
     }
 
-    /// The same for each response over HTTP/2, whose streams may stand still while others move.
+    /// Does the same for each response over HTTP/2, whose streams may stand still while others move.
     fn is_not_read_http2(&mut self, now: Duration) -> bool {
         let mut stalled = false;
         self.wire.for_each_outgoing(|key, bytes| {

@@ -1,12 +1,13 @@
 //! The data listener: HTTP requests to objects, and their responses.
 //!
-//! The hot path. A request's parts are moved, not copied, into the call; on the way back the guest's headers and body
-//! are moved into the response. The host's own headers were dropped from guests' responses before they come here.
+//! This is the hot path. A request's parts are moved, not copied, into the call; on the way back the guest's headers
+//! and body are moved into the response. Headers that are reserved for the host were removed from guests' responses
+//! before.
 //!
-//! What must stay true: a guest sees its request as sent except for the path (cut below the object),
-//! `x-forwarded-prefix` (what was cut off; a client cannot forge it), `host` (from HTTP/2's `:authority`) and `cookie`
-//! (one header, RFC 9113 §8.2.3). When a client goes away, the future of its request is dropped; what that means for a
-//! turn is the router's business.
+//! Invariants: a guest sees its request as sent except for the path (cut below the object), `x-forwarded-prefix` (the
+//! part that was cut off; a client cannot forge it), `host` (from HTTP/2's `:authority`) and `cookie` (one header, RFC
+//! 9113 §8.2.3). When a client disconnects, the future of its request is dropped; the router decides what that means
+//! for the turn.
 
 use std::sync::Arc;
 
@@ -26,18 +27,18 @@ use super::wire::Wire;
 use crate::base::{self, Call, Cause, ClassKey, ClassName, FetchAnswer, Principal, Request, TraceContext};
 use crate::router::Router;
 
-/// What the operator decides about the data listener.
+/// The settings of the data listener.
 #[derive(Clone)]
 pub struct DataSettings {
     /// Bytes of one request body (`Limits::request_body`).
     pub request_body: u64,
-    /// How bodies are taken.
+    /// How request bodies are read.
     pub intake: Intake,
-    /// What requests may be for, and where they may come from.
+    /// The hosts that requests may name, and the origins that may send them.
     pub hosts: Hosts,
     /// WebSockets.
     pub sockets: SocketSettings,
-    /// Whether clients are told what guests and the host wrote for developers: failure messages, traps, storage errors.
+    /// Whether clients receive details for developers: failure messages, traps, storage errors.
     pub error_details: bool,
 }
 
@@ -51,7 +52,7 @@ struct Data {
 }
 
 impl DataService {
-    /// A service for the objects of a router.
+    /// Creates a service for the objects of a router.
     pub fn new(router: Arc<Router>, settings: DataSettings) -> Self {
         Self(Arc::new(Data { router, settings }))
     }
@@ -77,7 +78,7 @@ impl Data {
         self.settings.hosts.admit(&parts)?;
         let target = match Target::of(parts.uri.path()) {
             Some(target) if target.class.starts_with('_') => return host_path(&parts),
-            // Browsers ask for it on their own; it is no mistake of anybody.
+            // Browsers request it by themselves; it is not a client's error.
             Some(target) if !target.class.is_empty() && parts.uri.path() != "/favicon.ico" => target,
             _ => return Err(Problem::new(&problem::UNKNOWN_ROUTE, "objects are at /{class}/{name}")),
         };
@@ -115,13 +116,13 @@ impl Data {
             Ok(FetchAnswer::Response(response)) => self
                 .sent(response, is_head, parts.version, &wire, &class.key)
                 .map_err(|problem| problem.about(&address).of_call(id)),
-            // Only a request that asks for a WebSocket is, and `open` has taken those.
+            // Only a request for a WebSocket is answered so, and `open` has handled those.
             Ok(FetchAnswer::Upgrade(..)) => Err(Problem::internal("a plain request was answered with a WebSocket")),
             Err(error) => Err(Problem::of_turn(&error, (&address, id), self.settings.error_details)),
         }
     }
 
-    /// What an object answered, on its way to the client.
+    /// Turns an object's answer into the response to the client.
     fn sent(
         &self,
         mut response: base::Response,
@@ -131,7 +132,7 @@ impl Data {
         class: &ClassKey,
     ) -> Result<Response, Problem> {
         let has_none = matches!(response.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-        // Only in the answer to HEAD does an object know more of the length than the host.
+        // Only in the answer to HEAD can an object know more about the length than the host.
         if !is_head || has_none || !response.body.is_empty() || !is_length(&response.headers) {
             response.headers.remove(CONTENT_LENGTH);
         }
@@ -146,21 +147,21 @@ impl Data {
     }
 }
 
-/// The trace that a client says its request belongs to. Two are none.
+/// Returns the trace that the request's header names. Two headers count as none.
 fn trace_of(headers: &HeaderMap) -> Option<TraceContext> {
     let mut parents = headers.get_all("traceparent").iter();
     let parent = parents.next()?;
     parents.next().is_none().then(|| TraceContext::parse(parent.as_bytes()))?
 }
 
-/// Whether there is one length, which is a number.
+/// Reports whether there is exactly one length, and it is a number.
 fn is_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
     let is_number = |length: &HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
     lengths.next().is_some_and(is_number) && lengths.next().is_none()
 }
 
-/// What the host answers itself: paths that begin with `_`, as no class name does.
+/// Answers paths of the host: those that begin with `_`, as no class name does.
 fn host_path(parts: &Parts) -> Result<Response, Problem> {
     match (parts.uri.path(), &parts.method) {
         ("/_health", &Method::GET | &Method::HEAD) => Ok("ok".into_response()),
@@ -169,14 +170,14 @@ fn host_path(parts: &Parts) -> Result<Response, Problem> {
     }
 }
 
-/// The URI and the headers that the guest is given.
+/// Returns the URI and the headers that the guest receives.
 fn seen_by_guest(uri: &Uri, prefix: &str, mut headers: HeaderMap) -> Result<(Uri, HeaderMap), Problem> {
     const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
     let forwarded = HeaderValue::from_str(prefix).or_else(|_| HeaderValue::from_bytes(prefix.as_bytes()));
     let no_header = |_| Problem::new(&problem::BAD_NAME, "percent-encode control characters in the object name");
     headers.insert(X_FORWARDED_PREFIX, forwarded.map_err(no_header)?);
     if let Some(authority) = uri.authority() {
-        // RFC 9110 §7.2: the authority of the target goes before any Host header, without user information.
+        // RFC 9110 §7.2: the authority of the target takes precedence over any Host header, without user information.
         let host = authority.as_str().rsplit('@').next().unwrap_or_default();
         if let Ok(host) = HeaderValue::from_str(host) {
             headers.insert(HOST, host);
@@ -186,7 +187,7 @@ fn seen_by_guest(uri: &Uri, prefix: &str, mut headers: HeaderMap) -> Result<(Uri
     Ok((path::below(uri, prefix), headers))
 }
 
-/// HTTP/2 may send the pairs of a cookie one by one; to an object they are one header.
+/// Joins the cookies that HTTP/2 may send one by one; to an object they are one header.
 fn join_cookies(headers: &mut HeaderMap) {
     let mut cookies = headers.get_all(COOKIE).iter();
     if let (Some(first), Some(second)) = (cookies.next(), cookies.next()) {

@@ -1,8 +1,8 @@
-//! Reads along what the peer of a WebSocket sends, below the library that speaks the protocol.
+//! Checks the frames that the peer of a WebSocket sends, below the WebSocket library.
 //!
-//! The library takes a length that is written longer than need be, reads a control frame of any size before it refuses
-//! it, and nobody else knows how much of a message has come before all of it is there. So headers of frames are looked
-//! at here: a bad one ends the stream with a [`Fault`], and what has come of messages is charged to the class until
+//! The library accepts a length that is encoded longer than necessary, reads a control frame of any size before it
+//! refuses it, and does not show how much of an incomplete message has arrived. So this module parses frame headers: a
+//! bad one ends the stream with a [`Fault`], and the received bytes of messages are charged to the class until
 //! [`Incoming::hand_on`].
 
 use std::io;
@@ -17,21 +17,21 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::base::socket::code;
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse};
 
-/// Bytes of messages that are not charged: those of small ones, for each of which it would cost more than it is good
-/// for.
+/// Bytes of messages that are not charged: those of small messages, for which charging would cost more than it
+/// protects.
 const FREE_BYTES: u64 = 16 << 10;
-/// Of a header: two bytes, the longest length, a mask.
+/// The maximum length of a header: two bytes, the longest length, a mask.
 const HEADER_MAX: usize = 14;
 
-/// Why a connection is closed: the code, and the reason.
+/// The reason why a connection is closed: close code and text.
 pub type Fault = (u16, &'static str);
 
-/// A stream whose frames are looked at.
+/// A stream whose frames are checked.
 pub struct Frames<S> {
     stream: S,
     header: [u8; HEADER_MAX],
     filled: usize,
-    /// Bytes of the running frame's payload that are still to come.
+    /// Bytes of the current frame's payload that remain.
     left: u64,
     is_of_message: bool,
     /// A fault was found.
@@ -39,25 +39,25 @@ pub struct Frames<S> {
     incoming: Arc<Incoming>,
 }
 
-/// What has come and is not handed on yet.
+/// The received bytes that are not passed on yet.
 ///
-/// Small messages, which are most, take no lock.
+/// Small messages, which are the most, take no lock.
 pub struct Incoming {
     account: MemoryAccount,
     fault: OnceLock<Fault>,
     bytes: AtomicU64,
-    /// What is charged of them.
+    /// The bytes that are charged.
     charged: AtomicU64,
     charge: Mutex<Option<MemoryCharge>>,
 }
 
 impl Incoming {
-    /// Why the stream ended, if it was for a fault.
+    /// Returns the fault for which the stream ended, if any.
     pub fn fault(&self) -> Option<Fault> {
         self.fault.get().copied()
     }
 
-    /// A message of so many bytes leaves, and what was charged for it with it.
+    /// Passes on a message of this many bytes, together with its charge.
     pub fn hand_on(&self, bytes: u64) -> Option<MemoryCharge> {
         // Only the task of the connection changes it.
         self.bytes.store(self.bytes.load(Relaxed).saturating_sub(bytes), Relaxed);
@@ -88,7 +88,7 @@ impl Incoming {
 }
 
 impl<S> Frames<S> {
-    /// Looks at a stream from the first frame on.
+    /// Creates a checked stream; the next byte must begin a frame.
     pub fn new(stream: S, account: MemoryAccount) -> (Self, Arc<Incoming>) {
         let incoming = Arc::new(Incoming {
             account,
@@ -109,7 +109,7 @@ impl<S> Frames<S> {
         (frames, incoming)
     }
 
-    /// Reads on. Returns how many of the bytes come before a fault.
+    /// Checks further bytes. Returns how many of them come before a fault.
     pub(super) fn look_at(&mut self, bytes: &[u8]) -> (usize, Result<(), Fault>) {
         let (mut read, mut of_messages) = (0, 0);
         while read < bytes.len() {
@@ -133,7 +133,7 @@ impl<S> Frames<S> {
         (read, self.incoming.came(of_messages))
     }
 
-    /// A frame begins.
+    /// Begins a frame.
     fn frame(&mut self) -> Result<(), Fault> {
         let of_frame = |from: usize, bytes: usize| {
             self.header[from..from + bytes].iter().fold(0_u64, |length, byte| length << 8 | u64::from(*byte))
@@ -154,7 +154,7 @@ impl<S> Frames<S> {
     }
 }
 
-/// Bytes of the header that begins so, as far as that is known: at least one more than there are if not.
+/// Returns the length of the header that begins so, as far as known: if not, at least one more than given.
 fn header_length(header: &[u8]) -> usize {
     let Some(second) = header.get(1) else { return 2 };
     let length = match second & 0x7f {
@@ -177,7 +177,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Frames<S> {
         if let Err(fault) = outcome {
             self.ended = true;
             let _ = self.incoming.fault.set(fault);
-            // What came before is whole and is given out first.
+            // Complete data before the fault is passed on first.
             buffer.set_filled(before + read);
             if read == 0 {
                 return ended();
@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::base::HostMemory;
 
-    /// The code of the fault, and how many bytes come before it; the same however the bytes are cut.
+    /// Returns the code of the fault, and the number of bytes before it; the same for every way of splitting the bytes.
     fn read(bytes: &[u8]) -> (usize, Option<u16>) {
         let cut = |size: usize| {
             let (mut frames, _) = Frames::new((), HostMemory::new(1 << 30).unowned());

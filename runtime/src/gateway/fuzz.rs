@@ -1,4 +1,4 @@
-//! What the fuzzer tries of the gateway; see [`crate::fuzz`].
+//! The fuzz targets of the gateway; see [`crate::fuzz`].
 
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,8 +21,8 @@ use super::path::{self, Target};
 use crate::base::socket::code;
 use crate::base::{ClassKey, ClassName, HostMemory, Table, Value};
 
-/// A request's path: what the guest sees, put behind the prefix, is what was sent (a missing slash aside), and a name
-/// stands for the object that its id stands for.
+/// Tests a request's path: the path that the guest sees, appended to the prefix, is the path that was sent (a missing
+/// slash aside), and a name and its id address the same object.
 pub fn path(input: &[u8]) {
     let key = ClassKey::new("key");
     let Ok(uri) = Uri::try_from(input) else { return };
@@ -36,7 +36,7 @@ pub fn path(input: &[u8]) {
     assert_eq!(by_id.id, address.id);
 }
 
-/// The body of a query: parameters that are taken come back as they were, as values of an answer.
+/// Tests the body of a query: accepted parameters come back unchanged as values of an answer.
 pub fn query(input: &[u8]) {
     let Ok(query) = sql::read(input) else { return };
     // SQLite has no NaN, so no answer has one.
@@ -50,8 +50,8 @@ pub fn query(input: &[u8]) {
     assert_eq!(again.parameters, row);
 }
 
-/// What a client sends over HTTP/1: the same is found however the bytes are cut, and the HTTP library finds no request in them that
-/// was not seen, or that does not come after a fault.
+/// Tests HTTP/1 input: the result is the same for every way of splitting the bytes, and the HTTP library finds no
+/// request that was not seen, or that comes after a fault.
 pub fn heads(input: &[u8]) {
     let read = |cut: usize| {
         let mut heads = Heads::default();
@@ -61,11 +61,11 @@ pub fn heads(input: &[u8]) {
     let (complete, fault) = read(input.len().max(1));
     assert!([1, 3].map(read).iter().all(|cut| *cut == (complete, fault)));
     let served = served(input);
-    // The first one with a fault is refused, and the connection ends with it.
+    // The first request with a fault is refused, and the connection ends with it.
     assert!(served <= complete || fault.is_some(), "{served} requests were served and {complete} were seen");
 }
 
-/// How many requests the HTTP library finds and reads to their end.
+/// Returns the number of requests that the HTTP library finds and reads to their end.
 fn served(input: &[u8]) -> u64 {
     let served = Arc::<AtomicU64>::default();
     let count = served.clone();
@@ -80,10 +80,10 @@ fn served(input: &[u8]) -> u64 {
     });
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("it needs nothing");
     runtime.block_on(async {
-        // Room for all that either side says.
+        // A buffer for all that either side sends.
         let (mut client, server) = tokio::io::duplex((1 << 20) + input.len());
         let connection = tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(server), service));
-        // Refused when the library has ended the connection.
+        // Fails when the library has ended the connection.
         let _ = client.write_all(input).await;
         let _ = client.shutdown().await;
         let _ = connection.await;
@@ -91,7 +91,8 @@ fn served(input: &[u8]) -> u64 {
     served.load(Relaxed)
 }
 
-/// What the peer of a WebSocket sends: the same is found however the bytes are cut, and it is what the headers of frames say.
+/// Tests frames of a WebSocket: the result is the same for every way of splitting the bytes, and agrees with the frame
+/// headers.
 pub fn frames(input: &[u8]) {
     let read = |cut: usize| {
         let (mut frames, _) = Frames::new((), HostMemory::new(1 << 40).unowned());
@@ -106,12 +107,13 @@ pub fn frames(input: &[u8]) {
     };
     let expected = frames_end(input);
     for cut in [1, 3, input.len().max(1)] {
-        // A fault is in the last byte of a header; what is cut differently may have given out more or fewer bytes of that header.
+        // A fault is in the last byte of a header; a different split may have passed on more or fewer bytes of that
+        // header.
         assert_eq!(read(cut).1, expected, "in pieces of {cut}");
     }
 }
 
-/// Why a peer that sends these frames is cut off, if it is.
+/// Returns the reason why a peer that sends these frames is disconnected, if it is.
 fn frames_end(mut input: &[u8]) -> Option<u16> {
     while let [first, second, rest @ ..] = input {
         let (bytes, least) = match second & 0x7f {
@@ -134,7 +136,8 @@ fn frames_end(mut input: &[u8]) -> Option<u16> {
     None
 }
 
-/// A line each: `host`, `origin`, the request's target. What a listener on loopback takes is for this machine, and from its pages.
+/// Tests one line each of `host`, `origin` and the request's target. Requests that a loopback listener accepts are for
+/// this machine, and from its pages.
 pub fn hosts(input: &[u8]) {
     let mut lines = input.splitn(3, |byte| *byte == b'\n');
     let mut request = Request::new(());
@@ -151,7 +154,7 @@ pub fn hosts(input: &[u8]) {
     if hosts.admit(&parts).is_err() {
         return;
     }
-    // A browser gives what it takes for the host of a page to the resolver.
+    // A browser passes the host of a page to the resolver.
     let is_here = |authority: &str| match Uri::try_from(format!("http://{authority}/")) {
         Ok(uri) => {
             let host = uri.host().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
@@ -160,7 +163,7 @@ pub fn hosts(input: &[u8]) {
                 || host.ends_with(".localhost")
                 || address.is_ok_and(|ip| ip.to_canonical().is_loopback())
         }
-        // No browser makes a request of it.
+        // No browser can request it.
         Err(_) => true,
     };
     let text = |name| parts.headers.get(name).and_then(|value| value.to_str().ok());

@@ -1,36 +1,35 @@
-//! Reads along what a client sends over HTTP/1, and finds what the HTTP library lets pass although it is refused
-//! elsewhere: such differences are what request smuggling is made of.
+//! Follows the HTTP/1 requests of a client, and detects ambiguities that the HTTP library accepts and other servers
+//! refuse: request smuggling exploits such differences.
 //!
 //! The library goes on when a line ends with a bare line feed, when `content-length` stands beside `transfer-encoding`,
-//! when a length is said twice. It has decided by then how long the request is, and another server on the way may have
-//! decided otherwise. A fault is noted with the number of its request; the service refuses that request and all later
-//! ones of the connection, which is then closed.
+//! when a length is given twice. It has decided by then how long the request is, and another server on the way may have
+//! decided otherwise. A fault is recorded with the number of its request; the service refuses that request and all
+//! later ones of the connection, which is then closed.
 //!
-//! What must stay true: of what is refused here nothing needs to be right afterwards, so only requests without a fault
-//! are followed to their end; what the library itself refuses may be read in any way. A line costs no copy unless a
-//! read cuts it in two.
+//! Invariants: only requests without a fault are followed to their end, because nothing needs to be right after a
+//! fault; what the library itself refuses may be parsed in any way. A line costs no copy unless a read splits it.
 
-/// What is wrong with a head, for the answer.
+/// The description of a fault, for the answer.
 pub type Fault = &'static str;
 
-/// A longer line is the library's to refuse.
+/// The library refuses longer lines.
 const LINE_MAX: usize = 64 << 10;
 
-/// How far a connection has been read along.
+/// The parser state of a connection.
 #[derive(Default)]
 pub struct Heads {
     at: At,
-    /// A line whose end has not come yet.
+    /// A line whose end has not arrived.
     partial: Vec<u8>,
     length: Option<u64>,
     chunked: bool,
-    /// Heads that were read to their end.
+    /// The number of complete heads.
     pub complete: u64,
 }
 
 #[derive(Default, PartialEq)]
 enum At {
-    /// Before a request line. Empty lines may come.
+    /// Before a request line. Empty lines may precede it.
     #[default]
     Start,
     Fields,
@@ -39,23 +38,23 @@ enum At {
     /// Bytes of a chunk and of the line end behind it.
     Chunk(u64),
     Trailers,
-    /// HTTP/2, another protocol after an upgrade, or something that the library refuses.
+    /// HTTP/2, another protocol after an upgrade, or input that the library refuses.
     Opaque,
 }
 
 impl Heads {
-    /// Whether a head has begun and not ended.
+    /// Reports whether a head has begun and not ended.
     pub fn in_head(&self) -> bool {
         self.at == At::Fields || self.at == At::Start && !self.partial.is_empty()
     }
 
-    /// Looks at no more.
+    /// Stops parsing.
     pub fn stop(&mut self) {
         self.at = At::Opaque;
         self.partial = Vec::new();
     }
 
-    /// Reads on. After a fault nothing more is looked at.
+    /// Parses further bytes. Parses nothing more after a fault.
     pub fn read(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
         while !bytes.is_empty() {
             match &mut self.at {
@@ -94,13 +93,13 @@ impl Heads {
         Ok(())
     }
 
-    /// A line with its end.
+    /// Parses a line with its end.
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         let Some(line) = line.strip_suffix(b"\r\n") else {
             if matches!(self.at, At::Start | At::Fields) {
                 return Err("a line ends with a bare line feed");
             }
-            // The library refuses it in the framing of chunks itself.
+            // In the framing of chunks the library itself refuses it.
             self.stop();
             return Ok(());
         };
@@ -129,7 +128,7 @@ impl Heads {
                 let length = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
                 let length = length.and_then(|text| text.parse().ok()).ok_or("`content-length` is not a number")?;
                 if self.length.replace(length).is_some() {
-                    return Err("`content-length` is there twice");
+                    return Err("the request has two `content-length` headers");
                 }
             }
             b't' | b'T' => {
@@ -156,7 +155,7 @@ impl Heads {
     }
 }
 
-/// The value of a header if it is this one.
+/// Returns the value of the header with this name; none for other headers.
 fn value_of<'a>(line: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     let (found, value) = line.split_at_checked(name.len())?;
     let value = found.eq_ignore_ascii_case(name).then_some(value)?.strip_prefix(b":")?;
@@ -175,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// Heads that were read, and the fault; the same however the bytes are cut.
+    /// Returns the number of heads read, and the fault; the same for every way of splitting the bytes.
     fn read(text: &str) -> (u64, Option<Fault>) {
         let whole = |cuts: usize| {
             let mut heads = Heads::default();
@@ -213,7 +212,7 @@ mod tests {
             (
                 "POST / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 1\r\n\r\n".into(),
                 0,
-                Some("`content-length` is there twice"),
+                Some("the request has two `content-length` headers"),
             ),
             ("POST / HTTP/1.1\r\ncontent-length: +1\r\n\r\n".into(), 0, Some("`content-length` is not a number")),
             ("POST / HTTP/1.1\r\ncontent-length: 1, 1\r\n\r\n".into(), 0, Some("`content-length` is not a number")),

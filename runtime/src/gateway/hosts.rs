@@ -1,13 +1,13 @@
-//! Which host names requests may be for, and which web pages they may come from.
+//! The host names that requests may name, and the web pages that may send them.
 //!
-//! A browser lets any web page send requests to this machine. Two things tell such requests from others: `Host` is the
-//! name that the page was loaded from if the page had that name resolve to this address (DNS rebinding), and `Origin`
-//! names the page in every request that could read or change something from another site. So a listener on a loopback
-//! address answers loopback names only, to loopback pages only, unless told otherwise. A listener that others can reach
-//! answers any, because it cannot know its names.
+//! A browser lets any web page send requests to this machine. Two headers distinguish such requests: `Host` is the name
+//! that the page was loaded from if that name resolves to this address (DNS rebinding), and `Origin` names the page in
+//! every request that could read or change something from another site. So a listener on a loopback address answers
+//! loopback names only, to loopback pages only, unless configured otherwise. A listener that other machines can reach
+//! answers any name, because it cannot know its names.
 //!
-//! What must stay true: requests without `Origin` pass (no page sent them, or it can neither read the answer nor change
-//! anything that a plain link could not); a page may always call the host that it was loaded from.
+//! Invariants: requests without `Origin` are accepted (they come from no page, or from one that can neither read the
+//! answer nor change anything that a plain link could not); a page may always call the host that it was loaded from.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -17,14 +17,14 @@ use http::{HeaderMap, Uri, Version};
 
 use super::problem::{BAD_REQUEST, Problem, UNKNOWN_HOST, UNKNOWN_ORIGIN};
 
-/// What the operator says of hosts and origins (`[server] hosts`, `origins`).
+/// The operator's settings of hosts and origins (`[server] hosts`, `origins`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostSettings {
     hosts: Option<Vec<String>>,
     origins: Option<Vec<String>>,
 }
 
-/// What one listener answers.
+/// The hosts and origins that one listener accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hosts {
     hosts: Names,
@@ -34,12 +34,12 @@ pub struct Hosts {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Names {
     Any,
-    /// Those of this machine, and these.
+    /// The names of this machine, and these.
     Loopback(Vec<String>),
 }
 
 impl HostSettings {
-    /// Checks what an operator wrote. None means the default.
+    /// Parses the operator's settings. None means the default.
     pub fn parse(hosts: Option<Vec<String>>, origins: Option<Vec<String>>) -> Result<Self, String> {
         let lower =
             |list: Option<Vec<String>>| list.map(|list| list.iter().map(|name| name.to_ascii_lowercase()).collect());
@@ -48,7 +48,7 @@ impl HostSettings {
             let name = host.strip_prefix("*.").unwrap_or(host);
             if host != "*" && (name.is_empty() || port_of(name).is_some() || !name.bytes().all(is_of_host)) {
                 return Err(format!(
-                    "hosts: `{host}` is no host name; write example.com, *.example.com or *, without a port"
+                    "hosts: `{host}` is not a host name; write example.com, *.example.com or *, without a port"
                 ));
             }
         }
@@ -56,13 +56,13 @@ impl HostSettings {
             let authority = origin.split_once("://").map(|(_scheme, authority)| authority);
             let valid = authority.is_some_and(|authority| !authority.is_empty() && authority.bytes().all(is_of_host));
             if !valid && !matches!(&**origin, "*" | "null") {
-                return Err(format!("origins: `{origin}` is no origin; write https://example.com or *"));
+                return Err(format!("origins: `{origin}` is not an origin; write https://example.com or *"));
             }
         }
         Ok(Self { hosts, origins })
     }
 
-    /// What a listener at this address answers.
+    /// Returns what a listener at this address accepts.
     pub fn of_listener(&self, address: IpAddr) -> Hosts {
         let hosts = match &self.hosts {
             Some(hosts) if hosts.iter().any(|host| host == "*") => Names::Any,
@@ -75,12 +75,13 @@ impl HostSettings {
 }
 
 impl Hosts {
-    /// Refuses a request that is for another host, comes from a page that may not call, or has not exactly one host.
+    /// Refuses a request that names another host, comes from an origin that may not call, or does not name exactly one
+    /// host.
     pub fn admit(&self, parts: &Parts) -> Result<(), Problem> {
         let host = host_of(parts)?;
         let known = match (&self.hosts, host) {
             (Names::Any, _) => true,
-            // Only HTTP/1.0 may leave it out, which no browser does.
+            // Only HTTP/1.0 may omit it, which no browser uses.
             (Names::Loopback(_), None) => true,
             (Names::Loopback(others), Some(host)) => is_loopback_name(name_of(host)) || matches(others, name_of(host)),
         };
@@ -117,8 +118,8 @@ impl Hosts {
     }
 }
 
-/// The host that a request is for; none in HTTP/1.0 without one. The authority of the target goes before the header
-/// (RFC 9112 §3.2.2).
+/// Returns the host that a request names; none in HTTP/1.0 without one. The authority of the target takes precedence
+/// over the header (RFC 9112 §3.2.2).
 fn host_of(parts: &Parts) -> Result<Option<&str>, Problem> {
     let bad = |what: &'static str| Problem::new(&BAD_REQUEST, what);
     let mut hosts = parts.headers.get_all(HOST).iter();
@@ -143,23 +144,23 @@ fn host_of(parts: &Parts) -> Result<Option<&str>, Problem> {
     }
 }
 
-/// The authority of a URI without user information.
+/// Returns the authority of a URI without user information.
 fn of_uri(uri: &Uri) -> Option<&str> {
     uri.authority().map(|authority| authority.as_str().rsplit('@').next().unwrap_or_default())
 }
 
-/// What may be in `host[:port]` (RFC 3986 §3.2.2), without what only escapes and sub-delimiters would need.
+/// Reports whether a byte may be in `host[:port]` (RFC 3986 §3.2.2), percent-encoding and sub-delimiters excluded.
 fn is_of_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'[' | b']' | b':')
 }
 
-/// The port of `host:port`.
+/// Returns the port of `host:port`.
 fn port_of(host: &str) -> Option<&str> {
     let after_address = host.rfind(']').map_or(0, |end| end + 1);
     host[after_address..].rsplit_once(':').map(|(_host, port)| port)
 }
 
-/// `host:port` without the port and without the final dot.
+/// Returns the host of `host:port`, without the final dot.
 fn name_of(host: &str) -> &str {
     let name = port_of(host).map_or(host, |port| &host[..host.len() - port.len() - 1]);
     name.strip_suffix('.').unwrap_or(name)
@@ -195,7 +196,7 @@ mod tests {
         HostSettings::parse(hosts, origins.map(owned)).unwrap()
     }
 
-    /// The code that a request is refused with; `ok` if it is not.
+    /// Returns the code that a request is refused with; `ok` if it is accepted.
     fn asked(hosts: &Hosts, headers: &[(&str, &str)]) -> &'static str {
         let mut request = Request::builder().uri("/c/alice");
         for (name, value) in headers {

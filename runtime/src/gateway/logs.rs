@@ -1,8 +1,8 @@
-//! What guests say, for those who run them: as a list, or followed live as server-sent events.
+//! The guest log for operators: as a list, or followed live as server-sent events.
 //!
-//! A follower is sent what is remembered, then what comes. One that reads too slowly is told how many entries it missed: of its
-//! class, or of all if it follows all (they were dropped before they could be filtered by object). A stream ends when the
-//! server stops.
+//! A follower receives the history, then new entries. One that reads too slowly receives the number of entries that it
+//! missed: of its class, or of all classes if it follows all (they were dropped before they could be filtered by
+//! object). A stream ends when the server stops.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use tokio::sync::watch;
 
 use crate::base::logs::{GuestLogs, LogEntry};
 
-/// How often a silent stream says that it lives, so that no proxy closes it.
+/// The interval of keep-alive comments in a silent stream, so that no proxy closes it.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
 
-/// Which entries are asked for, and whether those to come are: the query of `GET /v1/logs`.
+/// The query of `GET /v1/logs`: which entries to return, and whether to follow new ones.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogsQuery {
@@ -37,14 +37,14 @@ impl LogsQuery {
     }
 }
 
-/// The remembered entries that are asked for, oldest first.
+/// Returns the matching entries of the history, oldest first.
 pub fn remembered(logs: &GuestLogs, query: &LogsQuery) -> Vec<Arc<LogEntry>> {
     let mut entries = logs.remembered(query.class.as_deref());
     entries.retain(|entry| query.admits(entry));
     entries
 }
 
-/// A stream of the remembered entries and those to come, until the server stops.
+/// Returns a stream of the matching entries of the history and new ones, until the server stops.
 pub fn follow(logs: &GuestLogs, query: LogsQuery, stopping: watch::Receiver<bool>) -> Response {
     let (mut history, live) = logs.follow(query.class.as_deref());
     history.retain(|entry| query.admits(entry));
@@ -57,7 +57,7 @@ pub fn follow(logs: &GuestLogs, query: LogsQuery, stopping: watch::Receiver<bool
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
-/// The next event; none when the server stops.
+/// Returns the next event; none when the server stops.
 async fn next(
     live: &mut Receiver<Arc<LogEntry>>,
     query: &LogsQuery,
@@ -117,13 +117,13 @@ mod tests {
         assert_eq!((count(Some("a"), Some("x")), count(Some("c"), None)), (1, 0));
     }
 
-    /// The whole text of a stream; `meanwhile` happens after it was begun, then the server stops.
+    /// Returns the complete text of a stream; `meanwhile` runs after the stream has begun, then the server stops.
     async fn streamed(logs: &GuestLogs, query: LogsQuery, meanwhile: impl FnOnce()) -> String {
         let (stop, stopping) = watch::channel(false);
         let mut body = follow(logs, query, stopping).into_body();
         meanwhile();
         let mut text = Vec::new();
-        // What is there is read; the first wait means that the server may stop.
+        // Reads what is available; the first wait means that the server may stop.
         loop {
             let frame = tokio::select! { biased; frame = body.frame() => frame, () = std::future::ready(()) => break };
             text.extend_from_slice(frame.unwrap().unwrap().data_ref().unwrap());

@@ -1,8 +1,8 @@
-//! Reading paths: which class and object a request is for.
+//! Parses paths: the class and the object that a request addresses.
 //!
-//! Paths are read as sent, since a framework's decoding would lose what matters here: `%2F` inside a name is part of the
+//! Paths are read as sent, since a framework's decoding would lose distinctions: `%2F` inside a name is part of the
 //! name, and only a literal `@` introduces an id (a name that begins with @ is sent as `%40…`). A class name needs no
-//! escapes, so it is taken literally. Nothing here knows which classes exist.
+//! escapes, so it is taken literally. This module does not know which classes exist.
 
 use std::borrow::Cow;
 
@@ -19,12 +19,12 @@ pub struct Target<'a> {
     pub class: &'a str,
     /// The second segment.
     pub object: &'a str,
-    /// Both with their slashes: what is cut off before the guest sees the path.
+    /// Both with their slashes: the part that is cut off before the guest sees the path.
     pub prefix: &'a str,
 }
 
 impl<'a> Target<'a> {
-    /// Splits a path; none if it does not begin with a slash (`OPTIONS *`, `CONNECT`).
+    /// Splits a path. Returns none if it does not begin with a slash (`OPTIONS *`, `CONNECT`).
     pub fn of(path: &'a str) -> Option<Self> {
         let inner = path.strip_prefix('/')?;
         let (class, below) = inner.split_once('/').unwrap_or((inner, ""));
@@ -34,7 +34,8 @@ impl<'a> Target<'a> {
     }
 }
 
-/// What a guest sees of a URI whose path begins with `prefix`: the rest, undecoded, `/` when there is none, and the query.
+/// Returns the URI that a guest sees of one whose path begins with `prefix`: the rest, undecoded, `/` if it is empty,
+/// and the query.
 pub fn below(uri: &Uri, prefix: &str) -> Uri {
     let whole = uri.path_and_query().map_or("/", |whole| whole.as_str());
     let rest = match &whole[prefix.len()..] {
@@ -45,7 +46,7 @@ pub fn below(uri: &Uri, prefix: &str) -> Uri {
     rest.expect("what follows a slash in a valid path is a valid path")
 }
 
-/// The object that a path segment of this class stands for: a percent-encoded name, or `@` and an id.
+/// Returns the object that a path segment of this class addresses: a percent-encoded name, or `@` and an id.
 pub fn object(class: ClassName, key: &ClassKey, segment: &str) -> Result<ObjectAddress, Problem> {
     let (id, name) = match segment.strip_prefix('@') {
         Some(id) => (ObjectId::parse(key, id)?, None),
@@ -57,8 +58,8 @@ pub fn object(class: ClassName, key: &ClassKey, segment: &str) -> Result<ObjectA
     Ok(ObjectAddress { class, key: key.clone(), id, name })
 }
 
-/// Percent-decodes to UTF-8. A `%` without two hex digits is an error, not a literal: two spellings of a name that some
-/// proxy on the way would treat differently must not reach two objects.
+/// Percent-decodes to UTF-8. A `%` without two hex digits is an error, not a literal: two spellings of a name that a
+/// proxy could treat differently must not address two objects.
 fn decode(segment: &str) -> Result<Cow<'_, str>, Problem> {
     let escaped = |escape: &str| escape.bytes().take(2).filter(u8::is_ascii_hexdigit).count() == 2;
     if !segment.split('%').skip(1).all(escaped) {
@@ -81,7 +82,7 @@ mod tests {
         ClassKey::new("key")
     }
 
-    /// What a request for this URI comes to: `class|name or id|prefix|uri the guest sees`, or the error code.
+    /// Parses a URI into `class|name or id|prefix|uri the guest sees`, or returns the error code.
     fn read(uri: &Uri) -> String {
         let Some(target) = Target::of(uri.path()) else { return "no path".into() };
         let address = ClassName::parse(target.class)
@@ -161,8 +162,8 @@ mod tests {
             }
         }
 
-        /// Pieces that matter, so that the interesting paths are common. What the guest sees, put behind the prefix, is
-        /// the path that was sent (a missing slash aside).
+        /// Fragments that make interesting paths common. The path that the guest sees, appended to the prefix, is the
+        /// path that was sent (a missing slash aside).
         #[test]
         fn nothing_is_lost(pieces in prop::collection::vec(prop::sample::select(
             vec!["/", "/", "c", "@", "%", "%4", "%41", "%2F", "%C3%A4", "€", "?", "#", "\"", "\u{7f}", ".."]), 0..12)) {

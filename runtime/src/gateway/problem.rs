@@ -1,10 +1,11 @@
-//! Errors as the world sees them: `application/problem+json` (RFC 9457) with a stable code.
+//! Errors in HTTP responses: `application/problem+json` (RFC 9457) with a stable code.
 //!
-//! One table says what each code means in HTTP; `docs/ERRORS.md` explains each, and a test keeps the two together. Codes of
-//! lower layers come from `TurnError::code` and `DeployError::code` and are looked up here. This is the one place where the
-//! error of a turn that somebody waits for is logged: what a guest caused below `warn`, what the host caused at `error`.
+//! One table maps each code to its status and title; `docs/ERRORS.md` explains each, and a test keeps the two
+//! consistent. Codes of lower layers come from `TurnError::code` and `DeployError::code` and are looked up here. This
+//! is the only place that logs the error of a turn with a waiting caller: errors of a guest below `warn`, errors of the
+//! host at `error`.
 //!
-//! What must stay true: 503 is the only status that is retryable, and every 503 is.
+//! Invariant: 503 is the only retryable status, and every 503 is retryable.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -18,27 +19,27 @@ use crate::base::id::IdError;
 use crate::base::{CallId, ClassName, ObjectAddress, TurnError};
 use crate::router::DeployError;
 
-/// One row of the table: what a code means in HTTP.
+/// One row of the table: the meaning of a code in HTTP.
 #[derive(Debug)]
 pub struct Kind {
     /// The stable code that clients match on.
     pub code: &'static str,
-    /// The status it is answered with.
+    /// The status of the response.
     pub status: StatusCode,
-    /// What it means, the same for every occurrence.
+    /// The title, the same for every occurrence.
     pub title: &'static str,
 }
 
 macro_rules! kinds {
     ($($name:ident $code:literal $status:ident $title:literal)*) => {
         $(pub const $name: Kind = Kind { code: $code, status: StatusCode::$status, title: $title };)*
-        /// Every row.
+        /// All rows.
         const ALL: &[&Kind] = &[$(&$name),*];
     };
 }
 
 kinds! {
-    // Asking for the wrong thing.
+    // Bad requests.
     BAD_REQUEST "bad-request" BAD_REQUEST "Not a request that HTTP allows"
     UNKNOWN_HOST "unknown-host" MISDIRECTED_REQUEST "The host does not answer for this name"
     UNKNOWN_ORIGIN "unknown-origin" FORBIDDEN "Pages of this origin may not call"
@@ -48,8 +49,8 @@ kinds! {
     BAD_ID "bad-id" BAD_REQUEST "Not an object id"
     ID_OF_OTHER_CLASS "id-of-other-class" BAD_REQUEST "The object id belongs to another class"
     BAD_QUERY "bad-query" BAD_REQUEST "Bad query parameters"
-    BAD_BODY "bad-body" BAD_REQUEST "Not a body that the route takes"
-    BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body broke off"
+    BAD_BODY "bad-body" BAD_REQUEST "The route does not accept this body"
+    BODY_INCOMPLETE "body-incomplete" BAD_REQUEST "The request body is incomplete"
     UNAUTHORIZED "unauthorized" UNAUTHORIZED "The admin token is missing or wrong"
     UNKNOWN_CLASS "unknown-class" NOT_FOUND "No such class"
     UNKNOWN_VERSION "unknown-version" NOT_FOUND "No such version of the class"
@@ -57,7 +58,7 @@ kinds! {
     NO_ALARM "no-alarm" NOT_FOUND "The object has no alarm"
     UNKNOWN_ROUTE "unknown-route" NOT_FOUND "No such route"
     RESERVED "reserved" NOT_FOUND "Paths that begin with _ are reserved"
-    METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not take this method"
+    METHOD_NOT_ALLOWED "method-not-allowed" METHOD_NOT_ALLOWED "The route does not support this method"
     CLASS_HAS_OBJECTS "class-has-objects" CONFLICT "The class has objects"
     CLASS_EXISTS "class-exists" CONFLICT "Another class has this name"
     BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "The request body is too large"
@@ -71,7 +72,7 @@ kinds! {
     CORE_MODULE "core-module" UNPROCESSABLE_ENTITY "A core module, not a component"
     CLASS_OUTDATED "class-outdated" UNPROCESSABLE_ENTITY "The class was built for an older version of the contract"
     HOST_OUTDATED "host-outdated" UNPROCESSABLE_ENTITY "The class was built for a newer version of the contract"
-    IMPORTS_REFUSED "imports-refused" UNPROCESSABLE_ENTITY "The component imports what is not granted"
+    IMPORTS_REFUSED "imports-refused" UNPROCESSABLE_ENTITY "The component imports interfaces that are not granted"
     NO_HANDLER_EXPORTED "no-handler-exported" UNPROCESSABLE_ENTITY "The component exports no handler"
     TWO_HANDLERS "two-handlers" UNPROCESSABLE_ENTITY "The component exports two handlers for requests"
     TOO_COSTLY "too-costly" UNPROCESSABLE_ENTITY "One instance needs more than this host allows"
@@ -82,7 +83,7 @@ kinds! {
     FUEL_EXHAUSTED "fuel-exhausted" INTERNAL_SERVER_ERROR "The turn used up its fuel"
     CPU_TIME_EXCEEDED "cpu-time-exceeded" INTERNAL_SERVER_ERROR "The turn used up its CPU time"
     WALL_TIME_EXCEEDED "wall-time-exceeded" INTERNAL_SERVER_ERROR "The turn took too long"
-    OUT_OF_MEMORY "out-of-memory" INTERNAL_SERVER_ERROR "The instance wanted more than its memory"
+    OUT_OF_MEMORY "out-of-memory" INTERNAL_SERVER_ERROR "The instance exceeded its memory limit"
     INVALID_RESPONSE "invalid-response" INTERNAL_SERVER_ERROR "The object's response is not valid"
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
@@ -96,19 +97,19 @@ kinds! {
     CLASS_UNAVAILABLE "class-unavailable" INTERNAL_SERVER_ERROR "The class could not be loaded"
     OVERLOADED "overloaded" SERVICE_UNAVAILABLE "Too many requests of the object, or long computations of its class, wait"
     NO_CAPACITY "no-capacity" SERVICE_UNAVAILABLE "The host has no room for another live instance"
-    ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client went away before the turn had written anything"
+    ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client disconnected before the turn had written anything"
     OBJECT_DELETED "object-deleted" CONFLICT "The object was deleted before the request had ended"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
-    OUTCOME_UNKNOWN "outcome-unknown" BAD_GATEWAY "What became of the turn is unknown"
+    OUTCOME_UNKNOWN "outcome-unknown" BAD_GATEWAY "The outcome of the turn is unknown"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
 
-/// The row of a lower layer's code.
+/// Returns the row of a lower layer's code.
 fn kind(code: &str) -> &'static Kind {
     ALL.iter().find(|kind| kind.code == code).unwrap_or(&&INTERNAL)
 }
 
-/// A class that nobody deployed.
+/// Creates the problem for a class that is not deployed.
 pub fn unknown_class(name: &ClassName) -> Problem {
     Problem::new(
         &UNKNOWN_CLASS,
@@ -116,7 +117,7 @@ pub fn unknown_class(name: &ClassName) -> Problem {
     )
 }
 
-/// One error on its way out.
+/// One error of a response.
 #[derive(Debug)]
 pub struct Problem {
     kind: &'static Kind,
@@ -128,7 +129,7 @@ pub struct Problem {
     allow: Option<&'static str>,
 }
 
-/// What a guest said of its failure.
+/// The guest's description of its failure.
 #[derive(Debug, Serialize)]
 struct OfGuest {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -138,26 +139,27 @@ struct OfGuest {
 }
 
 impl Problem {
-    /// A problem of this kind; the detail tells what is wrong this time and what to do.
+    /// Creates a problem of this kind; the detail says what is wrong in this case and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
         Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None }
     }
 
-    /// A method that a route does not take; `allow` lists those that it takes.
+    /// Creates the problem for a method that a route does not support; `allow` lists the supported ones.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("this route takes {allow}");
+        let detail = format!("this route supports {allow}");
         Self { allow: Some(allow), ..Self::new(&METHOD_NOT_ALLOWED, detail) }
     }
 
-    /// A failure of the host outside of any turn. Logged.
+    /// Creates the problem for a failure of the host outside any turn, and logs it.
     pub fn internal(error: impl Display) -> Self {
         let detail = error.to_string();
         tracing::error!(error = ?detail, "request failed");
         Self::new(&INTERNAL, detail)
     }
 
-    /// How a turn ended badly. Without `details`, nothing that a guest or the host wrote for developers is told.
+    /// Creates the problem for a failed turn. Without `details`, it contains no text that a guest or the host wrote for
+    /// developers.
     pub fn of_turn(error: &TurnError, (address, call): (&ObjectAddress, CallId), details: bool) -> Self {
         let object = address.to_string();
         let fixed_text = log(error, &object, call);
@@ -166,7 +168,7 @@ impl Problem {
             kind,
             status: match error {
                 error if error.retryable() => StatusCode::SERVICE_UNAVAILABLE,
-                // At a deploy it is the upload that is wrong, at a request it is not the request.
+                // At a deploy the upload is at fault, at a request the request is not.
                 TurnError::ClassOutdated(_) => StatusCode::INTERNAL_SERVER_ERROR,
                 _ => kind.status,
             },
@@ -184,7 +186,7 @@ impl Problem {
         }
     }
 
-    /// Why a component was not deployed.
+    /// Creates the problem for a component that was not deployed.
     pub fn of_deploy(error: &DeployError) -> Self {
         match error.code() {
             "internal" => Self::internal(error),
@@ -192,35 +194,36 @@ impl Problem {
         }
     }
 
-    /// Names the object.
+    /// Adds the object.
     pub fn about(self, address: &ObjectAddress) -> Self {
         Self { object: Some(address.to_string()), ..self }
     }
 
-    /// Names the call.
+    /// Adds the call.
     pub fn of_call(self, call: CallId) -> Self {
         Self { call: Some(call), ..self }
     }
 
-    /// Whether the rest of the request is still worth reading.
+    /// Reports whether the rest of the request should be read and discarded.
     pub fn is_worth_reading_on(&self) -> bool {
         self.status != StatusCode::REQUEST_TIMEOUT
     }
 
-    /// The stable code.
+    /// Returns the stable code.
     #[cfg(test)]
     pub fn code(&self) -> &'static str {
         self.kind.code
     }
 }
 
-/// Tells the server's log of an answer; that a turn failed is told where it ran (`base::failures`), unless the host never came to
-/// that. Tells whether the error's text is fixed, that is free of what a guest or the host wrote for developers.
+/// Logs an answer to the server's log; the failure of a turn is reported where it ran (`base::failures`), unless the
+/// turn never began. Returns whether the error's text is fixed, that is, contains nothing that a guest or the host
+/// wrote for developers.
 pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
     use TurnError::*;
     let code = error.code();
     match error {
-        // Below without the stack, which is long; text of guests quoted so that it stays on its line.
+        // Logged without the stack, which is long; text of guests is quoted so that it stays on its line.
         Host(_) => tracing::error!(?object, %call, code, error = ?error.to_string(), "turn failed"),
         _ => tracing::debug!(?object, %call, code, error = ?error.to_string(), "answered with an error"),
     }

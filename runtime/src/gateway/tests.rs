@@ -1,5 +1,5 @@
-//! Both listeners' services as a client sees them: routes, refusals, headers. What reading paths, mapping problems and
-//! following logs promise is tested beside each.
+//! Tests of both listeners' services from a client's view: routes, refusals, headers. Tests of parsing paths, mapping
+//! problems and following logs are beside each.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,14 +21,14 @@ use crate::router::Router;
 
 const LIMIT: u64 = 64 * 1024;
 
-/// A router with nothing in it, over a data directory of its own that lives as long as the test binary needs it.
+/// Creates an empty router, with a data directory that lives as long as the test binary needs it.
 fn router() -> Arc<Router> {
     let directory = tempfile::tempdir().unwrap();
     let limits = Limits { live_instances: 1, ..Limits::default() };
     crate::server::empty_router(directory.path(), limits)
 }
 
-/// Both services over one router without any class.
+/// Both services on one router without any class.
 struct Host {
     data: DataService,
     admin: AdminService,
@@ -50,7 +50,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Status and code of a problem.
+    /// Returns status and code of a problem.
     fn problem(&self) -> (u16, String) {
         assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json");
         (self.status.as_u16(), self.json()["code"].as_str().unwrap().into())
@@ -181,7 +181,7 @@ async fn the_admin_listener_refuses_with_a_code() {
     }
 }
 
-/// A client that writes its whole request before it reads sees the refusal, not a reset connection, and may go on.
+/// A client that writes its complete request before it reads sees the refusal, not a reset connection, and may go on.
 #[tokio::test]
 async fn a_refusal_reaches_a_client_that_is_still_writing() {
     let host = Host::new();

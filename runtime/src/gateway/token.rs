@@ -1,4 +1,4 @@
-//! The admin token, and who holds it.
+//! The admin token and its check.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,17 +6,18 @@ use std::sync::Arc;
 use http::{HeaderMap, header::AUTHORIZATION};
 use subtle::ConstantTimeEq;
 
-/// The secret that admits to the admin listener. Never printed.
+/// The secret that grants access to the admin listener. Never printed.
 #[derive(Clone)]
 pub struct AdminToken(Arc<str>);
 
 impl AdminToken {
-    /// The token with this text. An empty one admits nobody.
+    /// Creates the token with this text. An empty token admits no request.
     pub fn new(token: impl Into<Arc<str>>) -> Self {
         Self(token.into())
     }
 
-    /// Whether a request with these headers carries the token, compared in a time that depends on its length only.
+    /// Reports whether a request with these headers carries the token; compares in a time that depends on its length
+    /// only.
     pub(super) fn admits(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(AUTHORIZATION).map(|value| value.as_bytes());
         let token = sent.and_then(|sent| {

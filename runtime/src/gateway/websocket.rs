@@ -1,12 +1,13 @@
-//! WebSockets: the handshake of an upgrade request, and the task that moves the bytes of one socket until it is closed.
+//! WebSockets: the handshake of an upgrade request, and the task that transfers the data of one socket until it is
+//! closed.
 //!
-//! What an object says is taken from its [`Connection`]; what the peer says becomes [`SocketEvent`]s, in order. The
-//! protocol (RFC 6455) is the library's: masks, fragments, UTF-8, pongs, the answer to a close; `frames` reads along.
-//! Not here: when something may be sent, and what is buffered (`crate::sockets`).
+//! The messages of an object come from its [`Connection`]; the messages of the peer become [`SocketEvent`]s, in order.
+//! The library implements the protocol (RFC 6455): masks, fragments, UTF-8, pongs, the answer to a close; `frames`
+//! checks the input. Outside this module: when something may be sent, and what is buffered (`crate::sockets`).
 //!
-//! What must stay true: a socket that was accepted ends with exactly one close event, whatever becomes of its connection; a peer
-//! that does not read, does not answer or does not finish its messages costs no more than the limits say; reading and writing do
-//! not wait for each other, except that nothing is read before the pong of the last ping is sent.
+//! Invariants: an accepted socket ends with exactly one close event, whatever happens to its connection; a peer that
+//! does not read, does not answer or does not finish its messages costs no more than the limits allow; reading and
+//! writing do not wait for each other, except that nothing is read before the pong to the last ping is sent.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -43,61 +44,62 @@ use crate::base::{Call, CallId, Cause, Env, FetchAnswer, MemoryCharge, ObjectAdd
 use crate::router::{Pending, Router};
 use crate::sockets::{Connection, Outgoing, Payload};
 
-/// Bytes that are read at a time. Every socket keeps as many.
+/// Bytes that are read at a time. Every socket has a buffer of this size.
 const READ_BYTES: usize = 2 << 10;
-/// Bytes of one frame that is sent, and of the buffer of a socket that has sent one. A longer message goes out in fragments.
+/// Bytes of one frame that is sent, and of the buffer of a socket that has sent one. Longer messages are fragmented.
 const FRAME_BYTES: usize = 16 << 10;
-/// Messages of one socket that may wait for their turns. More are left unread, so that the peer feels it.
+/// Messages of one socket that may wait for their turns. Further ones stay unread, which slows the peer down.
 const IN_FLIGHT: usize = 32;
-/// How long a peer may take to answer a close frame.
+/// The time that a peer has to answer a close frame.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(5);
-/// Before an event is sent again to an object that takes none at the moment.
+/// The delay before an event is sent again to an object whose mailbox is full.
 const BUSY_WAIT: Duration = Duration::from_millis(20);
-/// Before the last event is sent again to an object for which the host has no room.
+/// The delay before the last event is sent again to an object for which the host has no room.
 const NO_ROOM_WAIT: Duration = Duration::from_secs(1);
 
-/// What the operator decides about sockets.
+/// The settings of sockets.
 #[derive(Debug, Clone, Copy)]
 pub struct SocketSettings {
     /// Bytes of one message (`Limits::socket_message`).
     pub message: u64,
-    /// How long a peer may be silent before it is pinged, and then again before it counts as gone.
+    /// The time for which a peer may be silent before it is pinged, and then again before the connection counts as
+    /// lost.
     pub silence: Duration,
 }
 
-/// A request for a WebSocket that can be answered with one.
+/// A valid WebSocket handshake request.
 pub struct Handshake {
     accept: HeaderValue,
     upgrade: OnUpgrade,
 }
 
-/// Whether a request asks for a WebSocket.
+/// Reports whether a request asks for a WebSocket.
 pub fn is_asked_for(headers: &HeaderMap) -> bool {
     names(headers, &UPGRADE, "websocket")
 }
 
-/// Whether one of the words of a header is this one.
+/// Reports whether one of the words of a header is this one.
 fn names(headers: &HeaderMap, header: &HeaderName, word: &str) -> bool {
     let values = headers.get_all(header).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|name| name.trim().eq_ignore_ascii_case(word))
 }
 
 impl Handshake {
-    /// Reads the handshake of a request that asks for a WebSocket (RFC 6455 §4.2.1).
+    /// Parses the handshake of a request for a WebSocket (RFC 6455 §4.2.1).
     pub fn of(method: &Method, headers: &HeaderMap, extensions: &mut Extensions) -> Result<Self, Problem> {
         let bad = |what: &'static str| Problem::new(&problem::BAD_HANDSHAKE, what);
         if method != Method::GET {
-            return Err(bad("a WebSocket is asked for with GET"));
+            return Err(bad("a WebSocket handshake must use the method GET"));
         }
         if !names(headers, &CONNECTION, "upgrade") {
             return Err(bad("the header `connection: upgrade` is missing"));
         }
         if headers.get(SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
-            let detail = "the header `sec-websocket-version` has to be 13";
+            let detail = "the header `sec-websocket-version` must be 13";
             return Err(Problem::new(&problem::WEBSOCKET_VERSION, detail));
         }
         let key = headers.get(SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24);
-        let key = key.ok_or_else(|| bad("the header `sec-websocket-key` has to be 16 bytes in base64"))?;
+        let key = key.ok_or_else(|| bad("the header `sec-websocket-key` must be 16 bytes in base64"))?;
         let accept = HeaderValue::from_str(&derive_accept_key(key.as_bytes())).expect("base64 is a header value");
         let upgrade = extensions.remove::<OnUpgrade>();
         Ok(Self { accept, upgrade: upgrade.ok_or_else(|| bad("the connection cannot be upgraded; use HTTP/1.1"))? })
@@ -108,7 +110,7 @@ impl Handshake {
         *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
         let headers = response.headers_mut();
         *headers = of_object;
-        // None is offered back: what the object may have written of them is not true.
+        // No extension is negotiated, so a header of the object about them would be false.
         headers.remove(SEC_WEBSOCKET_EXTENSIONS);
         headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
@@ -117,17 +119,17 @@ impl Handshake {
     }
 }
 
-/// What became of an upgrade request.
+/// The outcome of an upgrade request.
 pub enum Opening {
     /// The object accepted the socket: the response that opens it.
     Opened(Response),
-    /// It did not; how its turn ended.
+    /// The object did not accept it: the outcome of its turn.
     Answered(Result<FetchAnswer, TurnError>),
 }
 
-/// Gives an upgrade request to the object. A socket that it accepts is served by a task of its own until it is closed.
+/// Passes an upgrade request to the object. A task of its own serves an accepted socket until it is closed.
 ///
-/// The turn goes on when the client goes away meanwhile: what the object accepts then is a socket that is closed at once.
+/// The turn goes on if the client disconnects meanwhile: a socket that the object accepts then is closed at once.
 pub async fn open(
     router: Arc<Router>,
     call: Call<Request>,
@@ -148,7 +150,7 @@ pub async fn open(
             }
             outcome => Opening::Answered(outcome),
         };
-        // A client that has gone needs no answer.
+        // A client that has disconnected needs no answer.
         let _ = answer.send(opening);
     });
     let lost = || Opening::Answered(Err(TurnError::Host("the task of an upgrade request ended early".into())));
@@ -157,7 +159,7 @@ pub async fn open(
 
 type Stream = WebSocketStream<Frames<TokioIo<Upgraded>>>;
 
-/// What serves one socket.
+/// The state of serving one socket.
 struct Serving {
     router: Arc<Router>,
     address: ObjectAddress,
@@ -166,17 +168,17 @@ struct Serving {
     wire: Arc<Connected>,
 }
 
-/// What the writing side is asked to do beside sending what the object says.
+/// The requests to the writing side, besides the object's messages.
 #[derive(Default)]
 struct Errands {
     ping: AtomicBool,
-    /// The pong that the library has ready.
+    /// The library has a pong to send.
     pong: AtomicBool,
-    /// Told when one of them is set.
+    /// Notified when one of them is set.
     asked: Notify,
-    /// Told when the pong is sent, or nothing is sent any more.
+    /// Notified when the pong is sent, or nothing more is sent.
     pong_sent: Notify,
-    /// Nothing is sent any more.
+    /// Nothing more is sent.
     over: AtomicBool,
 }
 
@@ -186,8 +188,7 @@ impl Errands {
         self.asked.notify_one();
     }
 
-    /// Waits until the pong that the library has ready is sent, so that a peer that asks and never reads is not read
-    /// either.
+    /// Waits until the library's pong is sent, so that the host does not read from a peer that pings and never reads.
     async fn pong(&self) {
         if !self.over.load(Ordering::Relaxed) {
             self.pong.store(true, Ordering::Relaxed);
@@ -202,17 +203,17 @@ impl Errands {
     }
 }
 
-/// Whether the peer takes what it is sent.
+/// Whether the peer reads what it is sent.
 #[derive(Default)]
 struct Taking {
-    /// Bytes that it had taken when it was last looked at.
+    /// Bytes that it had read at the last check.
     written: u64,
-    /// How often in a row it was found to have taken none although some waited.
+    /// The number of consecutive checks at which it had read nothing although data waited.
     stalled: u32,
 }
 
 impl Taking {
-    /// Looks again. False if it took nothing for two looks.
+    /// Checks again. Returns false if it read nothing for two checks.
     fn goes_on(&mut self, wire: &Connected) -> bool {
         let progress = wire.progress();
         let stalls = progress.blocked && progress.written == self.written;
@@ -221,7 +222,7 @@ impl Taking {
     }
 }
 
-/// Whether the peer has been heard of. What it says while nobody listens is not held against it.
+/// Whether the peer has sent anything. Silence while the host does not read is not counted against it.
 #[derive(Default)]
 struct Attention {
     listening: AtomicBool,
@@ -234,13 +235,13 @@ impl Attention {
         self.heard.store(true, Ordering::Relaxed);
     }
 
-    /// Since this was last asked.
+    /// Returns whether anything was received since the last call.
     fn was_heard(&self) -> bool {
         self.heard.swap(false, Ordering::Relaxed) || !self.listening.load(Ordering::Relaxed)
     }
 }
 
-/// How a conversation ended.
+/// The reason for the end of a connection.
 enum End {
     /// Both sides sent a close frame; this is the peer's.
     Closed(Option<WireCloseFrame>),
@@ -248,7 +249,7 @@ enum End {
     Unanswered(CloseFrame),
     /// The connection broke, or the peer was silent for too long.
     Vanished,
-    /// The peer broke a rule: the code that it is closed with, and why.
+    /// The peer violated a rule: the close code, and the reason.
     Broken(u16, String),
 }
 
@@ -260,7 +261,7 @@ impl Serving {
             Ok(upgraded) => self.converse(upgraded, &connection).await,
             Err(_) => (End::Vanished, None),
         };
-        // From here on the object finds the socket among its open ones no more, and what it sends is dropped instead of
+        // From here on the socket is not among the object's open ones, and what the object sends is dropped instead of
         // kept.
         drop(connection);
         let refusing = async {
@@ -269,11 +270,12 @@ impl Serving {
                 let _ = self.env().timeout(CLOSE_PATIENCE, refuse(stream, *code, reason)).await;
             }
         };
-        // The object need not wait until the peer has heard why.
+        // The object need not wait until the peer has received the reason.
         tokio::join!(refusing, self.tell_end(&end));
     }
 
-    /// Moves messages both ways until it ends. Gives the stream back if there is more to say.
+    /// Transfers messages in both directions until the connection ends. Returns the stream if a close frame remains to
+    /// be sent.
     async fn converse(&self, upgraded: Upgraded, connection: &Connection) -> (End, Option<Stream>) {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BYTES)
@@ -287,7 +289,7 @@ impl Serving {
         (end, stream.reunite(sink).ok())
     }
 
-    /// Reads and writes until one of the two is over.
+    /// Reads and writes until one of the two ends.
     async fn both_ways(
         &self,
         sink: &mut SplitSink<Stream, Wire>,
@@ -326,7 +328,7 @@ impl Serving {
         }
     }
 
-    /// Gives what comes to the object, until nothing comes any more.
+    /// Passes received messages to the object until the connection ends.
     async fn read(
         &self,
         stream: &mut SplitStream<Stream>,
@@ -337,7 +339,7 @@ impl Serving {
     ) -> End {
         let (mut close, in_flight) = (None, Arc::new(Semaphore::new(IN_FLIGHT)));
         loop {
-            // Room for what comes next. Only this loop takes any, so it is still there then.
+            // Waits for a permit for the next message. Only this loop takes permits, so it is still available then.
             let Ok(_) = in_flight.acquire().await else { return End::Vanished };
             peer.listen(true);
             let came = stream.next().await;
@@ -348,7 +350,7 @@ impl Serving {
                     Err(error) => return End::Broken(code::NOT_UTF8, error.to_string()),
                 },
                 Some(Ok(Wire::Binary(bytes))) => Message::Binary(bytes),
-                // The library answers both. The answer to a close is sent when it is asked for more.
+                // The library answers both. It sends the answer to a close at the next read.
                 Some(Ok(Wire::Close(frame))) => {
                     close = Some(frame);
                     continue;
@@ -363,7 +365,7 @@ impl Serving {
             };
             let charge = incoming.hand_on(message.size()).map(Arc::new);
             if !connection.received(&message) {
-                // What becomes of its turn is in the object's log.
+                // The outcome of its turn is in the object's log.
                 let post = |event| match in_flight.clone().try_acquire_owned() {
                     Ok(permit) => self.router.post(event, permit),
                     Err(_) => Err(TurnError::Overloaded),
@@ -373,12 +375,13 @@ impl Serving {
         }
     }
 
-    /// Tells the object of something whose outcome matters. None if nobody wants to know any more.
+    /// Sends an event whose outcome matters to the object. None if the object no longer exists or the host stops.
     async fn tell(&self, kind: SocketEventKind) -> Option<(CallId, Pending<()>)> {
         self.put(kind, None, |event| Ok((event.id, self.router.send(event)?))).await
     }
 
-    /// Puts an event into the object's mailbox, waiting while that is full. None if nobody wants to know any more.
+    /// Puts an event into the object's mailbox, waiting while it is full. None if the object no longer exists or the
+    /// host stops.
     async fn put<T>(
         &self,
         kind: SocketEventKind,
@@ -391,7 +394,7 @@ impl Serving {
             match send(Call::new(id, self.address.clone(), of_client, event.clone())) {
                 Ok(sent) => return Some(sent),
                 Err(TurnError::Overloaded) => self.env().sleep(BUSY_WAIT).await,
-                // The host stops, or the class is gone: the socket is being closed.
+                // The host stops, or the class is deleted: the socket is being closed.
                 Err(_) => return None,
             }
         }
@@ -423,7 +426,8 @@ impl Serving {
         }
     }
 
-    /// Nobody waits for the turn of an event: the object's log has what its author wants to know, the server's log the rest.
+    /// Logs the outcome of an event without a waiting caller: failures of the class are in the object's log, the rest
+    /// goes to the server's log.
     fn log(&self, call: CallId, outcome: Result<(), TurnError>) {
         if let Err(error) = outcome {
             problem::log(&error, &self.address.to_string(), call);
@@ -435,7 +439,7 @@ impl Serving {
     }
 }
 
-/// Sends what the object says, and pings. Returns the close frame, which comes last; none if the connection is broken.
+/// Sends the object's messages, and pings. Returns the close frame, which comes last; none if the connection is broken.
 async fn write(
     sink: &mut SplitSink<Stream, Wire>,
     connection: &Connection,
@@ -450,7 +454,7 @@ async fn write(
         if errands.ping.swap(false, Ordering::Relaxed) {
             unless_too_slow(connection, sink.feed(Wire::Ping(Bytes::new()))).await.ok()?;
         }
-        // What waits goes out together.
+        // Messages that wait are sent together.
         while let Some(outgoing) = next {
             match outgoing {
                 Outgoing::Message(payload) => {
@@ -458,7 +462,7 @@ async fn write(
                     connection.sent(&payload);
                 }
                 Outgoing::Close(close) => {
-                    // A peer that does not take it is as little of an answer as one that does not send it.
+                    // A peer that does not read the close frame is treated like one that does not answer it.
                     let _ = env.timeout(CLOSE_PATIENCE, sink.send(Wire::Close(on_the_wire(&close)))).await;
                     return Some(close);
                 }
@@ -473,7 +477,7 @@ async fn write(
     }
 }
 
-/// Sends, unless the peer turns out to be too slow: then the rest is of no use to it, and the close frame that says so comes next.
+/// Sends, unless the peer proves too slow: then it cannot use the rest, and the close frame that says so comes next.
 async fn unless_too_slow(
     connection: &Connection,
     sending: impl Future<Output = Result<(), Error>>,
@@ -484,7 +488,7 @@ async fn unless_too_slow(
     }
 }
 
-/// Puts a message on its way, in fragments if it is long: the library keeps the buffer of the longest frame it has sent.
+/// Sends a message, in fragments if it is long: the library keeps a buffer of the size of the longest frame sent.
 async fn send(sink: &mut SplitSink<Stream, Wire>, payload: &Payload) -> Result<(), Error> {
     let (mut kind, mut rest) = match payload.message().clone() {
         Message::Text(text) => (Data::Text, text.into_bytes()),
@@ -498,12 +502,12 @@ async fn send(sink: &mut SplitSink<Stream, Wire>, payload: &Payload) -> Result<(
     sink.feed(Wire::Frame(Frame::message(rest, OpCode::Data(kind), true))).await
 }
 
-/// Sends a close frame to a peer that broke a rule, and reads on until it has answered: closing a connection with unread bytes would
-/// take the frame back.
+/// Sends a close frame to a peer that violated a rule, and reads until it has answered: closing a connection with
+/// unread bytes would discard the frame.
 async fn refuse(mut stream: Stream, code: u16, reason: &str) -> std::io::Result<()> {
     let reason = &reason[..reason.floor_char_boundary(REASON_MAX)];
     let _ = stream.close(Some(WireCloseFrame { code: code.into(), reason: reason.into() })).await;
-    // Nothing more comes: some peers wait for that before they end the connection.
+    // No more data follows: some peers wait for that before they end the connection.
     stream.get_mut().shutdown().await?;
     let mut unread = [0; 1024];
     while stream.get_mut().read(&mut unread).await? > 0 {}
@@ -515,7 +519,7 @@ fn on_the_wire(close: &CloseFrame) -> Option<WireCloseFrame> {
     Some(WireCloseFrame { code: code.into(), reason: close.reason.as_str().into() })
 }
 
-/// What an error of the connection means for the peer.
+/// Maps an error of the connection to the end that the peer sees.
 fn end_of(error: &Error, incoming: &Incoming) -> End {
     if let Some((code, reason)) = incoming.fault() {
         return End::Broken(code, reason.into());

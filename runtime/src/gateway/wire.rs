@@ -1,12 +1,12 @@
-//! One connection as its bytes pass: how far it has come, whether its peer takes what it is sent, what is wrong with
-//! its requests.
+//! The byte-level state of one connection: its progress, whether its peer reads what it is sent, faults of its
+//! requests.
 //!
-//! The HTTP library sees a plain stream. Beside it stands a [`Wire`], which the task of the connection looks at from
-//! time to time to find out that nothing moves any more (`connections`), and the service to refuse what the library
-//! lets pass (`heads`).
+//! The HTTP library sees a plain stream. Beside it is a [`Wire`], which the task of the connection checks periodically
+//! to detect that nothing moves any more (`connections`), and which the service uses to refuse requests that the
+//! library accepts (`heads`).
 //!
-//! What must stay true: nothing here waits or allocates for a request; the place of a connection among all is held
-//! until its stream is dropped, also when it has become a WebSocket.
+//! Invariants: nothing here waits or allocates for a request; the place of a connection is held until its stream is
+//! dropped, also when it has become a WebSocket.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice};
@@ -24,45 +24,45 @@ use super::connections::Place;
 use super::heads::{Fault, Heads};
 use super::problem::{BAD_REQUEST, Problem};
 
-/// What is known of a connection.
+/// The state of a connection.
 #[derive(Default)]
 pub struct Wire {
-    /// Bytes that the peer's kernel was given.
+    /// Bytes that were written to the peer's socket.
     written: AtomicU64,
     /// The last write found no room.
     blocked: AtomicBool,
-    /// Heads of HTTP/1 that have come, and whether another has begun.
+    /// Complete HTTP/1 heads, and whether another has begun.
     heads: AtomicU64,
     in_head: AtomicBool,
-    /// Requests that were handed to the service, and those that it has not answered yet.
+    /// Requests that were passed to the service, and those without an answer yet.
     taken: AtomicU64,
     handling: AtomicU64,
     /// The first head with a fault, counted from 1.
     fault: OnceLock<(u64, Fault)>,
     /// The connection speaks another protocol now.
     upgraded: AtomicBool,
-    /// Responses over HTTP/2 whose bytes are not all sent, by their number: bytes that the library has asked for.
+    /// Responses over HTTP/2 that are not sent completely, by their number: bytes that the library has requested.
     outgoing: Mutex<HashMap<u64, Arc<AtomicU64>>>,
     sent: AtomicU64,
-    /// Bytes that the connection's task may still read before it gives way.
+    /// Bytes that the connection's task may still read before it yields.
     may_read: AtomicU64,
-    /// Looks at the connection so far.
+    /// The number of checks of the connection so far.
     looks: AtomicU64,
 }
 
-/// Bytes that the task of a connection reads before it gives way to others: frames of HTTP/2 may be as short as 9 bytes, each with
-/// work of its own.
+/// Bytes that the task of a connection reads before it yields to others: frames of HTTP/2 may be as short as 9 bytes,
+/// each with work of its own.
 const READ_AT_ONCE: u64 = 64 << 10;
 const READ_AT_ONCE_HTTP2: u64 = 16 << 10;
 
-/// What a look at a connection sees.
+/// The result of a check.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     pub written: u64,
     pub blocked: bool,
     /// The head of a request has begun.
     pub in_head: bool,
-    /// Counts heads and requests.
+    /// The number of heads and requests.
     pub requests: u64,
     /// A request waits for its answer.
     pub handling: bool,
@@ -71,7 +71,7 @@ pub struct Progress {
 /// A request that is being answered.
 pub struct Handling(Arc<Wire>);
 
-/// A response over HTTP/2 whose bytes are not all sent.
+/// A response over HTTP/2 that is not sent completely.
 pub struct Outgoing {
     wire: Arc<Wire>,
     key: u64,
@@ -91,17 +91,17 @@ impl Wire {
         }
     }
 
-    /// From here on the connection speaks another protocol.
+    /// Records that the connection now speaks another protocol.
     pub fn upgrade(&self) {
         self.upgraded.store(true, Relaxed);
     }
 
-    /// The connection's task runs: it may read some.
+    /// Records that the connection's task runs, and allows it to read.
     pub fn begin_poll(&self) {
         self.may_read.store(READ_AT_ONCE, Relaxed);
     }
 
-    /// How far it has come, for who looks at it from time to time.
+    /// Returns the progress, for periodic checks.
     pub fn progress(&self) -> Progress {
         self.looks.fetch_add(1, Relaxed);
         Progress {
@@ -113,7 +113,7 @@ impl Wire {
         }
     }
 
-    /// Keeps an eye on a response over HTTP/2 until its last byte is sent.
+    /// Tracks a response over HTTP/2 until its last byte is sent.
     pub fn send(self: &Arc<Self>) -> Outgoing {
         let asked_for = Arc::<AtomicU64>::default();
         let key = self.sent.fetch_add(1, Relaxed);
@@ -121,7 +121,7 @@ impl Wire {
         Outgoing { wire: self.clone(), key, asked_for }
     }
 
-    /// The responses over HTTP/2 that are on their way, each with the bytes that were asked for.
+    /// Calls `each` for the responses over HTTP/2 that are being sent, with the bytes that were requested.
     pub fn for_each_outgoing(&self, mut each: impl FnMut(u64, u64)) {
         self.outgoing.lock().iter().for_each(|(key, asked_for)| each(*key, asked_for.load(Relaxed)));
     }
@@ -134,7 +134,7 @@ impl Drop for Handling {
 }
 
 impl Outgoing {
-    /// What counts the bytes that the library asks for.
+    /// Returns the counter of the bytes that the library requests.
     pub fn counter(&self) -> Arc<AtomicU64> {
         self.asked_for.clone()
     }
@@ -146,19 +146,19 @@ impl Drop for Outgoing {
     }
 }
 
-/// The stream of a connection, which tells its [`Wire`] what passes.
+/// The stream of a connection, which records its traffic in its [`Wire`].
 pub struct Watched {
     stream: TcpStream,
     wire: Arc<Wire>,
     heads: Heads,
     calm: Calm,
-    /// The look that `calm` has seen, and what was written by then.
+    /// The check that `calm` has seen, and the bytes written by then.
     looked: (u64, u64),
     _place: Place,
 }
 
 impl Watched {
-    /// Watches a stream that has this place.
+    /// Creates a watched stream for a connection with this place.
     pub fn new(stream: TcpStream, place: Place) -> (Self, Arc<Wire>) {
         let wire = Arc::<Wire>::default();
         (
@@ -174,7 +174,7 @@ impl Watched {
         )
     }
 
-    /// Whether the task of the connection is to give way before it reads more.
+    /// Reports whether the task of the connection must yield before it reads more.
     fn must_give_way(&self) -> bool {
         let left = self.wire.may_read.load(Relaxed);
         let spared = if self.calm.is_http2() { READ_AT_ONCE - READ_AT_ONCE_HTTP2 } else { 0 };
@@ -194,7 +194,7 @@ impl Watched {
             self.looked = (looks, written);
         }
         if !self.calm.read(bytes) {
-            return Err(io::Error::other("too many frames of HTTP/2 that ask for nothing"));
+            return Err(io::Error::other("too many HTTP/2 frames without requests"));
         }
         if let Err(fault) = self.heads.read(bytes) {
             let _ = self.wire.fault.set((self.heads.complete + 1, fault));

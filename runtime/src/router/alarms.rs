@@ -1,10 +1,10 @@
-//! Has alarms run when their time has come: one task for all of them, and one that checks that none is lost.
+//! Runs due alarms: one task schedules all of them, another checks that none is lost.
 //!
-//! It asks storage which come next, sends each object a call, and does not mind what the object does with it: the
-//! object looks at its own alarm, and says in storage's index what the alarm is afterwards. What must stay true: an alarm that was
-//! taken from the index is delivered, and then either its object has said what its alarm is or the alarm is put back; a
-//! class whose alarms take all that it may have holds up no other class; the alarms of a class whose version has no handler wait
-//! for one that has.
+//! The scheduler asks storage which alarms come next and sends each object a call; it does not depend on what the
+//! object does with it: the object reads its own alarm, and writes the resulting alarm to storage's index. Invariants:
+//! an alarm that was taken from the index is delivered, and then either its object has written its alarm to the index
+//! or the alarm is put back; a class whose alarms use its full share delays no other class; the alarms of a class whose
+//! version has no handler wait for one that has.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,16 +19,16 @@ use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnEr
 use crate::storage::alarm_index::{Now, Place};
 use crate::storage::alarm_look::{Suspects, TOLERANCE};
 
-/// Alarms that run at once, so that a host that was down does not do everything in its first second. Most of them wait: for room,
-/// for the disk. With 64, half of the alarms of B12 were over 0.2 s late; with 256, over 11 ms. A class alone may have four
-/// fifths of these, which is 256.
+/// Alarms that run at once, so that a host that was down does not do everything in its first second. Most of them wait:
+/// for room, for the disk. With 64, half of the alarms of B12 were over 0.2 s late; with 256, over 11 ms. A class alone
+/// may have four fifths of these, which is 256.
 const RUNNING_MAX: usize = 320;
-/// How often the wall clock is looked at while nothing is due: it may be set by hand.
+/// The interval at which the wall clock is read while no alarm is due: an operator may set it.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Alarms that are sent before the clock is looked at again.
+/// The number of alarms that are sent before the clock is read again.
 const AT_ONCE: usize = 64;
 
-/// As many as may run at once, shared by classes. One is taken before an alarm is.
+/// Creates the slots for running alarms, which classes share. A slot is taken before an alarm is.
 pub(super) fn slots() -> Arc<Slots> {
     Slots::lasting(RUNNING_MAX, 0)
 }
@@ -45,7 +45,8 @@ impl Router {
             {
                 look_from = now.elapsed + LOOK_EVERY;
             }
-            // Not waited for: it reads catalogs, which may take as long as the disk does, and what is in memory must not be late.
+            // Not awaited: it reads catalogs, which may take as long as the disk does, and alarms in memory must not be
+            // late.
             if looking.is_none() && now.elapsed >= look_from && alarms.wants_look(now.wall_ms) {
                 looking = Some(tokio::spawn(self.clone().look_ahead(now.wall_ms)));
             }
@@ -55,7 +56,7 @@ impl Router {
                 tokio::select! {
                     () = self.node.env.sleep_until(now.elapsed + round.wait) => {}
                     () = alarms.changed() => {}
-                    // Time may have passed the new horizon meanwhile.
+                    // The time may have passed the new horizon meanwhile.
                     looked = async { looking.as_mut().expect("it is there").await }, if looking.is_some() => {
                         looking = None;
                         if !looked.unwrap_or(false) {
@@ -70,7 +71,7 @@ impl Router {
         }
     }
 
-    /// Looks for alarms that are overdue until the router stops.
+    /// Checks for overdue alarms until the router stops.
     pub async fn check_alarms(self: Arc<Self>) {
         let mut suspects = Suspects::default();
         while !self.is_stopping() {
@@ -93,15 +94,16 @@ impl Router {
         }
     }
 
-    /// Whether every alarm that is due by now was handed to its object and is done with.
+    /// Reports whether every alarm that is due by now was sent to its object and is finished.
     pub fn alarms_are_done(&self) -> bool {
         self.node.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
     }
 
-    /// Whether the class's current version handles alarms; says it once if not. The alarms of a version that does not stay where
-    /// they are, due and untouched, until there is one that does; the scheduler sees that within [`LOOK_EVERY`].
+    /// Reports whether the class's current version handles alarms, and logs it once if not. The alarms of a version
+    /// without a handler stay as they are, due and unchanged, until a version has one; the scheduler notices that
+    /// within [`LOOK_EVERY`].
     fn handles_alarms(&self, key: &ClassKey) -> bool {
-        // One that is gone is left to whoever takes the alarm.
+        // The alarm of a deleted class is handled where it is sent.
         let Some(class) = self.classes.with_key(key).filter(|class| !class.handles_alarms()) else { return true };
         if let Some(version) = class.tell_that_alarms_wait() {
             let message =
@@ -121,7 +123,7 @@ impl Router {
         Now { wall_ms: self.node.env.wall_ms(), elapsed }
     }
 
-    /// Reads the alarms of the next minute. False if that failed; those in memory come all the same.
+    /// Reads the alarms of the next minute. Returns false if that failed; those in memory are sent nevertheless.
     async fn look_ahead(self: Arc<Self>, now_ms: u64) -> bool {
         let databases = self.node.databases.clone();
         let looked = blocking(move || databases.look_for_alarms(now_ms)).await;
@@ -133,7 +135,7 @@ impl Router {
     async fn run_alarm(self: Arc<Self>, key: ClassKey, place: Place, slot: Slot) {
         let (_, id) = place;
         let alarms = self.node.databases.alarms();
-        // A class that is gone took its objects with it.
+        // The objects of a deleted class were deleted with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
         let target = ObjectAddress { class: class.name(), key, id, name: None };
         let of_host = (Cause::Alarm, Principal::Host);
@@ -146,11 +148,11 @@ impl Router {
         let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
         match delivered {
             Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {
-                // Its object has told of it, unless it was never asked.
-                tracing::debug!(%id, %error, "an alarm could not be run and is tried again");
+                // Its object has updated the index, unless it was never asked.
+                tracing::debug!(%id, %error, "an alarm could not be run; it is retried");
             }
             Err(error) if put_back => {
-                tracing::warn!(%id, %error, "that an alarm failed could not be stored, and it is tried again");
+                tracing::warn!(%id, %error, "failed to store that an alarm failed; the alarm is retried");
             }
             _ => {}
         }

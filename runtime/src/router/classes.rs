@@ -1,8 +1,8 @@
-//! The deployed classes: by name, and how one is deployed.
+//! The deployed classes, by name and by key, and the changes to them.
 //!
-//! A deploy is answered once the component and the class's record are durable; only then do objects see the new version.
-//! Deployments, renamings and deletions of one class happen one after the other, so they cannot mix; those of different classes do
-//! not wait for each other.
+//! A deploy is answered once the component and the class's record are durable; only then do objects see the new
+//! version. Deployments, renames and deletions of one class are serialised; those of different classes do not wait for
+//! each other.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,57 +18,59 @@ use crate::object::{Class, HostContext};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
 
-/// Changes of one class that may wait for each other: a number that no two people and no build farm reach by deploying what
-/// they mean to. It bounds how long the last one waits, not memory: components that wait are charged to `host-memory`, which has
-/// refused others long before 32 of the largest size wait.
+/// The maximum number of changes of one class that wait: more than people or a build farm reach by intentional deploys.
+/// It bounds how long the last one waits, not memory: waiting components are charged to `host-memory`, which refuses
+/// others long before 32 of the largest size wait.
 const CHANGES_MAX: usize = 32;
 
 /// All deployed classes of one host.
 pub struct Classes {
     by_name: DashMap<ClassName, Arc<Class>>,
-    /// The same ones. Changed after `by_name`.
+    /// The same classes by key. Changed after `by_name`.
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
     node: Arc<HostContext>,
-    /// Held by whoever deploys, renames or deletes a class.
+    /// Held during each deploy, rename or deletion of a class.
     changing: Arc<OneAtATime<ClassName>>,
 }
 
-/// What a deploy says besides the component.
+/// The settings of a deploy, besides the component.
 #[derive(Debug, Clone, Default)]
 pub struct DeploySettings {
-    /// Who may create objects; none keeps what the class has.
+    /// The class's `create` setting; none keeps the current one.
     pub create: Option<Create>,
-    /// What is new, at most [`MESSAGE_MAX`](crate::storage::MESSAGE_MAX) bytes: part of the version.
+    /// A description of the version, at most [`MESSAGE_MAX`](crate::storage::MESSAGE_MAX) bytes; stored with it.
     pub message: Option<String>,
 }
 
-/// What a deploy did.
+/// The result of a deploy.
 pub struct Deployed {
-    /// The class as it is now.
+    /// The class after the deploy.
     pub class: Arc<Class>,
     /// Whether the class is new.
     pub created: bool,
-    /// Whether the component or a setting differs from the one before.
+    /// Whether the component or a setting differs from the previous version.
     pub changed: bool,
 }
 
-/// Why a component was not deployed. Nothing has changed.
+/// The reason why a component was not deployed. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
-    /// Over the limit; carries it in bytes.
+    /// The component is over the limit; carries the limit in bytes.
     #[error("a component has at most {0} bytes")]
     TooLarge(u64),
-    /// Too many change the class already.
+    /// Too many changes of the class wait already.
     #[error("the host has too many deployments of the class waiting; deploy again later")]
     Busy,
-    /// The class has no such version, or keeps it no longer.
-    #[error("the class has no version {0}, or keeps it no longer; `holdfast classes versions` shows those that it has")]
+    /// The class has no such version, or no longer keeps it.
+    #[error(
+        "the class has no version {0}, or no longer keeps it; `holdfast classes versions` lists the versions that it keeps"
+    )]
     UnknownVersion(u64),
     /// The component cannot be a class.
     #[error(transparent)]
     Refused(#[from] LoadError),
-    /// The host could not store it.
+    /// The host failed to store it.
     #[error("the class could not be stored: {0}")]
     Storage(StorageError),
 }
@@ -99,22 +101,22 @@ impl DeployError {
     }
 }
 
-/// Why a class was not deleted. Its record is as it was; objects may have been deleted.
+/// The reason why a class was not deleted. Its record is unchanged; objects may have been deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum DeleteClassError {
     /// There is no such class.
     #[error("there is no such class")]
     Unknown,
-    /// Too many change the class already.
+    /// Too many changes of the class wait already.
     #[error("the host has too many deployments of the class waiting; deploy again later")]
     Busy,
-    /// It has objects.
+    /// The class has objects.
     #[error("the class has objects; delete them with it by ?objects=delete")]
     HasObjects,
     /// The host failed.
     #[error("the class could not be deleted: {0}")]
     Storage(StorageError),
-    /// Its turns did not end; carries how long they were waited for.
+    /// The turns of the class did not end; carries how long the host waited for them.
     #[error("turns of the class were still running after {} s; try again", .0.as_secs_f64())]
     StillRunning(Duration),
 }
@@ -125,7 +127,7 @@ impl From<StorageError> for DeleteClassError {
     }
 }
 
-/// Why a class was not given another name. Nothing has changed.
+/// The reason why a class was not renamed. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 pub enum RenameClassError {
     /// There is no such class.
@@ -134,7 +136,7 @@ pub enum RenameClassError {
     /// Another class has the name.
     #[error("another class has that name")]
     Taken,
-    /// Too many change one of the two already.
+    /// Too many changes of one of the two classes wait already.
     #[error("the host has too many deployments of the class waiting; rename it later")]
     Busy,
     /// The host failed.
@@ -149,7 +151,7 @@ impl From<StorageError> for RenameClassError {
 }
 
 impl Classes {
-    /// The classes that are recorded. Their code is loaded when it is first needed.
+    /// Opens the recorded classes. Their code is loaded when it is first needed.
     pub fn open(records: Arc<ClassRecords>, node: Arc<HostContext>) -> Result<Self, StorageError> {
         let (by_name, by_key) = (DashMap::new(), DashMap::new());
         let classes = Self { by_name, by_key, records, node, changing: OneAtATime::new(CHANGES_MAX) };
@@ -164,27 +166,27 @@ impl Classes {
         self.by_key.insert(class.key.clone(), class);
     }
 
-    /// The class with this name.
+    /// Returns the class with this name.
     pub fn get(&self, name: &ClassName) -> Option<Arc<Class>> {
         self.by_name.get(name).map(|class| class.clone())
     }
 
-    /// The class with this key.
+    /// Returns the class with this key.
     pub fn with_key(&self, key: &ClassKey) -> Option<Arc<Class>> {
         self.by_key.get(key).map(|class| class.clone())
     }
 
-    /// All classes, by name.
+    /// Returns all classes, by name.
     pub fn list(&self) -> Vec<Arc<Class>> {
         let mut classes: Vec<Arc<Class>> = self.by_name.iter().map(|class| class.clone()).collect();
         classes.sort_by_key(|class| class.name());
-        // One that is being renamed is there twice.
+        // A class that is being renamed appears twice.
         classes.dedup_by(|a, b| Arc::ptr_eq(a, b));
         classes
     }
 
-    /// Makes a component the current version of a class, and makes the class if there is none. If that changes nothing,
-    /// there is no version more.
+    /// Makes a component the current version of a class, and creates the class if there is none. If nothing changes, no
+    /// version is added.
     pub async fn deploy(
         &self,
         name: ClassName,
@@ -209,7 +211,7 @@ impl Classes {
         let digest = blocking(move || Digest::of(&hashed)).await;
         let _held = self.records.hold(digest);
         let existing = self.get(&name);
-        // A class that is new has no key yet; any that is its own will do.
+        // A new class has no key yet; any key that is unique to it is sufficient here.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
         let code = self.node.loader.load(&key, digest, component.clone()).await?;
         let create = settings.create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
@@ -219,7 +221,7 @@ impl Classes {
             (current.digest, current.create) == (digest, create)
         };
         if let (Some(class), Some(record)) = (&existing, previous.as_ref().filter(is_same)) {
-            // Stored again all the same: deploying is how a damaged component is repaired.
+            // Stored even if unchanged: a deploy repairs a damaged component.
             self.store(record.clone(), component).await?;
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
@@ -255,15 +257,15 @@ impl Classes {
         }
     }
 
-    /// Makes an earlier version of a class the current one again: its component and, unless the settings say another,
-    /// who may create objects. It gets a number of its own.
+    /// Makes an earlier version of a class the current one again: its component and, unless the settings override it,
+    /// its `create` setting. It gets a new version number.
     pub async fn roll_back(
         &self,
         name: ClassName,
         number: u64,
         settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
-        // Alone from here on: a class that is renamed or deleted meanwhile must not be made anew.
+        // Exclusive from here on: a class that is renamed or deleted meanwhile must not be created again.
         let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
         let versions = self.get(&name).map_or_else(Vec::new, |class| class.versions());
         let version = versions.into_iter().find(|version| version.number == number);
@@ -274,12 +276,12 @@ impl Classes {
         self.deploy_alone(name, component.into(), DeploySettings { create, ..settings }).await
     }
 
-    /// Gives a class another name, which it has durably when this returns.
+    /// Renames a class; the new name is durable when this returns.
     pub(super) async fn rename(&self, from: &ClassName, to: &ClassName) -> Result<Arc<Class>, RenameClassError> {
         if from == to {
             return self.get(from).ok_or(RenameClassError::Unknown);
         }
-        // In one order for all, so that two that rename crosswise do not wait for each other.
+        // The same order for all, so that two crosswise renames do not deadlock.
         let (first, second) = if from < to { (from, to) } else { (to, from) };
         let busy = |TooManyWait| RenameClassError::Busy;
         let _first = self.change(first).await.map_err(busy)?;
@@ -291,7 +293,7 @@ impl Classes {
         let (records, old, new) = (self.records.clone(), from.clone(), to.clone());
         blocking(move || records.rename(&old, &new)).await?;
         class.rename(to.clone());
-        // In between both names lead to it, rather than none.
+        // Meanwhile both names lead to the class, rather than none.
         self.by_name.insert(to.clone(), class.clone());
         self.by_name.remove(from);
         Ok(class)
@@ -302,12 +304,12 @@ impl Classes {
         blocking(move || records.put_component(&component).and_then(|_| records.save(&record))).await
     }
 
-    /// Waits for whoever changes the class, and keeps others from it until the guard is dropped.
+    /// Waits for other changes of the class, and excludes them until the guard is dropped.
     pub(super) async fn change(&self, name: &ClassName) -> Result<Alone<ClassName>, TooManyWait> {
         self.changing.with(name.clone()).await
     }
 
-    /// Forgets a class. Its objects are gone, and the caller holds what [`change`](Self::change) gave.
+    /// Removes a class. Its objects are already deleted, and the caller holds the guard of [`change`](Self::change).
     pub(super) async fn remove(&self, name: &ClassName) -> Result<(), DeleteClassError> {
         let (records, gone) = (self.records.clone(), name.clone());
         blocking(move || records.remove(&gone)).await?;

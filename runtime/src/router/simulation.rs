@@ -1,8 +1,9 @@
-//! The host above storage in the seeded simulation: router, mailboxes, actors, output gate and outbox run as in a server, in one thread,
-//! on a clock that is moved by hand and a log that is stepped by hand. A [`Script`] stands for the component.
+//! The layers above storage in the seeded simulation: router, mailboxes, actors, output gate and outbox run as in a
+//! server, in one thread, with a manual clock and a manually stepped log. A [`Script`] replaces the component.
 //!
-//! Nothing here plays the gate: what the world is told is what callers and the peers of WebSockets get to see. What must stay true besides
-//! what storage promises: whoever has an answer has met everything that was sent before it, in the order of the turns.
+//! No part of the output gate is simulated: the simulation observes what callers and the peers of WebSockets receive.
+//! Invariant besides those of storage: a caller that receives an answer finds everything that was sent before it
+//! already delivered, in the order of the turns.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -38,16 +39,16 @@ use crate::wasm::compatibility::Version;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
-/// How often everything that can run is run before it counts as standing still.
+/// The number of passes over all runnable tasks after which the host counts as idle.
 const ROUNDS: usize = 32;
-/// Longer than anything waits: for room in the log, for an instance.
+/// Longer than any wait: for room in the log, for an instance.
 const LONG: Duration = Duration::from_secs(11);
 /// How often an alarm is run again that the disk has refused something.
 const ALARM_RETRIES: usize = 3;
-/// How a script's own failure is told from those of the host.
+/// Distinguishes a script's own failure from those of the host.
 const WANTED: &str = "wanted";
 
-/// What the next turn is to do, and what it has seen. The simulation runs one turn after the other.
+/// The orders for the next turn, and its observations. The simulation runs one turn after the other.
 #[derive(Default)]
 struct Orders {
     number: u64,
@@ -58,9 +59,9 @@ struct Orders {
     accepted: Option<SocketId>,
     /// Whether the handler was called.
     obeyed: bool,
-    /// Whether it has changed what the object stores.
+    /// Whether the handler has changed what the object stores.
     changed: bool,
-    /// What went wrong in the handler.
+    /// The error of the handler, if any.
     failed: Option<Failed>,
 }
 
@@ -68,7 +69,7 @@ struct Orders {
 struct Handlers(Arc<Mutex<Orders>>);
 
 impl Handlers {
-    /// `alarm` is when the alarm was due whose turn it is.
+    /// Executes the orders. `alarm` is the due time of the alarm whose turn it is.
     fn obey(&self, alarm: Option<u64>, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
         let orders = &mut *self.0.lock();
         orders.obeyed = true;
@@ -77,7 +78,7 @@ impl Handlers {
             false => read(turn).and_then(|mut before| {
                 before.alarm = alarm.or(before.alarm);
                 orders.writes.iter().try_for_each(|each| write(turn, each))?;
-                // What changes nothing may have no record, and so waits for nothing.
+                // A turn that changes nothing may have no record, and so waits for nothing.
                 orders.changed = read(turn)? != before;
                 Ok(())
             }),
@@ -115,12 +116,12 @@ impl Script for Handlers {
 /// The peer of an object's WebSocket.
 struct Peer {
     connection: Connection,
-    /// The number of the last message that came.
+    /// The number of the last message received.
     came: u64,
 }
 
 impl Peer {
-    /// Takes what has come. It must come in the order of the turns.
+    /// Takes the received messages. They must come in the order of the turns.
     fn take(&mut self) {
         while let Some(outgoing) = self.connection.next_at_hand() {
             let Outgoing::Message(payload) = outgoing else { continue };
@@ -133,7 +134,7 @@ impl Peer {
     }
 }
 
-/// An answer that a caller waits for.
+/// An answer that has not been received.
 struct Waiting {
     outcome: BoxFuture<'static, Result<(), TurnError>>,
     /// Whether its turn has sent a message to the object's peer.
@@ -142,7 +143,7 @@ struct Waiting {
 
 /// A host without listeners.
 struct Actors {
-    /// First, so that it is dropped first, with all actors.
+    /// Declared first, so that it is dropped first, with all actors.
     runtime: Runtime,
     peers: [Option<Peer>; OBJECTS],
     waiting: HashMap<u64, Waiting>,
@@ -154,7 +155,7 @@ struct Actors {
     answers: u64,
 }
 
-/// One engine for all lives: nothing of it is used but the numbers.
+/// Returns one engine for all lives: only its numbers are used.
 fn engine() -> Arc<Engine> {
     static ENGINE: OnceLock<Arc<Engine>> = OnceLock::new();
     let make = || {
@@ -196,7 +197,7 @@ fn class(code: ClassCode) -> Class {
 }
 
 impl Actors {
-    /// Runs everything that can run.
+    /// Runs all tasks that can run.
     fn run(&self) {
         self.runtime.block_on(async {
             for _ in 0..ROUNDS {
@@ -205,7 +206,7 @@ impl Actors {
         });
     }
 
-    /// Has an object do what is ordered, until its turn is over. Its answer may still be behind the gate.
+    /// Makes an object execute the orders until its turn is over. Its answer may still wait at the gate.
     fn call<O: Operation>(&mut self, number: usize, cause: Cause, operation: O) -> Result<Turned, Failed> {
         self.answers += 1;
         let answer = self.answers;
@@ -223,7 +224,7 @@ impl Actors {
         let is_over = || self.node.metrics.turns.get() == over;
         self.run();
         if !is_over() {
-            // Something waits for the disk, or for room on it.
+            // A task waits for the disk, or for room on it.
             while self.storage.flush() {}
             self.run();
         }
@@ -252,7 +253,7 @@ impl Actors {
         }
     }
 
-    /// How many turns have failed so far, by code.
+    /// Returns the number of failed turns so far, by code.
     fn failures(&self) -> Vec<(&'static str, u64)> {
         const CODES: [&str; 8] = [
             "guest-error",
@@ -294,7 +295,7 @@ impl Subject for Actors {
         let classes = Classes::open(records, node.clone()).map_err(|error| error.to_string())?;
         let orders = Arc::<Mutex<Orders>>::default();
         classes.add(Arc::new(class(ClassCode::script(Arc::new(Handlers(orders.clone()))))));
-        // Without a clock of its own: what waits by another one than the world's panics.
+        // Without a timer: a task that waits by another clock than the simulation's panics.
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
         let router = Router::new(node.clone(), classes, runtime.handle().clone());
         let (peers, waiting) = (Default::default(), HashMap::new());
@@ -305,7 +306,7 @@ impl Subject for Actors {
         Storage::lane(number)
     }
 
-    /// Every other object has a WebSocket, which is opened by the first turn that it has in a process.
+    /// Every other object has a WebSocket, which its first turn in a process opens.
     fn turn(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
         let opens = number.is_multiple_of(2) && self.peers[number].is_none();
         self.order(writes, end == End::Fail, false);
@@ -339,7 +340,8 @@ impl Subject for Actors {
         seen.map(|state| (state, until)).ok_or_else(|| Failed("the object was not read".into()))
     }
 
-    /// What the caller knows, or what the object's peer was sent, whichever comes first.
+    /// Reports whether the caller has received the outcome or the object's peer a message of the turn, whichever comes
+    /// first.
     fn is_told(&mut self, number: usize, until: Until) -> bool {
         let Until::Answer(answer) = until else { unreachable!("actors have a gate") };
         let waiting = self.waiting.get_mut(&answer).expect("nobody has asked since it was told");
@@ -352,7 +354,7 @@ impl Subject for Actors {
         });
         let has_answered = match outcome {
             Poll::Pending => false,
-            // Its actor is gone, and nobody will ever know.
+            // Its actor is gone, and the outcome stays unknown.
             Poll::Ready(Err(TurnError::Host(_) | TurnError::OutcomeUnknown)) => {
                 waiting.outcome = Box::pin(std::future::pending());
                 false
@@ -366,7 +368,7 @@ impl Subject for Actors {
         if has_answered {
             self.waiting.remove(&answer);
         } else if is_told {
-            // The answer comes, too, or never.
+            // The answer may still come, or never.
             waiting.outcome = Box::pin(std::future::pending());
         }
         is_told
@@ -382,7 +384,7 @@ impl Subject for Actors {
         flushed
     }
 
-    /// Actors do it by themselves.
+    /// Actors maintain their databases themselves.
     fn maintain(&mut self, _number: usize) -> Result<(), Failed> {
         self.run();
         Ok(())
@@ -408,7 +410,7 @@ impl Subject for Actors {
         self.storage.due(now_ms)
     }
 
-    /// The object itself has told the index.
+    /// The object itself has updated the index.
     fn alarm_was_sent(&mut self, number: usize, _asked: bool) -> Result<(), Failed> {
         self.storage.alarm_is_settled(number);
         Ok(())

@@ -113,7 +113,7 @@ async function closeOf(room) {
       return [closes[0].code, closes[0].reason, closes[0].was_clean];
     }
   }
-  return assert.fail("the object was told of no close");
+  return assert.fail("the object received no close event");
 }
 
 /** `assert.deepEqual` would print 32 MiB. */
@@ -121,7 +121,7 @@ function sameBytes(seen, wanted) {
   assert.ok(Buffer.isBuffer(seen) && seen.equals(wanted), "other bytes");
 }
 
-const GOODBYES = [[1000, ""], [1001, "away"], [3000, "ü"], [4999, "r".repeat(123)]];
+const CLOSE_FRAMES = [[1000, ""], [1001, "away"], [3000, "ü"], [4999, "r".repeat(123)]];
 
 /** Each gets the name of an object that no other case uses. */
 const cases = {

@@ -102,7 +102,7 @@ def close_of(of):
             same(len(closes), 1)
             return closes[0]["code"], closes[0]["reason"], closes[0]["was_clean"]
         time.sleep(0.02)
-    raise AssertionError("the object was told of no close")
+    raise AssertionError("the object received no close event")
 
 
 @case

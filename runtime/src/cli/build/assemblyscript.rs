@@ -1,4 +1,5 @@
-//! AssemblyScript projects: their own compiler, with the options and the transform that the SDK has for it, then a component of the module.
+//! AssemblyScript projects: runs the project's own compiler with the options and the transform of the SDK, then makes a
+//! component of the module.
 
 use std::path::PathBuf;
 
@@ -6,7 +7,7 @@ use super::tools::compile;
 use super::{component, npm};
 use crate::cli::project::Project;
 
-/// Needs what [`npm::program`] needs. The project's `asconfig.json` names the sources.
+/// Builds the project. Requires what [`npm::program`] requires. The project's `asconfig.json` names the sources.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let module = project.work()?.join("module.wasm");
     let mut asc = npm::program(project, "asc")?;

@@ -1,7 +1,8 @@
-//! C, C++ and Zig projects: the class and the SDK for C in one call of a compiler, then a component of the module.
+//! C, C++ and Zig projects: compiles the class and the SDK for C in one call of a compiler, then makes a component of
+//! the module.
 //!
-//! The compiler is that of the WASI SDK if `WASI_SDK_PATH` names one, else Zig's, which brings its own C library. Either way it
-//! is Clang.
+//! The compiler is that of the WASI SDK if `WASI_SDK_PATH` names one, else Zig's, which contains its own C library.
+//! Either one is Clang.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -15,13 +16,13 @@ use super::tools::{Tools, compile};
 use crate::cli::project::Project;
 
 const ZIG: &str = "ziglang==0.17.0";
-/// `-g` is for the names of functions, which stacks show.
+/// `-g` keeps the names of functions, which stacks show.
 const FLAGS: [&str; 7] =
     ["-Oz", "-g", "-Wall", "-Wextra", "-fno-strict-aliasing", "-mexec-model=reactor", "-Wl,--gc-sections"];
-/// WebAssembly's exceptions are not what the host's engine takes.
+/// The host's engine does not support WebAssembly's exceptions.
 const CPP_FLAGS: [&str; 2] = ["-fno-exceptions", "-fno-rtti"];
 
-/// Needs Python 3 and its package index, the first time, unless there is a WASI SDK.
+/// Builds a C or C++ project. Requires Python 3 and its package index at the first build, unless there is a WASI SDK.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let sdk = project.sdk()?;
     let source = project.root.join("src");
@@ -33,7 +34,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let module = work.join("module.wasm");
     let mut compiler = compiler(project, !cpp.is_empty())?;
     compiler.args(FLAGS).arg("-I").arg(sdk).arg("-o").arg(&module);
-    // Files as the project knows them, in messages of `hf_panic`.
+    // Paths relative to the project, in messages of `hf_panic`.
     compiler.arg(OsString::from_iter([OsStr::new("-fmacro-prefix-map="), project.root.as_os_str(), OsStr::new("/=")]));
     if !cpp.is_empty() {
         compiler.args(CPP_FLAGS).args(["-x", "c++"]).args(cpp);
@@ -43,7 +44,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     component::of_file(project, &module)
 }
 
-/// As [`build`]. The SDK's header is translated to a module of Zig's, `holdfast`.
+/// Builds a Zig project, like [`build`]. The SDK's header is translated to a Zig module, `holdfast`.
 pub fn build_zig(project: &Project) -> anyhow::Result<PathBuf> {
     let (sdk, work) = (project.sdk()?, project.work()?);
     let (translated, module) = (work.join("holdfast.zig"), work.join("module.wasm"));
@@ -88,7 +89,7 @@ fn zig(project: &Project) -> anyhow::Result<Command> {
     Ok(zig)
 }
 
-/// The files of a directory and of those in it that end so, in a fixed order.
+/// Returns the files with these endings in a directory and below it, in a fixed order.
 fn sources(directory: &Path, endings: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let read = || format!("cannot read {}", directory.display());
     let mut found = Vec::new();

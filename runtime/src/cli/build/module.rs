@@ -1,4 +1,4 @@
-//! Projects in any other language: a command of theirs makes a module, or somebody has written it.
+//! Projects in any other language: a command of the project creates a module, or the module is hand-written.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -9,10 +9,10 @@ use super::component;
 use super::tools::compile;
 use crate::cli::project::Project;
 
-/// How a binary component begins; a core module has another version.
+/// The first bytes of a binary component; a core module has another version.
 const COMPONENT: &[u8] = b"\0asm\x0d\0\x01\0";
 
-/// Needs what the project's own command needs.
+/// Builds the project. Requires what the project's own command requires.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     if let [program, arguments @ ..] = &*project.build.command {
         let mut command = Command::new(program);
@@ -21,7 +21,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let module = project.build.module.as_deref();
     let module = module.context("name the module's file as `module` under [build] in holdfast.toml")?;
     if !module.is_file() {
-        bail!("there is no {}; it is what `command` under [build] in holdfast.toml is to make", module.display());
+        bail!("there is no {}; `command` under [build] in holdfast.toml must create it", module.display());
     }
     let built = wat::parse_file(module)?;
     let component = if built.starts_with(COMPONENT) { built } else { component::of_core_module(built)? };

@@ -1,4 +1,4 @@
-//! Programs of a project's own npm packages, which are installed when its manifest or its lock has changed.
+//! Programs of a project's own npm packages, which are installed when its manifest or its lock file has changed.
 
 use std::fs;
 use std::path::Path;
@@ -10,12 +10,12 @@ use sha2::{Digest, Sha256};
 use super::tools::run;
 use crate::cli::project::Project;
 
-/// A program that one of the packages has, to be run in the project's directory. Needs Node.js with npm, and the registry when a
-/// package has to be installed.
+/// Returns a program of one of the packages, to be run in the project's directory. Requires Node.js with npm, and the
+/// registry when a package must be installed.
 pub fn program(project: &Project, name: &str) -> anyhow::Result<Command> {
     let (root, language) = (&project.root, project.language);
     if !root.join("package.json").is_file() {
-        bail!("{} has no package.json; `holdfast new NAME --lang {language}` makes one", root.display());
+        bail!("{} has no package.json; `holdfast new NAME --lang {language}` creates one", root.display());
     }
     install(root, &project.work()?.join("packages"))?;
     let program = root.join("node_modules/.bin").join(name);
@@ -30,7 +30,7 @@ pub fn program(project: &Project, name: &str) -> anyhow::Result<Command> {
     Ok(node)
 }
 
-/// Has npm install what the project's manifest and lock say, unless it was done for these.
+/// Makes npm install the packages of the project's manifest and lock file, unless it has done so for these files.
 fn install(root: &Path, marker: &Path) -> anyhow::Result<()> {
     let manifests = ["package.json", "package-lock.json"].map(|file| fs::read(root.join(file)).unwrap_or_default());
     let wanted = hex::encode(Sha256::digest(manifests.concat()));
@@ -38,7 +38,7 @@ fn install(root: &Path, marker: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut npm = Command::new("npm");
-    // Not `ci`: it refuses a lock without the optional packages that other systems would need.
+    // Not `ci`: it refuses a lock file without the optional packages that other systems would need.
     npm.args(["install", "--no-save", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(root);
     run(&mut npm).context(
         "npm could not install the project's packages; install Node.js 20 or later with npm, check that the registry can be \

@@ -1,5 +1,5 @@
-//! Python projects: the SDK's own build program, in an environment with what it and the project require. The program runs
-//! componentize-py, which takes a picture of an interpreter that has imported the class.
+//! Python projects: runs the SDK's own build program, in an environment with its requirements and the project's. The
+//! program runs componentize-py, which takes a snapshot of an interpreter that has imported the class.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,7 +13,7 @@ use crate::cli::project::Project;
 
 const REQUIREMENTS: &str = "requirements.txt";
 
-/// Needs Python 3, and the package index when something has to be installed.
+/// Builds the project. Requires Python 3, and the package index when a package must be installed.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let sdk = project.sdk()?;
     let read = |file: PathBuf| match fs::read_to_string(&file) {
@@ -28,7 +28,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     let component = project.component()?;
     let mut python = Command::new(programs.join("python"));
     python.args(["-m", "holdfast.build"]).arg(&project.root).arg("--output").arg(&component);
-    // Compiled files beside the sources would be changes to whoever watches them.
+    // Compiled files beside the sources would be changes to a watcher of the sources.
     python.env("PYTHONPATH", sdk).env("PYTHONDONTWRITEBYTECODE", "1").current_dir(&project.root);
     compile("python", &mut python)?;
     Ok(component)

@@ -1,6 +1,6 @@
-//! Rust projects: the user's own Cargo, for a target whose modules are components already.
+//! Rust projects: runs the user's own Cargo, for a target whose modules are already components.
 //!
-//! Cargo renders its diagnostics itself, on standard error; only its list of artifacts is read here.
+//! Cargo prints its diagnostics itself, on standard error; this module reads only its list of artifacts.
 
 use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader};
@@ -13,10 +13,10 @@ use serde::Deserialize;
 use super::CompilerFailed;
 use crate::cli::project::Project;
 
-/// Preview 2 components come straight out of rustc for this target.
+/// rustc emits preview 2 components for this target.
 const TARGET: &str = "wasm32-wasip2";
 
-/// Needs Cargo, and the network when dependencies or the target have to be fetched.
+/// Builds the project. Requires Cargo, and the network when dependencies or the target must be fetched.
 pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     ensure_target(&project.root)?;
     let mut cargo = Command::new(tool("CARGO", "cargo"))
@@ -37,7 +37,7 @@ pub fn build(project: &Project) -> anyhow::Result<PathBuf> {
     })
 }
 
-/// Cargo tells programs that it runs which tools it is using.
+/// Cargo passes the tools that it uses to the programs that it runs.
 fn tool(variable: &str, name: &str) -> OsString {
     std::env::var_os(variable).unwrap_or_else(|| name.into())
 }
@@ -51,7 +51,7 @@ struct Message {
     filenames: Vec<PathBuf>,
 }
 
-/// The `.wasm` file that the package with this manifest makes. Reads to the end, so that Cargo never waits for us.
+/// Returns the `.wasm` file of the package with this manifest. Reads to the end, so that Cargo never blocks.
 fn find_component(messages: impl BufRead, manifest: &Path) -> io::Result<Option<PathBuf>> {
     let mut component = None;
     for line in messages.lines() {
@@ -70,7 +70,7 @@ fn is_same(a: &Path, b: &Path) -> bool {
     a == b || a.canonicalize().is_ok_and(|a| a == b)
 }
 
-/// Adds the target's standard library to the toolchain that the project uses, if it is not there.
+/// Adds the target's standard library to the toolchain that the project uses, if it is missing.
 fn ensure_target(root: &Path) -> anyhow::Result<()> {
     let libraries = Command::new(tool("RUSTC", "rustc"))
         .args(["--print", "target-libdir", "--target", TARGET])

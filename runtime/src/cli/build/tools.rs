@@ -1,8 +1,8 @@
-//! Tools that a build needs and the machine may not have: installed once, at pinned versions, by ordinary package managers.
+//! Tools that a build needs and the machine may lack: installed once, at pinned versions, by ordinary package managers.
 //!
-//! Each set of tools has a directory named after what is in it, so a new version of this binary installs anew and an old one
-//! still finds its own. A set that was not installed to its end is installed again. Two builds that want the same set wait for
-//! each other.
+//! Each set of tools has a directory named after its content, so a new version of this binary installs a new set and an
+//! old one still finds its own. An incomplete installation is repeated. Concurrent builds that need the same set wait
+//! for each other.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -16,38 +16,39 @@ use super::CompilerFailed;
 use crate::cli::project::Project;
 use crate::config::DEFAULT_DATA;
 
-/// Names a directory that several projects share for their tools.
+/// The environment variable that names a directory of tools shared by several projects.
 const SHARED: &str = "HOLDFAST_TOOLS";
-/// Written when everything else is there.
+/// The file that is written last, when the set is complete.
 const COMPLETE: &str = ".complete";
 
-/// Where tools are.
+/// The directory of installed tools.
 pub struct Tools(PathBuf);
 
 impl Tools {
-    /// Those in a directory, which is made when something is installed.
+    /// Returns the tools in a directory, which is created when something is installed.
     pub fn at(directory: PathBuf) -> Self {
         Self(directory)
     }
 
-    /// Those of a project, or those that it shares with others.
+    /// Returns the tools of a project, or those that it shares with others.
     pub fn of(project: &Project) -> Self {
         let shared = std::env::var_os(SHARED).filter(|place| !place.is_empty());
         Self::at(shared.map_or_else(|| project.root.join(DEFAULT_DATA).join("tools"), PathBuf::from))
     }
 
-    /// A directory that tools may use as their cache; made when missing.
+    /// Returns a directory that tools may use as their cache; created if missing.
     pub fn cache(&self, name: &str) -> anyhow::Result<PathBuf> {
         let place = self.0.join("cache").join(name);
-        fs::create_dir_all(&place).with_context(|| format!("cannot make {}", place.display()))?;
+        fs::create_dir_all(&place).with_context(|| format!("cannot create {}", place.display()))?;
         Ok(place)
     }
 
-    /// A Python environment with these requirements (lines as pip reads them); returns its directory of programs.
+    /// Creates a Python environment with these requirements (lines as pip reads them); returns its directory of
+    /// programs.
     pub fn python(&self, name: &str, requirements: &str) -> anyhow::Result<PathBuf> {
         let place = self.install(name, &[requirements], |place| {
             let mut python = Command::new("python3");
-            let said = "python3 cannot make an environment; install Python 3 with its venv module (python3 and python3-venv on Debian)";
+            let said = "python3 cannot create an environment; install Python 3 with its venv module (python3 and python3-venv on Debian)";
             run(python.args(["-m", "venv", "--clear"]).arg(place)).context(said)?;
             fs::write(place.join("requirements.txt"), requirements)?;
             let mut pip = Command::new(place.join("bin/pip"));
@@ -59,7 +60,8 @@ impl Tools {
         Ok(place.join("bin"))
     }
 
-    /// Installs a set of tools unless it is there; `contents` tells apart sets of one name. Returns its directory.
+    /// Installs a set of tools unless it is installed; `contents` distinguishes sets with the same name. Returns its
+    /// directory.
     pub fn install(
         &self,
         name: &str,
@@ -84,11 +86,11 @@ impl Tools {
     }
 }
 
-/// Runs a program whose output is for the user. It must be found and succeed.
+/// Runs a program whose output is for the user. An error reports that it was not found or failed.
 pub fn run(command: &mut Command) -> anyhow::Result<()> {
     let program = command.get_program().to_string_lossy().into_owned();
     let stderr = std::io::stderr().as_fd().try_clone_to_owned().context("standard error is closed")?;
-    // Standard output is for the component's path.
+    // Standard output is reserved for the component's path.
     let status = command.stdin(Stdio::null()).stdout(stderr).status();
     match status.with_context(|| format!("cannot run {program}"))? {
         status if status.success() => Ok(()),
@@ -96,7 +98,7 @@ pub fn run(command: &mut Command) -> anyhow::Result<()> {
     }
 }
 
-/// Runs a compiler, which says itself what is wrong with the project.
+/// Runs a compiler, which itself reports what is wrong with the project.
 pub fn compile(name: &'static str, command: &mut Command) -> anyhow::Result<()> {
     run(command).map_err(|error| match error.downcast_ref::<std::io::Error>() {
         Some(_) => error,

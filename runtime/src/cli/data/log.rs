@@ -1,6 +1,7 @@
-//! The commit log's part of `holdfast data`: what it holds, and whether it is whole.
+//! The commit log's part of `holdfast data`: shows its content, and whether it is intact.
 //!
-//! What is wrong with a log is no failure of these functions' own: all of it is printed, and the error says that there was something.
+//! Damage of a log is not an error of these functions: they print all of it, and the returned error reports that there
+//! was some.
 
 use std::io::{self, Write};
 
@@ -14,7 +15,7 @@ use crate::storage::commit_log::{
     self, End, Entry, LaneState, LogError, LogReport, NumberedAlarm, Record, Seen, TurnHead,
 };
 
-/// Shows what was found. The error is that something is wrong.
+/// Prints the report. Returns an error if there is damage.
 pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if json {
         for segment in &report.segments {
@@ -39,7 +40,7 @@ pub(super) fn verify(report: &LogReport, json: bool, out: &mut impl Write) -> an
             writeln!(out, "{}", damage_text(damage))?;
         }
         if let Some(end) = report.end {
-            writeln!(out, "The log is whole and {}.", end_text(end))?;
+            writeln!(out, "The log is intact and {}.", end_text(end))?;
         }
     }
     out.flush()?;
@@ -85,12 +86,12 @@ fn end_code(end: End) -> &'static str {
 fn end_text(end: End) -> &'static str {
     match end {
         End::Closed => "was closed cleanly",
-        End::Open => "was not closed: the process that wrote it was killed, or runs",
-        End::Torn => "ends with an unfinished group, of which nobody was told; the next start cuts it off",
+        End::Open => "was not closed: the process that wrote it was killed, or is running",
+        End::Torn => "ends with an unfinished group, which was never acknowledged; the next start removes it",
     }
 }
 
-/// Shows every record.
+/// Prints every record.
 pub(super) fn inspect(data: &DataDirView, json: bool, out: &mut impl Write) -> anyhow::Result<()> {
     if data.in_use() {
         note!("a server uses {}: what it is writing may be missing", data.root().display());
@@ -106,7 +107,7 @@ pub(super) fn inspect(data: &DataDirView, json: bool, out: &mut impl Write) -> a
         Err(error) => {
             out.flush()?;
             return Err(match error {
-                // As itself, so that a reader who has seen enough is recognised.
+                // As itself, so that a closed output is recognised.
                 LogError::Visitor(error) => match error.downcast::<io::Error>() {
                     Ok(error) => (*error).into(),
                     Err(error) => anyhow::Error::from_boxed(error),
@@ -131,7 +132,7 @@ pub(super) fn inspect(data: &DataDirView, json: bool, out: &mut impl Write) -> a
     Ok(out.flush()?)
 }
 
-/// Keeps where each lane stands.
+/// Updates the position of each lane.
 fn follow(lanes: &mut Vec<LaneState>, seen: &Seen<'_>) {
     match seen {
         Seen::Segment { lanes: then, .. } => *lanes = then.to_vec(),
@@ -173,7 +174,7 @@ fn seen_json(seen: &Seen<'_>) -> Value {
     }
 }
 
-/// A time that version 1 of the log does not have.
+/// Returns the time, which version 1 of the log does not have.
 fn time_json(wall_ms: u64) -> Value {
     if wall_ms == 0 { Value::Null } else { wall_ms.into() }
 }

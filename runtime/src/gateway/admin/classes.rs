@@ -27,12 +27,12 @@ struct Shown {
     message: Option<String>,
     /// The version of the contract that it was built for; null if it uses none of its interfaces.
     built_for: Option<String>,
-    /// Whether requests are answered with `class-outdated`, because the host does not run that version any more.
+    /// Whether requests are answered with `class-outdated`, because the host no longer runs that version.
     outdated: bool,
-    /// In the answer to a deploy only: whether the component or a setting is another one than before.
+    /// In the answer to a deploy only: whether the component or a setting differs from the previous version.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed: Option<bool>,
-    /// Of one class only: the versions that are kept, the current one first.
+    /// For a single class only: the versions that are kept, the current one first.
     #[serde(skip_serializing_if = "Option::is_none")]
     versions: Option<Vec<ShownVersion>>,
 }
@@ -95,12 +95,12 @@ struct RenameQuery {
     to: String,
 }
 
-/// Settings of the class; what is left out stays as it is.
+/// Settings of the class; omitted ones stay as they are.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct DeployQuery {
     create: Option<Create>,
-    /// What is new; part of the version.
+    /// A description of the version, stored with it.
     message: Option<String>,
     /// Deploys this version again, instead of a component in the body.
     version: Option<u64>,
@@ -178,7 +178,7 @@ impl Admin {
         body: &mut Body,
     ) -> Result<Response, Problem> {
         if !self.collect(body, 0, &problem::BODY_TOO_LARGE).await?.0.is_empty() {
-            let detail = "a version that is deployed again has its component; send no body";
+            let detail = "`version` deploys a stored component again; send no body";
             return Err(Problem::new(&problem::BAD_BODY, detail));
         }
         self.deployed(name.as_str())?;

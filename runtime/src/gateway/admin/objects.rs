@@ -1,6 +1,6 @@
-//! `/v1/classes/{class}/objects`: make ids; list, show, query, delete and evict objects, run their alarms.
+//! `/v1/classes/{class}/objects`: create ids; list, show, query, delete and evict objects, run their alarms.
 //!
-//! Whatever is asked of one object goes to it as a call, so it is ordered with its turns and waits at its output gate.
+//! Each operation on one object is a call, so it is ordered with the object's turns and waits at its output gate.
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -17,7 +17,7 @@ use crate::gateway::problem::Problem;
 use crate::router::Operation;
 use crate::storage::StorageError;
 
-/// Objects on one page: unless asked otherwise, and at most.
+/// The number of objects on one page: the default, and the maximum.
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1_000;
 
@@ -34,13 +34,13 @@ struct PageQuery {
 struct Shown {
     id: String,
     name: Option<String>,
-    /// Left out where the class is plain from the request.
+    /// Omitted where the request names the class.
     #[serde(skip_serializing_if = "Option::is_none")]
     class: Option<ClassName>,
     bytes: u64,
     state: &'static str,
     alarm: Option<ShownAlarm>,
-    /// Left out of lists.
+    /// Omitted in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     sockets: Option<ShownSockets>,
 }
@@ -48,11 +48,11 @@ struct Shown {
 /// Times are milliseconds since the Unix epoch.
 #[derive(Serialize)]
 struct ShownAlarm {
-    /// What it was set to.
+    /// The time that the alarm was set to.
     scheduled: u64,
-    /// How many attempts have failed.
+    /// The number of failed attempts.
     failed: u32,
-    /// When it is tried next.
+    /// The time of the next attempt.
     next: u64,
 }
 
@@ -82,11 +82,6 @@ fn state(live: bool) -> &'static str {
     if live { "live" } else { "dormant" }
 }
 
-/// An object that has stored nothing.
-pub(super) fn unknown(address: &ObjectAddress) -> Problem {
-    Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(address)
-}
-
 impl Admin {
     pub(super) async fn objects(&self, method: &Method, uri: &Uri, class: &str) -> Result<Response, Problem> {
         #[derive(Serialize)]
@@ -107,9 +102,7 @@ impl Admin {
         let class = self.deployed(class)?;
         let page = self.router.objects(&class, asked.prefix, asked.cursor, limit).await;
         let page = page.map_err(|error| match error {
-            StorageError::BadCursor => {
-                Problem::new(&problem::BAD_QUERY, "cursor is not one that a listing of this class gave out")
-            }
+            StorageError::BadCursor => Problem::new(&problem::BAD_QUERY, "cursor is not from a listing of this class"),
             error => Problem::internal(error),
         })?;
         let objects = page.objects.into_iter().map(|object| Shown {
@@ -124,7 +117,7 @@ impl Admin {
         Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
     }
 
-    /// Makes an id. Nobody can guess it, and no other id of 32 bytes is taken for one of the class.
+    /// Creates an id. It cannot be guessed, and no other 32 bytes are accepted as an id of the class.
     fn new_id(&self, uri: &Uri, class: &str) -> Result<Response, Problem> {
         #[derive(Serialize)]
         struct NewId {
@@ -137,26 +130,44 @@ impl Admin {
         let location = format!("/v1/classes/{class}/objects/@{id}");
         Ok(([(LOCATION, location)], json(StatusCode::CREATED, &NewId { id, class })).into_response())
     }
+}
 
-    pub(super) async fn object(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-    ) -> Result<Response, Problem> {
-        if !matches!(*method, Method::GET | Method::DELETE) {
-            return Err(Problem::method_not_allowed("DELETE, GET, HEAD"));
+/// A request to one object: what the routes below `/v1/classes/{class}/objects/{object}` have in common. The router of
+/// `admin` creates it; its methods are the handlers.
+pub(super) struct ObjectRoute<'a> {
+    pub(super) admin: &'a Admin,
+    pub(super) method: &'a Method,
+    pub(super) address: ObjectAddress,
+}
+
+impl<'a> ObjectRoute<'a> {
+    /// Checks a request in the order that all routes have: the method against `allow`, the query, which must be empty,
+    /// then the class and the object that the path segments name. `allow` is the value of the header of that name.
+    pub(super) fn of(
+        admin: &'a Admin,
+        (method, uri): (&'a Method, &Uri),
+        (class, object): (&str, &str),
+        allow: &'static str,
+    ) -> Result<Self, Problem> {
+        if !allow.split(", ").any(|allowed| allowed == method.as_str()) {
+            return Err(Problem::method_not_allowed(allow));
         }
         let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
-        if method == Method::DELETE {
-            return match self.deliver(&address, Delete).await? {
+        let class = admin.deployed(class)?;
+        let address = path::object(class.name(), &class.key, object)?;
+        Ok(Self { admin, method, address })
+    }
+
+    /// Shows or deletes the object.
+    pub(super) async fn object(self) -> Result<Response, Problem> {
+        if self.method == Method::DELETE {
+            return match self.deliver(Delete).await? {
                 Deletion::Deleted => Ok(StatusCode::NO_CONTENT.into_response()),
-                Deletion::Nothing => Err(unknown(&address)),
+                Deletion::Nothing => Err(self.unknown()),
             };
         }
-        let description = self.deliver(&address, Describe).await?.ok_or_else(|| unknown(&address))?;
+        let description = self.deliver(Describe).await?.ok_or_else(|| self.unknown())?;
+        let address = self.address;
         let name = description.name.as_ref().or(address.name.as_ref());
         let shown = Shown {
             id: address.id.to_string(),
@@ -170,85 +181,56 @@ impl Admin {
         Ok(json(StatusCode::OK, &shown))
     }
 
-    pub(super) async fn evict(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-    ) -> Result<Response, Problem> {
+    /// Drops the object's instance.
+    pub(super) async fn evict(self) -> Result<Response, Problem> {
         #[derive(Serialize)]
         struct Evicted {
             evicted: bool,
         }
-        let address = self.posted(method, uri, class, object)?;
-        let evicted = self.deliver(&address, Evict).await? == Eviction::Evicted;
+        let evicted = self.deliver(Evict).await? == Eviction::Evicted;
         Ok(json(StatusCode::OK, &Evicted { evicted }))
     }
 
-    /// Runs the alarm now. What comes of it is told as of any turn, and a failure counts as an attempt.
-    pub(super) async fn alarm(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-    ) -> Result<Response, Problem> {
+    /// Runs the alarm now. Its outcome is reported like that of any turn, and a failure counts as an attempt.
+    pub(super) async fn alarm(self) -> Result<Response, Problem> {
         #[derive(Serialize)]
         struct Ran {
             ran: bool,
         }
-        let address = self.posted(method, uri, class, object)?;
-        match self.deliver(&address, RunAlarm::Now).await? {
+        match self.deliver(RunAlarm::Now).await? {
             AlarmRun::Ran => Ok(json(StatusCode::OK, &Ran { ran: true })),
             AlarmRun::NotDue => {
-                self.deliver(&address, Describe).await?.ok_or_else(|| unknown(&address))?;
-                Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&address))
+                self.deliver(Describe).await?.ok_or_else(|| self.unknown())?;
+                Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&self.address))
             }
         }
     }
 
-    pub(super) async fn sql(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-        body: &mut Body,
-    ) -> Result<Response, Problem> {
-        let address = self.posted(method, uri, class, object)?;
-        let (body, _charge) = self.collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?;
+    /// Runs a query on the object.
+    pub(super) async fn sql(self, body: &mut Body) -> Result<Response, Problem> {
+        let (body, _charge) = self.admin.collect(body, QUERY_BODY_MAX, &problem::BODY_TOO_LARGE).await?;
         let asked = sql::read(&body)?;
         drop(body);
-        let table = self.deliver(&address, asked).await?.ok_or_else(|| unknown(&address))?;
+        let table = self.deliver(asked).await?.ok_or_else(|| self.unknown())?;
         Ok(json(StatusCode::OK, &sql::answer(table)))
     }
 
-    /// The object that a `POST` without a query is about.
-    fn posted(&self, method: &Method, uri: &Uri, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
-        if method != Method::POST {
-            return Err(Problem::method_not_allowed("POST"));
-        }
-        let NoQuery {} = query(uri)?;
-        self.address(class, object)
+    /// Creates a call to the object.
+    pub(super) fn call<O>(&self, operation: O) -> Call<O> {
+        let from = (Cause::Admin, Principal::Admin);
+        Call::new(self.admin.router.call_id(), self.address.clone(), from, operation)
     }
 
-    pub(super) fn address(&self, class: &str, object: &str) -> Result<ObjectAddress, Problem> {
-        let class = self.deployed(class)?;
-        path::object(class.name(), &class.key, object)
-    }
-
-    pub(super) fn call<O>(&self, address: &ObjectAddress, operation: O) -> Call<O> {
-        Call::new(self.router.call_id(), address.clone(), (Cause::Admin, Principal::Admin), operation)
-    }
-
-    pub(super) async fn deliver<O: Operation>(
-        &self,
-        address: &ObjectAddress,
-        operation: O,
-    ) -> Result<O::Answer, Problem> {
-        let call = self.call(address, operation);
+    /// Delivers an operation and waits for its answer.
+    pub(super) async fn deliver<O: Operation>(&self, operation: O) -> Result<O::Answer, Problem> {
+        let call = self.call(operation);
         let id = call.id;
-        self.router.deliver(call).await.map_err(|error| Problem::of_turn(&error, (address, id), true))
+        let delivered = self.admin.router.deliver(call).await;
+        delivered.map_err(|error| Problem::of_turn(&error, (&self.address, id), true))
+    }
+
+    /// Returns the problem for an object that has stored nothing.
+    pub(super) fn unknown(&self) -> Problem {
+        Problem::new(&problem::UNKNOWN_OBJECT, "the object has stored nothing").about(&self.address)
     }
 }

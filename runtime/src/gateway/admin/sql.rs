@@ -1,8 +1,9 @@
-//! `POST …/sql`: a query of one object, as JSON.
+//! `POST …/sql`: the JSON form of queries of one object and of their results.
 //!
-//! A value is null, a number, a text, or an object with one member for what JSON has no exact form of: `{"base64": "…"}` is a
-//! blob, `{"integer": "…"}` an integer beyond ±(2^53 − 1), where many readers of JSON round, and `{"real": "…"}` a real that
-//! is not finite. Integers have no fraction and no exponent, reals have one. Parameters are written the same way.
+//! A value is null, a number, a text, or an object with one member for values without an exact form in JSON:
+//! `{"base64": "…"}` is a blob, `{"integer": "…"}` an integer beyond ±(2^53 − 1), where many JSON parsers round, and
+//! `{"real": "…"}` a real that is not finite. Integers have no fraction and no exponent, reals have one. Parameters use
+//! the same forms.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -12,7 +13,7 @@ use serde_json::{Number, Value as Json, json};
 use super::problem::{BAD_BODY, Problem};
 use crate::base::{Query, Table, Value};
 
-/// The largest integer that every reader of JSON keeps exact.
+/// The largest integer that every JSON parser keeps exact.
 const EXACT: i64 = (1 << 53) - 1;
 
 #[derive(Deserialize)]
@@ -35,7 +36,7 @@ pub(in crate::gateway) struct Answer {
     truncated: bool,
 }
 
-/// Reads the body of a request.
+/// Parses the body of a request.
 pub(in crate::gateway) fn read(body: &[u8]) -> Result<Query, Problem> {
     let bad = |why: String| Problem::new(&BAD_BODY, why);
     let asked: Asked = serde_json::from_slice(body).map_err(|error| bad(error.to_string()))?;
@@ -44,7 +45,7 @@ pub(in crate::gateway) fn read(body: &[u8]) -> Result<Query, Problem> {
     Ok(Query { text: asked.sql, parameters, write: asked.write })
 }
 
-/// What is answered.
+/// Returns the answer for a result.
 pub(in crate::gateway) fn answer(table: Table) -> Answer {
     let row = |row: Vec<Value>| row.into_iter().map(to_json).collect();
     Answer {

@@ -1,4 +1,4 @@
-//! `GET …/export` and `PUT …/import`: an object's database as a file. Neither is ever held in memory whole.
+//! `GET …/export` and `PUT …/import`: an object's database as a file. Neither holds the complete file in memory.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -7,13 +7,13 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream::try_unfold;
+use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{Method, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::task::spawn_blocking;
 
-use super::objects::unknown;
-use super::{Admin, NoQuery, only_get, problem, query, to_the_end};
+use super::objects::ObjectRoute;
+use super::{Admin, problem, to_the_end};
 use crate::base::operation::Export;
 use crate::gateway::problem::Problem;
 use crate::router::ImportFailed;
@@ -21,18 +21,11 @@ use crate::router::ImportFailed;
 /// Bytes that are read or written at once.
 const CHUNK: usize = 256 * 1024;
 
-impl Admin {
-    pub(super) async fn export(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-    ) -> Result<Response, Problem> {
-        only_get(method)?;
-        let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
-        let file = self.deliver(&address, Export).await?.ok_or_else(|| unknown(&address))?;
+impl ObjectRoute<'_> {
+    /// Sends the object's database.
+    pub(super) async fn export(self) -> Result<Response, Problem> {
+        let file = self.deliver(Export).await?.ok_or_else(|| self.unknown())?;
+        let ObjectRoute { address, .. } = self;
         let length = file.metadata().map_err(Problem::internal)?.len();
         let headers = [
             (CONTENT_TYPE, "application/vnd.sqlite3".to_owned()),
@@ -46,29 +39,18 @@ impl Admin {
         Ok((headers, Body::from_stream(chunks)).into_response())
     }
 
-    pub(super) async fn import(
-        &self,
-        method: &Method,
-        uri: &Uri,
-        class: &str,
-        object: &str,
-        body: &mut Body,
-    ) -> Result<Response, Problem> {
-        if method != Method::PUT {
-            return Err(Problem::method_not_allowed("PUT"));
-        }
-        let NoQuery {} = query(uri)?;
-        let address = self.address(class, object)?;
-        let upload = self.router.incoming().map_err(Problem::internal)?;
+    /// Replaces the object's database with the body.
+    pub(super) async fn import(self, body: &mut Body) -> Result<Response, Problem> {
+        let upload = self.admin.router.incoming().map_err(Problem::internal)?;
         let file = upload.as_file().try_clone().map_err(Problem::internal)?;
-        self.save(body, self.router.import_max(), file).await?;
-        let (router, call) = (self.router.clone(), self.call(&address, upload));
+        self.admin.save(body, self.admin.router.import_max(), file).await?;
+        let (router, call) = (self.admin.router.clone(), self.call(upload));
         let id = call.id;
         match to_the_end(async move { router.import(call).await }).await? {
             Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
-            Err(ImportFailed::Refused(why)) => Err(Problem::new(&problem::IMPORT_REFUSED, why).about(&address)),
+            Err(ImportFailed::Refused(why)) => Err(Problem::new(&problem::IMPORT_REFUSED, why).about(&self.address)),
             Err(ImportFailed::Storage(error)) => Err(Problem::internal(error)),
-            Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, (&address, id), true)),
+            Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, (&self.address, id), true)),
         }
     }
 }
