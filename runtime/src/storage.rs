@@ -29,13 +29,13 @@ pub mod whole;
 
 mod alarms;
 mod append;
-mod apply_error;
 mod authorizer;
-mod beginnings;
 mod calls;
 mod capture;
 mod checkpoint;
 mod connection;
+mod dirty;
+mod errors;
 mod files;
 mod functions;
 #[cfg(any(test, fuzzing))]
@@ -43,23 +43,27 @@ pub mod fuzz;
 pub mod heap;
 mod identity;
 mod incarnations;
+mod key_range;
 mod limited;
 mod on_disk;
 mod page_cache;
 mod recovery;
 mod replay;
 mod rows;
+mod running;
+mod session;
+mod shared;
 mod stacks;
 mod statement;
 mod sums;
 mod template;
 mod temporary;
+mod temporary_file;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
-pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords, ClassVersion, MESSAGE_MAX};
 pub use commit_log::{Durable, DurableWatch, LaneLost, LogError, LogUsage, Lsn};
@@ -67,11 +71,15 @@ pub use components::HeldComponent;
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};
 pub use databases::Databases;
-pub use key_value::{Entry, KvError, ListOptions};
-pub use sql::{ExecResult, PackedResult, SqlError, SqliteError, Value};
+pub use errors::{ApplyError, KvError, SqlError, WholeError};
+pub use key_range::ListOptions;
+pub use key_value::Entry;
+pub use sql::{ExecResult, PackedResult};
+pub use statement::SqliteError;
 pub use transfer::{ImportError, Snapshot};
-pub use turn::{Applied, Cursor, Turn};
-pub use whole::{Savepoint, WholeError};
+pub use turn::{Applied, Cursor, Savepoint, Turn};
+
+pub use crate::base::Value;
 
 /// Why the host's own work on the data directory failed. None of these is a guest's fault.
 #[derive(Debug, thiserror::Error)]

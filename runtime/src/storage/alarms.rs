@@ -4,8 +4,8 @@
 //! what is stored and leaves the alarm as it was, so a turn that fails after one has not touched it.
 
 use super::commit_log::{Lsn, NumberedAlarm};
+use super::errors::SqlError;
 use super::identity::Identity;
-use super::sql::SqlError;
 use super::statement::last_error;
 use super::turn::StagedAlarm;
 use super::{ApplyError, StorageError, Turn};

@@ -33,10 +33,11 @@ mod file;
 mod lane;
 mod notes;
 mod pages;
+mod position;
 mod rebuild;
 
 #[cfg(any(test, fuzzing))]
-pub(super) use pages::Position;
+pub(super) use position::Position;
 
 pub(super) use file::read_copy;
 use lane::LaneCatalog;
@@ -191,7 +192,7 @@ impl Catalog {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<CatalogPage, StorageError> {
-        let range = pages::Range::new(prefix, cursor)?;
+        let range = position::Range::new(prefix, cursor)?;
         // All at once, in the order of their numbers: each is read bit by bit.
         let mut lanes: Vec<_> = self.shared.lanes.iter().map(LaneCatalog::current).collect();
         for lane in &mut lanes {

@@ -34,6 +34,8 @@ mod lane;
 #[cfg(test)]
 mod memory;
 mod page;
+mod position;
+mod reader;
 mod record;
 mod report;
 mod room;
@@ -49,13 +51,15 @@ mod writer;
 pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;
 pub use format::LaneState;
-pub use lane::{Durable, DurableWatch, LANES_MAX, Lane, LaneLost, LaneWriter, Lsn};
+pub use lane::{Durable, DurableWatch, LaneLost, LaneWriter};
 #[cfg(test)]
 pub use memory::MemoryLog;
 pub use page::{IMAGE_MAX, PAGE};
+pub use position::{LANES_MAX, Lane, Lsn};
+pub use reader::Damage;
 pub use record::{
-    AlarmChange, Alarms, CLASS_MAX, Damage, Encoded, NAME_MAX, NoRecord, NumberedAlarm, Open, PART_BYTES,
-    PART_OVERHEAD, Pages, Record, TurnEncoder, TurnHead, TurnRecord,
+    AlarmChange, Alarms, CLASS_MAX, Encoded, NAME_MAX, NoRecord, NumberedAlarm, Open, PART_BYTES, PART_OVERHEAD, Pages,
+    Record, TurnEncoder, TurnHead, TurnRecord,
 };
 pub use report::{LogReport, SegmentReport, inspect, verify};
 pub use room::{NoRoom, Reservation};

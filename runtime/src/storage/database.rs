@@ -18,23 +18,22 @@ use std::time::Duration;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_DATA;
 
+use super::StorageError;
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
-use super::checkpoint::DirtyObject;
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
 use super::connection::Connection;
-use super::databases::StorageShared;
+use super::dirty::DirtyObject;
 use super::files::{is_lack_of_room, make_dir, remove_if_there};
 use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
+use super::shared::StorageShared;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
-use super::turn::Access;
-use super::{StorageError, Turn};
 use crate::base::failpoints::Failpoint;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{Alarm, ObjectAddress, ObjectName, WorkBudget};
+use crate::base::{Alarm, ObjectAddress, ObjectName};
 
 /// Frames in a WAL (4 KiB each) at which it is copied back and begun anew, once everything in it is durable. More frames
 /// cost disk, and time when the log is cut.
@@ -121,16 +120,6 @@ pub struct Stored {
 }
 
 impl Database {
-    /// Begins a turn, whose work is charged to the budget. Does no I/O.
-    pub fn begin(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, Access::Writes)
-    }
-
-    /// Begins a turn whose writes are refused.
-    pub fn begin_reading(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, Access::Reads)
-    }
-
     /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.
     pub fn name(&mut self) -> Result<Option<ObjectName>, StorageError> {
         if self.address.name.is_none() {
@@ -497,7 +486,7 @@ impl Database {
 
     pub(super) fn watch(&mut self) {
         if !std::mem::replace(&mut self.watched, true) {
-            self.shared.checkpoints.watch(self.address.id, &self.dirty);
+            self.shared.dirty.watch(self.address.id, &self.dirty);
         }
     }
 
@@ -540,7 +529,7 @@ impl Drop for Database {
         self.keep_sums();
         self.file = FileState::Unknown;
         if self.watched {
-            self.shared.checkpoints.put_away(&self.address.id, &self.dirty);
+            self.shared.dirty.put_away(&self.address.id, &self.dirty);
         }
     }
 }

@@ -5,56 +5,30 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::checkpoint::{Checkpoints, DirtyObject};
+use super::checkpoint::{self, CheckpointThread};
 use super::commit_log::{
     Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
 };
 use super::database::{Database, FileState, no_room};
-use super::heap::Heap;
+use super::dirty::{DirtyObject, DirtyObjects};
 use super::incarnations::Incarnations;
 use super::recovery::Recovery;
 use super::replay::replay;
+use super::shared::StorageShared;
 use super::stacks::Stacks;
 use super::template::{PAGE, Template};
-use super::temporary::Temporary;
 use super::{DataDir, StorageError};
-use crate::base::{ClassKey, Env, HostMemory, Limits, MemoryUse, ObjectAddress, ObjectId};
+use crate::base::{ClassKey, Env, HostMemory, Limits, ObjectAddress};
 
 /// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
 #[derive(Clone)]
 pub struct Databases(pub(super) Arc<StorageShared>);
-
-pub(super) struct StorageShared {
-    pub root: PathBuf,
-    pub objects: PathBuf,
-    /// Files on their way in or out; emptied when the directory is opened.
-    pub transfers: PathBuf,
-    pub template: Template,
-    pub max_pages: u32,
-    pub memory: HostMemory,
-    sql_memory: u64,
-    temporary_files: u64,
-    /// Bytes of temporary files, in all and of each class.
-    pub temporary: HostMemory,
-    pub disk: Arc<dyn Disk>,
-    pub log: Arc<dyn LaneLog>,
-    pub lanes: Vec<LaneWriter>,
-    pub catalog: Catalog,
-    pub recovery: Recovery,
-    pub checkpoints: Checkpoints,
-    pub alarms: Alarms,
-    pub alarm_runs: AlarmRuns,
-    /// Clocks.
-    pub env: Env,
-    /// What SQL runs on.
-    pub stacks: Stacks,
-}
 
 impl Databases {
     /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
@@ -65,8 +39,8 @@ impl Databases {
         let options = LogOptions { lanes: dir.lanes(), capacity, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
         let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
-        let started = databases.0.checkpoints.start(Arc::downgrade(&databases.0));
-        started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
+        let started = checkpoint::start(&databases.0);
+        started.map_err(StorageError::io("cannot start the thread that trims", &dir.log()))?;
         Ok(databases)
     }
 
@@ -127,7 +101,8 @@ impl Databases {
             lanes,
             catalog,
             recovery,
-            checkpoints: Checkpoints::default(),
+            dirty: DirtyObjects::default(),
+            checkpoints: CheckpointThread::default(),
             alarms: Alarms::default(),
             alarm_runs,
             env: env.clone(),
@@ -139,7 +114,7 @@ impl Databases {
     /// only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
         // What an earlier `Database` of this process could not finish.
-        let left = self.0.checkpoints.of(&address.id);
+        let left = self.0.dirty.of(&address.id);
         self.database_below(&self.0.objects, address, left)
     }
 
@@ -205,7 +180,7 @@ impl Databases {
         }
         waits.iter().try_for_each(|(durable, lsn)| durable.wait(*lsn)).map_err(LogError::from)?;
         shared.recovery.forget_class(key.as_str());
-        shared.checkpoints.forget_class(key);
+        shared.dirty.forget_class(key);
         let dir = shared.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -221,28 +196,5 @@ impl Databases {
         self.0.checkpoint()?;
         self.0.log.close();
         Ok(())
-    }
-}
-
-impl StorageShared {
-    /// The heap of a new connection to a database of this class.
-    pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
-        let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));
-        let charge = self.memory.account(class).take(MemoryUse::Sql, 0);
-        let heap = charge.and_then(|charge| Heap::new(charge, self.sql_memory, temporary));
-        heap.map_err(|_| StorageError::NoMemory)
-    }
-
-    pub fn lane_of(&self, id: &ObjectId) -> Lane {
-        Lane::of(id.as_bytes(), self.lanes.len() as u16)
-    }
-
-    pub fn lane(&self, id: &ObjectId) -> &LaneWriter {
-        &self.lanes[self.lane_of(id).index()]
-    }
-
-    /// What was applied and cannot be appended must not be seen by anybody.
-    pub(super) fn lost(&self, path: &Path, error: &io::Error) -> ! {
-        self.disk.lost(&format!("what a turn wrote to {} cannot be put into the commit log: {error}", path.display()))
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use rusqlite::ffi::{self, sqlite3_context, sqlite3_value};
 
-use super::connection::Session;
+use super::session::Session;
 use crate::base::Exhausted;
 
 pub(super) mod auxiliary;

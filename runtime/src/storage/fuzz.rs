@@ -83,12 +83,12 @@ impl World {
         let address = address("sql");
         let mut database = self.databases.database(&address);
         if database.description().expect("it is sound").is_none() {
-            let mut turn = database.begin(WorkBudget::unlimited());
+            let mut turn = Turn::begin(database, WorkBudget::unlimited());
             turn.put("k", b"v").expect("there is room");
             turn.exec(SCHEMAS[0], &[]).expect("it is a schema");
             database = turn.apply().0;
         }
-        let mut turn = database.begin(WorkBudget::new(FUEL, || false));
+        let mut turn = Turn::begin(database, WorkBudget::new(FUEL, || false));
         if let Ok(outcome) = turn.exec(text, &parameters[..usize::from(how & 3)])
             && let Some(cursor) = outcome.more
         {
@@ -102,7 +102,7 @@ impl World {
                 (database, applied.is_ok_and(|applied| applied.wrote))
             }
         };
-        let mut turn = database.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(database, WorkBudget::unlimited());
         assert_eq!(turn.get("k").expect("it can be read").expect("it is not the guest's to remove"), b"v");
         let mut database = turn.roll_back();
         if wrote {
@@ -146,7 +146,7 @@ impl World {
 
 /// Reads and empties every table that a guest can name.
 fn use_all(database: Database) -> Database {
-    let mut turn = database.begin(WorkBudget::new(10 * FUEL, || false));
+    let mut turn = Turn::begin(database, WorkBudget::new(10 * FUEL, || false));
     let before = keys(&mut turn);
     let tables = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')
                   AND name NOT IN ('_hf_kv', '_hf_meta') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";

@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
-use super::stacks::may_allocate;
+use super::running::may_allocate;
 use super::temporary::Temporary;
 use crate::base::{MemoryCharge, NoMemory};
 

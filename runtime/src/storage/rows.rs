@@ -4,8 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::sql::Value;
 use super::statement::{Statement, ValueRef};
+use crate::base::Value;
 
 /// Takes the rows of one statement.
 pub(super) trait Sink {

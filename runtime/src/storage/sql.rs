@@ -8,15 +8,15 @@ use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::errors::SqlError;
 use super::heap;
 use super::rows::{Lists, Packed, Sink};
-use super::stacks;
-use super::statement::{Statement, changes, last_error};
+use super::running;
+use super::statement::{SqlCursor, SqliteError, Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
-pub use crate::base::Value;
 use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX, TABLE_BYTES_MAX, TABLE_ROWS_MAX};
-use crate::base::{Exhausted, Table};
+use crate::base::{Table, Value};
 
 /// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
 /// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
@@ -26,56 +26,6 @@ const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "
 const STATEMENT_KEPT_MAX: usize = 64 << 10;
 /// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
 const ROWS_FREE: usize = 64 << 10;
-
-/// An error that SQLite reports.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (SQLite code {code})")]
-pub struct SqliteError {
-    /// The extended result code.
-    pub code: i32,
-    /// SQLite's message.
-    pub message: String,
-}
-
-/// Why a call was refused or failed: the cases of `sql.error`, and the end of the turn's budget.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SqlError {
-    /// The text holds no statement.
-    #[error("the text holds no statement")]
-    NoStatement,
-    /// Not allowed to guests; says what.
-    #[error("not authorized: {0}")]
-    NotAuthorized(String),
-    /// The number of parameters does not fit.
-    #[error("the statement takes {takes} parameters, {given} were given")]
-    ParameterCount {
-        /// How many the statement takes.
-        takes: u32,
-        /// How many were given.
-        given: u32,
-    },
-    /// A limit on size; says which.
-    #[error("too large: {0}")]
-    TooLarge(String),
-    /// A constraint was violated.
-    #[error("{0}")]
-    Constraint(SqliteError),
-    /// No room. The turn will not be applied.
-    #[error("the object's database would grow over its limit, or the disk is full")]
-    Full,
-    /// The cursor belongs to a turn that has ended, or a later statement invalidated it.
-    #[error("the cursor is closed: its turn has ended or a later statement invalidated it")]
-    Closed,
-    /// Any other error of SQLite.
-    #[error("{0}")]
-    Sqlite(SqliteError),
-    /// The turn's work budget is used up: the turn has failed.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
 
 /// What a call did, with its first rows.
 #[derive(Debug, Clone, PartialEq)]
@@ -104,20 +54,6 @@ pub struct PackedResult {
     pub result: Option<Vec<u8>>,
     /// Reads the rest; none if `result` holds all rows.
     pub more: Option<Cursor>,
-}
-
-/// A statement whose rows have not all been read. It stands at a row that was not answered yet.
-pub(super) struct SqlCursor {
-    statement: Statement,
-    /// Under which text it may be cached, if it may.
-    text: Option<Box<str>>,
-    writes: bool,
-}
-
-impl SqlCursor {
-    pub fn into_parts(self) -> (Statement, Option<Box<str>>) {
-        (self.statement, self.text)
-    }
 }
 
 /// What the statements of one call have done so far.
@@ -272,7 +208,7 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        stacks::note_compiled();
+        running::note_compiled();
         let mut prepared = connection.compile(text);
         if connection.bound_auxiliary() {
             connection.session.take_seen();

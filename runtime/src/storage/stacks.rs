@@ -12,7 +12,6 @@
 //!   stacks that wait take little memory;
 //! * what is on a stack when it is suspended may go on on another thread: no guard of a lock, no borrow of a thread-local.
 
-use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -20,25 +19,19 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use parking_lot::Mutex;
 
 use super::heap;
+use super::running::{Running, Seat, running, set_running};
 use crate::base::{Exhausted, WorkBudget};
 
 /// Address space of one stack: eight times what the deepest statement that was found takes. Only pages that were used take memory.
 const STACK: usize = 64 << 20;
-/// A statement that is deeper than this is not suspended: only compiling goes deeper, and that is bounded by [`STRETCH`].
+/// A statement that is deeper than this is not suspended: only compiling goes deeper, and that is bounded ([`running`](super::running)).
 const SHALLOW: usize = 256 << 10;
-/// What must be left of a stack for SQLite to be given memory: the refusal ends the statement before the stack does.
-const LEFT: usize = 16 << 20;
-/// CPU time that a statement may compute where it cannot be suspended: hundreds of times what compiling an honest one takes.
-const STRETCH: Duration = Duration::from_millis(250);
-/// Allocations between two looks at stack and clock: some 20 µs of compiling.
-const ALLOCATIONS: u32 = 256;
 /// Pages, and reads and writes of temporary files, between two looks at the clock: 20 µs to 1 ms.
 const FETCHES: u32 = 256;
 const USES_OF_FILES: u32 = 64;
@@ -50,10 +43,6 @@ const KEPT: usize = 64;
 const RESIDENT: usize = 32 << 10;
 /// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling uses much.
 const USES: u32 = 4_096;
-
-/// What a statement is told that [`may_allocate`] has ended.
-pub(super) const TOO_MUCH_AT_ONCE: &str =
-    "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
 
 /// The stacks of one process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -143,53 +132,6 @@ impl Drop for Stack {
     }
 }
 
-/// What runs on the stack that the calling thread is on, as [`give_way`] and [`may_allocate`] need it. Lives on that stack.
-struct Running {
-    yielder: *const Yielder<(), ()>,
-    /// Borrowed by the [`OnStack`] that drives the coroutine.
-    work: *const WorkBudget,
-    base: usize,
-    limit: usize,
-    allocations: Cell<u32>,
-    fetches: Cell<u32>,
-    uses_of_files: Cell<u32>,
-    denied: Cell<bool>,
-    refused_page: Cell<bool>,
-    refused_file: Cell<bool>,
-    compiled: Cell<bool>,
-}
-
-thread_local! {
-    /// Null: the thread is on its own stack.
-    static RUNNING: Cell<*const Running> = const { Cell::new(ptr::null()) };
-}
-
-/// Not inlined, nor is [`set_running`]: a stack may go on on another thread, and within one function a compiler may remember where a
-/// thread-local is.
-#[inline(never)]
-fn running<'a>() -> Option<&'a Running> {
-    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null again before that ends.
-    unsafe { RUNNING.get().as_ref() }
-}
-
-#[inline(never)]
-fn set_running(running: *const Running) {
-    RUNNING.set(running);
-}
-
-impl Running {
-    fn work(&self) -> &WorkBudget {
-        // SAFETY: whoever drives the coroutine borrows it for longer than the coroutine runs.
-        unsafe { &*self.work }
-    }
-
-    /// Bytes of the stack in use, by the address of something that is on it.
-    fn depth(&self) -> usize {
-        let here = 0_u8;
-        self.base.saturating_sub(ptr::from_ref(&here).addr())
-    }
-}
-
 /// Lets others compute, if the statement that runs on this stack can be suspended here. On a thread's own stack it does nothing.
 ///
 /// The caller holds no lock and no borrow of a thread-local, and asks its budget afterwards whether it has ended.
@@ -206,22 +148,13 @@ pub(super) fn give_way() {
     set_running(running);
 }
 
-/// Whether SQLite may be given memory: asked at each allocation, because that is what it does all the time while it compiles. Suspends nothing,
-/// because SQLite may hold a mutex.
-pub(super) fn may_allocate() -> bool {
-    let Some(running) = running() else { return true };
-    let count = running.allocations.get() + 1;
-    running.allocations.set(count % ALLOCATIONS);
-    count < ALLOCATIONS || running.may_go_on()
-}
-
 /// Whether SQLite may have a page: asked at each one that it wants, because within one step of its virtual machine it may go over all pages of
 /// a table. Lets others compute meanwhile. A statement is refused one page: rolling it back needs pages, too.
 pub(super) fn may_fetch() -> bool {
     let Some(running) = running() else { return true };
     let count = running.fetches.get() + 1;
     running.fetches.set(count % FETCHES);
-    count < FETCHES || running.goes_on() || running.refused_page.replace(true)
+    count < FETCHES || goes_on(running) || running.refused_page.replace(true)
 }
 
 /// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
@@ -230,41 +163,16 @@ pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
     running.uses_of_files.set(count % USES_OF_FILES);
-    count < USES_OF_FILES || running.goes_on() || running.refused_file.replace(true)
+    count < USES_OF_FILES || goes_on(running) || running.refused_file.replace(true)
 }
 
-impl Running {
-    /// Looks at the clock, and lets others compute if the slice is over.
-    #[cold]
-    fn goes_on(&self) -> bool {
-        if self.work().check_time().is_ok() && self.work().must_give_way() {
-            give_way();
-        }
-        self.work().check().is_ok()
+/// Looks at the clock, and lets others compute if the slice is over. Whether the statement may go on.
+#[cold]
+fn goes_on(running: &Running) -> bool {
+    if running.work().check_time().is_ok() && running.work().must_give_way() {
+        give_way();
     }
-
-    #[cold]
-    fn may_go_on(&self) -> bool {
-        if self.work().check_time().is_err() {
-            return false;
-        }
-        if self.depth() + LEFT > self.base - self.limit || self.work().running() > STRETCH {
-            self.denied.set(true);
-        }
-        !self.denied.get()
-    }
-}
-
-/// Whether [`may_allocate`] has refused something to the running statement because it is too deep or compiled for too long.
-pub(super) fn take_denied() -> bool {
-    running().is_some_and(|running| running.denied.take())
-}
-
-/// The running statement was compiled, so it may have used much of the stack.
-pub(super) fn note_compiled() {
-    if let Some(running) = running() {
-        running.compiled.set(true);
-    }
+    running.work().check().is_ok()
 }
 
 /// Runs something on a stack; the future is pending while that is suspended, and wakes itself. Dropped before its end, it ends the budget
@@ -290,19 +198,7 @@ impl<'a> OnStack<'a> {
         let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
         let (base, limit) = (memory.base().get(), memory.limit().get());
         let body = move |yielder: &Yielder<(), ()>, ()| {
-            let running = Running {
-                yielder,
-                work,
-                base,
-                limit,
-                allocations: Cell::new(0),
-                fetches: Cell::new(0),
-                uses_of_files: Cell::new(0),
-                refused_page: Cell::new(false),
-                refused_file: Cell::new(false),
-                denied: Cell::new(false),
-                compiled: Cell::new(false),
-            };
+            let running = Running::new(yielder, work, base, limit);
             let seat = Seat::take(&running);
             run();
             drop(seat);
@@ -328,22 +224,6 @@ impl<'a> OnStack<'a> {
         stack.memory = Some(coroutine.into_stack());
         stack.used(compiled);
         Some(stack)
-    }
-}
-
-/// The thread runs on this stack until it is dropped.
-struct Seat;
-
-impl Seat {
-    fn take(running: &Running) -> Self {
-        set_running(running);
-        Self
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        set_running(ptr::null());
     }
 }
 
@@ -381,6 +261,7 @@ impl Drop for OnStack<'_> {
 mod tests {
     use std::task::Waker;
 
+    use super::super::running::{ALLOCATIONS, may_allocate, take_denied};
     use super::*;
 
     /// Calls itself so deep, with a frame of about a kilobyte each.

@@ -12,7 +12,17 @@ use std::slice;
 
 use rusqlite::{Connection, ffi};
 
-use super::sql::{SqliteError, Value};
+use crate::base::Value;
+
+/// An error that SQLite reports.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (SQLite code {code})")]
+pub struct SqliteError {
+    /// The extended result code.
+    pub code: i32,
+    /// SQLite's message.
+    pub message: String,
+}
 
 /// A prepared statement.
 pub(super) struct Statement(NonNull<ffi::sqlite3_stmt>);
@@ -169,6 +179,14 @@ impl Statement {
             }
         }
     }
+}
+
+/// A statement whose rows have not all been read. It stands at a row that was not answered yet.
+pub(super) struct SqlCursor {
+    pub statement: Statement,
+    /// Under which text it may be cached, if it may.
+    pub text: Option<Box<str>>,
+    pub writes: bool,
 }
 
 /// A column of the current row as SQLite holds it. Text that is not UTF-8 is repaired.

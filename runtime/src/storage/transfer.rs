@@ -21,10 +21,10 @@ use rusqlite::types::ValueRef;
 use tempfile::NamedTempFile;
 
 use super::authorizer::is_reserved;
-use super::checkpoint::DirtyObject;
 use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
+use super::dirty::DirtyObject;
 use super::identity::Identity;
 use super::stacks::OnStack;
 use super::sums::{PageSums, sum_all};
@@ -84,7 +84,7 @@ impl Database {
 
     /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
     pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
-        let mut turn = self.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(self, WorkBudget::unlimited());
         match turn.adopt(&file) {
             Ok(()) => {
                 turn.make_room().await;
@@ -209,7 +209,7 @@ impl Databases {
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
         let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
-        let mut turn = self.scratch(scratch.path(), address).begin(work.clone());
+        let mut turn = Turn::begin(self.scratch(scratch.path(), address), work.clone());
         let checked = replay(&mut turn, schema);
         drop(turn.roll_back());
         checked

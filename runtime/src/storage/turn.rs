@@ -10,18 +10,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
-use super::apply_error::{ApplyError, at_commit, in_doubt};
-use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::CACHE_PAGES;
 use super::database::OpenFile;
+use super::errors::{ApplyError, SqlError, at_commit, in_doubt};
 use super::identity::Identity;
-use super::key_value::Listing;
-use super::sql::{SqlCursor, SqlError, SqliteError};
-use super::stacks::{self, Stack};
-use super::statement::{last_error, pages_written};
+use super::key_range::KeyRange;
+use super::running;
+use super::stacks::Stack;
+use super::statement::{SqlCursor, SqliteError, last_error, pages_written};
 use super::template::PAGE;
-use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Exhausted, WorkBudget};
@@ -29,10 +27,14 @@ use crate::base::{Exhausted, WorkBudget};
 /// What SQLite means by `out of memory` where nothing was refused memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
 
+mod beginnings;
 mod opening;
 mod state;
 
-pub(super) use self::state::{Access, Origin, Remains, StagedAlarm};
+use self::beginnings::Beginnings;
+use self::state::Access;
+pub use self::state::Savepoint;
+pub(super) use self::state::{OpenSavepoint, Origin, Remains, StagedAlarm};
 
 /// What a page costs in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
@@ -50,7 +52,7 @@ pub struct Turn {
     pub(super) remains: Remains,
     access: Access,
     /// What the object's handler has changed; see `beginnings`.
-    pub(super) beginnings: Beginnings,
+    beginnings: Beginnings,
     /// Those that are open, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
     pub(super) alarm: StagedAlarm,
@@ -65,7 +67,7 @@ pub struct Turn {
 pub struct Cursor(u64);
 
 pub(super) enum OpenCursor {
-    Listing(Listing),
+    Listing(KeyRange),
     Sql(SqlCursor),
     /// An SQL result that was read to its end.
     Ended,
@@ -90,7 +92,17 @@ pub struct Applied {
 }
 
 impl Turn {
-    pub(super) fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
+    /// Begins a turn, whose work is charged to the budget. Does no I/O.
+    pub fn begin(database: Database, work: WorkBudget) -> Self {
+        Self::new(database, work, Access::Writes)
+    }
+
+    /// Begins a turn whose writes are refused.
+    pub fn begin_reading(database: Database, work: WorkBudget) -> Self {
+        Self::new(database, work, Access::Reads)
+    }
+
+    fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
         if let Some(file) = database.opened() {
             file.connection.session.begin_turn(&work, access == Access::Reads);
         }
@@ -428,7 +440,7 @@ impl Turn {
             },
             ffi::SQLITE_NOMEM => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
-                Ok(()) if stacks::take_denied() => SqlError::TooLarge(stacks::TOO_MUCH_AT_ONCE.into()),
+                Ok(()) if running::take_denied() => SqlError::TooLarge(running::TOO_MUCH_AT_ONCE.into()),
                 // SQLite has no other word for it.
                 Ok(()) => SqlError::TooLarge(TOO_MANY_INSTRUCTIONS.into()),
             },
@@ -537,7 +549,7 @@ impl Turn {
 
     /// A statement that ended may be run again without being compiled.
     pub(super) fn keep_statement(&mut self, cursor: SqlCursor) {
-        let (statement, text) = cursor.into_parts();
+        let SqlCursor { statement, text, .. } = cursor;
         if let (Some(text), Some(file)) = (text, self.database.opened()) {
             file.connection.keep_statement(text, statement);
         }

@@ -27,7 +27,8 @@ use super::files::is_lack_of_room;
 use super::heap;
 use super::sums::{PageSums, sum};
 use super::template::PAGE;
-use super::temporary::{self, Temporary, TemporaryFile};
+use super::temporary::Temporary;
+use super::temporary_file::{self, TemporaryFile};
 
 /// What objects' databases are opened with, once [`register`] was called.
 pub(super) const OBJECTS: &str = "holdfast";
@@ -177,7 +178,7 @@ unsafe fn open_temporary(of: Temporary, file: *mut sqlite3_file, flags: c_int, f
     // SAFETY: the caller's.
     unsafe {
         (*file).pMethods = ptr::null();
-        if !temporary::open(of, file) {
+        if !temporary_file::open(of, file) {
             return SQLITE_CANTOPEN;
         }
         if !flags_out.is_null() {

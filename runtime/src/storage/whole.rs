@@ -4,61 +4,14 @@
 //! those that are open begin with the transaction. Removing everything puts the database aside and goes on without
 //! one; it is the turn's end (or a settling point) that makes the next incarnation count, or none.
 
-use super::sql::SqlError;
+use super::errors::{SqlError, WholeError};
 use super::statement::last_error;
-use super::turn::{Remains, Stage, StagedAlarm};
+use super::turn::{OpenSavepoint, Remains, Savepoint, Stage};
 use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
-use crate::base::Exhausted;
 use crate::base::limits::SAVEPOINTS_MAX;
 
 /// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
 const SAVEPOINT_STEPS: u64 = 200;
-
-/// Names an open savepoint. Never names another one as long as the `Database` lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Savepoint(u64);
-
-/// A savepoint that is open, with what undoing it brings back besides what is stored.
-pub(super) struct OpenSavepoint {
-    savepoint: Savepoint,
-    alarm: StagedAlarm,
-    /// Changes of rows before it.
-    changed_rows: u64,
-}
-
-/// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WholeError {
-    /// Not possible while a savepoint is open.
-    #[error("not possible while a savepoint is open")]
-    SavepointOpen,
-    /// Too many savepoints are open; carries the limit.
-    #[error("at most {0} savepoints can be open at once")]
-    TooDeep(u32),
-    /// The savepoint has ended.
-    #[error("the savepoint has ended")]
-    Closed,
-    /// No room. The turn will not be applied.
-    #[error("the object's database would grow over its limit, or the disk is full")]
-    Full,
-    /// The turn's work budget is used up: the turn has failed.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<SqlError> for WholeError {
-    fn from(error: SqlError) -> Self {
-        match error {
-            SqlError::Full => Self::Full,
-            SqlError::Closed => Self::Closed,
-            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
 
 impl Turn {
     /// Opens a savepoint inside those that are open.

@@ -13,7 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Rows, params};
 
 use super::notes::{ClassNotes, Noted, Notes};
-use super::pages::{Found, Position, Range, Until};
+use super::position::{Found, Position, Range, Until};
 use crate::base::failpoints::{self, Failpoint};
 use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 use crate::storage::alarm_index::Place;

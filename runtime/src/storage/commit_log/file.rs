@@ -16,7 +16,8 @@ use parking_lot::Mutex;
 
 use super::disk::Disk;
 use super::format::{FRAME, check_frame};
-use super::lane::{LANES_MAX, Lane, LaneLost, LaneWriter, Lanes, Lsn};
+use super::lane::{LaneLost, LaneWriter, Lanes};
+use super::position::{LANES_MAX, Lane, Lsn};
 use super::record::{Encoded, Open};
 use super::room::{NoRoom, Reservation, Room};
 use super::scan::{End, Scan, Seen, damaged, located, scan};

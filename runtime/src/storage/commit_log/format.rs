@@ -4,8 +4,8 @@
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::lane::{LANES_MAX, Lane, Lsn};
-use super::record::Damage;
+use super::position::{LANES_MAX, Lane, Lsn};
+use super::reader::{Damage, Reader, SHORT};
 
 /// The version that this code writes. It reads all from 1 on.
 pub(super) const VERSION: u16 = 2;
@@ -27,71 +27,6 @@ pub(super) const CLOSED: u16 = 1;
 
 /// Bytes before a record's payload: its length and the low half of its checksum.
 pub(super) const FRAME: usize = 8;
-
-/// Reads fields one after the other; never past the end.
-pub(super) struct Reader<'a>(&'a [u8]);
-
-const SHORT: Damage = Damage("it ends too early");
-
-impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damage> {
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
-        let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or(SHORT)?;
-        self.0 = rest;
-        Ok(*bytes)
-    }
-
-    pub fn u8(&mut self) -> Result<u8, Damage> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub fn u16(&mut self) -> Result<u16, Damage> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Damage> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub fn u64(&mut self) -> Result<u64, Damage> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// Text after its length in one byte; not empty.
-    pub fn text8(&mut self) -> Result<&'a str, Damage> {
-        let length = self.u8()?;
-        self.text(usize::from(length))
-    }
-
-    /// Text after its length in two bytes; not empty.
-    pub fn text16(&mut self, most: usize) -> Result<&'a str, Damage> {
-        match usize::from(self.u16()?) {
-            length if length <= most => self.text(length),
-            _ => Err(Damage("a text is too long")),
-        }
-    }
-
-    fn text(&mut self, length: usize) -> Result<&'a str, Damage> {
-        match std::str::from_utf8(self.bytes(length)?) {
-            Ok("") => Err(Damage("a text is empty")),
-            Ok(text) => Ok(text),
-            Err(_) => Err(Damage("a text is not UTF-8")),
-        }
-    }
-
-    pub fn rest(&self) -> &'a [u8] {
-        self.0
-    }
-}
 
 /// Bytes up to the next multiple of 8.
 pub(super) const fn padded(length: usize) -> usize {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::format::{
-    BatchHeader, FRAME, GroupHeader, Reader, SegmentHeader, State, finish_frame, parse_body, split_frame,
-};
+use super::format::{BatchHeader, FRAME, GroupHeader, SegmentHeader, State, finish_frame, parse_body, split_frame};
+use super::reader::Reader;
 use super::record::is_open;
 use super::scan::segment_path;
 use super::{

@@ -4,7 +4,6 @@
 //! file log and the memory log take what has gathered and publish. What must stay true: positions are dense and given in the
 //! order of the bytes; only a log's writer publishes, and only what it has made durable.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,50 +16,9 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::LogError;
+use super::position::{Lane, Lsn};
 use super::record::Encoded;
 use super::room::{Reservation, Room};
-
-/// Most lanes that one log has.
-pub const LANES_MAX: u16 = 64;
-const SLOTS: u32 = 4096;
-
-/// A totally ordered log. Every object belongs to one lane for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane(u16);
-
-impl Lane {
-    /// The lane with this number, from 0.
-    pub fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// The lane of an object: the first 12 bits of its id are its slot, and slots are dealt out evenly.
-    pub fn of(id: &[u8; 32], lanes: u16) -> Self {
-        let slot = u32::from(u16::from_be_bytes([id[0], id[1]]) >> 4);
-        Self((slot * u32::from(lanes) / SLOTS) as u16)
-    }
-
-    /// The number, from 0.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lane {}", self.0)
-    }
-}
-
-/// A position in a lane; 0 is before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
-    }
-}
 
 /// How far a lane is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -252,7 +210,7 @@ impl Lanes {
     /// Appends a Trim to each lane whose position is new. Answers with those positions.
     pub fn submit_trims(&self, upto: &[Lsn], trimmed: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
         assert_eq!(upto.len(), self.lanes.len(), "a trim names a position for each lane");
-        let lanes = (0..self.count()).map(Lane).zip(upto.iter().copied());
+        let lanes = (0..self.count()).map(Lane::new).zip(upto.iter().copied());
         let moved = lanes.filter(|(lane, upto)| *upto > trimmed(*lane) && !self.durable(*lane).is_lost());
         let moved: Vec<_> = moved.collect();
         if let Some((lane, _)) = moved.iter().find(|(lane, _)| !self.is_open(*lane)) {
@@ -291,7 +249,7 @@ impl Lanes {
             let gathered = std::mem::replace(&mut self.lanes[index as usize].queue.lock().gathered, fresh);
             // The bit may be set once more for what an earlier round took already.
             if gathered.records > 0 {
-                take(Lane(index as u16), gathered);
+                take(Lane::new(index as u16), gathered);
             }
         }
     }

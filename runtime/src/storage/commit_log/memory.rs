@@ -11,7 +11,8 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::format::{FRAME, padded};
-use super::lane::{Gathered, Lane, LaneWriter, Lanes, Lsn};
+use super::lane::{Gathered, LaneWriter, Lanes};
+use super::position::{Lane, Lsn};
 use super::record::{Encoded, Open, Record};
 use super::room::{NoRoom, Reservation, Room};
 use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};

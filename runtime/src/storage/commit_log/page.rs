@@ -7,8 +7,7 @@
 
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-use super::format::Reader;
-use super::record::Damage;
+use super::reader::{Damage, Reader};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
 

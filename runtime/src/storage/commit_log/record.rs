@@ -5,9 +5,10 @@
 //! never panics, and allocates nothing, because what it answers borrows from the input. A record is parsed whole or not
 //! at all; only the pages' contents are left for later.
 
-use super::format::{FRAME, Reader, finish_frame};
-use super::lane::Lsn;
+use super::format::{FRAME, finish_frame};
 use super::page::{PAGE, Packed, pack};
+use super::position::Lsn;
+use super::reader::{Damage, Reader};
 use crate::base::Alarm;
 
 /// Longest class key in bytes.
@@ -40,11 +41,6 @@ const MORE: u8 = 1 << 7;
 const SERIAL: u16 = 1;
 const RUNNING: u16 = 1 << 1;
 const MORE_FLAGS: u16 = SERIAL | RUNNING;
-
-/// Why bytes are not what this log writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Damage(pub(super) &'static str);
 
 /// Why a payload is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,7 +13,8 @@ use super::format::{
     Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State,
     padded, parse_body, split_frame,
 };
-use super::record::{Damage, NoRecord, Record};
+use super::reader::Damage;
+use super::record::{NoRecord, Record};
 use super::{At, Entry, LogError, Lsn};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};

@@ -5,7 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::record::{Damage, Record};
+use super::reader::Damage;
+use super::record::Record;
 use super::{At, Entry, Lane, Lsn};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};

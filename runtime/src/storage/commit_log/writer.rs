@@ -18,7 +18,8 @@ use super::format::{
     BATCH_HEADER, BatchHeader, CLOSED, EncodedBatch, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader,
     State,
 };
-use super::lane::{Gathered, Lane, Lanes, Lsn};
+use super::lane::{Gathered, Lanes};
+use super::position::{Lane, Lsn};
 use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, trim_in};
 use super::segments::{Live, Segments, Spare};

@@ -15,7 +15,7 @@ use rusqlite::ffi::{
     self, Fts5Context, Fts5ExtensionApi, fts5_api, fts5_extension_function, sqlite3, sqlite3_context, sqlite3_value,
 };
 
-use crate::storage::connection::Session;
+use crate::storage::session::Session;
 
 /// Steps that one call may take: about a second.
 const STEPS_MAX: u64 = 100_000_000;

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Access, Origin, Stage, Turn};
 use crate::storage::connection::Connection;
-use crate::storage::sql::SqlError;
+use crate::storage::errors::SqlError;
 use crate::storage::statement::{last_error, pages_written};
 
 impl Turn {

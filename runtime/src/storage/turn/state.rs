@@ -48,3 +48,15 @@ pub(in crate::storage) enum StagedAlarm {
     /// It is set to this, or removed.
     Set(Option<Alarm>),
 }
+
+/// Names an open savepoint. Never names another one as long as the `Database` lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Savepoint(pub(in crate::storage) u64);
+
+/// A savepoint that is open, with what undoing it brings back besides what is stored.
+pub(in crate::storage) struct OpenSavepoint {
+    pub savepoint: Savepoint,
+    pub alarm: StagedAlarm,
+    /// Changes of rows before it.
+    pub changed_rows: u64,
+}

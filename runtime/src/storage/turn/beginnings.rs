@@ -6,8 +6,7 @@
 
 use rusqlite::Connection as Sqlite;
 
-use super::Turn;
-use super::turn::{Stage, StagedAlarm};
+use super::{Stage, StagedAlarm, Turn};
 
 /// Whether there is a table in which the SDKs note which migrations an object has run. A guest may give the name to something else,
 /// which the host must not run.
@@ -51,7 +50,7 @@ impl Turn {
     }
 
     /// Changes of rows in the turn's transaction that were not undone.
-    pub(super) fn changed_rows(&mut self) -> u64 {
+    pub(in crate::storage) fn changed_rows(&mut self) -> u64 {
         let Stage::Writing { total_changes: before, .. } = self.stage else { return 0 };
         let undone = self.beginnings.undone;
         let now = self.database().opened().map_or(0, |file| file.connection.guest().total_changes());
@@ -59,7 +58,7 @@ impl Turn {
     }
 
     /// A savepoint was undone, before which so many rows were changed.
-    pub(super) fn undone_to(&mut self, rows: u64) {
+    pub(in crate::storage) fn undone_to(&mut self, rows: u64) {
         self.beginnings.undone += self.changed_rows().saturating_sub(rows);
     }
 

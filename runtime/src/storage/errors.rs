@@ -1,16 +1,130 @@
-//! Why a turn was not applied, and what the errors of SQLite mean for it.
+//! The errors of a turn: why a call of its guest failed, why the turn was not applied, and what SQLite's errors mean for it.
 //!
-//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged, and what merely
-//! failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the system is asked again.
+//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged, and
+//! what merely failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the system is
+//! asked again.
 
 use rusqlite::ffi;
 
 use super::StorageError;
 use super::database::{OpenFile, lack_of_room};
 use super::heap::Refusal;
-use super::sql::SqliteError;
-use super::statement::last_error;
+use super::statement::{SqliteError, last_error};
 use crate::base::{Exhausted, Limits, TurnError};
+
+/// Why a call was refused or failed: the cases of `sql.error`, and the end of the turn's budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SqlError {
+    /// The text holds no statement.
+    #[error("the text holds no statement")]
+    NoStatement,
+    /// Not allowed to guests; says what.
+    #[error("not authorized: {0}")]
+    NotAuthorized(String),
+    /// The number of parameters does not fit.
+    #[error("the statement takes {takes} parameters, {given} were given")]
+    ParameterCount {
+        /// How many the statement takes.
+        takes: u32,
+        /// How many were given.
+        given: u32,
+    },
+    /// A limit on size; says which.
+    #[error("too large: {0}")]
+    TooLarge(String),
+    /// A constraint was violated.
+    #[error("{0}")]
+    Constraint(SqliteError),
+    /// No room. The turn will not be applied.
+    #[error("the object's database would grow over its limit, or the disk is full")]
+    Full,
+    /// The cursor belongs to a turn that has ended, or a later statement invalidated it.
+    #[error("the cursor is closed: its turn has ended or a later statement invalidated it")]
+    Closed,
+    /// Any other error of SQLite.
+    #[error("{0}")]
+    Sqlite(SqliteError),
+    /// The turn's work budget is used up: the turn has failed.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why an operation was refused: the cases of `key-value.error`, and the end of the turn's budget.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum KvError {
+    /// The key is empty or longer than 2,048 bytes; carries its length.
+    #[error("a key has 1 to 2,048 bytes, this one has {0}")]
+    KeySize(u32),
+    /// Key and value together are longer than 2,000,000 bytes; carries their length.
+    #[error("a key and its value have at most 2,000,000 bytes, these have {0}")]
+    ValueSize(u32),
+    /// More than 128 keys or entries in one call; carries how many.
+    #[error("one call takes at most 128 keys, this one has {0}")]
+    TooMany(u32),
+    /// The options of a listing contradict each other.
+    #[error("{0}")]
+    BadRange(String),
+    /// No room. The turn will not be applied.
+    #[error("the object's database would grow over its limit, or the disk is full")]
+    Full,
+    /// The listing belongs to a turn that has ended.
+    #[error("the listing belongs to a turn that has ended")]
+    Closed,
+    /// The turn's work budget is used up: the turn has failed.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<SqlError> for KvError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Full => Self::Full,
+            SqlError::Closed => Self::Closed,
+            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
+
+/// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WholeError {
+    /// Not possible while a savepoint is open.
+    #[error("not possible while a savepoint is open")]
+    SavepointOpen,
+    /// Too many savepoints are open; carries the limit.
+    #[error("at most {0} savepoints can be open at once")]
+    TooDeep(u32),
+    /// The savepoint has ended.
+    #[error("the savepoint has ended")]
+    Closed,
+    /// No room. The turn will not be applied.
+    #[error("the object's database would grow over its limit, or the disk is full")]
+    Full,
+    /// The turn's work budget is used up: the turn has failed.
+    #[error(transparent)]
+    Exhausted(Exhausted),
+    /// Anything else, in words.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl From<SqlError> for WholeError {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::Full => Self::Full,
+            SqlError::Closed => Self::Closed,
+            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
+            other => Self::Other(other.to_string()),
+        }
+    }
+}
 
 /// Why a turn was not applied. It left no trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
