@@ -1,19 +1,19 @@
 //! Which objects' alarms come next, over all objects: the earliest ones in memory, the rest in the catalog.
 //!
-//! Everything here is a hint. The truth is the row in each object's own database, which the object reads when it is asked to
-//! run its alarm; so an entry that is out of date costs a look and does no harm, but a missing one would be an alarm that
-//! never rings. What must stay true, so that none is missing:
-//! * **every pending alarm before the horizon of its class is in memory**, *waiting* for its time or *taken* by whoever delivers
-//!   it; every other one is in the catalog, or will be once its record is durable;
+//! Everything here is a hint. The truth is the row in each object's own database, which the object reads when it is
+//! asked to run its alarm; so an entry that is out of date costs a look and does no harm, but a missing one would be an
+//! alarm that never rings. What must stay true, so that none is missing:
+//! * **every pending alarm before the horizon of its class is in memory**, *waiting* for its time or *taken* by whoever
+//!   delivers it; every other one is in the catalog, or will be once its record is durable;
 //! * an alarm that was taken stays taken until **its object says what its alarm is now** ([`Alarms::note`]), whether
-//!   that has changed or not: a handler may set the very alarm that it was called for. If its object could not say, whoever
-//!   took it puts it back ([`Alarms::settled`]);
+//!   that has changed or not: a handler may set the very alarm that it was called for. If its object could not say,
+//!   whoever took it puts it back ([`Alarms::settled`]);
 //! * an object says so after its record is appended, and the horizon moves before the catalog is read; so a change that
 //!   happens while the catalog is read is in memory, in what is read, or in both.
 //!
-//! Classes share the memory: when there are too many, the later half of the class that has most is left to the catalog, and
-//! that class has a horizon of its own until it has room again. There is no timer per alarm, and nothing is read at the
-//! start but the first few. Reading ahead and the running check are in `alarm_look`.
+//! Classes share the memory: when there are too many, the later half of the class that has most is left to the catalog,
+//! and that class has a horizon of its own until it has room again. There is no timer per alarm, and nothing is read at
+//! the start but the first few. Reading ahead and the running check are in `alarm_look`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -201,8 +201,8 @@ impl Near {
         self.lowered.retain(|_, own| *own < to);
     }
 
-    /// Those that were put back wait again when their time has come, at their old place: before all that are due later. They
-    /// may be beyond the horizon, which is no harm.
+    /// Those that were put back wait again when their time has come, at their old place: before all that are due later.
+    /// They may be beyond the horizon, which is no harm.
     fn bring_back(&mut self, elapsed: Duration) {
         while let Some((_, id)) = self.again.first().copied().filter(|(at, _)| *at <= elapsed) {
             let taken = self.untake(&id).expect("all of `again` are taken");
@@ -217,8 +217,8 @@ impl Near {
 }
 
 impl Alarms {
-    /// An object says what its alarm is. Called by whoever runs the object, after it has appended a change of its alarm and
-    /// after it was asked to run it.
+    /// An object says what its alarm is. Called by whoever runs the object, after it has appended a change of its alarm
+    /// and after it was asked to run it.
     pub(super) fn note(&self, class: &ClassKey, id: ObjectId, alarm: Option<Alarm>) {
         let mut near = self.near.lock();
         near.untake(&id);
@@ -237,8 +237,8 @@ impl Alarms {
         }
     }
 
-    /// Takes at most `max` alarms whose time has come, the earliest first. Classes that are not admitted keep theirs and hold up
-    /// no other. What was taken is given to its object, and then [`settled`](Self::settled).
+    /// Takes at most `max` alarms whose time has come, the earliest first. Classes that are not admitted keep theirs
+    /// and hold up no other. What was taken is given to its object, and then [`settled`](Self::settled).
     pub fn take_due<S>(
         &self,
         now: Now,
@@ -276,8 +276,8 @@ impl Alarms {
         Round { due, wait }
     }
 
-    /// An alarm that was taken has been delivered, or could not be. If its object has not said what its alarm is now, it is due
-    /// again from `again` on. Answers whether that is so.
+    /// An alarm that was taken has been delivered, or could not be. If its object has not said what its alarm is now,
+    /// it is due again from `again` on. Answers whether that is so.
     pub fn settled(&self, id: &ObjectId, again: Duration) -> bool {
         let near = &mut *self.near.lock();
         let put_back = match near.taken.get_mut(id) {
@@ -310,8 +310,8 @@ impl Alarms {
         nothing_due && all_known && near.taken.len() == near.again.len()
     }
 
-    /// Resolves once an alarm was noted that comes before the time to which the scheduler sleeps, or a class that was not admitted
-    /// may be now.
+    /// Resolves once an alarm was noted that comes before the time to which the scheduler sleeps, or a class that was
+    /// not admitted may be now.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }

@@ -1,9 +1,9 @@
 //! Reading ahead: alarms of the next minute are taken from the catalog into memory. And the check that none is lost.
 //!
-//! **No alarm is overdue by more than its tolerance while its object is idle and the host has slots.** The index is built so
-//! that this holds; the check proves it while the host runs, from the other end: the catalog lists every durable alarm, and one
-//! that is overdue must be in memory. One that is not, twice in a row, is armed again, counted and logged, because a fault of ours
-//! must not cost an alarm.
+//! **No alarm is overdue by more than its tolerance while its object is idle and the host has slots.** The index is
+//! built so that this holds; the check proves it while the host runs, from the other end: the catalog lists every
+//! durable alarm, and one that is overdue must be in memory. One that is not, twice in a row, is armed again, counted
+//! and logged, because a fault of ours must not cost an alarm.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -171,7 +171,8 @@ impl Databases {
         written
     }
 
-    /// Looks for alarms that are overdue, and arms those again that were not in memory at the last check either. Waits for the disk.
+    /// Looks for alarms that are overdue, and arms those again that were not in memory at the last check either. Waits
+    /// for the disk.
     pub fn check_alarms(&self, now_ms: u64, suspects: &mut Suspects) -> Result<AlarmCheck, StorageError> {
         let before = start_of(now_ms.saturating_sub(TOLERANCE.as_millis() as u64));
         let without: Vec<_> = self.0.alarms.near.lock().lowered.keys().cloned().collect();

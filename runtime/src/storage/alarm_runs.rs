@@ -1,8 +1,8 @@
 //! Which alarms were running when a process ended, so that one that ends the process every time is not tried for ever.
 //!
-//! A file of lines that is never flushed: a process that is killed leaves it to the next one, and after a power cut nobody
-//! is blamed. `+ID` an alarm begins, `-ID` it has ended, `ID N` it was running when the last N processes in a row ended that
-//! ran it. Whatever cannot be read is left out; failing to write costs no alarm.
+//! A file of lines that is never flushed: a process that is killed leaves it to the next one, and after a power cut
+//! nobody is blamed. `+ID` an alarm begins, `-ID` it has ended, `ID N` it was running when the last N processes in a
+//! row ended that ran it. Whatever cannot be read is left out; failing to write costs no alarm.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -64,8 +64,8 @@ impl AlarmRuns {
         Ok(Self(Mutex::new(runs)))
     }
 
-    /// An alarm begins to run; it ends when the guard is dropped. None if the process has ended too often while it ran: this
-    /// counts as an attempt that failed, and the count begins again.
+    /// An alarm begins to run; it ends when the guard is dropped. None if the process has ended too often while it ran:
+    /// this counts as an attempt that failed, and the count begins again.
     pub fn begin(&self, id: ObjectId) -> Option<AlarmRun<'_>> {
         let mut runs = self.0.lock();
         if runs.ends.get(&id).is_some_and(|ends| *ends >= ENDS_MAX) {

@@ -1,14 +1,14 @@
 //! The list of objects: one catalog per lane, a projection of the commit log.
 //!
-//! The log is the truth; this is a copy of what it says of names and sizes, in `catalog/<lane>.sqlite`, that can be asked
-//! "which objects are there?". Changes are noted when their records are appended and written in bulk about once a second by
-//! one thread for all lanes; readers see what is noted in front of what is written. What must stay true:
+//! The log is the truth; this is a copy of what it says of names and sizes, in `catalog/<lane>.sqlite`, that can be
+//! asked "which objects are there?". Changes are noted when their records are appended and written in bulk about once a
+//! second by one thread for all lanes; readers see what is noted in front of what is written. What must stay true:
 //! * a reader is told of exactly what is durable: a change is invisible until its LSN is, and visible from then on;
 //! * each file says up to which LSN it lists everything, in the transaction that wrote it. So the file and the log's
 //!   records after that LSN are the whole list, whenever the process ended;
-//! * a file that is missing, damaged, of another version, older than what the log still holds or newer than its end is *lost*, and
-//!   made again from the databases and the log. Nothing is in the catalog alone, but one thing: that an object exists whose file is
-//!   gone.
+//! * a file that is missing, damaged, of another version, older than what the log still holds or newer than its end is
+//!   *lost*, and made again from the databases and the log. Nothing is in the catalog alone, but one thing: that an
+//!   object exists whose file is gone.
 //!
 //! ```text
 //! open → rebuild the lanes lost → replay the log → follow → note, list, write … → close
@@ -83,8 +83,8 @@ struct Shared {
 }
 
 impl Catalog {
-    /// Opens the catalog of each lane, given up to where the log has trimmed it. Answers, for each lane, the LSN after which
-    /// replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
+    /// Opens the catalog of each lane, given up to where the log has trimmed it. Answers, for each lane, the LSN after
+    /// which replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
     #[cfg(test)]
     pub fn open(dir: &DataDir, trimmed: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
         let lanes: Vec<_> = trimmed.iter().map(|trimmed| *trimmed..=Lsn(u64::MAX)).collect();
@@ -115,8 +115,8 @@ impl Catalog {
         Ok((Self { shared, writer: Some(writer) }, applied, lost))
     }
 
-    /// Makes lost lanes again from the databases below `objects`, which has been given back what the log holds; none is open.
-    /// Touches every object. The log's replay comes after it. Answers how many objects were found.
+    /// Makes lost lanes again from the databases below `objects`, which has been given back what the log holds; none is
+    /// open. Touches every object. The log's replay comes after it. Answers how many objects were found.
     pub fn rebuild(&self, lanes: &[Lane], objects: &Path) -> Result<u64, StorageError> {
         let count = self.shared.lanes.len() as u16;
         let mut found = 0;
@@ -137,8 +137,8 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Takes in what a record of the log says, while the log is replayed: once for each, in the order of their LSNs. Ignored
-    /// if the lane's file has it.
+    /// Takes in what a record of the log says, while the log is replayed: once for each, in the order of their LSNs.
+    /// Ignored if the lane's file has it.
     pub fn replay(&self, lane: Lane, lsn: Lsn, change: Change) {
         self.lane(lane).replay(lsn, change);
     }
@@ -203,9 +203,9 @@ impl Catalog {
         page.map_err(|(n, error)| lanes[n].failed(error))
     }
 
-    /// The alarms that the files list from one place up to another (exclusive), of one class or of all but some, at most
-    /// `limit` (two or more) of each lane, and up to where that is all of them. A lane that is lost until the next start lists none, so
-    /// that those of the others come.
+    /// The alarms that the files list from one place up to another (exclusive), of one class or of all but some, at
+    /// most `limit` (two or more) of each lane, and up to where that is all of them. A lane that is lost until the next
+    /// start lists none, so that those of the others come.
     pub(super) fn alarms(
         &self,
         from: Place,

@@ -1,13 +1,13 @@
 //! Checkpoints: make the database files durable, so that the commit log can be trimmed.
 //!
-//! What an object wrote is in its WAL, then in its database file, and neither is flushed: the commit log is what survives.
-//! A checkpoint makes the files catch up with the log. It takes how far each lane is durable (the cut), copies what each
-//! object wrote up to there into its database file ([`super::dirty`]), has the catalogs write the same, flushes the whole
-//! file system once, and then appends to the log that everything up to the cut is trimmed. One flush serves all objects,
-//! whatever their number.
+//! What an object wrote is in its WAL, then in its database file, and neither is flushed: the commit log is what
+//! survives. A checkpoint makes the files catch up with the log. It takes how far each lane is durable (the cut),
+//! copies what each object wrote up to there into its database file ([`super::dirty`]), has the catalogs write the
+//! same, flushes the whole file system once, and then appends to the log that everything up to the cut is trimmed. One
+//! flush serves all objects, whatever their number.
 //!
-//! A checkpoint sends no message to an object and waits for none. So neither a busy object nor one in the middle of a long
-//! turn can pin the log, and turns that wait for room in the log cannot keep the room from being made.
+//! A checkpoint sends no message to an object and waits for none. So neither a busy object nor one in the middle of a
+//! long turn can pin the log, and turns that wait for room in the log cannot keep the room from being made.
 
 use std::io;
 use std::sync::{Arc, Weak};

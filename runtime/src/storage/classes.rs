@@ -184,8 +184,8 @@ impl ClassRecords {
         before.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
     }
 
-    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The record's text
-    /// has the old name until it is written again.
+    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The
+    /// record's text has the old name until it is written again.
     pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
         let path = self.record_path(from);
         failpoints::hit(Failpoint::ClassRename).map_err(StorageError::io("cannot rename", &path))?;

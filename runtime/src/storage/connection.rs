@@ -1,8 +1,8 @@
 //! One SQLite connection, set up as all of them are.
 //!
-//! Owns the settings, the callbacks that SQLite calls back into (authorizer, commit hook, WAL hook, progress handler) and
-//! the cache of the guest's statements. Knows nothing of turns: it is told what is allowed at the moment. A connection
-//! costs about 70 KiB and at most 2 MiB of pages more.
+//! Owns the settings, the callbacks that SQLite calls back into (authorizer, commit hook, WAL hook, progress handler)
+//! and the cache of the guest's statements. Knows nothing of turns: it is told what is allowed at the moment. A
+//! connection costs about 70 KiB and at most 2 MiB of pages more.
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
@@ -142,8 +142,8 @@ impl Connection {
         self.session.frames.load(Relaxed)
     }
 
-    /// Copies the WAL into the database file and cuts it to nothing, without a flush. Answers whether it could: not while a
-    /// statement is open.
+    /// Copies the WAL into the database file and cuts it to nothing, without a flush. Answers whether it could: not
+    /// while a statement is open.
     pub fn reset_wal(&self) -> rusqlite::Result<bool> {
         let busy = self.host(|sqlite| {
             sqlite.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |row| row.get::<_, bool>(0))
@@ -154,7 +154,8 @@ impl Connection {
         Ok(!busy)
     }
 
-    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be
+    /// compiled again then.
     pub fn bound_auxiliary(&self) -> bool {
         if self.session.auxiliary.load(Relaxed) != 1 {
             return false;
@@ -195,13 +196,14 @@ pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<
     LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
 }
 
-/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that asks, no memory set aside for each connection, and no global count of
-/// memory, which every allocation of every object would take a lock for.
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that
+/// asks, no memory set aside for each connection, and no global count of memory, which every allocation of every object
+/// would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
-        // that each option documents.
+        // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are
+        // those that each option documents.
         unsafe {
             assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);

@@ -1,7 +1,8 @@
 //! All objects' databases, the commit log that they share, and the list of them.
 //!
-//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No object is
-//! touched by a start, unless a part of the list was lost; each is repaired when it is first opened (`recovery`).
+//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No
+//! object is touched by a start, unless a part of the list was lost; each is repaired when it is first opened
+//! (`recovery`).
 
 use std::fs;
 use std::io;
@@ -31,8 +32,9 @@ use crate::base::{ClassKey, Env, HostMemory, Limits, ObjectAddress};
 pub struct Databases(pub(super) Arc<StorageShared>);
 
 impl Databases {
-    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
-    /// to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to `memory`.
+    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and
+    /// starts to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to
+    /// `memory`.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
         let (capacity, segment_bytes) = (limits.log_capacity, limits.log_segment);
@@ -110,8 +112,8 @@ impl Databases {
         })))
     }
 
-    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
-    /// only when everything applied is durable.
+    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops
+    /// it only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
         // What an earlier `Database` of this process could not finish.
         let left = self.0.dirty.of(&address.id);

@@ -1,9 +1,10 @@
 //! What objects have written that no flushed file holds.
 //!
-//! An object's turns are in its WAL, then in its database file, and neither is flushed: the commit log is what survives. This
-//! file knows for each object how much of the log its files have yet to hold, and makes them catch up when a checkpoint
-//! ([`super::checkpoint`]) asks for it: it copies durable frames of the WAL into the database file itself, beside the
-//! object's connection. That changes nothing for SQLite, which reads those pages from the WAL and will copy them again.
+//! An object's turns are in its WAL, then in its database file, and neither is flushed: the commit log is what
+//! survives. This file knows for each object how much of the log its files have yet to hold, and makes them catch up
+//! when a checkpoint ([`super::checkpoint`]) asks for it: it copies durable frames of the WAL into the database file
+//! itself, beside the object's connection. That changes nothing for SQLite, which reads those pages from the WAL and
+//! will copy them again.
 //!
 //! What must stay true, for each object: [`State`] has a record before the record can be durable; frames are copied and
 //! the WAL is begun anew only under the lock of the state, and only once everything applied is durable. No thread waits
@@ -119,8 +120,9 @@ impl DirtyObject {
         self.copied.notify_all();
     }
 
-    /// Has the files hold every record up to the cut. Waits for the disk without the object's lock, so that the object's turns go on
-    /// meanwhile: what they append comes later than all that is looked after here. Waits for an export that copies the files.
+    /// Has the files hold every record up to the cut. Waits for the disk without the object's lock, so that the
+    /// object's turns go on meanwhile: what they append comes later than all that is looked after here. Waits for an
+    /// export that copies the files.
     pub fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> Result<(), CatchUpError> {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::TrimTooFar) {

@@ -1,8 +1,9 @@
-//! The errors of a turn: why a call of its guest failed, why the turn was not applied, and what SQLite's errors mean for it.
+//! The errors of a turn: why a call of its guest failed, why the turn was not applied, and what SQLite's errors mean
+//! for it.
 //!
-//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged, and
-//! what merely failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the system is
-//! asked again.
+//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged,
+//! and what merely failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the
+//! system is asked again.
 
 use rusqlite::ffi;
 
@@ -202,8 +203,8 @@ pub(super) fn at_commit(file: &OpenFile) -> ApplyError {
     }
 }
 
-/// What an error means after which nobody knows what the database holds. A virtual table that is not as it should be is the doing
-/// of the guest, who can write what it is made of.
+/// What an error means after which nobody knows what the database holds. A virtual table that is not as it should be is
+/// the doing of the guest, who can write what it is made of.
 pub(super) fn in_doubt(file: &OpenFile, error: SqliteError) -> ApplyError {
     let is_damage = match error.code {
         ffi::SQLITE_IOERR_DATA => true,

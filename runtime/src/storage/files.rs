@@ -1,7 +1,7 @@
 //! Files that are on disk before a function returns.
 //!
-//! A file is replaced whole: written beside, flushed, renamed, and its directory flushed. A crash leaves the old file or
-//! the new one, and perhaps a `.tmp` that nobody reads.
+//! A file is replaced whole: written beside, flushed, renamed, and its directory flushed. A crash leaves the old file
+//! or the new one, and perhaps a `.tmp` that nobody reads.
 //!
 //! What is made is the owner's alone, files 0600 and directories 0700, whatever the umask allows.
 
@@ -24,8 +24,8 @@ pub(super) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Whether the system had no room for what was asked (descriptors, memory, space): nothing is wrong with what is there, and it may
-/// succeed later.
+/// Whether the system had no room for what was asked (descriptors, memory, space): nothing is wrong with what is there,
+/// and it may succeed later.
 pub(super) fn is_lack_of_room(error: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
     let of_process =
@@ -46,8 +46,8 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageErro
     write().map_err(StorageError::io("cannot write", path))
 }
 
-/// Gives a file another name in the same directory; durable when it returns. After an error it has the old name, unless the disk
-/// refuses that, too.
+/// Gives a file another name in the same directory; durable when it returns. After an error it has the old name, unless
+/// the disk refuses that, too.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
     let rename = || {
         fs::rename(from, to)?;

@@ -69,8 +69,8 @@ pub fn cursor(input: &[u8]) {
     }
 }
 
-/// A guest's statements: the first byte says with how many parameters and how the turn ends. They cannot reach the keys,
-/// which are the host's.
+/// A guest's statements: the first byte says with how many parameters and how the turn ends. They cannot reach the
+/// keys, which are the host's.
 pub fn sql(input: &[u8]) {
     if let Some((&how, text)) = input.split_first() {
         WORLD.with(|world| world.sql(how, &String::from_utf8_lossy(text)));
@@ -112,8 +112,8 @@ impl World {
     }
 }
 
-/// An upload: the first byte chooses a database, the rest are changes to it (two bytes where, one byte what), or all of the
-/// file. What is let in neither brings down the host nor reaches what is the host's.
+/// An upload: the first byte chooses a database, the rest are changes to it (two bytes where, one byte what), or all of
+/// the file. What is let in neither brings down the host nor reaches what is the host's.
 pub fn import(input: &[u8]) {
     if let Some((&which, rest)) = input.split_first() {
         WORLD.with(|world| world.import(&world.upload(which.into(), rest)));

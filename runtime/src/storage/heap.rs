@@ -1,15 +1,17 @@
 //! What SQLite allocates, counted for the object that it works for.
 //!
-//! SQLite has one allocator for the whole process; this file is it. A thread says for whose database it works ([`enter`]); what is
-//! allocated until it leaves belongs to that database's [`Heap`], whichever thread frees it and whenever: each allocation has
-//! its heap written in front of it. A heap is bounded (`[limits] sql-memory`) and charged to its class's account of the host's
-//! memory. An allocation over either is refused: SQLite answers `SQLITE_NOMEM`, and the turn fails ([`Refusal`]).
+//! SQLite has one allocator for the whole process; this file is it. A thread says for whose database it works
+//! ([`enter`]); what is allocated until it leaves belongs to that database's [`Heap`], whichever thread frees it and
+//! whenever: each allocation has its heap written in front of it. A heap is bounded (`[limits] sql-memory`) and charged
+//! to its class's account of the host's memory. An allocation over either is refused: SQLite answers `SQLITE_NOMEM`,
+//! and the turn fails ([`Refusal`]).
 //!
-//! While SQLite compiles a statement it calls nothing of the host's that could end it, for as long as a minute with views in views; but it
-//! allocates all the time. So each allocation also asks whether the statement may go on (`stacks`). What ends a transaction is refused neither.
+//! While SQLite compiles a statement it calls nothing of the host's that could end it, for as long as a minute with
+//! views in views; but it allocates all the time. So each allocation also asks whether the statement may go on
+//! (`stacks`). What ends a transaction is refused neither.
 //!
-//! The way of an allocation takes no shared atomics: a thread takes all that its heap has in reserve when it enters and brings back
-//! what is left when it leaves; the reserve grows and shrinks in steps of [`STEP`].
+//! The way of an allocation takes no shared atomics: a thread takes all that its heap has in reserve when it enters and
+//! brings back what is left when it leaves; the reserve grows and shrinks in steps of [`STEP`].
 //!
 //! What must stay true:
 //! * a ledger lives as long as its heap, any allocation of it, or anybody who works for it, whichever is longest;
@@ -80,8 +82,8 @@ struct Ledger {
     limit: u64,
     /// Bytes that are charged. Changes only while the lock of `charge` is held.
     reserved: AtomicI64,
-    /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the handle. At 0 the
-    /// ledger goes.
+    /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the
+    /// handle. At 0 the ledger goes.
     held: AtomicI64,
     charge: Mutex<MemoryCharge>,
     /// 0: nothing was refused; 1: the object's limit; 2: the host's.
@@ -103,8 +105,8 @@ thread_local! {
         const { Current { ledger: Cell::new(ptr::null()), grant: Cell::new(0), exempt: Cell::new(false) } };
 }
 
-/// A thread works for a heap until this is dropped, which holds the ledger for as long. (The pointers keep this from being sent to another
-/// thread.)
+/// A thread works for a heap until this is dropped, which holds the ledger for as long. (The pointers keep this from
+/// being sent to another thread.)
 pub(super) struct Entered {
     ledger: *const Ledger,
     before: Before,
@@ -129,8 +131,8 @@ pub(super) struct Paused {
 // SAFETY: what it points to is held by an `Entered` on the suspended stack, which moves with it.
 unsafe impl Send for Paused {}
 
-/// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack that may go on
-/// on another thread, [`pause`] comes before each suspension.
+/// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack
+/// that may go on on another thread, [`pause`] comes before each suspension.
 #[inline(never)]
 pub(super) fn enter(heap: &Heap) -> Entered {
     switch(heap, false)
@@ -157,8 +159,8 @@ fn switch(heap: &Heap, exempt: bool) -> Entered {
     Entered { ledger, before }
 }
 
-/// Has the calling thread work for nobody: for what outlives its work, or because the stack that it runs on is about to be suspended.
-/// Called on that stack, as is [`Paused::go_on`].
+/// Has the calling thread work for nobody: for what outlives its work, or because the stack that it runs on is about to
+/// be suspended. Called on that stack, as is [`Paused::go_on`].
 #[inline(never)]
 pub(super) fn pause() -> Paused {
     CURRENT.with(|current| {
@@ -195,7 +197,8 @@ impl Drop for Entered {
             Before::Other(ledger, grant, exempt) => (ledger, grant, exempt),
         };
         let unused = CURRENT.with(|current| {
-            // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up with it.
+            // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up
+            // with it.
             let same = current.ledger.get() == self.ledger;
             debug_assert!(same, "a stack was suspended without `pause`");
             if !same {
@@ -218,7 +221,8 @@ pub(super) fn current_temporary() -> Option<Temporary> {
 }
 
 impl Heap {
-    /// A heap of at most `limit` bytes, which are taken from `charge`'s account. Fails if not even a connection fits there.
+    /// A heap of at most `limit` bytes, which are taken from `charge`'s account. Fails if not even a connection fits
+    /// there.
     pub fn new(mut charge: MemoryCharge, limit: u64, temporary: Temporary) -> Result<Self, NoMemory> {
         charge.grow((2 * STEP) as u64)?;
         reserved(charge.bytes() as i64);
@@ -313,8 +317,8 @@ impl Ledger {
         0
     }
 
-    /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be. None if that is
-    /// refused.
+    /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be.
+    /// None if that is refused.
     #[cold]
     fn take(&self, wanted: i64, exempt: bool, all: bool) -> Option<i64> {
         let mut charge = self.charge.lock();
@@ -381,7 +385,8 @@ impl Ledger {
     /// # Safety
     /// So many are held by the caller, and the caller does not use the ledger after this.
     unsafe fn give(ledger: *const Self, bytes: i64) {
-        // SAFETY: what the caller holds keeps the ledger alive up to here; who brings `held` to 0 was the last to hold anything.
+        // SAFETY: what the caller holds keeps the ledger alive up to here; who brings `held` to 0 was the last to hold
+        // anything.
         unsafe {
             if (*ledger).held.fetch_sub(bytes, Ordering::AcqRel) == bytes {
                 drop(Box::from_raw(ledger.cast_mut()));
@@ -402,7 +407,8 @@ fn reserved(more: i64) {
     PEAK.fetch_max(now, Ordering::Relaxed);
 }
 
-/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the statement may not go on.
+/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the
+/// statement may not go on.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
         if !current.exempt.get() && !may_allocate() {
@@ -546,9 +552,9 @@ pub(super) fn install() -> c_int {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) }
 }
 
-/// Gives the process's free memory back to the system, if since this was last called heaps were much smaller all the time than they had
-/// been: not between two turns of a busy object. May take milliseconds for each hundred megabytes; allocations of other threads
-/// wait meanwhile. For one caller, now and then.
+/// Gives the process's free memory back to the system, if since this was last called heaps were much smaller all the
+/// time than they had been: not between two turns of a busy object. May take milliseconds for each hundred megabytes;
+/// allocations of other threads wait meanwhile. For one caller, now and then.
 pub fn trim() {
     let peak = PEAK.swap(RESERVED.load(Ordering::Relaxed), Ordering::Relaxed);
     let high = HIGH.load(Ordering::Relaxed);

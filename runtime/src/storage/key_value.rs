@@ -1,7 +1,7 @@
 //! Key-value storage: `wit/key-value.wit` over the table `_hf_kv`.
 //!
-//! Errors mirror the interface one to one. A listing holds its bounds and the next key, not a statement: it sees what the
-//! turn has written up to each call and costs nothing while it waits.
+//! Errors mirror the interface one to one. A listing holds its bounds and the next key, not a statement: it sees what
+//! the turn has written up to each call and costs nothing while it waits.
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, StatementStatus, params};
 

@@ -1,6 +1,7 @@
 //! What the rows of a statement are read into: lists of values, or the bytes of `wit/packed-sql.wit`.
 //!
-//! A sink copies what SQLite holds until the statement's next step. It refuses nothing: limits are for `sql` to enforce.
+//! A sink copies what SQLite holds until the statement's next step. It refuses nothing: limits are for `sql` to
+//! enforce.
 
 use std::borrow::Cow;
 

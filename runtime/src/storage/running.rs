@@ -1,7 +1,8 @@
-//! The statement that runs on the calling thread's stack, and whether SQLite may go on with it.
+//! The statement that runs on the calling thread, and the checks that need not suspend it.
 //!
-//! SQLite asks through its allocator, its page cache and its files. This file answers what can be answered without
-//! suspending the statement; `stacks` does the rest.
+//! SQLite's allocator, page cache and temporary files check whether the statement may continue. This file owns the
+//! state of the running statement and the check of the allocator, which never suspends; the checks that may suspend are
+//! in `stacks`.
 
 use std::cell::Cell;
 use std::ptr;
@@ -11,21 +12,23 @@ use corosensei::Yielder;
 
 use crate::base::WorkBudget;
 
-/// What must be left of a stack for SQLite to be given memory: the refusal ends the statement before the stack does.
+/// Bytes that must be left of a stack for an allocation to be granted: a refusal ends the statement before the stack
+/// overflows.
 const LEFT: usize = 16 << 20;
-/// CPU time that a statement may compute where it cannot be suspended: hundreds of times what compiling an honest one takes.
+/// CPU time that a statement may use where it cannot be suspended: hundreds of times what compiling an honest one
+/// takes.
 const STRETCH: Duration = Duration::from_millis(250);
 /// Allocations between two looks at stack and clock: some 20 µs of compiling.
 pub(super) const ALLOCATIONS: u32 = 256;
 
-/// What a statement is told that [`may_allocate`] has ended.
+/// The error of a statement that [`may_allocate`] has ended.
 pub(super) const TOO_MUCH_AT_ONCE: &str =
     "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
 
-/// What runs on the stack that the calling thread is on, as [`give_way`] and [`may_allocate`] need it. Lives on that stack.
+/// The state of the statement that runs on the calling thread's stack. It is stored on that stack.
 pub(super) struct Running {
     pub yielder: *const Yielder<(), ()>,
-    /// Borrowed by the [`OnStack`] that drives the coroutine.
+    /// Borrowed by the `OnStack` that drives the coroutine.
     work: *const WorkBudget,
     base: usize,
     limit: usize,
@@ -39,15 +42,16 @@ pub(super) struct Running {
 }
 
 thread_local! {
-    /// Null: the thread is on its own stack.
+    /// The running statement; null if the thread is on its own stack.
     static RUNNING: Cell<*const Running> = const { Cell::new(ptr::null()) };
 }
 
-/// Not inlined, nor is [`set_running`]: a stack may go on on another thread, and within one function a compiler may remember where a
-/// thread-local is.
+/// Returns the running statement. Not inlined, nor is [`set_running`]: a stack may continue on another thread, and
+/// within one function a compiler may keep the address of a thread-local.
 #[inline(never)]
 pub(super) fn running<'a>() -> Option<&'a Running> {
-    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null again before that ends.
+    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null
+    // again before that ends.
     unsafe { RUNNING.get().as_ref() }
 }
 
@@ -78,7 +82,7 @@ impl Running {
         unsafe { &*self.work }
     }
 
-    /// Bytes of the stack in use, by the address of something that is on it.
+    /// Returns the bytes of the stack in use, by the address of a variable on it.
     pub fn depth(&self) -> usize {
         let here = 0_u8;
         self.base.saturating_sub(ptr::from_ref(&here).addr())
@@ -96,8 +100,8 @@ impl Running {
     }
 }
 
-/// Whether SQLite may be given memory: asked at each allocation, because that is what it does all the time while it compiles. Suspends nothing,
-/// because SQLite may hold a mutex.
+/// Whether SQLite may be given memory. Called at each allocation, because compiling a statement calls nothing else of
+/// the host's, but allocates all the time. Never suspends the statement, because SQLite may hold a mutex.
 pub(super) fn may_allocate() -> bool {
     let Some(running) = running() else { return true };
     let count = running.allocations.get() + 1;
@@ -105,19 +109,20 @@ pub(super) fn may_allocate() -> bool {
     count < ALLOCATIONS || running.may_go_on()
 }
 
-/// Whether [`may_allocate`] has refused something to the running statement because it is too deep or compiled for too long.
+/// Whether [`may_allocate`] has refused memory since the last call, because the running statement is too deep or was
+/// compiled for too long.
 pub(super) fn take_denied() -> bool {
     running().is_some_and(|running| running.denied.take())
 }
 
-/// The running statement was compiled, so it may have used much of the stack.
+/// Notes that the running statement was compiled, so it may have used much of the stack.
 pub(super) fn note_compiled() {
     if let Some(running) = running() {
         running.compiled.set(true);
     }
 }
 
-/// The thread runs on this stack until it is dropped.
+/// A guard: the thread runs this statement until the guard is dropped.
 pub(super) struct Seat;
 
 impl Seat {

@@ -23,8 +23,8 @@ use crate::base::{Exhausted, WorkBudget};
 const PROGRESS_STEPS: u32 = 1_000;
 /// The fewest: a step may be a function that works on 2 MB for milliseconds.
 const PROGRESS_STEPS_MIN: u32 = 4;
-/// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60 statements. The look
-/// is a system call, which costs as much as a short statement.
+/// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60
+/// statements. The look is a system call, which costs as much as a short statement.
 const UNSEEN_MAX: u64 = 10_000;
 /// What a step takes, about.
 const STEP: Duration = Duration::from_nanos(10);
@@ -32,11 +32,12 @@ const STEP: Duration = Duration::from_nanos(10);
 const STEPS_OF_A_CALL: u64 = 50;
 /// CPU time between two looks above which, and below which, the next one comes sooner, or later.
 const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(250);
-/// Questions to the authorizer while one statement is compiled: about one for each column, table and view that it names. Views
-/// that name views multiply, and SQLite's own limits let one statement compile for 20 s.
+/// Questions to the authorizer while one statement is compiled: about one for each column, table and view that it
+/// names. Views that name views multiply, and SQLite's own limits let one statement compile for 20 s.
 const QUESTIONS: u32 = 5_000;
 
-/// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
+/// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses
+/// it.
 #[derive(Default)]
 pub(super) struct Session {
     /// One of the host's statements is being compiled or run.
@@ -107,9 +108,9 @@ impl Session {
     fn call_after(&self, steps: u32) {
         self.steps.store(steps, Relaxed);
         let session = ptr::from_ref(self).cast_mut().cast::<c_void>();
-        // SAFETY: the handle is that of the connection whose session this is; a connection keeps its session until it is closed
-        // (`Connection` drops it last), and is called from where the connection is used, or from within its own handler, which SQLite
-        // reads the number anew after.
+        // SAFETY: the handle is that of the connection whose session this is; a connection keeps its session until it
+        // is closed (`Connection` drops it last), and is called from where the connection is used, or from within its
+        // own handler, which SQLite reads the number anew after.
         unsafe {
             ffi::sqlite3_progress_handler(self.handle.load(Relaxed), steps as c_int, Some(progress), session);
         }
@@ -119,7 +120,8 @@ impl Session {
         let host = self.host.load(Relaxed);
         self.asked.store(true, Relaxed);
         let mut seen = self.seen.lock();
-        // While a statement runs, full-text tables compile small statements of their own: as many as the work needs, which is metered.
+        // While a statement runs, full-text tables compile small statements of their own: as many as the work needs,
+        // which is metered.
         seen.questions += u32::from(!host && self.compiling.load(Relaxed));
         if seen.questions > QUESTIONS {
             seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
@@ -130,7 +132,8 @@ impl Session {
             && !self.compiling.load(Relaxed)
             && is_hosts(name)
         {
-            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no columns.
+            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no
+            // columns.
             return Authorization::Ignore;
         }
         if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
@@ -197,9 +200,9 @@ impl Session {
         ticked.is_err()
     }
 
-    /// Charges work of the running call in steps of SQLite's virtual machine (10 ns each), looks at the clock, and lets others compute if the
-    /// turn's slice is over. For functions that work for long between two steps: called each 1,000 to 5,000 steps' worth, with no lock
-    /// held. After an error the function ends with `SQLITE_INTERRUPT`.
+    /// Charges work of the running call in steps of SQLite's virtual machine (10 ns each), looks at the clock, and lets
+    /// others compute if the turn's slice is over. For functions that work for long between two steps: called each
+    /// 1,000 to 5,000 steps' worth, with no lock held. After an error the function ends with `SQLITE_INTERRUPT`.
     pub fn tick(&self, steps: u64) -> Result<(), Exhausted> {
         let Some(budget) = self.budget() else { return Ok(()) };
         budget.charge(steps * FUEL_PER_SQL_STEP)?;
@@ -210,7 +213,8 @@ impl Session {
         budget.check()
     }
 
-    /// [`tick`](Self::tick) before a function that SQLite does at once: it is not begun if the turn's CPU time would be long over at its end.
+    /// [`tick`](Self::tick) before a function that SQLite does at once: it is not begun if the turn's CPU time would be
+    /// long over at its end.
     pub fn tick_ahead(&self, steps: u64) -> Result<(), Exhausted> {
         if let Some(budget) = self.budget() {
             budget.check_time_for(STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)))?;
@@ -218,7 +222,8 @@ impl Session {
         self.tick(steps)
     }
 
-    /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
+    /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when
+    /// they are many.
     pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
         let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
         if unseen < UNSEEN_MAX {

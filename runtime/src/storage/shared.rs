@@ -1,7 +1,7 @@
 //! What all databases of a data directory share: the log and its lanes, the catalog, what checkpoints need, limits.
 //!
-//! Owns the values, not what is done with them: `databases` builds them, `database`, `append`, `recovery` and `checkpoint`
-//! use them.
+//! Owns the values, not what is done with them: `databases` builds them, `database`, `append`, `recovery` and
+//! `checkpoint` use them.
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
 //! SQL: `wit/sql.wit` over the object's database.
 //!
-//! A call may hold several statements. A call that fails leaves nothing of itself: where one statement's own atomicity is not
-//! enough (several statements, changes of the schema, writes that return rows) the call runs in a savepoint of the host's.
-//! The result's first rows are answered at once, the rest through a cursor, which is an open statement.
+//! A call may hold several statements. A call that fails leaves nothing of itself: where one statement's own atomicity
+//! is not enough (several statements, changes of the schema, writes that return rows) the call runs in a savepoint of
+//! the host's. The result's first rows are answered at once, the rest through a cursor, which is an open statement.
 
 use rusqlite::ffi;
 
@@ -18,11 +18,12 @@ use super::{Cursor, Turn};
 use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX, TABLE_BYTES_MAX, TABLE_ROWS_MAX};
 use crate::base::{Table, Value};
 
-/// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
-/// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
+/// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP
+/// TABLE IF EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
 const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
 
-/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most take a few KiB.
+/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most
+/// take a few KiB.
 const STATEMENT_KEPT_MAX: usize = 64 << 10;
 /// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
 const ROWS_FREE: usize = 64 << 10;
@@ -113,8 +114,8 @@ impl Turn {
         Ok(packed.0)
     }
 
-    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
-    /// reads is not run further than that.
+    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that
+    /// only reads is not run further than that.
     pub(super) fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
         let ExecResult { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
             self.exec(text, parameters)?;
@@ -364,8 +365,8 @@ impl Turn {
         }
     }
 
-    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is still
-    /// there. In between the progress handler charges for it.
+    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is
+    /// still there. In between the progress handler charges for it.
     fn after_step(&mut self, statement: &mut Statement, code: i32) -> Result<(), SqlError> {
         match code {
             ffi::SQLITE_ROW => Ok(()),

@@ -1,16 +1,17 @@
-//! SQLite on stacks of its own, which a statement can leave while it runs.
+//! Runs SQLite on stacks of its own, so that a statement can be suspended while it runs.
 //!
-//! How deep SQLite recurses and how long it computes is for whoever writes the statement to say. So what compiles or runs a guest's
-//! SQL runs as a coroutine ([`on_stack`]): on a stack that is large enough for the deepest statement that the limits admit (measured:
-//! `docs/decisions/0009-sql-on-its-own-stacks.md`), and which it leaves ([`give_way`]) when its slice of CPU time is over, so that no thread is blocked
-//! while a statement waits for its turn.
+//! The text of a statement decides how deep SQLite recurses and how long it computes. So everything that compiles or
+//! runs a guest's SQL runs as a coroutine ([`OnStack`]), on a stack that is large enough for the deepest statement that
+//! the limits admit (measured: `docs/decisions/0009-sql-on-its-own-stacks.md`). The coroutine is suspended
+//! ([`give_way`]) when its slice of CPU time is over, so that no thread is blocked while a statement waits for its next
+//! slice.
 //!
-//! What must stay true:
-//! * a suspended statement is never unwound: when its future is dropped it is resumed with its budget ended, so that the progress
-//!   handler has SQLite end it as any other error would;
-//! * a statement is suspended only where SQLite holds none of its mutexes, and on the upper part of its stack ([`SHALLOW`]), so that
-//!   stacks that wait take little memory;
-//! * what is on a stack when it is suspended may go on on another thread: no guard of a lock, no borrow of a thread-local.
+//! Invariants:
+//! * a suspended statement is never unwound: when its future is dropped, the statement is resumed with its budget
+//!   ended, and the progress handler makes SQLite end it as any other error would;
+//! * a statement is suspended only where SQLite holds none of its mutexes, and on the upper part of its stack
+//!   ([`SHALLOW`]), so that stacks that wait take little memory;
+//! * a suspended stack may continue on another thread, so it holds no guard of a lock and no borrow of a thread-local.
 
 use std::io;
 use std::marker::PhantomData;
@@ -28,9 +29,9 @@ use super::heap;
 use super::running::{Running, Seat, running, set_running};
 use crate::base::{Exhausted, WorkBudget};
 
-/// Address space of one stack: eight times what the deepest statement that was found takes. Only pages that were used take memory.
+/// Address space of one stack: eight times what the deepest known statement takes. Only used pages take memory.
 const STACK: usize = 64 << 20;
-/// A statement that is deeper than this is not suspended: only compiling goes deeper, and that is bounded ([`running`](super::running)).
+/// A statement that is deeper than this is not suspended: only compiling goes deeper, and `running` bounds that.
 const SHALLOW: usize = 256 << 10;
 /// Pages, and reads and writes of temporary files, between two looks at the clock: 20 µs to 1 ms.
 const FETCHES: u32 = 256;
@@ -39,9 +40,10 @@ const USES_OF_FILES: u32 = 64;
 const STACKS_MAX: usize = 4_096;
 /// Stacks that are kept for the next statements.
 const KEPT: usize = 64;
-/// What a stack keeps when its lower pages are given back to the system.
+/// Bytes that a stack keeps when its lower pages are given back to the system.
 const RESIDENT: usize = 32 << 10;
-/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling uses much.
+/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling
+/// uses much.
 const USES: u32 = 4_096;
 
 /// The stacks of one process. Cheap to clone.
@@ -50,7 +52,7 @@ pub(super) struct Stacks(Arc<Pool>);
 
 #[derive(Default)]
 struct Pool {
-    /// With how often each was used since its lower pages were given back.
+    /// The free stacks, each with the number of its uses since its lower pages were given back.
     unused: Mutex<Vec<(DefaultStack, u32)>>,
     count: AtomicUsize,
 }
@@ -64,7 +66,7 @@ pub(super) struct Stack {
 }
 
 impl Stacks {
-    /// A stack; none if there are too many, or the system gives none.
+    /// Returns a free or new stack; none if there are [`STACKS_MAX`], or the system refuses one.
     pub fn take(&self) -> Option<Stack> {
         let unused = self.0.unused.lock().pop();
         let (memory, uses) = match unused {
@@ -90,7 +92,7 @@ impl Pool {
 }
 
 impl Stack {
-    /// After a statement: gives pages back that few statements use.
+    /// Counts a use, and gives pages back to the system that few statements use.
     fn used(&mut self, compiled: bool) {
         self.uses += 1;
         if compiled || self.uses >= USES {
@@ -117,7 +119,7 @@ impl Drop for Stack {
             self.shrink();
         }
         let Some(memory) = self.memory.take() else {
-            // It went with its coroutine.
+            // It was dropped with its coroutine.
             self.pool.count.fetch_sub(1, Relaxed);
             return;
         };
@@ -132,9 +134,10 @@ impl Drop for Stack {
     }
 }
 
-/// Lets others compute, if the statement that runs on this stack can be suspended here. On a thread's own stack it does nothing.
+/// Suspends the statement that runs on this stack, so that others can compute, if it can be suspended here. Does
+/// nothing on a thread's own stack.
 ///
-/// The caller holds no lock and no borrow of a thread-local, and asks its budget afterwards whether it has ended.
+/// The caller holds no lock and no borrow of a thread-local, and checks its budget afterwards.
 pub(super) fn give_way() {
     let Some(running) = running() else { return };
     if running.depth() > SHALLOW || running.work().check().is_err() {
@@ -148,8 +151,9 @@ pub(super) fn give_way() {
     set_running(running);
 }
 
-/// Whether SQLite may have a page: asked at each one that it wants, because within one step of its virtual machine it may go over all pages of
-/// a table. Lets others compute meanwhile. A statement is refused one page: rolling it back needs pages, too.
+/// Whether SQLite may have a page. Called for each page that SQLite fetches, because within one step of its virtual
+/// machine it may read all pages of a table. May suspend the statement. A statement is refused only one page: rolling
+/// it back needs pages, too.
 pub(super) fn may_fetch() -> bool {
     let Some(running) = running() else { return true };
     let count = running.fetches.get() + 1;
@@ -157,8 +161,9 @@ pub(super) fn may_fetch() -> bool {
     count < FETCHES || goes_on(running) || running.refused_page.replace(true)
 }
 
-/// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
-/// meanwhile. A statement is refused one use: rolling it back reads its journal, which is such a file, too.
+/// Whether a statement may use a temporary file once more. Called for each read and write, because sorting does little
+/// else within one step. May suspend the statement. A statement is refused only one use: rolling it back reads its
+/// journal, which is a temporary file, too.
 pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
@@ -166,7 +171,7 @@ pub(super) fn may_use_files() -> bool {
     count < USES_OF_FILES || goes_on(running) || running.refused_file.replace(true)
 }
 
-/// Looks at the clock, and lets others compute if the slice is over. Whether the statement may go on.
+/// Checks the clock, and suspends the statement if its slice is over. Returns whether the statement may continue.
 #[cold]
 fn goes_on(running: &Running) -> bool {
     if running.work().check_time().is_ok() && running.work().must_give_way() {
@@ -175,25 +180,26 @@ fn goes_on(running: &Running) -> bool {
     running.work().check().is_ok()
 }
 
-/// Runs something on a stack; the future is pending while that is suspended, and wakes itself. Dropped before its end, it ends the budget
-/// of the work and runs it to where it stops. What is run keeps its own answer: handing it on from here would copy it several times.
+/// A call that runs on a stack. The future is pending while the call is suspended, and wakes itself. If it is dropped
+/// before its end, it ends the budget of the work and runs the call until it stops. The call stores its own result:
+/// returning it from here would copy it several times.
 pub(super) struct OnStack<'a> {
-    /// None when it has ended.
+    /// None once it has ended.
     coroutine: Option<Coroutine<(), (), bool, DefaultStack>>,
-    /// Without its memory, which the coroutine has.
+    /// The stack without its memory, which the coroutine owns.
     stack: Option<Stack>,
     work: &'a WorkBudget,
     borrows: PhantomData<&'a mut ()>,
 }
 
-// SAFETY: what `run` captures is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which know no
-// threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is called where no
-// global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler or a function of SQL: they hold
-// references into the turn, which is `Send`, and nothing that belongs to a thread.
+// SAFETY: what `run` captures is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which
+// know no threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is
+// called where no global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler
+// or a function of SQL: they hold references into the turn, which is `Send`, and nothing that belongs to a thread.
 unsafe impl Send for OnStack<'_> {}
 
 impl<'a> OnStack<'a> {
-    /// Has `run` run on this stack. Nothing runs before the first poll.
+    /// Creates a call that runs `run` on this stack. Nothing runs before the first poll.
     pub fn new(mut stack: Stack, work: &'a WorkBudget, run: impl FnOnce() + Send + 'a) -> Self {
         let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
         let (base, limit) = (memory.base().get(), memory.limit().get());
@@ -204,18 +210,18 @@ impl<'a> OnStack<'a> {
             drop(seat);
             running.compiled.get()
         };
-        // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when it is dropped. If it
-        // is forgotten, the coroutine never runs again and its stack is never used again.
+        // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when
+        // it is dropped. If it is forgotten, the coroutine never runs again and its stack is never used again.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(memory, body) };
         Self { coroutine: Some(coroutine), stack: Some(stack), work, borrows: PhantomData }
     }
 
-    /// Runs it to its end on the calling thread.
+    /// Runs the call to its end on the calling thread.
     pub fn run_through(mut self) {
         while self.resume().is_none() {}
     }
 
-    /// Goes on. The stack, when it has ended.
+    /// Resumes the call. Returns the stack once the call has ended.
     fn resume(&mut self) -> Option<Stack> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
         let CoroutineResult::Return(compiled) = coroutine.resume(()) else { return None };

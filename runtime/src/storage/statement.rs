@@ -27,8 +27,8 @@ pub struct SqliteError {
 /// A prepared statement.
 pub(super) struct Statement(NonNull<ffi::sqlite3_stmt>);
 
-// SAFETY: SQLite is compiled with THREADSAFE=1, so a handle is tied to no thread; `&mut` guards every use that changes it, and
-// its connection moves with it.
+// SAFETY: SQLite is compiled with THREADSAFE=1, so a handle is tied to no thread; `&mut` guards every use that changes
+// it, and its connection moves with it.
 unsafe impl Send for Statement {}
 
 impl Drop for Statement {
@@ -151,8 +151,8 @@ impl Statement {
 
     /// The name of a column.
     pub fn column_name(&self, column: usize) -> Cow<'_, str> {
-        // SAFETY: the handle is live and the column exists; nothing that would change the name is called while it is borrowed.
-        // Null means out of memory.
+        // SAFETY: the handle is live and the column exists; nothing that would change the name is called while it is
+        // borrowed. Null means out of memory.
         unsafe {
             let name = ffi::sqlite3_column_name(self.0.as_ptr(), column as c_int);
             if name.is_null() { Cow::Borrowed("") } else { repaired(CStr::from_ptr(name).to_bytes()) }
@@ -162,9 +162,9 @@ impl Statement {
     /// A column of the current row.
     pub fn value(&self, column: usize) -> ValueRef<'_> {
         let (handle, column) = (self.0.as_ptr(), column as c_int);
-        // SAFETY: the last step answered a row and the column exists. The bytes stay as they are until the next step, which
-        // needs `&mut`: their type is not changed by reading them as what they are. A pointer is null only where the length is
-        // 0 (or memory ran out, and then the length is 0 too).
+        // SAFETY: the last step answered a row and the column exists. The bytes stay as they are until the next step,
+        // which needs `&mut`: their type is not changed by reading them as what they are. A pointer is null only where
+        // the length is 0 (or memory ran out, and then the length is 0 too).
         unsafe {
             let bytes = |start: *const u8| {
                 let length = ffi::sqlite3_column_bytes(handle, column) as usize;

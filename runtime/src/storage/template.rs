@@ -56,8 +56,8 @@ impl Template {
         Ok(sums)
     }
 
-    /// Whether the file is a template, or what a crash makes of one that was written but not flushed: cut short, or with sectors
-    /// of zeros. Such a file was never part of anything durable.
+    /// Whether the file is a template, or what a crash makes of one that was written but not flushed: cut short, or
+    /// with sectors of zeros. Such a file was never part of anything durable.
     pub fn is_unused(&self, path: &Path) -> io::Result<bool> {
         if fs::metadata(path)?.len() > self.0.len() as u64 {
             return Ok(false);

@@ -1,8 +1,8 @@
 //! Limits on the temporary files of SQLite: sorters, materialised results, statement journals.
 //!
-//! The files are in the data directory and have no names, so a crash leaves none. Their bytes are bounded for one object
-//! (`[limits] temporary-files`) and for all objects (`temporary-files-in-all`), where no class may take what others need. A
-//! write over either is `SQLITE_FULL` to the statement, and the turn fails.
+//! The files are in the data directory and have no names, so a crash leaves none. Their bytes are bounded for one
+//! object (`[limits] temporary-files`) and for all objects (`temporary-files-in-all`), where no class may take what
+//! others need. A write over either is `SQLITE_FULL` to the statement, and the turn fails.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};

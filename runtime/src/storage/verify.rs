@@ -1,8 +1,10 @@
-//! Whether what a data directory holds is what was written: every class, every object, against checksums, list and commit log.
+//! Whether what a data directory holds is what was written: every class, every object, against checksums, list and
+//! commit log.
 //!
-//! Reads only: no byte of the directory changes, and what it takes from a catalog it takes from a copy. The commit log was judged
-//! before ([`LogReport`]), because pages that the log still has are not judged by the file: the next start writes them again. What
-//! is wrong is reported object by object; the error is about reading. What must stay true: whatever a crash may leave is right.
+//! Reads only: no byte of the directory changes, and what it takes from a catalog it takes from a copy. The commit log
+//! was judged before ([`LogReport`]), because pages that the log still has are not judged by the file: the next start
+//! writes them again. What is wrong is reported object by object; the error is about reading. What must stay true:
+//! whatever a crash may leave is right.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
@@ -34,7 +36,8 @@ pub struct DataReport {
     pub pages: u64,
     /// Pages that have no checksum yet, because an earlier version wrote them and nobody has read them since.
     pub unchecked: u64,
-    /// Catalogs that cannot be relied on: an object whose file is missing was not noticed. The next start makes them again.
+    /// Catalogs that cannot be relied on: an object whose file is missing was not noticed. The next start makes them
+    /// again.
     pub lists_lost: Vec<PathBuf>,
     /// Everything that is wrong.
     pub damage: Vec<DataDamage>,
@@ -57,8 +60,8 @@ pub struct DataDamage {
     pub why: String,
 }
 
-/// Checks everything but the log, of which it was found that nothing is damaged. `progress` is told how many objects of how many
-/// are done.
+/// Checks everything but the log, of which it was found that nothing is damaged. `progress` is told how many objects of
+/// how many are done.
 pub fn verify(
     view: &DataDirView,
     log: &LogReport,
@@ -116,8 +119,8 @@ struct Logged {
 
 type AllKnown = HashMap<(ClassKey, ObjectId), Known>;
 
-/// What the catalogs list. Each is looked at in a copy, because SQLite cannot read one that a killed process left without
-/// changing what lies beside it.
+/// What the catalogs list. Each is looked at in a copy, because SQLite cannot read one that a killed process left
+/// without changing what lies beside it.
 fn listed(catalog: &Path, log: &LogReport, lost: &mut Vec<PathBuf>) -> Result<AllKnown, StorageError> {
     let copies = tempfile::tempdir().map_err(StorageError::io("cannot make a directory beside", catalog))?;
     let mut known = AllKnown::new();

@@ -1,7 +1,7 @@
 //! Storage as a whole: `wit/storage.wit`, what key-value and SQL share.
 //!
-//! A savepoint is SQLite's own once the turn has a transaction; before the first write there is nothing to go back to, and
-//! those that are open begin with the transaction. Removing everything puts the database aside and goes on without
+//! A savepoint is SQLite's own once the turn has a transaction; before the first write there is nothing to go back to,
+//! and those that are open begin with the transaction. Removing everything puts the database aside and goes on without
 //! one; it is the turn's end (or a settling point) that makes the next incarnation count, or none.
 
 use super::errors::{SqlError, WholeError};
@@ -73,8 +73,8 @@ impl Turn {
         Ok(bytes.map_err(|error| self.refused(error))?)
     }
 
-    /// Removes everything that is stored, at once whatever its size. What the turn stores afterwards stays. Pragmas that
-    /// were set go with the connection.
+    /// Removes everything that is stored, at once whatever its size. What the turn stores afterwards stays. Pragmas
+    /// that were set go with the connection.
     pub fn delete_all(&mut self) -> Result<(), WholeError> {
         self.check()?;
         if !self.savepoints.is_empty() {
@@ -85,8 +85,8 @@ impl Turn {
         Ok(())
     }
 
-    /// Applies what the turn has written so far; the turn goes on. It is settled once the watch says that the position is
-    /// durable. Cursors that only read stay open.
+    /// Applies what the turn has written so far; the turn goes on. It is settled once the watch says that the position
+    /// is durable. Cursors that only read stay open.
     pub fn apply_so_far(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
         self.check()?;
         if !self.savepoints.is_empty() {

@@ -3,8 +3,8 @@
 //! What must stay true: the applied LSN is written in the same transaction as the changes up to it, and only of a file
 //! that lists everything. So a file that has one can be believed as it stands, and one that has none is half made.
 //!
-//! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may take the last transactions back, never a part of
-//! one. Whoever needs them on the disk flushes the file system.
+//! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may take the last transactions back, never a part
+//! of one. Whoever needs them on the disk flushes the file system.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -43,9 +43,9 @@ pub(super) struct LaneFile {
 }
 
 impl LaneFile {
-    /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an applied
-    /// LSN; so is one that ends before what is trimmed, because the log no longer has what it lacks, and one that ends after the
-    /// lane, because it is of another log.
+    /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an
+    /// applied LSN; so is one that ends before what is trimmed, because the log no longer has what it lacks, and one
+    /// that ends after the lane, because it is of another log.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<(Self, Option<Lsn>), StorageError> {
         connection::configure_process();
         let there = path.try_exists().map_err(StorageError::io("cannot look for", &path))?;
@@ -141,8 +141,8 @@ impl LaneFile {
         Ok(statement.query_row(params![class.as_str(), id.as_bytes()], known).optional()?.unwrap_or_default())
     }
 
-    /// Alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in order. Reads
-    /// the index over all classes in that range.
+    /// Alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in order.
+    /// Reads the index over all classes in that range.
     pub fn alarms(
         &self,
         from: Place,
@@ -216,8 +216,8 @@ fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> r
     Ok(())
 }
 
-/// Shows every object that a catalog lists, which is a copy that may be changed. Answers up to which LSN it lists everything; none
-/// if it is not to be relied on.
+/// Shows every object that a catalog lists, which is a copy that may be changed. Answers up to which LSN it lists
+/// everything; none if it is not to be relied on.
 pub(in crate::storage) fn read_copy(
     path: &Path,
     mut visit: impl FnMut(ClassKey, ObjectId, Option<String>),

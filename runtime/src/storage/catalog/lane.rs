@@ -2,8 +2,8 @@
 //!
 //! A change moves one way: noted (a queue, by LSN) → gathered into the notes once its LSN is durable → written to the
 //! file. What must stay true:
-//! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is durable
-//!   is read first, and a change is noted before its own LSN can be durable;
+//! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is
+//!   durable is read first, and a change is noted before its own LSN can be durable;
 //! * the notes and the file are read and changed under one lock, so a reader sees each change in exactly one of them;
 //! * a lost lane is neither written nor read, only made again. It holds nothing up: what the log has trimmed is in the
 //!   databases, where it is found again.
@@ -48,8 +48,8 @@ pub(super) struct LaneState {
 }
 
 impl LaneCatalog {
-    /// Opens the file at `path`, of a lane that is trimmed up to the first and ends at the second position. If it is lost, replay
-    /// begins after what is trimmed all the same.
+    /// Opens the file at `path`, of a lane that is trimmed up to the first and ends at the second position. If it is
+    /// lost, replay begins after what is trimmed all the same.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
         let trimmed = *lane.start();
         let (file, applied) = LaneFile::open(path, lane)?;

@@ -1,7 +1,7 @@
 //! What the log says and a lane's file does not say yet, one entry an object.
 //!
-//! Only durable changes come in here, in the order of their LSNs. Later ones replace earlier ones, so this is as large as
-//! the number of objects that changed, not of changes.
+//! Only durable changes come in here, in the order of their LSNs. Later ones replace earlier ones, so this is as large
+//! as the number of objects that changed, not of changes.
 
 use std::collections::HashMap;
 
@@ -57,7 +57,8 @@ pub(super) enum Noted {
         name: Option<ObjectName>,
         bytes: u64,
         alarm: Option<AlarmChange>,
-        /// What the file says of the object does not count. Otherwise a name and an alarm it has stay, if there is none here.
+        /// What the file says of the object does not count. Otherwise a name and an alarm it has stay, if there is none
+        /// here.
         whole: bool,
     },
 }

@@ -1,7 +1,7 @@
 //! Finds every object below `objects/`: how lanes that were lost are made again.
 //!
-//! The one path that touches every object. It reads what databases say of themselves and changes no byte. Whoever calls it has
-//! written back what the log still holds, and no object is open.
+//! The one path that touches every object. It reads what databases say of themselves and changes no byte. Whoever calls
+//! it has written back what the log still holds, and no object is open.
 
 use std::path::{Path, PathBuf};
 

@@ -68,7 +68,8 @@ struct Asked {
 }
 
 impl Signal {
-    /// Waits for a request or for [`LOOK_EVERY`]. Returns whether a checkpoint was requested; none if the thread has to end.
+    /// Waits for a request or for [`LOOK_EVERY`]. Returns whether a checkpoint was requested; none if the thread has to
+    /// end.
     pub fn next(&self) -> Option<bool> {
         let mut state = self.state.lock();
         if !state.wanted && !state.stop {

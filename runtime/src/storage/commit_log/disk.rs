@@ -1,8 +1,9 @@
-//! The disk as an argument: every operation of the log, of recovery and of trim goes through it, with the name of its failpoint.
+//! The disk as an argument: every operation of the log, of recovery and of trim goes through it, with the name of its
+//! failpoint.
 //!
-//! Owns how bytes reach files and directories, and nothing of what they mean. Every method first calls [`Disk::at`], so a test
-//! can fail or stop the world before any of them; a simulated disk needs to replace only what makes things durable. Reads are
-//! not here: nothing depends on when they happen.
+//! Owns how bytes reach files and directories, and nothing of what they mean. Every method first calls [`Disk::at`], so
+//! a test can fail or stop the world before any of them; a simulated disk needs to replace only what makes things
+//! durable. Reads are not here: nothing depends on when they happen.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -138,11 +139,11 @@ impl Disk for SystemDisk {
         failpoints::hit(failpoint)
     }
 
-    /// Ends the process as an error does, with a message and without a core. Nothing of this program runs at exit: destructors do
-    /// not, and nobody has registered anything, so nothing more is written or told.
+    /// Ends the process as an error does, with a message and without a core. Nothing of this program runs at exit:
+    /// destructors do not, and nobody has registered anything, so nothing more is written or told.
     ///
-    /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file holds,
-    /// and a later flush that succeeds would prove nothing. Recovery reads what is really there.
+    /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file
+    /// holds, and a later flush that succeeds would prove nothing. Recovery reads what is really there.
     fn lost(&self, what: &str) -> ! {
         tracing::error!(
             "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"

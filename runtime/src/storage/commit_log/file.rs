@@ -1,7 +1,8 @@
 //! The log in a directory: opened by scan, decide, cut; written by one thread; trimmed segment by segment.
 //!
-//! Owns the threads and the order of an opening. What must stay true: nothing is written before everything was read and judged;
-//! what an earlier process left unflushed is flushed before anybody is told of it; this process writes to segments of its own.
+//! Owns the threads and the order of an opening. What must stay true: nothing is written before everything was read and
+//! judged; what an earlier process left unflushed is flushed before anybody is told of it; this process writes to
+//! segments of its own.
 
 use std::fs;
 use std::io;
@@ -46,7 +47,8 @@ pub struct FileLog {
 }
 
 impl FileLog {
-    /// Opens the log in `dir`, making both if they are not there: scan, decide, cut. Blocks. The directory must be locked.
+    /// Opens the log in `dir`, making both if they are not there: scan, decide, cut. Blocks. The directory must be
+    /// locked.
     pub fn open(dir: &Path, mut options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
         assert!((1..=LANES_MAX).contains(&options.lanes), "a log has 1 to 64 lanes");
         options.segment_bytes = options.segment_bytes.min(options.capacity / 4);
@@ -167,9 +169,9 @@ fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Failpoint::SegmentCreate, parent))
 }
 
-/// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that was killed
-/// leaves groups, and names of segments, that only the system's memory holds. Without its name the segment would be missing
-/// once the next one's is durable.
+/// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that
+/// was killed leaves groups, and names of segments, that only the system's memory holds. Without its name the segment
+/// would be missing once the next one's is durable.
 fn cut_end(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     let Some(last) = scan.segments.last() else { return Ok(()) };
     let cut = || {

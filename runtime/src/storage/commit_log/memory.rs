@@ -1,8 +1,8 @@
 //! A log in memory: the same seam without a disk, for tests and simulations.
 //!
-//! Deterministic: [`MemoryLog::step`] makes durable what has gathered, and [`MemoryLog::crash`] is the log that the next process
-//! finds: durable records, and nothing that was only appended. Shares queues and positions with the file log and none of its format, so
-//! that the conformance suite tests the seam.
+//! Deterministic: [`MemoryLog::step`] makes durable what has gathered, and [`MemoryLog::crash`] is the log that the
+//! next process finds: durable records, and nothing that was only appended. Shares queues and positions with the file
+//! log and none of its format, so that the conformance suite tests the seam.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

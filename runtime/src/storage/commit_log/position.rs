@@ -1,30 +1,31 @@
-//! Positions: the lanes of a log, and the places of records in a lane.
+//! The lanes of a log, and the positions of records in a lane.
 //!
-//! Owns the assignment of objects to lanes. Does not own what is in a lane ([`super::lane`]).
+//! Owns the assignment of objects to lanes. Does not own what is queued in a lane ([`super::lane`]).
 
 use std::fmt;
 
-/// Most lanes that one log has.
+/// The most lanes that a log can have.
 pub const LANES_MAX: u16 = 64;
 const SLOTS: u32 = 4096;
 
-/// A totally ordered log. Every object belongs to one lane for ever.
+/// A part of the log with a total order. An object belongs to the same lane all its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lane(u16);
 
 impl Lane {
-    /// The lane with this number, from 0.
+    /// Returns the lane with this number, from 0.
     pub fn new(number: u16) -> Self {
         Self(number)
     }
 
-    /// The lane of an object: the first 12 bits of its id are its slot, and slots are dealt out evenly.
+    /// Returns the lane of an object. The first 12 bits of its id are its slot; slots are divided evenly among the
+    /// lanes.
     pub fn of(id: &[u8; 32], lanes: u16) -> Self {
         let slot = u32::from(u16::from_be_bytes([id[0], id[1]]) >> 4);
         Self((slot * u32::from(lanes) / SLOTS) as u16)
     }
 
-    /// The number, from 0.
+    /// Returns the number, from 0.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

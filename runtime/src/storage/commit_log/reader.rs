@@ -2,12 +2,12 @@
 //!
 //! Integers are little-endian. A read never goes past the end of the input, never panics and never allocates.
 
-/// Why bytes are not what this log writes.
+/// The reason why bytes are not what this log writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Damage(pub(super) &'static str);
 
-/// Reads fields one after the other; never past the end.
+/// Reads fields one after the other.
 pub(super) struct Reader<'a>(&'a [u8]);
 
 pub(super) const SHORT: Damage = Damage("it ends too early");
@@ -45,13 +45,13 @@ impl<'a> Reader<'a> {
         self.array().map(u64::from_le_bytes)
     }
 
-    /// Text after its length in one byte; not empty.
+    /// Reads a text that follows its length in one byte; it is not empty.
     pub fn text8(&mut self) -> Result<&'a str, Damage> {
         let length = self.u8()?;
         self.text(usize::from(length))
     }
 
-    /// Text after its length in two bytes; not empty.
+    /// Reads a text that follows its length in two bytes; it is not empty.
     pub fn text16(&mut self, most: usize) -> Result<&'a str, Damage> {
         match usize::from(self.u16()?) {
             length if length <= most => self.text(length),

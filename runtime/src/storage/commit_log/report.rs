@@ -1,7 +1,7 @@
 //! What a log's directory holds, for people: `verify` and `inspect`.
 //!
-//! Reads only, takes no lock and changes nothing, so it may run beside a server; then the last group may look unfinished because it
-//! is being written, and a segment may go while it is read (an error that says so).
+//! Reads only, takes no lock and changes nothing, so it may run beside a server; then the last group may look
+//! unfinished because it is being written, and a segment may go while it is read (an error that says so).
 
 use std::path::{Path, PathBuf};
 

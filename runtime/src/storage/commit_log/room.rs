@@ -1,9 +1,9 @@
 //! Room: how many bytes may still be submitted, under the log's capacity, the memory it may hold and the disk's space.
 //!
-//! A turn reserves before it is applied, so that lack of space is an answer and never an accident of the writer. Bytes go
-//! through three states: *outstanding* (reserved, or submitted and not durable), *live* (in a segment that is still needed),
-//! and given back. What must stay true: outstanding bytes always fit into space that the disk has already given
-//! ([`Room::allocated`]); nobody here waits.
+//! A turn reserves before it is applied, so that lack of space is an answer and never an accident of the writer. Bytes
+//! go through three states: *outstanding* (reserved, or submitted and not durable), *live* (in a segment that is still
+//! needed), and given back. What must stay true: outstanding bytes always fit into space that the disk has already
+//! given ([`Room::allocated`]); nobody here waits.
 
 use std::sync::Arc;
 

@@ -1,8 +1,9 @@
 //! Scanning: reads segments as they are, and judges what it finds. Never writes.
 //!
-//! Owns the question "is this the end of the log, an unfinished group, or damage?" as a table ([`judge`]). Only one group is ever
-//! unflushed, so only the last group of the last segment may be unfinished. What a whole group holds is checked once more
-//! against where the log stood before it: a group in the wrong place is damage even if every checksum is right.
+//! Owns the question "is this the end of the log, an unfinished group, or damage?" as a table ([`judge`]). Only one
+//! group is ever unflushed, so only the last group of the last segment may be unfinished. What a whole group holds is
+//! checked once more against where the log stood before it: a group in the wrong place is damage even if every checksum
+//! is right.
 
 use std::fs;
 use std::io::{self, Read};

@@ -1,8 +1,9 @@
 //! Segments as files: which are live, which are spare, how they are made, begun, dropped and used again.
 //!
-//! Owns the directory's files and how many bytes the disk has given for what is to come ([`Room`] is told at each change). Does
-//! not own what is written into them. What must stay true: a file is called a segment only once its header is durable, and its name
-//! is durable before a group is written to it; a file is used again only once its old name is durably gone.
+//! Owns the directory's files and how many bytes the disk has given for what is to come ([`Room`] is told at each
+//! change). Does not own what is written into them. What must stay true: a file is called a segment only once its
+//! header is durable, and its name is durable before a group is written to it; a file is used again only once its old
+//! name is durably gone.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -22,12 +23,14 @@ use crate::storage::files::is_lack_of_room;
 
 /// A segment that is begun before a large one is ready has this many bytes: quickly had, and enough until then.
 const SMALL: u64 = 4 << 20;
-/// The most of a segment that one record and its headers may leave unused at the end, and so is never promised to anyone.
+/// The most of a segment that one record and its headers may leave unused at the end, and so is never promised to
+/// anyone.
 const MARGIN: u64 = 5 << 18;
 /// Spare files that are kept when segments are dropped.
 const SPARES: usize = 2;
 const SPARE: &str = "spare";
-/// Descriptors that are kept back: for a segment that the writer needs at once, and for those that are made ahead of it.
+/// Descriptors that are kept back: for a segment that the writer needs at once, and for those that are made ahead of
+/// it.
 const RESERVE: usize = 4;
 
 /// The files of one log.
@@ -265,8 +268,8 @@ impl Segments {
         }
     }
 
-    /// Blocks that were written once need no metadata when they are written again, which makes flushes cheaper. Not worth making
-    /// anybody wait.
+    /// Blocks that were written once need no metadata when they are written again, which makes flushes cheaper. Not
+    /// worth making anybody wait.
     fn zero(&self, file: &File, bytes: u64) -> io::Result<()> {
         let zeros = vec![0; (1 << 20).min(bytes) as usize];
         for at in (0..bytes).step_by(zeros.len()) {

@@ -1,7 +1,7 @@
 //! Turns that became whole: a turn of several parts counts only when its last part is there.
 //!
-//! Owns which parts wait for their last one during a replay. Keeps places, not bytes. What must stay true: an OPEN voids what
-//! the process before it left incomplete in its lane, and nothing else does.
+//! Owns which parts wait for their last one during a replay. Keeps places, not bytes. What must stay true: an OPEN
+//! voids what the process before it left incomplete in its lane, and nothing else does.
 
 use std::collections::HashMap;
 
@@ -33,9 +33,9 @@ struct Waiting {
 }
 
 impl Whole {
-    /// Takes the next entry. `None`: it is a part whose last one has not come. `Some`: it counts, after these parts of the same
-    /// turn that came before it (none for all other entries). Parts that were trimmed are not among them: what they say is in
-    /// the object's file.
+    /// Takes the next entry. `None`: it is a part whose last one has not come. `Some`: it counts, after these parts of
+    /// the same turn that came before it (none for all other entries). Parts that were trimmed are not among them: what
+    /// they say is in the object's file.
     pub fn next(&mut self, entry: &Entry<'_>) -> Result<Option<Vec<Part>>, Damage> {
         let head = match &entry.record {
             Record::Turn(turn) => &turn.head,

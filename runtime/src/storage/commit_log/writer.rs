@@ -1,8 +1,9 @@
 //! The writer: takes what all lanes have gathered, writes it once, flushes it once, publishes each lane's position.
 //!
-//! Owns the end of the log: sequence, chains, the open segment. One thread at a time ([`super::FileLog`] sees to it). What must stay
-//! true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or published any more. What fails
-//! before a byte of the log may have been written, for lack of descriptors, memory or space, has failed nothing: it is tried again.
+//! Owns the end of the log: sequence, chains, the open segment. One thread at a time ([`super::FileLog`] sees to it).
+//! What must stay true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or
+//! published any more. What fails before a byte of the log may have been written, for lack of descriptors, memory or
+//! space, has failed nothing: it is tried again.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -143,8 +144,8 @@ impl Writer {
         }
     }
 
-    /// Chooses what goes into the next group: all of it, or as many records as fit into the segment. Nothing, if none fits and the
-    /// segment is not empty; an empty one takes a record of any size.
+    /// Chooses what goes into the next group: all of it, or as many records as fit into the segment. Nothing, if none
+    /// fits and the segment is not empty; an empty one takes a record of any size.
     fn fill(&self, taken: &[Taken], batches: &mut Vec<Batch>) {
         let left = self.active.capacity.saturating_sub(self.active.end) as usize;
         let mut room = left.min(GROUP_BYTES).saturating_sub(GROUP_HEADER);
@@ -263,8 +264,8 @@ impl Writer {
         }
     }
 
-    /// Goes on in a new segment. Lack of room for its file is waited for: nothing of what has gathered was written yet, and nobody
-    /// was told of it. Meanwhile nothing more is taken in.
+    /// Goes on in a new segment. Lack of room for its file is waited for: nothing of what has gathered was written yet,
+    /// and nobody was told of it. Meanwhile nothing more is taken in.
     fn roll(&mut self) -> io::Result<()> {
         let header = header(&self.env, self.log, self.active.number + 1, &self.state);
         let mut tries = 0;
