@@ -1,7 +1,7 @@
-//! All objects' databases, the commit log that they share, and the list of them.
+//! All objects' databases, the commit log that they share, and the list of objects.
 //!
-//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No
-//! object is touched by a start, unless a part of the list was lost; each is repaired when it is first opened
+//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. A start
+//! touches no object, unless a part of the list was lost; each object is recovered when it is first opened
 //! (`recovery`).
 
 use std::fs;
@@ -32,9 +32,8 @@ use crate::base::{ClassKey, Env, HostMemory, Limits, ObjectAddress};
 pub struct Databases(pub(super) Arc<StorageShared>);
 
 impl Databases {
-    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and
-    /// starts to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to
-    /// `memory`.
+    /// Opens the databases of a data directory: reads the commit log, updates the list of objects from it, and opens
+    /// the lanes. Touches no object, unless a part of the list was lost. Allocations of SQLite are charged to `memory`.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
         let (capacity, segment_bytes) = (limits.log_capacity, limits.log_segment);
@@ -46,7 +45,7 @@ impl Databases {
         Ok(databases)
     }
 
-    /// The same on a given log and disk; nobody cuts the log unless asked.
+    /// Opens the databases on a given log and disk, without the thread that makes checkpoints.
     pub(super) fn open_on(
         dir: &DataDir,
         limits: &Limits,
@@ -72,7 +71,7 @@ impl Databases {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in recovery.waiting() {
                 match recovery.recover(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
-                    // Told again when the object is used. The log's replay below lists it.
+                    // Reported again when the object is used. The log's replay below lists it.
                     Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
                     recovered => _ = recovered?,
                 }
@@ -112,15 +111,15 @@ impl Databases {
         })))
     }
 
-    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops
-    /// it only when everything applied is durable.
+    /// Returns the database of an object. Does no I/O. The caller ensures that there is one `Database` per object, and
+    /// drops it only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
-        // What an earlier `Database` of this process could not finish.
+        // What an earlier `Database` of this process has left.
         let left = self.0.dirty.of(&address.id);
         self.database_below(&self.0.objects, address, left)
     }
 
-    /// A database below another directory than the objects', which is never applied to.
+    /// Returns a database in another directory than the objects', to which no turn is applied.
     pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
         let mut database = self.database_below(directory, address, None);
         database.scratch = true;
@@ -163,13 +162,13 @@ impl Databases {
         &self.0.catalog
     }
 
-    /// What the commit log holds and has done.
+    /// Reports the usage of the commit log.
     pub fn log_usage(&self) -> LogUsage {
         self.0.log.usage()
     }
 
-    /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
-    /// open, and none will be.
+    /// Removes everything that the objects of a class stored; the removal is durable when it returns. No object of the
+    /// class is open, and none will be opened.
     pub fn remove_class(&self, key: &ClassKey) -> Result<(), StorageError> {
         let shared = &self.0;
         let record = Encoded::class_removed(key.as_str());
@@ -192,7 +191,7 @@ impl Databases {
         }
     }
 
-    /// Has the database files hold everything, says so in the log, and ends it. Objects were dropped before.
+    /// Makes a last checkpoint and closes the log. All `Database`s were dropped before.
     pub fn close(self) -> Result<(), StorageError> {
         self.0.checkpoints.stop();
         self.0.checkpoint()?;

@@ -63,19 +63,19 @@ impl DirtyObjects {
     }
 }
 
-/// What one object has written and no flushed file holds. Shared by the object's `Database` and the
+/// The state of one object that has written what no flushed file holds. Shared by the object's `Database` and the
 /// checkpoints.
 pub(super) struct DirtyObject {
     files: Incarnations,
     durable: DurableWatch,
     state: Mutex<State>,
-    /// Told when an export has copied the database file.
+    /// Notified when an export has copied the database file.
     copied: Condvar,
 }
 
-/// See [`DirtyObject`].
+/// The state under the lock of a [`DirtyObject`].
 pub(super) struct State {
-    /// Whose files count.
+    /// The incarnation whose files count.
     pub incarnation: u32,
     /// Frames of its WAL that hold applied turns.
     pub frames: u32,
@@ -83,18 +83,18 @@ pub(super) struct State {
     pub last: Lsn,
     /// The oldest record that is in no database file.
     pub first: Option<Lsn>,
-    /// Incarnations that were replaced: their files go once `last` is durable.
+    /// Incarnations that were replaced: their files are removed once `last` is durable.
     pub stale: Vec<u32>,
-    /// The database file is being copied, so it must stay as it is.
+    /// The database file is being copied, so it must not change.
     pub copying: bool,
     /// The object's last record says that nothing is stored.
     pub deleted: bool,
-    /// The sums of the file that counts, once somebody has used them.
+    /// The sums of the file that counts, with its incarnation, once they were used.
     pub sums: Option<(u32, Arc<PageSums>)>,
 }
 
 impl DirtyObject {
-    /// Of an object that was trimmed whole.
+    /// Creates the state of an object of which all records are trimmed.
     pub fn new(files: Incarnations, durable: DurableWatch) -> Self {
         let state = State {
             incarnation: FIRST,
@@ -109,20 +109,19 @@ impl DirtyObject {
         Self { files, durable, state: Mutex::new(state), copied: Condvar::new() }
     }
 
-    /// Holds the state: nobody copies frames or begins the WAL anew meanwhile.
+    /// Locks the state. No frames are copied and the WAL is not begun anew while the guard is held.
     pub fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
-    /// The database file may change again.
+    /// Ends an export's copy: the database file may change again.
     pub fn end_copy(&self) {
         self.lock().copying = false;
         self.copied.notify_all();
     }
 
-    /// Has the files hold every record up to the cut. Waits for the disk without the object's lock, so that the
-    /// object's turns go on meanwhile: what they append comes later than all that is looked after here. Waits for an
-    /// export that copies the files.
+    /// Writes every record up to the cut to the files. Waits for the disk without the object's lock, so that the
+    /// object's turns continue meanwhile: what they append is after the cut. Waits for an export that copies the files.
     pub fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> Result<(), CatchUpError> {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::TrimTooFar) {
@@ -141,7 +140,8 @@ impl DirtyObject {
             if is_there && seen.frames > 0 {
                 let database = self.files.file(seen.incarnation);
                 match copy_back(&database, seen.frames, &seen.sums) {
-                    // Not worth the log's room and so every other object's turns: the next one who opens it is told.
+                    // Logged only: an error here would stop every trim, and so fill the log for all objects. The next
+                    // opening of the object fails.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
                         tracing::error!("{} or its -wal was removed while the host ran: {error}", database.display());
                     }
@@ -158,7 +158,7 @@ impl DirtyObject {
     }
 }
 
-/// What an object had not yet in its files when a checkpoint looked at it.
+/// What an object's files did not have when a checkpoint looked at it.
 struct Seen {
     incarnation: u32,
     frames: u32,
@@ -168,9 +168,9 @@ struct Seen {
     sums: Arc<PageSums>,
 }
 
-/// Why the files of an object do not hold every record up to the cut.
+/// The reasons why the files of an object do not hold every record up to the cut.
 pub(super) enum CatchUpError {
-    /// The object's lane was lost: its files are of no use to the log any more.
+    /// The object's lane was lost, so it is not trimmed any more.
     LaneLost,
     Io(io::Error),
 }
@@ -187,7 +187,7 @@ impl From<io::Error> for CatchUpError {
     }
 }
 
-/// Copies the frames of a WAL into the database file, beside whoever uses it.
+/// Copies the frames of a WAL into the database file, while the object's connection may use both.
 fn copy_back(database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
     let file = File::options().write(true).open(database)?;
     Wal::open(database)?.read(0..frames, |page, _, image| {
@@ -198,7 +198,7 @@ fn copy_back(database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
 }
 
 impl State {
-    /// What the files have to catch up with; none if they hold everything up to the cut.
+    /// Returns what the files have to catch up with; none if they hold everything up to the cut.
     fn seen(&mut self, cut: Lsn, files: &Incarnations) -> Option<Seen> {
         if self.stale.is_empty() && self.first.is_none_or(|first| first > cut) {
             return None;
@@ -207,7 +207,7 @@ impl State {
         Some(Seen { incarnation, frames, last, first, stale: self.stale.clone(), sums: self.sums(files) })
     }
 
-    /// The sums of the file that counts.
+    /// Returns the sums of the file that counts.
     pub fn sums(&mut self, files: &Incarnations) -> Arc<PageSums> {
         match &self.sums {
             Some((incarnation, sums)) if *incarnation == self.incarnation => sums.clone(),
@@ -219,7 +219,7 @@ impl State {
         }
     }
 
-    /// Removes the files of replaced incarnations. What replaced them is durable.
+    /// Removes the files of replaced incarnations, whose successor is durable.
     pub fn remove_stale(&mut self, files: &Incarnations, disk: &dyn Disk) -> io::Result<()> {
         while let Some(incarnation) = self.stale.last() {
             disk.at(Failpoint::ObjectRemove)?;

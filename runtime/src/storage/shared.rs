@@ -53,7 +53,7 @@ pub(super) struct StorageShared {
 }
 
 impl StorageShared {
-    /// The heap of a new connection to a database of this class.
+    /// Creates the heap of a new connection to a database of this class.
     pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
         let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));
         let charge = self.memory.account(class).take(MemoryUse::Sql, 0);
@@ -69,7 +69,7 @@ impl StorageShared {
         &self.lanes[self.lane_of(id).index()]
     }
 
-    /// What was applied and cannot be appended must not be seen by anybody.
+    /// Ends the process: a turn was applied and cannot be appended, so it must not become visible.
     pub(super) fn lost(&self, path: &Path, error: &io::Error) -> ! {
         self.disk.lost(&format!("what a turn wrote to {} cannot be put into the commit log: {error}", path.display()))
     }

@@ -1,7 +1,7 @@
 //! Pages of the list: merges what the files and the notes of all lanes list.
 //!
-//! Every lane is read in the order of the list, as far as it is needed; so a page costs what it shows, however many
-//! objects there are, and a cursor means the same whatever happened since: the list goes on after that name and id.
+//! Every lane is read in the order of the list, and no further than necessary; so the cost of a page depends on its
+//! length and not on the number of objects.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -16,17 +16,18 @@ use super::position::{Found, Position, Range};
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::commit_log::AlarmChange;
 
-/// Why a lane could not be read: which one, and what SQLite says.
+/// The error of a lane that could not be read: its index, and SQLite's error.
 pub(super) type Failed = (usize, rusqlite::Error);
 
-/// What the lanes list of a class within the range, at most `limit` objects. Their notes of the class are whole.
+/// Returns the objects of a class within the range that the lanes list, at most `limit`. The lanes' notes of the class
+/// are complete.
 pub(super) fn page(lanes: &[&LaneState], class: &ClassKey, range: &Range, limit: usize) -> Result<CatalogPage, Failed> {
     let limit = limit.max(1);
     let each = lanes.iter().enumerate();
     let statements = each.map(|(n, lane)| lane.file.select().map_err(|error| (n, error)));
     let mut statements = statements.collect::<Result<Vec<_>, _>>()?;
     let mut files = Vec::with_capacity(lanes.len());
-    // The next of each lane's file, and everything that is noted.
+    // The next row of each lane's file, and all notes.
     let mut next = BinaryHeap::new();
     for (n, (lane, statement)) in lanes.iter().zip(&mut statements).enumerate() {
         let failed = |error| (n, error);
@@ -58,7 +59,7 @@ pub(super) fn page(lanes: &[&LaneState], class: &ClassKey, range: &Range, limit:
     Ok(CatalogPage { entries, cursor })
 }
 
-/// What a lane's file lists and its notes say nothing of.
+/// The rows of a lane's file for which there are no notes.
 struct Listed<'a> {
     rows: Rows<'a>,
     notes: Option<&'a ClassNotes>,

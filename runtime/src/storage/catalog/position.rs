@@ -10,26 +10,26 @@ use crate::base::{Alarm, ObjectId, ObjectName};
 use crate::storage::StorageError;
 use crate::storage::key_range::past_prefix;
 
-/// A place in the list: that of an object, or one between.
+/// A position in the list: that of an object, or one between objects.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::storage) struct Position {
     unnamed: bool,
     name: String,
-    /// 32 bytes, or none to come before every object of the name.
+    /// 32 bytes, or none for the position before every object of the name.
     pub id: Vec<u8>,
 }
 
-/// Where a part of the list ends; the place itself is not in it.
+/// The end of a range; exclusive.
 pub(super) enum Until {
     Name(String),
-    /// Before the objects without a name.
+    /// The first object without a name.
     Unnamed,
     End,
 }
 
-/// A part of the list.
+/// A range of the list.
 pub(super) struct Range {
-    /// The place itself is not in it.
+    /// Exclusive.
     pub after: Position,
     pub until: Until,
 }
@@ -59,7 +59,7 @@ impl Position {
     }
 }
 
-/// The cursor that continues after this place.
+/// Formats the cursor that continues after this position.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", hex::encode(&self.id), hex::encode(&self.name))
@@ -67,7 +67,7 @@ impl fmt::Display for Position {
 }
 
 impl Range {
-    /// The objects whose names begin with `prefix` (an empty one is none), from where `cursor` left off.
+    /// Creates the range of the objects whose names begin with `prefix` (an empty one is none), after `cursor`.
     pub fn new(prefix: Option<&str>, cursor: Option<&str>) -> Result<Self, StorageError> {
         let prefix = prefix.unwrap_or("");
         let first = Position::before(prefix);
@@ -93,5 +93,5 @@ impl Range {
     }
 }
 
-/// An object's place, its bytes and its alarm.
+/// An object's position, its bytes and its alarm.
 pub(super) type Found = (Position, u64, Option<Alarm>);
