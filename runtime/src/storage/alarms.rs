@@ -1,7 +1,7 @@
 //! The alarm of a turn's object: `wit/alarms.wit`.
 //!
-//! What a turn does to the alarm is kept beside its transaction and written by the turn's end alone: a settling point
-//! applies what is stored and leaves the alarm as it was, so a turn that fails after one has not touched it.
+//! A turn's change of the alarm is kept beside its transaction and written only at the turn's end: a settling point
+//! applies what is stored and leaves the alarm as it was, so a turn that fails after one has not changed the alarm.
 
 use super::commit_log::{Lsn, NumberedAlarm};
 use super::errors::SqlError;

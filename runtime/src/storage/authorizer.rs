@@ -1,4 +1,4 @@
-//! What guests' SQL may do: one decision for each thing that SQLite asks about while it compiles a statement.
+//! The rules for guests' SQL: one decision for each action that SQLite reports while it compiles a statement.
 //!
 //! Everything is refused that is not named here. The host's own statements are allowed at their top level only: a
 //! trigger of the guest that one of them sets off runs under the guest's rules. The target of a rename is not asked
@@ -6,7 +6,7 @@
 
 use rusqlite::hooks::{AuthAction as Action, AuthContext, TransactionOperation};
 
-/// What SQLite is told, and what the host remembers of the statement.
+/// The decision for SQLite, and what the host notes about the statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allow,

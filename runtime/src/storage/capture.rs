@@ -1,4 +1,4 @@
-//! What a turn has written, read back from SQLite's WAL and made records of the commit log.
+//! Reads what a turn has written back from SQLite's WAL, and makes records of the commit log of it.
 //!
 //! SQLite appends a frame (page number, image) to the `-wal` file for each page that a transaction changed; a COMMIT's
 //! frames are the last ones, up to the count that the WAL hook reports. **Only those are read**: a transaction that was

@@ -283,7 +283,7 @@ impl Shared {
             // Before anything is read, so that changes that are noted meanwhile are announced again.
             self.waiting.store(false, Ordering::SeqCst);
             if let Err(error) = self.write(self.nothing_asked()) {
-                tracing::error!("the list of objects could not be written, it is tried again: {error}");
+                tracing::error!("failed to write the object catalog; retrying in 1 s: {error}");
             }
             if self.lanes.iter().any(LaneCatalog::is_waiting) {
                 self.waiting.store(true, Ordering::SeqCst);

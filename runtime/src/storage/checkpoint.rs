@@ -37,7 +37,7 @@ fn run(signal: &Signal, shared: &Weak<StorageShared>) {
             continue;
         }
         if let Err(error) = shared.checkpoint() {
-            tracing::error!(%error, "the commit log cannot be trimmed yet; it is tried again");
+            tracing::error!(%error, "failed to make a checkpoint, so the commit log is not trimmed; retrying in 500 ms");
             signal.pause();
         }
     }
@@ -52,7 +52,7 @@ impl StorageShared {
         for (class, id) in self.recovery.waiting() {
             let files = Incarnations::at(&self.objects, &class, &id);
             match self.recovery.recover(&id, &files, &*self.log, &*self.disk) {
-                // It is told again whenever the object is used; what others wrote must not wait for it.
+                // Reported again whenever the object is used; the checkpoint of other objects must not wait for it.
                 Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
                 recovered => _ = recovered?,
             }

@@ -1,8 +1,7 @@
-//! One SQLite connection, set up as all of them are.
+//! One SQLite connection, with the settings that all of them have.
 //!
-//! Owns the settings, the callbacks that SQLite calls back into (authorizer, commit hook, WAL hook, progress handler)
-//! and the cache of the guest's statements. Knows nothing of turns: it is told what is allowed at the moment. A
-//! connection costs about 70 KiB and at most 2 MiB of pages more.
+//! Owns the settings, SQLite's limits, and the cache of the guest's statements; the callbacks are in `session`. It does
+//! not know turns. A connection costs about 70 KiB and at most 2 MiB of pages more.
 
 use std::collections::VecDeque;
 use std::ffi::c_int;
@@ -60,12 +59,12 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
-    /// What SQLite allocates for it.
+    /// The heap of its allocations.
     pub heap: Heap,
 }
 
 impl Connection {
-    /// Opens an existing database file, whose pages nobody checks.
+    /// Opens an existing database file without checking its pages.
     pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         Self::open_with(path, None, max_pages, heap)
     }
@@ -96,7 +95,7 @@ impl Connection {
         Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
-    /// The connection, for the guest's statements.
+    /// Returns the connection, for the guest's statements.
     pub fn guest(&self) -> &rusqlite::Connection {
         &self.sqlite
     }
@@ -115,7 +114,7 @@ impl Connection {
         self.run_host(run)
     }
 
-    /// The same for statements that begin or end transactions: memory is not refused to them.
+    /// Runs the host's statements that begin or end transactions: memory is not refused to them.
     pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         let _for = heap::enter_exempt(&self.heap);
         self.run_host(run)
@@ -142,8 +141,8 @@ impl Connection {
         self.session.frames.load(Relaxed)
     }
 
-    /// Copies the WAL into the database file and cuts it to nothing, without a flush. Answers whether it could: not
-    /// while a statement is open.
+    /// Copies the WAL into the database file and empties it, without a flush. Returns whether it could: not while a
+    /// statement is open.
     pub fn reset_wal(&self) -> rusqlite::Result<bool> {
         let busy = self.host(|sqlite| {
             sqlite.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?.query_row([], |row| row.get::<_, bool>(0))

@@ -117,7 +117,7 @@ impl DataDir {
     }
 
     /// Takes the directory and everything in it from other users of the machine, if it is not the owner's alone: those
-    /// of earlier versions are not. Done once, because nobody reaches what is in a directory that is closed.
+    /// of earlier versions are not. Done once, because a directory of mode 0700 protects its contents.
     fn make_private(&self) {
         match tighten_root(&self.root) {
             Ok(false) => {}
@@ -247,7 +247,7 @@ impl DataDirView {
     }
 }
 
-/// Answers whether anything was open to others. The root comes last, so that what is interrupted is done again.
+/// Returns whether anything was open to others. The root comes last, so that an interrupted run is repeated.
 fn tighten_root(root: &Path) -> io::Result<bool> {
     if fs::metadata(root)?.permissions().mode() & OTHERS == 0 {
         return Ok(false);

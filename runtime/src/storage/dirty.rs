@@ -6,7 +6,7 @@
 //! itself, beside the object's connection. That changes nothing for SQLite, which reads those pages from the WAL and
 //! will copy them again.
 //!
-//! What must stay true, for each object: [`State`] has a record before the record can be durable; frames are copied and
+//! Invariants, for each object: [`State`] has a record before the record can be durable; frames are copied and
 //! the WAL is begun anew only under the lock of the state, and only once everything applied is durable. No thread waits
 //! for the disk while it holds that lock, so a disk that hangs stops no turn.
 

@@ -1,9 +1,9 @@
 //! The errors of a turn: why a call of its guest failed, why the turn was not applied, and what SQLite's errors mean
 //! for it.
 //!
-//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), what is damaged,
-//! and what merely failed. SQLite's codes do not tell lack of descriptors from a file that cannot be opened, so the
-//! system is asked again.
+//! Owns the difference between what a guest has to correct (constraints), what passes (lack of room), damage, and other
+//! failures. SQLite's codes do not distinguish lack of descriptors from a file that cannot be opened, so the system is
+//! asked again.
 
 use rusqlite::ffi;
 
@@ -13,7 +13,7 @@ use super::heap::Refusal;
 use super::statement::{SqliteError, last_error};
 use crate::base::{Exhausted, Limits, TurnError};
 
-/// Why a call was refused or failed: the cases of `sql.error`, and the end of the turn's budget.
+/// The reasons why an SQL call failed: the cases of `sql.error`, and the end of the turn's budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SqlError {
     /// The text holds no statement.
@@ -53,7 +53,7 @@ pub enum SqlError {
     Other(String),
 }
 
-/// Why an operation was refused: the cases of `key-value.error`, and the end of the turn's budget.
+/// The reasons why a key-value call failed: the cases of `key-value.error`, and the end of the turn's budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KvError {
     /// The key is empty or longer than 2,048 bytes; carries its length.
@@ -93,7 +93,7 @@ impl From<SqlError> for KvError {
     }
 }
 
-/// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
+/// The reasons why a storage call failed: the cases of `storage.error`, and the end of the turn's budget.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WholeError {
     /// Not possible while a savepoint is open.
@@ -127,10 +127,10 @@ impl From<SqlError> for WholeError {
     }
 }
 
-/// Why a turn was not applied. It left no trace.
+/// The reasons why a turn was not applied. It left no trace.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
-    /// A savepoint is still open: nobody can tell whether what it holds was meant to stay.
+    /// A savepoint is still open, so it is unclear whether its writes are meant to stay.
     #[error("a savepoint is still open at the end of the turn; keep it or undo it")]
     SavepointOpen,
     /// A deferred constraint is violated.
@@ -171,7 +171,7 @@ impl From<StorageError> for ApplyError {
 }
 
 impl ApplyError {
-    /// What it is to whoever waits for the turn.
+    /// Converts it to the error for the turn's caller.
     pub fn into_turn_error(self, limits: &Limits) -> TurnError {
         match self {
             Self::Full(detail) => TurnError::StorageFull(detail),
@@ -188,7 +188,7 @@ impl ApplyError {
     }
 }
 
-/// What a failed COMMIT means. The transaction is still there, or SQLite has rolled it back.
+/// Classifies a failed COMMIT. The transaction is still open, or SQLite has rolled it back.
 pub(super) fn at_commit(file: &OpenFile) -> ApplyError {
     if let Some(refusal) = file.connection.heap.take_refusal() {
         return ApplyError::NoMemory(refusal);
@@ -203,8 +203,8 @@ pub(super) fn at_commit(file: &OpenFile) -> ApplyError {
     }
 }
 
-/// What an error means after which nobody knows what the database holds. A virtual table that is not as it should be is
-/// the doing of the guest, who can write what it is made of.
+/// Classifies an error after which the state of the database is in doubt. A corrupt virtual table is not damage: a
+/// guest can write the tables that it consists of.
 pub(super) fn in_doubt(file: &OpenFile, error: SqliteError) -> ApplyError {
     let is_damage = match error.code {
         ffi::SQLITE_IOERR_DATA => true,

@@ -1,7 +1,7 @@
-//! Files that are on disk before a function returns.
+//! Operations on files that are durable when they return.
 //!
-//! A file is replaced whole: written beside, flushed, renamed, and its directory flushed. A crash leaves the old file
-//! or the new one, and perhaps a `.tmp` that nobody reads.
+//! A file is replaced as a whole: the new one is written beside it, flushed and renamed, and the directory is flushed.
+//! A crash leaves the old file or the new one, and perhaps a `.tmp` that is never read.
 //!
 //! What is made is the owner's alone, files 0600 and directories 0700, whatever the umask allows.
 
@@ -57,7 +57,7 @@ pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), StorageError>
     rename().map_err(StorageError::io("cannot rename", from))
 }
 
-/// Removes the file at `path`; durable when it returns. Answers whether there was one.
+/// Removes the file at `path`; durable when it returns. Returns whether there was one.
 pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
     let remove = || match remove_if_there(path)? {
         true => sync_parent(path).map(|()| true),
@@ -77,7 +77,7 @@ pub(super) fn make_dir_durably(path: &Path) -> Result<(), StorageError> {
     make().map_err(StorageError::io("cannot make the directory", path))
 }
 
-/// Removes a file without flushing its directory. Answers whether there was one.
+/// Removes a file without flushing its directory. Returns whether there was one.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

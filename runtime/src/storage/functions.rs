@@ -2,7 +2,7 @@
 //!
 //! SQLite cannot be interrupted inside a function, and some of its functions take time in the product of the sizes of
 //! their arguments: with values of 2 MB that is minutes (docs/decisions/0010-sql-memory-and-functions.md has the
-//! table). These answer the same, for every type and for text that is not UTF-8, in time linear in their arguments;
+//! table). These return the same, for every type and for text that is not UTF-8, in time linear in their arguments;
 //! what may take longer charges the turn's work as it goes and ends with it.
 //!
 //! Nothing here may panic: a panic would cross SQLite's frames and end the process.

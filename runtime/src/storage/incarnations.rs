@@ -75,7 +75,7 @@ impl Incarnations {
         Ok(found)
     }
 
-    /// Removes one incarnation's files; nobody waits for it to be durable.
+    /// Removes one incarnation's files; the removal is not flushed.
     pub fn remove(&self, incarnation: u32) -> io::Result<()> {
         let file = self.file(incarnation);
         // First, so that sums do not meet a file of the same name that is made later.
@@ -85,7 +85,7 @@ impl Incarnations {
         Ok(())
     }
 
-    /// Removes every file of the object; nobody waits for it to be durable.
+    /// Removes every file of the object; the removal is not flushed.
     pub fn remove_all(&self) -> io::Result<()> {
         for incarnation in self.candidates()? {
             self.remove(incarnation)?;

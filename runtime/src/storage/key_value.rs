@@ -32,13 +32,13 @@ pub struct Entry {
 }
 
 impl Turn {
-    /// The value of a key; none if the key does not exist.
+    /// Returns the value of a key; none if the key does not exist.
     pub fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         check_key(key)?;
         self.read(None, |sqlite, steps| get(sqlite, steps, key))
     }
 
-    /// The entries of up to 128 keys, sorted by key. Absent keys are left out, repeated ones appear once.
+    /// Returns the entries of up to 128 keys, sorted by key. Absent keys are left out, repeated ones appear once.
     pub fn get_many(&mut self, keys: &[String]) -> Result<Vec<Entry>, KvError> {
         check_count(keys.len())?;
         keys.iter().try_for_each(|key| check_key(key))?;
@@ -77,7 +77,7 @@ impl Turn {
         Ok(self.remove(&[key])? == 1)
     }
 
-    /// Removes up to 128 keys, all or none. Answers how many existed.
+    /// Removes up to 128 keys, all or none. Returns how many existed.
     pub fn delete_many(&mut self, keys: &[String]) -> Result<u32, KvError> {
         check_count(keys.len())?;
         keys.iter().try_for_each(|key| check_key(key))?;
@@ -91,7 +91,8 @@ impl Turn {
         Ok(self.open_cursor(OpenCursor::Listing(range))?)
     }
 
-    /// The next entries of a listing, at most `max` (0 is taken as 1) and about 1 MiB. An empty list is the end.
+    /// Returns the next entries of a listing, at most `max` (0 is taken as 1) and about 1 MiB. An empty list is the
+    /// end.
     pub fn list_next(&mut self, cursor: Cursor, max: u32) -> Result<Vec<Entry>, KvError> {
         let Some(OpenCursor::Listing(mut range)) = self.cursors().remove(&cursor) else {
             return Err(KvError::Closed);
@@ -118,7 +119,7 @@ impl Turn {
         })
     }
 
-    /// Runs the host's statements on what is there; answers `absent` if the object has no file.
+    /// Runs the host's statements on the database; returns `absent` if the object has no file.
     fn read<T>(&mut self, absent: T, run: impl FnOnce(&Sqlite, &mut u64) -> rusqlite::Result<T>) -> Result<T, KvError> {
         self.check()?;
         let Some(connection) = self.existing()? else { return Ok(absent) };

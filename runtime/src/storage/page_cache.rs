@@ -1,5 +1,5 @@
-//! SQLite's page cache, which asks whether the statement may go on: within one step of its virtual machine SQLite may
-//! go over all pages of a table, and asks its cache for each. What is refused ends the statement with `SQLITE_NOMEM`.
+//! SQLite's page cache, which checks whether the statement may continue: within one step of its virtual machine SQLite
+//! may read all pages of a table, and fetches each from its cache. A refusal ends the statement with `SQLITE_NOMEM`.
 
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;

@@ -78,7 +78,7 @@ impl Running {
     }
 
     pub fn work(&self) -> &WorkBudget {
-        // SAFETY: whoever drives the coroutine borrows it for longer than the coroutine runs.
+        // SAFETY: the `OnStack` that drives the coroutine borrows it for longer than the coroutine runs.
         unsafe { &*self.work }
     }
 

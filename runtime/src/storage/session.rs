@@ -1,6 +1,6 @@
-//! What a connection shares with the callbacks of its SQLite: authorizer, commit hook, WAL hook, progress handler.
+//! The state that a connection shares with SQLite's callbacks: authorizer, commit hook, WAL hook, progress handler.
 //!
-//! Owns what is allowed at the moment, and the charging of SQLite's work to the running turn's budget. Knows nothing of
+//! Owns what statements may do at the moment, and charges SQLite's work to the running turn's budget. It does not know
 //! turns; the turn sets what is allowed.
 
 use std::ffi::{c_int, c_void};
@@ -26,9 +26,9 @@ const PROGRESS_STEPS_MIN: u32 = 4;
 /// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60
 /// statements. The look is a system call, which costs as much as a short statement.
 const UNSEEN_MAX: u64 = 10_000;
-/// What a step takes, about.
+/// The approximate time of a step.
 const STEP: Duration = Duration::from_nanos(10);
-/// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
+/// The least number of steps that a statement counts, so that short ones with expensive functions are noticed soon.
 const STEPS_OF_A_CALL: u64 = 50;
 /// CPU time between two looks above which, and below which, the next one comes sooner, or later.
 const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(250);
@@ -36,8 +36,7 @@ const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(
 /// names. Views that name views multiply, and SQLite's own limits let one statement compile for 20 s.
 const QUESTIONS: u32 = 5_000;
 
-/// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses
-/// it.
+/// The state of one connection. Atomics, because callbacks must be `Send`; one thread at a time uses it.
 #[derive(Default)]
 pub(super) struct Session {
     /// One of the host's statements is being compiled or run.
@@ -46,7 +45,7 @@ pub(super) struct Session {
     pub compiling: AtomicBool,
     /// The turn has a transaction.
     pub writing: AtomicBool,
-    /// The host is ending the transaction; nobody else may.
+    /// The host is ending the transaction; no other COMMIT succeeds.
     pub applying: AtomicBool,
     /// The last COMMIT wrote frames.
     pub wrote: AtomicBool,
@@ -68,7 +67,7 @@ pub(super) struct Session {
     unseen: AtomicU64,
     /// Steps between two calls of the progress handler.
     steps: AtomicU32,
-    /// What the slice had computed at the last look, in nanoseconds.
+    /// The CPU time of the slice at the last look, in nanoseconds.
     looked: AtomicU64,
     /// The connection that this is the session of; used in its own callbacks only.
     handle: AtomicPtr<ffi::sqlite3>,
@@ -132,7 +131,7 @@ impl Session {
             && !self.compiling.load(Relaxed)
             && is_hosts(name)
         {
-            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no
+            // `pragma_table_info(name)` asks when it runs. For a query over all names of the schema the host's have no
             // columns.
             return Authorization::Ignore;
         }
@@ -162,7 +161,7 @@ impl Session {
         Authorization::Allow
     }
 
-    /// What was seen since this was last asked.
+    /// Takes what was seen since the last call.
     pub fn take_seen(&self) -> Seen {
         if !self.asked.load(Relaxed) {
             return Seen::default();
@@ -171,7 +170,7 @@ impl Session {
         std::mem::take(&mut *self.seen.lock())
     }
 
-    /// Work is charged to this budget from now on.
+    /// Begins to charge work to this budget.
     pub fn begin_turn(&self, budget: &WorkBudget, reads_only: bool) {
         self.charged.store(0, Relaxed);
         self.unseen.store(0, Relaxed);
@@ -180,7 +179,7 @@ impl Session {
         *self.budget.lock() = Some(budget.clone());
     }
 
-    /// Work is charged to nobody from now on.
+    /// Ends the charging of work.
     pub fn end_turn(&self) {
         *self.budget.lock() = None;
     }
@@ -246,7 +245,7 @@ impl Session {
     }
 }
 
-/// What SQLite calls after so many steps; not zero has it interrupt the statement.
+/// The progress handler. SQLite interrupts the statement if it returns non-zero.
 unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
     // SAFETY: `call_after` gave the connection's session, which lives as long as the connection.
     let session = unsafe { &*session.cast::<Session>() };

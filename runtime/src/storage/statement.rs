@@ -38,7 +38,7 @@ impl Drop for Statement {
     }
 }
 
-/// The error that the connection reports for its last failed call.
+/// Returns the error of the connection's last failed call.
 pub(super) fn last_error(connection: &Connection) -> SqliteError {
     // SAFETY: the handle is that of an open connection; the message is copied before any other call.
     unsafe {
@@ -66,7 +66,7 @@ pub(super) fn pages_written(connection: &Connection) -> u64 {
 }
 
 impl Statement {
-    /// Compiles the first statement of a text; also answers how many bytes of the text it took. None if there is no
+    /// Compiles the first statement of a text. Returns also how many bytes of the text it took. None if there is no
     /// statement.
     pub fn prepare(connection: &Connection, text: &str) -> Result<(Option<Self>, usize), SqliteError> {
         let (mut handle, mut tail) = (ptr::null_mut(), ptr::null());
@@ -110,7 +110,7 @@ impl Statement {
         unsafe { ffi::sqlite3_step(self.0.as_ptr()) }
     }
 
-    /// Back to the beginning, without parameters.
+    /// Resets the statement, and clears its parameters.
     pub fn reset(&mut self) {
         // SAFETY: the handle is live.
         unsafe {
@@ -125,7 +125,7 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_readonly(self.0.as_ptr()) != 0 }
     }
 
-    /// How many parameters it takes.
+    /// Returns the number of its parameters.
     pub fn parameters(&self) -> usize {
         // SAFETY: the handle is live.
         unsafe { ffi::sqlite3_bind_parameter_count(self.0.as_ptr()) as usize }
@@ -143,7 +143,7 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_status(self.0.as_ptr(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0) as usize }
     }
 
-    /// How many columns its rows have.
+    /// Returns the number of columns of its rows.
     pub fn columns(&self) -> usize {
         // SAFETY: the handle is live.
         unsafe { ffi::sqlite3_column_count(self.0.as_ptr()) as usize }
@@ -181,7 +181,7 @@ impl Statement {
     }
 }
 
-/// A statement whose rows have not all been read. It stands at a row that was not answered yet.
+/// A statement whose rows have not all been read. Its current row was not returned yet.
 pub(super) struct SqlCursor {
     pub statement: Statement,
     /// Under which text it may be cached, if it may.
@@ -199,7 +199,7 @@ pub(super) enum ValueRef<'a> {
 }
 
 impl ValueRef<'_> {
-    /// What it counts as against the limits.
+    /// Returns the bytes that it counts against the limits.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),

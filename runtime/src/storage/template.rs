@@ -1,4 +1,5 @@
-//! The bytes of a new database, made once: creating a database with SQL takes ten times as long as writing them.
+//! The bytes of a new database. They are made once, because creating a database with SQL takes ten times as long as
+//! writing them.
 //!
 //! Three pages: the schema, the root of `_hf_kv`, the root of `_hf_meta`. The header says WAL, so a database is never
 //! in another mode.

@@ -91,7 +91,7 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
 };
 
 /// # Safety
-/// The file is one that [`open`] made and that is not closed; nobody else uses it meanwhile.
+/// The file is one that [`open`] made and that is not closed; nothing else uses it meanwhile.
 unsafe fn inner<'a>(file: *mut sqlite3_file) -> &'a mut Inner {
     // SAFETY: the caller's.
     unsafe { &mut *(*file.cast::<TemporaryFile>()).inner }

@@ -1,4 +1,4 @@
-//! Databases on their way out and in.
+//! Exports and imports of databases.
 //!
 //! **Out:** between two turns the WAL is copied back, so that the database file alone holds everything; then the file
 //! is copied beside the turns, while the WAL takes what they write and is not copied back. The copy is a plain SQLite
@@ -168,8 +168,8 @@ impl Databases {
     }
 
     /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to
-    /// the budget. What is wrong with it is told before anything is changed. Blocks its thread, and works on a stack of
-    /// its own: what the upload's schema is made of may be deep.
+    /// the budget. Errors of the file are reported before anything is changed. Blocks its thread, and works on a stack
+    /// of its own: what the upload's schema is made of may be deep.
     pub fn check(
         &self,
         file: NamedTempFile,
@@ -318,7 +318,7 @@ fn scratch_schema(turn: &mut Turn) -> Option<Vec<Item>> {
     turn.connection().ok()?.host(read_schema).ok()
 }
 
-/// Makes the host's tables right and checks everything: the file is the host's from here on. Answers the alarm that it
+/// Prepares the host's tables and checks everything: from here on the file is the host's. Returns the alarm that it
 /// held.
 fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<Option<Alarm>, ImportError> {
     let refuse = |why: String| Err(ImportError::Refused(why));

@@ -1,10 +1,10 @@
-//! How SQLite reaches the files of objects: its own VFS without locks, less what it would ask the system at each open
-//! in vain.
+//! The VFS for the files of objects: SQLite's own without locks, and without the system calls at each open that are of
+//! no use here.
 //!
 //! * A path is taken as it is. `unix-none` asks of each directory above the file whether it is a symbolic link, which
 //!   is ten system calls for a file as deep as an object's.
-//! * There is no rollback journal beside a file that is opened: databases are in WAL mode, and nobody else's journal is
-//!   ever rolled back.
+//! * There is no rollback journal beside a file that is opened: databases are in WAL mode, and a journal that is found
+//!   is never rolled back.
 //! * Temporary files are those of `temporary`, as long as SQLite works for an object.
 //! * Pages of a database file are checked when they are read, and their sums are noted when they are written (`sums`),
 //!   if the file is opened through [`with_sums`]. WALs have checksums of SQLite's own.
@@ -354,7 +354,7 @@ unsafe extern "C" fn device_characteristics(file: *mut sqlite3_file) -> c_int {
     plain!(file, xDeviceCharacteristics)
 }
 
-/// What SQLite is told when the file of sums cannot be read or written.
+/// Returns SQLite's code for an error at reading or writing the file of sums.
 fn failed(error: &io::Error, otherwise: c_int) -> c_int {
     if is_lack_of_room(error) { SQLITE_FULL } else { otherwise }
 }

@@ -1,8 +1,8 @@
-//! Storage as a whole: `wit/storage.wit`, what key-value and SQL share.
+//! `wit/storage.wit`: savepoints and the operations on everything that an object stores.
 //!
-//! A savepoint is SQLite's own once the turn has a transaction; before the first write there is nothing to go back to,
-//! and those that are open begin with the transaction. Removing everything puts the database aside and goes on without
-//! one; it is the turn's end (or a settling point) that makes the next incarnation count, or none.
+//! A savepoint is a savepoint of SQLite once the turn has a transaction; before the first write there is nothing to
+//! undo, and open savepoints begin with the transaction. Removing everything puts the database aside and continues
+//! without one; the end of the turn (or a settling point) makes the next incarnation count, or none.
 
 use super::errors::{SqlError, WholeError};
 use super::statement::last_error;
@@ -10,7 +10,7 @@ use super::turn::{OpenSavepoint, Remains, Savepoint, Stage};
 use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
 use crate::base::limits::SAVEPOINTS_MAX;
 
-/// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
+/// The price of an operation on savepoints, in steps: some microseconds that SQLite does not count.
 const SAVEPOINT_STEPS: u64 = 200;
 
 impl Turn {
@@ -51,7 +51,7 @@ impl Turn {
             self.close_sql_cursors(|_| true);
             let undone = self.host_statement(&format!("ROLLBACK TO {}", name(depth)));
             let ended = undone.and_then(|()| self.host_statement(&format!("RELEASE {}", name(depth))));
-            // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
+            // The guest may ignore the error, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             self.remains = Remains::Unknown;
             self.undone_to(self.savepoints[depth - 1].changed_rows);
@@ -105,12 +105,12 @@ impl Turn {
         Ok((applied.lsn, self.database().durable()))
     }
 
-    /// Looks after the files between two segments of a turn; see [`super::Database::maintain`].
+    /// Maintains the files between two segments of a turn; see [`super::Database::maintain`].
     pub fn maintain(&mut self) -> Result<(), StorageError> {
         self.database().maintain()
     }
 
-    /// How deep a savepoint is, from 1.
+    /// Returns the depth of a savepoint, from 1.
     fn depth_of(&mut self, savepoint: Savepoint) -> Result<usize, WholeError> {
         self.check()?;
         self.pay(SAVEPOINT_STEPS)?;

@@ -73,7 +73,7 @@ impl LaneCatalog {
             if state.notes.len() >= GATHER_MAX
                 && let Err(error) = state.write()
             {
-                tracing::error!("the list of objects could not be written, it is tried again: {error}");
+                tracing::error!("failed to write the object catalog; retrying with the next changes: {error}");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The queues of lanes, between those who submit records and the writer, and how far each lane is durable.
+//! The queues of lanes, between the submitters of records and the writer, and how far each lane is durable.
 //!
 //! Owns one queue per lane, under a lock of its own. Does not own where bytes are stored: the file log and the memory
 //! log take what is queued, and publish. Invariants: positions are dense and assigned in the order of the bytes; only a

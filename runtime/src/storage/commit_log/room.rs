@@ -66,7 +66,7 @@ struct State {
     wanted: u64,
     /// Why no more can be allocated.
     full: Option<String>,
-    /// A reservation was told to wait since the last change.
+    /// A reservation returned [`NoRoom::Wait`] since the last change.
     waiting: bool,
 }
 

@@ -4,9 +4,9 @@
 //! an hour. What they will take is priced by the number of matches, charged before they run, and refused beyond
 //! [`STEPS_MAX`].
 //!
-//! FTS5 lets anybody register a function under a name that is taken, and the newest counts; but it does not tell which
-//! one was there before. That is read from its own list, whose layout is that of the bundled SQLite; what is found must
-//! agree with the connection and with itself, or nothing is changed and the two are refused.
+//! FTS5 accepts a function under a name that is taken, and the newest counts; but it has no call that returns the
+//! earlier one. That is read from its own list, whose layout is that of the bundled SQLite; what is found must agree
+//! with the connection and with itself, or nothing is changed and the two are refused.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -21,7 +21,7 @@ use crate::storage::session::Session;
 /// Steps that one call may take: about a second.
 const STEPS_MAX: u64 = 100_000_000;
 
-/// Matches below which nobody notices.
+/// Matches below which the cost is negligible.
 const FEW: u64 = 200;
 
 /// The head of FTS5's own object for a connection (`struct Fts5Global`).

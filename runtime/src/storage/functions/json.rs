@@ -95,7 +95,7 @@ struct Original {
 unsafe impl Send for Original {}
 
 impl Original {
-    /// What it allocates now is nobody's: it outlives the call.
+    /// What it allocates now belongs to no heap: it outlives the call.
     fn open(text: &CStr) -> Option<Self> {
         let paused = heap::pause();
         let mut original = Self { db: ptr::null_mut(), statement: ptr::null_mut() };
