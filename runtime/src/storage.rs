@@ -11,17 +11,18 @@
 //! The files import each other in one direction (`tests/tidy/circles.rs`). From the bottom:
 //!
 //! ```text
-//! files, incarnations, data_dir   files, names and directories
-//! commit_log                      lanes of records on disk; knows neither objects nor SQLite
-//! running, temporary, heap,       what SQLite may use (memory, temporary files, CPU slices),
-//!   stacks, vfs, page_cache         and how it is told no
-//! statement, session, connection  one SQLite connection under the rules for guests
-//! catalog, recovery, dirty        the list of objects; which files are older than the log
-//! shared                          the state that all databases of a data directory share
-//! database, append                one object's file, and its records in the log
-//! errors, turn                    one turn: its transaction, its failures
-//! sql, key_value, whole, alarms   what a guest calls within a turn
-//! checkpoint, databases, transfer work on all databases: checkpoints, start, export and import
+//! files                            files that are durable when a function returns
+//! commit_log                       lanes of records on disk; knows neither objects nor SQLite
+//! sums, capture, incarnations      the files of one object: checksums, WAL, names
+//! running, temporary, heap,        what SQLite may use (memory, temporary files, CPU slices),
+//!   stacks, vfs, page_cache          and how it is refused
+//! statement, session, connection   one SQLite connection under the rules for guests
+//! catalog, recovery, dirty         the list of objects; which files are older than the log
+//! shared                           the state that all databases of a data directory share
+//! database, append                 one object's file, and its records in the log
+//! errors, turn                     one turn: its transaction, its failures
+//! sql, key_value, whole, alarms    what a guest calls within a turn
+//! checkpoint, databases, transfer  operations on all databases: checkpoints, start, export and import
 //! ```
 
 use std::io;

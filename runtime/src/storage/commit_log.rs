@@ -12,13 +12,20 @@
 //! Each file imports only files above it:
 //!
 //! ```text
-//! position   lanes, and positions in them             disk       the operations on the disk, by failpoint
-//! reader     fields read from bytes                   room       capacity, memory in flight, the disk's space
-//! page       images of pages in a record              segments   files: made, dropped, used again
-//! format     headers and checksums, by the document   writer     the end of the log: one write, one flush, publish
-//! record     what one entry of a lane says            scan       reads segments and judges what it finds
-//! whole      turns of several parts                   file       the log in a directory
-//! lane       queues, durable positions                report     verify and inspect, for people
+//! position   lanes, and positions in them
+//! reader     reads fields from bytes
+//! page       images of pages in a record
+//! format     headers and checksums, by the document
+//! record     what one entry of a lane says
+//! whole      turns of several parts
+//! room       limits: capacity, memory in flight, the disk's space
+//! lane       the queues of lanes; how far each is durable
+//! disk       the operations on the disk, by failpoint; `simulated` loses power
+//! scan       reads segments and judges what it finds
+//! report     verify and inspect, for people
+//! segments   files: made, dropped, used again
+//! writer     the end of the log: one write, one flush, publish
+//! file       the log in a directory; `memory`, for tests
 //! ```
 
 use std::io;
