@@ -51,7 +51,7 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageErro
 pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
     let rename = || {
         fs::rename(from, to)?;
-        // The caller goes on with the old name after an error, so the file must have it.
+        // The caller continues with the old name after an error, so the file must have it.
         sync_parent(to).or_else(|error| fs::rename(to, from).and(Err(error)))
     };
     rename().map_err(StorageError::io("cannot rename", from))

@@ -83,7 +83,7 @@ struct Ledger {
     /// Bytes that are charged. Changes only while the lock of `charge` is held.
     reserved: AtomicI64,
     /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the
-    /// handle. At 0 the ledger goes.
+    /// handle. At 0 the ledger is freed.
     held: AtomicI64,
     charge: Mutex<MemoryCharge>,
     /// 0: nothing was refused; 1: the object's limit; 2: the host's.
@@ -132,7 +132,7 @@ pub(super) struct Paused {
 unsafe impl Send for Paused {}
 
 /// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack
-/// that may go on on another thread, [`pause`] comes before each suspension.
+/// that may continue on another thread, [`pause`] comes before each suspension.
 #[inline(never)]
 pub(super) fn enter(heap: &Heap) -> Entered {
     switch(heap, false)
@@ -386,8 +386,8 @@ impl Ledger {
     /// # Safety
     /// So many are held by the caller, and the caller does not use the ledger after this.
     unsafe fn give(ledger: *const Self, bytes: i64) {
-        // SAFETY: what the caller holds keeps the ledger alive up to here; who brings `held` to 0 was the last to hold
-        // anything.
+        // SAFETY: what the caller holds keeps the ledger alive up to here; the caller that brings `held` to 0 was the
+        // last holder.
         unsafe {
             if (*ledger).held.fetch_sub(bytes, Ordering::AcqRel) == bytes {
                 drop(Box::from_raw(ledger.cast_mut()));
@@ -409,7 +409,7 @@ fn reserved(more: i64) {
 }
 
 /// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the
-/// statement may not go on.
+/// statement may not continue.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
         if !current.exempt.get() && !may_allocate() {
@@ -553,8 +553,8 @@ pub(super) fn install() -> c_int {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) }
 }
 
-/// Gives the process's free memory back to the system, if since this was last called heaps were much smaller all the
-/// time than they had been: not between two turns of a busy object. May take milliseconds for each hundred megabytes;
+/// Gives the process's free memory back to the system, if heaps were much smaller during the whole time since the last
+/// call than before: so not between two turns of a busy object. May take milliseconds for each hundred megabytes;
 /// allocations of other threads wait meanwhile. For one caller, now and then.
 pub fn trim() {
     let peak = PEAK.swap(RESERVED.load(Ordering::Relaxed), Ordering::Relaxed);

@@ -44,7 +44,7 @@ impl Turn {
     }
 
     /// Goes back to where a savepoint began, and ends it and those inside it. SQL cursors are closed, because the rows
-    /// they would read may be gone; listings go on with what is there now.
+    /// they would read may be gone; listings continue with what is stored then.
     pub fn undo(&mut self, savepoint: Savepoint) -> Result<(), WholeError> {
         let depth = self.depth_of(savepoint)?;
         if let Stage::Writing { .. } = self.stage {
@@ -85,8 +85,8 @@ impl Turn {
         Ok(())
     }
 
-    /// Applies what the turn has written so far; the turn goes on. It is settled once the watch says that the position
-    /// is durable. Cursors that only read stay open.
+    /// Applies what the turn has written so far; the turn continues. It is settled once the watch says that the
+    /// position is durable. Cursors that only read stay open.
     pub fn apply_so_far(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
         self.check()?;
         if !self.savepoints.is_empty() {

@@ -267,7 +267,7 @@ impl Writer {
     }
 
     /// Begins the next segment. Waits if there is no space for its file: nothing that is queued was written or
-    /// published yet. Meanwhile no further reservations are granted.
+    /// published yet. Meanwhile reservations that need more space fail.
     fn roll(&mut self) -> io::Result<()> {
         let header = header(&self.env, self.log, self.active.number + 1, &self.state);
         let mut tries = 0;
