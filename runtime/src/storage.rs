@@ -1,11 +1,29 @@
-//! What survives: one SQLite database per object, the records of classes, and the catalog that lists objects.
+//! The persistent state: one SQLite database per object, the records of classes, and the catalog that lists objects.
 //!
-//! Storage has never heard of WebAssembly or HTTP; it imports `base` only. Everything here blocks: callers run it where
-//! blocking is allowed. What must stay true:
+//! Storage knows neither WebAssembly nor HTTP; it imports `base` only. Every function here may block, so callers run it
+//! on threads that may block. Invariants:
 //! * a turn is applied whole or not at all, and only [`Turn::apply`] ends its transaction;
-//! * applied work may be told to the world once a [`DurableWatch`] covers its [`Lsn`], which only the commit log moves;
+//! * applied work may become visible outside once a [`DurableWatch`] covers its [`Lsn`], which only the commit log
+//!   moves;
 //! * a read, a refused statement and a failed turn leave nothing behind, not even a file;
 //! * readers of the data directory never write to what they read.
+//!
+//! The files import each other in one direction (`tests/tidy/circles.rs`). From the bottom:
+//!
+//! ```text
+//! files                            files that are durable when a function returns
+//! commit_log                       lanes of records on disk; knows neither objects nor SQLite
+//! sums, capture, incarnations      the files of one object: checksums, WAL, names
+//! running, temporary, heap,        what SQLite may use (memory, temporary files, CPU slices),
+//!   stacks, vfs, page_cache          and how it is refused
+//! statement, session, connection   one SQLite connection under the rules for guests
+//! catalog, recovery, dirty         the list of objects; which files are older than the log
+//! shared                           the state that all databases of a data directory share
+//! database, append                 one object's file, and its records in the log
+//! errors, turn                     one turn: its transaction, its failures
+//! sql, key_value, whole, alarms    what a guest calls within a turn
+//! checkpoint, databases, transfer  operations on all databases: checkpoints, start, export and import
+//! ```
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -29,13 +47,13 @@ pub mod whole;
 
 mod alarms;
 mod append;
-mod apply_error;
 mod authorizer;
-mod beginnings;
 mod calls;
 mod capture;
 mod checkpoint;
 mod connection;
+mod dirty;
+mod errors;
 mod files;
 mod functions;
 #[cfg(any(test, fuzzing))]
@@ -43,23 +61,27 @@ pub mod fuzz;
 pub mod heap;
 mod identity;
 mod incarnations;
+mod key_range;
 mod limited;
 mod on_disk;
 mod page_cache;
 mod recovery;
 mod replay;
 mod rows;
+mod running;
+mod session;
+mod shared;
 mod stacks;
 mod statement;
 mod sums;
 mod template;
 mod temporary;
+mod temporary_file;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vfs;
 
 pub use alarm_index::Alarms;
-pub use apply_error::ApplyError;
 pub use catalog::{Catalog, CatalogEntry, CatalogPage, Change};
 pub use classes::{ClassRecord, ClassRecords, ClassVersion, MESSAGE_MAX};
 pub use commit_log::{Durable, DurableWatch, LaneLost, LogError, LogUsage, Lsn};
@@ -67,34 +89,38 @@ pub use components::HeldComponent;
 pub use data_dir::{DataDir, DataDirError, DataDirView};
 pub use database::{Database, Stored};
 pub use databases::Databases;
-pub use key_value::{Entry, KvError, ListOptions};
-pub use sql::{ExecResult, PackedResult, SqlError, SqliteError, Value};
+pub use errors::{ApplyError, KvError, SqlError, WholeError};
+pub use key_range::ListOptions;
+pub use key_value::Entry;
+pub use sql::{ExecResult, PackedResult};
+pub use statement::SqliteError;
 pub use transfer::{ImportError, Snapshot};
-pub use turn::{Applied, Cursor, Turn};
-pub use whole::{Savepoint, WholeError};
+pub use turn::{Applied, Cursor, Savepoint, Turn};
 
-/// Why the host's own work on the data directory failed. None of these is a guest's fault.
+pub use crate::base::Value;
+
+/// The reasons why the host's own work on the data directory failed. No guest causes them.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The file system refused.
+    /// The file system returned an error.
     #[error("{action} {}: {cause}", path.display())]
     Io {
-        /// What was tried, for example `cannot write`.
+        /// The operation that failed, for example `cannot write`.
         action: &'static str,
-        /// On what.
+        /// The file or directory.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         cause: io::Error,
     },
-    /// SQLite failed on one of the host's own statements.
+    /// SQLite failed at one of the host's own statements.
     #[error("{}: {cause}", path.display())]
     Sqlite {
         /// The database file.
         path: PathBuf,
-        /// What SQLite says.
+        /// SQLite's error.
         cause: rusqlite::Error,
     },
-    /// What a class was deployed as is not what the host wrote.
+    /// A class's record or component is not what the host wrote.
     #[error("{} is damaged: {why}; restore it from a backup, or deploy the class again", path.display())]
     ClassDamaged {
         /// The file.
@@ -102,7 +128,7 @@ pub enum StorageError {
         /// What is wrong with it.
         why: String,
     },
-    /// The record of a class is of a format that this program does not read.
+    /// The record of a class has a format that this program does not read.
     #[error(
         "{} is of format {format}, and this program knows 1 and 2; nothing was changed. Start the version of holdfast that wrote \
          it, or a later one",
@@ -114,7 +140,7 @@ pub enum StorageError {
         /// Its format.
         format: u32,
     },
-    /// An object's file is not what the host wrote, or not there.
+    /// An object's file is missing or not what the host wrote.
     #[error("{} is damaged: {why}; import an export of the object, or delete the object to accept the loss", path.display())]
     Damaged {
         /// The file.
@@ -122,28 +148,28 @@ pub enum StorageError {
         /// What is wrong with it.
         why: String,
     },
-    /// The list of objects of one lane cannot be relied on, and its file was removed.
+    /// The catalog of one lane was damaged or of another log, and its file was removed.
     #[error("{} was damaged or of another log and is removed; start again to have it made from the databases", path.display())]
     ListLost {
         /// The lane's catalog file.
         path: PathBuf,
     },
-    /// The commit log failed or is not what it was.
+    /// The commit log failed or is damaged.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// The class has its share of the host's memory, which is short.
+    /// The host's memory is short and the class has used its share of it.
     #[error("the host's memory is short and the class has its share of it; try again later")]
     NoMemory,
-    /// The object is being copied already.
+    /// Another export of the object is still being copied.
     #[error("an export of the object is being copied; try again when it is done")]
     Busy,
-    /// A page cursor that the host did not make.
+    /// The cursor of a page was not made by the host.
     #[error("this cursor is not one that the host gave")]
     BadCursor,
 }
 
 impl StorageError {
-    /// Whether it passes by itself when there is room again.
+    /// Whether the error passes without a repair when the disk has room again.
     pub fn is_lack_of_room(&self) -> bool {
         match self {
             Self::Io { cause, .. } => files::is_lack_of_room(cause),

@@ -1,19 +1,19 @@
-//! Which objects' alarms come next, over all objects: the earliest ones in memory, the rest in the catalog.
+//! The index of all objects' alarms: the earliest ones in memory, the rest in the catalog.
 //!
-//! Everything here is a hint. The truth is the row in each object's own database, which the object reads when it is asked to
-//! run its alarm; so an entry that is out of date costs a look and does no harm, but a missing one would be an alarm that
-//! never rings. What must stay true, so that none is missing:
-//! * **every pending alarm before the horizon of its class is in memory**, *waiting* for its time or *taken* by whoever delivers
-//!   it; every other one is in the catalog, or will be once its record is durable;
-//! * an alarm that was taken stays taken until **its object says what its alarm is now** ([`Alarms::note`]), whether
-//!   that has changed or not: a handler may set the very alarm that it was called for. If its object could not say, whoever
-//!   took it puts it back ([`Alarms::settled`]);
-//! * an object says so after its record is appended, and the horizon moves before the catalog is read; so a change that
-//!   happens while the catalog is read is in memory, in what is read, or in both.
+//! The entries are hints. The row in each object's own database decides, and the object reads it when it is asked to
+//! run its alarm; so a stale entry costs one read and does no harm, but a missing one would be an alarm that never
+//! runs. Invariants, so that none is missing:
+//! * **every pending alarm before the horizon of its class is in memory**, *waiting* for its time or *taken* for
+//!   delivery; every other one is in the catalog, or will be once its record is durable;
+//! * a taken alarm stays taken until **its object reports its current alarm** ([`Alarms::note`]), whether that has
+//!   changed or not: a handler may set the same alarm that it was called for. If the object could not report it, the
+//!   alarm is put back ([`Alarms::settled`]);
+//! * an object reports after its record is appended, and the horizon moves before the catalog is read; so a change that
+//!   happens while the catalog is read is in memory, in the rows that are read, or in both.
 //!
-//! Classes share the memory: when there are too many, the later half of the class that has most is left to the catalog, and
-//! that class has a horizon of its own until it has room again. There is no timer per alarm, and nothing is read at the
-//! start but the first few. Reading ahead and the running check are in `alarm_look`.
+//! Classes share the memory: when there are too many alarms, the later half of the class with most of them is left to
+//! the catalog, and that class has a horizon of its own until there is room again. There is no timer per alarm, and the
+//! start reads only the first few. Reading ahead and the continuous check are in `alarm_look`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -26,10 +26,10 @@ use crate::base::{Alarm, ClassKey, ObjectId};
 /// Alarms in memory, about 200 bytes each.
 const NEAR_MAX: usize = 100_000;
 
-/// When, and whose. Ordered by time.
+/// The time of an alarm in milliseconds since the Unix epoch, and its object. Ordered by time.
 pub type Place = (u64, ObjectId);
 
-/// The first place of a time.
+/// Returns the first place of a time.
 pub(super) fn start_of(ms: u64) -> Place {
     (ms, ObjectId::from_bytes([0; 32]))
 }
@@ -43,14 +43,14 @@ pub struct Now {
     pub elapsed: Duration,
 }
 
-/// The alarms that come next.
+/// The index of the alarms that come next.
 #[derive(Default)]
 pub struct Alarms {
     pub(super) near: Mutex<Near>,
     pub(super) changed: Notify,
 }
 
-/// What one call of [`Alarms::take_due`] gives.
+/// The result of [`Alarms::take_due`].
 pub struct Round<S> {
     /// The alarms that are due and were admitted, with what admitted them.
     pub due: Vec<(ClassKey, Place, S)>,
@@ -60,30 +60,31 @@ pub struct Round<S> {
 
 /// The alarms in memory.
 pub(super) struct Near {
-    /// Those that wait, by class; no class is empty.
+    /// The waiting alarms, by class; no class is empty.
     classes: HashMap<ClassKey, BTreeSet<Place>>,
     /// The first of each class.
     heads: BTreeSet<(Place, ClassKey)>,
-    /// When each object's alarm is tried, of those that wait. None of them is taken.
+    /// The time of each object's waiting alarm. None of them is taken.
     waiting: HashMap<ObjectId, u64>,
     taken: HashMap<ObjectId, Taken>,
-    /// Those of `taken` that were put back, by when they are delivered again.
+    /// Those of `taken` that were put back, by the time of their next delivery.
     again: BTreeSet<(Duration, ObjectId)>,
     /// Alarms at this place and after it need not be in memory.
     pub(super) horizon: Place,
-    /// While the catalog is read: from where. What is listed from there on to the horizon may not be in memory yet.
+    /// The start of the range that is being read from the catalog. Alarms from there up to the horizon may not be in
+    /// memory yet.
     pub(super) read_from: Option<Place>,
-    /// Classes with a horizon of their own, which had too many.
+    /// The classes with a horizon of their own, because they had too many alarms.
     pub(super) lowered: BTreeMap<ClassKey, Place>,
     /// How many may wait in memory.
     pub(super) max: usize,
-    /// Until when the scheduler sleeps: an earlier alarm wakes it.
+    /// The time until which the scheduler sleeps: an earlier alarm wakes it.
     wakes_ms: u64,
-    /// Some that are due were not admitted.
+    /// Some due alarms were not admitted.
     refused: bool,
 }
 
-/// An alarm that somebody delivers, or waits to deliver again.
+/// An alarm that is being delivered, or was put back to be delivered again.
 struct Taken {
     class: ClassKey,
     next_ms: u64,
@@ -109,32 +110,32 @@ impl Default for Near {
 }
 
 impl Near {
-    /// Alarms of the class at this place and after it need not be in memory.
+    /// Returns the horizon of a class: its alarms at this place and after it need not be in memory.
     pub(super) fn horizon_of(&self, class: &ClassKey) -> Place {
         self.lowered.get(class).map_or(self.horizon, |own| self.horizon.min(*own))
     }
 
-    /// Whether an alarm of the class at this place would be in memory by now.
+    /// Whether an alarm of the class at this place must be in memory.
     pub(super) fn has_read(&self, class: &ClassKey, place: Place) -> bool {
         place < self.horizon_of(class) && self.read_from.is_none_or(|from| place < from)
     }
 
-    /// How many of a class wait.
+    /// Counts the waiting alarms of a class.
     pub(super) fn waiting_of(&self, class: &ClassKey) -> usize {
         self.classes.get(class).map_or(0, BTreeSet::len)
     }
 
-    /// How many of a class wait that are due before this place.
+    /// Counts the waiting alarms of a class before this place.
     pub(super) fn due_of(&self, class: &ClassKey, before: Place) -> usize {
         self.classes.get(class).map_or(0, |order| order.range(..before).count())
     }
 
-    /// When the object's alarm is tried, if it waits.
+    /// Returns the time of the object's alarm, if it waits.
     pub(super) fn waits(&self, id: &ObjectId) -> Option<u64> {
         self.waiting.get(id).copied()
     }
 
-    /// Whether the object's alarm is taken, and if so whether it was put back.
+    /// Returns whether the object's alarm was put back, if it is taken.
     pub(super) fn is_taken(&self, id: &ObjectId) -> Option<bool> {
         self.taken.get(id).map(|taken| taken.again.is_some())
     }
@@ -162,7 +163,7 @@ impl Near {
         }
     }
 
-    /// Nobody delivers it any more.
+    /// Removes the object's alarm from those that are taken.
     fn untake(&mut self, id: &ObjectId) -> Option<Taken> {
         let taken = self.taken.remove(id)?;
         taken.again.map(|at| self.again.remove(&(at, *id)));
@@ -195,14 +196,14 @@ impl Near {
         *own = to.min(*own);
     }
 
-    /// Takes the common horizon back. Classes that know everything up to there have none of their own.
+    /// Moves the common horizon back. Classes whose own horizon is not before it lose their own.
     pub(super) fn lower_all(&mut self, to: Place) {
         self.horizon = to;
         self.lowered.retain(|_, own| *own < to);
     }
 
-    /// Those that were put back wait again when their time has come, at their old place: before all that are due later. They
-    /// may be beyond the horizon, which is no harm.
+    /// Moves alarms that were put back to those that wait, when their time has come, at their old place: before all
+    /// that are due later. They may be beyond the horizon, which does no harm.
     fn bring_back(&mut self, elapsed: Duration) {
         while let Some((_, id)) = self.again.first().copied().filter(|(at, _)| *at <= elapsed) {
             let taken = self.untake(&id).expect("all of `again` are taken");
@@ -217,8 +218,8 @@ impl Near {
 }
 
 impl Alarms {
-    /// An object says what its alarm is. Called by whoever runs the object, after it has appended a change of its alarm and
-    /// after it was asked to run it.
+    /// Sets the alarm of an object. Called after the record of a change of its alarm is appended, and after the object
+    /// was asked to run it.
     pub(super) fn note(&self, class: &ClassKey, id: ObjectId, alarm: Option<Alarm>) {
         let mut near = self.near.lock();
         near.untake(&id);
@@ -237,8 +238,8 @@ impl Alarms {
         }
     }
 
-    /// Takes at most `max` alarms whose time has come, the earliest first. Classes that are not admitted keep theirs and hold up
-    /// no other. What was taken is given to its object, and then [`settled`](Self::settled).
+    /// Takes at most `max` due alarms, the earliest first. Classes that `admit` refuses keep theirs and delay no other
+    /// class. The caller delivers each to its object, and then calls [`settled`](Self::settled).
     pub fn take_due<S>(
         &self,
         now: Now,
@@ -276,8 +277,8 @@ impl Alarms {
         Round { due, wait }
     }
 
-    /// An alarm that was taken has been delivered, or could not be. If its object has not said what its alarm is now, it is due
-    /// again from `again` on. Answers whether that is so.
+    /// Ends the delivery of a taken alarm, successful or not. If its object has not reported its current alarm, the
+    /// alarm is put back and is due again from `again` on. Returns whether it was put back.
     pub fn settled(&self, id: &ObjectId, again: Duration) -> bool {
         let near = &mut *self.near.lock();
         let put_back = match near.taken.get_mut(id) {
@@ -294,12 +295,12 @@ impl Alarms {
         put_back
     }
 
-    /// An alarm that was taken is of an object that is gone for good.
+    /// Removes a taken alarm whose object was deleted.
     pub fn forget(&self, id: &ObjectId) {
         self.near.lock().untake(id);
     }
 
-    /// Whether every alarm up to this time is known, and none of them waits or is being delivered.
+    /// Whether every alarm up to this time is in memory, and none of them waits or is being delivered.
     pub fn are_done(&self, by: Now) -> bool {
         let near = self.near.lock();
         let nothing_due = near.heads.first().is_none_or(|((at, _), _)| *at > by.wall_ms)
@@ -310,15 +311,15 @@ impl Alarms {
         nothing_due && all_known && near.taken.len() == near.again.len()
     }
 
-    /// Resolves once an alarm was noted that comes before the time to which the scheduler sleeps, or a class that was not admitted
-    /// may be now.
+    /// Resolves once an alarm was noted that is due before the scheduler wakes, or a class that was not admitted may be
+    /// admitted.
     pub async fn changed(&self) {
         self.changed.notified().await;
     }
 }
 
 impl Near {
-    /// How long until another one is due, beside those that were not admitted.
+    /// Returns the time until the next alarm is due, apart from those that were not admitted.
     fn wait(&self, now: Now) -> Option<Duration> {
         let later = (start_of(now.wall_ms.saturating_add(1)), ClassKey::new(""));
         let next = self.heads.range(later..).next();

@@ -1,9 +1,9 @@
-//! Reading ahead: alarms of the next minute are taken from the catalog into memory. And the check that none is lost.
+//! Reads the alarms of the next minute from the catalog into memory, and checks that none is lost.
 //!
-//! **No alarm is overdue by more than its tolerance while its object is idle and the host has slots.** The index is built so
-//! that this holds; the check proves it while the host runs, from the other end: the catalog lists every durable alarm, and one
-//! that is overdue must be in memory. One that is not, twice in a row, is armed again, counted and logged, because a fault of ours
-//! must not cost an alarm.
+//! **No alarm is overdue by more than its tolerance while its object is idle and the host has slots.** The index
+//! ensures this; the check verifies it while the host runs, independently: the catalog lists every durable alarm, and
+//! an overdue one must be in memory. One that is not in memory in two checks in a row is added again, counted and
+//! logged, so that a bug of the host does not lose an alarm.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -13,16 +13,17 @@ use super::alarm_runs::AlarmRuns;
 use super::{Databases, StorageError};
 use crate::base::ClassKey;
 
-/// How far ahead alarms are taken into memory.
+/// How far ahead alarms are read into memory.
 const AHEAD: Duration = Duration::from_secs(60);
-/// A class that was left to the catalog is read again when it has this part of the memory or less.
+/// A class with a horizon of its own is read again when it has 1/16 of the memory or less.
 const REFILL_BELOW: usize = 16;
-/// How late an alarm may be before it counts as overdue: a busy host is late by less.
+/// The delay from which an alarm counts as overdue. A busy host delays alarms by less.
 pub const TOLERANCE: Duration = Duration::from_secs(10);
-/// Overdue alarms of each lane that one check looks at. More than these are no fault of the index but a backlog.
+/// Overdue alarms of each lane that one check reads. If there are more, the reason is a backlog and not a fault of the
+/// index.
 const CHECKED_MAX: usize = 1_000;
 
-/// A part of the catalog that is read, and from where to where.
+/// A range of the catalog that is read.
 struct Look {
     /// One class; none for all but those of `without`.
     class: Option<ClassKey>,
@@ -31,28 +32,30 @@ struct Look {
     until: Place,
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct AlarmCheck {
-    /// Alarms that are overdue by more than the tolerance and do not run. They wait for room, or for their class.
+    /// The number of alarms that are overdue by more than the tolerance and do not run. They wait for room, or for
+    /// their class.
     pub overdue: u64,
-    /// Those of them that were not in memory, and are now.
+    /// Those of them that were not in memory, and were added.
     pub rearmed: Vec<Place>,
 }
 
-/// Alarms that a check did not find in memory: not lost unless the next one does not find them either.
+/// Alarms that a check did not find in memory. They count as lost if the next check does not find them either.
 #[derive(Default)]
 pub struct Suspects(HashSet<Place>);
 
 impl Alarms {
-    /// Whether [`Databases::look_for_alarms`] should be called: a horizon is near, and there is room behind it.
+    /// Whether [`Databases::look_for_alarms`] should be called: a horizon is near, and there is room for more alarms.
     pub fn wants_look(&self, now_ms: u64) -> bool {
         let near = self.near.lock();
         let has_room = |class| near.waiting_of(class) <= near.max / REFILL_BELOW;
         near.horizon.0 < now_ms + AHEAD.as_millis() as u64 / 2 || near.lowered.keys().any(has_room)
     }
 
-    /// Moves the horizons first: later changes are noted from now on, those before are found in the catalog.
+    /// Moves the horizons, before the catalog is read: from now on changes up to them are noted, and earlier ones are
+    /// in the catalog.
     fn begin_look(&self, now_ms: u64) -> Vec<Look> {
         let near = &mut *self.near.lock();
         let mut looks = Vec::new();
@@ -72,7 +75,7 @@ impl Alarms {
         looks
     }
 
-    /// Takes in what was found from where the look began up to `end`.
+    /// Adds the alarms that were read, which are all from the start of the range up to `end`.
     fn end_look(&self, look: Look, found: Vec<(ClassKey, Place)>, end: Place) {
         let near = &mut *self.near.lock();
         if end < look.until {
@@ -95,7 +98,7 @@ impl Alarms {
         }
     }
 
-    /// Whether an alarm that is set will be taken without anybody's help.
+    /// Whether an alarm that is set will be taken without a further change.
     #[cfg(test)]
     pub fn knows(&self, class: &ClassKey, place: Place) -> bool {
         let near = self.near.lock();
@@ -135,18 +138,18 @@ impl Alarms {
 }
 
 impl Databases {
-    /// The alarms that come next.
+    /// Returns the index of the alarms that come next.
     pub fn alarms(&self) -> &Alarms {
         &self.0.alarms
     }
 
-    /// The alarms that are running.
+    /// Returns the alarms that are running.
     pub fn alarm_runs(&self) -> &AlarmRuns {
         &self.0.alarm_runs
     }
 
-    /// Takes the alarms of the next minute into memory, as many as there is room for. Waits for the disk: what was
-    /// noted before must be in the catalog before that is read. One caller at a time.
+    /// Reads the alarms of the next minute into memory, as many as there is room for. Waits for the disk, because
+    /// earlier changes must be in the catalog before it is read. One caller at a time.
     pub fn look_for_alarms(&self, now_ms: u64) -> Result<(), StorageError> {
         let shared = &self.0;
         let each = (shared.alarms.near.lock().max / 2 / shared.lanes.len()).max(2);
@@ -171,7 +174,8 @@ impl Databases {
         written
     }
 
-    /// Looks for alarms that are overdue, and arms those again that were not in memory at the last check either. Waits for the disk.
+    /// Checks the overdue alarms, and adds those to the index that were in memory neither now nor at the last check.
+    /// Waits for the disk.
     pub fn check_alarms(&self, now_ms: u64, suspects: &mut Suspects) -> Result<AlarmCheck, StorageError> {
         let before = start_of(now_ms.saturating_sub(TOLERANCE.as_millis() as u64));
         let without: Vec<_> = self.0.alarms.near.lock().lowered.keys().cloned().collect();
@@ -180,7 +184,7 @@ impl Databases {
         Ok(self.0.alarms.compare(listed, before, suspects))
     }
 
-    /// Has the catalogs write everything that is appended by now.
+    /// Writes everything to the catalogs that is appended by now.
     fn write_catalog(&self) -> Result<(), StorageError> {
         let appended: Vec<_> = self.0.lanes.iter().map(|lane| lane.appended()).collect();
         self.0.catalog.write(&appended)

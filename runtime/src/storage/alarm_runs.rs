@@ -1,8 +1,8 @@
-//! Which alarms were running when a process ended, so that one that ends the process every time is not tried for ever.
+//! Records which alarms run, so that an alarm that ends the process each time is not retried without limit.
 //!
-//! A file of lines that is never flushed: a process that is killed leaves it to the next one, and after a power cut nobody
-//! is blamed. `+ID` an alarm begins, `-ID` it has ended, `ID N` it was running when the last N processes in a row ended that
-//! ran it. Whatever cannot be read is left out; failing to write costs no alarm.
+//! A file of lines that is never flushed: it survives a killed process, and after a power cut no alarm is blamed.
+//! `+ID`: an alarm begins; `-ID`: it has ended; `ID N`: the last N processes in a row that ran it ended while it ran.
+//! Lines that cannot be parsed are ignored; an error at writing fails no alarm.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::files::private;
 use crate::base::ObjectId;
 
-/// Processes that end in a row while one alarm runs, which count as one failed attempt.
+/// The number of processes in a row that end while an alarm runs, which count as one failed attempt.
 const ENDS_MAX: u32 = 3;
 /// Bytes at which the file is begun anew.
 const LARGE: u64 = 1 << 20;
@@ -26,11 +26,11 @@ struct Runs {
     file: File,
     bytes: u64,
     running: u64,
-    /// How many processes have ended in a row while it ran.
+    /// For each alarm, the number of processes in a row that ended while it ran.
     ends: HashMap<ObjectId, u32>,
 }
 
-/// What an earlier process left.
+/// Parses what an earlier process left.
 fn parse(text: &str) -> HashMap<ObjectId, u32> {
     let mut ends = HashMap::new();
     let mut running = HashSet::new();
@@ -50,7 +50,7 @@ fn parse(text: &str) -> HashMap<ObjectId, u32> {
 }
 
 impl AlarmRuns {
-    /// Reads what the last process left, and begins anew.
+    /// Reads what the last process left, and begins the file anew.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let ends = match fs::read(path) {
             Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)),
@@ -64,8 +64,8 @@ impl AlarmRuns {
         Ok(Self(Mutex::new(runs)))
     }
 
-    /// An alarm begins to run; it ends when the guard is dropped. None if the process has ended too often while it ran: this
-    /// counts as an attempt that failed, and the count begins again.
+    /// Records that an alarm begins to run; dropping the guard records its end. Returns none if [`ENDS_MAX`] processes
+    /// in a row ended while it ran: this counts as a failed attempt, and the count begins again.
     pub fn begin(&self, id: ObjectId) -> Option<AlarmRun<'_>> {
         let mut runs = self.0.lock();
         if runs.ends.get(&id).is_some_and(|ends| *ends >= ENDS_MAX) {
@@ -79,7 +79,7 @@ impl AlarmRuns {
     }
 }
 
-/// An alarm that is running.
+/// A guard: the alarm runs until it is dropped.
 pub struct AlarmRun<'a> {
     runs: &'a AlarmRuns,
     id: ObjectId,
@@ -98,7 +98,7 @@ impl Drop for AlarmRun<'_> {
 }
 
 impl Runs {
-    /// Not worth failing an alarm: an unwritten line is a process that ends without being counted.
+    /// Writes a line. An error is ignored: if the line is missing, the end of the process is not counted.
     fn write(&mut self, line: &str) {
         if self.file.write_all(line.as_bytes()).is_ok() {
             self.bytes += line.len() as u64;

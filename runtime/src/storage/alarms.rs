@@ -1,11 +1,11 @@
 //! The alarm of a turn's object: `wit/alarms.wit`.
 //!
-//! What a turn does to the alarm is kept beside its transaction and written by the turn's end alone: a settling point applies
-//! what is stored and leaves the alarm as it was, so a turn that fails after one has not touched it.
+//! A turn's change of the alarm is kept beside its transaction and written only at the turn's end: a settling point
+//! applies what is stored and leaves the alarm as it was, so a turn that fails after one has not changed the alarm.
 
 use super::commit_log::{Lsn, NumberedAlarm};
+use super::errors::SqlError;
 use super::identity::Identity;
-use super::sql::SqlError;
 use super::statement::last_error;
 use super::turn::StagedAlarm;
 use super::{ApplyError, StorageError, Turn};
@@ -33,8 +33,8 @@ impl Turn {
         }
     }
 
-    /// Has the database that takes the place of another have the other's alarm, at a settling point: the turn's end decides what
-    /// becomes of it.
+    /// Has the database that takes the place of another have the other's alarm, at a settling point: the turn's end
+    /// decides what becomes of it.
     pub(super) fn carry_alarm(&mut self) -> Result<(), ApplyError> {
         match self.database().aside_alarm() {
             Some(NumberedAlarm { serial, alarm }) => self.store_alarm(Some(alarm), Some(serial)),

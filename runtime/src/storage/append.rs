@@ -1,7 +1,8 @@
-//! How an applied turn gets into the commit log: what its COMMIT wrote to the WAL, as records, before anybody can see it.
+//! Appends applied turns to the commit log: what a COMMIT wrote to the WAL becomes records, before it can become
+//! visible.
 //!
-//! What must stay true: everything that can fail is done before the COMMIT; what was committed and cannot be appended ends the
-//! process. The records, what the checkpoints know, and the list of objects change together.
+//! Invariants: everything that can fail is done before the COMMIT; if a committed turn cannot be appended, the process
+//! ends. The records, the state that checkpoints use, and the list of objects change together.
 
 use std::fs;
 use std::io;
@@ -20,7 +21,7 @@ use crate::base::seeded_bugs::{self, SeededBug};
 use crate::base::{Alarm, ObjectName};
 
 impl Database {
-    /// Does what can fail before a turn's COMMIT, because nothing may between that and its record.
+    /// Does everything that can fail, before a turn's COMMIT: between the COMMIT and its record nothing may fail.
     pub(super) fn prepare_append(&mut self) -> Result<(), StorageError> {
         let path = self.path.clone();
         self.open_what_appends(&path).map_err(StorageError::io("cannot open what is beside", &path))
@@ -40,7 +41,8 @@ impl Database {
         Ok(())
     }
 
-    /// Appends what a COMMIT has just written to the WAL. Nobody has seen it yet; if it cannot be appended the process ends.
+    /// Appends what a COMMIT has just written to the WAL. It is not visible to anyone yet; if it cannot be appended,
+    /// the process ends.
     pub(super) fn append(&mut self, room: &mut Reservation) -> Lsn {
         let path = self.path.clone();
         let records = match self.records() {
@@ -78,14 +80,15 @@ impl Database {
         self.last
     }
 
-    /// Tells the index of all alarms what the object's alarm is. Not before the record of a change is appended: whoever reads the
-    /// catalog at this moment must find it there or in the index.
+    /// Updates the index of all alarms with the object's alarm. Called after the record of a change is appended,
+    /// because a reader of the catalog must find the alarm there or in the index.
     fn note_alarm(&self, alarm: Option<Alarm>) {
         self.shared.alarms.note(&self.address.key, self.address.id, alarm);
     }
 
-    /// Says what the alarm is, after the object was asked to run it. The index has forgotten the one that it handed out, so it
-    /// must be told also when nothing has changed: the handler may have set the same alarm again, the clock may have been set back.
+    /// Reports the alarm to the index, after the object was asked to run it. The index has removed the alarm that it
+    /// handed out, so it needs the report even if nothing has changed: the handler may have set the same alarm again,
+    /// or the clock may have been set back.
     pub fn tell_alarm(&mut self) -> Result<(), StorageError> {
         let alarm = self.alarm()?;
         #[cfg(test)]
@@ -97,14 +100,14 @@ impl Database {
         Ok(())
     }
 
-    /// What the log has of an object that could not be recovered does not count any more.
+    /// Discards what the log has of an object that could not be recovered.
     fn replaces_unusable(&mut self) {
         if !std::mem::replace(&mut self.recovered, true) {
             self.shared.recovery.forget(&self.address.id);
         }
     }
 
-    /// What the last COMMIT wrote.
+    /// Creates the records of what the last COMMIT wrote.
     fn records(&self) -> io::Result<Vec<Encoded>> {
         self.shared.disk.at(Failpoint::TurnApplied)?;
         let FileState::Open(file) = &self.file else { unreachable!("a turn was applied to it") };
@@ -145,7 +148,7 @@ impl Database {
         }
     }
 
-    /// What the last turn changed in the list of objects, if anything, and what the alarm is if that is among it.
+    /// Returns what the last turn changed in the list of objects, if anything, and the alarm if it is part of that.
     fn change(&mut self) -> (Option<Change>, Option<Option<Alarm>>) {
         let FileState::Open(file) = &self.file else { return (None, None) };
         let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm());
@@ -159,7 +162,7 @@ impl Database {
         (Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) }), changed)
     }
 
-    /// Appends that nothing is stored any more. The files go once that is durable.
+    /// Appends a record that says that nothing is stored any more. The files are removed once it is durable.
     pub(super) fn append_removal(&mut self, room: &mut Reservation) -> Lsn {
         if self.aside.take().is_some() {
             // What this turn made instead never counted.

@@ -1,12 +1,12 @@
-//! What guests' SQL may do: one decision for each thing that SQLite asks about while it compiles a statement.
+//! The rules for guests' SQL: one decision for each action that SQLite reports while it compiles a statement.
 //!
-//! Everything is refused that is not named here. The host's own statements are allowed at their top level only: a trigger of
-//! the guest that one of them sets off runs under the guest's rules. The target of a rename is not asked about; `sql`
-//! reads the schema after such statements.
+//! Everything is refused that is not named here. The host's own statements are allowed at their top level only: a
+//! trigger of the guest that one of them sets off runs under the guest's rules. The target of a rename is not asked
+//! about; `sql` reads the schema after such statements.
 
 use rusqlite::hooks::{AuthAction as Action, AuthContext, TransactionOperation};
 
-/// What SQLite is told, and what the host remembers of the statement.
+/// The decision for SQLite, and what the host notes about the statement.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     Allow,

@@ -1,8 +1,8 @@
-//! How SQL is called from outside of storage: each call on a stack of its own, in slices.
+//! The calls of SQL from outside of storage: each runs on a stack of its own, in slices.
 //!
-//! The futures here are pending while their statement is suspended and wake themselves; whoever drives them
-//! ([`crate::base::Computing`]) says how long a slice is and who goes on when. Dropped before its end, a call ends as an interrupted
-//! statement does and breaks its turn, which then cannot be applied.
+//! The futures are pending while their statement is suspended, and wake themselves; [`crate::base::Computing`], which
+//! polls them, decides how long a slice is and which turn continues when. A call that is dropped before its end ends as
+//! an interrupted statement does and breaks its turn, which then cannot be applied.
 
 use super::commit_log::DurableWatch;
 use super::stacks::{OnStack, Stack};
@@ -46,8 +46,8 @@ impl Turn {
         self.on_stack(move |turn| turn.next_packed(cursor, max_rows))
     }
 
-    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
-    /// reads is not run further than that.
+    /// Runs a call to its end and returns its rows in one table, cut off at 10,000 rows or about 16 MiB. A statement
+    /// that only reads is not run further than that.
     pub fn query_sliced<'a>(
         &'a mut self,
         text: &'a str,
@@ -56,7 +56,8 @@ impl Turn {
         self.on_stack(|turn| turn.query(text, parameters))
     }
 
-    /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then) runs on a stack, too.
+    /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then)
+    /// runs on a stack, too.
     pub async fn apply_sliced(mut self) -> (Database, Result<Applied, ApplyError>) {
         let Some((stack, work)) = self.stack.take() else { return self.apply() };
         let mut applied = None;

@@ -1,11 +1,11 @@
-//! What a turn has written, read back from SQLite's WAL and made records of the commit log.
+//! Reads what a turn has written back from SQLite's WAL, and makes records of the commit log of it.
 //!
-//! SQLite appends a frame (page number, image) to the `-wal` file for each page that a transaction changed; a COMMIT's frames
-//! are the last ones, up to the count that the WAL hook reports. **Only those are read**: a transaction that was rolled back
-//! can leave older frames behind them, and frames from before the WAL was begun anew carry another salt.
+//! SQLite appends a frame (page number, image) to the `-wal` file for each page that a transaction changed; a COMMIT's
+//! frames are the last ones, up to the count that the WAL hook reports. **Only those are read**: a transaction that was
+//! rolled back can leave older frames behind them, and frames from before the WAL was begun anew carry another salt.
 //!
-//! The file format is SQLite's own (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>): a header of 32 bytes,
-//! whose bytes 16..24 are the salt, then frames of 24 + 4,096 bytes; big-endian.
+//! The file format is SQLite's own (<https://www.sqlite.org/fileformat2.html#the_write_ahead_log>): a header of 32
+//! bytes, whose bytes 16..24 are the salt, then frames of 24 + 4,096 bytes; big-endian.
 
 use std::fs::{self, File};
 use std::io;
@@ -52,7 +52,8 @@ pub(super) fn cut_wal(database: &Path, bytes: u64) -> io::Result<()> {
     }
 }
 
-/// An open `-wal` file. It stays the same file while SQLite uses it: a reset cuts it, and begins anew with another salt.
+/// An open `-wal` file. It stays the same file while SQLite uses it: a reset cuts it, and begins anew with another
+/// salt.
 pub(super) struct Wal(File);
 
 impl Wal {
@@ -61,8 +62,8 @@ impl Wal {
         File::open(wal_path(database)).map(Self)
     }
 
-    /// Reads frames, counted from 0, in order: each one's page number, the size of the database in pages if the frame ends a
-    /// transaction (else 0), and the image.
+    /// Reads frames, counted from 0, in order: each one's page number, the size of the database in pages if the frame
+    /// ends a transaction (else 0), and the image.
     pub fn read(&self, frames: Range<u32>, mut each: impl FnMut(u32, u32, &[u8]) -> io::Result<()>) -> io::Result<()> {
         let mut salt = [0; 8];
         self.0.read_exact_at(&mut salt, 16)?;
@@ -90,8 +91,8 @@ fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes.try_into().expect("four bytes"))
 }
 
-/// The records of a turn: its frames' pages, after those of `template` if the file was made from it. `head` says everything
-/// but the number of pages and the part.
+/// The records of a turn: its frames' pages, after those of `template` if the file was made from it. `head` says
+/// everything but the number of pages and the part.
 pub(super) fn capture(
     wal: &Wal,
     frames: Range<u32>,

@@ -1,14 +1,14 @@
-//! The list of objects: one catalog per lane, a projection of the commit log.
+//! The list of objects: one catalog per lane, derived from the commit log.
 //!
-//! The log is the truth; this is a copy of what it says of names and sizes, in `catalog/<lane>.sqlite`, that can be asked
-//! "which objects are there?". Changes are noted when their records are appended and written in bulk about once a second by
-//! one thread for all lanes; readers see what is noted in front of what is written. What must stay true:
-//! * a reader is told of exactly what is durable: a change is invisible until its LSN is, and visible from then on;
-//! * each file says up to which LSN it lists everything, in the transaction that wrote it. So the file and the log's
-//!   records after that LSN are the whole list, whenever the process ended;
-//! * a file that is missing, damaged, of another version, older than what the log still holds or newer than its end is *lost*, and
-//!   made again from the databases and the log. Nothing is in the catalog alone, but one thing: that an object exists whose file is
-//!   gone.
+//! The log is the source; a catalog is a copy of its names, sizes and alarms, in `catalog/<lane>.sqlite`, that can be
+//! queried for objects. Changes are noted when their records are appended, and one thread for all lanes writes them in
+//! bulk about once a second; readers see notes before the file's rows. Invariants:
+//! * a reader sees exactly what is durable: a change is visible from the moment its LSN is durable, and not before;
+//! * each file contains the LSN up to which it lists everything, written in the same transaction. So the file and the
+//!   log's records after that LSN are the complete list, whenever the process ended;
+//! * a file that is missing, damaged, of another version, older than what the log still holds or newer than its end is
+//!   *lost*, and rebuilt from the databases and the log. One fact is in the catalog alone: that an object exists whose
+//!   file is gone.
 //!
 //! ```text
 //! open → rebuild the lanes lost → replay the log → follow → note, list, write … → close
@@ -33,24 +33,25 @@ mod file;
 mod lane;
 mod notes;
 mod pages;
+mod position;
 mod rebuild;
 
 #[cfg(any(test, fuzzing))]
-pub(super) use pages::Position;
+pub(super) use position::Position;
 
 pub(super) use file::read_copy;
 use lane::LaneCatalog;
 pub use notes::Change;
 
-/// How long changes gather before they are written. A crash costs as much of replay.
+/// How long changes are collected before they are written. A crash costs the replay of as much.
 const WRITE_EVERY: Duration = Duration::from_secs(1);
 
-/// One object of the list.
+/// An entry of the list: one object.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogEntry {
     /// Its id.
     pub id: ObjectId,
-    /// The name it was reached by.
+    /// The name that requests used for it.
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
@@ -58,12 +59,12 @@ pub struct CatalogEntry {
     pub alarm: Option<Alarm>,
 }
 
-/// A part of the list.
+/// A page of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CatalogPage {
     /// In the order of their names; those without a name last, in the order of their ids.
     pub entries: Vec<CatalogEntry>,
-    /// Continues the list; none at its end.
+    /// The cursor that continues the list; none at its end.
     pub cursor: Option<String>,
 }
 
@@ -75,22 +76,23 @@ pub struct Catalog {
 
 struct Shared {
     lanes: Vec<LaneCatalog>,
-    /// Something waits to be written, or did.
+    /// Changes may wait to be written.
     waiting: AtomicBool,
     stopping: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Catalog {
-    /// Opens the catalog of each lane, given up to where the log has trimmed it. Answers, for each lane, the LSN after which
-    /// replay begins, and the lanes that were lost, which are empty until [`Catalog::rebuild`].
+    /// Opens the catalog of each lane, given the position up to which the log has trimmed it. Returns, for each lane,
+    /// the LSN after which replay begins, and the lanes that are lost, which are empty until [`Catalog::rebuild`].
     #[cfg(test)]
     pub fn open(dir: &DataDir, trimmed: &[Lsn]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
         let lanes: Vec<_> = trimmed.iter().map(|trimmed| *trimmed..=Lsn(u64::MAX)).collect();
         Self::open_on(dir, &lanes)
     }
 
-    /// The same, given also the last position of each lane. A file that is ahead of that is of another log, and lost.
+    /// Opens the catalog as [`Catalog::open`] does, given also the last position of each lane. A file that is ahead of
+    /// it belongs to another log, and is lost.
     pub fn open_on(dir: &DataDir, lanes: &[RangeInclusive<Lsn>]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
         let files = dir.catalog();
         make_dir_durably(&files)?;
@@ -114,8 +116,8 @@ impl Catalog {
         Ok((Self { shared, writer: Some(writer) }, applied, lost))
     }
 
-    /// Makes lost lanes again from the databases below `objects`, which has been given back what the log holds; none is open.
-    /// Touches every object. The log's replay comes after it. Answers how many objects were found.
+    /// Rebuilds lost lanes from the databases below `objects`, which are recovered and not open. Reads every object.
+    /// The log's replay comes after it. Returns the number of objects that were found.
     pub fn rebuild(&self, lanes: &[Lane], objects: &Path) -> Result<u64, StorageError> {
         let count = self.shared.lanes.len() as u16;
         let mut found = 0;
@@ -136,27 +138,27 @@ impl Catalog {
         Ok(found)
     }
 
-    /// Takes in what a record of the log says, while the log is replayed: once for each, in the order of their LSNs. Ignored
-    /// if the lane's file has it.
+    /// Adds the change of a record while the log is replayed: once for each record, in the order of their LSNs. Ignores
+    /// changes that the lane's file has.
     pub fn replay(&self, lane: Lane, lsn: Lsn, change: Change) {
         self.lane(lane).replay(lsn, change);
     }
 
-    /// Says how far each lane is durable from now on. Replay is over.
+    /// Ends the replay, and sets the watches on how far each lane is durable.
     pub fn follow(&self, durable: Vec<DurableWatch>) -> Result<(), StorageError> {
         assert_eq!(durable.len(), self.shared.lanes.len(), "each lane has its own");
         self.shared.lanes.iter().zip(durable).try_for_each(|(lane, durable)| lane.follow(durable))
     }
 
-    /// Takes in what a record says that was appended just now; it is seen once the record is durable. Called before it
-    /// can be, in the order of the LSNs; takes well under a microsecond.
+    /// Adds the change of a record that was appended just now; it is visible once the record is durable. Called before
+    /// it can be durable, in the order of the LSNs; takes well under a microsecond.
     pub fn note(&self, lane: Lane, lsn: Lsn, change: Change) {
         self.lane(lane).note(lsn, change);
         self.shared.announce();
     }
 
-    /// Writes what is durable to the files; the applied LSN of each lane is `upto` or more when it returns. Waits until
-    /// `upto` is durable. The files reach the disk when the file system is flushed.
+    /// Writes durable changes to the files; the applied LSN of each lane is at least `upto` when it returns. Waits
+    /// until `upto` is durable. Does not flush the files; flushing the file system does.
     pub fn write(&self, upto: &[Lsn]) -> Result<(), StorageError> {
         self.shared.write(upto.iter().copied())
     }
@@ -173,7 +175,7 @@ impl Catalog {
         Ok(false)
     }
 
-    /// Whether the object is known to exist. Of a lane that was lost meanwhile nothing is known.
+    /// Whether the object is listed. False for all objects of a lane that was lost while the process runs.
     pub(super) fn lists(&self, class: &ClassKey, id: &ObjectId) -> Result<bool, StorageError> {
         let mut lane = self.lane(Lane::of(id.as_bytes(), self.shared.lanes.len() as u16)).current();
         if lane.check().is_err() {
@@ -182,8 +184,8 @@ impl Catalog {
         lane.lists(class, id).map_err(|error| lane.failed(error))
     }
 
-    /// Objects of a class whose name begins with `prefix` (those without a name only without one), at most `limit`,
-    /// from where `cursor` left off.
+    /// Lists the objects of a class whose names begin with `prefix` (objects without a name only if there is no
+    /// prefix), at most `limit`, continuing at `cursor`.
     pub fn list(
         &self,
         class: &ClassKey,
@@ -191,7 +193,7 @@ impl Catalog {
         cursor: Option<&str>,
         limit: usize,
     ) -> Result<CatalogPage, StorageError> {
-        let range = pages::Range::new(prefix, cursor)?;
+        let range = position::Range::new(prefix, cursor)?;
         // All at once, in the order of their numbers: each is read bit by bit.
         let mut lanes: Vec<_> = self.shared.lanes.iter().map(LaneCatalog::current).collect();
         for lane in &mut lanes {
@@ -202,9 +204,9 @@ impl Catalog {
         page.map_err(|(n, error)| lanes[n].failed(error))
     }
 
-    /// The alarms that the files list from one place up to another (exclusive), of one class or of all but some, at most
-    /// `limit` (two or more) of each lane, and up to where that is all of them. A lane that is lost until the next start lists none, so
-    /// that those of the others come.
+    /// Returns the alarms that the files list from one place up to another (exclusive), of one class or of all but
+    /// some, at most `limit` (two or more) of each lane, and the place up to which the result is complete. A lane that
+    /// is lost lists none until the next start, so that the alarms of other lanes are run.
     pub(super) fn alarms(
         &self,
         from: Place,
@@ -237,7 +239,7 @@ impl Catalog {
         Ok((found, end))
     }
 
-    /// Writes everything that is durable. No note may come after.
+    /// Writes everything that is durable. No change may be noted afterwards.
     pub fn close(mut self) -> Result<(), StorageError> {
         self.stop();
         self.shared.write(self.shared.nothing_asked())
@@ -256,7 +258,7 @@ impl Catalog {
     }
 }
 
-/// Dropping a catalog without closing it is a crash: what was not written is replayed.
+/// Dropping a catalog without closing it has the effect of a crash: changes that were not written are replayed.
 impl Drop for Catalog {
     fn drop(&mut self) {
         self.stop();
@@ -278,10 +280,10 @@ impl Shared {
                     return;
                 }
             }
-            // Before anything is looked at, so that what is noted meanwhile is announced again.
+            // Before anything is read, so that changes that are noted meanwhile are announced again.
             self.waiting.store(false, Ordering::SeqCst);
             if let Err(error) = self.write(self.nothing_asked()) {
-                tracing::error!("the list of objects could not be written, it is tried again: {error}");
+                tracing::error!("failed to write the object catalog; retrying in 1 s: {error}");
             }
             if self.lanes.iter().any(LaneCatalog::is_waiting) {
                 self.waiting.store(true, Ordering::SeqCst);
@@ -297,7 +299,7 @@ impl Shared {
         }
     }
 
-    /// Writes every lane, whatever becomes of the others.
+    /// Writes every lane, even if writing others fails.
     fn write(&self, upto: impl Iterator<Item = Lsn>) -> Result<(), StorageError> {
         let written = self.lanes.iter().zip(upto).map(|(lane, upto)| lane.write(upto));
         written.fold(Ok(()), Result::and)

@@ -2,8 +2,8 @@
 //!
 //! `classes/<name>.json` is a class with its versions, and the file's name is the class's name; their components are
 //! [`super::components`]'. Every write is durable before it returns, the component before the record that names it. A
-//! record says its format: this program writes 2 and reads 1 (one version, the current one) and 2. What must stay true:
-//! a component that a durable record names is there, and no two records have one key.
+//! record says its format: this program writes 2 and reads 1 (one version, the current one) and 2. Invariants: a
+//! component that a durable record names exists, and no two records have the same key.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -184,8 +184,8 @@ impl ClassRecords {
         before.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
     }
 
-    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The record's text
-    /// has the old name until it is written again.
+    /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The
+    /// record's text has the old name until it is written again.
     pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
         let path = self.record_path(from);
         failpoints::hit(Failpoint::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
@@ -197,7 +197,7 @@ impl ClassRecords {
         Ok(())
     }
 
-    /// Removes a record. Answers whether there was one.
+    /// Removes a record. Returns whether there was one.
     pub fn remove(&self, name: &ClassName) -> Result<bool, StorageError> {
         let removed = remove_durably(&self.record_path(name))?;
         let named = self.named.lock().remove(name);

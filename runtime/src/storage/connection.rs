@@ -1,60 +1,33 @@
-//! One SQLite connection, set up as all of them are.
+//! One SQLite connection, with the settings that all of them have.
 //!
-//! Owns the settings, the callbacks that SQLite calls back into (authorizer, commit hook, WAL hook, progress handler) and
-//! the cache of the guest's statements. Knows nothing of turns: it is told what is allowed at the moment. A connection
-//! costs about 70 KiB and at most 2 MiB of pages more.
+//! Owns the settings, SQLite's limits, and the cache of the guest's statements; the callbacks are in `session`. It does
+//! not know turns. A connection costs about 70 KiB and at most 2 MiB of pages more.
 
 use std::collections::VecDeque;
-use std::ffi::{c_int, c_void};
-use std::ops::Range;
+use std::ffi::c_int;
 use std::path::Path;
-use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Once};
-use std::time::Duration;
 
-use parking_lot::Mutex;
 use rusqlite::config::DbConfig;
-use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::{OpenFlags, ffi};
 
-use super::authorizer::{Verdict, is_hosts, judge};
 use super::functions;
 use super::heap::{self, Heap};
 use super::limited;
 use super::page_cache;
-use super::sql::SqliteError;
-use super::stacks;
-use super::statement::Statement;
+use super::session::Session;
+use super::statement::{SqliteError, Statement};
 use super::sums::PageSums;
 use super::template::PAGE;
 use super::vfs;
 use crate::base::limits::{
-    FUEL_PER_SQL_STEP, SQL_COLUMNS_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARAMETERS_MAX, SQL_PATTERN_MAX, SQL_TEXT_MAX,
-    SQL_VALUE_MAX,
+    SQL_COLUMNS_MAX, SQL_EXPRESSION_DEPTH_MAX, SQL_PARAMETERS_MAX, SQL_PATTERN_MAX, SQL_TEXT_MAX, SQL_VALUE_MAX,
 };
-use crate::base::{Exhausted, WorkBudget};
 
-/// Steps between two looks at the budget: about 10 µs.
-const PROGRESS_STEPS: u32 = 1_000;
-/// The fewest: a step may be a function that works on 2 MB for milliseconds.
-const PROGRESS_STEPS_MIN: u32 = 4;
-/// Steps of statements that end before the progress handler is called, after which the clock is looked at: some 60 statements. The look
-/// is a system call, which costs as much as a short statement.
-const UNSEEN_MAX: u64 = 10_000;
-/// What a step takes, about.
-const STEP: Duration = Duration::from_nanos(10);
-/// What ending a statement counts as at least, so that short ones with dear functions are seen soon.
-const STEPS_OF_A_CALL: u64 = 50;
-/// CPU time between two looks above which, and below which, the next one comes sooner, or later.
-const LOOKS: Range<Duration> = Duration::from_micros(50)..Duration::from_micros(250);
 /// The guest's statements that stay compiled: what a handler repeats. Each takes a few KiB.
 const STATEMENTS: usize = 16;
-
-/// Questions to the authorizer while one statement is compiled: about one for each column, table and view that it names. Views
-/// that name views multiply, and SQLite's own limits let one statement compile for 20 s.
-const QUESTIONS: u32 = 5_000;
 
 /// SQLite flushes nothing: what counts is in the commit log. The cache is [`CACHE_PAGES`] large.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA synchronous = OFF; PRAGMA temp_store = FILE;
@@ -86,61 +59,12 @@ pub(super) struct Connection {
     statements: VecDeque<(Box<str>, Statement)>,
     sqlite: rusqlite::Connection,
     pub session: Arc<Session>,
-    /// What SQLite allocates for it.
+    /// The heap of its allocations.
     pub heap: Heap,
 }
 
-/// What a connection and SQLite's callbacks share. Atomics because callbacks must be `Send`; one thread at a time uses it.
-#[derive(Default)]
-pub(super) struct Session {
-    /// One of the host's statements is being compiled or run.
-    host: AtomicBool,
-    /// One of the guest's statements is being compiled.
-    compiling: AtomicBool,
-    /// The turn has a transaction.
-    pub writing: AtomicBool,
-    /// The host is ending the transaction; nobody else may.
-    pub applying: AtomicBool,
-    /// The last COMMIT wrote frames.
-    pub wrote: AtomicBool,
-    /// Frames in the WAL after the last COMMIT.
-    pub frames: AtomicU32,
-    /// The turn only reads.
-    reads_only: AtomicBool,
-    /// FTS5's functions that want bounding: 0, none was named; 1, one was; 2, they are bounded.
-    auxiliary: AtomicU8,
-    /// The guest set a pragma that lasts.
-    pub altered: AtomicBool,
-    /// The authorizer was asked since `seen` was last taken.
-    asked: AtomicBool,
-    seen: Mutex<Seen>,
-    budget: Mutex<Option<WorkBudget>>,
-    /// Steps that the progress handler has charged since the last `take_charged`.
-    charged: AtomicU64,
-    /// Steps that were charged after statements since the last look at the clock.
-    unseen: AtomicU64,
-    /// Steps between two calls of the progress handler.
-    steps: AtomicU32,
-    /// What the slice had computed at the last look, in nanoseconds.
-    looked: AtomicU64,
-    /// The connection that this is the session of; used in its own callbacks only.
-    handle: AtomicPtr<ffi::sqlite3>,
-}
-
-/// What the authorizer saw while one statement was compiled.
-#[derive(Default)]
-pub(super) struct Seen {
-    questions: u32,
-    /// It changes the schema.
-    pub schema: bool,
-    /// It acts when compiled.
-    pub pragma: bool,
-    /// What was refused.
-    pub refused: Option<String>,
-}
-
 impl Connection {
-    /// Opens an existing database file, whose pages nobody checks.
+    /// Opens an existing database file without checking its pages.
     pub fn open(path: &Path, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         Self::open_with(path, None, max_pages, heap)
     }
@@ -171,7 +95,7 @@ impl Connection {
         Ok(Self { statements: VecDeque::new(), sqlite, session, heap })
     }
 
-    /// The connection, for the guest's statements.
+    /// Returns the connection, for the guest's statements.
     pub fn guest(&self) -> &rusqlite::Connection {
         &self.sqlite
     }
@@ -190,7 +114,7 @@ impl Connection {
         self.run_host(run)
     }
 
-    /// The same for statements that begin or end transactions: memory is not refused to them.
+    /// Runs the host's statements that begin or end transactions: memory is not refused to them.
     pub fn control<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> T) -> T {
         let _for = heap::enter_exempt(&self.heap);
         self.run_host(run)
@@ -217,7 +141,7 @@ impl Connection {
         self.session.frames.load(Relaxed)
     }
 
-    /// Copies the WAL into the database file and cuts it to nothing, without a flush. Answers whether it could: not while a
+    /// Copies the WAL into the database file and empties it, without a flush. Returns whether it could: not while a
     /// statement is open.
     pub fn reset_wal(&self) -> rusqlite::Result<bool> {
         let busy = self.host(|sqlite| {
@@ -229,7 +153,8 @@ impl Connection {
         Ok(!busy)
     }
 
-    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be compiled again then.
+    /// Bounds FTS5's functions if the statement that was just compiled is the first that names one; it is to be
+    /// compiled again then.
     pub fn bound_auxiliary(&self) -> bool {
         if self.session.auxiliary.load(Relaxed) != 1 {
             return false;
@@ -265,180 +190,19 @@ impl Connection {
     }
 }
 
-impl Session {
-    fn hook(session: &Arc<Self>, sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
-        let of = |session: &Arc<Self>| session.clone();
-        let (authorizer, commit, wal) = (of(session), of(session), of(session));
-        sqlite.authorizer(Some(move |context: AuthContext<'_>| authorizer.authorize(&context)))?;
-        sqlite.commit_hook(Some(move || !commit.applying.load(Relaxed)))?;
-        sqlite.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, frames: c_int| {
-            wal.wrote.store(true, Relaxed);
-            wal.frames.store(frames as u32, Relaxed);
-            Ok(())
-        }))?;
-        // SAFETY: the handle is that of the open connection.
-        session.handle.store(unsafe { sqlite.handle() }, Relaxed);
-        session.call_after(PROGRESS_STEPS);
-        Ok(())
-    }
-
-    /// Has the progress handler called each time that so many steps were done.
-    fn call_after(&self, steps: u32) {
-        self.steps.store(steps, Relaxed);
-        let session = ptr::from_ref(self).cast_mut().cast::<c_void>();
-        // SAFETY: the handle is that of the connection whose session this is; a connection keeps its session until it is closed
-        // (`Connection` drops it last), and is called from where the connection is used, or from within its own handler, which SQLite
-        // reads the number anew after.
-        unsafe {
-            ffi::sqlite3_progress_handler(self.handle.load(Relaxed), steps as c_int, Some(progress), session);
-        }
-    }
-
-    fn authorize(&self, context: &AuthContext<'_>) -> Authorization {
-        let host = self.host.load(Relaxed);
-        self.asked.store(true, Relaxed);
-        let mut seen = self.seen.lock();
-        // While a statement runs, full-text tables compile small statements of their own: as many as the work needs, which is metered.
-        seen.questions += u32::from(!host && self.compiling.load(Relaxed));
-        if seen.questions > QUESTIONS {
-            seen.refused = Some(format!("a statement that names more than {QUESTIONS} things, views included"));
-            return Authorization::Deny;
-        }
-        if let AuthAction::Pragma { pragma_value: Some(name), .. } = context.action
-            && !host
-            && !self.compiling.load(Relaxed)
-            && is_hosts(name)
-        {
-            // `pragma_table_info(name)` asks when it runs. To who goes over all names of the schema the host's have no columns.
-            return Authorization::Ignore;
-        }
-        if let AuthAction::Function { function_name: "snippet" | "highlight" } = context.action
-            && self.auxiliary.load(Relaxed) == 0
-        {
-            self.auxiliary.store(1, Relaxed);
-        }
-        match judge(context, host, self.writing.load(Relaxed)) {
-            Verdict::Allow => {}
-            Verdict::Schema => seen.schema = true,
-            Verdict::Pragma => seen.pragma = true,
-            Verdict::Setting if self.reads_only.load(Relaxed) => {
-                seen.refused = Some("setting a pragma in a query that only reads".into());
-                return Authorization::Deny;
-            }
-            Verdict::Setting => {
-                seen.pragma = true;
-                self.altered.store(true, Relaxed);
-            }
-            Verdict::Ignore => return Authorization::Ignore,
-            Verdict::Refuse(what) => {
-                seen.refused = Some(what);
-                return Authorization::Deny;
-            }
-        }
-        Authorization::Allow
-    }
-
-    /// What was seen since this was last asked.
-    pub fn take_seen(&self) -> Seen {
-        if !self.asked.load(Relaxed) {
-            return Seen::default();
-        }
-        self.asked.store(false, Relaxed);
-        std::mem::take(&mut *self.seen.lock())
-    }
-
-    /// Work is charged to this budget from now on.
-    pub fn begin_turn(&self, budget: &WorkBudget, reads_only: bool) {
-        self.charged.store(0, Relaxed);
-        self.unseen.store(0, Relaxed);
-        self.looked.store(0, Relaxed);
-        self.reads_only.store(reads_only, Relaxed);
-        *self.budget.lock() = Some(budget.clone());
-    }
-
-    /// Work is charged to nobody from now on.
-    pub fn end_turn(&self) {
-        *self.budget.lock() = None;
-    }
-
-    fn progress(&self) -> bool {
-        let steps = self.steps.load(Relaxed);
-        self.charged.fetch_add(steps.into(), Relaxed);
-        let ticked = self.tick(steps.into());
-        let running = self.budget().map_or(Duration::ZERO, |budget| budget.running());
-        let before = Duration::from_nanos(self.looked.swap(running.as_nanos() as u64, Relaxed));
-        let since = running.checked_sub(before).unwrap_or(running);
-        if since >= LOOKS.end && steps > PROGRESS_STEPS_MIN {
-            self.call_after((steps / 4).max(PROGRESS_STEPS_MIN));
-        } else if since < LOOKS.start && steps < PROGRESS_STEPS {
-            self.call_after((steps * 2).min(PROGRESS_STEPS));
-        }
-        ticked.is_err()
-    }
-
-    /// Charges work of the running call in steps of SQLite's virtual machine (10 ns each), looks at the clock, and lets others compute if the
-    /// turn's slice is over. For functions that work for long between two steps: called each 1,000 to 5,000 steps' worth, with no lock
-    /// held. After an error the function ends with `SQLITE_INTERRUPT`.
-    pub fn tick(&self, steps: u64) -> Result<(), Exhausted> {
-        let Some(budget) = self.budget() else { return Ok(()) };
-        budget.charge(steps * FUEL_PER_SQL_STEP)?;
-        budget.check_time()?;
-        if budget.must_give_way() {
-            stacks::give_way();
-        }
-        budget.check()
-    }
-
-    /// [`tick`](Self::tick) before a function that SQLite does at once: it is not begun if the turn's CPU time would be long over at its end.
-    pub fn tick_ahead(&self, steps: u64) -> Result<(), Exhausted> {
-        if let Some(budget) = self.budget() {
-            budget.check_time_for(STEP.saturating_mul(u32::try_from(steps).unwrap_or(u32::MAX)))?;
-        }
-        self.tick(steps)
-    }
-
-    /// After steps that the progress handler has not seen, because a statement ended before: looks at the clock when they are many.
-    pub fn note_steps(&self, steps: u64) -> Result<(), Exhausted> {
-        let unseen = self.unseen.load(Relaxed) + steps.max(STEPS_OF_A_CALL);
-        if unseen < UNSEEN_MAX {
-            self.unseen.store(unseen, Relaxed);
-            return Ok(());
-        }
-        self.unseen.store(0, Relaxed);
-        self.tick(0)
-    }
-
-    fn budget(&self) -> Option<WorkBudget> {
-        self.budget.lock().clone()
-    }
-
-    /// Steps that the progress handler has charged since this was last asked.
-    pub fn take_charged(&self) -> u64 {
-        let charged = self.charged.load(Relaxed);
-        self.charged.store(0, Relaxed);
-        charged
-    }
-}
-
 /// Sets SQLite's limits for what guests do.
 pub(super) fn set_limits(sqlite: &mut rusqlite::Connection) -> rusqlite::Result<()> {
     LIMITS.into_iter().try_for_each(|(limit, value)| sqlite.set_limit(limit, value as i32).map(drop))
 }
 
-/// What SQLite calls after so many steps; not zero has it interrupt the statement.
-unsafe extern "C" fn progress(session: *mut c_void) -> c_int {
-    // SAFETY: `call_after` gave the connection's session, which lives as long as the connection.
-    let session = unsafe { &*session.cast::<Session>() };
-    c_int::from(session.progress())
-}
-
-/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that asks, no memory set aside for each connection, and no global count of
-/// memory, which every allocation of every object would take a lock for.
+/// Settings of SQLite itself, before its first use: the VFS of objects, the allocator of `heap`, the page cache that
+/// asks, no memory set aside for each connection, and no global count of memory, which every allocation of every object
+/// would take a lock for.
 pub(super) fn configure_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are those
-        // that each option documents.
+        // SAFETY: called once; SQLite refuses (and changes nothing) if it is already in use. The argument types are
+        // those that each option documents.
         unsafe {
             assert_eq!(heap::install(), ffi::SQLITE_OK, "SQLite is not used before it is configured");
             ffi::sqlite3_config(ffi::SQLITE_CONFIG_LOOKASIDE, 0 as c_int, 0 as c_int);

@@ -12,8 +12,8 @@
 //! cache/           compiled code; can be deleted
 //! transfers/       exports and imports on their way, temporary files; emptied at the start
 //! ```
-//! The lock stands for file locks on every database below: SQLite takes none of its own. Everything is the owner's alone: the
-//! directory and those in it 0700, files 0600.
+//! The lock stands for file locks on every database below: SQLite takes none of its own. Everything is the owner's
+//! alone: the directory and those in it 0700, files 0600.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -116,8 +116,8 @@ impl DataDir {
         Ok(dir)
     }
 
-    /// Takes the directory and everything in it from other users of the machine, if it is not the owner's alone: those of earlier
-    /// versions are not. Done once, because nobody reaches what is in a directory that is closed.
+    /// Takes the directory and everything in it from other users of the machine, if it is not the owner's alone: those
+    /// of earlier versions are not. Done once, because a directory of mode 0700 protects its contents.
     fn make_private(&self) {
         match tighten_root(&self.root) {
             Ok(false) => {}
@@ -182,7 +182,8 @@ impl DataDir {
     }
 }
 
-/// A data directory that is looked at without changing a byte of it. Until this is dropped, no server can begin to use it.
+/// A data directory that is looked at without changing a byte of it. Until this is dropped, no server can begin to use
+/// it.
 #[derive(Debug)]
 pub struct DataDirView {
     root: PathBuf,
@@ -246,7 +247,7 @@ impl DataDirView {
     }
 }
 
-/// Answers whether anything was open to others. The root comes last, so that what is interrupted is done again.
+/// Returns whether anything was open to others. The root comes last, so that an interrupted run is repeated.
 fn tighten_root(root: &Path) -> io::Result<bool> {
     if fs::metadata(root)?.permissions().mode() & OTHERS == 0 {
         return Ok(false);

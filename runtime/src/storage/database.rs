@@ -1,12 +1,12 @@
-//! One object's database: a file that a turn makes when it first needs it.
+//! One object's database: a file that a turn makes when it first needs one.
 //!
-//! `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one connection. It is a fast
-//! local copy of what the commit log says: nothing here is flushed. Which incarnation counts is told in `incarnations`. What must
-//! stay true:
-//! * SQLite never sees what an earlier process left in a `-wal`: it is emptied before the file is opened;
+//! The file is `objects/<class key>/<first 2 hex of the id>/<id>-<incarnation>.sqlite`, in WAL mode, opened by one
+//! connection. It is a local copy of the state that the commit log makes durable: nothing here is flushed.
+//! `incarnations` says which incarnation counts. Invariants:
+//! * SQLite never reads what an earlier process left in a `-wal` file: it is emptied before the database is opened;
 //! * the WAL is copied into the database file only once everything in it is durable;
 //! * a file without an identity holds nothing that was ever durable, and is replaced;
-//! * an object's record is in the log before anybody can see what it wrote outside its own turns.
+//! * the record of a turn is in the log before the turn's writes are visible outside the object's own turns.
 
 use std::fs;
 use std::io;
@@ -18,64 +18,63 @@ use std::time::Duration;
 use rusqlite::ErrorCode;
 use rusqlite::ffi::SQLITE_IOERR_DATA;
 
+use super::StorageError;
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
-use super::checkpoint::DirtyObject;
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
 use super::connection::Connection;
-use super::databases::StorageShared;
+use super::dirty::DirtyObject;
 use super::files::{is_lack_of_room, make_dir, remove_if_there};
 use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
+use super::shared::StorageShared;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
-use super::turn::Access;
-use super::{StorageError, Turn};
 use crate::base::failpoints::Failpoint;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{Alarm, ObjectAddress, ObjectName, WorkBudget};
+use crate::base::{Alarm, ObjectAddress, ObjectName};
 
-/// Frames in a WAL (4 KiB each) at which it is copied back and begun anew, once everything in it is durable. More frames
-/// cost disk, and time when the log is cut.
+/// Frames in a WAL (4 KiB each) at which it is reset (copied into the database file and begun anew), once everything in
+/// it is durable. More frames cost disk space, and time when a checkpoint is made.
 const WAL_RESET_FRAMES: u32 = 128;
-/// Bytes that a record without pages may take.
+/// The most bytes that a record without pages takes.
 const SMALL_RECORD: u64 = 4096;
-/// How long a turn waits for room in the commit log: a checkpoint takes seconds on a slow disk.
+/// How long a turn waits for room in the commit log. A checkpoint takes seconds on a slow disk.
 const ROOM_PATIENCE: Duration = Duration::from_secs(10);
-/// Frames at which an object whose turns never stop waits for the disk, to begin its WAL anew.
+/// Frames at which an object that is never idle waits for the disk before its next turn, so that its WAL can be reset.
 const WAL_FRAMES_MAX: u32 = 8 * WAL_RESET_FRAMES;
 
-/// One object's database. Owned by whoever runs the object; moves between threads, used by one at a time.
+/// One object's database. Owned by the object's actor; moves between threads, used by one at a time.
 pub struct Database {
     pub(super) shared: Arc<StorageShared>,
     pub(super) address: ObjectAddress,
     pub(super) incarnations: Incarnations,
-    /// Whose file is used, and its path.
+    /// The incarnation whose file is used, and the file's path.
     pub(super) incarnation: u32,
     pub(super) path: PathBuf,
     pub(super) file: FileState,
-    /// What counts until the running turn, which replaces it, is applied.
+    /// The incarnation that the running turn replaces; it counts until the turn is applied.
     pub(super) aside: Option<(u32, FileState)>,
-    /// What an earlier process left of the object's WAL is gone.
+    /// The object was recovered: nothing of an earlier process's WAL is left.
     pub(super) recovered: bool,
-    /// checkpoints know of the object.
+    /// The object is among [`StorageShared::dirty`].
     pub(super) watched: bool,
     pub(super) dirty: Arc<DirtyObject>,
     pub(super) lane: LaneWriter,
     pub(super) durable: DurableWatch,
     /// The object's last record; 0 if this process has not appended one.
     pub(super) last: Lsn,
-    /// What the list of objects was told last.
+    /// The last state that the list of objects has of the object.
     pub(super) told: Option<Stored>,
     pub(super) handles: u64,
-    /// It is below another directory than the objects', and the list of objects knows nothing of it.
+    /// The file is in another directory than the objects', and the object is not in the list of objects.
     pub(super) scratch: bool,
-    /// Files that were found and none of which is the object as the host knows it. They go when they are replaced.
+    /// Incarnations whose files exist and none of which can be used. They are removed when they are replaced.
     pub(super) unusable: Vec<u32>,
 }
 
-/// What is known of the file. `Unknown` → `Absent` or `Open` when looked at; `Absent` → `Open` when a turn needs it;
+/// The state of the file. `Unknown` → `Absent` or `Open` when it is looked at; `Absent` → `Open` when a turn needs it;
 /// `Open` → `Unknown` when the connection is dropped, → `Absent` when the file is removed.
 pub(super) enum FileState {
     Unknown,
@@ -90,29 +89,29 @@ pub(super) struct OpenFile {
     pub(super) sums: Arc<PageSums>,
     /// Its WAL, to read back what a COMMIT wrote; opened when it is first needed, closed after the connection.
     pub(super) wal: Option<Wal>,
-    /// What the file says of itself; none until the first turn is applied.
+    /// The identity stored in the file; none until the first turn is applied.
     pub identity: Option<Identity>,
     /// The alarm that is set.
     pub alarm: Option<NumberedAlarm>,
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
-    /// How it came to be, if nothing of it is in the log yet.
+    /// How the file was made, if nothing of it is in the log yet.
     pub made: Option<Made>,
 }
 
 /// How a database file was made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Made {
-    /// From the template: its pages belong to the first record.
+    /// From the template: the first record contains its pages.
     FromTemplate,
     /// From an import: the file is flushed before the first record.
     FromFile,
 }
 
-/// What an object stores, in short.
+/// A summary of what an object stores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stored {
-    /// The name it was reached by.
+    /// The name that requests used for it.
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
@@ -121,17 +120,7 @@ pub struct Stored {
 }
 
 impl Database {
-    /// Begins a turn, whose work is charged to the budget. Does no I/O.
-    pub fn begin(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, Access::Writes)
-    }
-
-    /// Begins a turn whose writes are refused.
-    pub fn begin_reading(self, work: WorkBudget) -> Turn {
-        Turn::new(self, work, Access::Reads)
-    }
-
-    /// The object's name: the one it is reached by now, or the one that is stored. Reads the file if it has to.
+    /// Returns the object's name: the one of the current request, or the stored one. Reads the file if necessary.
     pub fn name(&mut self) -> Result<Option<ObjectName>, StorageError> {
         if self.address.name.is_none() {
             self.address.name = self.look()?.and_then(|file| file.identity.as_ref()?.name.clone());
@@ -139,24 +128,24 @@ impl Database {
         Ok(self.address.name.clone())
     }
 
-    /// The object was reached by this name: the next turn that is applied stores it.
+    /// Sets the name by which a request reached the object. The next applied turn stores it.
     pub fn reached_by(&mut self, name: &ObjectName) {
         self.address.name = Some(name.clone());
     }
 
-    /// What is stored; none if the object does not exist. Makes no file.
+    /// Returns a summary of what is stored; none if the object does not exist. Makes no file.
     pub fn description(&mut self) -> Result<Option<Stored>, StorageError> {
         let Some(bytes) = self.look()?.map(|file| file.bytes) else { return Ok(None) };
         Ok(Some(Stored { name: self.name()?, bytes, alarm: self.alarm()? }))
     }
 
-    /// The alarm that is set, by turns that were applied.
+    /// Returns the alarm that applied turns have set.
     pub fn alarm(&mut self) -> Result<Option<Alarm>, StorageError> {
         Ok(self.look()?.and_then(|file| file.alarm()))
     }
 
-    /// Removes everything the object stored, as a turn does: gone for good once that is durable. Answers whether there was
-    /// anything. A damaged file can be removed.
+    /// Removes everything that the object stored, as a turn does; the removal is final once it is durable. Returns
+    /// whether anything was stored. A damaged file can be removed.
     pub async fn delete(&mut self) -> Result<bool, StorageError> {
         match self.look() {
             Ok(None) => return Ok(false),
@@ -168,16 +157,17 @@ impl Database {
         Ok(true)
     }
 
-    /// Room in the commit log, if there is some at this moment.
+    /// Reserves room in the commit log, without waiting.
     pub(super) fn room_now(&self, bytes: u64) -> Result<Reservation, NoRoom> {
         self.shared.log.try_reserve(bytes)
     }
 
-    /// Waits for room in the commit log. Fails when the disk is full, or when the log was not cut in time.
+    /// Reserves room in the commit log. Waits for it; fails if the disk is full, or if the log was not trimmed within
+    /// [`ROOM_PATIENCE`].
     pub(super) fn room(&self, bytes: u64) -> impl Future<Output = Result<Reservation, NoRoom>> + Send + use<> {
         let shared = self.shared.clone();
         async move {
-            // Nearly always there is some.
+            // Nearly always there is room.
             match shared.log.try_reserve(bytes) {
                 Err(NoRoom::Wait) => {}
                 answer => return answer,
@@ -196,17 +186,17 @@ impl Database {
         }
     }
 
-    /// Watches how far the object is durable.
+    /// Returns a watch on how far the object's lane is durable.
     pub fn durable(&self) -> DurableWatch {
         self.durable.clone()
     }
 
-    /// The last position applied. What was read after it may be told once a [`DurableWatch`] covers it.
+    /// Returns the last applied position. What was read after it may become visible once a [`DurableWatch`] covers it.
     pub fn last_applied(&self) -> Lsn {
         self.last
     }
 
-    /// Forgets what the instance set on its connection (pragmas). Called when an instance is dropped.
+    /// Closes the connection if the instance has set pragmas on it. Called when an instance is dropped.
     pub fn reset_session(&mut self) {
         if let FileState::Open(file) = &self.file
             && file.connection.session.altered.load(Relaxed)
@@ -215,8 +205,8 @@ impl Database {
         }
     }
 
-    /// Removes replaced files, and copies a long WAL back into the database file to begin it anew. Called between turns;
-    /// does nothing unless everything applied is durable.
+    /// Removes replaced files, and resets a long WAL. Called between turns; does nothing unless everything applied is
+    /// durable.
     pub fn maintain(&mut self) -> Result<(), StorageError> {
         if !self.may_reset() {
             return Ok(());
@@ -242,7 +232,7 @@ impl Database {
         if frames >= WAL_RESET_FRAMES { self.reset_wal().map(drop) } else { Ok(()) }
     }
 
-    /// Whether everything applied is durable, so the database file may hold it and what it replaced may go.
+    /// Whether everything applied is durable, so that the database file may hold it and replaced files may be removed.
     fn may_reset(&self) -> bool {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::ResetNotDurable) {
@@ -256,8 +246,8 @@ impl Database {
         self.dirty.lock().frames >= WAL_FRAMES_MAX
     }
 
-    /// Copies the WAL back, if everything in it is durable. Answers whether it is empty: not while a statement is open or
-    /// the file is being copied.
+    /// Copies the WAL into the database file and begins it anew, if everything in it is durable. Returns whether the
+    /// WAL is empty: it is not while a statement is open or the file is being copied.
     pub(super) fn reset_wal(&self) -> Result<bool, StorageError> {
         let FileState::Open(file) = &self.file else { return Ok(true) };
         let mut state = self.dirty.lock();
@@ -280,7 +270,8 @@ impl Database {
         Ok(true)
     }
 
-    /// Keeps the sums that were learnt from pages without one. Not while the WAL has pages: a checkpoint writes them then.
+    /// Writes the sums that were computed for pages without one. Not while the WAL has pages: a checkpoint writes them
+    /// then.
     fn keep_sums(&self) {
         let FileState::Open(file) = &self.file else { return };
         if file.identity.is_some() && self.aside.is_none() && self.dirty.lock().frames == 0 {
@@ -290,7 +281,7 @@ impl Database {
         }
     }
 
-    /// The open file, if the object has one; opens it if it was not looked at yet.
+    /// Returns the object's file, if it has one; opens it if that is not known yet.
     pub(super) fn look(&mut self) -> Result<Option<&mut OpenFile>, StorageError> {
         if let FileState::Unknown = self.file {
             self.recover()?;
@@ -302,7 +293,7 @@ impl Database {
         Ok(self.opened())
     }
 
-    /// The file, if it is open.
+    /// Returns the file, if it is open.
     pub(super) fn opened(&mut self) -> Option<&mut OpenFile> {
         match &mut self.file {
             FileState::Open(file) => Some(file),
@@ -310,7 +301,7 @@ impl Database {
         }
     }
 
-    /// Makes the database file. The object has none.
+    /// Makes the database file of an object that has none.
     pub(super) fn create(&mut self) -> Result<&mut OpenFile, StorageError> {
         self.make(Made::FromTemplate, |path, template| {
             template.write(path)?;
@@ -318,7 +309,7 @@ impl Database {
         })
     }
 
-    /// Makes the database file as `put` does, and opens it.
+    /// Has `put` write the database file, and opens it.
     pub(super) fn make(
         &mut self,
         made: Made,
@@ -348,7 +339,7 @@ impl Database {
         Ok(self.opened().expect("opened above"))
     }
 
-    /// The first thing this process does to the object's files.
+    /// Recovers the object's files, before this process does anything else with them.
     fn recover(&mut self) -> Result<(), StorageError> {
         if self.recovered {
             return Ok(());
@@ -362,15 +353,15 @@ impl Database {
         Ok(())
     }
 
-    /// Leaves in the WAL what this process has applied: nothing of an earlier one, and nothing that a turn which failed may
-    /// have left behind it.
+    /// Cuts the WAL to the frames that this process has applied. Removes what an earlier process left, and what a
+    /// failed turn may have left behind them.
     fn cut_wal(&self) -> io::Result<()> {
         let frames = self.dirty.lock().frames;
         cut_wal(&self.path, wal_length(frames))
     }
 
-    /// Opens the incarnation that counts, if there is one. Those that a crash left before anything was durable are removed. If
-    /// none counts and the host knows of one, the object is damaged.
+    /// Opens the incarnation that counts, if there is one. Removes incarnations that a crash left before anything was
+    /// durable. If none counts although the object is in the list of objects, the object is damaged.
     fn open_existing(&mut self) -> Result<Option<OpenFile>, StorageError> {
         self.unusable.clear();
         if self.last != Lsn(0) {
@@ -421,7 +412,7 @@ impl Database {
         }
     }
 
-    /// Opens the file of the incarnation in use; none if it is not there, or nothing was ever applied to it.
+    /// Opens the file of the incarnation in use. Returns none if there is no file, or nothing was ever applied to it.
     fn open_incarnation(&self) -> Result<Option<OpenFile>, StorageError> {
         let path = &self.path;
         if !path.try_exists().map_err(StorageError::io("cannot look for", path))? {
@@ -443,7 +434,7 @@ impl Database {
         }
     }
 
-    /// The sums of the file in use, of which every page is to be checked again.
+    /// Returns the sums of the file in use, with all pages marked as not checked.
     fn sums_to_open(&self) -> Arc<PageSums> {
         let mut state = self.dirty.lock();
         if state.incarnation != self.incarnation {
@@ -454,15 +445,15 @@ impl Database {
         sums
     }
 
-    /// Puts what is stored aside: the running turn replaces it. Until that is applied the object looks as if it had
-    /// nothing. A damaged file can be put aside, too.
+    /// Puts what is stored aside, because the running turn replaces it. The turn continues as if the object had nothing
+    /// stored. A damaged file can be put aside, too.
     pub(super) fn set_aside(&mut self) -> Result<(), StorageError> {
         match self.look() {
             Ok(None) => return Ok(()),
             Ok(Some(_)) | Err(StorageError::Damaged { .. }) => {}
             Err(error) => return Err(error),
         }
-        let _ = self.name(); // Learnt, so that the successor is told; one of a damaged file is lost.
+        let _ = self.name(); // Read now, for the successor; the name of a damaged file is lost.
         let file = std::mem::replace(&mut self.file, FileState::Absent);
         self.aside = Some((self.incarnation, file));
         self.use_incarnation(self.incarnation + 1);
@@ -474,12 +465,12 @@ impl Database {
         self.aside.is_some()
     }
 
-    /// The last position of the object's lane.
+    /// Returns the last position of the object's lane.
     pub(super) fn appended(&self) -> Lsn {
         self.lane.appended()
     }
 
-    /// The alarm of what the running turn replaces.
+    /// Returns the alarm of what the running turn replaces.
     pub(super) fn aside_alarm(&self) -> Option<NumberedAlarm> {
         match &self.aside {
             Some((_, FileState::Open(file))) => file.alarm,
@@ -487,7 +478,7 @@ impl Database {
         }
     }
 
-    /// What the turn replaced counts again; its successor was discarded.
+    /// Restores what the turn has put aside; its successor was discarded.
     pub(super) fn restore_aside(&mut self) {
         if let Some((incarnation, file)) = self.aside.take() {
             self.use_incarnation(incarnation);
@@ -497,7 +488,7 @@ impl Database {
 
     pub(super) fn watch(&mut self) {
         if !std::mem::replace(&mut self.watched, true) {
-            self.shared.checkpoints.watch(self.address.id, &self.dirty);
+            self.shared.dirty.watch(self.address.id, &self.dirty);
         }
     }
 
@@ -508,7 +499,7 @@ impl Database {
         }
     }
 
-    /// Removes a file that nothing was ever applied to.
+    /// Removes a file to which nothing was ever applied.
     pub(super) fn discard(&mut self) {
         self.file = FileState::Unknown;
         // If the file stays it has no identity, so it is replaced when the object is next looked at.
@@ -521,15 +512,15 @@ impl Database {
         &self.address
     }
 
-    /// A number that no other cursor or savepoint of this `Database` has.
+    /// Returns a number that no other cursor or savepoint of this `Database` has.
     pub(super) fn next_handle(&mut self) -> u64 {
         self.handles += 1;
         self.handles
     }
 }
 
-/// Leaves an empty WAL behind, if it can: what stays in it is looked after by the checkpoints and by whoever opens the object
-/// next. The file stays, because making and removing one for each visit costs more than the visit's turn.
+/// Empties the WAL if possible: checkpoints, or the next opening of the object, take care of frames that stay in it.
+/// The file stays, because making and removing one for each visit costs more than the visit's turn.
 impl Drop for Database {
     fn drop(&mut self) {
         if self.aside.is_some() {
@@ -540,13 +531,13 @@ impl Drop for Database {
         self.keep_sums();
         self.file = FileState::Unknown;
         if self.watched {
-            self.shared.checkpoints.put_away(&self.address.id, &self.dirty);
+            self.shared.dirty.put_away(&self.address.id, &self.dirty);
         }
     }
 }
 
 impl OpenFile {
-    /// The alarm that is set.
+    /// Returns the alarm that is set.
     pub fn alarm(&self) -> Option<Alarm> {
         self.alarm.map(|numbered| numbered.alarm)
     }
@@ -557,8 +548,8 @@ impl OpenFile {
     }
 }
 
-/// Opens a database file and reads what it says of itself. Its WAL is read into memory; no byte of either file changes,
-/// though a missing WAL is made, empty.
+/// Opens a database file and reads its identity. The WAL is read into memory; no byte of either file changes, but a
+/// missing WAL is made, empty.
 pub(super) fn open_file(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: Heap) -> rusqlite::Result<OpenFile> {
     let connection = Connection::open_checked(path, sums.clone(), max_pages, heap)?;
     let identity = connection.host(Identity::read)?;
@@ -573,7 +564,7 @@ pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
         || extended == Some(SQLITE_IOERR_DATA)
 }
 
-/// Why SQLite did not open a file.
+/// Returns why SQLite did not open a file.
 fn sqlite_failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> StorageError {
     move |error| {
         let unclear = [Some(ErrorCode::CannotOpen), Some(ErrorCode::SystemIoFailure)];
@@ -584,7 +575,8 @@ fn sqlite_failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> StorageError {
     }
 }
 
-/// Whether files cannot be opened at this moment for lack of descriptors or memory: SQLite does not tell that from other reasons.
+/// Returns the error if files cannot be opened at this moment for lack of descriptors or memory. SQLite's codes do not
+/// tell this reason from others.
 pub(super) fn lack_of_room(path: &Path) -> Option<io::Error> {
     let two = fs::File::open(path).and_then(|first| Ok((first, fs::File::open(sums_path(path))?)));
     two.err().filter(is_lack_of_room)

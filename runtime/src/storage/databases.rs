@@ -1,76 +1,51 @@
-//! All objects' databases, the commit log that they share, and the list of them.
+//! All objects' databases, the commit log that they share, and the list of objects.
 //!
-//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. No object is
-//! touched by a start, unless a part of the list was lost; each is repaired when it is first opened (`recovery`).
+//! Owns the order of a start: the log is read, the list catches up with it, and only then is anything appended. A start
+//! touches no object, unless a part of the list was lost; each object is recovered when it is first opened
+//! (`recovery`).
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::checkpoint::{Checkpoints, DirtyObject};
+use super::checkpoint::{self, CheckpointThread};
 use super::commit_log::{
     Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
 };
 use super::database::{Database, FileState, no_room};
-use super::heap::Heap;
+use super::dirty::{DirtyObject, DirtyObjects};
 use super::incarnations::Incarnations;
 use super::recovery::Recovery;
 use super::replay::replay;
+use super::shared::StorageShared;
 use super::stacks::Stacks;
 use super::template::{PAGE, Template};
-use super::temporary::Temporary;
 use super::{DataDir, StorageError};
-use crate::base::{ClassKey, Env, HostMemory, Limits, MemoryUse, ObjectAddress, ObjectId};
+use crate::base::{ClassKey, Env, HostMemory, Limits, ObjectAddress};
 
 /// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
 #[derive(Clone)]
 pub struct Databases(pub(super) Arc<StorageShared>);
 
-pub(super) struct StorageShared {
-    pub root: PathBuf,
-    pub objects: PathBuf,
-    /// Files on their way in or out; emptied when the directory is opened.
-    pub transfers: PathBuf,
-    pub template: Template,
-    pub max_pages: u32,
-    pub memory: HostMemory,
-    sql_memory: u64,
-    temporary_files: u64,
-    /// Bytes of temporary files, in all and of each class.
-    pub temporary: HostMemory,
-    pub disk: Arc<dyn Disk>,
-    pub log: Arc<dyn LaneLog>,
-    pub lanes: Vec<LaneWriter>,
-    pub catalog: Catalog,
-    pub recovery: Recovery,
-    pub checkpoints: Checkpoints,
-    pub alarms: Alarms,
-    pub alarm_runs: AlarmRuns,
-    /// Clocks.
-    pub env: Env,
-    /// What SQL runs on.
-    pub stacks: Stacks,
-}
-
 impl Databases {
-    /// Opens the databases of a data directory: reads the commit log, has the list of objects catch up with it, and starts
-    /// to append. Touches no object, unless a part of the list was lost. What SQLite allocates is charged to `memory`.
+    /// Opens the databases of a data directory: reads the commit log, updates the list of objects from it, and opens
+    /// the lanes. Touches no object, unless a part of the list was lost. Allocations of SQLite are charged to `memory`.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
         let disk = Arc::new(SystemDisk);
         let (capacity, segment_bytes) = (limits.log_capacity, limits.log_segment);
         let options = LogOptions { lanes: dir.lanes(), capacity, segment_bytes, ..LogOptions::new(env.clone()) };
         let log = FileLog::open(&dir.log(), options, disk.clone())?;
         let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
-        let started = databases.0.checkpoints.start(Arc::downgrade(&databases.0));
-        started.map_err(StorageError::io("cannot start the thread that cuts", &dir.log()))?;
+        let started = checkpoint::start(&databases.0);
+        started.map_err(StorageError::io("cannot start the thread that trims", &dir.log()))?;
         Ok(databases)
     }
 
-    /// The same on a given log and disk; nobody cuts the log unless asked.
+    /// Opens the databases on a given log and disk, without the thread that makes checkpoints.
     pub(super) fn open_on(
         dir: &DataDir,
         limits: &Limits,
@@ -96,7 +71,7 @@ impl Databases {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in recovery.waiting() {
                 match recovery.recover(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
-                    // Told again when the object is used. The log's replay below lists it.
+                    // Reported again when the object is used. The log's replay below lists it.
                     Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
                     recovered => _ = recovered?,
                 }
@@ -127,7 +102,8 @@ impl Databases {
             lanes,
             catalog,
             recovery,
-            checkpoints: Checkpoints::default(),
+            dirty: DirtyObjects::default(),
+            checkpoints: CheckpointThread::default(),
             alarms: Alarms::default(),
             alarm_runs,
             env: env.clone(),
@@ -135,15 +111,15 @@ impl Databases {
         })))
     }
 
-    /// The database of an object. Does no I/O. The caller sees to it that there is one `Database` an object, and drops it
-    /// only when everything applied is durable.
+    /// Returns the database of an object. Does no I/O. The caller ensures that there is one `Database` per object, and
+    /// drops it only when everything applied is durable.
     pub fn database(&self, address: &ObjectAddress) -> Database {
-        // What an earlier `Database` of this process could not finish.
-        let left = self.0.checkpoints.of(&address.id);
+        // What an earlier `Database` of this process has left.
+        let left = self.0.dirty.of(&address.id);
         self.database_below(&self.0.objects, address, left)
     }
 
-    /// A database below another directory than the objects', which is never applied to.
+    /// Returns a database in another directory than the objects', to which no turn is applied.
     pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
         let mut database = self.database_below(directory, address, None);
         database.scratch = true;
@@ -186,13 +162,13 @@ impl Databases {
         &self.0.catalog
     }
 
-    /// What the commit log holds and has done.
+    /// Reports the usage of the commit log.
     pub fn log_usage(&self) -> LogUsage {
         self.0.log.usage()
     }
 
-    /// Removes everything that the objects of a class stored; gone for good when it returns. No object of the class is
-    /// open, and none will be.
+    /// Removes everything that the objects of a class stored; the removal is durable when it returns. No object of the
+    /// class is open, and none will be opened.
     pub fn remove_class(&self, key: &ClassKey) -> Result<(), StorageError> {
         let shared = &self.0;
         let record = Encoded::class_removed(key.as_str());
@@ -205,7 +181,7 @@ impl Databases {
         }
         waits.iter().try_for_each(|(durable, lsn)| durable.wait(*lsn)).map_err(LogError::from)?;
         shared.recovery.forget_class(key.as_str());
-        shared.checkpoints.forget_class(key);
+        shared.dirty.forget_class(key);
         let dir = shared.objects.join(key.as_str());
         match fs::remove_dir_all(&dir) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -215,34 +191,11 @@ impl Databases {
         }
     }
 
-    /// Has the database files hold everything, says so in the log, and ends it. Objects were dropped before.
+    /// Makes a last checkpoint and closes the log. All `Database`s were dropped before.
     pub fn close(self) -> Result<(), StorageError> {
         self.0.checkpoints.stop();
         self.0.checkpoint()?;
         self.0.log.close();
         Ok(())
-    }
-}
-
-impl StorageShared {
-    /// The heap of a new connection to a database of this class.
-    pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
-        let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));
-        let charge = self.memory.account(class).take(MemoryUse::Sql, 0);
-        let heap = charge.and_then(|charge| Heap::new(charge, self.sql_memory, temporary));
-        heap.map_err(|_| StorageError::NoMemory)
-    }
-
-    pub fn lane_of(&self, id: &ObjectId) -> Lane {
-        Lane::of(id.as_bytes(), self.lanes.len() as u16)
-    }
-
-    pub fn lane(&self, id: &ObjectId) -> &LaneWriter {
-        &self.lanes[self.lane_of(id).index()]
-    }
-
-    /// What was applied and cannot be appended must not be seen by anybody.
-    pub(super) fn lost(&self, path: &Path, error: &io::Error) -> ! {
-        self.disk.lost(&format!("what a turn wrote to {} cannot be put into the commit log: {error}", path.display()))
     }
 }

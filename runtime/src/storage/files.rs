@@ -1,7 +1,7 @@
-//! Files that are on disk before a function returns.
+//! Operations on files that are durable when they return.
 //!
-//! A file is replaced whole: written beside, flushed, renamed, and its directory flushed. A crash leaves the old file or
-//! the new one, and perhaps a `.tmp` that nobody reads.
+//! A file is replaced as a whole: the new one is written beside it, flushed and renamed, and the directory is flushed.
+//! A crash leaves the old file or the new one, and perhaps a `.tmp` that is never read.
 //!
 //! What is made is the owner's alone, files 0600 and directories 0700, whatever the umask allows.
 
@@ -24,8 +24,8 @@ pub(super) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// Whether the system had no room for what was asked (descriptors, memory, space): nothing is wrong with what is there, and it may
-/// succeed later.
+/// Whether the system had no room for what was asked (descriptors, memory, space): nothing is wrong with what is there,
+/// and it may succeed later.
 pub(super) fn is_lack_of_room(error: &io::Error) -> bool {
     use io::ErrorKind::{OutOfMemory, QuotaExceeded, StorageFull};
     let of_process =
@@ -46,18 +46,18 @@ pub(super) fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), StorageErro
     write().map_err(StorageError::io("cannot write", path))
 }
 
-/// Gives a file another name in the same directory; durable when it returns. After an error it has the old name, unless the disk
-/// refuses that, too.
+/// Gives a file another name in the same directory; durable when it returns. After an error it has the old name, unless
+/// the disk refuses that, too.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> Result<(), StorageError> {
     let rename = || {
         fs::rename(from, to)?;
-        // The caller goes on with the old name after an error, so the file must have it.
+        // The caller continues with the old name after an error, so the file must have it.
         sync_parent(to).or_else(|error| fs::rename(to, from).and(Err(error)))
     };
     rename().map_err(StorageError::io("cannot rename", from))
 }
 
-/// Removes the file at `path`; durable when it returns. Answers whether there was one.
+/// Removes the file at `path`; durable when it returns. Returns whether there was one.
 pub(super) fn remove_durably(path: &Path) -> Result<bool, StorageError> {
     let remove = || match remove_if_there(path)? {
         true => sync_parent(path).map(|()| true),
@@ -77,7 +77,7 @@ pub(super) fn make_dir_durably(path: &Path) -> Result<(), StorageError> {
     make().map_err(StorageError::io("cannot make the directory", path))
 }
 
-/// Removes a file without flushing its directory. Answers whether there was one.
+/// Removes a file without flushing its directory. Returns whether there was one.
 pub(super) fn remove_if_there(path: &Path) -> io::Result<bool> {
     match fs::remove_file(path) {
         Ok(()) => Ok(true),

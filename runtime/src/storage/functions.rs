@@ -1,9 +1,9 @@
 //! SQL functions whose cost SQLite does not bound, in versions of ours.
 //!
-//! SQLite cannot be interrupted inside a function, and some of its functions take time in the product of the sizes of their
-//! arguments: with values of 2 MB that is minutes (docs/decisions/0010-sql-memory-and-functions.md has the table). These answer the
-//! same, for every type and for text that is not UTF-8, in time linear in their arguments; what may take longer charges the
-//! turn's work as it goes and ends with it.
+//! SQLite cannot be interrupted inside a function, and some of its functions take time in the product of the sizes of
+//! their arguments: with values of 2 MB that is minutes (docs/decisions/0010-sql-memory-and-functions.md has the
+//! table). These return the same, for every type and for text that is not UTF-8, in time linear in their arguments;
+//! what may take longer charges the turn's work as it goes and ends with it.
 //!
 //! Nothing here may panic: a panic would cross SQLite's frames and end the process.
 
@@ -16,7 +16,7 @@ use std::sync::Arc;
 use memchr::memmem;
 use rusqlite::ffi::{self, sqlite3_context, sqlite3_value};
 
-use super::connection::Session;
+use super::session::Session;
 use crate::base::Exhausted;
 
 pub(super) mod auxiliary;
@@ -49,8 +49,8 @@ pub(super) fn register(sqlite: &rusqlite::Connection, session: &Arc<Session>) ->
     let flags = ffi::SQLITE_UTF8 | ffi::SQLITE_DETERMINISTIC | ffi::SQLITE_INNOCUOUS | ffi::SQLITE_RESULT_SUBTYPE;
     for (name, arguments, function) in FUNCTIONS {
         let session = Arc::as_ptr(session).cast_mut().cast::<c_void>();
-        // SAFETY: the handle is that of an open connection, and the functions are written for SQLite to call. A connection keeps its
-        // session until it is closed (`Connection` drops it last).
+        // SAFETY: the handle is that of an open connection, and the functions are written for SQLite to call. A
+        // connection keeps its session until it is closed (`Connection` drops it last).
         let code = unsafe {
             let (db, name) = (sqlite.handle(), name.as_ptr());
             ffi::sqlite3_create_function_v2(db, name, arguments, flags, session, Some(function), None, None, None)
@@ -86,7 +86,8 @@ impl<'a> Call<'a> {
     /// An argument as text, or a blob's bytes taken for text. None for NULL, and when there is no memory.
     fn text(&self, argument: usize) -> Option<&'a [u8]> {
         let value = self.arguments[argument];
-        // SAFETY: an argument of the running call; its text stays until the function returns, as nothing else converts it.
+        // SAFETY: an argument of the running call; its text stays until the function returns, as nothing else converts
+        // it.
         unsafe {
             let start = ffi::sqlite3_value_text(value);
             (!start.is_null()).then(|| slice::from_raw_parts(start, ffi::sqlite3_value_bytes(value) as usize))
@@ -332,8 +333,8 @@ impl Call<'_> {
     }
 }
 
-/// A set of characters as SQLite cuts them: a byte from 0xC0 on with all continuation bytes after it, or any other byte. Where the
-/// beginnings of several fit, the first one counts.
+/// A set of characters as SQLite cuts them: a byte from 0xC0 on with all continuation bytes after it, or any other
+/// byte. Where the beginnings of several fit, the first one counts.
 struct Characters<'a> {
     /// Place in the set of each character of one byte; none is `usize::MAX`.
     single: [usize; 256],
@@ -393,7 +394,8 @@ impl<'a> Characters<'a> {
     }
 }
 
-/// `unhex(X, Y)`: the bytes that X has as hexadecimal digits, between which characters of Y may stand. NULL if others do.
+/// `unhex(X, Y)`: the bytes that X has as hexadecimal digits, between which characters of Y may stand. NULL if others
+/// do.
 unsafe extern "C" fn unhex(context: *mut sqlite3_context, count: c_int, arguments: *mut *mut sqlite3_value) {
     // SAFETY: SQLite calls.
     let mut call = unsafe { Call::new(context, count, arguments) };

@@ -69,8 +69,8 @@ pub fn cursor(input: &[u8]) {
     }
 }
 
-/// A guest's statements: the first byte says with how many parameters and how the turn ends. They cannot reach the keys,
-/// which are the host's.
+/// A guest's statements: the first byte says with how many parameters and how the turn ends. They cannot reach the
+/// keys, which are the host's.
 pub fn sql(input: &[u8]) {
     if let Some((&how, text)) = input.split_first() {
         WORLD.with(|world| world.sql(how, &String::from_utf8_lossy(text)));
@@ -83,12 +83,12 @@ impl World {
         let address = address("sql");
         let mut database = self.databases.database(&address);
         if database.description().expect("it is sound").is_none() {
-            let mut turn = database.begin(WorkBudget::unlimited());
+            let mut turn = Turn::begin(database, WorkBudget::unlimited());
             turn.put("k", b"v").expect("there is room");
             turn.exec(SCHEMAS[0], &[]).expect("it is a schema");
             database = turn.apply().0;
         }
-        let mut turn = database.begin(WorkBudget::new(FUEL, || false));
+        let mut turn = Turn::begin(database, WorkBudget::new(FUEL, || false));
         if let Ok(outcome) = turn.exec(text, &parameters[..usize::from(how & 3)])
             && let Some(cursor) = outcome.more
         {
@@ -102,7 +102,7 @@ impl World {
                 (database, applied.is_ok_and(|applied| applied.wrote))
             }
         };
-        let mut turn = database.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(database, WorkBudget::unlimited());
         assert_eq!(turn.get("k").expect("it can be read").expect("it is not the guest's to remove"), b"v");
         let mut database = turn.roll_back();
         if wrote {
@@ -112,8 +112,8 @@ impl World {
     }
 }
 
-/// An upload: the first byte chooses a database, the rest are changes to it (two bytes where, one byte what), or all of the
-/// file. What is let in neither brings down the host nor reaches what is the host's.
+/// An upload: the first byte chooses a database, the rest are changes to it (two bytes where, one byte what), or all of
+/// the file. What is let in neither brings down the host nor reaches what is the host's.
 pub fn import(input: &[u8]) {
     if let Some((&which, rest)) = input.split_first() {
         WORLD.with(|world| world.import(&world.upload(which.into(), rest)));
@@ -146,7 +146,7 @@ impl World {
 
 /// Reads and empties every table that a guest can name.
 fn use_all(database: Database) -> Database {
-    let mut turn = database.begin(WorkBudget::new(10 * FUEL, || false));
+    let mut turn = Turn::begin(database, WorkBudget::new(10 * FUEL, || false));
     let before = keys(&mut turn);
     let tables = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')
                   AND name NOT IN ('_hf_kv', '_hf_meta') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'";

@@ -1,19 +1,21 @@
-//! What SQLite allocates, counted for the object that it works for.
+//! SQLite's allocator: counts what SQLite allocates for each object, and limits it.
 //!
-//! SQLite has one allocator for the whole process; this file is it. A thread says for whose database it works ([`enter`]); what is
-//! allocated until it leaves belongs to that database's [`Heap`], whichever thread frees it and whenever: each allocation has
-//! its heap written in front of it. A heap is bounded (`[limits] sql-memory`) and charged to its class's account of the host's
-//! memory. An allocation over either is refused: SQLite answers `SQLITE_NOMEM`, and the turn fails ([`Refusal`]).
+//! SQLite has one allocator for the whole process; this file is it. A thread enters the [`Heap`] of a database
+//! ([`enter`]); allocations until it leaves belong to that heap, whichever thread frees them and whenever: each
+//! allocation is preceded by a header with its heap. A heap is bounded (`[limits] sql-memory`) and charged to its
+//! class's account of the host's memory. An allocation over either limit is refused: SQLite returns `SQLITE_NOMEM`, and
+//! the turn fails ([`Refusal`]).
 //!
-//! While SQLite compiles a statement it calls nothing of the host's that could end it, for as long as a minute with views in views; but it
-//! allocates all the time. So each allocation also asks whether the statement may go on (`stacks`). What ends a transaction is refused neither.
+//! While SQLite compiles a statement, up to a minute with nested views, it calls no function of the host's that could
+//! end it; but it allocates all the time. So each allocation also checks whether the statement may continue
+//! (`running`). Neither check applies to statements that end a transaction.
 //!
-//! The way of an allocation takes no shared atomics: a thread takes all that its heap has in reserve when it enters and brings back
-//! what is left when it leaves; the reserve grows and shrinks in steps of [`STEP`].
-//!
-//! What must stay true:
-//! * a ledger lives as long as its heap, any allocation of it, or anybody who works for it, whichever is longest;
-//! * on no path is an allocation counted for one heap and freed for another.
+//! An allocation uses no shared atomics: a thread takes the whole reserve of its heap when it enters, and returns the
+//! rest when it leaves; the reserve grows and shrinks in steps of [`STEP`].
+//! Invariants:
+//! * a ledger lives as long as its heap, any of its allocations, or any thread that has entered it, whichever is
+//!   longest;
+//! * an allocation is never counted for one heap and freed for another.
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -24,13 +26,13 @@ use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 use parking_lot::Mutex;
 use rusqlite::ffi;
 
-use super::stacks::may_allocate;
+use super::running::may_allocate;
 use super::temporary::Temporary;
 use crate::base::{MemoryCharge, NoMemory};
 
 /// Bytes by which the reserve of a heap grows: a fresh connection needs three steps, a simple turn none.
 const STEP: i64 = 32 << 10;
-/// Bytes that a heap may keep in reserve when nobody works for it.
+/// Bytes that a heap may keep in reserve while no thread has entered it.
 const RESERVE_MAX: i64 = 4 * STEP;
 /// Bytes by which all heaps must have shrunk before the process's free memory is worth giving to the system.
 const WORTH_TRIMMING: i64 = 32 << 20;
@@ -41,12 +43,12 @@ static PEAK: AtomicI64 = AtomicI64::new(0);
 /// Bytes of heaps that the process may still hold of the system.
 static HIGH: AtomicI64 = AtomicI64::new(0);
 
-/// What one who holds a ledger counts for in its `held`: more than all bytes.
+/// The amount that each holder of a ledger adds to its `held`: more than all bytes.
 const HOLDER: i64 = 1 << 48;
 
 /// In front of each allocation. Sixteen bytes, so that what follows is aligned as `malloc` aligns.
 struct Header {
-    /// Null: nobody's.
+    /// Null: it belongs to no heap.
     ledger: *const Ledger,
     /// With the header.
     size: usize,
@@ -55,10 +57,10 @@ struct Header {
 const HEADER: usize = size_of::<Header>();
 const _: () = assert!(HEADER == 16);
 
-/// Why an allocation was refused.
+/// The reasons why an allocation was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// The object is at its own limit of so many bytes.
+    /// The object has reached its own limit of so many bytes.
     Object(u64),
     /// The host's memory is short, and the class has more than its share.
     Host,
@@ -80,8 +82,8 @@ struct Ledger {
     limit: u64,
     /// Bytes that are charged. Changes only while the lock of `charge` is held.
     reserved: AtomicI64,
-    /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the handle. At 0 the
-    /// ledger goes.
+    /// Bytes allocated and bytes in the hands of threads that work for it, and [`HOLDER`] for each of them and for the
+    /// handle. At 0 the ledger is freed.
     held: AtomicI64,
     charge: Mutex<MemoryCharge>,
     /// 0: nothing was refused; 1: the object's limit; 2: the host's.
@@ -94,7 +96,7 @@ struct Current {
     ledger: Cell<*const Ledger>,
     /// Bytes that it may allocate without asking; counted in the ledger's `held`.
     grant: Cell<i64>,
-    /// What the host must be able to do is refused nothing: ending a transaction.
+    /// Nothing is refused: for ending a transaction.
     exempt: Cell<bool>,
 }
 
@@ -103,24 +105,24 @@ thread_local! {
         const { Current { ledger: Cell::new(ptr::null()), grant: Cell::new(0), exempt: Cell::new(false) } };
 }
 
-/// A thread works for a heap until this is dropped, which holds the ledger for as long. (The pointers keep this from being sent to another
-/// thread.)
+/// A thread works for a heap until this is dropped, which holds the ledger for as long. (The pointers keep this from
+/// being sent to another thread.)
 pub(super) struct Entered {
     ledger: *const Ledger,
     before: Before,
 }
 
-/// What a thread did before it entered a heap.
+/// The state of a thread before it entered a heap.
 enum Before {
-    /// It worked for the same heap, and nothing changed.
+    /// It had entered the same heap, and nothing changed.
     Same,
-    /// It worked for the same heap, which might refuse.
+    /// It had entered the same heap, which might refuse.
     Refusing,
-    /// It worked for another or none, with so many bytes in hand, which might not refuse.
+    /// It had entered another heap or none: its ledger, the thread's grant, and whether nothing was refused.
     Other(*const Ledger, i64, bool),
 }
 
-/// A stack is suspended while it works for a heap, and may go on on another thread.
+/// The heap of a suspended stack, which may continue on another thread.
 pub(super) struct Paused {
     ledger: *const Ledger,
     exempt: bool,
@@ -129,14 +131,15 @@ pub(super) struct Paused {
 // SAFETY: what it points to is held by an `Entered` on the suspended stack, which moves with it.
 unsafe impl Send for Paused {}
 
-/// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack that may go on
-/// on another thread, [`pause`] comes before each suspension.
+/// Has the calling thread allocate for this heap. Entering the heap that it works for already does nothing. On a stack
+/// that may continue on another thread, [`pause`] comes before each suspension.
 #[inline(never)]
 pub(super) fn enter(heap: &Heap) -> Entered {
     switch(heap, false)
 }
 
-/// The same, and nothing is refused: for what the host must be able to do. It is charged all the same.
+/// Enters the heap so that nothing is refused, for what the host must be able to do. Allocations are charged all the
+/// same.
 #[inline(never)]
 pub(super) fn enter_exempt(heap: &Heap) -> Entered {
     switch(heap, true)
@@ -157,8 +160,8 @@ fn switch(heap: &Heap, exempt: bool) -> Entered {
     Entered { ledger, before }
 }
 
-/// Has the calling thread work for nobody: for what outlives its work, or because the stack that it runs on is about to be suspended.
-/// Called on that stack, as is [`Paused::go_on`].
+/// Has the calling thread leave its heap: for allocations that outlive its work, or because the stack that it runs on
+/// is about to be suspended. Called on that stack, as is [`Paused::go_on`].
 #[inline(never)]
 pub(super) fn pause() -> Paused {
     CURRENT.with(|current| {
@@ -195,7 +198,8 @@ impl Drop for Entered {
             Before::Other(ledger, grant, exempt) => (ledger, grant, exempt),
         };
         let unused = CURRENT.with(|current| {
-            // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up with it.
+            // Otherwise the stack was suspended without `pause`; what this thread does for others is not to be mixed up
+            // with it.
             let same = current.ledger.get() == self.ledger;
             debug_assert!(same, "a stack was suspended without `pause`");
             if !same {
@@ -218,7 +222,8 @@ pub(super) fn current_temporary() -> Option<Temporary> {
 }
 
 impl Heap {
-    /// A heap of at most `limit` bytes, which are taken from `charge`'s account. Fails if not even a connection fits there.
+    /// Creates a heap of at most `limit` bytes, which are taken from `charge`'s account. Fails if not even a connection
+    /// fits there.
     pub fn new(mut charge: MemoryCharge, limit: u64, temporary: Temporary) -> Result<Self, NoMemory> {
         charge.grow((2 * STEP) as u64)?;
         reserved(charge.bytes() as i64);
@@ -239,7 +244,7 @@ impl Heap {
         unsafe { self.0.0.as_ref() }
     }
 
-    /// Bytes in use. Exact while nobody works for the heap.
+    /// Returns the bytes in use. Exact while no thread has entered the heap.
     #[cfg(test)]
     pub fn used(&self) -> u64 {
         self.ledger().bytes() as u64
@@ -313,8 +318,8 @@ impl Ledger {
         0
     }
 
-    /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be. None if that is
-    /// refused.
+    /// Takes so many bytes, or with `all` everything that is not in use but at least these, reserving more if need be.
+    /// None if that is refused.
     #[cold]
     fn take(&self, wanted: i64, exempt: bool, all: bool) -> Option<i64> {
         let mut charge = self.charge.lock();
@@ -381,7 +386,8 @@ impl Ledger {
     /// # Safety
     /// So many are held by the caller, and the caller does not use the ledger after this.
     unsafe fn give(ledger: *const Self, bytes: i64) {
-        // SAFETY: what the caller holds keeps the ledger alive up to here; who brings `held` to 0 was the last to hold anything.
+        // SAFETY: what the caller holds keeps the ledger alive up to here; the caller that brings `held` to 0 was the
+        // last holder.
         unsafe {
             if (*ledger).held.fetch_sub(bytes, Ordering::AcqRel) == bytes {
                 drop(Box::from_raw(ledger.cast_mut()));
@@ -402,7 +408,8 @@ fn reserved(more: i64) {
     PEAK.fetch_max(now, Ordering::Relaxed);
 }
 
-/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the statement may not go on.
+/// Takes bytes from the calling thread's grant, for the heap that it works for. None if they are refused, or the
+/// statement may not continue.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
         if !current.exempt.get() && !may_allocate() {
@@ -546,9 +553,9 @@ pub(super) fn install() -> c_int {
     unsafe { ffi::sqlite3_config(ffi::SQLITE_CONFIG_MALLOC, &raw const methods) }
 }
 
-/// Gives the process's free memory back to the system, if since this was last called heaps were much smaller all the time than they had
-/// been: not between two turns of a busy object. May take milliseconds for each hundred megabytes; allocations of other threads
-/// wait meanwhile. For one caller, now and then.
+/// Gives the process's free memory back to the system, if heaps were much smaller during the whole time since the last
+/// call than before: so not between two turns of a busy object. May take milliseconds for each hundred megabytes;
+/// allocations of other threads wait meanwhile. For one caller, now and then.
 pub fn trim() {
     let peak = PEAK.swap(RESERVED.load(Ordering::Relaxed), Ordering::Relaxed);
     let high = HIGH.load(Ordering::Relaxed);

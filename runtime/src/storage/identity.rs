@@ -1,9 +1,9 @@
 //! `_hf_meta`: which object a database file belongs to, kept in the file itself.
 //!
-//! The identity is written by the first turn that is applied. A file without one was left by a crash before that and is
-//! garbage. The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm`
-//! while there is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of
-//! data format 2 do not have).
+//! The first applied turn writes the identity. A file without one was left by a crash before that, and does not count.
+//! The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
+//! is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format
+//! 2 do not have).
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
@@ -47,7 +47,7 @@ impl Identity {
         Ok(if identity.id.is_empty() { None } else { Some(identity) })
     }
 
-    /// The row of the alarm in a file that anybody may have written: the inner value is none if it is not an alarm.
+    /// Reads the row of the alarm in a file of unknown origin: the inner value is none if it is not an alarm.
     pub fn read_alarm(connection: &Connection) -> rusqlite::Result<Option<Option<Alarm>>> {
         let mut statement = connection.prepare("SELECT value FROM _hf_meta WHERE key = 'alarm'")?;
         let read = |row: &rusqlite::Row<'_>| {

@@ -1,11 +1,13 @@
-//! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal` and `.sums`, three for each making of the object.
+//! The files of one object: `<id>-<incarnation>.sqlite` with its `-wal` and `.sums`, three for each making of the
+//! object.
 //!
-//! An object has one incarnation but for moments: removing everything at once and importing make the next one beside it.
-//! **The newest incarnation whose file has an identity counts**, unless the commit log knows better; the identity is applied
-//! with what the file holds, and a file gets it only when that is durable. Older ones go when the newest is durable.
+//! An object has one incarnation but for moments: removing everything at once and importing make the next one beside
+//! it. **The newest incarnation whose file has an identity counts**, unless the commit log knows better; the identity
+//! is applied with what the file holds, and a file gets it only when that is durable. Older ones go when the newest is
+//! durable.
 //!
-//! Nearly every object stays at incarnation 1, and looking for others would mean to read a directory of thousands. So an
-//! empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
+//! Nearly every object stays at incarnation 1, and looking for others would mean to read a directory of thousands. So
+//! an empty `<id>.incarnations` is made before the first one beyond 1; without it only incarnation 1 is looked for.
 //! Neither name is flushed by itself: until a checkpoint has flushed both, the log names the incarnation that counts.
 
 use std::fs;
@@ -73,7 +75,7 @@ impl Incarnations {
         Ok(found)
     }
 
-    /// Removes one incarnation's files; nobody waits for it to be durable.
+    /// Removes one incarnation's files; the removal is not flushed.
     pub fn remove(&self, incarnation: u32) -> io::Result<()> {
         let file = self.file(incarnation);
         // First, so that sums do not meet a file of the same name that is made later.
@@ -83,7 +85,7 @@ impl Incarnations {
         Ok(())
     }
 
-    /// Removes every file of the object; nobody waits for it to be durable.
+    /// Removes every file of the object; the removal is not flushed.
     pub fn remove_all(&self) -> io::Result<()> {
         for incarnation in self.candidates()? {
             self.remove(incarnation)?;

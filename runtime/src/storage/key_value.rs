@@ -1,15 +1,15 @@
 //! Key-value storage: `wit/key-value.wit` over the table `_hf_kv`.
 //!
-//! Errors mirror the interface one to one. A listing holds its bounds and the next key, not a statement: it sees what the
-//! turn has written up to each call and costs nothing while it waits.
+//! Errors mirror the interface one to one. A listing holds its bounds and the next key, not a statement: it sees what
+//! the turn has written up to each call and costs nothing while it waits.
 
 use rusqlite::{Connection as Sqlite, OptionalExtension, StatementStatus, params};
 
-use super::sql::SqlError;
-use super::statement::last_error;
+use super::errors::KvError;
+use super::key_range::{KeyRange, ListOptions};
+use super::statement::{SqliteError, last_error};
 use super::turn::{OpenCursor, Remains};
 use super::{Cursor, Turn};
-use crate::base::Exhausted;
 use crate::base::limits::{BATCH_BYTES, ENTRY_MAX, KEY_MAX, KEYS_PER_CALL, SQL_VALUE_MAX};
 
 const GET: &str = "SELECT value FROM _hf_kv WHERE key = ?1";
@@ -31,82 +31,14 @@ pub struct Entry {
     pub value: Vec<u8>,
 }
 
-/// What a listing returns and in which order.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListOptions {
-    /// First key wanted (inclusive).
-    pub start: Option<String>,
-    /// Only keys after this one (exclusive). Not together with `start`.
-    pub start_after: Option<String>,
-    /// Only keys before this one (exclusive).
-    pub end: Option<String>,
-    /// Only keys that begin with this.
-    pub prefix: Option<String>,
-    /// The same keys in descending order.
-    pub reverse: bool,
-    /// At most this many entries. Not 0.
-    pub limit: Option<u32>,
-}
-
-/// Why an operation was refused: the cases of `key-value.error`, and the end of the turn's budget.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum KvError {
-    /// The key is empty or longer than 2,048 bytes; carries its length.
-    #[error("a key has 1 to 2,048 bytes, this one has {0}")]
-    KeySize(u32),
-    /// Key and value together are longer than 2,000,000 bytes; carries their length.
-    #[error("a key and its value have at most 2,000,000 bytes, these have {0}")]
-    ValueSize(u32),
-    /// More than 128 keys or entries in one call; carries how many.
-    #[error("one call takes at most 128 keys, this one has {0}")]
-    TooMany(u32),
-    /// The options of a listing contradict each other.
-    #[error("{0}")]
-    BadRange(String),
-    /// No room. The turn will not be applied.
-    #[error("the object's database would grow over its limit, or the disk is full")]
-    Full,
-    /// The listing belongs to a turn that has ended.
-    #[error("the listing belongs to a turn that has ended")]
-    Closed,
-    /// The turn's work budget is used up: the turn has failed.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<SqlError> for KvError {
-    fn from(error: SqlError) -> Self {
-        match error {
-            SqlError::Full => Self::Full,
-            SqlError::Closed => Self::Closed,
-            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
-
-/// An open listing: what is left of its range.
-pub(super) struct Listing {
-    /// The first key, inclusive.
-    from: String,
-    /// Before which key to end; none is after all keys.
-    to: Option<String>,
-    reverse: bool,
-    /// Entries still wanted.
-    left: u32,
-}
-
 impl Turn {
-    /// The value of a key; none if the key does not exist.
+    /// Returns the value of a key; none if the key does not exist.
     pub fn get(&mut self, key: &str) -> Result<Option<Vec<u8>>, KvError> {
         check_key(key)?;
         self.read(None, |sqlite, steps| get(sqlite, steps, key))
     }
 
-    /// The entries of up to 128 keys, sorted by key. Absent keys are left out, repeated ones appear once.
+    /// Returns the entries of up to 128 keys, sorted by key. Absent keys are left out, repeated ones appear once.
     pub fn get_many(&mut self, keys: &[String]) -> Result<Vec<Entry>, KvError> {
         check_count(keys.len())?;
         keys.iter().try_for_each(|key| check_key(key))?;
@@ -145,7 +77,7 @@ impl Turn {
         Ok(self.remove(&[key])? == 1)
     }
 
-    /// Removes up to 128 keys, all or none. Answers how many existed.
+    /// Removes up to 128 keys, all or none. Returns how many existed.
     pub fn delete_many(&mut self, keys: &[String]) -> Result<u32, KvError> {
         check_count(keys.len())?;
         keys.iter().try_for_each(|key| check_key(key))?;
@@ -155,17 +87,18 @@ impl Turn {
     /// Opens a listing. It ends with the turn.
     pub fn list(&mut self, options: ListOptions) -> Result<Cursor, KvError> {
         self.check()?;
-        let listing = Listing::new(options)?;
-        Ok(self.open_cursor(OpenCursor::Listing(listing))?)
+        let range = KeyRange::new(options).map_err(|why| KvError::BadRange(why.into()))?;
+        Ok(self.open_cursor(OpenCursor::Listing(range))?)
     }
 
-    /// The next entries of a listing, at most `max` (0 is taken as 1) and about 1 MiB. An empty list is the end.
+    /// Returns the next entries of a listing, at most `max` (0 is taken as 1) and about 1 MiB. An empty list is the
+    /// end.
     pub fn list_next(&mut self, cursor: Cursor, max: u32) -> Result<Vec<Entry>, KvError> {
-        let Some(OpenCursor::Listing(mut listing)) = self.cursors().remove(&cursor) else {
+        let Some(OpenCursor::Listing(mut range)) = self.cursors().remove(&cursor) else {
             return Err(KvError::Closed);
         };
-        let batch = self.read(Vec::new(), |sqlite, steps| listing.batch(sqlite, steps, max.max(1)));
-        self.cursors().insert(cursor, OpenCursor::Listing(listing));
+        let batch = self.read(Vec::new(), |sqlite, steps| next_batch(&mut range, sqlite, steps, max.max(1)));
+        self.cursors().insert(cursor, OpenCursor::Listing(range));
         batch
     }
 
@@ -186,7 +119,7 @@ impl Turn {
         })
     }
 
-    /// Runs the host's statements on what is there; answers `absent` if the object has no file.
+    /// Runs the host's statements on the database; returns `absent` if the object has no file.
     fn read<T>(&mut self, absent: T, run: impl FnOnce(&Sqlite, &mut u64) -> rusqlite::Result<T>) -> Result<T, KvError> {
         self.check()?;
         let Some(connection) = self.existing()? else { return Ok(absent) };
@@ -204,7 +137,7 @@ impl Turn {
         self.answer(answer, steps)
     }
 
-    fn answer<T>(&mut self, answer: Result<T, super::SqliteError>, steps: u64) -> Result<T, KvError> {
+    fn answer<T>(&mut self, answer: Result<T, SqliteError>, steps: u64) -> Result<T, KvError> {
         let answer = answer.map_err(|error| self.refused(error))?;
         self.settle(steps)?;
         Ok(answer)
@@ -238,72 +171,30 @@ fn take_steps(statement: &rusqlite::Statement<'_>) -> u64 {
     statement.reset_status(StatementStatus::VmStep) as u64
 }
 
-impl Listing {
-    fn new(options: ListOptions) -> Result<Self, KvError> {
-        let ListOptions { start, start_after, end, prefix, reverse, limit } = options;
-        if start.is_some() && start_after.is_some() {
-            return Err(KvError::BadRange("start and start-after are given together; give one of them".into()));
-        }
-        if limit == Some(0) {
-            return Err(KvError::BadRange("the limit is 0; leave it out to list all entries".into()));
-        }
-        let start = start.or(start_after.map(|key| after(&key))).unwrap_or_default();
-        let (first, past) = match prefix {
-            Some(prefix) => (prefix.clone(), past_prefix(&prefix)),
-            None => (String::new(), None),
-        };
-        let to = match (end, past) {
-            (Some(end), Some(past)) => Some(end.min(past)),
-            (end, past) => end.or(past),
-        };
-        Ok(Self { from: start.max(first), to, reverse, left: limit.unwrap_or(u32::MAX) })
+/// Reads the first entries of the range, at most `max` and about 1 MiB, and takes them off the range.
+fn next_batch(range: &mut KeyRange, sqlite: &Sqlite, steps: &mut u64, max: u32) -> rusqlite::Result<Vec<Entry>> {
+    let mut statement = sqlite.prepare_cached(if range.reverse { DOWN } else { UP })?;
+    // A blob sorts after every text, so an empty one is past all keys.
+    let to = match &range.to {
+        Some(to) => rusqlite::types::ToSqlOutput::from(to.as_str()),
+        None => rusqlite::types::ToSqlOutput::from(&[][..] as &[u8]),
+    };
+    let mut rows = statement.query(params![range.from, to, max.min(range.left)])?;
+    let (mut batch, mut bytes) = (Vec::new(), 0);
+    while bytes < BATCH_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let key = row.get_ref(0)?.as_str()?.to_owned();
+        let value = row.get_ref(1)?.as_blob()?.to_vec();
+        bytes += key.len() + value.len();
+        batch.push(Entry { key, value });
     }
-
-    fn batch(&mut self, sqlite: &Sqlite, steps: &mut u64, max: u32) -> rusqlite::Result<Vec<Entry>> {
-        let mut statement = sqlite.prepare_cached(if self.reverse { DOWN } else { UP })?;
-        // A blob sorts after every text, so an empty one is past all keys.
-        let to = match &self.to {
-            Some(to) => rusqlite::types::ToSqlOutput::from(to.as_str()),
-            None => rusqlite::types::ToSqlOutput::from(&[][..] as &[u8]),
-        };
-        let mut rows = statement.query(params![self.from, to, max.min(self.left)])?;
-        let (mut batch, mut bytes) = (Vec::new(), 0);
-        while bytes < BATCH_BYTES
-            && let Some(row) = rows.next()?
-        {
-            let key = row.get_ref(0)?.as_str()?.to_owned();
-            let value = row.get_ref(1)?.as_blob()?.to_vec();
-            bytes += key.len() + value.len();
-            batch.push(Entry { key, value });
-        }
-        drop(rows);
-        *steps += take_steps(&statement);
-        self.left -= batch.len() as u32;
-        match batch.last() {
-            Some(last) if self.reverse => self.to = Some(last.key.clone()),
-            Some(last) => self.from = after(&last.key),
-            None => {}
-        }
-        Ok(batch)
+    drop(rows);
+    *steps += take_steps(&statement);
+    if let Some(last) = batch.last() {
+        range.advance(batch.len() as u32, &last.key);
     }
-}
-
-/// The first text after this one.
-fn after(key: &str) -> String {
-    format!("{key}\0")
-}
-
-/// The first text after all that begin with this prefix; none if there is no such text.
-pub(super) fn past_prefix(prefix: &str) -> Option<String> {
-    let mut past: Vec<char> = prefix.chars().collect();
-    while let Some(last) = past.pop() {
-        // The characters after the last one, without the gap of the surrogates.
-        if let Some(next) = (last..=char::MAX).nth(1) {
-            past.push(next);
-            return Some(past.into_iter().collect());
-        }
-    }
-    None
+    Ok(batch)
 }
 
 fn check_key(key: &str) -> Result<(), KvError> {

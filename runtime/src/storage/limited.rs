@@ -1,12 +1,12 @@
-//! `DELETE … ORDER BY … LIMIT` and `UPDATE … ORDER BY … LIMIT`, which SQLite knows only if its parser is generated for them; the
-//! bundled one is not.
+//! `DELETE … ORDER BY … LIMIT` and `UPDATE … ORDER BY … LIMIT`, which SQLite knows only if its parser is generated for
+//! them; the bundled one is not.
 //!
-//! Such a statement is written anew as SQLite itself would take it apart: the rows are chosen by a subquery on the table's key.
-//! `DELETE FROM t WHERE a LIMIT 2` becomes `DELETE FROM t WHERE rowid IN (SELECT rowid FROM t WHERE a LIMIT 2)`. Asked only about
-//! statements that SQLite refused at `ORDER` or `LIMIT`, so that nothing else pays for it.
+//! Such a statement is written anew as SQLite itself would take it apart: the rows are chosen by a subquery on the
+//! table's key. `DELETE FROM t WHERE a LIMIT 2` becomes `DELETE FROM t WHERE rowid IN (SELECT rowid FROM t WHERE a
+//! LIMIT 2)`. Asked only about statements that SQLite refused at `ORDER` or `LIMIT`, so that nothing else pays for it.
 //!
-//! This reads tokens, not expressions: clauses are found by their keywords outside of parentheses. What comes out is compiled
-//! under the guest's rules like any statement.
+//! This reads tokens, not expressions: clauses are found by their keywords outside of parentheses. What comes out is
+//! compiled under the guest's rules like any statement.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -47,8 +47,8 @@ struct Tokens<'a> {
     end: usize,
 }
 
-/// Writes the first statement of the text anew, if it is one of these and its table can be written to by key. None: SQLite's error
-/// stands.
+/// Writes the first statement of the text anew, if it is one of these and its table can be written to by key. None:
+/// SQLite's error stands.
 pub(super) fn rewrite(sqlite: &Connection, text: &str) -> Option<Rewritten> {
     let tokens = Tokens::of(text);
     let clauses = Clauses::of(&tokens)?;

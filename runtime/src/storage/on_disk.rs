@@ -1,7 +1,7 @@
-//! Objects as their files tell of them: finds every database below `objects/`, and reads what it says of itself.
+//! Finds every database file below `objects/`, and reads its identity.
 //!
-//! Changes no byte: files are opened as immutable, so no WAL is looked at. Whoever wants to know what an object is has written back
-//! what the commit log still holds, or judges that by itself; and no object is open.
+//! Changes no byte: files are opened as immutable, so no WAL is read. The caller has recovered the objects from the
+//! commit log, or takes the log into account itself; no object is open.
 
 use std::collections::BTreeMap;
 use std::fs;

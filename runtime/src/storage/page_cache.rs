@@ -1,5 +1,5 @@
-//! SQLite's page cache, which asks whether the statement may go on: within one step of its virtual machine SQLite may go over all pages of a
-//! table, and asks its cache for each. What is refused ends the statement with `SQLITE_NOMEM`.
+//! SQLite's page cache, which checks whether the statement may continue: within one step of its virtual machine SQLite
+//! may read all pages of a table, and fetches each from its cache. A refusal ends the statement with `SQLITE_NOMEM`.
 
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -18,8 +18,8 @@ static OWN: OnceLock<Fetch> = OnceLock::new();
 /// Has SQLite use it. Before SQLite's first use; if it is in use already, nothing changes.
 pub(super) fn install() {
     let mut methods = MaybeUninit::<sqlite3_pcache_methods2>::zeroed();
-    // SAFETY: SQLite is not in use yet; both options take a pointer to such methods, the first to fill them, the other to copy them. All
-    // zeroes are valid methods (none).
+    // SAFETY: SQLite is not in use yet; both options take a pointer to such methods, the first to fill them, the other
+    // to copy them. All zeroes are valid methods (none).
     unsafe {
         ffi::sqlite3_config(ffi::SQLITE_CONFIG_GETPCACHE2, methods.as_mut_ptr());
         let methods = methods.assume_init();
@@ -32,7 +32,8 @@ pub(super) fn install() {
     }
 }
 
-/// With `create` 0 a page is only looked for, and not finding it would mean that it is not in the cache: that is never refused.
+/// With `create` 0 a page is only looked for, and not finding it would mean that it is not in the cache: that is never
+/// refused.
 unsafe extern "C" fn fetch(cache: *mut sqlite3_pcache, page: c_uint, create: c_int) -> *mut sqlite3_pcache_page {
     match OWN.get() {
         // SAFETY: SQLite's own function, called as SQLite called this.

@@ -1,12 +1,14 @@
-//! Objects whose database files may be older than the commit log: found at the start, recovered when first opened.
+//! Recovery of the objects whose database files may be older than the commit log: found at the start, recovered when
+//! they are first opened.
 //!
-//! An earlier process wrote to the database files and never flushed them, so what they hold is unknown between the last trim
-//! and its end; the log has every page written since. [`Recovery`] remembers where, for each object. **The first open of every
-//! object writes those pages back**, the last image of each, which may be done any number of times; what is left of its WAL is
-//! emptied unread, here or where the file is opened. Start-up touches no object. A file that is missing although the log does not
-//! have all of it is damage to that object, and keeps no other from being recovered.
+//! An earlier process wrote to the database files without flushing them, so their contents are unknown for the time
+//! between the last trim and the end of that process; the log has every page written since. [`Recovery`] holds, for
+//! each object, the places of those pages in the log. **The first open of an object writes the last image of each page
+//! back**, which is idempotent. The rest of the object's WAL is emptied unread, here or where the file is opened. The
+//! start touches no object. A missing file of which the log has only a part is damage to that object; it does not keep
+//! other objects from being recovered.
 //!
-//! What must stay true: an entry is forgotten only once its object is recovered, and two threads never recover one object at once.
+//! Invariants: an entry is removed only once its object is recovered; two threads never recover one object at once.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
@@ -26,17 +28,18 @@ use super::sums::{PageSums, sum};
 use crate::base::failpoints::Failpoint;
 use crate::base::{ClassKey, ObjectId};
 
-/// Objects that are recovered at once differ in this much of their id.
+/// The number of locks: objects of different shards can be recovered at the same time. The first byte of the id selects
+/// the shard.
 const SHARDS: usize = 64;
 
-/// Where the log has the pages of objects that were not opened yet.
+/// The places in the log of the pages of objects that are not recovered yet.
 pub(super) struct Recovery(Box<[Mutex<HashMap<ObjectId, Live>>]>);
 
-/// What the log says of one object since its last trim.
+/// What the log has of one object since its last trim.
 struct Live {
     class: ClassKey,
     incarnation: u32,
-    /// What the file must hold before the records are applied.
+    /// What the file must hold before the records are written to it.
     base: Base,
     deleted: bool,
     page_count: u32,
@@ -46,7 +49,7 @@ struct Live {
 
 #[derive(Clone, Copy, PartialEq)]
 enum Base {
-    /// Nothing: the records have every page.
+    /// Nothing: the records contain every page.
     Nothing,
     /// The file as it was flushed.
     File,
@@ -61,7 +64,7 @@ impl Recovery {
         &self.0[usize::from(id.as_bytes()[0]) % SHARDS]
     }
 
-    /// Takes note of what the log says, in its order.
+    /// Adds an event of the log's replay. Events come in the order of the log.
     pub fn note(&self, lsn: Lsn, event: ReplayEvent<'_>) -> Result<(), StorageError> {
         let (id, head, parts) = match event {
             ReplayEvent::ClassRemoved(class) => {
@@ -98,19 +101,19 @@ impl Recovery {
         Ok(())
     }
 
-    /// What the log says of an object does not count any more: it was replaced or deleted before it could be recovered.
+    /// Removes the entry of an object that was replaced or deleted before it was recovered.
     pub fn forget(&self, id: &ObjectId) {
         self.shard(id).lock().remove(id);
     }
 
-    /// Everything of a class is gone.
+    /// Removes the entries of a class whose objects were removed.
     pub fn forget_class(&self, class: &str) {
         for shard in &self.0 {
             shard.lock().retain(|_, live| live.class.as_str() != class);
         }
     }
 
-    /// Objects that are not recovered yet.
+    /// Returns the objects that are not recovered yet.
     pub fn waiting(&self) -> Vec<(ClassKey, ObjectId)> {
         let of = |shard: &Mutex<HashMap<ObjectId, Live>>| {
             shard.lock().iter().map(|(id, live)| (live.class.clone(), *id)).collect::<Vec<_>>()
@@ -118,8 +121,9 @@ impl Recovery {
         self.0.iter().flat_map(of).collect()
     }
 
-    /// Recovers an object if nobody has done so yet. Answers at which incarnation it is, if the log says so; files of others are gone.
-    /// One that was opened since [`Self::waiting`] was asked is left alone: its WAL is this process's own.
+    /// Recovers an object if it is not recovered yet. Returns its incarnation if the log names one; the files of other
+    /// incarnations are removed then. An object that was opened since [`Self::waiting`] returned it is left alone: its
+    /// WAL is this process's own.
     pub fn recover(
         &self,
         id: &ObjectId,

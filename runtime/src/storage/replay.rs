@@ -1,4 +1,4 @@
-//! What the commit log says of objects, told in its order: whole turns, and classes that are gone.
+//! Replays the commit log as events about objects, in its order: whole turns, and removed classes.
 
 use super::StorageError;
 use super::catalog::Change;

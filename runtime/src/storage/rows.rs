@@ -1,11 +1,11 @@
-//! What the rows of a statement are read into: lists of values, or the bytes of `wit/packed-sql.wit`.
+//! Collects the rows of a statement, as lists of values or as the bytes of `wit/packed-sql.wit`.
 //!
-//! A sink copies what SQLite holds until the statement's next step. It refuses nothing: limits are for `sql` to enforce.
+//! A sink copies the values that SQLite keeps until the statement's next step. It enforces no limits; `sql` does.
 
 use std::borrow::Cow;
 
-use super::sql::Value;
 use super::statement::{Statement, ValueRef};
+use crate::base::Value;
 
 /// Takes the rows of one statement.
 pub(super) trait Sink {

@@ -1,83 +1,34 @@
 //! SQL: `wit/sql.wit` over the object's database.
 //!
-//! A call may hold several statements. A call that fails leaves nothing of itself: where one statement's own atomicity is not
-//! enough (several statements, changes of the schema, writes that return rows) the call runs in a savepoint of the host's.
-//! The result's first rows are answered at once, the rest through a cursor, which is an open statement.
+//! A call may contain several statements. A failed call has no effect: where one statement's own atomicity is not
+//! enough (several statements, changes of the schema, writes that return rows) the call runs in a savepoint of the
+//! host's. The first rows of the result are returned at once, the rest through a cursor, which is an open statement.
 
 use rusqlite::ffi;
 
 use super::authorizer::is_reserved;
 use super::connection::Connection;
+use super::errors::SqlError;
 use super::heap;
 use super::rows::{Lists, Packed, Sink};
-use super::stacks;
-use super::statement::{Statement, changes, last_error};
+use super::running;
+use super::statement::{SqlCursor, SqliteError, Statement, changes, last_error};
 use super::turn::OpenCursor;
 use super::{Cursor, Turn};
-pub use crate::base::Value;
 use crate::base::limits::{BATCH_BYTES, FIRST_ROWS, SQL_TEXT_MAX, SQL_VALUE_MAX, TABLE_BYTES_MAX, TABLE_ROWS_MAX};
-use crate::base::{Exhausted, Table};
+use crate::base::{Table, Value};
 
-/// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP TABLE IF
-/// EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
+/// With what statements begin that may be run again as they were compiled. Not those that change the schema: `DROP
+/// TABLE IF EXISTS` is compiled to nothing while there is no table, and says only when it is compiled that it writes.
 const REPEATS: [&str; 7] = ["SELECT", "INSERT", "UPDATE", "DELETE", "REPLACE", "VALUES", "WITH"];
 
-/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most take a few KiB.
+/// Bytes of a compiled statement that is kept: sixteen of them are held for as long as the object is in memory. Most
+/// take a few KiB.
 const STATEMENT_KEPT_MAX: usize = 64 << 10;
 /// Bytes of rows on their way that are not charged to the object: fewer than a fresh connection takes.
 const ROWS_FREE: usize = 64 << 10;
 
-/// An error that SQLite reports.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message} (SQLite code {code})")]
-pub struct SqliteError {
-    /// The extended result code.
-    pub code: i32,
-    /// SQLite's message.
-    pub message: String,
-}
-
-/// Why a call was refused or failed: the cases of `sql.error`, and the end of the turn's budget.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum SqlError {
-    /// The text holds no statement.
-    #[error("the text holds no statement")]
-    NoStatement,
-    /// Not allowed to guests; says what.
-    #[error("not authorized: {0}")]
-    NotAuthorized(String),
-    /// The number of parameters does not fit.
-    #[error("the statement takes {takes} parameters, {given} were given")]
-    ParameterCount {
-        /// How many the statement takes.
-        takes: u32,
-        /// How many were given.
-        given: u32,
-    },
-    /// A limit on size; says which.
-    #[error("too large: {0}")]
-    TooLarge(String),
-    /// A constraint was violated.
-    #[error("{0}")]
-    Constraint(SqliteError),
-    /// No room. The turn will not be applied.
-    #[error("the object's database would grow over its limit, or the disk is full")]
-    Full,
-    /// The cursor belongs to a turn that has ended, or a later statement invalidated it.
-    #[error("the cursor is closed: its turn has ended or a later statement invalidated it")]
-    Closed,
-    /// Any other error of SQLite.
-    #[error("{0}")]
-    Sqlite(SqliteError),
-    /// The turn's work budget is used up: the turn has failed.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
-
-/// What a call did, with its first rows.
+/// The result of a call, with its first rows.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ExecResult {
     /// Column names, duplicates kept.
@@ -93,7 +44,7 @@ pub struct ExecResult {
     pub more: Option<Cursor>,
 }
 
-/// What a call did, with its first rows in one piece.
+/// The result of a call, with its first rows packed into one piece.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PackedResult {
     /// As in [`ExecResult`].
@@ -106,21 +57,7 @@ pub struct PackedResult {
     pub more: Option<Cursor>,
 }
 
-/// A statement whose rows have not all been read. It stands at a row that was not answered yet.
-pub(super) struct SqlCursor {
-    statement: Statement,
-    /// Under which text it may be cached, if it may.
-    text: Option<Box<str>>,
-    writes: bool,
-}
-
-impl SqlCursor {
-    pub fn into_parts(self) -> (Statement, Option<Box<str>>) {
-        (self.statement, self.text)
-    }
-}
-
-/// What the statements of one call have done so far.
+/// The state of a call: what its statements have done so far.
 #[derive(Default)]
 struct Call {
     changes: u64,
@@ -155,7 +92,7 @@ impl Turn {
         Ok(ExecResult { columns: lists.columns, changes, last_insert_rowid, rows: lists.rows, more })
     }
 
-    /// The same with the rows in one piece.
+    /// Runs a call as [`Self::exec`] does, and packs the rows into one piece.
     pub(super) fn exec_packed(&mut self, text: &str, parameters: &[Value]) -> Result<PackedResult, SqlError> {
         let mut packed = Packed::default();
         let Call { changes, last_insert_rowid, more, .. } = self.run_call(text, parameters, &mut packed)?;
@@ -163,22 +100,22 @@ impl Turn {
         Ok(PackedResult { changes, last_insert_rowid, result, more })
     }
 
-    /// The next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
+    /// Returns the next rows, at most `max_rows` (0 is taken as 1) and about 1 MiB. An empty list is the end.
     pub(super) fn next(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<Vec<Value>>, SqlError> {
         let mut lists = Lists::default();
         self.read_on(cursor, max_rows, &mut lists)?;
         Ok(lists.rows)
     }
 
-    /// The same in one piece.
+    /// Returns the next rows as [`Self::next`] does, packed into one piece.
     pub(super) fn next_packed(&mut self, cursor: Cursor, max_rows: u32) -> Result<Vec<u8>, SqlError> {
         let mut packed = Packed::default();
         self.read_on(cursor, max_rows, &mut packed)?;
         Ok(packed.0)
     }
 
-    /// Runs a call to its end and answers its rows in one piece, cut at 10,000 rows or about 16 MiB. A statement that only
-    /// reads is not run further than that.
+    /// Runs a call to its end and returns its rows in one table, cut off at 10,000 rows or about 16 MiB. A statement
+    /// that only reads is not run further than that.
     pub(super) fn query(&mut self, text: &str, parameters: &[Value]) -> Result<Table, SqlError> {
         let ExecResult { columns, changes: mut changed, last_insert_rowid, rows, mut more } =
             self.exec(text, parameters)?;
@@ -272,7 +209,7 @@ impl Turn {
             self.pay(text.len() as u64)?;
             return Ok(Prepared { statement, schema: false, text: Some(cached), rest: "" });
         }
-        stacks::note_compiled();
+        running::note_compiled();
         let mut prepared = connection.compile(text);
         if connection.bound_auxiliary() {
             connection.session.take_seen();
@@ -390,7 +327,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Reads rows from the current one on. Answers whether the statement stands at a further row; else it has ended.
+    /// Reads rows from the current one on. Returns whether the statement has a further row; otherwise it has ended.
     fn rows(&mut self, statement: &mut Statement, max: usize, sink: &mut impl Sink) -> Result<bool, SqlError> {
         let (mut rows, mut bytes, mut held) = (0, 0, None);
         loop {
@@ -428,8 +365,8 @@ impl Turn {
         }
     }
 
-    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is still
-    /// there. In between the progress handler charges for it.
+    /// After each step of the guest's statements: its error, and at the end what it cost and whether the transaction is
+    /// still there. In between the progress handler charges for it.
     fn after_step(&mut self, statement: &mut Statement, code: i32) -> Result<(), SqlError> {
         match code {
             ffi::SQLITE_ROW => Ok(()),
@@ -455,7 +392,7 @@ impl Turn {
         ended.map_err(|error| self.failed(format!("a call could not be ended: {error}")))
     }
 
-    /// A statement that writes and still has rows would stand in the way of savepoints and of the turn's end.
+    /// Closes the cursors of statements that write: an open one would block savepoints and the turn's end.
     pub(super) fn close_writing_cursors(&mut self) {
         self.close_sql_cursors(|cursor| cursor.writes);
     }
@@ -470,7 +407,7 @@ impl Turn {
     }
 }
 
-/// Adds rows to a table that holds so many bytes, as far as they fit; answers how many it holds then.
+/// Adds rows to a table of `bytes` bytes, as far as they fit. Returns its new size in bytes.
 fn add_rows(table: &mut Table, mut bytes: usize, rows: Vec<Vec<Value>>) -> usize {
     for row in rows {
         table.truncated |= table.rows.len() >= TABLE_ROWS_MAX || bytes >= TABLE_BYTES_MAX;

@@ -1,18 +1,18 @@
-//! SQLite on stacks of its own, which a statement can leave while it runs.
+//! Runs SQLite on stacks of its own, so that a statement can be suspended while it runs.
 //!
-//! How deep SQLite recurses and how long it computes is for whoever writes the statement to say. So what compiles or runs a guest's
-//! SQL runs as a coroutine ([`on_stack`]): on a stack that is large enough for the deepest statement that the limits admit (measured:
-//! `docs/decisions/0009-sql-on-its-own-stacks.md`), and which it leaves ([`give_way`]) when its slice of CPU time is over, so that no thread is blocked
-//! while a statement waits for its turn.
+//! The text of a statement decides how deep SQLite recurses and how long it computes. So everything that compiles or
+//! runs a guest's SQL runs as a coroutine ([`OnStack`]), on a stack that is large enough for the deepest statement that
+//! the limits admit (measured: `docs/decisions/0009-sql-on-its-own-stacks.md`). The coroutine is suspended
+//! ([`give_way`]) when its slice of CPU time is over, so that no thread is blocked while a statement waits for its next
+//! slice.
 //!
-//! What must stay true:
-//! * a suspended statement is never unwound: when its future is dropped it is resumed with its budget ended, so that the progress
-//!   handler has SQLite end it as any other error would;
-//! * a statement is suspended only where SQLite holds none of its mutexes, and on the upper part of its stack ([`SHALLOW`]), so that
-//!   stacks that wait take little memory;
-//! * what is on a stack when it is suspended may go on on another thread: no guard of a lock, no borrow of a thread-local.
+//! Invariants:
+//! * a suspended statement is never unwound: when its future is dropped, the statement is resumed with its budget
+//!   ended, and the progress handler makes SQLite end it as any other error would;
+//! * a statement is suspended only where SQLite holds none of its mutexes, and on the upper part of its stack
+//!   ([`SHALLOW`]), so that stacks that wait take little memory;
+//! * a suspended stack may continue on another thread, so it holds no guard of a lock and no borrow of a thread-local.
 
-use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -20,25 +20,19 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use corosensei::stack::{DefaultStack, Stack as _};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use parking_lot::Mutex;
 
 use super::heap;
+use super::running::{Running, Seat, running, set_running};
 use crate::base::{Exhausted, WorkBudget};
 
-/// Address space of one stack: eight times what the deepest statement that was found takes. Only pages that were used take memory.
+/// Address space of one stack: eight times what the deepest known statement takes. Only used pages take memory.
 const STACK: usize = 64 << 20;
-/// A statement that is deeper than this is not suspended: only compiling goes deeper, and that is bounded by [`STRETCH`].
+/// A statement that is deeper than this is not suspended: only compiling goes deeper, and `running` bounds that.
 const SHALLOW: usize = 256 << 10;
-/// What must be left of a stack for SQLite to be given memory: the refusal ends the statement before the stack does.
-const LEFT: usize = 16 << 20;
-/// CPU time that a statement may compute where it cannot be suspended: hundreds of times what compiling an honest one takes.
-const STRETCH: Duration = Duration::from_millis(250);
-/// Allocations between two looks at stack and clock: some 20 µs of compiling.
-const ALLOCATIONS: u32 = 256;
 /// Pages, and reads and writes of temporary files, between two looks at the clock: 20 µs to 1 ms.
 const FETCHES: u32 = 256;
 const USES_OF_FILES: u32 = 64;
@@ -46,14 +40,11 @@ const USES_OF_FILES: u32 = 64;
 const STACKS_MAX: usize = 4_096;
 /// Stacks that are kept for the next statements.
 const KEPT: usize = 64;
-/// What a stack keeps when its lower pages are given back to the system.
+/// Bytes that a stack keeps when its lower pages are given back to the system.
 const RESIDENT: usize = 32 << 10;
-/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling uses much.
+/// Uses of a stack after which its lower pages are given back, even if no statement was compiled on it: only compiling
+/// uses much.
 const USES: u32 = 4_096;
-
-/// What a statement is told that [`may_allocate`] has ended.
-pub(super) const TOO_MUCH_AT_ONCE: &str =
-    "a statement may compile for 250 ms, and nest views and expressions no deeper than 48 MiB of stack allow";
 
 /// The stacks of one process. Cheap to clone.
 #[derive(Clone, Default)]
@@ -61,7 +52,7 @@ pub(super) struct Stacks(Arc<Pool>);
 
 #[derive(Default)]
 struct Pool {
-    /// With how often each was used since its lower pages were given back.
+    /// The free stacks, each with the number of its uses since its lower pages were given back.
     unused: Mutex<Vec<(DefaultStack, u32)>>,
     count: AtomicUsize,
 }
@@ -75,7 +66,7 @@ pub(super) struct Stack {
 }
 
 impl Stacks {
-    /// A stack; none if there are too many, or the system gives none.
+    /// Returns a free or new stack; none if there are [`STACKS_MAX`], or the system refuses one.
     pub fn take(&self) -> Option<Stack> {
         let unused = self.0.unused.lock().pop();
         let (memory, uses) = match unused {
@@ -101,7 +92,7 @@ impl Pool {
 }
 
 impl Stack {
-    /// After a statement: gives pages back that few statements use.
+    /// Counts a use, and gives pages back to the system that few statements use.
     fn used(&mut self, compiled: bool) {
         self.uses += 1;
         if compiled || self.uses >= USES {
@@ -128,7 +119,7 @@ impl Drop for Stack {
             self.shrink();
         }
         let Some(memory) = self.memory.take() else {
-            // It went with its coroutine.
+            // It was dropped with its coroutine.
             self.pool.count.fetch_sub(1, Relaxed);
             return;
         };
@@ -143,56 +134,10 @@ impl Drop for Stack {
     }
 }
 
-/// What runs on the stack that the calling thread is on, as [`give_way`] and [`may_allocate`] need it. Lives on that stack.
-struct Running {
-    yielder: *const Yielder<(), ()>,
-    /// Borrowed by the [`OnStack`] that drives the coroutine.
-    work: *const WorkBudget,
-    base: usize,
-    limit: usize,
-    allocations: Cell<u32>,
-    fetches: Cell<u32>,
-    uses_of_files: Cell<u32>,
-    denied: Cell<bool>,
-    refused_page: Cell<bool>,
-    refused_file: Cell<bool>,
-    compiled: Cell<bool>,
-}
-
-thread_local! {
-    /// Null: the thread is on its own stack.
-    static RUNNING: Cell<*const Running> = const { Cell::new(ptr::null()) };
-}
-
-/// Not inlined, nor is [`set_running`]: a stack may go on on another thread, and within one function a compiler may remember where a
-/// thread-local is.
-#[inline(never)]
-fn running<'a>() -> Option<&'a Running> {
-    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null again before that ends.
-    unsafe { RUNNING.get().as_ref() }
-}
-
-#[inline(never)]
-fn set_running(running: *const Running) {
-    RUNNING.set(running);
-}
-
-impl Running {
-    fn work(&self) -> &WorkBudget {
-        // SAFETY: whoever drives the coroutine borrows it for longer than the coroutine runs.
-        unsafe { &*self.work }
-    }
-
-    /// Bytes of the stack in use, by the address of something that is on it.
-    fn depth(&self) -> usize {
-        let here = 0_u8;
-        self.base.saturating_sub(ptr::from_ref(&here).addr())
-    }
-}
-
-/// Lets others compute, if the statement that runs on this stack can be suspended here. On a thread's own stack it does nothing.
+/// Suspends the statement that runs on this stack, so that others can compute, if it can be suspended here. Does
+/// nothing on a thread's own stack.
 ///
-/// The caller holds no lock and no borrow of a thread-local, and asks its budget afterwards whether it has ended.
+/// The caller holds no lock and no borrow of a thread-local, and checks its budget afterwards.
 pub(super) fn give_way() {
     let Some(running) = running() else { return };
     if running.depth() > SHALLOW || running.work().check().is_err() {
@@ -206,120 +151,77 @@ pub(super) fn give_way() {
     set_running(running);
 }
 
-/// Whether SQLite may be given memory: asked at each allocation, because that is what it does all the time while it compiles. Suspends nothing,
-/// because SQLite may hold a mutex.
-pub(super) fn may_allocate() -> bool {
-    let Some(running) = running() else { return true };
-    let count = running.allocations.get() + 1;
-    running.allocations.set(count % ALLOCATIONS);
-    count < ALLOCATIONS || running.may_go_on()
-}
-
-/// Whether SQLite may have a page: asked at each one that it wants, because within one step of its virtual machine it may go over all pages of
-/// a table. Lets others compute meanwhile. A statement is refused one page: rolling it back needs pages, too.
+/// Whether SQLite may have a page. Called for each page that SQLite fetches, because within one step of its virtual
+/// machine it may read all pages of a table. May suspend the statement. A statement is refused only one page: rolling
+/// it back needs pages, too.
 pub(super) fn may_fetch() -> bool {
     let Some(running) = running() else { return true };
     let count = running.fetches.get() + 1;
     running.fetches.set(count % FETCHES);
-    count < FETCHES || running.goes_on() || running.refused_page.replace(true)
+    count < FETCHES || goes_on(running) || running.refused_page.replace(true)
 }
 
-/// Whether a statement may go on after reading or writing a temporary file: sorting does little else, within one step. Lets others compute
-/// meanwhile. A statement is refused one use: rolling it back reads its journal, which is such a file, too.
+/// Whether a statement may use a temporary file once more. Called for each read and write, because sorting does little
+/// else within one step. May suspend the statement. A statement is refused only one use: rolling it back reads its
+/// journal, which is a temporary file, too.
 pub(super) fn may_use_files() -> bool {
     let Some(running) = running() else { return true };
     let count = running.uses_of_files.get() + 1;
     running.uses_of_files.set(count % USES_OF_FILES);
-    count < USES_OF_FILES || running.goes_on() || running.refused_file.replace(true)
+    count < USES_OF_FILES || goes_on(running) || running.refused_file.replace(true)
 }
 
-impl Running {
-    /// Looks at the clock, and lets others compute if the slice is over.
-    #[cold]
-    fn goes_on(&self) -> bool {
-        if self.work().check_time().is_ok() && self.work().must_give_way() {
-            give_way();
-        }
-        self.work().check().is_ok()
+/// Checks the clock, and suspends the statement if its slice is over. Returns whether the statement may continue.
+#[cold]
+fn goes_on(running: &Running) -> bool {
+    if running.work().check_time().is_ok() && running.work().must_give_way() {
+        give_way();
     }
-
-    #[cold]
-    fn may_go_on(&self) -> bool {
-        if self.work().check_time().is_err() {
-            return false;
-        }
-        if self.depth() + LEFT > self.base - self.limit || self.work().running() > STRETCH {
-            self.denied.set(true);
-        }
-        !self.denied.get()
-    }
+    running.work().check().is_ok()
 }
 
-/// Whether [`may_allocate`] has refused something to the running statement because it is too deep or compiled for too long.
-pub(super) fn take_denied() -> bool {
-    running().is_some_and(|running| running.denied.take())
-}
-
-/// The running statement was compiled, so it may have used much of the stack.
-pub(super) fn note_compiled() {
-    if let Some(running) = running() {
-        running.compiled.set(true);
-    }
-}
-
-/// Runs something on a stack; the future is pending while that is suspended, and wakes itself. Dropped before its end, it ends the budget
-/// of the work and runs it to where it stops. What is run keeps its own answer: handing it on from here would copy it several times.
+/// A call that runs on a stack. The future is pending while the call is suspended, and wakes itself. If it is dropped
+/// before its end, it ends the budget of the work and runs the call until it stops. The call stores its own result:
+/// returning it from here would copy it several times.
 pub(super) struct OnStack<'a> {
-    /// None when it has ended.
+    /// None once it has ended.
     coroutine: Option<Coroutine<(), (), bool, DefaultStack>>,
-    /// Without its memory, which the coroutine has.
+    /// The stack without its memory, which the coroutine owns.
     stack: Option<Stack>,
     work: &'a WorkBudget,
     borrows: PhantomData<&'a mut ()>,
 }
 
-// SAFETY: what `run` captures is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which know no
-// threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is called where no
-// global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler or a function of SQL: they hold
-// references into the turn, which is `Send`, and nothing that belongs to a thread.
+// SAFETY: what `run` captures is `Send`. What else is on the stack while it is suspended are SQLite's own frames, which
+// know no threads (the connection is opened without mutexes, so it has none that a thread would own, and `give_way` is
+// called where no global one is held), and those frames of `storage` and `rusqlite` that are below a progress handler
+// or a function of SQL: they hold references into the turn, which is `Send`, and nothing that belongs to a thread.
 unsafe impl Send for OnStack<'_> {}
 
 impl<'a> OnStack<'a> {
-    /// Has `run` run on this stack. Nothing runs before the first poll.
+    /// Creates a call that runs `run` on this stack. Nothing runs before the first poll.
     pub fn new(mut stack: Stack, work: &'a WorkBudget, run: impl FnOnce() + Send + 'a) -> Self {
         let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
         let (base, limit) = (memory.base().get(), memory.limit().get());
         let body = move |yielder: &Yielder<(), ()>, ()| {
-            let running = Running {
-                yielder,
-                work,
-                base,
-                limit,
-                allocations: Cell::new(0),
-                fetches: Cell::new(0),
-                uses_of_files: Cell::new(0),
-                refused_page: Cell::new(false),
-                refused_file: Cell::new(false),
-                denied: Cell::new(false),
-                compiled: Cell::new(false),
-            };
+            let running = Running::new(yielder, work, base, limit);
             let seat = Seat::take(&running);
             run();
             drop(seat);
             running.compiled.get()
         };
-        // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when it is dropped. If it
-        // is forgotten, the coroutine never runs again and its stack is never used again.
+        // SAFETY: what `body` borrows lives for 'a, and so does the future, which drives the coroutine to its end when
+        // it is dropped. If it is forgotten, the coroutine never runs again and its stack is never used again.
         let coroutine = unsafe { Coroutine::with_stack_unchecked(memory, body) };
         Self { coroutine: Some(coroutine), stack: Some(stack), work, borrows: PhantomData }
     }
 
-    /// Runs it to its end on the calling thread.
+    /// Runs the call to its end on the calling thread.
     pub fn run_through(mut self) {
         while self.resume().is_none() {}
     }
 
-    /// Goes on. The stack, when it has ended.
+    /// Resumes the call. Returns the stack once the call has ended.
     fn resume(&mut self) -> Option<Stack> {
         let coroutine = self.coroutine.as_mut().expect("it is not polled after its end");
         let CoroutineResult::Return(compiled) = coroutine.resume(()) else { return None };
@@ -328,22 +230,6 @@ impl<'a> OnStack<'a> {
         stack.memory = Some(coroutine.into_stack());
         stack.used(compiled);
         Some(stack)
-    }
-}
-
-/// The thread runs on this stack until it is dropped.
-struct Seat;
-
-impl Seat {
-    fn take(running: &Running) -> Self {
-        set_running(running);
-        Self
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        set_running(ptr::null());
     }
 }
 
@@ -381,6 +267,7 @@ impl Drop for OnStack<'_> {
 mod tests {
     use std::task::Waker;
 
+    use super::super::running::{ALLOCATIONS, may_allocate, take_denied};
     use super::*;
 
     /// Calls itself so deep, with a frame of about a kilobyte each.

@@ -12,13 +12,23 @@ use std::slice;
 
 use rusqlite::{Connection, ffi};
 
-use super::sql::{SqliteError, Value};
+use crate::base::Value;
+
+/// An error that SQLite reports.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message} (SQLite code {code})")]
+pub struct SqliteError {
+    /// The extended result code.
+    pub code: i32,
+    /// SQLite's message.
+    pub message: String,
+}
 
 /// A prepared statement.
 pub(super) struct Statement(NonNull<ffi::sqlite3_stmt>);
 
-// SAFETY: SQLite is compiled with THREADSAFE=1, so a handle is tied to no thread; `&mut` guards every use that changes it, and
-// its connection moves with it.
+// SAFETY: SQLite is compiled with THREADSAFE=1, so a handle is tied to no thread; `&mut` guards every use that changes
+// it, and its connection moves with it.
 unsafe impl Send for Statement {}
 
 impl Drop for Statement {
@@ -28,7 +38,7 @@ impl Drop for Statement {
     }
 }
 
-/// The error that the connection reports for its last failed call.
+/// Returns the error of the connection's last failed call.
 pub(super) fn last_error(connection: &Connection) -> SqliteError {
     // SAFETY: the handle is that of an open connection; the message is copied before any other call.
     unsafe {
@@ -56,7 +66,7 @@ pub(super) fn pages_written(connection: &Connection) -> u64 {
 }
 
 impl Statement {
-    /// Compiles the first statement of a text; also answers how many bytes of the text it took. None if there is no
+    /// Compiles the first statement of a text. Returns also how many bytes of the text it took. None if there is no
     /// statement.
     pub fn prepare(connection: &Connection, text: &str) -> Result<(Option<Self>, usize), SqliteError> {
         let (mut handle, mut tail) = (ptr::null_mut(), ptr::null());
@@ -100,7 +110,7 @@ impl Statement {
         unsafe { ffi::sqlite3_step(self.0.as_ptr()) }
     }
 
-    /// Back to the beginning, without parameters.
+    /// Resets the statement, and clears its parameters.
     pub fn reset(&mut self) {
         // SAFETY: the handle is live.
         unsafe {
@@ -115,7 +125,7 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_readonly(self.0.as_ptr()) != 0 }
     }
 
-    /// How many parameters it takes.
+    /// Returns the number of its parameters.
     pub fn parameters(&self) -> usize {
         // SAFETY: the handle is live.
         unsafe { ffi::sqlite3_bind_parameter_count(self.0.as_ptr()) as usize }
@@ -133,7 +143,7 @@ impl Statement {
         unsafe { ffi::sqlite3_stmt_status(self.0.as_ptr(), ffi::SQLITE_STMTSTATUS_MEMUSED, 0) as usize }
     }
 
-    /// How many columns its rows have.
+    /// Returns the number of columns of its rows.
     pub fn columns(&self) -> usize {
         // SAFETY: the handle is live.
         unsafe { ffi::sqlite3_column_count(self.0.as_ptr()) as usize }
@@ -141,8 +151,8 @@ impl Statement {
 
     /// The name of a column.
     pub fn column_name(&self, column: usize) -> Cow<'_, str> {
-        // SAFETY: the handle is live and the column exists; nothing that would change the name is called while it is borrowed.
-        // Null means out of memory.
+        // SAFETY: the handle is live and the column exists; nothing that would change the name is called while it is
+        // borrowed. Null means out of memory.
         unsafe {
             let name = ffi::sqlite3_column_name(self.0.as_ptr(), column as c_int);
             if name.is_null() { Cow::Borrowed("") } else { repaired(CStr::from_ptr(name).to_bytes()) }
@@ -152,9 +162,9 @@ impl Statement {
     /// A column of the current row.
     pub fn value(&self, column: usize) -> ValueRef<'_> {
         let (handle, column) = (self.0.as_ptr(), column as c_int);
-        // SAFETY: the last step answered a row and the column exists. The bytes stay as they are until the next step, which
-        // needs `&mut`: their type is not changed by reading them as what they are. A pointer is null only where the length is
-        // 0 (or memory ran out, and then the length is 0 too).
+        // SAFETY: the last step answered a row and the column exists. The bytes stay as they are until the next step,
+        // which needs `&mut`: their type is not changed by reading them as what they are. A pointer is null only where
+        // the length is 0 (or memory ran out, and then the length is 0 too).
         unsafe {
             let bytes = |start: *const u8| {
                 let length = ffi::sqlite3_column_bytes(handle, column) as usize;
@@ -171,6 +181,14 @@ impl Statement {
     }
 }
 
+/// A statement whose rows have not all been read. Its current row was not returned yet.
+pub(super) struct SqlCursor {
+    pub statement: Statement,
+    /// Under which text it may be cached, if it may.
+    pub text: Option<Box<str>>,
+    pub writes: bool,
+}
+
 /// A column of the current row as SQLite holds it. Text that is not UTF-8 is repaired.
 pub(super) enum ValueRef<'a> {
     Null,
@@ -181,7 +199,7 @@ pub(super) enum ValueRef<'a> {
 }
 
 impl ValueRef<'_> {
-    /// What it counts as against the limits.
+    /// Returns the bytes that it counts against the limits.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Text(text) => text.len(),

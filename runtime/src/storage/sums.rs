@@ -1,17 +1,18 @@
 //! Checksums of the pages of one database file, in a file beside it: `<id>-<incarnation>.sums`.
 //!
-//! A page that is read must be what was written. SQLite's VFS (`vfs`) checks each page when it is read for the first time in an
-//! opening, and notes the sum of each page that a checkpoint writes; recovery and checkpoints, which write pages themselves,
-//! do the same. What must stay true:
-//! * a sum in memory is that of the page in the file, or unknown; a page and its sum change under the lock of the object;
-//! * a page's sum is written to the file of sums before the WAL or the log that has the page is given up. So wherever a crash
-//!   leaves a page and its sum apart, the log has the page, and recovery writes both again;
-//! * each entry stands for itself: it is written whole or not at all, and to write it twice changes nothing.
+//! The VFS (`vfs`) checks each page when it is read for the first time after the file was opened, and updates the sum
+//! of each page that SQLite copies from the WAL into the file. Recovery and checkpoints write pages themselves and
+//! update their sums, too. Invariants:
+//! * a sum in memory is that of the page in the file, or unknown; a page and its sum change under the lock of the
+//!   object;
+//! * a page's sum is written to the file of sums before the WAL is reset or the log is trimmed that has the page. So if
+//!   a crash leaves a page and a sum that do not match, the log has the page, and recovery writes both again;
+//! * entries are independent: each is written whole or not at all, and writing it twice changes nothing.
 //!
-//! The file is an array of 8-byte little-endian entries: entry 0 is [`MAGIC`], entry N is the sum of page N (from 1), 0 if it is
-//! unknown. A sum that is unknown is learnt when its page is first read: files of earlier versions have none. The sum of a page is
-//! the XXH3-64 of its 4,096 bytes, exclusive-or its number times [`SPREAD`], so that a page in the place of another is noticed;
-//! a sum of 0 is written as 1.
+//! The file is an array of 8-byte little-endian entries: entry 0 is [`MAGIC`], entry N is the sum of page N (from 1),
+//! or 0 if it is unknown. An unknown sum is computed when its page is first read: files of earlier versions have no
+//! sums. The sum of a page is the XXH3-64 of its 4,096 bytes, exclusive-or its number times [`SPREAD`], so that a page
+//! in the place of another page is detected; a sum of 0 is written as 1.
 
 use std::fs::File;
 use std::io;
@@ -28,23 +29,24 @@ use super::template::PAGE;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
 
-/// What a file of sums begins with.
+/// The first entry of a file of sums.
 const MAGIC: u64 = u64::from_le_bytes(*b"HFsums1\n");
-/// Sets equal pages in different places apart.
+/// Makes the sums of equal pages with different numbers differ.
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
 /// Bytes of an entry.
 const ENTRY: usize = 8;
-/// Entries that are read and written at once: one block of the file.
+/// Entries of one read or write: one block of the file.
 const CHUNK: usize = 512;
-/// Chunks that one open file keeps in memory (4 KiB each, 64 MiB of pages in all). More are written and dropped.
+/// Chunks that one open file keeps in memory (4 KiB each, 64 MiB of pages in all). When there are more, all are written
+/// and dropped.
 const CHUNKS_MAX: usize = 32;
 
-/// The file of sums beside a database file.
+/// Returns the path of the file of sums of a database file.
 pub(super) fn sums_path(database: &Path) -> PathBuf {
     database.with_extension("sums")
 }
 
-/// The sum of a page; never 0.
+/// Returns the sum of a page; never 0.
 pub(super) fn sum(page: u32, image: &[u8]) -> u64 {
     (xxh3_64(image) ^ u64::from(page).wrapping_mul(SPREAD)).max(1)
 }
@@ -59,9 +61,9 @@ pub(super) struct PageSums {
 struct State {
     chunks: Vec<Option<Box<Chunk>>>,
     loaded: usize,
-    /// What is on disk under this name is of another file.
+    /// A file of this name on disk belongs to another database file.
     fresh: bool,
-    /// The first page that was not what it should be; 0 stands for the file of sums.
+    /// The first page that did not match its sum; 0 stands for the file of sums.
     damaged: Option<u32>,
 }
 
@@ -69,25 +71,25 @@ struct State {
 #[derive(Default)]
 struct Chunk {
     sums: Vec<u64>,
-    /// A bit for each page that was checked since the file was opened.
+    /// One bit per page: checked since the file was opened.
     checked: [u64; CHUNK / 64],
     dirty: bool,
 }
 
 impl PageSums {
-    /// Of a database file that is there.
+    /// Creates the sums of an existing database file.
     pub fn of(database: &Path) -> Arc<Self> {
         Arc::new(Self { database: database.into(), state: Mutex::default() })
     }
 
-    /// Of a database file that is being made: sums that are there are of another one.
+    /// Creates the sums of a database file that is being made: a file of sums that exists belongs to another one.
     pub fn fresh(database: &Path) -> Arc<Self> {
         let state = State { fresh: true, ..State::default() };
         Arc::new(Self { database: database.into(), state: Mutex::new(state) })
     }
 
-    /// Whether this is the page as it was written. A page without a sum is believed and gets one; `whole` is false if the file
-    /// ends within the page.
+    /// Checks whether this is the page as it was written. A page without a sum passes and gets one; `whole` is false if
+    /// the file ends within the page.
     pub fn check(&self, page: u32, image: &[u8], whole: bool) -> io::Result<bool> {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::UncheckedPages) {
@@ -124,7 +126,7 @@ impl PageSums {
         chunk.is_some_and(|chunk| chunk.is_checked(at))
     }
 
-    /// The page has this sum from now on: it was written.
+    /// Sets the sum of a page that was written.
     pub fn set(&self, page: u32, sum: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         let (chunk, at) = self.chunk(&mut state, page)?;
@@ -133,7 +135,7 @@ impl PageSums {
         Ok(())
     }
 
-    /// The database file has so many pages from now on.
+    /// Removes the sums of the pages beyond this number of pages.
     pub fn truncate(&self, pages: u32) {
         let mut state = self.state.lock();
         for (number, chunk) in (0..).zip(&mut state.chunks) {
@@ -143,7 +145,8 @@ impl PageSums {
         }
     }
 
-    /// Writes what has changed; not flushed. Called before whatever else has the pages is given up.
+    /// Writes the changed sums, without a flush. Called before the WAL is reset or the log is trimmed that has the
+    /// pages.
     pub fn write(&self) -> io::Result<()> {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::LateSums) {
@@ -152,7 +155,7 @@ impl PageSums {
         self.write_changed(&mut self.state.lock())
     }
 
-    /// Frees what memory it can.
+    /// Frees the memory of the sums that are all written.
     pub fn shrink(&self) {
         let mut state = self.state.lock();
         if state.chunks.iter().flatten().all(|chunk| !chunk.dirty) && !state.fresh {
@@ -160,12 +163,12 @@ impl PageSums {
         }
     }
 
-    /// The database file.
+    /// Returns the path of the database file.
     pub fn database(&self) -> &Path {
         &self.database
     }
 
-    /// What is wrong, if something was found to be.
+    /// Returns the damage that [`check`](Self::check) has found, if any.
     pub fn damage(&self) -> Option<StorageError> {
         let page = self.state.lock().damaged?;
         let why = match page {
@@ -175,19 +178,19 @@ impl PageSums {
         Some(StorageError::Damaged { path: self.database.clone(), why })
     }
 
-    /// The sum of a page, if it is known. For readers, who change nothing.
+    /// Returns the sum of a page, if it is known. For readers that change nothing.
     pub fn known(&self, page: u32) -> io::Result<Option<u64>> {
         let mut state = self.state.lock();
         let (chunk, at) = self.chunk(&mut state, page)?;
         Ok(chunk.sums.get(at).copied().filter(|sum| *sum != 0))
     }
 
-    /// Whether what is on disk begins as a file of sums does, or is not there.
+    /// Whether the file on disk begins with [`MAGIC`] or does not exist.
     pub fn is_of_this_version(&self) -> io::Result<bool> {
         Ok(matches!(self.known(0)?, None | Some(MAGIC)))
     }
 
-    /// The chunk of a page, and the page's place in it.
+    /// Returns the chunk of a page, and the page's index in it.
     fn chunk<'s>(&self, state: &'s mut State, page: u32) -> io::Result<(&'s mut Chunk, usize)> {
         let (number, at) = place(page);
         if state.chunks.get(number).is_none_or(Option::is_none) {
@@ -244,7 +247,7 @@ impl PageSums {
 }
 
 impl Chunk {
-    /// Of the first chunk.
+    /// Whether the first chunk begins with [`MAGIC`] or is empty.
     fn begins_right(&self) -> bool {
         matches!(self.sums.first(), None | Some(&(0 | MAGIC)))
     }
@@ -267,12 +270,12 @@ impl Chunk {
     }
 }
 
-/// The chunk of a page, and its place in it.
+/// Returns the number of a page's chunk, and the page's index in it.
 fn place(page: u32) -> (usize, usize) {
     (page as usize / CHUNK, page as usize % CHUNK)
 }
 
-/// Gives every page of a file its sum. For files that were not written page by page.
+/// Computes and writes the sum of every page of a file. For files that were not written page by page.
 pub(super) fn sum_all(sums: &PageSums) -> io::Result<()> {
     let file = File::open(&sums.database)?;
     let pages = file.metadata()?.len() / PAGE as u64;

@@ -1,4 +1,5 @@
-//! The bytes of a new database, made once: creating a database with SQL takes ten times as long as writing them.
+//! The bytes of a new database. They are made once, because creating a database with SQL takes ten times as long as
+//! writing them.
 //!
 //! Three pages: the schema, the root of `_hf_kv`, the root of `_hf_meta`. The header says WAL, so a database is never
 //! in another mode.
@@ -56,8 +57,8 @@ impl Template {
         Ok(sums)
     }
 
-    /// Whether the file is a template, or what a crash makes of one that was written but not flushed: cut short, or with sectors
-    /// of zeros. Such a file was never part of anything durable.
+    /// Whether the file is a template, or what a crash makes of one that was written but not flushed: cut short, or
+    /// with sectors of zeros. Such a file was never part of anything durable.
     pub fn is_unused(&self, path: &Path) -> io::Result<bool> {
         if fs::metadata(path)?.len() > self.0.len() as u64 {
             return Ok(false);

@@ -129,7 +129,7 @@ impl Object {
     }
 
     fn begin(&mut self, work: WorkBudget) -> Turn {
-        self.0.take().unwrap().begin(work)
+        Turn::begin(self.0.take().unwrap(), work)
     }
 
     fn apply(&mut self, turn: Turn) -> Result<Applied, ApplyError> {

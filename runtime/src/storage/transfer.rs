@@ -1,13 +1,14 @@
-//! Databases on their way out and in.
+//! Exports and imports of databases.
 //!
-//! **Out:** between two turns the WAL is copied back, so that the database file alone holds everything; then the file is
-//! copied beside the turns, while the WAL takes what they write and is not copied back. The copy is a plain SQLite file (no WAL)
-//! with the guest's tables and the host's: `_hf_kv` holds the key-value entries, `_hf_meta` says whose they are.
+//! **Out:** between two turns the WAL is copied back, so that the database file alone holds everything; then the file
+//! is copied beside the turns, while the WAL takes what they write and is not copied back. The copy is a plain SQLite
+//! file (no WAL) with the guest's tables and the host's: `_hf_kv` holds the key-value entries, `_hf_meta` says whose
+//! they are.
 //!
-//! **In:** an upload is trusted with nothing. [`Databases::check`] looks at the header, has every statement of the schema
-//! pass a scratch database under the guest's rules, reads all keys and checks the file's integrity; then it removes the
-//! identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file holds is part of what is
-//! imported: the object has that one afterwards, or none, and not the one that it had.
+//! **In:** an upload is trusted with nothing. [`Databases::check`] looks at the header, has every statement of the
+//! schema pass a scratch database under the guest's rules, reads all keys and checks the file's integrity; then it
+//! removes the identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file
+//! holds is part of what is imported: the object has that one afterwards, or none, and not the one that it had.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind, Read, Seek, Write};
@@ -21,10 +22,10 @@ use rusqlite::types::ValueRef;
 use tempfile::NamedTempFile;
 
 use super::authorizer::is_reserved;
-use super::checkpoint::DirtyObject;
 use super::connection::Connection;
 use super::database::{Database, Made};
 use super::databases::Databases;
+use super::dirty::DirtyObject;
 use super::identity::Identity;
 use super::stacks::OnStack;
 use super::sums::{PageSums, sum_all};
@@ -60,8 +61,8 @@ pub enum ImportError {
 }
 
 impl Database {
-    /// What is stored at this moment; none if the object does not exist. Called between turns, when everything applied is
-    /// durable; takes as long as copying the WAL back. Refused while another snapshot of the object is being copied.
+    /// What is stored at this moment; none if the object does not exist. Called between turns, when everything applied
+    /// is durable; takes as long as copying the WAL back. Refused while another snapshot of the object is being copied.
     pub fn snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
         if self.look()?.is_none() {
             return Ok(None);
@@ -84,7 +85,7 @@ impl Database {
 
     /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
     pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
-        let mut turn = self.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(self, WorkBudget::unlimited());
         match turn.adopt(&file) {
             Ok(()) => {
                 turn.make_room().await;
@@ -166,9 +167,9 @@ impl Databases {
         NamedTempFile::new_in(transfers).map_err(StorageError::io("cannot create a file in", transfers))
     }
 
-    /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to the
-    /// budget. What is wrong with it is told before anything is changed. Blocks its thread, and works on a stack of its own: what the
-    /// upload's schema is made of may be deep.
+    /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to
+    /// the budget. Errors of the file are reported before anything is changed. Blocks its thread, and works on a stack
+    /// of its own: what the upload's schema is made of may be deep.
     pub fn check(
         &self,
         file: NamedTempFile,
@@ -209,7 +210,7 @@ impl Databases {
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
         let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
-        let mut turn = self.scratch(scratch.path(), address).begin(work.clone());
+        let mut turn = Turn::begin(self.scratch(scratch.path(), address), work.clone());
         let checked = replay(&mut turn, schema);
         drop(turn.roll_back());
         checked
@@ -317,7 +318,8 @@ fn scratch_schema(turn: &mut Turn) -> Option<Vec<Item>> {
     turn.connection().ok()?.host(read_schema).ok()
 }
 
-/// Makes the host's tables right and checks everything: the file is the host's from here on. Answers the alarm that it held.
+/// Prepares the host's tables and checks everything: from here on the file is the host's. Returns the alarm that it
+/// held.
 fn make_ready(sqlite: &Sqlite, schema: &[Item]) -> Result<Option<Alarm>, ImportError> {
     let refuse = |why: String| Err(ImportError::Refused(why));
     let run = |sql: &str| sqlite.execute_batch(sql).map_err(refused);

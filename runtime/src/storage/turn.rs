@@ -1,8 +1,8 @@
-//! One turn's hold on a database: a transaction that only the host ends.
+//! One turn on a database: a transaction that only the host ends.
 //!
-//! Reads need no transaction, because nobody else uses the database. The first write begins one; [`Turn::apply`] ends it and
-//! appends the turn to the object's sequence, [`Turn::roll_back`] leaves no trace. SQLite can end a transaction by itself
-//! (`INSERT OR ROLLBACK`, a full disk, an I/O error, an interrupt): the turn is then *broken*, and `apply` fails
+//! Reads need no transaction, because a database has one user. The first write begins one; [`Turn::apply`] ends it and
+//! appends the turn to the commit log, [`Turn::roll_back`] undoes it without a trace. SQLite can end a transaction by
+//! itself (`INSERT OR ROLLBACK`, a full disk, an I/O error, an interrupt): the turn is then *broken*, and `apply` fails
 //! whatever happened after.
 
 use std::collections::HashMap;
@@ -10,37 +10,39 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use rusqlite::ffi;
 
-use super::apply_error::{ApplyError, at_commit, in_doubt};
-use super::beginnings::Beginnings;
 use super::commit_log::Reservation;
 use super::connection::CACHE_PAGES;
 use super::database::OpenFile;
+use super::errors::{ApplyError, SqlError, at_commit, in_doubt};
 use super::identity::Identity;
-use super::key_value::Listing;
-use super::sql::{SqlCursor, SqlError, SqliteError};
-use super::stacks::{self, Stack};
-use super::statement::{last_error, pages_written};
+use super::key_range::KeyRange;
+use super::running;
+use super::stacks::Stack;
+use super::statement::{SqlCursor, SqliteError, last_error, pages_written};
 use super::template::PAGE;
-use super::whole::OpenSavepoint;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
 use crate::base::{Exhausted, WorkBudget};
 
-/// What SQLite means by `out of memory` where nothing was refused memory.
+/// The explanation of SQLite's `out of memory` if the host has refused it no memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
 
+mod beginnings;
 mod opening;
 mod state;
 
-pub(super) use self::state::{Access, Origin, Remains, StagedAlarm};
+use self::beginnings::Beginnings;
+use self::state::Access;
+pub use self::state::Savepoint;
+pub(super) use self::state::{OpenSavepoint, Origin, Remains, StagedAlarm};
 
-/// What a page costs in a record beyond its image, with its share of the record's head.
+/// Bytes that a page takes in a record beyond its image, with its share of the record's head.
 const PAGE_OVERHEAD: u64 = 16;
 
-/// A turn's use of its object's storage. Ends by [`apply`](Self::apply) or [`roll_back`](Self::roll_back), which give the
-/// database back; dropped, it takes the database with it as a crash would.
+/// A turn's use of its object's storage. It ends with [`apply`](Self::apply) or [`roll_back`](Self::roll_back), which
+/// return the database. Dropping a turn drops its database too, which has the effect of a crash.
 pub struct Turn {
-    /// Before the database, so that open statements are dropped first.
+    /// Declared before the database, so that open statements are dropped first.
     cursors: HashMap<Cursor, OpenCursor>,
     database: Database,
     work: WorkBudget,
@@ -49,29 +51,30 @@ pub struct Turn {
     pub(super) origin: Origin,
     pub(super) remains: Remains,
     access: Access,
-    /// What the object's handler has changed; see `beginnings`.
-    pub(super) beginnings: Beginnings,
-    /// Those that are open, the outermost first.
+    /// Counts of what the object's handler has changed; see `beginnings`.
+    beginnings: Beginnings,
+    /// The open savepoints, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
     pub(super) alarm: StagedAlarm,
-    /// Room in the commit log for what the turn has written.
+    /// The room in the commit log that is reserved for what the turn has written.
     room: Option<Reservation>,
-    /// What its SQL runs on, with its budget; none before the first call, and while one runs.
+    /// The stack for its SQL, with its budget; none before the first call, and while a call runs.
     pub(super) stack: Option<(Stack, WorkBudget)>,
 }
 
-/// Names an open listing or the rest of an SQL result. Never names another one as long as the `Database` lives.
+/// A handle of an open listing or of the rest of an SQL result. Handles are not reused as long as the `Database` lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Cursor(u64);
 
 pub(super) enum OpenCursor {
-    Listing(Listing),
+    Listing(KeyRange),
     Sql(SqlCursor),
-    /// An SQL result that was read to its end.
+    /// An SQL result that was read completely.
     Ended,
 }
 
-/// `Reading` → `Writing` at the first write; back at a settling point, or when everything is removed.
+/// Whether the turn has a transaction. `Reading` → `Writing` at the first write; back at a settling point, or when
+/// everything is removed.
 #[derive(Clone, Copy)]
 pub(super) enum Stage {
     Reading,
@@ -81,7 +84,7 @@ pub(super) enum Stage {
 /// A turn that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Applied {
-    /// The object's last position; unchanged when nothing was written.
+    /// The object's last position; unchanged if nothing was written.
     pub lsn: Lsn,
     /// Whether the turn changed anything that is stored.
     pub wrote: bool,
@@ -90,7 +93,17 @@ pub struct Applied {
 }
 
 impl Turn {
-    pub(super) fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
+    /// Begins a turn, whose work is charged to the budget. Does no I/O.
+    pub fn begin(database: Database, work: WorkBudget) -> Self {
+        Self::new(database, work, Access::Writes)
+    }
+
+    /// Begins a turn whose writes are refused.
+    pub fn begin_reading(database: Database, work: WorkBudget) -> Self {
+        Self::new(database, work, Access::Reads)
+    }
+
+    fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
         if let Some(file) = database.opened() {
             file.connection.session.begin_turn(&work, access == Access::Reads);
         }
@@ -125,7 +138,8 @@ impl Turn {
         self.database.name()
     }
 
-    /// Waits until the commit log has room for what the turn has written, before it is applied. Without room the turn fails.
+    /// Waits until the commit log has room for what the turn has written. Called before the turn is applied; without
+    /// room the turn fails.
     pub async fn make_room(&mut self) {
         if self.room.is_some() || self.broken.is_some() || !self.will_append() {
             return;
@@ -137,7 +151,7 @@ impl Turn {
         }
     }
 
-    /// Applies the turn: its writes are in the database and in the commit log, which makes them durable.
+    /// Applies the turn: its writes are in the database and appended to the commit log, which makes them durable.
     pub fn apply(mut self) -> (Database, Result<Applied, ApplyError>) {
         self.close_cursors();
         let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
@@ -149,24 +163,24 @@ impl Turn {
         (self.end(wrote), applied)
     }
 
-    /// Whether the turn has begun to write and would leave something to roll back. What it has settled is not counted.
+    /// Whether the turn has staged writes. Writes before its last settling point do not count.
     pub fn has_staged(&self) -> bool {
         self.will_append()
     }
 
-    /// What keeps this turn from being applied, if something does already.
+    /// Returns what has broken the turn, if something has.
     pub fn broken(&self) -> Option<&ApplyError> {
         self.broken.as_ref()
     }
 
-    /// Leaves no trace.
+    /// Undoes the turn without a trace.
     pub fn roll_back(mut self) -> Database {
         self.close_cursors();
         self.end(false)
     }
 
-    /// Order: room, identity, COMMIT, append. Everything that can fail comes before the COMMIT. A turn that leaves nothing
-    /// stored appends that, instead.
+    /// Commits in this order: room, identity, COMMIT, append. Everything that can fail comes before the COMMIT. A turn
+    /// that leaves nothing stored appends a removal instead.
     pub(super) fn commit(&mut self) -> Result<Applied, ApplyError> {
         self.check_written().map_err(|_| self.broken.clone().expect("a full turn is broken"))?;
         let lsn = self.database.last_applied();
@@ -214,7 +228,8 @@ impl Turn {
         matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside() || self.alarm != StagedAlarm::AsItIs
     }
 
-    /// Bytes that the turn's records may take: each page that it has written, and as many as its connection's cache holds.
+    /// Returns the most bytes that the turn's records take: all pages that it has written, and all that its
+    /// connection's cache may hold.
     fn record_max(&mut self) -> u64 {
         let written = match (self.stage, self.database.opened()) {
             (Stage::Writing { pages_written: before, .. }, Some(file)) => {
@@ -252,7 +267,7 @@ impl Turn {
         asked.map_err(|_| at_commit(file))
     }
 
-    /// Goes on after a settling point.
+    /// Continues the turn after a settling point.
     pub(super) fn begin_again(&mut self, wrote: bool) {
         if self.is_new() && !wrote {
             self.database.discard();
@@ -262,7 +277,7 @@ impl Turn {
         self.beginnings = Beginnings::default();
     }
 
-    /// Leaves the transaction, if there is one, without applying it. False if SQLite failed to.
+    /// Rolls the transaction back, if there is one. Returns false if SQLite failed to.
     fn end_transaction(&mut self) -> bool {
         self.stage = Stage::Reading;
         let Some(file) = self.database.opened() else { return true };
@@ -289,7 +304,7 @@ impl Turn {
         if self.database.has_aside() { Ok(()) } else { self.database.set_aside() }
     }
 
-    /// Adds what the file does not yet say of itself.
+    /// Writes the identity, or a name, that the file does not have yet.
     fn write_identity(&mut self) -> Result<(), ApplyError> {
         let name = self.database.address().name.clone();
         let OpenFile { identity, .. } = self.database.opened().expect("a transaction needs a file");
@@ -316,7 +331,7 @@ impl Turn {
         Ok(())
     }
 
-    /// Ends the transaction if it is still there, and forgets a file that nothing was applied to.
+    /// Ends the transaction if it is still open, and removes a file to which nothing was applied.
     fn end(mut self, wrote: bool) -> Database {
         let wrote_something = !matches!(self.stage, Stage::Reading);
         let failed = matches!(
@@ -347,7 +362,7 @@ impl Turn {
         self.database
     }
 
-    /// Whether the turn can go on.
+    /// Checks whether the turn can continue.
     pub(super) fn check(&mut self) -> Result<(), SqlError> {
         match &self.broken {
             None => Ok(self.work.check().map_err(|exhausted| self.exhausted(exhausted))?),
@@ -357,7 +372,7 @@ impl Turn {
         }
     }
 
-    /// A statement changed the schema, which SQLite does not count as a change.
+    /// Notes that a statement changed the schema, which SQLite does not count as a change.
     pub(super) fn changed_schema(&mut self) {
         self.remains.doubt();
         if let Stage::Writing { schema_changed, .. } = &mut self.stage {
@@ -365,7 +380,8 @@ impl Turn {
         }
     }
 
-    /// After each statement: is the transaction still there, has it written too much, has the work been paid for?
+    /// Charges a statement's steps, and checks that memory was not refused, that the transaction is still open and that
+    /// the turn has not written too much. Called after each statement.
     pub(super) fn settle(&mut self, steps: u64) -> Result<(), SqlError> {
         self.pay(steps)?;
         self.check_memory()?;
@@ -373,8 +389,8 @@ impl Turn {
         self.check_written()
     }
 
-    /// Charges steps of SQLite's virtual machine to the turn, those that the progress handler has not: without it, statements
-    /// that it never interrupts would be free.
+    /// Charges those steps of SQLite's virtual machine to the turn that the progress handler has not charged. Without
+    /// this, statements that end before the handler is called would be free.
     pub(super) fn pay(&mut self, steps: u64) -> Result<(), SqlError> {
         let session = self.database.opened().map(|file| &file.connection.session);
         let steps = steps.saturating_sub(session.map_or(0, |session| session.take_charged()));
@@ -383,8 +399,8 @@ impl Turn {
         paid.map_err(|exhausted| self.exhausted(exhausted))
     }
 
-    /// Whether SQLite was refused memory since this was last asked. It copes with that here and there, and answers an empty value
-    /// where one could not be made: so the turn ends with it in any case.
+    /// Breaks the turn if SQLite was refused memory since the last call. In some places SQLite continues after a
+    /// refusal and returns an empty value instead of the one that it could not make, so the turn must fail in any case.
     pub(super) fn check_memory(&mut self) -> Result<(), SqlError> {
         let refusal = self.database.opened().and_then(|file| file.connection.heap.take_refusal());
         match refusal {
@@ -402,8 +418,8 @@ impl Turn {
         }
     }
 
-    /// Counts pages as they are written, once more if one was written before the turn ends and changed again; those still
-    /// in the cache (at most 2 MiB) are not counted.
+    /// Breaks the turn if it has written more than [`TURN_WRITE_MAX`] bytes. Pages count when they are written to the
+    /// WAL, again for each time; pages that are still in the cache (at most 2 MiB) are not counted.
     fn check_written(&mut self) -> Result<(), SqlError> {
         let Stage::Writing { pages_written: before, .. } = self.stage else { return Ok(()) };
         let Some(file) = self.database.opened() else { return Ok(()) };
@@ -415,8 +431,8 @@ impl Turn {
         Err(self.break_with(ApplyError::Full(what)))
     }
 
-    /// What SQLite's error means for the guest and for the turn. `Constraint` and the like leave the turn as it is; an
-    /// error after which the database's state is in doubt breaks it.
+    /// Translates SQLite's error for the guest. `Constraint` and the like leave the turn as it is; an error after which
+    /// the state of the database is in doubt breaks the turn.
     pub(super) fn refused(&mut self, error: SqliteError) -> SqlError {
         if let Err(refused) = self.check_memory() {
             return refused;
@@ -428,7 +444,7 @@ impl Turn {
             },
             ffi::SQLITE_NOMEM => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
-                Ok(()) if stacks::take_denied() => SqlError::TooLarge(stacks::TOO_MUCH_AT_ONCE.into()),
+                Ok(()) if running::take_denied() => SqlError::TooLarge(running::TOO_MUCH_AT_ONCE.into()),
                 // SQLite has no other word for it.
                 Ok(()) => SqlError::TooLarge(TOO_MANY_INSTRUCTIONS.into()),
             },
@@ -472,7 +488,7 @@ impl Turn {
         self.break_with(ApplyError::Exhausted(exhausted))
     }
 
-    /// Remembers the first thing that broke the turn.
+    /// Breaks the turn with this error, unless it is broken already, and returns the first error.
     pub(super) fn break_with(&mut self, error: ApplyError) -> SqlError {
         let broken = self.broken.get_or_insert(error);
         match broken {
@@ -506,7 +522,7 @@ impl Turn {
         self.database.opened().is_none_or(|file| file.connection.guest().is_autocommit())
     }
 
-    /// Runs one of the host's statements in the turn's transaction.
+    /// Executes one of the host's statements in the turn's transaction.
     pub(super) fn host_statement(&mut self, statement: &str) -> Result<(), SqlError> {
         let connection = self.connection()?;
         if connection.control(|sqlite| sqlite.prepare_cached(statement)?.execute([])).is_ok() {
@@ -535,9 +551,9 @@ impl Turn {
         }
     }
 
-    /// A statement that ended may be run again without being compiled.
+    /// Puts the statement of a cursor that ended into the cache of compiled statements.
     pub(super) fn keep_statement(&mut self, cursor: SqlCursor) {
-        let (statement, text) = cursor.into_parts();
+        let SqlCursor { statement, text, .. } = cursor;
         if let (Some(text), Some(file)) = (text, self.database.opened()) {
             file.connection.keep_statement(text, statement);
         }

@@ -1,8 +1,9 @@
-//! Whether what a data directory holds is what was written: every class, every object, against checksums, list and commit log.
+//! Verifies a data directory: every class and every object, against checksums, the list of objects and the commit log.
 //!
-//! Reads only: no byte of the directory changes, and what it takes from a catalog it takes from a copy. The commit log was judged
-//! before ([`LogReport`]), because pages that the log still has are not judged by the file: the next start writes them again. What
-//! is wrong is reported object by object; the error is about reading. What must stay true: whatever a crash may leave is right.
+//! Reads only: no byte of the directory changes, and what it takes from a catalog it takes from a copy. The commit log
+//! was judged before ([`LogReport`]), because pages that the log still has are not judged by the file: the next start
+//! writes them again. Damage is reported object by object; an error means that the directory could not be read.
+//! Invariant: a state that a crash can leave is not reported as damage.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
@@ -32,9 +33,10 @@ pub struct DataReport {
     pub objects: u64,
     /// Pages that are what was written.
     pub pages: u64,
-    /// Pages that have no checksum yet, because an earlier version wrote them and nobody has read them since.
+    /// Pages that have no checksum yet, because an earlier version wrote them and they were not read since.
     pub unchecked: u64,
-    /// Catalogs that cannot be relied on: an object whose file is missing was not noticed. The next start makes them again.
+    /// Catalogs that cannot be relied on: an object whose file is missing was not noticed. The next start makes them
+    /// again.
     pub lists_lost: Vec<PathBuf>,
     /// Everything that is wrong.
     pub damage: Vec<DataDamage>,
@@ -57,8 +59,8 @@ pub struct DataDamage {
     pub why: String,
 }
 
-/// Checks everything but the log, of which it was found that nothing is damaged. `progress` is told how many objects of how many
-/// are done.
+/// Checks everything but the log, which was found to be intact. `progress` gets how many objects of
+/// how many are done.
 pub fn verify(
     view: &DataDirView,
     log: &LogReport,
@@ -116,8 +118,8 @@ struct Logged {
 
 type AllKnown = HashMap<(ClassKey, ObjectId), Known>;
 
-/// What the catalogs list. Each is looked at in a copy, because SQLite cannot read one that a killed process left without
-/// changing what lies beside it.
+/// What the catalogs list. Each is looked at in a copy, because SQLite cannot read one that a killed process left
+/// without changing what lies beside it.
 fn listed(catalog: &Path, log: &LogReport, lost: &mut Vec<PathBuf>) -> Result<AllKnown, StorageError> {
     let copies = tempfile::tempdir().map_err(StorageError::io("cannot make a directory beside", catalog))?;
     let mut known = AllKnown::new();
@@ -386,7 +388,7 @@ fn page_count(file: &File) -> io::Result<u32> {
     Ok(if number(24) == number(92) && number(28) != 0 { number(28).min(pages + 1) } else { pages })
 }
 
-/// Reads as much as there is. Answers how much.
+/// Reads until the buffer is full or the file ends. Returns the number of bytes.
 fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
     let mut filled = 0;
     while filled < into.len() {

@@ -1,14 +1,16 @@
-//! How SQLite reaches the files of objects: its own VFS without locks, less what it would ask the system at each open in vain.
+//! The VFS for the files of objects: SQLite's own without locks, and without the system calls at each open that are of
+//! no use here.
 //!
-//! * A path is taken as it is. `unix-none` asks of each directory above the file whether it is a symbolic link, which is ten
-//!   system calls for a file as deep as an object's.
-//! * There is no rollback journal beside a file that is opened: databases are in WAL mode, and nobody else's journal is
-//!   ever rolled back.
+//! * A path is taken as it is. `unix-none` asks of each directory above the file whether it is a symbolic link, which
+//!   is ten system calls for a file as deep as an object's.
+//! * There is no rollback journal beside a file that is opened: databases are in WAL mode, and a journal that is found
+//!   is never rolled back.
 //! * Temporary files are those of `temporary`, as long as SQLite works for an object.
-//! * Pages of a database file are checked when they are read, and their sums are noted when they are written (`sums`), if the
-//!   file is opened through [`with_sums`]. WALs have checksums of SQLite's own.
+//! * Pages of a database file are checked when they are read, and their sums are noted when they are written (`sums`),
+//!   if the file is opened through [`with_sums`]. WALs have checksums of SQLite's own.
 //!
-//! The data directory is locked as a whole; SQLite's own locks would be lost whenever a checkpoint closes its descriptor.
+//! The data directory is locked as a whole; SQLite's own locks would be lost whenever a checkpoint closes its
+//! descriptor.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, c_char, c_int, c_void};
@@ -27,7 +29,8 @@ use super::files::is_lack_of_room;
 use super::heap;
 use super::sums::{PageSums, sum};
 use super::template::PAGE;
-use super::temporary::{self, Temporary, TemporaryFile};
+use super::temporary::Temporary;
+use super::temporary_file::{self, TemporaryFile};
 
 /// What objects' databases are opened with, once [`register`] was called.
 pub(super) const OBJECTS: &str = "holdfast";
@@ -111,8 +114,9 @@ pub(super) fn with_sums<T>(sums: Option<Arc<PageSums>>, open: impl FnOnce() -> T
 struct CheckedFile {
     base: sqlite3_file,
     sums: *const PageSums,
-    /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction. checkpoints may
-    /// make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a checkpoint cuts the file.
+    /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction.
+    /// checkpoints may make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a
+    /// checkpoint cuts the file.
     size: sqlite3_int64,
 }
 
@@ -152,12 +156,13 @@ unsafe extern "C" fn open(
         && flags & SQLITE_OPEN_DELETEONCLOSE != 0
         && let Some(of) = heap::current_temporary()
     {
-        // SAFETY: SQLite gives `szOsFile` bytes for the file, which are enough for a temporary one, and null or a place for the flags.
+        // SAFETY: SQLite gives `szOsFile` bytes for the file, which are enough for a temporary one, and null or a place
+        // for the flags.
         return unsafe { open_temporary(of, file, flags, flags_out) };
     }
-    // SAFETY: SQLite gives `szOsFile` bytes for the file, which are enough for ours and the plain one. The plain VFS works on
-    // a copy of itself as it does on itself. The count that `into_raw` takes is given back by `close`, which SQLite calls for
-    // each file whose methods are set.
+    // SAFETY: SQLite gives `szOsFile` bytes for the file, which are enough for ours and the plain one. The plain VFS
+    // works on a copy of itself as it does on itself. The count that `into_raw` takes is given back by `close`, which
+    // SQLite calls for each file whose methods are set.
     unsafe {
         let Some(plain) = (*sqlite3_vfs_find(PLAIN_NAME.as_ptr())).xOpen else { return SQLITE_CANTOPEN };
         let Some(sums) = sums else { return plain(vfs, path, file, flags, flags_out) };
@@ -177,7 +182,7 @@ unsafe fn open_temporary(of: Temporary, file: *mut sqlite3_file, flags: c_int, f
     // SAFETY: the caller's.
     unsafe {
         (*file).pMethods = ptr::null();
-        if !temporary::open(of, file) {
+        if !temporary_file::open(of, file) {
             return SQLITE_CANTOPEN;
         }
         if !flags_out.is_null() {
@@ -209,7 +214,8 @@ unsafe fn sums_of<'a>(file: *mut sqlite3_file) -> &'a PageSums {
 
 /// What is remembered of the file's size.
 unsafe fn size_of_file<'a>(file: *mut sqlite3_file) -> &'a mut sqlite3_int64 {
-    // SAFETY: `open` has put it there; a file is used by one thread at a time, and no method of it holds the size while it calls another.
+    // SAFETY: `open` has put it there; a file is used by one thread at a time, and no method of it holds the size while
+    // it calls another.
     unsafe { &mut (*file.cast::<CheckedFile>()).size }
 }
 
@@ -348,7 +354,7 @@ unsafe extern "C" fn device_characteristics(file: *mut sqlite3_file) -> c_int {
     plain!(file, xDeviceCharacteristics)
 }
 
-/// What SQLite is told when the file of sums cannot be read or written.
+/// Returns SQLite's code for an error at reading or writing the file of sums.
 fn failed(error: &io::Error, otherwise: c_int) -> c_int {
     if is_lack_of_room(error) { SQLITE_FULL } else { otherwise }
 }

@@ -1,64 +1,17 @@
-//! Storage as a whole: `wit/storage.wit`, what key-value and SQL share.
+//! `wit/storage.wit`: savepoints and the operations on everything that an object stores.
 //!
-//! A savepoint is SQLite's own once the turn has a transaction; before the first write there is nothing to go back to, and
-//! those that are open begin with the transaction. Removing everything puts the database aside and goes on without
-//! one; it is the turn's end (or a settling point) that makes the next incarnation count, or none.
+//! A savepoint is a savepoint of SQLite once the turn has a transaction; before the first write there is nothing to
+//! undo, and open savepoints begin with the transaction. Removing everything puts the database aside and continues
+//! without one; the end of the turn (or a settling point) makes the next incarnation count, or none.
 
-use super::sql::SqlError;
+use super::errors::{SqlError, WholeError};
 use super::statement::last_error;
-use super::turn::{Remains, Stage, StagedAlarm};
+use super::turn::{OpenSavepoint, Remains, Savepoint, Stage};
 use super::{ApplyError, DurableWatch, Lsn, StorageError, Turn};
-use crate::base::Exhausted;
 use crate::base::limits::SAVEPOINTS_MAX;
 
-/// What an operation on savepoints costs, in steps: some microseconds that SQLite does not count.
+/// The price of an operation on savepoints, in steps: some microseconds that SQLite does not count.
 const SAVEPOINT_STEPS: u64 = 200;
-
-/// Names an open savepoint. Never names another one as long as the `Database` lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Savepoint(u64);
-
-/// A savepoint that is open, with what undoing it brings back besides what is stored.
-pub(super) struct OpenSavepoint {
-    savepoint: Savepoint,
-    alarm: StagedAlarm,
-    /// Changes of rows before it.
-    changed_rows: u64,
-}
-
-/// Why an operation was refused: the cases of `storage.error`, and the end of the turn.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum WholeError {
-    /// Not possible while a savepoint is open.
-    #[error("not possible while a savepoint is open")]
-    SavepointOpen,
-    /// Too many savepoints are open; carries the limit.
-    #[error("at most {0} savepoints can be open at once")]
-    TooDeep(u32),
-    /// The savepoint has ended.
-    #[error("the savepoint has ended")]
-    Closed,
-    /// No room. The turn will not be applied.
-    #[error("the object's database would grow over its limit, or the disk is full")]
-    Full,
-    /// The turn's work budget is used up: the turn has failed.
-    #[error(transparent)]
-    Exhausted(Exhausted),
-    /// Anything else, in words.
-    #[error("{0}")]
-    Other(String),
-}
-
-impl From<SqlError> for WholeError {
-    fn from(error: SqlError) -> Self {
-        match error {
-            SqlError::Full => Self::Full,
-            SqlError::Closed => Self::Closed,
-            SqlError::Exhausted(exhausted) => Self::Exhausted(exhausted),
-            other => Self::Other(other.to_string()),
-        }
-    }
-}
 
 impl Turn {
     /// Opens a savepoint inside those that are open.
@@ -91,14 +44,14 @@ impl Turn {
     }
 
     /// Goes back to where a savepoint began, and ends it and those inside it. SQL cursors are closed, because the rows
-    /// they would read may be gone; listings go on with what is there now.
+    /// they would read may be gone; listings continue with what is stored then.
     pub fn undo(&mut self, savepoint: Savepoint) -> Result<(), WholeError> {
         let depth = self.depth_of(savepoint)?;
         if let Stage::Writing { .. } = self.stage {
             self.close_sql_cursors(|_| true);
             let undone = self.host_statement(&format!("ROLLBACK TO {}", name(depth)));
             let ended = undone.and_then(|()| self.host_statement(&format!("RELEASE {}", name(depth))));
-            // Whoever asked may not look at the answer, and what was to be undone must not become part of the turn.
+            // The guest may ignore the error, and what was to be undone must not become part of the turn.
             ended.map_err(|error| self.failed(format!("a savepoint could not be undone: {error}")))?;
             self.remains = Remains::Unknown;
             self.undone_to(self.savepoints[depth - 1].changed_rows);
@@ -120,8 +73,8 @@ impl Turn {
         Ok(bytes.map_err(|error| self.refused(error))?)
     }
 
-    /// Removes everything that is stored, at once whatever its size. What the turn stores afterwards stays. Pragmas that
-    /// were set go with the connection.
+    /// Removes everything that is stored, at once whatever its size. What the turn stores afterwards stays. Pragmas
+    /// that were set go with the connection.
     pub fn delete_all(&mut self) -> Result<(), WholeError> {
         self.check()?;
         if !self.savepoints.is_empty() {
@@ -132,8 +85,8 @@ impl Turn {
         Ok(())
     }
 
-    /// Applies what the turn has written so far; the turn goes on. It is settled once the watch says that the position is
-    /// durable. Cursors that only read stay open.
+    /// Applies what the turn has written so far; the turn continues. It is settled once the watch says that the
+    /// position is durable. Cursors that only read stay open.
     pub fn apply_so_far(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
         self.check()?;
         if !self.savepoints.is_empty() {
@@ -152,12 +105,12 @@ impl Turn {
         Ok((applied.lsn, self.database().durable()))
     }
 
-    /// Looks after the files between two segments of a turn; see [`super::Database::maintain`].
+    /// Maintains the files between two segments of a turn; see [`super::Database::maintain`].
     pub fn maintain(&mut self) -> Result<(), StorageError> {
         self.database().maintain()
     }
 
-    /// How deep a savepoint is, from 1.
+    /// Returns the depth of a savepoint, from 1.
     fn depth_of(&mut self, savepoint: Savepoint) -> Result<usize, WholeError> {
         self.check()?;
         self.pay(SAVEPOINT_STEPS)?;

@@ -210,7 +210,7 @@ impl ComponentInstance {
             prepare_fuel(&mut self.store, &self.context.limits).expect("the engine was made with fuel");
         }
         let work = WorkBudget::timed(units, cpu.clone());
-        let mut turn = database.begin(work.clone());
+        let mut turn = Turn::begin(database, work.clone());
         event.begin(&mut turn);
         self.share.moved(event.body_bytes());
         self.store.data().log.begin_turn(call_id);

@@ -42,7 +42,7 @@ impl ScriptInstance {
         mut sockets: SocketTurn,
         event: E,
     ) -> (TurnEnd<E::Answer>, Option<Self>) {
-        let mut turn = database.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(database, WorkBudget::unlimited());
         event.begin(&mut turn);
         let result = event.script(script, &mut turn, &mut sockets);
         let result = result.and_then(|answer| super::event::TurnAnswer::checked(answer, &sockets));

@@ -14,7 +14,7 @@ use crate::base::logs::Level;
 use crate::base::operation::{Deletion, Description, Eviction};
 use crate::base::socket::{CloseFrame, code};
 use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Query, Table, TurnError, WorkBudget};
-use crate::storage::{ApplyError, Database, Snapshot, SqlError};
+use crate::storage::{ApplyError, Database, Snapshot, SqlError, Turn};
 
 impl Actor {
     /// Does what is asked, and answers it.
@@ -86,7 +86,7 @@ impl Actor {
         let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
         let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
         let (database, resident) = object.begin();
-        let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
+        let mut turn = if query.write { Turn::begin(database, work) } else { Turn::begin_reading(database, work) };
         let deleted = self.mailbox.deleted(&self.class);
         let querying = async {
             let queried = Computing::new(pin!(turn.query_sliced(&query.text, &query.parameters)), timer).await;

@@ -5,6 +5,7 @@ use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::{Alarm, CallId, TurnError, WorkBudget};
+use crate::storage::Turn;
 
 impl Actor {
     /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
@@ -69,7 +70,7 @@ impl Actor {
         let now_ms = self.node.env.wall_ms();
         let next = alarm.after_failure(now_ms, &self.node.env);
         let (database, resident) = object.begin();
-        let mut turn = database.begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(database, WorkBudget::unlimited());
         turn.set_alarm(next);
         let (database, applied) = self.apply(turn).await;
         let object = after(database, resident);

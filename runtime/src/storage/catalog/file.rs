@@ -1,10 +1,10 @@
 //! The file of one lane's catalog: a SQLite database with the objects and the applied LSN.
 //!
-//! What must stay true: the applied LSN is written in the same transaction as the changes up to it, and only of a file
-//! that lists everything. So a file that has one can be believed as it stands, and one that has none is half made.
+//! Invariant: the applied LSN is written in the same transaction as the changes up to it, and only to a file that lists
+//! everything. So a file with an applied LSN is complete up to it, and a file without one is unfinished.
 //!
-//! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may take the last transactions back, never a part of
-//! one. Whoever needs them on the disk flushes the file system.
+//! SQLite runs in WAL mode with `synchronous = NORMAL`: a power cut may undo the last transactions, never a part of
+//! one. A checkpoint flushes the file system when they must be on disk.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use rusqlite::types::Value;
 use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Rows, params};
 
 use super::notes::{ClassNotes, Noted, Notes};
-use super::pages::{Found, Position, Range, Until};
+use super::position::{Found, Position, Range, Until};
 use crate::base::failpoints::{self, Failpoint};
 use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
 use crate::storage::alarm_index::Place;
@@ -22,10 +22,10 @@ use crate::storage::commit_log::{AlarmChange, Lsn};
 use crate::storage::files::{private, remove_durably};
 use crate::storage::{StorageError, connection, vfs};
 
-/// What the tables look like and mean. A file with another number is not read: it is made anew, like one that is lost.
+/// The version of the tables. A file with another version is not read but rebuilt, like a lost one.
 const VERSION: u32 = 2;
 
-/// One MiB of pages: there are many lanes, and what is read again and again stays in the system's cache.
+/// The cache is 1 MiB: there are many lanes, and the system's cache keeps what is read often.
 const SETTINGS: &str = "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
      PRAGMA cache_size = -1024;";
 
@@ -43,9 +43,9 @@ pub(super) struct LaneFile {
 }
 
 impl LaneFile {
-    /// Opens the file at `path`. One that is not there or cannot be relied on is made anew, empty and without an applied
-    /// LSN; so is one that ends before what is trimmed, because the log no longer has what it lacks, and one that ends after the
-    /// lane, because it is of another log.
+    /// Opens the file at `path`. A missing or unusable file is made anew, empty and without an applied LSN; so is one
+    /// that ends before the trimmed position, because the log no longer has what it lacks, and one that ends after the
+    /// lane, because it belongs to another log.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<(Self, Option<Lsn>), StorageError> {
         connection::configure_process();
         let there = path.try_exists().map_err(StorageError::io("cannot look for", &path))?;
@@ -105,7 +105,7 @@ impl LaneFile {
         Ok(Self { path: path.into(), database })
     }
 
-    /// Writes the notes and, if the file lists everything up to there, the applied LSN: all of it or nothing.
+    /// Writes the notes and, if the file lists everything up to there, the applied LSN, in one transaction.
     pub fn write(&mut self, notes: &Notes, applied: Option<Lsn>) -> rusqlite::Result<()> {
         let transaction = self.database.transaction()?;
         for (class, notes) in notes.classes() {
@@ -118,7 +118,7 @@ impl LaneFile {
         transaction.commit()
     }
 
-    /// Reads the class's objects in the order of the list.
+    /// Prepares the query of the class's objects in the order of the list.
     pub fn select(&self) -> rusqlite::Result<CachedStatement<'_>> {
         self.database.prepare_cached(
             "SELECT name, id, bytes, due, attempt, next FROM objects WHERE class = ?1 AND (name, id) > (?2, ?3) AND name < ?4
@@ -132,7 +132,7 @@ impl LaneFile {
         statement.exists(params![class.as_str(), id.as_bytes()])
     }
 
-    /// The name and the alarm of an object.
+    /// Reads the name and the alarm of an object.
     pub fn object(&self, class: &ClassKey, id: &ObjectId) -> rusqlite::Result<(Option<ObjectName>, Option<Alarm>)> {
         let mut statement = self
             .database
@@ -141,8 +141,8 @@ impl LaneFile {
         Ok(statement.query_row(params![class.as_str(), id.as_bytes()], known).optional()?.unwrap_or_default())
     }
 
-    /// Alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in order. Reads
-    /// the index over all classes in that range.
+    /// Reads the alarms from one place up to another (exclusive), of one class or of all but some, at most `limit`, in
+    /// order. Scans the index over all classes in that range.
     pub fn alarms(
         &self,
         from: Place,
@@ -167,7 +167,7 @@ impl LaneFile {
         rows.collect()
     }
 
-    /// Whether it lists an object of the class of which nothing is noted.
+    /// Whether the file lists an object of the class for which there is no note.
     pub fn has_unnoted(&self, class: &ClassKey, notes: Option<&ClassNotes>) -> rusqlite::Result<bool> {
         let mut statement = self.database.prepare_cached("SELECT id FROM objects WHERE class = ?1")?;
         let ids = statement.query_map([class.as_str()], |row| row.get(0).map(ObjectId::from_bytes))?;
@@ -181,7 +181,7 @@ impl LaneFile {
     }
 }
 
-/// Whether the system refused, which says nothing of the file.
+/// Whether the error is the system's, which says nothing about the file.
 fn is_the_systems(error: &rusqlite::Error) -> bool {
     use ErrorCode::{CannotOpen, DiskFull, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure};
     let systems = [CannotOpen, DiskFull, OutOfMemory, PermissionDenied, ReadOnly, SystemIoFailure];
@@ -216,8 +216,8 @@ fn write_class(database: &Connection, class: &ClassKey, notes: &ClassNotes) -> r
     Ok(())
 }
 
-/// Shows every object that a catalog lists, which is a copy that may be changed. Answers up to which LSN it lists everything; none
-/// if it is not to be relied on.
+/// Visits every object of a catalog file, which is a copy that may be changed. Returns the LSN up to which it lists
+/// everything; none if the file is not complete.
 pub(in crate::storage) fn read_copy(
     path: &Path,
     mut visit: impl FnMut(ClassKey, ObjectId, Option<String>),
@@ -234,7 +234,7 @@ pub(in crate::storage) fn read_copy(
     Ok(applied)
 }
 
-/// Begins to read what [`LaneFile::select`] selects.
+/// Executes the query of [`LaneFile::select`].
 pub(super) fn rows<'a>(
     statement: &'a mut CachedStatement<'_>,
     class: &ClassKey,
@@ -248,7 +248,7 @@ pub(super) fn rows<'a>(
     statement.query(params![class.as_str(), name_value(after.name()), after.id, until])
 }
 
-/// The row's place in the list, and the object's size and alarm.
+/// Reads the row's position in the list, and the object's size and alarm.
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<Found> {
     let position = Position::new(name_of(row.get(0)?).as_ref(), &ObjectId::from_bytes(row.get(1)?));
     Ok((position, row.get::<_, i64>(2)? as u64, alarm_of(row, 3)?))

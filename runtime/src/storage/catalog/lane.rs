@@ -1,12 +1,12 @@
-//! One lane's catalog: what is noted, what of it is durable, and what is in the file.
+//! The catalog of one lane: changes that are noted, changes that are durable, and the file.
 //!
-//! A change moves one way: noted (a queue, by LSN) → gathered into the notes once its LSN is durable → written to the
-//! file. What must stay true:
-//! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is durable
-//!   is read first, and a change is noted before its own LSN can be durable;
+//! A change passes three states: noted (in a queue, by LSN) → gathered into the notes once its LSN is durable → written
+//! to the file. Invariants:
+//! * **only durable changes are gathered**, and gathering up to an LSN misses none: the LSN up to which the lane is
+//!   durable is read first, and a change is noted before its own LSN can be durable;
 //! * the notes and the file are read and changed under one lock, so a reader sees each change in exactly one of them;
-//! * a lost lane is neither written nor read, only made again. It holds nothing up: what the log has trimmed is in the
-//!   databases, where it is found again.
+//! * a lost lane is neither written nor read, only rebuilt. It delays no trim: what the log has trimmed is in the
+//!   databases, from which the lane is rebuilt.
 
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
@@ -23,23 +23,23 @@ use crate::storage::StorageError;
 use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
 use crate::storage::database::is_damage;
 
-/// Notes that a replay or a rebuild gathers before it writes them: some MiB.
+/// Notes that a replay or a rebuild collects before it writes them: some MiB.
 const GATHER_MAX: usize = 10_000;
 
 /// The catalog of one lane.
 pub(super) struct LaneCatalog {
     noted: Mutex<VecDeque<(Lsn, Change)>>,
     durable: OnceLock<DurableWatch>,
-    /// Locked before `noted` by whoever locks both.
+    /// Locked before `noted` if both are locked.
     state: Mutex<LaneState>,
 }
 
-/// What of a lane is durable.
+/// The durable state of a lane.
 pub(super) struct LaneState {
     pub file: LaneFile,
-    /// What the file does not have yet.
+    /// Changes that the file does not have yet.
     pub notes: Notes,
-    /// Taken from the queue before it was durable.
+    /// Changes that were taken from the queue before they were durable.
     early: VecDeque<(Lsn, Change)>,
     /// Up to here every change is in the notes or in the file.
     gathered: Lsn,
@@ -48,8 +48,8 @@ pub(super) struct LaneState {
 }
 
 impl LaneCatalog {
-    /// Opens the file at `path`, of a lane that is trimmed up to the first and ends at the second position. If it is lost, replay
-    /// begins after what is trimmed all the same.
+    /// Opens the file at `path`, of a lane that is trimmed up to the first position and ends at the second. Replay of a
+    /// lost lane begins after the trimmed position, too.
     pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
         let trimmed = *lane.start();
         let (file, applied) = LaneFile::open(path, lane)?;
@@ -58,13 +58,13 @@ impl LaneCatalog {
         Ok(Self { noted: Mutex::default(), durable: OnceLock::new(), state: Mutex::new(state) })
     }
 
-    /// Where replay goes on, and whether the lane is lost.
+    /// Returns the position after which replay begins, and whether the lane is lost.
     pub fn begin(&self) -> (Lsn, bool) {
         let state = self.state.lock();
         (state.gathered, state.applied.is_none())
     }
 
-    /// Takes in a change that is durable, in the order of the LSNs. Ignored if the file has it.
+    /// Adds a durable change. Changes come in the order of the LSNs; those that the file has are ignored.
     pub fn replay(&self, lsn: Lsn, change: Change) {
         let mut state = self.state.lock();
         if lsn > state.gathered {
@@ -73,26 +73,27 @@ impl LaneCatalog {
             if state.notes.len() >= GATHER_MAX
                 && let Err(error) = state.write()
             {
-                tracing::error!("the list of objects could not be written, it is tried again: {error}");
+                tracing::error!("failed to write the object catalog; retrying with the next changes: {error}");
             }
         }
     }
 
-    /// Takes in an object that was found, while the lane is lost.
+    /// Adds an object that a rebuild has found, while the lane is lost.
     pub fn found(&self, object: Change) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         state.notes.add(object);
         if state.notes.len() >= GATHER_MAX { state.write() } else { Ok(()) }
     }
 
-    /// Every object was found: the lane is as the log's records up to where replay begins left it, or newer.
+    /// Ends a rebuild: the lane is as the log's records up to the beginning of the replay left it, or newer.
     pub fn restore(&self) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         state.applied = Some(state.gathered);
         state.write()
     }
 
-    /// Says how far the lane is durable from now on. Replay is over. A file that is ahead of the log is of another one.
+    /// Ends the replay, and sets the watch on how far the lane is durable. A file that is ahead of the log belongs to
+    /// another log.
     pub fn follow(&self, durable: DurableWatch) -> Result<(), StorageError> {
         let mut state = self.state.lock();
         if state.gathered > durable.upto() {
@@ -102,21 +103,21 @@ impl LaneCatalog {
         Ok(())
     }
 
-    /// Takes in a change that counts once its LSN is durable.
+    /// Adds a change that counts once its LSN is durable.
     pub fn note(&self, lsn: Lsn, change: Change) {
         self.noted.lock().push_back((lsn, change));
     }
 
-    /// Whether something has yet to be written, now or when it is durable.
+    /// Whether changes have yet to be written, now or once they are durable.
     pub fn is_waiting(&self) -> bool {
         let state = self.state.lock();
         !state.notes.is_empty() || !state.early.is_empty() || !self.noted.lock().is_empty()
     }
 
-    /// Writes what is durable, if there is anything or the applied LSN has to reach `upto`, which is durable.
+    /// Writes durable changes, if there are any or if the applied LSN is below `upto`. Waits until `upto` is durable.
     pub fn write(&self, upto: Lsn) -> Result<(), StorageError> {
         if let Some(durable) = self.durable.get() {
-            // What the list of a lost lane says is for whoever has the lane.
+            // The lane is no longer this process's, nor is its catalog.
             if durable.wait(upto).is_err() {
                 return Ok(());
             }
@@ -128,7 +129,7 @@ impl LaneCatalog {
         }
     }
 
-    /// The lane as of now: with every change that is durable, and no other.
+    /// Returns the lane as of now, locked: with every durable change, and no other.
     pub fn current(&self) -> MutexGuard<'_, LaneState> {
         let mut state = self.state.lock();
         if let Some(durable) = self.durable.get() {
@@ -164,7 +165,7 @@ impl LaneState {
         Ok(())
     }
 
-    /// Refuses to be read while it is lost.
+    /// Returns an error while the lane is lost.
     pub fn check(&self) -> Result<(), StorageError> {
         match self.applied {
             Some(_) => Ok(()),
@@ -172,7 +173,7 @@ impl LaneState {
         }
     }
 
-    /// Makes the notes of a class whole.
+    /// Completes the notes of a class with the names and alarms of the file.
     pub fn complete(&mut self, class: &ClassKey) -> rusqlite::Result<()> {
         let objects = self.notes.class_mut(class).into_iter().flat_map(|notes| &mut notes.objects);
         for (id, noted) in objects {
@@ -208,7 +209,8 @@ impl LaneState {
         }
     }
 
-    /// What to answer when SQLite failed. After damage the lane is lost until the next opening, which makes it again.
+    /// Returns the error for a failure of SQLite. After damage the lane is lost until the next opening, which rebuilds
+    /// it.
     pub fn failed(&mut self, error: rusqlite::Error) -> StorageError {
         if is_damage(&error) { self.lose() } else { StorageError::sqlite(&self.file.path)(error) }
     }

@@ -1,14 +1,14 @@
-//! What the log says and a lane's file does not say yet, one entry an object.
+//! The changes that the log has and a lane's file does not have yet: one entry per object.
 //!
-//! Only durable changes come in here, in the order of their LSNs. Later ones replace earlier ones, so this is as large as
-//! the number of objects that changed, not of changes.
+//! Only durable changes are added, in the order of their LSNs. Later ones replace earlier ones, so the size is that of
+//! the number of changed objects, not of changes.
 
 use std::collections::HashMap;
 
 use crate::base::{ClassKey, ObjectId, ObjectName};
 use crate::storage::commit_log::AlarmChange;
 
-/// What a record of the log changes in the list of objects.
+/// A change of the list of objects, made by a record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// The object exists.
@@ -17,11 +17,11 @@ pub enum Change {
         class: ClassKey,
         /// Its id.
         id: ObjectId,
-        /// Its name; none keeps one that is known already.
+        /// Its name; none keeps the known one.
         name: Option<ObjectName>,
         /// Pages in use × 4,096.
         bytes: u64,
-        /// What became of its alarm; none keeps it.
+        /// The change of its alarm; none keeps it.
         alarm: Option<AlarmChange>,
     },
     /// The object is gone, its name and alarm with it.
@@ -45,19 +45,19 @@ pub(super) struct Notes(HashMap<ClassKey, ClassNotes>);
 /// The changes of one class.
 #[derive(Default)]
 pub(super) struct ClassNotes {
-    /// What the file lists of this class is gone.
+    /// All objects that the file lists of this class are gone.
     pub gone: bool,
     pub objects: HashMap<ObjectId, Noted>,
 }
 
-/// What became of one object.
+/// The change of one object.
 pub(super) enum Noted {
     Gone,
     Object {
         name: Option<ObjectName>,
         bytes: u64,
         alarm: Option<AlarmChange>,
-        /// What the file says of the object does not count. Otherwise a name and an alarm it has stay, if there is none here.
+        /// The note replaces the file's row. Otherwise the name and the alarm in the row stay, if there is none here.
         whole: bool,
     },
 }
@@ -81,7 +81,7 @@ impl Notes {
         self.0.is_empty()
     }
 
-    /// Objects that it holds something of.
+    /// Returns the number of objects with notes.
     pub fn len(&self) -> usize {
         self.0.values().map(|class| class.objects.len()).sum()
     }

@@ -1,7 +1,7 @@
-//! Finds every object below `objects/`: how lanes that were lost are made again.
+//! Finds every object below `objects/`, in order to rebuild lost lanes.
 //!
-//! The one path that touches every object. It reads what databases say of themselves and changes no byte. Whoever calls it has
-//! written back what the log still holds, and no object is open.
+//! This is the only operation that reads every object. It reads the identities in the databases and changes no byte.
+//! The caller has recovered the objects from the log, and none is open.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ use crate::storage::StorageError;
 use crate::storage::commit_log::AlarmChange;
 use crate::storage::on_disk;
 
-/// Visits every object that `wanted` names: the newest incarnation of each that has an identity.
+/// Visits every object that `wanted` accepts: the newest incarnation of each that has an identity.
 pub(super) fn find(
     objects: &Path,
     wanted: impl Fn(&ObjectId) -> bool,
@@ -29,7 +29,7 @@ pub(super) fn find(
     })
 }
 
-/// What the first of the files says that says anything: one without an identity was left by a crash and is nobody's.
+/// Returns the object in the first file with an identity. A file without one was left by a crash and does not count.
 fn newest(
     class: &ClassKey,
     id: ObjectId,
@@ -44,7 +44,7 @@ fn newest(
             }
             Ok(Some(_)) => tracing::warn!("{} is the database of another object and is not listed", path.display()),
             Ok(None) => {}
-            // What a crash cut short looks the same. Damage to an object is told of when it is used.
+            // A file that a crash cut short looks the same. Damage to an object is reported when the object is used.
             Err(error) if is_unreadable(&error) => tracing::warn!("{} is not listed: {error}", path.display()),
             Err(error) => return Err(StorageError::sqlite(&path)(error)),
         }

@@ -1,8 +1,9 @@
-//! The disk as an argument: every operation of the log, of recovery and of trim goes through it, with the name of its failpoint.
+//! The disk as a parameter: every write operation of the log, of recovery and of checkpoints goes through it, with the
+//! name of its failpoint.
 //!
-//! Owns how bytes reach files and directories, and nothing of what they mean. Every method first calls [`Disk::at`], so a test
-//! can fail or stop the world before any of them; a simulated disk needs to replace only what makes things durable. Reads are
-//! not here: nothing depends on when they happen.
+//! Owns how bytes reach files and directories, and not their meaning. Every method first calls [`Disk::at`], so a test
+//! can inject an error or a crash before any operation; a simulated disk replaces only the operations that make data
+//! durable. Reads are not included: nothing depends on when they happen.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice};
@@ -15,36 +16,36 @@ use crate::base::failpoints::{self, Failpoint};
 use crate::base::output;
 use crate::storage::files::private;
 
-/// The exit code of a process that has lost its log; the same as of one that does not start.
+/// The exit code of a process whose log failed; the same as that of a process that cannot start.
 const LOST: i32 = 1;
 
-/// Where files are.
+/// A disk.
 pub trait Disk: Send + Sync + 'static {
-    /// Called before each operation with its name. An error is the operation's error.
+    /// Called before each operation with its name. An error becomes the operation's error.
     fn at(&self, failpoint: Failpoint) -> io::Result<()>;
 
-    /// Called when it is not known what is on disk: says why and ends the process.
+    /// Ends the process with a message, because it is unknown what is on disk.
     fn lost(&self, what: &str) -> !;
 
-    /// Makes a file that must not be there yet.
+    /// Makes a file that must not exist yet.
     fn create(&self, failpoint: Failpoint, path: &Path) -> io::Result<File> {
         self.at(failpoint)?;
         private().read(true).write(true).create_new(true).open(path)
     }
 
-    /// Opens a file to write it.
+    /// Opens a file for writing.
     fn open(&self, failpoint: Failpoint, path: &Path) -> io::Result<File> {
         self.at(failpoint)?;
         OpenOptions::new().read(true).write(true).open(path)
     }
 
-    /// Writes all of it.
+    /// Writes all bytes at the offset.
     fn write_all_at(&self, failpoint: Failpoint, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.at(failpoint)?;
         file.write_all_at(bytes, offset)
     }
 
-    /// Writes all of them one after the other, in one call if the system takes them so.
+    /// Writes all buffers one after the other, in one system call if possible.
     fn write_vectored_at(
         &self,
         failpoint: Failpoint,
@@ -70,7 +71,7 @@ pub trait Disk: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Makes sure that the first `bytes` of the file have their place on the disk.
+    /// Allocates space on the disk for the first `bytes` of the file.
     fn allocate(&self, failpoint: Failpoint, file: &File, bytes: u64) -> io::Result<()> {
         self.at(failpoint)?;
         match fallocate(file, FallocateFlags::empty(), 0, bytes) {
@@ -80,43 +81,43 @@ pub trait Disk: Send + Sync + 'static {
         }
     }
 
-    /// Cuts or lengthens the file.
+    /// Sets the length of the file.
     fn set_len(&self, failpoint: Failpoint, file: &File, bytes: u64) -> io::Result<()> {
         self.at(failpoint)?;
         file.set_len(bytes)
     }
 
-    /// Returns when the file's contents and length are on disk.
+    /// Flushes the file's contents and length.
     fn sync_data(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
         self.at(failpoint)?;
         file.sync_data()
     }
 
-    /// Returns when the file is on disk with all that belongs to it, a shorter length included.
+    /// Flushes the file with all its metadata, a shorter length included.
     fn sync_all(&self, failpoint: Failpoint, file: &File) -> io::Result<()> {
         self.at(failpoint)?;
         file.sync_all()
     }
 
-    /// Returns when the directory's entries are on disk.
+    /// Flushes the directory's entries.
     fn sync_dir(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
         self.at(failpoint)?;
         File::open(dir)?.sync_all()
     }
 
-    /// The same of a directory that is open, which needs no descriptor.
+    /// Flushes the entries of an open directory, which needs no further descriptor.
     fn sync_open_dir(&self, failpoint: Failpoint, _dir: &Path, opened: &File) -> io::Result<()> {
         self.at(failpoint)?;
         opened.sync_all()
     }
 
-    /// Returns when everything of the file system that holds the directory is on disk, directory entries included.
+    /// Flushes the whole file system that contains the directory, directory entries included.
     fn sync_file_system(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
         self.at(failpoint)?;
         Ok(syncfs(File::open(dir)?)?)
     }
 
-    /// Moves a file in the place of another, within one directory.
+    /// Renames a file within its directory; replaces a file of that name.
     fn rename(&self, failpoint: Failpoint, from: &Path, to: &Path) -> io::Result<()> {
         self.at(failpoint)?;
         fs::rename(from, to)
@@ -138,11 +139,11 @@ impl Disk for SystemDisk {
         failpoints::hit(failpoint)
     }
 
-    /// Ends the process as an error does, with a message and without a core. Nothing of this program runs at exit: destructors do
-    /// not, and nobody has registered anything, so nothing more is written or told.
+    /// Ends the process with an exit code and a message, without a core dump. No code of this program runs at exit: no
+    /// destructors, no registered handlers; so nothing more is written or sent.
     ///
-    /// After a failed flush the kernel may have dropped the pages it could not write, so nobody can know what the file holds,
-    /// and a later flush that succeeds would prove nothing. Recovery reads what is really there.
+    /// After a failed flush the kernel may have dropped the pages that it could not write, so the contents of the file
+    /// are unknown, and a later successful flush would prove nothing. Recovery reads what is really on disk.
     fn lost(&self, what: &str) -> ! {
         tracing::error!(
             "{what}; what the disk holds is unknown, so the process ends: check the disk, then start it again"

@@ -1,7 +1,8 @@
-//! The log in a directory: opened by scan, decide, cut; written by one thread; trimmed segment by segment.
+//! The log in a directory: opened by scan, decide, cut; written by one thread; dropped segment by segment.
 //!
-//! Owns the threads and the order of an opening. What must stay true: nothing is written before everything was read and judged;
-//! what an earlier process left unflushed is flushed before anybody is told of it; this process writes to segments of its own.
+//! Owns the threads and the order of an opening. Invariants: nothing is written before everything was read and judged;
+//! what an earlier process left unflushed is flushed before it is published; this process writes only to segments of
+//! its own.
 
 use std::fs;
 use std::io;
@@ -16,7 +17,8 @@ use parking_lot::Mutex;
 
 use super::disk::Disk;
 use super::format::{FRAME, check_frame};
-use super::lane::{LANES_MAX, Lane, LaneLost, LaneWriter, Lanes, Lsn};
+use super::lane::{LaneLost, LaneWriter, Lanes};
+use super::position::{LANES_MAX, Lane, Lsn};
 use super::record::{Encoded, Open};
 use super::room::{NoRoom, Reservation, Room};
 use super::scan::{End, Scan, Seen, damaged, located, scan};
@@ -34,18 +36,19 @@ pub struct FileLog {
     lanes: Arc<Lanes>,
     segments: Arc<Segments>,
     writer: Arc<Mutex<Writer>>,
-    /// What replay shows of each lane: from after the first position up to the second one.
+    /// The range of each lane that replay visits: after the first position, up to the second one.
     found: Vec<(Lsn, Lsn)>,
-    /// One trim at a time.
+    /// Held by the running trim: one at a time.
     trimming: Mutex<()>,
     stopping: Arc<AtomicBool>,
-    /// The writer must not wait for room any more.
+    /// Tells the writer not to wait for room any more.
     closing: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl FileLog {
-    /// Opens the log in `dir`, making both if they are not there: scan, decide, cut. Blocks. The directory must be locked.
+    /// Opens the log in `dir` (scan, decide, cut); makes both if they do not exist. Blocks. The directory must be
+    /// locked.
     pub fn open(dir: &Path, mut options: LogOptions, disk: Arc<dyn Disk>) -> Result<Self, LogError> {
         assert!((1..=LANES_MAX).contains(&options.lanes), "a log has 1 to 64 lanes");
         options.segment_bytes = options.segment_bytes.min(options.capacity / 4);
@@ -100,7 +103,7 @@ impl FileLog {
         Ok(log)
     }
 
-    /// Writes and flushes what has gathered, if anything has. For logs without threads.
+    /// Writes and flushes what is queued, if anything is. For logs without threads.
     pub fn step(&self) -> bool {
         let wrote = self.writer.lock().step();
         if self.options.manual {
@@ -137,13 +140,13 @@ impl FileLog {
         }
     }
 
-    /// Loses a lane, as no file does.
+    /// Marks a lane as lost. For tests: a log in a directory loses none.
     #[cfg(test)]
     pub(super) fn lose(&self, lane: Lane) {
         self.lanes.lose(lane);
     }
 
-    /// Waits until a position is durable, or makes it so.
+    /// Waits until a position is durable, or writes it (without threads).
     fn settle(&self, lane: Lane, lsn: Lsn) -> Result<(), LaneLost> {
         let durable = self.lanes.durable(lane);
         while self.options.manual && !durable.covers(lsn) {
@@ -154,7 +157,7 @@ impl FileLog {
 }
 
 impl Drop for FileLog {
-    /// As a crash would: what is not durable is not made so.
+    /// Has the effect of a crash: what is not durable is not made durable.
     fn drop(&mut self) {
         self.stop();
     }
@@ -166,9 +169,9 @@ fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Failpoint::SegmentCreate, parent))
 }
 
-/// Cuts off what was never whole, and flushes what an earlier process wrote and may not have flushed: a process that was killed
-/// leaves groups, and names of segments, that only the system's memory holds. Without its name the segment would be missing
-/// once the next one's is durable.
+/// Cuts off an unfinished group, and flushes what an earlier process may not have flushed: a killed process leaves
+/// groups, and names of segments, in the system's memory only. Without its name the segment would be missing once the
+/// next one's name is durable.
 fn cut_end(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     let Some(last) = scan.segments.last() else { return Ok(()) };
     let cut = || {
@@ -190,7 +193,7 @@ fn cut_end(dir: &Path, scan: &Scan, disk: &dyn Disk) -> Result<(), LogError> {
     cut().map_err(LogError::io("cannot recover the end of", &last.path))
 }
 
-/// Puts what was found on the shelf, and removes what nobody needs.
+/// Adds the segments that were found to the shelf, and removes those that are not needed.
 fn keep(scan: &Scan, segments: &Segments, disk: &dyn Disk) -> Result<(), LogError> {
     for path in &scan.leftovers {
         disk.remove(Failpoint::SegmentDrop, path).map_err(LogError::io("cannot remove", path))?;

@@ -1,11 +1,11 @@
-//! The numbers of `docs/LOG_FORMAT.md`, and reading and writing them.
+//! The headers of segments, groups and batches as `docs/LOG_FORMAT.md` defines them: encodes and parses them.
 //!
-//! Integers are little-endian. Whatever a segment holds begins at a multiple of 8. Checksums are XXH3-64.
+//! Integers are little-endian. Everything in a segment begins at a multiple of 8. Checksums are XXH3-64.
 
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-use super::lane::{LANES_MAX, Lane, Lsn};
-use super::record::Damage;
+use super::position::{LANES_MAX, Lane, Lsn};
+use super::reader::{Damage, Reader, SHORT};
 
 /// The version that this code writes. It reads all from 1 on.
 pub(super) const VERSION: u16 = 2;
@@ -28,77 +28,12 @@ pub(super) const CLOSED: u16 = 1;
 /// Bytes before a record's payload: its length and the low half of its checksum.
 pub(super) const FRAME: usize = 8;
 
-/// Reads fields one after the other; never past the end.
-pub(super) struct Reader<'a>(&'a [u8]);
-
-const SHORT: Damage = Damage("it ends too early");
-
-impl<'a> Reader<'a> {
-    pub fn new(bytes: &'a [u8]) -> Self {
-        Self(bytes)
-    }
-
-    pub fn bytes(&mut self, length: usize) -> Result<&'a [u8], Damage> {
-        let (bytes, rest) = self.0.split_at_checked(length).ok_or(SHORT)?;
-        self.0 = rest;
-        Ok(bytes)
-    }
-
-    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Damage> {
-        let (bytes, rest) = self.0.split_first_chunk::<N>().ok_or(SHORT)?;
-        self.0 = rest;
-        Ok(*bytes)
-    }
-
-    pub fn u8(&mut self) -> Result<u8, Damage> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    pub fn u16(&mut self) -> Result<u16, Damage> {
-        self.array().map(u16::from_le_bytes)
-    }
-
-    pub fn u32(&mut self) -> Result<u32, Damage> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    pub fn u64(&mut self) -> Result<u64, Damage> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    /// Text after its length in one byte; not empty.
-    pub fn text8(&mut self) -> Result<&'a str, Damage> {
-        let length = self.u8()?;
-        self.text(usize::from(length))
-    }
-
-    /// Text after its length in two bytes; not empty.
-    pub fn text16(&mut self, most: usize) -> Result<&'a str, Damage> {
-        match usize::from(self.u16()?) {
-            length if length <= most => self.text(length),
-            _ => Err(Damage("a text is too long")),
-        }
-    }
-
-    fn text(&mut self, length: usize) -> Result<&'a str, Damage> {
-        match std::str::from_utf8(self.bytes(length)?) {
-            Ok("") => Err(Damage("a text is empty")),
-            Ok(text) => Ok(text),
-            Err(_) => Err(Damage("a text is not UTF-8")),
-        }
-    }
-
-    pub fn rest(&self) -> &'a [u8] {
-        self.0
-    }
-}
-
-/// Bytes up to the next multiple of 8.
+/// Rounds a length up to a multiple of 8.
 pub(super) const fn padded(length: usize) -> usize {
     length.next_multiple_of(8)
 }
 
-/// Fills in the frame at the front of a record and pads its end.
+/// Writes the frame at the front of a record and pads its end.
 pub(super) fn finish_frame(record: &mut Vec<u8>) {
     let payload = &record[FRAME..];
     let length = u32::try_from(payload.len()).expect("a record is shorter than 4 GiB");
@@ -108,7 +43,7 @@ pub(super) fn finish_frame(record: &mut Vec<u8>) {
     record.resize(padded(record.len()), 0);
 }
 
-/// Takes the frame at the front of `frames`: the payload, and what comes after the record.
+/// Splits the first frame off `frames`: returns its payload, and the bytes after the record.
 pub(super) fn split_frame(frames: &[u8]) -> Result<(&[u8], &[u8]), Damage> {
     let mut reader = Reader::new(frames);
     let length = reader.u32()? as usize;
@@ -122,7 +57,7 @@ pub(super) fn check_frame(payload: &[u8], checksum: u32) -> Result<(), Damage> {
     if xxh3_64(payload) as u32 == checksum { Ok(()) } else { Err(Damage("a record does not match its checksum")) }
 }
 
-/// Where the log stands between two groups.
+/// The state of the log between two groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct State {
     /// Number of the next group, from 1.
@@ -132,46 +67,47 @@ pub(super) struct State {
     pub lanes: Vec<LaneState>,
 }
 
-/// Where one lane stands.
+/// The state of one lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LaneState {
-    /// The position that its next record gets.
+    /// The position of its next record.
     pub next: Lsn,
     /// Position of the lane's last OPEN.
     pub epoch: Lsn,
     /// Checksum of the lane's batch before; 0 before the first.
     pub chain: u64,
-    /// Up to where it is trimmed.
+    /// The position up to which it is trimmed.
     pub trimmed: Lsn,
-    /// The time of its last batch in milliseconds since the Unix epoch; 0 if it has none that has one.
+    /// The time of its last batch that has one, in milliseconds since the Unix epoch; 0 if none has.
     pub wall_ms: u64,
 }
 
 impl State {
-    /// Of a log with nothing in it.
+    /// Returns the state of an empty log.
     pub fn new(lanes: u16) -> Self {
         let lane = LaneState { next: Lsn(1), epoch: Lsn(0), chain: 0, trimmed: Lsn(0), wall_ms: 0 };
         Self { sequence: 1, chain: 0, lanes: vec![lane; usize::from(lanes)] }
     }
 }
 
-/// What stands at the front of a segment.
+/// The header at the front of a segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SegmentHeader {
-    /// Which log it belongs to.
+    /// The log that the segment belongs to.
     pub log: [u8; 16],
     pub number: u64,
-    /// Marks the groups of this segment: a file is used again, and what it held then must not be taken for what it holds.
+    /// Marks the groups of this segment: files are used again, and old groups must not be taken for groups of this
+    /// segment.
     pub salt: u64,
-    /// Where the log stood when the segment was begun.
+    /// The state of the log when the segment was begun.
     pub state: State,
 }
 
-/// Why a segment's header cannot be used.
+/// The reasons why a segment's header cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum HeaderError {
     Damaged(Damage),
-    /// Of a version that this code does not read.
+    /// It has a version that this code does not read.
     Version(u16),
 }
 
@@ -241,7 +177,7 @@ impl SegmentHeader {
     }
 }
 
-/// What stands before the batches that were written at once.
+/// The header before the batches that were written at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct GroupHeader {
     /// Bytes of all batches.
@@ -257,7 +193,7 @@ pub(super) struct GroupHeader {
 }
 
 impl GroupHeader {
-    /// The bytes, and their checksum: the next group's chain.
+    /// Returns the bytes, and their checksum: the next group's chain.
     pub fn encode(&self) -> ([u8; GROUP_HEADER], u64) {
         let mut bytes = [0; GROUP_HEADER];
         bytes[..4].copy_from_slice(&GROUP_MAGIC);
@@ -272,7 +208,7 @@ impl GroupHeader {
         (bytes, checksum)
     }
 
-    /// Reads a header and its checksum; `None` if there is none.
+    /// Parses a header and its checksum; `None` if the bytes are no header.
     pub fn parse(bytes: &[u8]) -> Option<(Self, u64)> {
         let bytes: &[u8; GROUP_HEADER] = bytes.first_chunk()?;
         let number = |at: usize| u64::from_le_bytes(*bytes[at..].first_chunk().expect("the header is longer"));
@@ -294,7 +230,7 @@ impl GroupHeader {
     }
 }
 
-/// What stands before the records of one lane in a group.
+/// The header before the records of one lane in a group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchHeader {
     pub lane: Lane,
@@ -310,7 +246,7 @@ pub(super) struct BatchHeader {
     pub wall_ms: Option<u64>,
 }
 
-/// What a batch's header is on disk, and its checksum: the chain of the lane's next batch.
+/// The bytes of a batch's header, and its checksum: the chain of the lane's next batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EncodedBatch {
     bytes: [u8; BATCH_HEADER],
@@ -325,7 +261,7 @@ impl EncodedBatch {
 }
 
 impl BatchHeader {
-    /// The header of these records.
+    /// Encodes the header of these records.
     pub fn encode(&self, records: &[u8]) -> EncodedBatch {
         let mut bytes = [0; BATCH_HEADER];
         bytes[..2].copy_from_slice(&(self.lane.index() as u16).to_le_bytes());
@@ -347,7 +283,7 @@ impl BatchHeader {
         EncodedBatch { bytes, length, checksum }
     }
 
-    /// Takes a header from the front of what is read, and its bytes. Does not look at its checksum.
+    /// Parses a header, and returns its bytes, too. Does not check its checksum.
     fn parse<'a>(reader: &mut Reader<'a>) -> Result<(Self, &'a [u8]), Damage> {
         let bytes = reader.rest();
         let (lane, version) = (Lane::new(reader.u16()?), reader.u16()?);
@@ -373,7 +309,7 @@ pub(super) struct Batch<'a> {
     pub frames: &'a [u8],
 }
 
-/// Takes apart the body of a group. An error means that it is not as it was written, or was never written whole.
+/// Parses the body of a group. An error means that it is not as it was written, or was never written completely.
 pub(super) fn parse_body<'a>(header: &GroupHeader, body: &'a [u8]) -> Result<Vec<Batch<'a>>, Damage> {
     let mut reader = Reader::new(body);
     let mut batches = Vec::new();

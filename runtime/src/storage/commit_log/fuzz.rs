@@ -1,7 +1,7 @@
 //! What the fuzzer tries of the commit log; see [`crate::fuzz`].
 //!
-//! Checksums keep nearly every damaged byte from the code behind them, so these targets put the right ones around whatever
-//! the fuzzer thinks of.
+//! Checksums keep nearly every damaged byte from the code behind them, so these targets put the right ones around
+//! whatever the fuzzer thinks of.
 
 use std::fs;
 use std::path::Path;
@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::format::{
-    BatchHeader, FRAME, GroupHeader, Reader, SegmentHeader, State, finish_frame, parse_body, split_frame,
-};
+use super::format::{BatchHeader, FRAME, GroupHeader, SegmentHeader, State, finish_frame, parse_body, split_frame};
+use super::reader::Reader;
 use super::record::is_open;
 use super::scan::segment_path;
 use super::{
@@ -32,8 +31,8 @@ pub fn record(input: &[u8]) {
     }
 }
 
-/// A log of one segment: groups of one batch each, then bytes as they are. What is refused is refused without a change, and by
-/// everybody; what is taken can be opened, replayed and opened again.
+/// A log of one segment: groups of one batch each, then bytes as they are. What is refused is refused without a change,
+/// and by everybody; what is taken can be opened, replayed and opened again.
 pub fn log(input: &[u8]) {
     let root = tempfile::tempdir().expect("there is room for a directory");
     let dir = root.path().join("log");
@@ -107,8 +106,8 @@ fn segment(input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A group, if the input has one: first its lane, flags, and how many records it has and says to have. Of its numbers the input
-/// says how far they are from those that are due.
+/// A group, if the input has one: first its lane, flags, and how many records it has and says to have. Of its numbers
+/// the input says how far they are from those that are due.
 fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>, Damage> {
     let [lane, flags, count, records, first, epoch, time] = input.array()?;
     let mut frames = Vec::new();

@@ -1,10 +1,9 @@
-//! Lanes: where an object's records go, positions in them, and how submitters and the writer meet.
+//! The queues of lanes, between the submitters of records and the writer, and how far each lane is durable.
 //!
-//! Owns the queues (one a lane, under a lock of its own) and how far each lane is durable. Does not own where bytes go: the
-//! file log and the memory log take what has gathered and publish. What must stay true: positions are dense and given in the
-//! order of the bytes; only a log's writer publishes, and only what it has made durable.
+//! Owns one queue per lane, under a lock of its own. Does not own where bytes are stored: the file log and the memory
+//! log take what is queued, and publish. Invariants: positions are dense and assigned in the order of the bytes; only a
+//! log's writer publishes, and only what it has made durable.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -17,77 +16,36 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::LogError;
+use super::position::{Lane, Lsn};
 use super::record::Encoded;
 use super::room::{Reservation, Room};
-
-/// Most lanes that one log has.
-pub const LANES_MAX: u16 = 64;
-const SLOTS: u32 = 4096;
-
-/// A totally ordered log. Every object belongs to one lane for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lane(u16);
-
-impl Lane {
-    /// The lane with this number, from 0.
-    pub fn new(number: u16) -> Self {
-        Self(number)
-    }
-
-    /// The lane of an object: the first 12 bits of its id are its slot, and slots are dealt out evenly.
-    pub fn of(id: &[u8; 32], lanes: u16) -> Self {
-        let slot = u32::from(u16::from_be_bytes([id[0], id[1]]) >> 4);
-        Self((slot * u32::from(lanes) / SLOTS) as u16)
-    }
-
-    /// The number, from 0.
-    pub fn index(self) -> usize {
-        usize::from(self.0)
-    }
-}
-
-impl fmt::Display for Lane {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "lane {}", self.0)
-    }
-}
-
-/// A position in a lane; 0 is before the first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Lsn(pub u64);
-
-impl fmt::Display for Lsn {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "@{}", self.0)
-    }
-}
 
 /// How far a lane is durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durable {
-    /// Up to this position.
+    /// Durable up to this position.
     Upto(Lsn),
-    /// The lane is no longer this process's: nobody here will know how far it is durable. Final.
+    /// The lane was lost to this process, which cannot know how far it is durable. Final.
     Lost,
 }
 
-/// A lane was lost while somebody waited for it: what was appended to it may be durable or not.
+/// The error of a lane that was lost: what was appended to it may be durable or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("this part of the commit log was lost; whether what was appended to it is durable is unknown")]
 pub struct LaneLost;
 
-/// Watches how far one lane is durable. Clones watch the same lane.
+/// A watch on how far one lane is durable. Clones watch the same lane.
 #[derive(Clone, Debug)]
 pub struct DurableWatch(watch::Receiver<Durable>);
 
 impl DurableWatch {
-    /// A lane that is durable as far as a test says.
+    /// Creates a watch on what a test sends.
     #[cfg(test)]
     pub(crate) fn of(durable: watch::Receiver<Durable>) -> Self {
         Self(durable)
     }
 
-    /// Returns how far the lane is durable; 0, which says nothing, if it is lost.
+    /// Returns how far the lane is durable; 0 if it is lost.
     pub fn upto(&self) -> Lsn {
         match *self.0.borrow() {
             Durable::Upto(lsn) => lsn,
@@ -95,7 +53,7 @@ impl DurableWatch {
         }
     }
 
-    /// Whether that position is durable by now. Of a lane that is lost nothing is, not even what was.
+    /// Whether that position is durable. Always false for a lost lane, even for positions that were durable.
     pub fn covers(&self, lsn: Lsn) -> bool {
         matches!(*self.0.borrow(), Durable::Upto(upto) if upto >= lsn)
     }
@@ -105,7 +63,7 @@ impl DurableWatch {
         *self.0.borrow() == Durable::Lost
     }
 
-    /// Waits until that position is durable. Fails if the lane is lost before, or its log is gone.
+    /// Waits until that position is durable. Fails if the lane is lost, or its log dropped, before that.
     pub async fn reached(&mut self, lsn: Lsn) -> Result<(), LaneLost> {
         let is_over = |durable: &Durable| match durable {
             Durable::Upto(upto) => *upto >= lsn,
@@ -117,13 +75,13 @@ impl DurableWatch {
         }
     }
 
-    /// Blocks the thread until that position is durable. For threads that may block. Fails as [`reached`](Self::reached) does.
+    /// Blocks the thread until that position is durable. Fails as [`reached`](Self::reached) does.
     pub fn wait(&self, lsn: Lsn) -> Result<(), LaneLost> {
         if self.covers(lsn) { Ok(()) } else { block_on(self.clone().reached(lsn)) }
     }
 }
 
-/// Drives a future by parking the thread: what waits for the log's writer needs no runtime.
+/// Runs a future to its end by parking the thread: waiting for the log's writer needs no runtime.
 pub(super) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
@@ -150,28 +108,28 @@ pub struct LaneWriter {
 }
 
 impl LaneWriter {
-    /// Appends a record. Never blocks on the disk. `then` runs under the lane's lock, before anybody gets a later position: it
-    /// must be short and must not submit. What the record takes is cut from the reservation.
+    /// Appends a record. Never blocks on the disk. `then` runs under the lane's lock, before a later position is
+    /// assigned: it must be short and must not submit. The reservation is reduced by what the record takes.
     pub fn submit(&self, record: Encoded, reservation: &mut Reservation, then: impl FnOnce(Lsn)) -> Lsn {
         let covered = reservation.take(record.len() as u64);
         self.lanes.submit(self.lane, &record, covered, None, then)
     }
 
-    /// How far the lane is durable.
+    /// Returns a watch on how far the lane is durable.
     pub fn durable(&self) -> DurableWatch {
         self.lanes.durable(self.lane)
     }
 
-    /// The last position submitted.
+    /// Returns the last submitted position.
     pub fn appended(&self) -> Lsn {
         self.lanes.appended(self.lane)
     }
 }
 
-/// What submitters and a log's writer share.
+/// The lanes as submitters and a log's writer share them.
 pub(super) struct Lanes {
     lanes: Box<[Shared]>,
-    /// A bit for each lane with something in its queue.
+    /// One bit per lane: its queue is not empty.
     dirty: AtomicU64,
     writer: OnceLock<Thread>,
     pub room: Arc<Room>,
@@ -188,20 +146,20 @@ struct Queue {
     gathered: Gathered,
 }
 
-/// What has gathered in a lane: frames one after the other, their positions dense from `first`.
+/// The queue of a lane: frames one after the other, with dense positions from `first`.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub first: Lsn,
     pub records: u32,
     pub frames: Vec<u8>,
-    /// Bytes of reservations that these frames stand for.
+    /// Bytes of reservations that these frames use.
     pub covered: u64,
-    /// What a Trim among the records says.
+    /// The position of the last Trim among the records.
     pub trim: Option<Lsn>,
 }
 
 impl Lanes {
-    /// Lanes that go on after these positions, all of them durable.
+    /// Creates lanes that continue after these positions, all of which are durable.
     pub fn new(last: &[Lsn], room: Arc<Room>) -> Arc<Self> {
         let lane = |last: &Lsn| Shared {
             queue: Mutex::new(Queue { next: Lsn(last.0 + 1), gathered: Gathered::default() }),
@@ -216,7 +174,7 @@ impl Lanes {
         self.lanes.len() as u16
     }
 
-    /// A lane's writer, after its OPEN; `None` if it has one already.
+    /// Appends the OPEN of a lane and returns its writer; `None` if the lane is open already.
     pub fn open(self: &Arc<Self>, lane: Lane, open: &Encoded) -> Option<LaneWriter> {
         if self.lanes[lane.index()].opened.swap(true, Ordering::AcqRel) {
             return None;
@@ -249,10 +207,10 @@ impl Lanes {
         lsn
     }
 
-    /// Appends a Trim to each lane whose position is new. Answers with those positions.
+    /// Appends a Trim to each lane whose position is new. Returns the positions of the Trims.
     pub fn submit_trims(&self, upto: &[Lsn], trimmed: impl Fn(Lane) -> Lsn) -> Result<Vec<(Lane, Lsn)>, LogError> {
         assert_eq!(upto.len(), self.lanes.len(), "a trim names a position for each lane");
-        let lanes = (0..self.count()).map(Lane).zip(upto.iter().copied());
+        let lanes = (0..self.count()).map(Lane::new).zip(upto.iter().copied());
         let moved = lanes.filter(|(lane, upto)| *upto > trimmed(*lane) && !self.durable(*lane).is_lost());
         let moved: Vec<_> = moved.collect();
         if let Some((lane, _)) = moved.iter().find(|(lane, _)| !self.is_open(*lane)) {
@@ -266,7 +224,7 @@ impl Lanes {
         Ok(moved.into_iter().map(submit).collect())
     }
 
-    /// The thread that is woken when something was submitted.
+    /// Sets the thread that is woken when something is submitted.
     pub fn wakes(&self, writer: Thread) {
         let _ = self.writer.set(writer);
     }
@@ -281,7 +239,7 @@ impl Lanes {
         self.dirty.load(Ordering::Acquire) == 0
     }
 
-    /// Takes what has gathered, lane by lane. Each lane goes on with the frames' buffer that `empty` gives.
+    /// Takes what is queued, lane by lane. Each lane continues with the empty buffer that `empty` returns.
     pub fn gather(&self, mut empty: impl FnMut() -> Vec<u8>, mut take: impl FnMut(Lane, Gathered)) {
         let mut dirty = self.dirty.swap(0, Ordering::AcqRel);
         while dirty != 0 {
@@ -289,26 +247,26 @@ impl Lanes {
             dirty &= dirty - 1;
             let fresh = Gathered { frames: empty(), ..Gathered::default() };
             let gathered = std::mem::replace(&mut self.lanes[index as usize].queue.lock().gathered, fresh);
-            // The bit may be set once more for what an earlier round took already.
+            // The bit may be set once more for records that an earlier call has taken.
             if gathered.records > 0 {
-                take(Lane(index as u16), gathered);
+                take(Lane::new(index as u16), gathered);
             }
         }
     }
 
-    /// Says that a lane is durable up to there. Only a log's writer does, after its flush.
+    /// Publishes how far a lane is durable. Called only by a log's writer, after its flush.
     pub fn publish(&self, lane: Lane, upto: Lsn) {
         self.change(lane, Durable::Upto(upto));
     }
 
-    /// Says that a lane is lost: whoever waits for it is told, now and later.
+    /// Marks a lane as lost: all that wait for it fail, now and later.
     #[cfg(test)]
     pub fn lose(&self, lane: Lane) {
         self.change(lane, Durable::Lost);
     }
 
     fn change(&self, lane: Lane, to: Durable) {
-        // What is lost stays lost, whatever a flush that was under way brings.
+        // A lost lane stays lost, whatever a flush does that was running.
         self.lanes[lane.index()].durable.send_if_modified(|durable| {
             let changes = *durable != Durable::Lost;
             if changes {

@@ -1,8 +1,8 @@
-//! A log in memory: the same seam without a disk, for tests and simulations.
+//! A log in memory: the same interface without a disk, for tests and simulations.
 //!
-//! Deterministic: [`MemoryLog::step`] makes durable what has gathered, and [`MemoryLog::crash`] is the log that the next process
-//! finds: durable records, and nothing that was only appended. Shares queues and positions with the file log and none of its format, so
-//! that the conformance suite tests the seam.
+//! Deterministic: [`MemoryLog::step`] makes durable what is queued, and [`MemoryLog::crash`] returns the log that the
+//! next process finds: durable records, and nothing that was only appended. It shares queues and positions with the
+//! file log, and none of its format, so that the conformance suite tests the interface.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,17 +11,18 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use super::format::{FRAME, padded};
-use super::lane::{Gathered, Lane, LaneWriter, Lanes, Lsn};
+use super::lane::{Gathered, LaneWriter, Lanes};
+use super::position::{Lane, Lsn};
 use super::record::{Encoded, Open, Record};
 use super::room::{NoRoom, Reservation, Room};
 use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
 
-/// A log in memory. `options.segment_bytes` means nothing to it; it is always driven by hand.
+/// A log in memory. Ignores `options.segment_bytes`; always driven by [`MemoryLog::step`].
 pub struct MemoryLog {
     options: LogOptions,
     lanes: Arc<Lanes>,
     kept: Mutex<Kept>,
-    /// How many entries were there at the opening.
+    /// The number of entries at the opening.
     opened_with: usize,
     failed: AtomicBool,
 }
@@ -46,7 +47,7 @@ struct Durable {
 }
 
 impl MemoryLog {
-    /// An empty log.
+    /// Creates an empty log.
     pub fn new(options: LogOptions) -> Self {
         let lanes = usize::from(options.lanes);
         let kept = Kept {
@@ -66,23 +67,23 @@ impl MemoryLog {
         Self { options, lanes, kept: Mutex::new(kept), opened_with, failed: AtomicBool::new(false) }
     }
 
-    /// What the next process finds after this one has died: everything durable and nothing else.
+    /// Returns the log that the next process finds after a crash: everything durable and nothing else.
     pub fn crash(&self) -> Self {
         Self::over(self.options.clone(), self.kept.lock().clone())
     }
 
-    /// From now on nothing becomes durable, as if every flush hung.
+    /// Makes every later flush hang: nothing becomes durable any more.
     pub fn fail(&self) {
         self.failed.store(true, Ordering::Relaxed);
     }
 
-    /// Loses a lane, as a process does that another one has taken it from.
+    /// Marks a lane as lost, as if another process had taken it.
     #[cfg(test)]
     pub fn lose(&self, lane: Lane) {
         self.lanes.lose(lane);
     }
 
-    /// Makes durable what has gathered. Answers whether there was anything.
+    /// Makes durable what is queued. Returns whether anything was.
     pub fn step(&self) -> bool {
         if self.failed.load(Ordering::Relaxed) || self.lanes.is_idle() {
             return false;

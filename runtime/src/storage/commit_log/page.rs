@@ -1,27 +1,26 @@
-//! Page images as a record holds them: packed, and unpacked to the last byte.
+//! Images of pages in a record: packs and unpacks them.
 //!
 //! Owns the table of `docs/LOG_FORMAT.md`, Images: size and bytes of one image, after its page number. An image is
-//! nothing (zeros), the page itself, an LZ4 block, or a page with a *hole*: most pages of small databases are mostly
-//! unallocated, and what is left out is neither compressed nor decompressed. Unpacking takes arbitrary bytes: it never
-//! panics and never allocates.
+//! empty (a page of zeros), the page itself, an LZ4 block, or a page with a *hole*: most pages of small databases are
+//! mostly unallocated, and what is left out is neither compressed nor decompressed. Unpacking takes arbitrary bytes: it
+//! never panics and never allocates.
 
 use lz4_flex::block::{compress_into, decompress_into, get_maximum_output_size};
 
-use super::format::Reader;
-use super::record::Damage;
+use super::reader::{Damage, Reader};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
 
-/// Bytes of a database page, always.
+/// Bytes of a database page.
 pub const PAGE: usize = 4096;
 /// The most bytes that one image takes: page number, size, and a page that cannot be compressed.
 pub const IMAGE_MAX: usize = 4 + 2 + PAGE;
 
-/// Of an image's size: a hole is left out.
+/// A flag in the size of an image: a hole is left out.
 const HOLE: u16 = 1 << 15;
 /// The shortest hole that is left out.
 const HOLE_MIN: usize = 64;
-/// Where in page 1 the header of its b-tree begins; in all others it is at the front.
+/// The offset of the b-tree header in page 1; in all other pages it is 0.
 const FIRST_PAGE_HEADER: usize = 100;
 
 /// Appends size and bytes of the image of page `number`.
@@ -37,7 +36,7 @@ pub(super) fn pack(number: u32, image: &[u8; PAGE], record: &mut Vec<u8>) {
             compress(&rest[..PAGE - length], record);
             HOLE
         }
-        // The first byte says it of nearly every page.
+        // For nearly every page the first byte decides.
         None if image.iter().all(|byte| *byte == 0) => 0,
         None => {
             compress(image, record);
@@ -62,9 +61,9 @@ fn compress(bytes: &[u8], record: &mut Vec<u8>) {
     record.truncate(at + length);
 }
 
-/// Finds zeros that need not be stored: where they begin and how many they are. A b-tree page of SQLite has pointers to
+/// Finds zeros that need not be stored: returns their offset and number. A b-tree page of SQLite has pointers to
 /// its cells in front and its cells at the end; the space between is not allocated. SQLite leaves stale bytes at both
-/// ends of that space, so the hole is the run of zeros around its middle. Pages of other kinds do no harm: only bytes
+/// ends of that space, so the hole is the run of zeros around its middle. Pages of other kinds are safe: only bytes
 /// that are zero are left out.
 fn hole(number: u32, image: &[u8; PAGE]) -> Option<(usize, usize)> {
     let header = if number == 1 { FIRST_PAGE_HEADER } else { 0 };
@@ -102,12 +101,12 @@ fn zeros_at_the_end(bytes: &[u8]) -> usize {
     whole + bytes[..bytes.len() - whole].iter().rev().take_while(|byte| **byte == 0).count()
 }
 
-/// Without an early end, so that the compiler compares many bytes at once.
+/// Compares without an early end, so that the compiler compares many bytes at once.
 fn is_zero(chunk: &[u8]) -> bool {
     chunk.iter().fold(0, |all, byte| all | byte) == 0
 }
 
-/// An image that was not unpacked yet.
+/// A packed image.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Packed<'a> {
     hole: bool,
@@ -115,7 +114,7 @@ pub(super) struct Packed<'a> {
 }
 
 impl<'a> Packed<'a> {
-    /// Takes size and bytes from the front of what is read.
+    /// Reads size and bytes of an image.
     pub fn take(reader: &mut Reader<'a>) -> Result<Self, Damage> {
         let size = reader.u16()?;
         let length = usize::from(size & !HOLE);
@@ -125,7 +124,7 @@ impl<'a> Packed<'a> {
         Ok(Self { hole: size & HOLE != 0, bytes: reader.bytes(length)? })
     }
 
-    /// Unpacks it. `image` means nothing after an error.
+    /// Unpacks the image. The contents of `image` are undefined after an error.
     pub fn unpack(self, image: &mut [u8; PAGE]) -> Result<(), Damage> {
         match (self.hole, self.bytes) {
             (false, []) => {
@@ -150,7 +149,7 @@ fn with_hole(bytes: &[u8], image: &mut [u8; PAGE]) -> Result<(), Damage> {
     Ok(())
 }
 
-/// The bytes themselves, if there are as many as there must be; anything shorter is one LZ4 block.
+/// Copies the bytes if there are as many as the result has; decompresses anything shorter as one LZ4 block.
 fn decompress(stored: &[u8], bytes: &mut [u8]) -> Result<(), Damage> {
     if stored.len() == bytes.len() {
         bytes.copy_from_slice(stored);

@@ -1,24 +1,24 @@
-//! Records: what one entry of a lane says, as bytes and back.
+//! Records, the entries of a lane: encodes and parses them.
 //!
-//! Owns the payload of a record (`docs/LOG_FORMAT.md`, Records) and nothing around it: position, checksum and padding
-//! are the frame's ([`super::format`]); what an image is, is [`super::page`]'s. Every parser takes arbitrary bytes: it
-//! never panics, and allocates nothing, because what it answers borrows from the input. A record is parsed whole or not
-//! at all; only the pages' contents are left for later.
+//! Owns the payload of a record (`docs/LOG_FORMAT.md`, Records) and nothing around it: checksum and padding belong to
+//! the frame ([`super::format`]), images of pages to [`super::page`]. Every parser takes arbitrary bytes: it never
+//! panics, and allocates nothing, because its result borrows from the input. A record is parsed completely or not at
+//! all; only the contents of pages are unpacked later.
 
-use super::format::{FRAME, Reader, finish_frame};
-use super::lane::Lsn;
+use super::format::{FRAME, finish_frame};
 use super::page::{PAGE, Packed, pack};
+use super::position::Lsn;
+use super::reader::{Damage, Reader};
 use crate::base::Alarm;
 
 /// Longest class key in bytes.
 pub const CLASS_MAX: usize = 255;
 /// Longest object name in bytes.
 pub const NAME_MAX: usize = 1024;
-/// A turn whose pages could take more than this goes on in another part: no submitter holds its lane for long, and a
-/// record fits into a message of 1 MiB with the headers around it. Larger records are read all the same.
+/// A turn whose pages may take more than this is split into parts: no submitter locks its lane for long, and a record
+/// fits into a message of 1 MiB with the headers around it. Larger records can be read.
 pub const PART_BYTES: usize = 1 << 20;
-/// The most bytes that a part takes besides its images: frame, fixed fields, class key, name, alarms, and a batch's
-/// header.
+/// The most bytes of a part besides its images: frame, fixed fields, class key, name, alarms, and a batch's header.
 pub const PART_OVERHEAD: usize = 2048;
 
 const OPEN: u8 = 1;
@@ -41,15 +41,10 @@ const SERIAL: u16 = 1;
 const RUNNING: u16 = 1 << 1;
 const MORE_FLAGS: u16 = SERIAL | RUNNING;
 
-/// Why bytes are not what this log writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Damage(pub(super) &'static str);
-
-/// Why a payload is no record.
+/// The reasons why a payload is no record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRecord {
-    /// It is not as any version writes it.
+    /// No version writes this.
     #[error(transparent)]
     Damaged(#[from] Damage),
     /// Only a later version writes this.
@@ -60,30 +55,30 @@ pub enum NoRecord {
 /// One entry of a lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
-    /// A process has opened the lane; what is in parts before it and has no last one is void.
+    /// A process has opened the lane; parts of turns before it whose last part is missing are void.
     Open(Open),
-    /// What one applied turn, or a part of it, changed.
+    /// The changes of one applied turn, or of a part of it.
     Turn(TurnRecord<'a>),
     /// Every object of the class in this lane is gone.
     ClassRemoved {
         /// The class key.
         class: &'a str,
     },
-    /// Everything in the lane up to there is in flushed database files and catalogs.
+    /// Everything in the lane up to this position is in flushed database files and catalogs.
     Trim {
-        /// The last position that nobody needs any more.
+        /// The last position that is not needed any more.
         upto: Lsn,
     },
-    /// Nothing has happened.
+    /// Nothing.
     Noop,
 }
 
-/// Who opened a lane, and when.
+/// The process that opened a lane, and the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Open {
     /// The node.
     pub node: [u8; 16],
-    /// Milliseconds since the Unix epoch; for people, nothing depends on it.
+    /// Milliseconds since the Unix epoch; for display only.
     pub wall_ms: u64,
 }
 
@@ -96,24 +91,24 @@ pub struct TurnRecord<'a> {
     pub pages: Pages<'a>,
 }
 
-/// What a turn's record says besides pages.
+/// The fields of a turn's record besides pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TurnHead<'a> {
     /// The class key, 1 to 255 bytes.
     pub class: &'a str,
     /// The object.
     pub id: [u8; 32],
-    /// Which life of the object: names its file.
+    /// The incarnation of the object: part of its file's name.
     pub incarnation: u32,
     /// The object's record before this one in the same process; 0 if it is not known.
     pub previous: Lsn,
     /// Number of this part, from 0.
     pub part: u32,
-    /// The parts count only when the one with `last` is there.
+    /// The parts count only if the part with `last` is there.
     pub last: bool,
-    /// Carries all pages of the incarnation; nothing before it counts.
+    /// Contains all pages of the incarnation; nothing before it counts.
     pub created: bool,
-    /// With `created`: the incarnation's file was flushed before this record, and the record has what changed since.
+    /// With `created`: the incarnation's file was flushed before this record, which contains the pages changed since.
     pub adopted: bool,
     /// The object is gone; there are no pages.
     pub deleted: bool,
@@ -121,9 +116,9 @@ pub struct TurnHead<'a> {
     pub page_count: u32,
     /// Bytes stored after the turn: pages in use × 4,096 (in the last part).
     pub bytes: u64,
-    /// The object's name when it became known or changed, and with `created`; 1 to 1,024 bytes.
+    /// The object's name, if it became known or changed, and with `created`; 1 to 1,024 bytes.
     pub name: Option<&'a str>,
-    /// The alarms, when they changed.
+    /// The alarms, if they changed.
     pub alarms: Option<Alarms>,
 }
 
@@ -132,42 +127,42 @@ pub struct TurnHead<'a> {
 pub struct Alarms {
     /// The one that is set.
     pub set: Option<NumberedAlarm>,
-    /// The one that was taken and whose handler has not ended. This version writes none.
+    /// The one whose handler runs. This version writes none.
     pub running: Option<NumberedAlarm>,
 }
 
-/// An alarm that can be told from the object's others.
+/// An alarm with the number that distinguishes it from the object's other alarms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NumberedAlarm {
     /// Its serial number: higher than those of alarms that were set before; 0 if version 1 wrote it.
     pub serial: u64,
-    /// When it rings.
+    /// The alarm.
     pub alarm: Alarm,
 }
 
 impl Alarms {
-    /// What is left of them where an object has one alarm. One that was running when the process ended is run again.
+    /// Returns the change for an object with one alarm. An alarm that was running when the process ended is run again.
     pub fn change(&self) -> AlarmChange {
         AlarmChange::to(self.set.or(self.running).map(|numbered| numbered.alarm))
     }
 }
 
-/// How a turn changed the object's alarm.
+/// A change of the object's alarm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AlarmChange {
-    /// It will ring.
+    /// The alarm is set.
     Set(Alarm),
-    /// It will not ring.
+    /// No alarm is set.
     Cleared,
 }
 
 impl AlarmChange {
-    /// To what it has become.
+    /// Returns the change to this state.
     pub fn to(alarm: Option<Alarm>) -> Self {
         alarm.map_or(Self::Cleared, Self::Set)
     }
 
-    /// What it is now.
+    /// Returns the state after the change.
     pub fn alarm(self) -> Option<Alarm> {
         match self {
             Self::Set(alarm) => Some(alarm),
@@ -176,7 +171,7 @@ impl AlarmChange {
     }
 }
 
-/// The page images of one record, in the order in which they were put in.
+/// The page images of one record, in the order in which they were added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages<'a> {
     left: u32,
@@ -184,19 +179,19 @@ pub struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    /// Unpacks the next image into `image` and answers the page's number (from 1), or why it cannot be unpacked.
+    /// Unpacks the next image into `image`. Returns the page's number (from 1), or why the image cannot be unpacked.
     pub fn next(&mut self, image: &mut [u8; PAGE]) -> Option<Result<u32, Damage>> {
         let (number, stored) = self.take()?;
         Some(stored.unpack(image).map(|()| number))
     }
 
-    /// The numbers of the pages that are left, without unpacking them.
+    /// Returns the numbers of the pages that are left, without unpacking them.
     pub fn numbers(&self) -> impl Iterator<Item = u32> + use<'a> {
         let mut pages = *self;
         std::iter::from_fn(move || pages.take().map(|(number, _)| number))
     }
 
-    /// How many pages are left.
+    /// Returns the number of pages that are left.
     pub fn len(&self) -> usize {
         self.left as usize
     }
@@ -206,7 +201,7 @@ impl<'a> Pages<'a> {
         self.left == 0
     }
 
-    /// The structure was checked when the record was parsed.
+    /// Takes the next image. The structure was checked when the record was parsed.
     fn take(&mut self) -> Option<(u32, Packed<'a>)> {
         self.left = self.left.checked_sub(1)?;
         let mut reader = Reader::new(self.bytes);
@@ -224,8 +219,8 @@ fn page<'a>(reader: &mut Reader<'a>) -> Result<(u32, Packed<'a>), Damage> {
 }
 
 impl<'a> Record<'a> {
-    /// Reads what [`Encoded`] wrote. Its checksum was found to be right, so what is not known was written by a later
-    /// version.
+    /// Parses what [`Encoded`] wrote. The checksum was checked before, so what this version does not know was written
+    /// by a later one.
     pub fn parse(payload: &'a [u8]) -> Result<Self, NoRecord> {
         let mut reader = Reader::new(payload);
         let record = match reader.u8()? {
@@ -240,7 +235,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The table of `docs/LOG_FORMAT.md`, Records: what is given away.
+/// Names a kind that this version does not know. `docs/LOG_FORMAT.md`, Records, has the table of reserved kinds.
 fn unknown_kind(kind: u8) -> &'static str {
     match kind {
         5 => "a record of kind 5 (OPENED)",
@@ -303,7 +298,7 @@ fn numbered(reader: &mut Reader<'_>, has_serial: bool) -> Result<NumberedAlarm, 
     Ok(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } })
 }
 
-/// A record in the bytes that a segment holds: frame, payload, padding.
+/// The bytes of a record in a segment: frame, payload, padding.
 #[derive(Clone, Debug)]
 pub struct Encoded(Vec<u8>);
 
@@ -321,7 +316,7 @@ impl Encoded {
         Self::finish(record)
     }
 
-    /// Every object of the class in the lane is gone.
+    /// Encodes the record that removes every object of the class in the lane.
     ///
     /// # Panics
     /// If the key does not have 1 to 255 bytes.
@@ -331,7 +326,7 @@ impl Encoded {
         Self::finish(record)
     }
 
-    /// Bytes that the record takes in a segment, and so in a reservation.
+    /// Returns the bytes that the record takes in a segment, and so in a reservation.
     #[allow(clippy::len_without_is_empty, reason = "no record is empty")]
     pub fn len(&self) -> usize {
         self.0.len()
@@ -347,7 +342,7 @@ impl Encoded {
     }
 }
 
-/// Whether a payload is that of an OPEN.
+/// Whether a payload is the payload of an OPEN.
 pub(super) fn is_open(payload: &[u8]) -> bool {
     payload.first() == Some(&OPEN)
 }
@@ -365,13 +360,13 @@ fn put_text8(record: &mut Vec<u8>, text: &str) {
     record.extend(text.as_bytes());
 }
 
-/// Builds the record of a turn, page by page.
+/// Encodes the record of a turn, page by page.
 #[derive(Debug)]
 pub struct TurnEncoder {
     record: Vec<u8>,
-    /// Where the size of the database is.
+    /// The offset of the size of the database.
     page_count_at: usize,
-    /// Where the number of pages is.
+    /// The offset of the number of pages.
     count_at: usize,
     pages: u32,
 }
@@ -423,7 +418,7 @@ impl TurnEncoder {
         Self { record, page_count_at, count_at, pages: 0 }
     }
 
-    /// Puts in the image of a page.
+    /// Adds the image of a page.
     ///
     /// # Panics
     /// If the number is 0 or the image does not have 4,096 bytes.
@@ -435,12 +430,12 @@ impl TurnEncoder {
         pack(number, image, &mut self.record);
     }
 
-    /// Says of how many pages the database is, in the place of what the head said.
+    /// Sets the number of pages of the database, in place of the one in the head.
     pub fn set_page_count(&mut self, pages: u32) {
         self.record[self.page_count_at..self.page_count_at + 4].copy_from_slice(&pages.to_le_bytes());
     }
 
-    /// The record, ready to be submitted.
+    /// Returns the record, ready to be submitted.
     pub fn finish(mut self) -> Encoded {
         self.record[self.count_at..self.count_at + 4].copy_from_slice(&self.pages.to_le_bytes());
         Encoded::finish(self.record)

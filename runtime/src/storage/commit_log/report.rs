@@ -1,27 +1,27 @@
-//! What a log's directory holds, for people: `verify` and `inspect`.
+//! Reports about a log's directory, for people: `verify` and `inspect`.
 //!
-//! Reads only, takes no lock and changes nothing, so it may run beside a server; then the last group may look unfinished because it
-//! is being written, and a segment may go while it is read (an error that says so).
+//! It takes no lock and changes nothing, so it may run beside a server; then the last group may look unfinished because
+//! it is being written, and a segment may be removed while it is read (an error says so).
 
 use std::path::{Path, PathBuf};
 
 use super::scan::{End, Seen, read_header, scan, segment_files, walk};
 use super::{LogError, Lsn};
 
-/// What [`verify`] found.
+/// The result of [`verify`].
 #[derive(Debug)]
 pub struct LogReport {
     /// The segments that count, oldest first.
     pub segments: Vec<SegmentReport>,
     /// How the log ends, if nothing is damaged.
     pub end: Option<End>,
-    /// For each lane its last position and up to where it is trimmed, if nothing is damaged.
+    /// For each lane its last position and its trimmed position, if nothing is damaged.
     pub lanes: Vec<(Lsn, Lsn)>,
-    /// Everything that is wrong: the first thing of each segment. Empty if the log is whole.
+    /// The damage: the first error of each segment. Empty if the log is intact.
     pub damage: Vec<LogError>,
 }
 
-/// What a segment holds.
+/// The contents of a segment.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SegmentReport {
     /// Its file.
@@ -30,11 +30,11 @@ pub struct SegmentReport {
     pub groups: u64,
     /// Records in them.
     pub records: u64,
-    /// Where the last one ends, in bytes.
+    /// The end of the last one, in bytes.
     pub end: u64,
 }
 
-/// Checks everything. The error is about reading; what is wrong with the log is in the report.
+/// Checks the whole log. Damage is in the report; an error means that the log could not be read.
 pub fn verify(dir: &Path) -> Result<LogReport, LogError> {
     let mut segments: Vec<SegmentReport> = Vec::new();
     let mut count = |seen: Seen<'_>| {
@@ -65,12 +65,13 @@ pub fn verify(dir: &Path) -> Result<LogReport, LogError> {
     Ok(LogReport { segments, end, lanes, damage })
 }
 
-/// Shows everything in the log's order. Stops with an error at the first thing that is wrong.
+/// Visits everything in the log's order. Stops with an error at the first damage.
 pub fn inspect(dir: &Path, visit: &mut dyn FnMut(Seen<'_>) -> Result<(), LogError>) -> Result<End, LogError> {
     scan(dir, 1, visit).map(|scan| scan.end)
 }
 
-/// Each segment says in its header where it begins, so each can be judged for itself.
+/// Finds the first damage of each segment. A segment's header has the state at its beginning, so each can be checked
+/// alone.
 fn all_damage(dir: &Path, first: LogError) -> Result<Vec<LogError>, LogError> {
     let files = segment_files(dir)?;
     let mut headers: Vec<_> = files.iter().map(|(number, path)| read_header(path, *number)).collect();

@@ -1,9 +1,10 @@
-//! Room: how many bytes may still be submitted, under the log's capacity, the memory it may hold and the disk's space.
+//! Room: the bytes that may still be submitted, limited by the log's capacity, by memory in flight and by the disk's
+//! space.
 //!
-//! A turn reserves before it is applied, so that lack of space is an answer and never an accident of the writer. Bytes go
-//! through three states: *outstanding* (reserved, or submitted and not durable), *live* (in a segment that is still needed),
-//! and given back. What must stay true: outstanding bytes always fit into space that the disk has already given
-//! ([`Room::allocated`]); nobody here waits.
+//! A turn reserves before it is applied, so that lack of space is an error of the turn and never a failure of the
+//! writer. Bytes pass three states: *outstanding* (reserved, or submitted and not durable), *live* (in a segment that
+//! is still needed), and given back. Invariants: outstanding bytes always fit into allocated space of the disk; no
+//! function here waits.
 
 use std::sync::Arc;
 
@@ -11,28 +12,28 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// What a record may cost beyond its own bytes: the headers of a batch and of a group that hold nothing else.
+/// The most bytes that a record takes beyond its own: the headers of a batch and of a group that contain nothing else.
 const OVERHEAD: u64 = 128;
 
-/// Why nothing was reserved.
+/// The reasons why nothing was reserved.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// Over the capacity, or too much in flight. It passes when the disk catches up or the log is trimmed.
+    /// The capacity is reached, or too much is in flight. Passes when the disk catches up or the log is trimmed.
     #[error("the commit log is busy")]
     Wait,
-    /// The disk is full, or this is more than the log will ever take. The turn must fail.
+    /// The disk is full, or this is more than the log can ever hold. The turn must fail.
     #[error("the commit log has no room: {0}")]
     Full(String),
 }
 
-/// Bytes that may be submitted. What is not used is given back when it is dropped.
+/// Reserved bytes, which may be submitted. Dropping it gives back what was not used.
 pub struct Reservation {
     room: Arc<Room>,
     bytes: u64,
 }
 
 impl Reservation {
-    /// Cuts off what a record takes. Answers how much of it was covered.
+    /// Takes the bytes of a record off the reservation. Returns how many of them were reserved.
     pub(super) fn take(&mut self, bytes: u64) -> u64 {
         let covered = self.bytes.min(bytes + OVERHEAD);
         self.bytes -= covered;
@@ -59,20 +60,20 @@ pub(super) struct Room {
 struct State {
     outstanding: u64,
     live: u64,
-    /// Bytes that the disk has given and nobody has written yet.
+    /// Bytes that are allocated on the disk and not written yet.
     allocated: u64,
-    /// Bytes that somebody found not to be allocated.
+    /// Bytes that a failed reservation found not to be allocated.
     wanted: u64,
-    /// Why the disk gives no more.
+    /// Why no more can be allocated.
     full: Option<String>,
-    /// Somebody was told to wait since the last change.
+    /// A reservation returned [`NoRoom::Wait`] since the last change.
     waiting: bool,
 }
 
-/// What a failed reservation asks of the log.
+/// A failed reservation, and what it needs.
 pub(super) struct Short {
     pub answer: NoRoom,
-    /// Space must be allocated, or tried again.
+    /// Space must be allocated, or its allocation retried.
     pub allocate: bool,
 }
 
@@ -118,7 +119,8 @@ impl Room {
         self.change(|state| state.outstanding -= bytes);
     }
 
-    /// What groups that are durable covered is no longer outstanding; this much is live and allocated now.
+    /// Notes that groups are durable: the bytes that they covered are no longer outstanding; this much is live and
+    /// allocated now.
     pub fn written(&self, covered: u64, live: u64, allocated: u64) {
         self.change(|state| {
             state.outstanding -= covered;
@@ -126,7 +128,7 @@ impl Room {
         });
     }
 
-    /// Bytes that should be allocated beyond what is, for those who wait; asking once answers once.
+    /// Takes the number of bytes that should be allocated for those that wait.
     pub fn wanted(&self) -> u64 {
         let mut state = self.state.lock();
         let missing = state.wanted.saturating_sub(state.allocated);
@@ -134,12 +136,12 @@ impl Room {
         missing
     }
 
-    /// Whether the disk has refused to give more, and why.
+    /// Sets whether the disk has refused to allocate more, and why.
     pub fn set_full(&self, why: Option<String>) {
         self.change(|state| state.full = why);
     }
 
-    /// (live, outstanding) in bytes.
+    /// Returns live and outstanding bytes.
     pub fn usage(&self) -> (u64, u64) {
         let state = self.state.lock();
         (state.live, state.outstanding)

@@ -1,8 +1,9 @@
-//! Scanning: reads segments as they are, and judges what it finds. Never writes.
+//! Scans the log: reads the segments, and judges what it finds. Never writes.
 //!
-//! Owns the question "is this the end of the log, an unfinished group, or damage?" as a table ([`judge`]). Only one group is ever
-//! unflushed, so only the last group of the last segment may be unfinished. What a whole group holds is checked once more
-//! against where the log stood before it: a group in the wrong place is damage even if every checksum is right.
+//! Owns the question "is this the end of the log, an unfinished group, or damage?" as a table ([`judge`]). Only one
+//! group is ever unflushed, so only the last group of the last segment may be unfinished. The contents of a whole group
+//! are also checked against the state of the log before it: a group in the wrong place is damage even if every checksum
+//! is right.
 
 use std::fs;
 use std::io::{self, Read};
@@ -13,15 +14,16 @@ use super::format::{
     Batch, CLOSED, FRAME, GROUP_HEADER, GroupHeader, HeaderError, LaneState, SEGMENT_HEADER, SegmentHeader, State,
     padded, parse_body, split_frame,
 };
-use super::record::{Damage, NoRecord, Record};
+use super::reader::Damage;
+use super::record::{NoRecord, Record};
 use super::{At, Entry, LogError, Lsn};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
 
-/// How segments' names end.
+/// The extension of segments' names.
 pub(super) const SEGMENT: &str = "segment";
 
-/// What a scan shows on its way; offsets are in bytes from the front of the segment's file.
+/// What a scan visits. Offsets are in bytes from the front of the segment's file.
 #[derive(Debug)]
 pub enum Seen<'a> {
     /// A segment begins.
@@ -30,7 +32,7 @@ pub enum Seen<'a> {
         file: &'a Path,
         /// Its number, from 1.
         number: u64,
-        /// Where each lane stands before its first record.
+        /// The state of each lane before its first record.
         lanes: &'a [LaneState],
     },
     /// A whole group, before its records.
@@ -55,30 +57,30 @@ pub enum Seen<'a> {
 
 type Visit<'v> = &'v mut dyn FnMut(Seen<'_>) -> Result<(), LogError>;
 
-/// A segment and what is known of it.
+/// A segment as the scan found it.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub path: PathBuf,
     pub header: SegmentHeader,
-    /// Where its last whole group ends.
+    /// The end of its last whole group.
     pub end: u64,
     /// Bytes of the file.
     pub length: u64,
 }
 
-/// What a log holds.
+/// The result of a scan.
 #[derive(Debug)]
 pub(super) struct Scan {
-    /// Those that count, oldest first, their numbers dense.
+    /// The segments that count, oldest first, with dense numbers.
     pub segments: Vec<Segment>,
-    /// Older ones that were trimmed and not all removed.
+    /// Older segments that were trimmed and not removed yet.
     pub leftovers: Vec<PathBuf>,
-    /// Where the log stands at its end.
+    /// The state of the log at its end.
     pub state: State,
     pub end: End,
 }
 
-/// How the log ends.
+/// The end of a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// With the mark of a clean end, or with nothing at all.
@@ -89,7 +91,7 @@ pub enum End {
     Torn,
 }
 
-/// The segments' files in a directory, oldest first. A directory that is not there has none.
+/// Lists the segments' files in a directory, oldest first. A missing directory has none.
 pub(super) fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, LogError> {
     let entries = match fs::read_dir(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -107,12 +109,12 @@ pub(super) fn segment_files(dir: &Path) -> Result<Vec<(u64, PathBuf)>, LogError>
     Ok(files)
 }
 
-/// Where the segment of this number is.
+/// Returns the path of the segment of this number.
 pub(super) fn segment_path(dir: &Path, number: u64) -> PathBuf {
     dir.join(format!("{number:016x}.{SEGMENT}"))
 }
 
-/// Reads all segments and shows what they hold. The first thing that is wrong is the error.
+/// Reads all segments and visits their contents. Returns the first damage as the error.
 pub(super) fn scan(dir: &Path, lanes: u16, visit: Visit<'_>) -> Result<Scan, LogError> {
     let mut files = segment_files(dir)?;
     // What is before a gap was trimmed, or the check of the oldest one below fails.
@@ -154,7 +156,7 @@ pub(super) fn damaged(file: &Path, offset: usize, why: impl ToString) -> LogErro
     LogError::Damaged { file: file.into(), offset: offset as u64, why: why.to_string() }
 }
 
-/// How far a segment goes.
+/// The result of reading one segment.
 pub(super) struct Walked {
     pub state: State,
     pub end: u64,
@@ -220,12 +222,12 @@ struct Place<'a> {
     at: usize,
 }
 
-/// What stands where a group is expected.
+/// What is found where a group is expected.
 enum Found<'a> {
     Whole(GroupHeader, u64, Vec<Batch<'a>>),
-    /// The header of the expected group, and not what it covers.
+    /// The header of the expected group, whose body is not whole.
     Torn(Damage),
-    /// The header of a group of this segment that does not belong here.
+    /// The header of another group of this segment.
     Misplaced,
     Nothing,
 }
@@ -246,7 +248,7 @@ fn group<'a>(place: &Place<'_>, bytes: &'a [u8], state: &State) -> Found<'a> {
     }
 }
 
-/// Whether a group that was written after the one expected at `at` is anywhere behind it.
+/// Whether there is, anywhere behind `at`, a group that was written after the one expected there.
 fn has_later_group(bytes: &[u8], at: usize, salt: u64, sequence: u64) -> bool {
     let later = |at| {
         let group = GroupHeader::parse(&bytes[at..]);
@@ -255,7 +257,7 @@ fn has_later_group(bytes: &[u8], at: usize, salt: u64, sequence: u64) -> bool {
     (at + 8..bytes.len()).step_by(8).any(later)
 }
 
-/// What was found where the whole groups of a segment end.
+/// The facts about the end of a segment's whole groups.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
     /// The header of the next group is there, its body is not whole.
@@ -264,7 +266,7 @@ struct Facts {
     misplaced: bool,
     /// A later group is behind it.
     later: bool,
-    /// There is another segment, and it goes on exactly here.
+    /// There is another segment, and it continues exactly here.
     next: Option<bool>,
 }
 
@@ -272,12 +274,12 @@ struct Facts {
 enum Verdict {
     /// The segment ends here.
     End,
-    /// A group was being written when everything stopped. Nobody was told of it.
+    /// A group was being written when the process ended. It was never published.
     Cut,
     Damaged(&'static str),
 }
 
-/// The table of `docs/LOG_FORMAT.md`, Recovery.
+/// Judges the facts by the table of `docs/LOG_FORMAT.md`, Recovery.
 fn judge(facts: Facts) -> Verdict {
     match facts {
         Facts { misplaced: true, .. } => Verdict::Damaged("a group stands where another one belongs"),
@@ -289,7 +291,7 @@ fn judge(facts: Facts) -> Verdict {
     }
 }
 
-/// Checks the batches of a whole group against where the log stands, and moves it on.
+/// Checks the batches of a whole group against the state of the log, and advances the state.
 fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Visit<'_>) -> Result<(), LogError> {
     let mut offset = place.at + GROUP_HEADER;
     let mut before = None;
@@ -352,7 +354,7 @@ fn apply(place: &Place<'_>, state: &mut State, batches: &[Batch<'_>], visit: Vis
     Ok(())
 }
 
-/// Shows the records of a batch: index, offset within the frames, record. The error has the offset, too.
+/// Visits the records of a batch: index, offset within the frames, record. The error has the offset, too.
 fn records<'a>(
     batch: &Batch<'a>,
     mut show: impl FnMut(u64, usize, Record<'a>) -> ControlFlow<Result<(), LogError>>,
@@ -370,17 +372,17 @@ fn records<'a>(
     Ok(ControlFlow::Continue(()))
 }
 
-/// A place in the log as one number: 32 bits of segment, 32 bits of offset.
+/// Encodes a place in the log as one number: 32 bits of segment, 32 bits of offset.
 fn locate(segment: u64, offset: u64) -> At {
     At(segment << 32 | offset)
 }
 
-/// The segment and the offset in it.
+/// Decodes the segment and the offset in it.
 pub(super) fn located(at: At) -> (u64, u64) {
     (at.0 >> 32, at.0 & u64::from(u32::MAX))
 }
 
-/// The lanes that a batch of frames trims, if it does.
+/// Returns the position up to which a batch of frames trims its lane, if it does.
 pub(super) fn trim_in(mut frames: &[u8]) -> Option<Lsn> {
     let mut trimmed = None;
     while let Ok((payload, rest)) = split_frame(frames) {
@@ -392,7 +394,7 @@ pub(super) fn trim_in(mut frames: &[u8]) -> Option<Lsn> {
     trimmed
 }
 
-/// How many of the records at the front of `frames` fit into `room` bytes, and how long they are.
+/// Counts the records at the front of `frames` that fit into `room` bytes; returns also their length.
 pub(super) fn fit(frames: &[u8], records: u32, room: usize) -> (u32, usize) {
     if frames.len() <= room {
         return (records, frames.len());

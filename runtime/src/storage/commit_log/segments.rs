@@ -1,8 +1,9 @@
-//! Segments as files: which are live, which are spare, how they are made, begun, dropped and used again.
+//! Segments as files: live ones and spare ones; makes, begins, drops and reuses them.
 //!
-//! Owns the directory's files and how many bytes the disk has given for what is to come ([`Room`] is told at each change). Does
-//! not own what is written into them. What must stay true: a file is called a segment only once its header is durable, and its name
-//! is durable before a group is written to it; a file is used again only once its old name is durably gone.
+//! Owns the directory's files and the bytes that are allocated for future groups (each change is reported to [`Room`]).
+//! Does not own what is written into them. Invariants: a file gets a segment's name only once its header is durable,
+//! and the name is durable before a group is written to it; a file is reused only once the removal of its old name is
+//! durable.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::{self, File};
@@ -20,14 +21,14 @@ use super::{LogError, LogUsage, Lsn};
 use crate::base::failpoints::Failpoint;
 use crate::storage::files::is_lack_of_room;
 
-/// A segment that is begun before a large one is ready has this many bytes: quickly had, and enough until then.
+/// Bytes of a segment that is begun before a large one is ready: allocated quickly, and enough until then.
 const SMALL: u64 = 4 << 20;
-/// The most of a segment that one record and its headers may leave unused at the end, and so is never promised to anyone.
+/// The most bytes that one record and its headers may leave unused at the end of a segment; they are never reserved.
 const MARGIN: u64 = 5 << 18;
-/// Spare files that are kept when segments are dropped.
+/// The number of spare files that are kept when segments are dropped.
 const SPARES: usize = 2;
 const SPARE: &str = "spare";
-/// Descriptors that are kept back: for a segment that the writer needs at once, and for those that are made ahead of it.
+/// Descriptors in reserve: for a segment that the writer needs at once, and for those that are made ahead of it.
 const RESERVE: usize = 4;
 
 /// The files of one log.
@@ -39,13 +40,13 @@ pub(super) struct Segments {
     shelf: Mutex<Shelf>,
     orders: Mutex<Orders>,
     ordered: Condvar,
-    /// The directory, open: its flushes need no descriptor.
+    /// The open directory: flushing it needs no descriptor.
     opened: File,
-    /// Descriptors that are given up when the system has no more, so that a segment can always be made.
+    /// Descriptors that are closed when the system has no more, so that a segment can always be made.
     reserve: Mutex<Vec<File>>,
 }
 
-/// What there is.
+/// The files that exist.
 pub(super) struct Shelf {
     /// Live segments by number; the last one is being written.
     pub live: BTreeMap<u64, Live>,
@@ -59,9 +60,9 @@ pub(super) struct Shelf {
 pub(super) struct Live {
     pub file: Arc<File>,
     pub path: PathBuf,
-    /// Up to where it is written.
+    /// The end of what is written.
     pub end: u64,
-    /// Bytes that the disk has given.
+    /// Bytes that are allocated.
     pub capacity: u64,
     /// The first position of each lane in it or after it.
     pub next: Vec<Lsn>,
@@ -74,17 +75,17 @@ pub(super) struct Spare {
     capacity: u64,
 }
 
-/// What the thread that makes spare files is to do.
+/// The orders for the thread that makes spare files.
 #[derive(Default)]
 struct Orders {
-    /// Have a zeroed file ready.
+    /// Make a zeroed file.
     ahead: bool,
-    /// Somebody waits for space.
+    /// Reservations wait for space.
     now: bool,
     stop: bool,
 }
 
-/// What of a segment may be promised.
+/// Returns the bytes of a segment that may be reserved.
 fn usable(capacity: u64, end: u64) -> u64 {
     capacity.saturating_sub(end + MARGIN.min(capacity / 4))
 }
@@ -105,7 +106,7 @@ impl Segments {
         Ok(segments)
     }
 
-    /// Takes as many descriptors as are still to be had.
+    /// Opens descriptors for the reserve, as many as the system grants.
     fn fill_reserve(&self) {
         let mut reserve = self.reserve.lock();
         while reserve.len() < RESERVE
@@ -115,7 +116,7 @@ impl Segments {
         }
     }
 
-    /// Makes a file, with a descriptor of the reserve if there is no other.
+    /// Makes a file; closes a descriptor of the reserve if there is no other.
     fn create(&self, path: &Path) -> io::Result<File> {
         match self.disk.create(Failpoint::SegmentCreate, path) {
             Err(error) if is_lack_of_room(&error) && self.reserve.lock().pop().is_some() => {
@@ -129,12 +130,12 @@ impl Segments {
         self.shelf.lock()
     }
 
-    /// A segment that was there when the log was opened.
+    /// Adds a segment that existed when the log was opened.
     pub fn found(&self, number: u64, live: Live) {
         self.shelf().live.insert(number, live);
     }
 
-    /// A file with the header of a segment, durable. Nothing has happened to the log if it fails.
+    /// Prepares a file with the durable header of a segment. A failure does not affect the log.
     pub fn prepare(&self, header: &SegmentHeader) -> io::Result<Spare> {
         let spare = self.shelf().spares.pop_front();
         let spare = spare.map_or_else(|| self.make(SMALL.min(self.size), false), Ok)?;
@@ -148,7 +149,7 @@ impl Segments {
         }
     }
 
-    /// Makes a segment of what was prepared for it: its name, durable.
+    /// Makes the prepared file a segment: gives it its name, durably.
     pub fn begin(&self, header: &SegmentHeader, spare: Spare) -> io::Result<Live> {
         let path = segment_path(&self.dir, header.number);
         self.disk.rename(Failpoint::SegmentHeader, &spare.path, &path)?;
@@ -163,7 +164,7 @@ impl Segments {
         Ok(live)
     }
 
-    /// A group is durable in the last segment.
+    /// Notes that a group is durable in the last segment.
     pub fn written(&self, end: u64, covered: u64, update: impl FnOnce(&mut Shelf)) {
         let mut shelf = self.shelf();
         let last = shelf.live.last_entry().expect("a log has a segment").into_mut();
@@ -185,7 +186,7 @@ impl Segments {
         self.room.written(covered, live, last + spares);
     }
 
-    /// Removes what is trimmed from the front, and keeps some of the files for later.
+    /// Drops trimmed segments from the front, and keeps some of the files as spare ones.
     pub fn drop_trimmed(&self) -> Result<(), LogError> {
         let mut spares = Vec::new();
         let mut moved = false;
@@ -228,7 +229,7 @@ impl Segments {
         trimmed.then(|| (*number, oldest.clone()))
     }
 
-    /// Removes spare files: when the log is opened, because nobody knows what is in them, and when it is closed.
+    /// Removes spare files: when the log is opened, because their contents are unknown, and when it is closed.
     pub fn remove_spares(&self) -> Result<(), LogError> {
         self.shelf().spares.clear();
         let entries = fs::read_dir(&self.dir).map_err(LogError::io("cannot list", &self.dir))?;
@@ -265,8 +266,8 @@ impl Segments {
         }
     }
 
-    /// Blocks that were written once need no metadata when they are written again, which makes flushes cheaper. Not worth making
-    /// anybody wait.
+    /// Writes zeros. Blocks that were written once need no metadata when they are written again, which makes flushes
+    /// cheaper. Not done if something waits for the file.
     fn zero(&self, file: &File, bytes: u64) -> io::Result<()> {
         let zeros = vec![0; (1 << 20).min(bytes) as usize];
         for at in (0..bytes).step_by(zeros.len()) {
@@ -281,7 +282,7 @@ impl Segments {
         Ok(())
     }
 
-    /// Asks for space that somebody waits for.
+    /// Orders space for reservations that wait.
     pub fn order_now(&self) {
         self.order(|orders| orders.now = true);
     }
@@ -295,7 +296,7 @@ impl Segments {
         self.order(|orders| orders.stop = true);
     }
 
-    /// What the thread that makes spare files does, until it is stopped.
+    /// Runs the thread that makes spare files, until it is stopped.
     pub fn supply_forever(&self) {
         let mut orders = self.orders.lock();
         while !orders.stop {
@@ -309,7 +310,7 @@ impl Segments {
         }
     }
 
-    /// Carries out the orders there are.
+    /// Executes the pending orders.
     pub fn supply(&self) {
         self.fill_reserve();
         let (now, ahead) = {
@@ -329,7 +330,7 @@ impl Segments {
         }
     }
 
-    /// Answers how many more bytes may be promised.
+    /// Makes one file. Returns how many more bytes may be reserved.
     fn supply_one(&self, zeroed: bool) -> u64 {
         match self.make(self.size, zeroed) {
             Ok(spare) => {

@@ -1,10 +1,11 @@
-//! A disk that loses power: real files in a directory, and a record of what of them is durable.
+//! A simulated disk that loses power: real files in a directory, and a record of what of them is durable.
 //!
-//! Owns the question what a directory may look like after power went out: each 512-byte sector that was not flushed is as it was
-//! or as it is, lengths are in between, entries of directories that were not flushed are old or new, in any order; a rename within a
-//! directory happens or does not. It sees files that others write directly (SQLite), because it looks at the files themselves.
+//! Owns the possible states of a directory after a power cut: each 512-byte sector that was not flushed is old or new,
+//! lengths are in between, entries of directories that were not flushed are old or new, in any order; a rename within a
+//! directory happens or does not. It includes files that are written directly (by SQLite), because it reads the files
+//! themselves.
 //!
-//! What must stay true: what a flush returned for survives every cut; the same seed after the same operations gives the same directory.
+//! Invariants: flushed data survives every power cut; the same seed after the same operations gives the same directory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
@@ -23,7 +24,7 @@ use crate::base::failpoints::Failpoint;
 
 const SECTOR: usize = 512;
 
-/// A directory on a disk that loses power when it is told to.
+/// A directory on a simulated disk.
 pub struct SimulatedDisk {
     root: PathBuf,
     state: Mutex<State>,
@@ -98,8 +99,8 @@ impl SimulatedDisk {
         (state.stop_at, state.faults) = (None, Vec::new());
     }
 
-    /// Power goes out and comes back: the directory is as a real disk could leave it, and all of that is durable. Faults are
-    /// forgotten. Whoever has files open must have dropped them: they are replaced.
+    /// Power goes out and comes back: the directory is as a real disk could leave it, and all of that is durable.
+    /// Removes injected faults. No file may be open: the files are replaced.
     pub fn power_cut(&self, seed: u64) -> io::Result<()> {
         let mut state = self.state.lock();
         let current = Tree::read(&self.root)?;

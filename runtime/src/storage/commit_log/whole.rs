@@ -1,25 +1,26 @@
-//! Turns that became whole: a turn of several parts counts only when its last part is there.
+//! Turns of several parts: such a turn counts only if its last part is there.
 //!
-//! Owns which parts wait for their last one during a replay. Keeps places, not bytes. What must stay true: an OPEN voids what
-//! the process before it left incomplete in its lane, and nothing else does.
+//! Owns the parts that wait for their last one during a replay: their places, not their bytes. Invariant: an OPEN voids
+//! the incomplete turns that the process before it left in its lane, and nothing else does.
 
 use std::collections::HashMap;
 
-use super::record::{Damage, Record};
+use super::reader::Damage;
+use super::record::Record;
 use super::{At, Entry, Lane, Lsn};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
 
-/// A part that was held back.
+/// A part that waited for the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Its position.
     pub lsn: Lsn,
-    /// Where it is, for [`super::LaneLog::fetch`].
+    /// Its place, for [`super::LaneLog::fetch`].
     pub at: At,
 }
 
-/// Filters what [`super::LaneLog::replay`] shows.
+/// A filter of the entries that [`super::LaneLog::replay`] visits.
 #[derive(Debug, Default)]
 pub struct Whole {
     waiting: HashMap<(Lane, [u8; 32]), Waiting>,
@@ -32,9 +33,9 @@ struct Waiting {
 }
 
 impl Whole {
-    /// Takes the next entry. `None`: it is a part whose last one has not come. `Some`: it counts, after these parts of the same
-    /// turn that came before it (none for all other entries). Parts that were trimmed are not among them: what they say is in
-    /// the object's file.
+    /// Takes the next entry. Returns `None` for a part whose turn is not complete yet. Returns `Some` if the entry
+    /// counts, with the earlier parts of its turn (none for all other entries). Trimmed parts are not among them: their
+    /// pages are in the object's file.
     pub fn next(&mut self, entry: &Entry<'_>) -> Result<Option<Vec<Part>>, Damage> {
         let head = match &entry.record {
             Record::Turn(turn) => &turn.head,

@@ -1,8 +1,9 @@
-//! The writer: takes what all lanes have gathered, writes it once, flushes it once, publishes each lane's position.
+//! The writer: takes what all lanes have queued, writes it once, flushes it once, and publishes each lane's position.
 //!
-//! Owns the end of the log: sequence, chains, the open segment. One thread at a time ([`super::FileLog`] sees to it). What must stay
-//! true: the order in [`Writer::write`]; after a write or flush that failed nothing is written or published any more. What fails
-//! before a byte of the log may have been written, for lack of descriptors, memory or space, has failed nothing: it is tried again.
+//! Owns the end of the log: sequence, chains, the open segment. Used by one thread at a time ([`super::FileLog`]
+//! ensures that). Invariants: the order in [`Writer::write`]; after a failed write or flush nothing is written or
+//! published any more. An operation that fails before a byte of the log may have been written, for lack of descriptors,
+//! memory or space, is retried.
 
 use std::fs::File;
 use std::io::{self, IoSlice};
@@ -18,7 +19,8 @@ use super::format::{
     BATCH_HEADER, BatchHeader, CLOSED, EncodedBatch, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader,
     State,
 };
-use super::lane::{Gathered, Lane, Lanes, Lsn};
+use super::lane::{Gathered, Lanes};
+use super::position::{Lane, Lsn};
 use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, trim_in};
 use super::segments::{Live, Segments, Spare};
@@ -26,9 +28,9 @@ use crate::base::Env;
 use crate::base::failpoints::Failpoint;
 use crate::storage::files::is_lack_of_room;
 
-/// A group is ended when it has this many bytes, so that those who wait for its flush wait for no more than that.
+/// The bytes at which a group is ended, so that no caller waits for the flush of more than that.
 const GROUP_BYTES: usize = 16 << 20;
-/// How soon a segment that could not be made is tried again.
+/// The delay before making a segment is retried.
 const ROOM_RETRY: Duration = Duration::from_millis(100);
 
 pub(super) struct Writer {
@@ -37,14 +39,14 @@ pub(super) struct Writer {
     pub lanes: Arc<Lanes>,
     pub segments: Arc<Segments>,
     pub log: [u8; 16],
-    /// Where the log stands.
+    /// The state of the log.
     pub state: State,
     pub active: Active,
-    /// Buffers for lanes to gather in.
+    /// Empty buffers for the lanes' queues.
     pub empty: Vec<Vec<u8>>,
-    /// Nothing is written any more: closed, or lost.
+    /// Nothing is written any more: the log is closed, or failed.
     pub ended: bool,
-    /// Nobody makes room while this one waits.
+    /// No other thread makes room while this one waits.
     pub manual: bool,
     /// Waiting for room is over.
     pub closing: Arc<AtomicBool>,
@@ -59,7 +61,7 @@ pub(super) struct Active {
     pub capacity: u64,
 }
 
-/// A lane's share of what was taken, and how much of it is written.
+/// A lane's queue as it was taken, and how much of it is written.
 struct Taken {
     lane: Lane,
     gathered: Gathered,
@@ -77,7 +79,7 @@ struct Batch {
     to: usize,
 }
 
-/// Begins the segment of this number. The writer goes on there.
+/// Begins the segment of this number, in which the writer continues.
 pub(super) fn begin(segments: &Segments, env: &Env, log: [u8; 16], number: u64, state: &State) -> io::Result<Active> {
     let header = header(env, log, number, state);
     let prepared = segments.prepare(&header)?;
@@ -94,7 +96,7 @@ fn start(segments: &Segments, header: &SegmentHeader, prepared: Spare) -> io::Re
 }
 
 impl Writer {
-    /// Writes all that has gathered. Answers whether there was anything.
+    /// Writes everything that is queued. Returns whether anything was.
     pub fn step(&mut self) -> bool {
         if self.ended {
             return false;
@@ -127,7 +129,7 @@ impl Writer {
         true
     }
 
-    /// Marks a clean end: damage to the last group is then not taken for a group that was being written.
+    /// Marks a clean end, so that damage to the last group is not taken for an unfinished group.
     pub fn close(&mut self) {
         while self.step() {}
         if !std::mem::replace(&mut self.ended, true) {
@@ -142,8 +144,8 @@ impl Writer {
         }
     }
 
-    /// Chooses what goes into the next group: all of it, or as many records as fit into the segment. Nothing, if none fits and the
-    /// segment is not empty; an empty one takes a record of any size.
+    /// Chooses the records of the next group: all, or as many as fit into the segment. None, if no record fits and the
+    /// segment is not empty; an empty segment takes a record of any size.
     fn fill(&self, taken: &[Taken], batches: &mut Vec<Batch>) {
         let left = self.active.capacity.saturating_sub(self.active.end) as usize;
         let mut room = left.min(GROUP_BYTES).saturating_sub(GROUP_HEADER);
@@ -180,7 +182,8 @@ impl Writer {
         Batch { index, header: header.encode(frames), wall_ms, epoch, records, from, to: from + frames.len() }
     }
 
-    /// Order: encode, write, flush, publish. What is appended meanwhile waits for the next group.
+    /// Writes the batches in this order: encode, write, flush, publish. Records that are appended meanwhile wait for
+    /// the next group.
     fn write_batches(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>) {
         let headers: Vec<u8> = batches.iter().flat_map(|batch| batch.header.bytes()).copied().collect();
         let length = batches.iter().map(|batch| BATCH_HEADER + batch.to - batch.from).sum();
@@ -222,7 +225,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The group is durable: says so to everybody, the bytes first, so that nobody who is told finds the log as it was.
+    /// Publishes a durable group: first the usage of the log, then the positions, so that no waiter that is woken sees
+    /// the old usage.
     fn publish(&mut self, taken: &mut [Taken], batches: &mut Vec<Batch>, bytes: u64) {
         let (mut covered, mut records, mut trimmed) = (0, 0, Vec::new());
         for batch in &*batches {
@@ -262,8 +266,8 @@ impl Writer {
         }
     }
 
-    /// Goes on in a new segment. Lack of room for its file is waited for: nothing of what has gathered was written yet, and nobody
-    /// was told of it. Meanwhile nothing more is taken in.
+    /// Begins the next segment. Waits if there is no space for its file: nothing that is queued was written or
+    /// published yet. Meanwhile reservations that need more space fail.
     fn roll(&mut self) -> io::Result<()> {
         let header = header(&self.env, self.log, self.active.number + 1, &self.state);
         let mut tries = 0;

@@ -1,11 +1,12 @@
 //! `snippet` and `highlight` of FTS5, bounded.
 //!
-//! Both take time in the square of how often a row matches: a row of 2 MB that matches at every second byte would take an hour. What
-//! they will take is priced by the number of matches, charged before they run, and refused beyond [`STEPS_MAX`].
+//! Both take time in the square of how often a row matches: a row of 2 MB that matches at every second byte would take
+//! an hour. What they will take is priced by the number of matches, charged before they run, and refused beyond
+//! [`STEPS_MAX`].
 //!
-//! FTS5 lets anybody register a function under a name that is taken, and the newest counts; but it does not tell which one
-//! was there before. That is read from its own list, whose layout is that of the bundled SQLite; what is found must agree with
-//! the connection and with itself, or nothing is changed and the two are refused.
+//! FTS5 accepts a function under a name that is taken, and the newest counts; but it has no call that returns the
+//! earlier one. That is read from its own list, whose layout is that of the bundled SQLite; what is found must agree
+//! with the connection and with itself, or nothing is changed and the two are refused.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::ptr;
@@ -15,12 +16,12 @@ use rusqlite::ffi::{
     self, Fts5Context, Fts5ExtensionApi, fts5_api, fts5_extension_function, sqlite3, sqlite3_context, sqlite3_value,
 };
 
-use crate::storage::connection::Session;
+use crate::storage::session::Session;
 
 /// Steps that one call may take: about a second.
 const STEPS_MAX: u64 = 100_000_000;
 
-/// Matches below which nobody notices.
+/// Matches below which the cost is negligible.
 const FEW: u64 = 200;
 
 /// The head of FTS5's own object for a connection (`struct Fts5Global`).
@@ -79,8 +80,8 @@ pub(in crate::storage) fn bound(sqlite: &rusqlite::Connection, session: &Arc<Ses
 fn api(sqlite: &rusqlite::Connection) -> rusqlite::Result<*mut fts5_api> {
     let mut api: *mut fts5_api = ptr::null_mut();
     let mut statement = ptr::null_mut();
-    // SAFETY: the handle is that of an open connection, the texts end with zeros, and the place for the answer lives until the statement
-    // is finalized.
+    // SAFETY: the handle is that of an open connection, the texts end with zeros, and the place for the answer lives
+    // until the statement is finalized.
     unsafe {
         let text = c"SELECT fts5(?1)".as_ptr();
         let mut code = ffi::sqlite3_prepare_v2(sqlite.handle(), text, -1, &mut statement, ptr::null_mut());

@@ -1,8 +1,8 @@
 //! `json_patch` and `jsonb_patch`, bounded.
 //!
-//! SQLite looks for each member of the patch among all members of the target. What that will take is priced by their numbers, charged
-//! before it runs, and refused beyond [`STEPS_MAX`]. The work itself is SQLite's, on a connection of its own where its functions
-//! have not been replaced; a few are kept, as many as there were calls at once.
+//! SQLite looks for each member of the patch among all members of the target. What that will take is priced by their
+//! numbers, charged before it runs, and refused beyond [`STEPS_MAX`]. The work itself is SQLite's, on a connection of
+//! its own where its functions have not been replaced; a few are kept, as many as there were calls at once.
 
 use std::ffi::{CStr, c_int};
 use std::ptr;
@@ -69,7 +69,8 @@ impl Call<'_> {
         }
     }
 
-    /// Each member of the patch is looked for in the target, to which it may be added, and each change moves what comes after it.
+    /// Each member of the patch is looked for in the target, to which it may be added, and each change moves what comes
+    /// after it.
     fn steps(&self) -> u64 {
         let members = |n: usize| {
             let bytes = self.bytes(n).unwrap_or_default();
@@ -94,7 +95,7 @@ struct Original {
 unsafe impl Send for Original {}
 
 impl Original {
-    /// What it allocates now is nobody's: it outlives the call.
+    /// What it allocates now belongs to no heap: it outlives the call.
     fn open(text: &CStr) -> Option<Self> {
         let paused = heap::pause();
         let mut original = Self { db: ptr::null_mut(), statement: ptr::null_mut() };

@@ -250,7 +250,7 @@ fn on_disk(root: &Path) -> (DataDir, Databases) {
 }
 
 fn put(databases: &Databases, name: &str, value: &[u8]) {
-    let mut turn = databases.database(&address(name)).begin(WorkBudget::unlimited());
+    let mut turn = Turn::begin(databases.database(&address(name)), WorkBudget::unlimited());
     turn.put("k", value).unwrap();
     turn.put("more", &[5; 9000]).unwrap();
     turn.set_alarm(Some(crate::base::Alarm::at(77)));
@@ -259,7 +259,7 @@ fn put(databases: &Databases, name: &str, value: &[u8]) {
 }
 
 fn get(databases: &Databases, name: &str) -> Option<Vec<u8>> {
-    let mut turn = databases.database(&address(name)).begin(WorkBudget::unlimited());
+    let mut turn = Turn::begin(databases.database(&address(name)), WorkBudget::unlimited());
     let value = turn.get("k").unwrap();
     drop(turn.roll_back());
     value
@@ -332,7 +332,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
         // What it says is what a server says.
         let (_dir, databases) = on_disk(root);
         for name in names() {
-            let mut turn = databases.database(&address(&name)).begin(WorkBudget::unlimited());
+            let mut turn = Turn::begin(databases.database(&address(&name)), WorkBudget::unlimited());
             let read = turn.get("k").and_then(|_| turn.get("more"));
             assert_eq!(read.is_err(), found.iter().any(|(damaged, _)| *damaged == name), "{name}");
             drop(turn.roll_back());

@@ -278,7 +278,7 @@ fn queries_are_cut_and_only_write_when_asked() {
         exec(turn, &format!("CREATE TABLE t (x); {rows} INSERT INTO t SELECT i FROM n"));
         turn.put("k", b"v").unwrap();
     });
-    let mut turn = object.0.take().unwrap().begin_reading(WorkBudget::unlimited());
+    let mut turn = Turn::begin_reading(object.0.take().unwrap(), WorkBudget::unlimited());
     let table = turn.query("SELECT x AS a, x AS a FROM t WHERE x > ?", &[int(1)]).unwrap();
     assert_eq!((table.columns.len(), table.rows.len(), table.truncated), (2, 10_000, false));
     let table = turn.query("SELECT x FROM t", &[]).unwrap();
@@ -329,7 +329,7 @@ proptest! {
         if let Ok(checked) = check(&world, &bytes) {
             let (database, applied) = wait(world.object("a").0.unwrap().import(checked));
             if applied.is_ok() {
-                let mut turn = database.begin(WorkBudget::unlimited());
+                let mut turn = Turn::begin(database, WorkBudget::unlimited());
                 for sql in ["SELECT * FROM t", "SELECT * FROM f WHERE f MATCH 'b'", "INSERT INTO t (x) VALUES ('y')", "PRAGMA quick_check"] {
                     let _ = turn.exec(sql, &[]);
                 }

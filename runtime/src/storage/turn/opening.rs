@@ -1,15 +1,15 @@
-//! How a turn comes by the object's file and by a transaction: it opens the one when it first reads, makes it when it first needs one, and
-//! begins the other when it first writes.
+//! Opens the object's file and the transaction of a turn: the file is opened at the first read and made when a turn
+//! first needs one; the transaction begins at the first write.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Access, Origin, Stage, Turn};
 use crate::storage::connection::Connection;
-use crate::storage::sql::SqlError;
+use crate::storage::errors::SqlError;
 use crate::storage::statement::{last_error, pages_written};
 
 impl Turn {
-    /// The connection, if the object has a file.
+    /// Returns the connection, if the object has a file.
     pub(in crate::storage) fn existing(&mut self) -> Result<Option<&mut Connection>, SqlError> {
         if self.database.opened().is_none() {
             match self.database.look() {
@@ -21,7 +21,7 @@ impl Turn {
         Ok(self.database.opened().map(|file| &mut file.connection))
     }
 
-    /// The connection; makes the file if the object has none.
+    /// Returns the connection; makes the file if the object has none.
     #[inline]
     pub(in crate::storage) fn connection(&mut self) -> Result<&mut Connection, SqlError> {
         if self.database.opened().is_none() {
@@ -43,7 +43,7 @@ impl Turn {
         Ok(())
     }
 
-    /// The connection, in a transaction.
+    /// Returns the connection, in a transaction.
     pub(in crate::storage) fn writing(&mut self) -> Result<&mut Connection, SqlError> {
         if let Stage::Reading = self.stage {
             if self.access == Access::Reads {

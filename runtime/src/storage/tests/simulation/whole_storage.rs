@@ -150,7 +150,7 @@ impl Subject for WholeStorage {
     }
 
     fn turn(&mut self, number: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
-        let mut turn = self.take(number).begin(WorkBudget::unlimited());
+        let mut turn = Turn::begin(self.take(number), WorkBudget::unlimited());
         let written = writes.iter().try_for_each(|each| write(&mut turn, each));
         if written.is_err() || end == End::Fail {
             let until = self.put(number, turn.roll_back());
@@ -166,7 +166,7 @@ impl Subject for WholeStorage {
     }
 
     fn read(&mut self, number: usize) -> Result<(State, Until), Failed> {
-        let mut turn = self.take(number).begin_reading(WorkBudget::unlimited());
+        let mut turn = Turn::begin_reading(self.take(number), WorkBudget::unlimited());
         let state = read(&mut turn);
         let until = self.put(number, turn.roll_back());
         Ok((state?, until))
