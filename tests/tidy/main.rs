@@ -4,6 +4,7 @@
 //! the rule finds what it forbids: a checker that cannot fail proves nothing.
 
 mod c_bindings;
+mod circles;
 mod contract;
 mod documents;
 mod layers;
