@@ -6,15 +6,18 @@
 mod actor;
 pub mod class;
 mod event;
-pub mod handle;
+mod handle;
+mod host_context;
 mod lifecycle;
+pub mod mailbox;
 mod outbox;
 mod output_gate;
 mod owed;
+pub mod reply;
 pub mod residency;
 
-pub use actor::{HostContext, Registry};
 pub use class::{Class, VersionInfo};
 pub use event::{Event, Operation};
-pub use handle::ObjectHandle;
+pub use handle::{ObjectHandle, Registry};
+pub use host_context::HostContext;
 pub use residency::Residency;

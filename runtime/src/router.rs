@@ -28,8 +28,9 @@ use crate::base::{
 };
 pub use crate::object::Class;
 pub use crate::object::Operation;
-pub use crate::object::handle::Pending;
-use crate::object::handle::{Refusal, ReplyTo};
+use crate::object::mailbox::Refusal;
+pub use crate::object::reply::Pending;
+use crate::object::reply::ReplyTo;
 use crate::object::{Event, HostContext, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
@@ -41,7 +42,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Finds objects, and starts their actors.
 pub struct Router {
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     classes: Classes,
     objects: Arc<Objects>,
     /// Where actors run: apart from the gateway, because guests compute and disks block.
@@ -132,10 +133,10 @@ pub enum ImportFailed {
 
 impl Router {
     /// A router over these classes whose actors run on `guests`.
-    pub fn new(node: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
+    pub fn new(host: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
-            calls: CallIds::new(&node.env),
-            node,
+            calls: CallIds::new(&host.env),
+            host,
             classes,
             objects: Arc::default(),
             guests,
@@ -160,7 +161,7 @@ impl Router {
 
     /// Clocks and randomness of the host.
     pub fn env(&self) -> &Env {
-        &self.node.env
+        &self.host.env
     }
 
     /// Delivers a call and waits for its outcome to leave the output gate.
@@ -170,59 +171,59 @@ impl Router {
 
     /// The end of an accepted socket that moves its bytes. None if the socket is gone again.
     pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
-        self.node.sockets.connect(object, socket)
+        self.host.sockets.connect(object, socket)
     }
 
     /// Sets the metrics that are not counted as they happen.
     pub fn update_metrics(&self) {
-        let (usage, log) = (self.node.databases.log_usage(), &self.node.metrics.log);
+        let (usage, log) = (self.host.databases.log_usage(), &self.host.metrics.log);
         log.flushes.inner().store(usage.flushes, Ordering::Relaxed);
         log.records.inner().store(usage.records, Ordering::Relaxed);
         log.bytes.inner().store(usage.bytes, Ordering::Relaxed);
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
         for purpose in MemoryUse::ALL {
-            let bytes = self.node.memory.used_for(purpose) + self.node.engine.capacity.memory.used_for(purpose);
-            self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
+            let bytes = self.host.memory.used_for(purpose) + self.host.engine.capacity.memory.used_for(purpose);
+            self.host.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
     }
 
     /// What a class uses of the host's memory.
     pub fn memory(&self, class: &ClassKey) -> MemoryAccount {
-        self.node.memory.account(class)
+        self.host.memory.account(class)
     }
 
     /// What no class uses of the host's memory.
     pub fn unowned_memory(&self) -> MemoryAccount {
-        self.node.memory.unowned()
+        self.host.memory.unowned()
     }
 
     /// What live objects and connections share.
     pub fn descriptors(&self) -> Arc<Descriptors> {
-        self.node.engine.capacity.descriptors.clone()
+        self.host.engine.capacity.descriptors.clone()
     }
 
     /// A new file for a database to be uploaded into; it goes when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
-        self.node.databases.incoming()
+        self.host.databases.incoming()
     }
 
     /// Bytes that an imported database may have.
     pub fn import_max(&self) -> u64 {
-        self.node.limits.database
+        self.host.limits.database
     }
 
     /// Checks an uploaded database and puts it in the place of what the object stores.
     pub async fn import(&self, call: Call<NamedTempFile>) -> Result<(), ImportFailed> {
         let slot = self.import_slots.acquire(&call.target.key).await;
         let slot = slot.map_err(|TooManyWait| ImportFailed::Turn(TurnError::Overloaded))?;
-        let (node, (call, file)) = (self.node.clone(), call.split());
+        let (host, (call, file)) = (self.host.clone(), call.split());
         let target = call.target.clone();
         let checking = blocking(move || {
-            let (env, begun) = (node.env.clone(), node.env.elapsed());
+            let (env, begun) = (host.env.clone(), host.env.elapsed());
             let work = WorkBudget::new(u64::MAX, move || env.elapsed().saturating_sub(begun) > CHECK_PATIENCE);
             let _slot = slot;
-            node.databases.check(file, &target, &work)
+            host.databases.check(file, &target, &work)
         });
         let checked = checking.await.map_err(|error| match error {
             ImportError::Refused(why) => ImportFailed::Refused(why),
@@ -247,7 +248,7 @@ impl Router {
     fn put(&self, mut call: Call<Event>) -> Result<(), TurnError> {
         loop {
             let sent = match self.objects.live.get(&call.target.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.node)),
+                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.host)),
                 None => {
                     let class = self.class_of(&call.target)?;
                     let entry = self.objects.live.entry(call.target.id);
@@ -255,7 +256,7 @@ impl Router {
                     // none is added after he looked.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, call.target.clone()));
-                        live.send(call, &self.node)
+                        live.send(call, &self.host)
                     })
                 }
             };
@@ -288,7 +289,7 @@ impl Router {
 
     fn start(&self, class: Arc<Class>, address: ObjectAddress) -> ObjectHandle {
         let _guests = self.guests.enter();
-        ObjectHandle::start(self.node.clone(), self.objects.clone(), class, address)
+        ObjectHandle::start(self.host.clone(), self.objects.clone(), class, address)
     }
 
     /// One page of the objects of a class whose names begin with `prefix`.
@@ -299,7 +300,7 @@ impl Router {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         let listing = blocking(move || databases.catalog().list(&key, prefix.as_deref(), cursor.as_deref(), limit));
         let page = listing.await?;
         let objects = page.entries.into_iter().map(|row| ObjectSummary {
@@ -314,7 +315,7 @@ impl Router {
 
     /// Returns a new id of a class, of an object without a name. It creates nothing: the object exists once it has stored something.
     pub fn new_id(&self, class: &Class) -> ObjectId {
-        ObjectId::unique(&class.key, self.node.env.random())
+        ObjectId::unique(&class.key, self.host.env.random())
     }
 
     /// Gives a class another name, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
@@ -342,23 +343,23 @@ impl Router {
     }
 
     async fn delete_retired(&self, class: &Class, with_objects: bool) -> Result<(), DeleteClassError> {
-        let patience = self.node.limits.shutdown();
+        let patience = self.host.limits.shutdown();
         if !self.all_leave(patience, |live| std::ptr::eq(live.class(), class)).await {
             return Err(DeleteClassError::StillRunning(patience));
         }
         if !with_objects && self.has_objects(class).await? {
             return Err(DeleteClassError::HasObjects);
         }
-        self.node.sockets.close_class(&class.key, &CloseFrame::of_host(code::GOING_AWAY, "the class was deleted"));
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        self.host.sockets.close_class(&class.key, &CloseFrame::of_host(code::GOING_AWAY, "the class was deleted"));
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
-        self.node.memory.forget(&class.key);
-        self.node.engine.capacity.memory.forget(&class.key);
+        self.host.memory.forget(&class.key);
+        self.host.engine.capacity.memory.forget(&class.key);
         self.classes.remove(&class.name()).await
     }
 
     async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         Ok(blocking(move || databases.catalog().has_objects(&key)).await?)
     }
 
@@ -369,9 +370,9 @@ impl Router {
     /// Asks instances to leave that have been idle for too long, and tells of failures that were only counted. Call it about ten
     /// times in the span of idleness, and once a second.
     pub fn sweep(&self) {
-        self.node.residency.sweep(self.node.limits.idle());
-        self.node.failures.sweep();
-        self.node.logs.sweep(self.node.env.wall_ms());
+        self.host.residency.sweep(self.host.limits.idle());
+        self.host.failures.sweep();
+        self.host.logs.sweep(self.host.env.wall_ms());
     }
 
     /// Refuses new calls, lets the taken ones end, and waits until every object has left. False if some were still running
@@ -383,7 +384,7 @@ impl Router {
 
     /// Closes all WebSockets, and waits until they are closed. Call it when every object has left.
     pub async fn close_sockets(&self) {
-        self.node.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
+        self.host.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
     }
 
     /// Waits until none of these objects is live. The caller sees to it that none starts. False if some were when the
@@ -395,10 +396,10 @@ impl Router {
                 if !self.objects.ask_to_leave(&these) {
                     return;
                 }
-                let (Ok(()) | Err(TimedOut)) = self.node.env.timeout(ASK_AGAIN, left).await;
+                let (Ok(()) | Err(TimedOut)) = self.host.env.timeout(ASK_AGAIN, left).await;
             }
         };
-        self.node.env.timeout(patience, leaving).await.is_ok()
+        self.host.env.timeout(patience, leaving).await.is_ok()
     }
 }
 

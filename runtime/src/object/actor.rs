@@ -12,61 +12,28 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::class::{Class, Loader};
+use super::class::Class;
 use super::event::Event;
-use super::handle::{Admits, Envelope, Inbox, Mailbox, Message, ObjectHandle, ReplyTo, mailbox};
+use super::handle::{ObjectHandle, Registry};
+use super::host_context::HostContext;
 use super::lifecycle::{self, Left, Quiet};
+use super::mailbox::{Admits, Envelope, Inbox, Mailbox, Message, mailbox};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::owed::Owed;
-use super::residency::{Permit, Residency};
-use crate::base::logs::{GuestLogs, Level, LogEntry};
-use crate::base::metrics::Code;
+use super::reply::ReplyTo;
+use super::residency::Permit;
+use crate::base::logs::{Level, LogEntry};
 use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, code};
 use crate::base::turn_error::{Failure, Logged};
-use crate::base::{
-    Call, CallId, Cause, Create, Env, Failures, FetchAnswer, HostMemory, Limits, Metrics, ObjectAddress, ObjectId,
-    Occasion, Request, TurnError,
-};
-use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
-use crate::storage::{Database, Databases, DurableWatch, LaneLost, Lsn, StorageError, Turn};
-use crate::wasm::{Ends, Engine, Instance, Signal, TurnAnswer, TurnEvent};
-
-/// What the actors of one host share.
-pub struct HostContext {
-    /// Compiles and instantiates.
-    pub engine: Arc<Engine>,
-    /// Loads the code of classes.
-    pub loader: Loader,
-    /// Databases of objects.
-    pub databases: Databases,
-    /// WebSockets of objects.
-    pub sockets: Arc<Sockets>,
-    /// Who may be in memory.
-    pub residency: Arc<Residency>,
-    /// What classes use of the host's memory.
-    pub memory: HostMemory,
-    /// What a turn may use.
-    pub limits: Arc<Limits>,
-    /// What guests say.
-    pub logs: Arc<GuestLogs>,
-    /// Tells of failed turns.
-    pub failures: Failures,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Clock and randomness.
-    pub env: Env,
-}
-
-/// The router's map, as an actor sees it.
-pub trait Registry: Send + Sync {
-    /// Removes the actor that `handle` leads to, unless something waits in its mailbox. False if it must stay.
-    fn leave(&self, id: &ObjectId, handle: &ObjectHandle) -> bool;
-}
+use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
+use crate::sockets::{ObjectSockets, Release, SocketTurn};
+use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError, Turn};
+use crate::wasm::{Ends, Instance, Signal, TurnAnswer, TurnEvent};
 
 /// What an actor has beside the object itself.
 struct Actor {
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     registry: Arc<dyn Registry>,
     class: Arc<Class>,
     address: ObjectAddress,
@@ -124,7 +91,7 @@ enum Next {
 impl ObjectHandle {
     /// Starts the actor of an object on the current tokio runtime. The caller makes sure that it is the only one.
     pub fn start(
-        node: Arc<HostContext>,
+        host: Arc<HostContext>,
         registry: Arc<dyn Registry>,
         class: Arc<Class>,
         address: ObjectAddress,
@@ -133,10 +100,10 @@ impl ObjectHandle {
         let address = ObjectAddress { class: class.name(), ..address };
         let (mailbox, inbox) = mailbox();
         let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
-        let database = node.databases.database(&address);
+        let database = host.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
-        let (sockets, outbox) = (node.sockets.of(&address.id), Outbox::default());
-        let actor = Actor { sockets, outbox, node, registry, class, address, mailbox, inbox, durable, applied };
+        let (sockets, outbox) = (host.sockets.of(&address.id), Outbox::default());
+        let actor = Actor { sockets, outbox, host, registry, class, address, mailbox, inbox, durable, applied };
         tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
@@ -145,7 +112,7 @@ impl ObjectHandle {
 impl Actor {
     /// The object is dropped before the actor, as the later argument: once the inbox is gone a successor may open the same files.
     async fn live(mut self, mut object: Object) {
-        self.node.metrics.live_objects.inc();
+        self.host.metrics.live_objects.inc();
         loop {
             object = match self.next(&mut object).await {
                 Next::Message(Message::Deliver(envelope)) => {
@@ -169,7 +136,7 @@ impl Actor {
                 },
             };
         }
-        self.node.metrics.live_objects.dec();
+        self.host.metrics.live_objects.dec();
     }
 
     async fn next(&mut self, object: &mut Object) -> Next {
@@ -181,7 +148,7 @@ impl Actor {
                     Err(LaneLost) => return Next::LaneLost,
                 }
             }
-            if settled && object.is_dormant() && self.inbox.is_empty() {
+            if settled && object.is_dormant() && self.mailbox.is_empty() {
                 return Next::Quiet;
             }
             let message = if settled {
@@ -217,14 +184,14 @@ impl Actor {
         drop(database);
         // All of it is durable. What the successor sends comes after it.
         self.outbox.flush();
-        self.node.sockets.forget_if_empty(&self.address.id);
+        self.host.sockets.forget_if_empty(&self.address.id);
         let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
         if self.registry.leave(&self.address.id, &handle) {
             return None;
         }
-        let database = self.node.databases.database(&self.address);
+        let database = self.host.databases.database(&self.address);
         (self.durable, self.applied) = (database.durable(), database.last_applied());
-        self.sockets = self.node.sockets.of(&self.address.id);
+        self.sockets = self.host.sockets.of(&self.address.id);
         Some(Object::Dormant(database))
     }
 
@@ -234,7 +201,7 @@ impl Actor {
         tracing::error!(object = %self.address, "the object's part of the commit log is lost; the object is given up");
         self.outbox.drop_all();
         if let Some(sockets) = self.sockets.take() {
-            self.node.sockets.forget(&self.address.id);
+            self.host.sockets.forget(&self.address.id);
             sockets.close_all(&CloseFrame::of_host(code::RESTART, "the host has lost the object")).now();
         }
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
@@ -275,12 +242,12 @@ impl Actor {
 
     /// Tells of a turn that has ended, and puts its outcome behind the gate.
     fn answer<T>(&mut self, mut object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
-        self.node.metrics.turns.inc();
+        self.host.metrics.turns.inc();
         let outcome = outcome.map_err(|Failed { error, consequence }| {
             if let TurnError::Abandoned = error {
-                self.node.metrics.abandoned_turns.inc();
+                self.host.metrics.abandoned_turns.inc();
             }
-            self.node.tell((&self.address, ended.call), &ended.occasion, consequence, &error);
+            self.host.tell((&self.address, ended.call), &ended.occasion, consequence, &error);
             error
         });
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
@@ -331,7 +298,7 @@ impl Actor {
             sockets.mark_closing(id);
         }
         let deleted = self.mailbox.deleted(&self.class);
-        let code = deleted.or(self.class.code(&self.node.loader)).await;
+        let code = deleted.or(self.class.code(&self.host.loader)).await;
         let outcome;
         (object, outcome) = match code {
             Ok(code) if !code.listens_to_websockets() => (object, Ok(())),
@@ -376,11 +343,11 @@ impl Actor {
         };
         let object = (self.address.id, self.address.key.clone());
         let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
-        let sockets = SocketTurn::begin(self.node.sockets.clone(), object, sockets, offered);
+        let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
         let mut deleted = self.mailbox.deleted(&self.class);
         let ends = Ends { abandoned, deleted: &mut deleted };
         let end = instance.run(database, sockets, event, call, ends).await;
-        self.node.metrics.fuel.inc_by(end.fuel);
+        self.host.metrics.fuel.inc_by(end.fuel);
         let (database, kept, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
         // A turn of which nothing was kept leaves no instance either.
         let object = match end.instance.filter(|_| kept == Kept::All) {
@@ -413,7 +380,7 @@ impl Actor {
             Err(error) => {
                 // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
                 let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
-                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
+                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.host.limits));
                 let error = match cause {
                     Some(cause) => {
                         self.log_words_of(call, error);
@@ -450,8 +417,8 @@ impl Actor {
     fn log_words_of(&self, call: CallId, error: TurnError) {
         if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
             let Logged { message, fields } = *logged;
-            let entry = LogEntry::new(&self.node.env, (&self.address, call), Level::Error, message);
-            self.node.logs.add(LogEntry { fields, ..entry });
+            let entry = LogEntry::new(&self.host.env, (&self.address, call), Level::Error, message);
+            self.host.logs.add(LogEntry { fields, ..entry });
         }
     }
 
@@ -459,7 +426,7 @@ impl Actor {
     async fn apply(&self, mut turn: Turn) -> (Database, Result<(), TurnError>) {
         turn.make_room().await;
         let (database, applied) = turn.apply_sliced().await;
-        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits)))
+        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits)))
     }
 }
 
@@ -494,16 +461,6 @@ fn drop_instance(object: Object) -> (Object, bool) {
     let had = resident.is_some();
     drop(resident);
     (if had { dormant(database) } else { Object::Dormant(database) }, had)
-}
-
-impl HostContext {
-    /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
-    fn tell(&self, of: (&ObjectAddress, CallId), occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
-        if !error.is_refusal() {
-            self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
-            self.failures.tell(of, occasion, &consequence.0, consequence.1, error);
-        }
-    }
 }
 
 fn storage_failed(error: StorageError) -> TurnError {

@@ -5,7 +5,7 @@
 
 use std::fs::File;
 
-use super::handle::ReplyTo;
+use super::reply::ReplyTo;
 use crate::base::operation::{
     AlarmRun, Delete, Deletion, Describe, Description, Evict, Eviction, Export, Import, RunAlarm,
 };

@@ -84,7 +84,7 @@ mod tests {
     use crate::base::TurnError;
     use crate::base::socket::AutoResponse;
     use crate::base::{ClassKey, Env, HostMemory, ObjectId};
-    use crate::object::handle::ReplyTo;
+    use crate::object::reply::ReplyTo;
     use crate::sockets::{SocketTurn, Sockets};
     use crate::storage::{Durable, DurableWatch, Lsn};
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::handle::ReplyTo;
+use super::reply::ReplyTo;
 use crate::base::operation::AlarmRun;
 use crate::base::{FetchAnswer, TurnError};
 

@@ -21,7 +21,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::handle::Mailbox;
+use super::mailbox::Mailbox;
 use crate::base::env::TimedOut;
 use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
 use crate::wasm::{Cost, InstanceCapacity};

@@ -203,8 +203,8 @@ impl SocketTurn {
     /// Sends a message to a socket.
     pub fn send(&mut self, id: SocketId, message: Message) -> Result<(), SocketError> {
         within(message.size(), self.host.limits.socket_message)?;
-        let line = self.open_queue(id)?;
-        self.stage(message, vec![line])
+        let queue = self.open_queue(id)?;
+        self.stage(message, vec![queue])
     }
 
     /// Sends a message to all open sockets with a tag, or to all. Answers how many they are.
@@ -262,10 +262,10 @@ impl SocketTurn {
         {
             return Err(SocketError::BadCode(code));
         }
-        let line = self.open_queue(id)?;
+        let queue = self.open_queue(id)?;
         self.charge(close_frame.reason.len() as u64)?;
         self.closed.insert(id);
-        self.sends.push(Send::Close(close_frame, line));
+        self.sends.push(Send::Close(close_frame, queue));
         Ok(())
     }
 
@@ -291,8 +291,8 @@ impl SocketTurn {
     }
 
     fn open_queue(&self, id: SocketId) -> Result<Arc<SendQueue>, SocketError> {
-        let (closing, line) = self.socket(id, |socket| (socket.is_closing(), socket.send_queue.clone()))?;
-        if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(line) }
+        let (closing, queue) = self.socket(id, |socket| (socket.is_closing(), socket.send_queue.clone()))?;
+        if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(queue) }
     }
 
     fn socket<T>(&self, id: SocketId, of: impl FnOnce(&Socket) -> T) -> Result<T, SocketError> {
@@ -357,7 +357,7 @@ impl ObjectSockets {
     /// Closes all sockets.
     pub fn close_all(self: &Arc<Self>, close_frame: &CloseFrame) -> Release {
         let queues = self.table.lock().sockets.values().map(|socket| socket.send_queue.clone()).collect::<Vec<_>>();
-        let sends = queues.into_iter().map(|line| Send::Close(close_frame.clone(), line)).collect();
+        let sends = queues.into_iter().map(|queue| Send::Close(close_frame.clone(), queue)).collect();
         Release { sends, of: self.clone(), _charge: None, auto_response: None }
     }
 }
@@ -377,11 +377,11 @@ impl Release {
         let host = &self.of.host;
         for send in self.sends {
             match send {
-                Send::Close(close_frame, line) => line.close(close_frame),
+                Send::Close(close_frame, queue) => queue.close(close_frame),
                 Send::Message(payload, queues) => {
                     // Short of memory, peers that have not taken what they were sent before get no more.
                     let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
-                    queues.iter().for_each(|line| line.send(&payload, limit, &self.of.account));
+                    queues.iter().for_each(|queue| queue.send(&payload, limit, &self.of.account));
                 }
             }
         }

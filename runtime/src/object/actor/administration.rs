@@ -7,8 +7,8 @@ use std::fs::File;
 use std::pin::pin;
 
 use super::super::event::Administration;
-use super::super::handle::ReplyTo;
 use super::super::output_gate;
+use super::super::reply::ReplyTo;
 use super::{Actor, Ended, Failed, Object, after, drop_instance, storage_failed};
 use crate::base::logs::Level;
 use crate::base::operation::{Deletion, Description, Eviction};
@@ -82,9 +82,9 @@ impl Actor {
         if query.write {
             (object, _) = drop_instance(object);
         }
-        let share = self.node.engine.heavy_work.of(&self.address.key);
-        let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
-        let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
+        let share = self.host.engine.heavy_work.of(&self.address.key);
+        let timer = CpuTimer::new(&self.host.limits, &self.host.env, share);
+        let work = WorkBudget::timed(self.host.limits.fuel_per_turn, timer.clone());
         let (database, resident) = object.begin();
         let mut turn = if query.write { database.begin(work) } else { database.begin_reading(work) };
         let deleted = self.mailbox.deleted(&self.class);
@@ -106,9 +106,9 @@ impl Actor {
             }
             Err(error) => {
                 let error = match error {
-                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
+                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.host.limits),
                     SqlError::Full => TurnError::StorageFull(error.to_string()),
-                    _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
+                    _ if let Some(broken) = broken => broken.into_turn_error(&self.host.limits),
                     error => TurnError::Query(error.to_string()),
                 };
                 (turn.roll_back(), Err(error))
@@ -125,13 +125,13 @@ impl Actor {
 
     /// Copies it in a thread of its own, which answers in the place of the actor.
     fn export(&self, snapshot: Snapshot, ended: Ended, reply: ReplyTo<Option<File>>) {
-        self.node.metrics.turns.inc();
+        self.host.metrics.turns.inc();
         let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
-        let (node, address) = (self.node.clone(), self.address.clone());
+        let (host, address) = (self.host.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(Some).map_err(storage_failed);
             if let Err(error) = &copied {
-                node.tell((&address, ended.call), &ended.occasion, (String::new(), Level::Error), error);
+                host.tell((&address, ended.call), &ended.occasion, (String::new(), Level::Error), error);
             }
             reply.send(output_gate::hold_outcome(copied, applied, &durable), after);
         });
@@ -141,7 +141,7 @@ impl Actor {
         let (object, _) = drop_instance(object);
         let (database, resident) = object.begin();
         let (database, applied) = database.import(file).await;
-        let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits));
+        let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits));
         (after(database, resident), imported)
     }
 
@@ -151,7 +151,7 @@ impl Actor {
         let Some(sockets) = self.sockets.take() else {
             return Ok(if deleted { Deletion::Deleted } else { Deletion::Nothing });
         };
-        self.node.sockets.forget(&self.address.id);
+        self.host.sockets.forget(&self.address.id);
         let close_frame = sockets.close_all(&CloseFrame::of_host(code::GOING_AWAY, "the object was deleted"));
         self.release(close_frame, database.last_applied());
         Ok(Deletion::Deleted)

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Actor, HostContext, Resident, storage_failed};
+use super::{Actor, Resident, storage_failed};
 use crate::base::{CallId, ClassKey, MemoryCharge, ObjectAddress, TurnError};
-use crate::object::handle::Mailbox;
+use crate::object::host_context::HostContext;
+use crate::object::mailbox::Mailbox;
 use crate::object::owed::Owed;
 use crate::object::residency::Permit;
 use crate::storage::Database;
@@ -18,7 +19,7 @@ impl Actor {
         }
         match self.class.code_if_loaded() {
             Some(code) => Ok(code),
-            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await,
+            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.host.loader)).await,
         }
     }
 
@@ -45,10 +46,10 @@ impl Actor {
         // A new instance knows the class by the name that it has now.
         self.address.class = self.class.name();
         self.learn_name(database)?;
-        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
+        let (host, address, mailbox) = (&self.host, &self.address, &self.mailbox);
         let making = async {
-            let mut permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
-            let instance = node.instantiate(address, code, call, permit.take_memory()).await?;
+            let mut permit = host.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = host.instantiate(address, code, call, permit.take_memory()).await?;
             Ok(Resident { instance, permit, owed: Owed::default() })
         };
         mailbox.deleted(&self.class).or(making).await
