@@ -12,8 +12,8 @@ use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
-use crate::wasm::compatibility::{self, Version};
-use crate::wasm::{ClassCode, Engine, LoadError};
+use crate::wasm::compatibility;
+use crate::wasm::{ClassCode, Engine, LoadError, Version};
 
 /// A deployed class.
 pub struct Class {

@@ -34,7 +34,7 @@ use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
-use crate::wasm::compatibility::Version;
+use crate::wasm::Version;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 

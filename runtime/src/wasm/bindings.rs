@@ -20,9 +20,9 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {
-        "holdfast:object/key-value.entries": super::host::key_value::Listing,
-        "holdfast:object/sql.cursor": super::host::sql::Cursor,
-        "holdfast:object/storage.savepoint": super::host::storage::Savepoint,
+        "holdfast:object/key-value.entries": super::resources::Listing,
+        "holdfast:object/sql.cursor": super::resources::Cursor,
+        "holdfast:object/storage.savepoint": super::resources::Savepoint,
     },
 });
 

@@ -15,7 +15,7 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::class::{LoadError, chain};
+use super::load_error::{LoadError, chain};
 use crate::base::Digest;
 
 /// The cache of one engine.

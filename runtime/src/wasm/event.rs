@@ -15,8 +15,9 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
+use super::context::InstanceContext;
+use super::handlers::{Handler, Handlers};
 use super::host::Host;
-use super::instance::{Handler, Handlers, InstanceContext};
 use super::response;
 #[cfg(test)]
 use super::script::Script;

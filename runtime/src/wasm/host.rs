@@ -3,13 +3,13 @@
 //! A host function may read and write only what belongs to its own object. It may trap its guest, never panic.
 
 mod alarms;
-pub(super) mod http;
+mod http;
 mod identity;
-pub(super) mod key_value;
+mod key_value;
 mod logging;
-pub(super) mod sql;
-pub(super) mod storage;
-pub(super) mod wasi;
+mod sql;
+mod storage;
+mod wasi;
 mod websockets;
 
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use self::http::NoOutgoing;
 use self::logging::ObjectLog;
-use self::wasi::TurnClock;
 use super::bindings;
-use super::instance::InstanceContext;
+use super::clock::TurnClock;
+use super::context::InstanceContext;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
 use crate::base::limits::{FUEL_PER_COPIED_BYTE, FUEL_PER_HOST_CALL};

@@ -4,44 +4,31 @@
 //! left to call, because a trapped or cancelled one cannot be entered again and its memory would tell another story
 //! than the storage.
 
+#[cfg(test)]
+mod script;
+
 use std::sync::Arc;
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime::Store;
 
-use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
-use super::class::{ClassCode, Exports, RequestHandler, Runs};
+#[cfg(test)]
+use self::script::ScriptInstance;
+use super::bindings::init_handler;
+use super::class::{ClassCode, Runs};
+use super::clock::TurnClock;
+use super::context::InstanceContext;
 use super::engine::Engine;
 use super::event::{TurnAnswer, TurnEvent, guest_failure};
+use super::handlers::{Handlers, instantiate};
 use super::host::Host;
-use super::host::wasi::TurnClock;
-use super::meter::{Ends, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
-use super::pace::at_host_call;
-#[cfg(test)]
-use super::script::ScriptInstance;
-use crate::base::logs::GuestLogs;
-use crate::base::{
-    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, MemoryCharge, ObjectAddress,
-    ObjectName, TurnError, WorkBudget,
-};
+use super::host_call::at_host_call;
+use super::meter::MemoryMeter;
+use super::pace::FUEL_PER_SLICE;
+use super::timed::{Ends, Timed};
+use super::trap::trapped;
+use crate::base::{CallId, ClassShare, CpuTimer, Limits, MemoryCharge, ObjectName, TurnError, WorkBudget};
 use crate::sockets::SocketTurn;
-use crate::storage::{Database, LaneLost, Turn};
-
-/// What an instance is made with.
-#[derive(Clone)]
-pub struct InstanceContext {
-    /// The object it is the memory of.
-    pub address: ObjectAddress,
-    /// What a turn may use.
-    pub limits: Arc<Limits>,
-    /// What its responses are charged to.
-    pub memory: MemoryAccount,
-    /// Where its log entries go.
-    pub logs: Arc<GuestLogs>,
-    /// Clock and randomness.
-    pub env: Env,
-}
+use crate::storage::{Database, Turn};
 
 /// The live memory of one object.
 #[cfg_attr(test, allow(clippy::large_enum_variant, reason = "only tests have the small one"))]
@@ -64,21 +51,6 @@ pub struct ComponentInstance {
     code: Arc<ClassCode>,
     context: InstanceContext,
     share: Arc<ClassShare>,
-}
-
-/// What the class exports.
-pub struct Handlers {
-    pub(super) request: Handler,
-    pub(super) alarm: Option<alarm_handler::Guest>,
-    pub(super) websocket: Option<websocket_handler::Guest>,
-}
-
-/// The handler of requests.
-pub enum Handler {
-    /// `holdfast:object/fetch-handler`.
-    Fetch(fetch_handler::Guest),
-    /// `wasi:http/incoming-handler`.
-    Incoming(Proxy),
 }
 
 /// How a turn of an instance ended.
@@ -276,21 +248,6 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
     store.fuel_async_yield_interval(Some(FUEL_PER_SLICE))
 }
 
-async fn instantiate(
-    store: &mut Store<Host>,
-    exports: &Exports,
-) -> wasmtime::Result<(Handlers, Option<init_handler::Guest>)> {
-    let instance = exports.pre.instantiate_async(&mut *store).await?;
-    let request = match &exports.handler {
-        RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
-        RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
-    };
-    let init = exports.init.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    let alarm = exports.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    let websocket = exports.websocket.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    Ok((Handlers { request, alarm, websocket }, init))
-}
-
 /// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
 async fn call<E: TurnEvent>(
     store: &mut Store<Host>,
@@ -306,63 +263,4 @@ async fn call<E: TurnEvent>(
         store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
     event.call(store, handlers, context).await
-}
-
-/// Why guest code stopped running, with the backtrace.
-fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
-    let host = store.data();
-    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
-    if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
-        return match exhausted {
-            Exhausted::Fuel => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
-            Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
-            Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
-        };
-    }
-    if error.is::<LaneLost>() {
-        return TurnError::OutcomeUnknown;
-    }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return TurnError::NoCapacity;
-    }
-    let trap = error.downcast_ref::<Trap>();
-    match (trap, host.memory.refusal()) {
-        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
-        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory { limit: limits.memory_per_instance, stack },
-        (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
-        _ => {}
-    }
-    let last_words = host.log.last_error();
-    match (trap, error.downcast_ref::<I32Exit>()) {
-        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
-        (Some(trap), _) => {
-            host.log.drop_cause();
-            let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
-            reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
-            TurnError::Trap { reason, stack }
-        }
-        (None, Some(exit)) => TurnError::Trap { reason: format!("it called exit with code {}", exit.0), stack },
-        (None, None) => TurnError::Trap { reason: error.root_cause().to_string(), stack },
-    }
-}
-
-/// A line for each function that was running, innermost first: its place in the module, and its name if the component has names.
-pub(super) fn functions(backtrace: &WasmBacktrace) -> String {
-    let text = backtrace.to_string();
-    let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());
-    lines.truncate(lines.floor_char_boundary(Failure::MESSAGE_MAX));
-    lines
-}
-
-impl TimeUp {
-    /// `stack` are the functions that were running, if they are known.
-    fn into_turn_error(self, stack: Option<String>) -> TurnError {
-        match self {
-            Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
-            Self::Wall(limit) => TurnError::WallTime { limit, stack },
-            Self::Abandoned => TurnError::Abandoned,
-            Self::Deleted => TurnError::Deleted,
-            Self::Overloaded => TurnError::Overloaded,
-        }
-    }
 }

@@ -4,11 +4,9 @@ use wasmtime::component::Resource;
 
 use super::Host;
 use crate::base::limits::{FUEL_PER_ENTRY, FUEL_PER_ITEM, FUEL_PER_STORED_BYTE};
-use crate::storage::{Cursor, Entry, KvError, ListOptions};
+use crate::storage::{Entry, KvError, ListOptions};
 use crate::wasm::bindings::key_value as wit;
-
-/// An open listing of a guest.
-pub struct Listing(Cursor);
+use crate::wasm::resources::Listing;
 
 /// What a guest gets; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;

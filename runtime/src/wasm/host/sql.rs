@@ -5,9 +5,7 @@ use wasmtime::component::Resource;
 use super::Host;
 use crate::storage::{self, SqlError, SqliteError, Value};
 use crate::wasm::bindings::{packed_sql as packed, sql as wit};
-
-/// The rest of a result, open in a guest.
-pub struct Cursor(storage::Cursor);
+use crate::wasm::resources::Cursor;
 
 /// What a guest gets; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;

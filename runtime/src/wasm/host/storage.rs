@@ -4,14 +4,12 @@ use wasmtime::component::Resource;
 
 use super::Host;
 use crate::base::limits::FUEL_PER_ENTRY;
-use crate::storage::{self, WholeError};
+use crate::storage::WholeError;
 use crate::wasm::bindings::storage as wit;
+use crate::wasm::resources::Savepoint;
 
 /// What an operation on everything that is stored costs: about 0.2 ms of files made and closed.
 const FUEL_PER_WHOLE: u64 = 2_000_000;
-
-/// A savepoint that is open in a guest.
-pub struct Savepoint(storage::Savepoint);
 
 /// What a guest gets; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;

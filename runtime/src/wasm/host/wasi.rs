@@ -6,7 +6,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,6 +25,7 @@ use crate::base::limits::{
     FUEL_PER_COPIED_BYTE, FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, FUEL_PER_RANDOM_BYTE, LOG_ENTRY_MAX,
 };
 use crate::base::logs::Level;
+use crate::wasm::clock::TurnClock;
 use crate::wasm::pace::Shared;
 
 /// Most random bytes of one call.
@@ -94,26 +94,6 @@ impl Host {
     }
 }
 
-/// The time that a guest sees.
-pub(in crate::wasm) struct TurnClock {
-    wall: AtomicU64,
-    monotonic: AtomicU64,
-}
-
-impl TurnClock {
-    pub(super) fn new(env: &Env) -> Self {
-        let clock = Self { wall: AtomicU64::new(0), monotonic: AtomicU64::new(0) };
-        clock.advance(env);
-        clock
-    }
-
-    /// Moves to the present, in whole milliseconds: at the start of a turn and after a wait, never while guest code runs.
-    pub(in crate::wasm) fn advance(&self, env: &Env) {
-        self.wall.store(env.wall_ms(), Ordering::Relaxed);
-        self.monotonic.store(env.elapsed().as_millis() as u64, Ordering::Relaxed);
-    }
-}
-
 struct Wall(Arc<TurnClock>);
 
 impl HostWallClock for Wall {
@@ -122,7 +102,7 @@ impl HostWallClock for Wall {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.0.wall.load(Ordering::Relaxed))
+        Duration::from_millis(self.0.wall_ms())
     }
 }
 
@@ -134,7 +114,7 @@ impl HostMonotonicClock for Monotonic {
     }
 
     fn now(&self) -> u64 {
-        self.0.monotonic.load(Ordering::Relaxed) * 1_000_000
+        self.0.monotonic_ms() * 1_000_000
     }
 }
 
