@@ -13,60 +13,60 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::base::Env;
-use crate::base::limits::FUEL_PER_HOST_CALL;
+use crate::base::limits::{FUEL_PER_COPIED_BYTE, FUEL_PER_HOST_CALL};
 
 /// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
 pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
-/// A call of standard WASI, or several one after the other, that took so long make the turn give way.
+/// The duration from which on a call of standard WASI, or several consecutive ones, make the turn give way.
 const LONG: Duration = Duration::from_micros(100);
-/// Host calls that a turn may make, each after more than a slice of them, without passing a place where it can give way. Code
-/// that people write passes one between any two; only code made for it does not.
+/// Host calls that a turn may make, each with more than a slice owed, without passing a place where it can give way.
+/// Code that people write passes one between any two calls; only code made for the purpose does not.
 const UNPACED_MAX: u32 = 1_000;
 
-/// What one instance's host calls cost since it last gave way.
+/// The cost of one instance's host calls since it last gave way.
 pub(super) struct Pace {
     shared: Arc<Shared>,
-    /// Fuel that the running call costs, and that is not charged yet.
+    /// Fuel that the running call costs, not charged yet.
     price: u64,
     /// Prices since the turn last gave way.
     owed: u64,
-    /// When the turn last gave way, in polls.
+    /// The count of polls when the turn last gave way.
     polls: u32,
     /// Whether the turn is asked to give way.
     asked: bool,
-    /// Host calls since it was asked to.
+    /// Host calls since it was asked.
     unpaced: u32,
     /// Whether the running call is one of standard WASI, which is timed.
     timed: bool,
-    /// When such a call last ended.
+    /// The time at which such a call last ended.
     looked: Duration,
 }
 
-/// What whoever polls a turn shares with its host calls.
+/// The part of the pace that the task which polls the turn shares with its host calls.
 #[derive(Default)]
 pub(super) struct Shared {
     /// How often the turn was polled.
     polls: AtomicU32,
-    /// The turn is given up: its call is about to be dropped.
+    /// True if the turn is given up: its call is about to be dropped.
     given_up: AtomicBool,
-    /// The turn has staged something, or settled it.
+    /// True if the turn has staged or settled something.
     wrote: AtomicBool,
-    /// Prices noted by what does not see the instance: its output streams.
+    /// Prices noted by output streams, which do not see the instance.
     price: AtomicU64,
 }
 
 impl Shared {
-    /// The turn is about to be polled.
+    /// Counts a poll of the turn, which is about to run.
     pub(super) fn polled(&self) {
         self.polls.fetch_add(1, Relaxed);
     }
 
-    /// Has the place where the turn's code is noted when its call is dropped.
+    /// Gives the turn up: the running functions are recorded when its call is dropped.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
     }
 
-    /// Whether the turn has staged or settled anything, as of its last host call.
+    /// Returns whether the turn has staged or settled anything, as of its last host call.
     pub(super) fn has_written(&self) -> bool {
         self.wrote.load(Relaxed)
     }
@@ -87,7 +87,7 @@ impl Pace {
         self.shared.clone()
     }
 
-    /// A turn begins at this time.
+    /// Begins a turn at this time.
     pub(super) fn begin_turn(&mut self, now: Duration) {
         self.shared.wrote.store(false, Relaxed);
         self.shared.price.store(0, Relaxed);
@@ -99,7 +99,12 @@ impl Pace {
         self.price = self.price.saturating_add(fuel);
     }
 
-    /// The running call is one of standard WASI.
+    /// Adds the price of a call that copies so many bytes, and `more` for what it does with them.
+    pub(super) fn price(&mut self, bytes: usize, more: u64) {
+        self.add_price(FUEL_PER_HOST_CALL + bytes as u64 * FUEL_PER_COPIED_BYTE + more);
+    }
+
+    /// Marks the running call as one of standard WASI, and adds its price.
     pub(super) fn in_wasi(&mut self) {
         self.price += FUEL_PER_HOST_CALL;
         self.timed = true;
@@ -120,7 +125,7 @@ impl Pace {
         self.shared.given_up.load(Relaxed)
     }
 
-    /// Takes back that the turn was asked to give way. Returns whether it was.
+    /// Withdraws the request to give way. Returns whether there was one.
     pub(super) fn take_back(&mut self) -> bool {
         std::mem::take(&mut self.asked)
     }
