@@ -1,7 +1,7 @@
-//! One object: its mailbox, its actor, the gate its output waits at, and how it comes and goes.
+//! One object: its mailbox, its actor, the output gate, and its states while it is live.
 //!
 //! At most one actor per object delivers one event at a time to at most one instance. This layer decides when a turn
-//! runs and when its outcome may be told; it does not know what HTTP is, nor how anything is stored.
+//! runs and when its outcome is released; it knows neither HTTP nor how anything is stored.
 
 mod actor;
 pub mod class;

@@ -1,15 +1,16 @@
-//! The WebSockets of objects: which there are, what a turn does with them, and what waits to be sent.
+//! The WebSockets of objects: the sockets of each object, what a turn does with them, and what waits to be sent.
 //!
-//! The host owns every socket; an instance never does. This layer knows neither WebAssembly nor HTTP nor storage: handlers use it
-//! as they use storage ([`SocketTurn`]), the gateway moves the bytes ([`Connection`]), and between them the object layer decides
-//! when something becomes true. Three times in the life of a change:
+//! The host owns every socket; an instance never does. This layer knows neither WebAssembly nor HTTP nor storage:
+//! handlers use it as they use storage ([`SocketTurn`]), the gateway moves the bytes ([`Connection`]), and the object
+//! layer decides when a change takes effect. A change has three states:
 //!
 //! * **staged** in a [`SocketTurn`], seen by that turn only;
 //! * **applied** ([`SocketTurn::apply`]) to the object's table ([`ObjectSockets`]), seen by its next turns;
-//! * **released** ([`Release::now`]) when what the turn wrote is durable: only now does it reach the gateway.
+//! * **released** ([`Release::now`]) when what the turn wrote is durable: only now the gateway sees it.
 //!
-//! What must stay true: the table of an object is changed only between its turns, by whoever runs them; nothing waits in a
-//! [`Connection`] without being counted; what is sent is copied out of the guest once, however many receive it.
+//! What must stay true: the table of an object is changed only between its turns, by the actor that runs them;
+//! everything that waits in a [`Connection`] is counted; what is sent is copied out of the guest once, however many
+//! sockets receive it.
 
 mod object;
 mod send_queue;

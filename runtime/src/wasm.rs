@@ -1,8 +1,8 @@
-//! Hosting WebAssembly: the engine, classes (compiled components), instances, metering, and the host side of each WIT
+//! WebAssembly: the engine, classes (compiled components), instances, metering, and the host side of each WIT
 //! interface.
 //!
-//! This layer runs one call of one instance at a time and says how it ended. It knows nothing of mailboxes, gates or HTTP
-//! listeners; it reaches storage only through the turn it is given.
+//! This layer runs one call of one instance at a time and returns how it ended. It knows nothing of mailboxes, gates or
+//! HTTP listeners; it reaches storage only through the turn that it is given.
 
 mod bindings;
 mod cache;

@@ -15,16 +15,16 @@ pub struct ObjectHandle {
     pub(super) class: Arc<Class>,
 }
 
-/// The router's map, as an actor sees it.
+/// The router's map of live objects, as an actor uses it.
 pub trait Registry: Send + Sync {
-    /// Removes the actor that `handle` leads to, unless something waits in its mailbox. False if it must stay.
+    /// Removes the actor that `handle` leads to from the map, unless a call waits in its mailbox. Returns whether it was removed.
     fn leave(&self, id: &ObjectId, handle: &ObjectHandle) -> bool;
 }
 
-/// Calls of fewer bytes are not charged: how many there can be is bounded by the connections that they come from.
+/// Bytes of a call from which on it is charged. The number of smaller calls is bounded by the connections that they come from.
 const CHARGED_FROM: u64 = 4 << 10;
 
-/// Charges an event to its class, as far as whoever read it has not.
+/// Charges the bytes of an event to its class, except those that are charged already.
 fn charge(event: &Event, bytes: u64, class: &Class, host: &HostContext) -> Result<Option<MemoryCharge>, NoMemory> {
     let (purpose, charged) = event.charged();
     match bytes.saturating_sub(charged) {
@@ -47,22 +47,22 @@ impl ObjectHandle {
         self.mailbox.wake_actor();
     }
 
-    /// The class that the object belongs to.
+    /// Returns the class that the object belongs to.
     pub fn class(&self) -> &Class {
         &self.class
     }
 
-    /// Whether the actor is gone without having left.
+    /// Returns whether the actor has ended without leaving the map: it died of a bug of the host.
     pub fn is_dead(&self) -> bool {
         self.mailbox.is_dead()
     }
 
-    /// Whether both lead to the same actor.
+    /// Returns whether both lead to the same actor.
     pub fn is_same(&self, other: &Self) -> bool {
         self.mailbox.is_same(&other.mailbox)
     }
 
-    /// Whether nothing waits to be delivered.
+    /// Returns whether no call waits in the mailbox.
     pub fn is_empty(&self) -> bool {
         self.mailbox.is_empty()
     }

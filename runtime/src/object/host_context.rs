@@ -13,7 +13,7 @@ use crate::wasm::Engine;
 
 /// What the actors of one host share.
 pub struct HostContext {
-    /// Compiles and instantiates.
+    /// Compiles components and makes instances.
     pub engine: Arc<Engine>,
     /// Loads the code of classes.
     pub loader: Loader,
@@ -21,24 +21,24 @@ pub struct HostContext {
     pub databases: Databases,
     /// WebSockets of objects.
     pub sockets: Arc<Sockets>,
-    /// Who may be in memory.
+    /// Admits instances to memory.
     pub residency: Arc<Residency>,
-    /// What classes use of the host's memory.
+    /// The memory that classes use of the host's.
     pub memory: HostMemory,
-    /// What a turn may use.
+    /// Limits of turns and objects.
     pub limits: Arc<Limits>,
-    /// What guests say.
+    /// Logs of guests.
     pub logs: Arc<GuestLogs>,
-    /// Tells of failed turns.
+    /// Reports failed turns.
     pub failures: Failures,
-    /// What is counted.
+    /// Counters of the host.
     pub metrics: Arc<Metrics>,
     /// Clock and randomness.
     pub env: Env,
 }
 
 impl HostContext {
-    /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
+    /// Counts and reports a failed turn. A refusal is an answer, not a failed turn.
     pub(super) fn tell(
         &self,
         of: (&ObjectAddress, CallId),

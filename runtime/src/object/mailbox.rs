@@ -19,16 +19,16 @@ use super::event::{Administration, Event};
 use crate::base::operation::RunAlarm;
 use crate::base::{Call, Limits, MemoryCharge, TurnError};
 
-/// What waits in a mailbox.
+/// A message in a mailbox.
 pub(super) enum Message {
     /// An event to deliver.
     Deliver(Box<Envelope>),
-    /// Drop the instance; the room is needed, or it was idle for too long.
+    /// Drop the instance: its room is needed, or it was idle for too long.
     DropInstance,
 }
 
 impl Message {
-    /// See [`Event::is_hosts`].
+    /// Returns whether the message is the host's, as [`Event::is_hosts`].
     fn is_hosts(&self) -> bool {
         match self {
             Self::Deliver(envelope) => envelope.call.event.is_hosts(),
@@ -41,9 +41,9 @@ impl Message {
 pub(super) struct Envelope {
     pub(super) call: Call<Event>,
     bytes: u64,
-    /// What a large one takes of the host's memory, unless it is charged already. Held until its turn is over.
+    /// The memory of a large call, unless it is charged already. Held until the turn is over.
     pub(super) charge: Option<MemoryCharge>,
-    /// Of a deletion. Held until that is over.
+    /// Counts a deletion. Held until it is over.
     pub(super) deletes: Option<Deleting>,
 }
 
@@ -55,18 +55,18 @@ pub(super) struct Mailbox {
     deletions: Arc<Deletions>,
 }
 
-/// The deletions of an object that wait or run. While there is one, its turns end at once.
+/// The deletions of an object that wait or run. While there is one, the object's turns end at once.
 #[derive(Default)]
 struct Deletions {
     count: AtomicUsize,
-    /// Whoever runs a turn.
+    /// The task of the actor, woken when a deletion begins.
     actor: AtomicWaker,
 }
 
 /// A deletion that has not ended.
 pub(super) struct Deleting(Arc<Deletions>);
 
-/// Ends when the object or its class is to be deleted.
+/// A future that ends when the object or its class is to be deleted.
 pub(super) struct Deleted<'a> {
     deletions: &'a Deletions,
     class: &'a Class,
@@ -75,36 +75,37 @@ pub(super) struct Deleted<'a> {
 /// The receiving end, the actor's.
 pub(super) struct Inbox {
     receiver: mpsc::UnboundedReceiver<Message>,
-    /// What came while only the host's messages were admitted, in the order in which it came.
+    /// Messages that arrived while only the host's were admitted, in the order of arrival.
     put_aside: VecDeque<Message>,
     load: Arc<Mutex<Load>>,
 }
 
-/// Which messages an actor takes.
+/// The messages that an actor takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admits {
-    /// All, in the order in which they came.
+    /// All, in the order of arrival.
     All,
-    /// Those of the host, which pass the others: a handler that is suspended holds on to its object.
+    /// Only those of the host, which overtake the others: a suspended handler occupies its object.
     #[cfg_attr(not(test), expect(dead_code, reason = "no handler can hold on to its object yet"))]
     Hosts,
 }
 
-/// What waits to be delivered.
+/// The number and size of the calls that wait.
 #[derive(Default)]
 struct Load {
     turns: u32,
     bytes: u64,
 }
 
-/// Why a call was not taken.
+/// Why a call was not put into the mailbox.
 pub enum Refusal {
     /// The mailbox is full.
     Full,
-    /// The actor is gone without having left: it died of a bug of ours.
+    /// The actor has ended without leaving the map: it died of a bug of the host.
     Dead(Box<Call<Event>>),
 }
 
+/// Creates a mailbox and its receiving end.
 pub(super) fn mailbox() -> (Mailbox, Inbox) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let load = Arc::new(Mutex::new(Load::default()));
@@ -157,8 +158,9 @@ impl Mailbox {
         self.deletions.actor.wake();
     }
 
+    /// Asks the actor to drop its instance between turns.
     pub(super) fn ask_to_drop_instance(&self) {
-        // An actor that is gone has no instance.
+        // An actor that has ended has no instance.
         let _ = self.sender.send(Message::DropInstance);
     }
 
@@ -168,12 +170,12 @@ impl Mailbox {
         Deleting(self.deletions.clone())
     }
 
-    /// Whether the object is to be deleted.
+    /// Returns whether a deletion of the object waits or runs.
     pub(super) fn is_deleted(&self) -> bool {
         self.deletions.count.load(Ordering::Relaxed) > 0
     }
 
-    /// Ends when the object or its class is to be deleted. One at a time is waited for.
+    /// Returns a future that ends when the object or its class is to be deleted. Only one may be polled at a time.
     pub(super) fn deleted<'a>(&'a self, class: &'a Class) -> Deleted<'a> {
         Deleted { deletions: &self.deletions, class }
     }
@@ -186,12 +188,12 @@ impl Drop for Deleting {
 }
 
 impl Deleted<'_> {
-    /// Whether that is so now.
+    /// Returns whether the object or its class is to be deleted.
     pub(super) fn is_so(&self) -> bool {
         self.deletions.count.load(Ordering::SeqCst) > 0 || self.class.is_retired()
     }
 
-    /// Gives work up when it is so.
+    /// Runs work, and gives it up when the object or its class is to be deleted.
     pub(super) async fn or<T>(mut self, work: impl Future<Output = Result<T, TurnError>>) -> Result<T, TurnError> {
         tokio::select! {
             biased;
@@ -206,7 +208,7 @@ impl Future for Deleted<'_> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         if !self.is_so() {
-            // Registered before the second look, so that no deletion is missed.
+            // Registered before the second check, so that no deletion is missed.
             self.deletions.actor.register(context.waker());
         }
         if self.is_so() { Poll::Ready(()) } else { Poll::Pending }
@@ -214,7 +216,7 @@ impl Future for Deleted<'_> {
 }
 
 impl Inbox {
-    /// Returns the next message that is admitted; none if its sender does not wait for it any more. Safe to cancel.
+    /// Waits for the next message that is admitted. Returns none if its caller has dropped the reply. Safe to cancel.
     pub(super) async fn next(&mut self, admits: Admits) -> Option<Message> {
         let message = self.take(admits).await?;
         if let Message::Deliver(envelope) = &message {
@@ -241,7 +243,7 @@ impl Inbox {
         }
     }
 
-    /// Refuses every call that waits at this moment.
+    /// Answers every call that waits with this error.
     pub(super) fn refuse_all(&mut self, error: &TurnError) {
         while let Some(message) = self.next(Admits::All).now_or_never() {
             if let Some(Message::Deliver(envelope)) = message {
@@ -252,7 +254,7 @@ impl Inbox {
 }
 
 impl Load {
-    /// A call that is larger than the whole mailbox may still wait alone.
+    /// Takes room for a call. A call that is larger than the whole mailbox may still wait alone.
     fn take(&mut self, bytes: u64, limits: &Limits, always: bool) -> bool {
         let fits = always
             || self.turns < limits.mailbox_turns
@@ -264,6 +266,7 @@ impl Load {
         fits
     }
 
+    /// Gives the room of a call back.
     fn give_back(&mut self, bytes: u64) {
         self.turns -= 1;
         self.bytes -= bytes;

@@ -1,7 +1,7 @@
 //! The way back to the caller of an operation: a reply that is sent once and waits at the output gate.
 //!
-//! Dropping the receiving end ([`Pending`]) cancels an operation that is still queued. A turn that has begun completes, except that of a
-//! request which has written nothing and only waits: it is rolled back.
+//! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn that has begun
+//! completes, except that of a request which has written nothing and only waits: it is rolled back.
 
 use std::task::Poll;
 
@@ -11,49 +11,50 @@ use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
 use crate::base::TurnError;
 
-/// Who is told how a turn ended.
+/// The receiver of a turn's outcome.
 pub enum ReplyTo<T> {
-    /// Somebody who waits for it, and cancels what need not be finished by waiting no more.
+    /// A caller, who cancels the call by dropping its [`Pending`].
     Caller(Caller<T>),
-    /// Nobody. The permit is held until the turn is over.
+    /// None: the outcome is dropped. The permit is held until the turn is over.
     Nobody(OwnedSemaphorePermit),
 }
 
-/// The way back to a caller.
+/// The sending end of a reply.
 pub struct Caller<T>(oneshot::Sender<Answer<T>>);
 
-/// An outcome behind the gate, and what the object has sent that must leave before it: whoever sees the outcome must meet what
-/// came before.
+/// An outcome behind the gate, and what the object has sent that must be released before it: a caller that sees the outcome must also
+/// see what was sent before.
 pub(super) struct Answer<T> {
     pub(super) outcome: Gated<Result<T, TurnError>>,
     pub(super) after: Option<Outbox>,
 }
 
-/// A call that was taken, with its answer to come.
+/// The receiving end of the reply to a call that was taken.
 pub struct Pending<T> {
     reply: oneshot::Receiver<Answer<T>>,
 }
 
 impl<T> ReplyTo<T> {
-    /// To a caller, who has the other end.
+    /// Creates a reply and its receiving end.
     pub fn caller() -> (Self, Pending<T>) {
         let (sender, reply) = oneshot::channel();
         (Self::Caller(Caller(sender)), Pending { reply })
     }
 
+    /// Sends the outcome, to be seen after what `after` releases.
     pub(super) fn send(self, outcome: Gated<Result<T, TurnError>>, after: Option<Outbox>) {
         if let Self::Caller(Caller(sender)) = self {
-            // Nobody may be waiting any more; the turn has happened all the same.
+            // The caller may have dropped the receiving end; the turn has happened all the same.
             let _ = sender.send(Answer { outcome, after });
         }
     }
 
-    /// Answers with an error that tells nothing of what the object stores.
+    /// Sends an error that says nothing about what the object stores, so it need not wait at the gate.
     pub(super) fn refuse(self, error: TurnError) {
         self.send(output_gate::of_host(error), None);
     }
 
-    /// Ends when nobody waits for the reply any more; never, if nobody ever did.
+    /// Returns a future that ends when the caller drops its receiving end; it pends forever if there is no caller.
     pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_
     where
         T: Send,
@@ -64,13 +65,14 @@ impl<T> ReplyTo<T> {
         })
     }
 
+    /// Returns whether the caller has dropped its receiving end.
     pub(super) fn is_cancelled(&self) -> bool {
         matches!(self, Self::Caller(Caller(sender)) if sender.is_closed())
     }
 }
 
 impl<T> Pending<T> {
-    /// Returns the outcome, once the output gate lets it out.
+    /// Waits until the turn has ended and the output gate opens. Returns the outcome.
     pub async fn outcome(self) -> Result<T, TurnError> {
         let Ok(Answer { outcome, after }) = self.reply.await else {
             return Err(TurnError::Host("the object ended before its turn did".into()));

@@ -1,8 +1,7 @@
 //! One version of a class: a compiled component, checked and linked, ready to be instantiated.
 //!
-//! What a class can do is read from the component itself: a handler it does not export does not exist. What it may import is
-//! fixed in `compatibility`; everything else is refused at deploy with the full list, so that no instantiation can fail on a
-//! missing import later.
+//! The handlers of a class are the ones that its component exports. What it may import is fixed in `contract`;
+//! everything else is refused at deploy with the full list, so that no instantiation fails on a missing import later.
 
 #[cfg(test)]
 use std::sync::Arc;
@@ -20,7 +19,7 @@ use super::load_error::{LoadError, chain};
 use super::script::Script;
 use crate::base::Digest;
 
-/// How a class answers requests.
+/// The handler of requests, by the interface that the class exports.
 pub(super) enum RequestHandler {
     /// `holdfast:object/fetch-handler`.
     Fetch(fetch_handler::GuestIndices),
@@ -41,7 +40,7 @@ pub struct ClassCode {
     pub(super) runs: Runs,
 }
 
-/// What a class runs.
+/// The code that a class runs.
 pub(super) enum Runs {
     /// A component.
     Component(Box<Exports>),
@@ -50,7 +49,7 @@ pub(super) enum Runs {
     Script(Arc<dyn Script>),
 }
 
-/// A component, ready to be instantiated, and where its handlers are.
+/// A component, ready to be instantiated, and the indices of its handlers.
 pub(super) struct Exports {
     pub(super) pre: InstancePre<Host>,
     pub(super) handler: RequestHandler,
@@ -60,7 +59,7 @@ pub(super) struct Exports {
 }
 
 impl ClassCode {
-    /// Whether its objects hear what their WebSockets bring.
+    /// Returns whether events of WebSockets are delivered to its objects.
     pub fn listens_to_websockets(&self) -> bool {
         match &self.runs {
             Runs::Component(exports) => exports.websocket.is_some(),
@@ -69,14 +68,15 @@ impl ClassCode {
         }
     }
 
-    /// Takes the code of a component from the cache, if it is there, and checks it. Reads files: call it where blocking is allowed.
+    /// Takes the code of a component from the cache, if it is there, and checks it. Reads files, so it must be called
+    /// where blocking is allowed.
     pub fn cached(engine: &Engine, digest: Digest) -> Result<Option<Self>, LoadError> {
         let component = engine.cache.load(&engine.wasmtime, &digest);
         component.map(|component| Self::link(engine, digest, &component)).transpose()
     }
 
-    /// Compiles a component and checks it. Takes seconds of one core for large components, and must not run twice at a time for
-    /// one digest: the file in the cache has its name.
+    /// Compiles a component and checks it. Takes seconds of one core for large components, and must not run twice at a
+    /// time for one digest, which names the file in the cache.
     pub fn compile(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
         refuse_core_module(wasm)?;
         let component = engine.cache.compile(&engine.wasmtime, &digest, wasm)?;
@@ -100,7 +100,7 @@ impl ClassCode {
         let imports = names(&mut kind.imports(&engine.wasmtime).map(|(name, _)| name));
         let exports = names(&mut kind.exports(&engine.wasmtime).map(|(name, _)| name));
         compatibility::check(&imports, &exports)?;
-        // An import of a granted interface that asks for a function which that interface does not have.
+        // Fails if the component imports a function that its interface does not have.
         let pre = engine.linker.instantiate_pre(component);
         let pre = pre.map_err(|error| LoadError::ImportsRefused(vec![chain(&error)]))?;
         let has = |interface: &str| compatibility::exports(&exports, interface);
@@ -135,7 +135,7 @@ fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     Ok(Cost::of(needs.num_memories.max(1), needs.num_tables, bytes))
 }
 
-/// Tells a core module from everything else before the compiler sees it: people upload the wrong file.
+/// Refuses a core module before the compiler sees it, because uploading one is a common mistake.
 fn refuse_core_module(wasm: &[u8]) -> Result<(), LoadError> {
     // The preamble: `\0asm`, a version and a layer; version 1 of layer 0 is a core module.
     if wasm.starts_with(b"\0asm\x01\0\0\0") { Err(LoadError::CoreModule) } else { Ok(()) }

@@ -20,7 +20,8 @@ impl TurnClock {
         clock
     }
 
-    /// Moves to the present, in whole milliseconds: at the start of a turn and after a wait, never while guest code runs.
+    /// Moves the clock to the present, in whole milliseconds: at the start of a turn and after a wait, never while
+    /// guest code runs.
     pub(super) fn advance(&self, env: &Env) {
         self.wall.store(env.wall_ms(), Ordering::Relaxed);
         self.monotonic.store(env.elapsed().as_millis() as u64, Ordering::Relaxed);
@@ -31,7 +32,7 @@ impl TurnClock {
         self.wall.load(Ordering::Relaxed)
     }
 
-    /// Returns milliseconds since the host started.
+    /// Returns milliseconds since the process began.
     pub(super) fn monotonic_ms(&self) -> u64 {
         self.monotonic.load(Ordering::Relaxed)
     }

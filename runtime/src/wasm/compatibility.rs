@@ -32,8 +32,8 @@ pub fn check(imports: &[String], exports: &[String]) -> Result<(), LoadError> {
     }
 }
 
-/// The oldest and the newest version of the contract that a component names; none if it uses none, as a class that only
-/// imports and exports standard interfaces.
+/// Returns the oldest and the newest version of the contract that a component names, or none if it names none because
+/// it only imports and exports standard interfaces.
 pub fn built_for(imports: &[String], exports: &[String]) -> Option<(Version, Version)> {
     let versions = imports.iter().chain(exports).filter_map(|name| Version::parse(interface(name)?.1));
     versions.fold(None, |range, version| match range {
@@ -42,12 +42,13 @@ pub fn built_for(imports: &[String], exports: &[String]) -> Option<(Version, Ver
     })
 }
 
-/// Whether a component exports an interface of any version that this host runs.
+/// Returns whether a component exports an interface of any version that this host runs.
 pub fn exports(exports: &[String], wanted: &str) -> bool {
     exports.iter().filter_map(|name| interface(name)).any(|(name, _)| name == wanted)
 }
 
-/// Standard WASI 0.2 of any patch version, or an interface of a contract.
+/// Returns whether an import is standard WASI 0.2 of any patch version, or an interface of a version that this host
+/// runs.
 fn is_granted(import: &str) -> bool {
     let standard = STANDARD.iter().any(|package| import.starts_with(package))
         && import.split_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));

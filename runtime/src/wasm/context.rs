@@ -1,20 +1,20 @@
-//! What an instance is made with.
+//! The context of an instance: its object, its limits, and where its memory and its log go.
 
 use std::sync::Arc;
 
 use crate::base::logs::GuestLogs;
 use crate::base::{Env, Limits, MemoryAccount, ObjectAddress};
 
-/// What an instance is made with.
+/// The context in which an instance is made.
 #[derive(Clone)]
 pub struct InstanceContext {
-    /// The object it is the memory of.
+    /// The object that the instance belongs to.
     pub address: ObjectAddress,
-    /// What a turn may use.
+    /// Limits of its turns.
     pub limits: Arc<Limits>,
-    /// What its responses are charged to.
+    /// The account that its responses are charged to.
     pub memory: MemoryAccount,
-    /// Where its log entries go.
+    /// The logs that its entries go to.
     pub logs: Arc<GuestLogs>,
     /// Clock and randomness.
     pub env: Env,

@@ -1,4 +1,4 @@
-//! The handlers of one instance, found by what its class exports.
+//! The handlers of one instance, by what its class exports.
 
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
@@ -7,7 +7,7 @@ use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_hand
 use super::class::{Exports, RequestHandler};
 use super::host::Host;
 
-/// The handlers that are called for events.
+/// The handlers of events.
 pub struct Handlers {
     pub(super) request: Handler,
     pub(super) alarm: Option<alarm_handler::Guest>,
@@ -22,7 +22,7 @@ pub enum Handler {
     Incoming(Proxy),
 }
 
-/// Instantiates a component and finds its handlers, and the one that is called before the first event.
+/// Instantiates a component. Returns its handlers, and the one that is called before the first event.
 pub(super) async fn instantiate(
     store: &mut Store<Host>,
     exports: &Exports,

@@ -1,5 +1,5 @@
-//! The hook on the way from guest code to the host and back: charges what a call costs, makes the turn give way, and notes where its code
-//! was when the turn is given up.
+//! The hook on the way from guest code to the host and back: charges the price of a call, makes the turn give way, and
+//! records the running functions when the turn is given up.
 
 use wasmtime::{CallHook, StoreContextMut, WasmBacktrace};
 
@@ -7,7 +7,8 @@ use super::host::Host;
 use super::pace::FUEL_PER_SLICE;
 use super::trap::functions;
 
-/// Checks the turn whenever an instance's code calls the host or the engine, and when that returns. An error ends the turn.
+/// Checks the turn whenever an instance's code calls the host or the engine, and when the call returns. An error ends
+/// the turn.
 pub(super) fn at_host_call(store: StoreContextMut<'_, Host>, transition: CallHook) -> wasmtime::Result<()> {
     match transition {
         CallHook::CallingHost => before(store),
@@ -21,7 +22,7 @@ fn before(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
     if !host.pace.has_written() && host.has_written() {
         host.pace.note_written();
     }
-    // Perhaps this is the call by which it gives way; if not, it is asked again.
+    // This call may be the one by which the turn gives way; if not, the turn is asked again.
     if host.pace.take_back() { store.fuel_async_yield_interval(Some(FUEL_PER_SLICE)) } else { Ok(()) }
 }
 
@@ -44,6 +45,6 @@ fn after(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
         return Ok(());
     }
     host.work.check_time()?;
-    // Compiled code looks at its fuel at the next loop or function, and finds none.
+    // Compiled code checks its fuel at the next loop or function, and finds none.
     store.fuel_async_yield_interval(Some(1))
 }

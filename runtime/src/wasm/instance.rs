@@ -1,8 +1,7 @@
-//! The live memory of one object: a store and one call at a time.
+//! The live memory of one object: a store that runs one call at a time.
 //!
-//! A turn goes in by value and comes out by value, and so does the instance: after a failure of any kind there is no instance
-//! left to call, because a trapped or cancelled one cannot be entered again and its memory would tell another story
-//! than the storage.
+//! A turn goes in and comes out by value, and so does the instance: after a failure of any kind there is no instance
+//! left, because a trapped or cancelled one cannot be entered again and its memory would differ from the storage.
 
 #[cfg(test)]
 mod script;
@@ -33,20 +32,20 @@ use crate::storage::{Database, Turn};
 /// The live memory of one object.
 #[cfg_attr(test, allow(clippy::large_enum_variant, reason = "only tests have the small one"))]
 pub enum Instance {
-    /// Of a component.
+    /// The instance of a component.
     Component(ComponentInstance),
-    /// Of a class that is a script.
+    /// The instance of a class that is a script.
     #[cfg(test)]
     Script(ScriptInstance),
 }
 
-/// The live memory of one object: a store and what its component exports.
+/// The instance of a component: its store and its handlers.
 pub struct ComponentInstance {
     store: Store<Host>,
     handlers: Handlers,
-    /// Some until the first turn has called it.
+    /// The handler `init`, until the first turn has called it.
     init: Option<init_handler::Guest>,
-    /// Until the first turn begins: making the instance used fuel of it.
+    /// True until the first turn begins, which gets the fuel that making the instance has left.
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
@@ -55,20 +54,21 @@ pub struct ComponentInstance {
 
 /// How a turn of an instance ended.
 pub struct TurnEnd<T> {
-    /// The turn with what the handler staged, to be applied or rolled back.
+    /// The turn with what the handler has staged, to be applied or rolled back.
     pub turn: Turn,
-    /// What the handler did with sockets, to be applied or dropped with the turn.
+    /// What the handler has done with sockets, to be applied or dropped with the turn.
     pub sockets: SocketTurn,
-    /// The instance; none if it is not to be used again. Whoever rolls back what its handler wrote drops it.
+    /// The instance; none if it must not be used again. A caller that rolls the turn back drops the instance.
     pub instance: Option<Instance>,
-    /// What the handler answered.
+    /// The answer of the handler.
     pub result: Result<T, TurnError>,
     /// Fuel units that the turn used.
     pub fuel: u64,
 }
 
 impl Instance {
-    /// Makes an instance of a class, for the turn of a call. `memory` is what it was admitted with; it pays for what it grows by.
+    /// Creates an instance of a class, for the turn of a call. `memory` is the charge with which it was admitted; its
+    /// growth is charged to the same account.
     pub async fn new(
         engine: &Engine,
         code: Arc<ClassCode>,
@@ -85,7 +85,7 @@ impl Instance {
         }
     }
 
-    /// The class version that this is an instance of.
+    /// Returns the class version of the instance.
     pub fn code(&self) -> &Arc<ClassCode> {
         match self {
             Self::Component(instance) => &instance.code,
@@ -94,7 +94,7 @@ impl Instance {
         }
     }
 
-    /// Tells the object its name, if it was first reached by id.
+    /// Sets the object's name, if the object was first reached by id.
     pub fn learn_name(&mut self, name: Option<&ObjectName>) {
         match self {
             Self::Component(instance) => instance.learn_name(name),
@@ -103,7 +103,7 @@ impl Instance {
         }
     }
 
-    /// Runs the turn of a call on a database and sockets that no other turn uses, unless it is ended from outside.
+    /// Runs the turn of a call on a database and sockets that no other turn uses, unless `ends` ends it.
     pub async fn run<E: TurnEvent>(
         self,
         database: Database,
@@ -144,7 +144,8 @@ impl ComponentInstance {
         store.limiter(|host| &mut host.memory);
         store.call_hook(at_host_call);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
-        // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
+        // Bounds what one call may copy to the host: a list that names a few bytes of guest memory often enough would
+        // fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
         let (clock, pace) = (store.data().clock.clone(), store.data().pace.shared());
         let made = {
@@ -215,8 +216,8 @@ impl ComponentInstance {
         host.clock.clone()
     }
 
-    /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
-    /// what counts is the sum.
+    /// Ends the turn. Guest code and storage count fuel separately, each up to the limit, so that storage calls need
+    /// not read the store; the sum counts.
     fn end<T: TurnAnswer>(mut self, mut result: Result<T, TurnError>, work: &WorkBudget) -> TurnEnd<T> {
         let limit = self.context.limits.fuel_per_turn;
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
@@ -236,7 +237,7 @@ impl ComponentInstance {
             self.share.moved(response.body.len());
         }
         let result = result.and_then(|answer| answer.checked(&sockets));
-        // Of a response that there is no room for the handler knows nothing: it has ended well.
+        // The handler has ended well: it does not know that there is no room for its response.
         let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
         let instance = has_ended_well.then_some(Instance::Component(self));
         TurnEnd { turn, sockets, instance, result, fuel }
@@ -248,7 +249,7 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
     store.fuel_async_yield_interval(Some(FUEL_PER_SLICE))
 }
 
-/// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
+/// Calls `init` if this is the instance's first turn, then the handler. The outer error is a trap.
 async fn call<E: TurnEvent>(
     store: &mut Store<Host>,
     init: Option<init_handler::Guest>,

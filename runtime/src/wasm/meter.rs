@@ -1,4 +1,5 @@
-//! Counts the linear memory and the tables of an instance, and refuses what is beyond its limit or the host's.
+//! The memory meter of an instance: counts its linear memory and tables, and refuses growth beyond its limit or the
+//! host's.
 
 use wasmtime::ResourceLimiter;
 
@@ -8,31 +9,31 @@ use crate::base::MemoryCharge;
 /// Bytes that an element of a table takes.
 const TABLE_ELEMENT: u64 = 8;
 
-/// Counts the linear memory and the tables of one instance, on their own and against its class's share of the host's budget.
+/// The memory of one instance, counted against its own limit and its class's share of the host's memory.
 pub(super) struct MemoryMeter {
-    /// At least what is used: residency has charged the beginning.
+    /// The charge, which covers at least what is used: the beginning was charged at admission.
     charge: MemoryCharge,
     used: u64,
     limit: u64,
     refusal: Option<Refusal>,
 }
 
-/// Why memory was refused.
+/// The reason why memory was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refusal {
     /// The instance is at its own limit.
     Limit,
-    /// The instances of the class together have their share of the host's, or all instances all of it.
+    /// The instances of the class have reached their share of the host's memory, or all instances the total.
     Host,
 }
 
 impl MemoryMeter {
-    /// `charge` is what the instance was admitted with.
+    /// Creates a meter. `charge` is the one with which the instance was admitted.
     pub(super) fn new(charge: MemoryCharge, limit: u64) -> Self {
         Self { charge, used: 0, limit, refusal: None }
     }
 
-    /// Forgets refusals of earlier turns: a guest may have coped with them.
+    /// Forgets refusals of earlier turns, because the guest may have handled them.
     pub(super) fn begin_turn(&mut self) {
         self.refusal = None;
     }
@@ -55,14 +56,15 @@ impl MemoryMeter {
         false
     }
 
-    /// What was refused in this turn, if anything was. A trap after a refusal is the refusal's doing.
+    /// Returns why memory was refused in this turn, if it was. A trap after a refusal is caused by the refusal.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal
     }
 }
 
 impl ResourceLimiter for MemoryMeter {
-    /// A refusal makes `memory.grow` answer −1, as the specification has it: interpreters may collect garbage and try again.
+    /// Counts growth. A refusal makes `memory.grow` return −1, as the specification defines it: interpreters may
+    /// collect garbage and retry.
     fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         Ok(self.take(desired.saturating_sub(current) as u64))
     }

@@ -1,11 +1,11 @@
-//! What a guest holds of its turn's storage between two calls: an open listing, the rest of a result, a savepoint.
+//! Resources of guests: what a guest holds of its turn's storage between two calls.
 
 use crate::storage;
 
 /// An open listing of keys.
 pub struct Listing(pub(super) storage::Cursor);
 
-/// The rest of a result of SQL.
+/// The remaining rows of a result of SQL.
 pub struct Cursor(pub(super) storage::Cursor);
 
 /// An open savepoint.

@@ -1,4 +1,4 @@
-//! Classes written in Rust, which stand for components in simulations: the object layer runs their turns as it runs any.
+//! Classes written in Rust, which replace components in simulations: the object layer runs their turns like any other.
 
 use crate::base::socket::SocketEvent;
 use crate::base::{Alarm, Request, Response, TurnError};
@@ -13,6 +13,6 @@ pub trait Script: Send + Sync {
     /// Runs the alarm.
     fn alarm(&self, alarm: Alarm, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError>;
 
-    /// Hears of a WebSocket.
+    /// Handles an event of a WebSocket.
     fn socket(&self, event: SocketEvent, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError>;
 }

@@ -1,8 +1,8 @@
-//! Runs a guest call until it ends, its CPU or wall time is up, or it is ended from outside.
+//! A guest call that ends when its CPU or wall time is up, or when it is ended from outside.
 //!
-//! Fuel is the deterministic limit of a turn, and the engine's. CPU time is the second one, for guests that burn fuel slowly; it is counted
-//! at the yields that fuel causes and within SQL, so a turn that ends within its first slice costs no look at the clock. A call that
-//! computes for long waits for a slot of its class ([`Computing`]).
+//! Fuel is the deterministic limit of a turn, and the engine's. CPU time is the second one, for guests that burn fuel
+//! slowly; it is counted at the yields that fuel causes and within SQL, so a turn that ends within its first slice does
+//! not read the clock. A call that computes for long waits for a slot of its class ([`Computing`]).
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -15,18 +15,19 @@ use crate::base::env::Sleep;
 use crate::base::share::TooManyWait;
 use crate::base::{Computing, CpuTimer, TurnError};
 
-/// Ends when something has happened.
+/// A future that ends when something has happened.
 pub type Signal<'a> = &'a mut (dyn Future<Output = ()> + Send + Unpin);
 
-/// What ends a turn from outside.
+/// The signals that end a turn from outside.
 pub struct Ends<'a, 'b> {
-    /// Nobody waits for it any more. Counts while it only waits and has written nothing. None for turns that are finished all the same.
+    /// The caller is gone. Takes effect while the turn only waits and has written nothing. None for turns that are
+    /// always finished.
     pub abandoned: Option<Signal<'a>>,
-    /// Its object is to be deleted. Counts at once.
+    /// The object is to be deleted. Takes effect at once.
     pub deleted: Signal<'b>,
 }
 
-/// A guest call that ends when its time is up. Dropping the call poisons the instance: the caller drops that, too.
+/// A guest call with limits of time. Dropping the call poisons the instance, so the caller drops that, too.
 pub(super) struct Timed<'a, 'b, 'c, F> {
     call: Computing<Pin<&'a mut F>>,
     context: &'a InstanceContext,
@@ -38,18 +39,18 @@ pub(super) struct Timed<'a, 'b, 'c, F> {
     wall: Option<Sleep>,
 }
 
-/// How a timed call ended without a result.
+/// The reason why a timed call ended without a result.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TimeUp {
     /// It used its CPU time.
     Cpu(Duration),
     /// It took its wall time.
     Wall(Duration),
-    /// It waited for something, had written nothing, and nobody waited for it.
+    /// It waited for something, had written nothing, and its caller was gone.
     Abandoned,
     /// Its object is to be deleted.
     Deleted,
-    /// It wanted to compute for long, and too many of its class wait to do so.
+    /// It was to compute for long, and too many turns of its class wait to do so.
     Overloaded,
 }
 
@@ -73,7 +74,7 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
         }
     }
 
-    /// Ends the call, too, when something outside does.
+    /// Ends the call, too, when one of these signals does.
     pub(super) fn unless(mut self, ends: Ends<'b, 'c>) -> Self {
         (self.abandoned, self.deleted) = (ends.abandoned, Some(ends.deleted));
         self
@@ -89,7 +90,7 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
         is_abandoned
     }
 
-    /// Why the call is to end now, if it is.
+    /// Returns why the call is to end now, if it is.
     fn poll_time_up(&mut self, context: &mut Context<'_>) -> Poll<TimeUp> {
         let limits = &self.context.limits;
         if self.cpu.is_used_up() {

@@ -1,4 +1,4 @@
-//! Why guest code stopped: the error of a turn whose handler did not return, with the functions that were running.
+//! The error of a turn whose guest code stopped before it returned, with the functions that were running.
 
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;

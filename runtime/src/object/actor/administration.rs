@@ -1,7 +1,7 @@
-//! What the admin API asks of an object: to say what it is, to run SQL, to be copied, replaced or deleted.
+//! The operations of the admin API on an object: to describe it, to run SQL, to export, import, evict or delete it.
 //!
-//! Each is taken from the mailbox like a turn and needs no instance. What may change what is stored drops the instance: its memory
-//! tells of what was there. Like a turn's, each outcome goes through the gate.
+//! Each is taken from the mailbox like a turn and needs no instance. One that may change what is stored drops the
+//! instance, because its memory depends on what was stored before. Like a turn's, each outcome goes through the gate.
 
 use std::fs::File;
 use std::pin::pin;
@@ -17,7 +17,7 @@ use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Query, Table,
 use crate::storage::{ApplyError, Database, Snapshot, SqlError};
 
 impl Actor {
-    /// Does what is asked, and answers it.
+    /// Runs the operation and answers it.
     pub(super) async fn administrate(&mut self, mut object: Object, ended: Ended, asked: Administration) -> Object {
         match asked {
             Administration::Describe(reply) => {
@@ -72,7 +72,7 @@ impl Actor {
         }))
     }
 
-    /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
+    /// Runs SQL as a turn. One that may write drops the instance, because its memory depends on what was stored before.
     async fn query(&mut self, mut object: Object, query: Query) -> (Object, Result<Option<Table>, TurnError>) {
         match object.database().description() {
             Ok(Some(_)) => {}
@@ -117,13 +117,13 @@ impl Actor {
         (after(database, resident), answer)
     }
 
-    /// What is stored at this moment, to be copied while turns go on.
+    /// Returns what is stored at this moment, to be copied while turns go on.
     async fn snapshot(&mut self, database: &mut Database) -> Result<Option<Snapshot>, TurnError> {
         self.durable.reached(self.applied).await.map_err(|_| TurnError::OutcomeUnknown)?;
         database.snapshot().map_err(storage_failed)
     }
 
-    /// Copies it in a thread of its own, which answers in the place of the actor.
+    /// Copies a snapshot in a thread of its own, which answers instead of the actor.
     fn export(&self, snapshot: Snapshot, ended: Ended, reply: ReplyTo<Option<File>>) {
         self.host.metrics.turns.inc();
         let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
@@ -145,7 +145,8 @@ impl Actor {
         (after(database, resident), imported)
     }
 
-    /// Removes everything that is stored, and closes the sockets. The instance went before: its memory tells of what is gone.
+    /// Removes everything that is stored, and closes the sockets. The instance was dropped before, because its memory
+    /// depends on what is removed.
     async fn delete(&mut self, database: &mut Database) -> Result<Deletion, TurnError> {
         let deleted = database.delete().await.map_err(storage_failed)?;
         let Some(sockets) = self.sockets.take() else {

@@ -1,4 +1,5 @@
-//! How an object runs its alarm: the row in its database says whether it is due, and what becomes of it when it fails.
+//! How an actor runs its object's alarm: the row in the database says whether it is due, and what happens when it
+//! fails.
 
 use super::{Actor, Failed, Object, after, storage_failed};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
@@ -7,8 +8,8 @@ use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::{Alarm, CallId, TurnError, WorkBudget};
 
 impl Actor {
-    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
-    /// nothing is told, so whoever sent it sends it again.
+    /// Runs the alarm if it is due, and reports to the index what the alarm is afterwards, changed or not. When the
+    /// host has failed nothing is reported, so the alarm is delivered again.
     pub(super) async fn alarm(
         &mut self,
         mut object: Object,
@@ -64,7 +65,8 @@ impl Actor {
         }
     }
 
-    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
+    /// Records in a turn of the host's own when the alarm is retried, or that it is given up. Returns what happens to
+    /// it, in words.
     async fn alarm_failed(&mut self, object: Object, alarm: Alarm) -> (Object, Result<(String, Level), TurnError>) {
         let now_ms = self.host.env.wall_ms();
         let next = alarm.after_failure(now_ms, &self.host.env);

@@ -10,7 +10,7 @@ use crate::wasm::class::ClassCode;
 use crate::wasm::event::{TurnAnswer, TurnEvent};
 use crate::wasm::script::Script;
 
-/// The live memory of an object whose class is a script: none.
+/// The instance of a class that is a script; it has no memory.
 pub struct ScriptInstance(pub(super) Arc<ClassCode>);
 
 impl ScriptInstance {
