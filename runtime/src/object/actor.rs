@@ -75,7 +75,7 @@ impl From<TurnError> for Failed {
 struct Ended {
     call: CallId,
     occasion: Occasion,
-    /// Whether the object had sockets when the turn began.
+    /// True if the object had sockets when the turn began.
     had_sockets: bool,
 }
 

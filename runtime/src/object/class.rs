@@ -29,7 +29,7 @@ struct CurrentVersion {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
     handles_alarms: bool,
-    /// Whether it was reported that alarms wait for a version that handles them.
+    /// True once it was reported that alarms wait for a version that handles them.
     told_that_alarms_wait: AtomicBool,
 }
 
@@ -63,7 +63,7 @@ pub struct VersionInfo {
     pub message: Option<String>,
     /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
     pub built_for: Option<Version>,
-    /// Whether that version is too old for this host: requests are answered with `class-outdated`.
+    /// True if that version is too old for this host: requests are answered with `class-outdated`.
     pub outdated: bool,
 }
 

@@ -40,7 +40,7 @@ pub struct Host {
     /// The sockets of the running turn.
     pub(super) sockets: Option<SocketTurn>,
     pub(super) address: ObjectAddress,
-    /// Whether the class has a handler for alarms.
+    /// True if the class has a handler for alarms.
     handles_alarms: bool,
     pub(super) memory: MemoryMeter,
     /// The remaining budget of the running turn.

@@ -32,11 +32,11 @@ pub(super) struct Pace {
     owed: u64,
     /// The count of polls when the turn last gave way.
     polls: u32,
-    /// Whether the turn is asked to give way.
+    /// True if the turn is asked to give way.
     asked: bool,
     /// Host calls since it was asked.
     unpaced: u32,
-    /// Whether the running call is one of standard WASI, which is timed.
+    /// True if the running call is one of standard WASI, which is timed.
     timed: bool,
     /// The time at which such a call last ended.
     looked: Duration,

@@ -31,7 +31,7 @@ type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 impl wit::Host for View<'_> {
     fn accept(&mut self, tags: Vec<String>) -> Answer<u64> {
         self.pace.price(tags.iter().map(String::len).sum(), FUEL_PER_SOCKET + tags.len() as u64 * FUEL_PER_ITEM);
-        Ok(told(self.socket_turn()?.accept(tags)).map(|socket| socket.0))
+        Ok(answer(self.socket_turn()?.accept(tags)).map(|socket| socket.0))
     }
 
     fn sockets(&mut self, tag: Option<String>) -> wasmtime::Result<Vec<u64>> {
@@ -45,41 +45,41 @@ impl wit::Host for View<'_> {
         self.pace.price(0, FUEL_PER_SOCKET);
         let tags = self.socket_turn()?.tags(SocketId(socket));
         self.pace.add_price(tags.as_ref().map_or(0, Vec::len) as u64 * FUEL_PER_ITEM);
-        Ok(told(tags))
+        Ok(answer(tags))
     }
 
     fn attachment(&mut self, socket: u64) -> Answer<Option<Vec<u8>>> {
         self.pace.price(0, FUEL_PER_SOCKET);
         let attachment = self.socket_turn()?.attachment(SocketId(socket));
         self.pace.price(attachment.as_ref().map_or(0, |attachment| attachment.as_ref().map_or(0, Bytes::len)), 0);
-        Ok(told(attachment).map(|attachment| attachment.map(Vec::from)))
+        Ok(answer(attachment).map(|attachment| attachment.map(Vec::from)))
     }
 
     fn set_attachment(&mut self, socket: u64, attachment: Option<Vec<u8>>) -> Answer<()> {
         self.pace.price(attachment.as_ref().map_or(0, Vec::len), FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.set_attachment(SocketId(socket), attachment.map(Bytes::from))))
+        Ok(answer(self.socket_turn()?.set_attachment(SocketId(socket), attachment.map(Bytes::from))))
     }
 
     fn send(&mut self, socket: u64, message: wit::MessageResult) -> Answer<()> {
         self.pace.price(size(&message), FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.send(SocketId(socket), message.into())))
+        Ok(answer(self.socket_turn()?.send(SocketId(socket), message.into())))
     }
 
     fn broadcast(&mut self, tag: Option<String>, message: wit::MessageResult) -> Answer<u32> {
         self.pace.price(size(&message) + tag.as_ref().map_or(0, String::len), 0);
         let receivers = self.socket_turn()?.broadcast(tag.as_deref(), message.into());
         self.looked_at(receivers.as_ref().ok().filter(|_| tag.is_some()).map(|receivers| *receivers as usize));
-        Ok(told(receivers))
+        Ok(answer(receivers))
     }
 
     fn buffered(&mut self, socket: u64) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.buffered(SocketId(socket))))
+        Ok(answer(self.socket_turn()?.buffered(SocketId(socket))))
     }
 
     fn close(&mut self, socket: u64, code: Option<u16>, reason: String) -> Answer<()> {
         self.pace.price(reason.len(), FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.close(SocketId(socket), CloseFrame { code, reason })))
+        Ok(answer(self.socket_turn()?.close(SocketId(socket), CloseFrame { code, reason })))
     }
 
     fn auto_response(&mut self) -> wasmtime::Result<Option<wit::AutoResponsePair>> {
@@ -91,12 +91,12 @@ impl wit::Host for View<'_> {
     fn set_auto_response(&mut self, pair: Option<wit::AutoResponsePair>) -> Answer<()> {
         self.pace.price(pair.as_ref().map_or(0, |pair| pair.request.len() + pair.response.len()), FUEL_PER_SOCKET);
         let pair = pair.map(|wit::AutoResponsePair { request, response }| AutoResponse { request, response });
-        Ok(told(self.socket_turn()?.set_auto_response(pair)))
+        Ok(answer(self.socket_turn()?.set_auto_response(pair)))
     }
 
     fn auto_response_time(&mut self, socket: u64) -> Answer<Option<u64>> {
         self.pace.price(0, FUEL_PER_SOCKET);
-        Ok(told(self.socket_turn()?.auto_response_ms(SocketId(socket))))
+        Ok(answer(self.socket_turn()?.auto_response_ms(SocketId(socket))))
     }
 }
 
@@ -128,7 +128,7 @@ impl From<wit::MessageResult> for Message {
     }
 }
 
-fn told<T>(result: Result<T, SocketError>) -> Result<T, wit::Error> {
+fn answer<T>(result: Result<T, SocketError>) -> Result<T, wit::Error> {
     result.map_err(|error| match error {
         SocketError::NotAnUpgrade => wit::Error::NotAnUpgrade,
         SocketError::AlreadyAccepted => wit::Error::AlreadyAccepted,
