@@ -17,6 +17,7 @@ macro_rules! note {
 pub mod build;
 
 mod api;
+mod class_info;
 mod classes;
 mod data;
 mod deploy;

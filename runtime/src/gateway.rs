@@ -19,6 +19,7 @@ mod heads;
 mod hosts;
 mod logs;
 mod path;
+mod places;
 mod problem;
 mod token;
 mod websocket;
@@ -29,8 +30,9 @@ mod tests;
 
 pub use admin::{AdminService, AdminSettings};
 pub use body::Intake;
-pub use connections::{ADMIN_CONNECTIONS, Network, Patience, Places, connections_max, serve};
+pub use connections::{ADMIN_CONNECTIONS, Patience, connections_max, serve};
 pub use data::{DataService, DataSettings};
 pub use hosts::HostSettings;
+pub use places::{Network, Places};
 pub use token::AdminToken;
 pub use websocket::SocketSettings;

@@ -1,20 +1,23 @@
-//! One object: its mailbox, its actor, the gate its output waits at, and how it comes and goes.
+//! One object: its mailbox, its actor, the output gate, and its states while it is live.
 //!
 //! At most one actor per object delivers one event at a time to at most one instance. This layer decides when a turn
-//! runs and when its outcome may be told; it does not know what HTTP is, nor how anything is stored.
+//! runs and when its outcome is released; it knows neither HTTP nor how anything is stored.
 
 mod actor;
 pub mod class;
 mod event;
-pub mod handle;
+mod handle;
+mod host_context;
 mod lifecycle;
+pub mod mailbox;
 mod outbox;
 mod output_gate;
 mod owed;
+pub mod reply;
 pub mod residency;
 
-pub use actor::{HostContext, Registry};
 pub use class::{Class, VersionInfo};
 pub use event::{Event, Operation};
-pub use handle::ObjectHandle;
+pub use handle::{ObjectHandle, Registry};
+pub use host_context::HostContext;
 pub use residency::Residency;

@@ -28,8 +28,9 @@ use crate::base::{
 };
 pub use crate::object::Class;
 pub use crate::object::Operation;
-pub use crate::object::handle::Pending;
-use crate::object::handle::{Refusal, ReplyTo};
+use crate::object::mailbox::Refusal;
+pub use crate::object::reply::Pending;
+use crate::object::reply::ReplyTo;
 use crate::object::{Event, HostContext, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
@@ -42,7 +43,7 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Finds objects and starts their actors.
 pub struct Router {
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     classes: Classes,
     objects: Arc<Objects>,
     /// The tokio runtime of actors: separate from the gateway's, because guests compute and disks block.
@@ -133,10 +134,10 @@ pub enum ImportFailed {
 
 impl Router {
     /// Creates a router over these classes whose actors run on `guests`.
-    pub fn new(node: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
+    pub fn new(host: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
-            calls: CallIds::new(&node.env),
-            node,
+            calls: CallIds::new(&host.env),
+            host,
             classes,
             objects: Arc::default(),
             guests,
@@ -161,7 +162,7 @@ impl Router {
 
     /// Returns the clocks and randomness of the host.
     pub fn env(&self) -> &Env {
-        &self.node.env
+        &self.host.env
     }
 
     /// Delivers a call and waits until its outcome has passed the output gate.
@@ -171,59 +172,59 @@ impl Router {
 
     /// Returns the connection side of an accepted socket, which moves its bytes. None if the socket no longer exists.
     pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
-        self.node.sockets.connect(object, socket)
+        self.host.sockets.connect(object, socket)
     }
 
     /// Updates the metrics that are not counted as they happen.
     pub fn update_metrics(&self) {
-        let (usage, log) = (self.node.databases.log_usage(), &self.node.metrics.log);
+        let (usage, log) = (self.host.databases.log_usage(), &self.host.metrics.log);
         log.flushes.inner().store(usage.flushes, Ordering::Relaxed);
         log.records.inner().store(usage.records, Ordering::Relaxed);
         log.bytes.inner().store(usage.bytes, Ordering::Relaxed);
         log.live_bytes.set(usage.live as i64);
         log.in_flight_bytes.set(usage.in_flight as i64);
         for purpose in MemoryUse::ALL {
-            let bytes = self.node.memory.used_for(purpose) + self.node.engine.capacity.memory.used_for(purpose);
-            self.node.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
+            let bytes = self.host.memory.used_for(purpose) + self.host.engine.capacity.memory.used_for(purpose);
+            self.host.metrics.memory.get_or_create(&Purpose { purpose: purpose.name() }).set(bytes as i64);
         }
     }
 
     /// Returns the memory account of a class.
     pub fn memory(&self, class: &ClassKey) -> MemoryAccount {
-        self.node.memory.account(class)
+        self.host.memory.account(class)
     }
 
     /// Returns the memory account for bytes that belong to no class.
     pub fn unowned_memory(&self) -> MemoryAccount {
-        self.node.memory.unowned()
+        self.host.memory.unowned()
     }
 
     /// Returns the file descriptors that live objects and connections share.
     pub fn descriptors(&self) -> Arc<Descriptors> {
-        self.node.engine.capacity.descriptors.clone()
+        self.host.engine.capacity.descriptors.clone()
     }
 
     /// Creates a file for a database upload; it is deleted when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
-        self.node.databases.incoming()
+        self.host.databases.incoming()
     }
 
     /// Returns the maximum size of an imported database in bytes.
     pub fn import_max(&self) -> u64 {
-        self.node.limits.database
+        self.host.limits.database
     }
 
     /// Checks an uploaded database and replaces with it what the object stores.
     pub async fn import(&self, call: Call<NamedTempFile>) -> Result<(), ImportFailed> {
         let slot = self.import_slots.acquire(&call.target.key).await;
         let slot = slot.map_err(|TooManyWait| ImportFailed::Turn(TurnError::Overloaded))?;
-        let (node, (call, file)) = (self.node.clone(), call.split());
+        let (host, (call, file)) = (self.host.clone(), call.split());
         let target = call.target.clone();
         let checking = blocking(move || {
-            let (env, begun) = (node.env.clone(), node.env.elapsed());
+            let (env, begun) = (host.env.clone(), host.env.elapsed());
             let work = WorkBudget::new(u64::MAX, move || env.elapsed().saturating_sub(begun) > CHECK_PATIENCE);
             let _slot = slot;
-            node.databases.check(file, &target, &work)
+            host.databases.check(file, &target, &work)
         });
         let checked = checking.await.map_err(|error| match error {
             ImportError::Refused(why) => ImportFailed::Refused(why),
@@ -249,7 +250,7 @@ impl Router {
     fn put(&self, mut call: Call<Event>) -> Result<(), TurnError> {
         loop {
             let sent = match self.objects.live.get(&call.target.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.node)),
+                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.host)),
                 None => {
                     let class = self.class_of(&call.target)?;
                     let entry = self.objects.live.entry(call.target.id);
@@ -257,7 +258,7 @@ impl Router {
                     // before, so no entry is added after its check.
                     self.admits(&class).map(|()| {
                         let live = entry.or_insert_with(|| self.start(class, call.target.clone()));
-                        live.send(call, &self.node)
+                        live.send(call, &self.host)
                     })
                 }
             };
@@ -290,7 +291,7 @@ impl Router {
 
     fn start(&self, class: Arc<Class>, address: ObjectAddress) -> ObjectHandle {
         let _guests = self.guests.enter();
-        ObjectHandle::start(self.node.clone(), self.objects.clone(), class, address)
+        ObjectHandle::start(self.host.clone(), self.objects.clone(), class, address)
     }
 
     /// Returns one page of the objects of a class whose names begin with `prefix`.
@@ -301,7 +302,7 @@ impl Router {
         cursor: Option<String>,
         limit: usize,
     ) -> Result<ObjectPage, StorageError> {
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         let listing = blocking(move || databases.catalog().list(&key, prefix.as_deref(), cursor.as_deref(), limit));
         let page = listing.await?;
         let objects = page.entries.into_iter().map(|row| ObjectSummary {
@@ -317,7 +318,7 @@ impl Router {
     /// Creates a new id for an object without a name. It creates no object: the object exists once it has stored
     /// something.
     pub fn new_id(&self, class: &Class) -> ObjectId {
-        ObjectId::unique(&class.key, self.node.env.random())
+        ObjectId::unique(&class.key, self.host.env.random())
     }
 
     /// Renames a class, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
@@ -345,23 +346,23 @@ impl Router {
     }
 
     async fn delete_retired(&self, class: &Class, with_objects: bool) -> Result<(), DeleteClassError> {
-        let patience = self.node.limits.shutdown();
+        let patience = self.host.limits.shutdown();
         if !self.all_leave(patience, |live| std::ptr::eq(live.class(), class)).await {
             return Err(DeleteClassError::StillRunning(patience));
         }
         if !with_objects && self.has_objects(class).await? {
             return Err(DeleteClassError::HasObjects);
         }
-        self.node.sockets.close_class(&class.key, &CloseFrame::of_host(code::GOING_AWAY, "the class was deleted"));
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        self.host.sockets.close_class(&class.key, &CloseFrame::of_host(code::GOING_AWAY, "the class was deleted"));
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         blocking(move || databases.remove_class(&key)).await?;
-        self.node.memory.forget(&class.key);
-        self.node.engine.capacity.memory.forget(&class.key);
+        self.host.memory.forget(&class.key);
+        self.host.engine.capacity.memory.forget(&class.key);
         self.classes.remove(&class.name()).await
     }
 
     async fn has_objects(&self, class: &Class) -> Result<bool, DeleteClassError> {
-        let (databases, key) = (self.node.databases.clone(), class.key.clone());
+        let (databases, key) = (self.host.databases.clone(), class.key.clone());
         Ok(blocking(move || databases.catalog().has_objects(&key)).await?)
     }
 
@@ -372,9 +373,9 @@ impl Router {
     /// Asks instances to leave that have been idle for too long, and reports failures that were only counted. Must be
     /// called about ten times in the idle time, and at least once a second.
     pub fn sweep(&self) {
-        self.node.residency.sweep(self.node.limits.idle());
-        self.node.failures.sweep();
-        self.node.logs.sweep(self.node.env.wall_ms());
+        self.host.residency.sweep(self.host.limits.idle());
+        self.host.failures.sweep();
+        self.host.logs.sweep(self.host.env.wall_ms());
     }
 
     /// Refuses new calls, lets accepted ones end, and waits until every object has left. Returns false if some were
@@ -386,7 +387,7 @@ impl Router {
 
     /// Closes all WebSockets, and waits until they are closed. Must be called after every object has left.
     pub async fn close_sockets(&self) {
-        self.node.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
+        self.host.sockets.close(&CloseFrame::of_host(code::RESTART, "the host stops")).await;
     }
 
     /// Waits until none of these objects is live. The caller ensures that none starts. Returns false if some were live
@@ -398,10 +399,10 @@ impl Router {
                 if !self.objects.ask_to_leave(&these) {
                     return;
                 }
-                let (Ok(()) | Err(TimedOut)) = self.node.env.timeout(ASK_AGAIN, left).await;
+                let (Ok(()) | Err(TimedOut)) = self.host.env.timeout(ASK_AGAIN, left).await;
             }
         };
-        self.node.env.timeout(patience, leaving).await.is_ok()
+        self.host.env.timeout(patience, leaving).await.is_ok()
     }
 }
 

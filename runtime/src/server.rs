@@ -254,7 +254,7 @@ fn build(
     let records = Arc::new(ClassRecords::open(data)?);
     let databases = Databases::open(data, &limits, env, memory.clone())?;
     let residency = Arc::new(Residency::new(engine.capacity.clone(), env.clone(), metrics.clone()));
-    let node = Arc::new(HostContext {
+    let host = Arc::new(HostContext {
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),
@@ -267,8 +267,8 @@ fn build(
         metrics: metrics.clone(),
         env: env.clone(),
     });
-    let classes = Classes::open(records, node.clone())?;
-    Ok((Arc::new(Router::new(node, classes, guests)), databases))
+    let classes = Classes::open(records, host.clone())?;
+    Ok((Arc::new(Router::new(host, classes, guests)), databases))
 }
 
 /// Builds a router without classes, for tests of the layers above it.

@@ -1,15 +1,16 @@
-//! The WebSockets of objects: which there are, what a turn does with them, and what waits to be sent.
+//! The WebSockets of objects: the sockets of each object, what a turn does with them, and what waits to be sent.
 //!
-//! The host owns every socket; an instance never does. This layer knows neither WebAssembly nor HTTP nor storage: handlers use it
-//! as they use storage ([`SocketTurn`]), the gateway moves the bytes ([`Connection`]), and between them the object layer decides
-//! when something becomes true. Three times in the life of a change:
+//! The host owns every socket; an instance never does. This layer knows neither WebAssembly nor HTTP nor storage:
+//! handlers use it as they use storage ([`SocketTurn`]), the gateway moves the bytes ([`Connection`]), and the object
+//! layer decides when a change takes effect. A change has three states:
 //!
 //! * **staged** in a [`SocketTurn`], seen by that turn only;
 //! * **applied** ([`SocketTurn::apply`]) to the object's table ([`ObjectSockets`]), seen by its next turns;
-//! * **released** ([`Release::now`]) when what the turn wrote is durable: only now does it reach the gateway.
+//! * **released** ([`Release::now`]) when what the turn wrote is durable: only now the gateway sees it.
 //!
-//! What must stay true: the table of an object is changed only between its turns, by whoever runs them; nothing waits in a
-//! [`Connection`] without being counted; what is sent is copied out of the guest once, however many receive it.
+//! What must stay true: the table of an object is changed only between its turns, by the actor that runs them;
+//! everything that waits in a [`Connection`] is counted; what is sent is copied out of the guest once, however many
+//! sockets receive it.
 
 mod object;
 mod send_queue;
@@ -30,7 +31,8 @@ pub use self::turn::{Release, SocketError, SocketTurn};
 use crate::base::socket::{CloseFrame, SocketId};
 use crate::base::{ClassKey, Env, HostMemory, Limits, Metrics, ObjectId};
 
-/// Ids that one process may use up in a millisecond without meeting those of the next: 2^41 ms (until 2039) × 2^12 < 2^53.
+/// Ids that one process may use in a millisecond before they meet those of the next process: 2^41 ms (until 2039) ×
+/// 2^12 < 2^53.
 const IDS_PER_MS: u64 = 1 << 12;
 
 /// The sockets of all objects of one host.
@@ -38,7 +40,7 @@ pub struct Sockets {
     objects: DashMap<ObjectId, Arc<ObjectSockets>>,
     /// Later processes begin with a later time.
     next_id: AtomicU64,
-    /// Told when the last connection ends.
+    /// Notified when the last connection ends.
     all_ended: Notify,
     limits: Arc<Limits>,
     memory: HostMemory,
@@ -47,13 +49,13 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// No sockets yet.
+    /// Creates the sockets of a host, without any.
     pub fn new(limits: Arc<Limits>, memory: HostMemory, metrics: Arc<Metrics>, env: Env) -> Self {
         let next_id = AtomicU64::new(env.wall_ms().saturating_mul(IDS_PER_MS));
         Self { objects: DashMap::new(), next_id, all_ended: Notify::new(), limits, memory, metrics, env }
     }
 
-    /// The sockets of an object; none if it has none.
+    /// Returns the sockets of an object, or none if it has none.
     pub fn of(&self, object: &ObjectId) -> Option<Arc<ObjectSockets>> {
         self.objects.get(object).map(|sockets| sockets.clone())
     }
@@ -62,12 +64,12 @@ impl Sockets {
         self.objects.entry(object).or_insert_with(|| Arc::new(ObjectSockets::new(self.clone(), class))).clone()
     }
 
-    /// Forgets what an object without sockets and without an instance had set for them.
+    /// Removes what an object without sockets and without an instance has set for them.
     pub fn forget_if_empty(&self, object: &ObjectId) {
         self.objects.remove_if(object, |_, sockets| sockets.is_empty());
     }
 
-    /// Whether more waits for peers than the host holds for all of them.
+    /// Returns whether more bytes wait for all peers than the host may hold for them.
     fn is_short_of_memory(&self) -> bool {
         self.metrics.sockets.buffered_bytes.get() as u64 > self.limits.socket_buffers
     }
@@ -76,12 +78,12 @@ impl Sockets {
         SocketId(self.next_id.fetch_add(1, Ordering::Relaxed))
     }
 
-    /// The gateway's end of a socket that was accepted. None if it is gone again.
+    /// Returns the gateway's end of a socket that was accepted, or none if the socket no longer exists.
     pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
         self.of(object)?.connect(socket)
     }
 
-    /// Forgets the sockets of an object that is deleted: no event of theirs comes to it any more.
+    /// Removes the sockets of an object that is deleted: none of their events are delivered any more.
     pub fn forget(&self, object: &ObjectId) {
         self.objects.remove(object);
     }

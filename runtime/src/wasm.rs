@@ -1,27 +1,39 @@
-//! Hosting WebAssembly: the engine, classes (compiled components), instances, metering, and the host side of each WIT
+//! WebAssembly: the engine, classes (compiled components), instances, metering, and the host side of each WIT
 //! interface.
 //!
-//! This layer runs one call of one instance at a time and says how it ended. It knows nothing of mailboxes, gates or HTTP
-//! listeners; it reaches storage only through the turn it is given.
+//! This layer runs one call of one instance at a time and returns how it ended. It knows nothing of mailboxes, gates or
+//! HTTP listeners; it reaches storage only through the turn that it is given.
 
 mod bindings;
 mod cache;
 pub mod capacity;
 pub mod class;
+mod clock;
 pub mod compatibility;
+mod context;
+mod contract;
 pub mod engine;
 pub mod event;
+mod handlers;
 mod host;
+mod host_call;
 pub mod instance;
+mod load_error;
 mod meter;
 mod pace;
+mod resources;
 mod response;
 #[cfg(test)]
 pub mod script;
+mod timed;
+mod trap;
 
 pub use capacity::{Cost, InstanceCapacity, machine_memory};
-pub use class::{ClassCode, LoadError};
+pub use class::ClassCode;
+pub use context::InstanceContext;
+pub use contract::Version;
 pub use engine::Engine;
 pub use event::{TurnAnswer, TurnEvent};
-pub use instance::{Instance, InstanceContext, TurnEnd};
-pub use meter::{Ends, Signal};
+pub use instance::{Instance, TurnEnd};
+pub use load_error::LoadError;
+pub use timed::{Ends, Signal};

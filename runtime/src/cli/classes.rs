@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::{Api, Connection};
+use super::class_info::{self, ClassInfo};
 use super::{path, show};
 use crate::base::{ClassName, Env};
 
@@ -67,33 +68,6 @@ enum Command {
     },
 }
 
-/// A class in the admin API.
-#[derive(Deserialize)]
-pub struct ClassInfo {
-    pub name: String,
-    pub version: u64,
-    pub digest: String,
-    pub size: u64,
-    pub exports: Vec<String>,
-    pub imports: Vec<String>,
-    pub created: u64,
-    pub deployed: u64,
-    pub create: String,
-    #[serde(default)]
-    pub message: Option<String>,
-    pub built_for: Option<String>,
-    pub outdated: bool,
-}
-
-impl ClassInfo {
-    /// Returns the version of the contract that it was built for.
-    fn contract(&self) -> String {
-        let version = self.built_for.as_deref().and_then(|built_for| Some(built_for.split_once('@')?.1));
-        let outdated = if self.outdated { " (outdated)" } else { "" };
-        format!("{}{outdated}", version.unwrap_or("-"))
-    }
-}
-
 /// A version in the admin API.
 #[derive(Deserialize)]
 struct VersionInfo {
@@ -126,7 +100,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
         Command::Rollback { class, version, message } => {
             let version = version.to_string();
             let query = path::query(&[("version", Some(&version)), ("message", message.as_deref())]);
-            super::deploy::print(api.put(&format!("/v1/classes/{class}{query}"), &[])?, args.json)
+            class_info::print(api.put(&format!("/v1/classes/{class}{query}"), &[])?, args.json)
         }
         Command::Rename { class, to } => {
             let value: Value =

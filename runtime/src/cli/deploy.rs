@@ -1,16 +1,13 @@
 //! `holdfast deploy`: makes a project or a component the current version of a class.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::api::{Api, Connection};
-use super::classes::ClassInfo;
 use super::project::Project;
-use super::{build, path, show};
+use super::{build, class_info, path};
 use crate::base::{ClassName, Create};
 
 /// Build a project and deploy it, or deploy a component.
@@ -55,19 +52,7 @@ pub fn run(args: Args) -> anyhow::Result<()> {
 
     let query = path::query(&[("create", create.map(Create::word)), ("message", args.message.as_deref())]);
     let value: Value = api.put(&format!("/v1/classes/{class}{query}"), &component)?;
-    print(value, args.json)
-}
-
-/// Prints the result of a deploy.
-pub fn print(value: Value, json: bool) -> anyhow::Result<()> {
-    let out = &mut io::stdout().lock();
-    if json {
-        return Ok(writeln!(out, "{value}")?);
-    }
-    let changed = value["changed"] == true;
-    let info = ClassInfo::deserialize(value)?;
-    let (what, size) = (if changed { "deployed" } else { "unchanged" }, show::bytes(info.size));
-    Ok(writeln!(out, "{what}  {} version {}, {size}, {:.12}", info.name, info.version, info.digest)?)
+    class_info::print(value, args.json)
 }
 
 fn class_of_file(file: &Path) -> anyhow::Result<ClassName> {

@@ -1,4 +1,4 @@
-//! Connections: their number, the time for which they may stand still, and their end when the host stops.
+//! Connections: the time for which they may stand still, and their end when the host stops. `places` limits their number.
 //!
 //! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and
 //! checks several times in each timeout whether it makes progress. A connection without progress is closed, so that its
@@ -11,16 +11,15 @@
 //! | the peer takes nothing of what it is sent, or less than `slowest-transfer` on average | `response-seconds` |
 //! | a body comes to a halt | `body-seconds`, in `body`, which answers 408 |
 //!
-//! Invariants: there are never more connections than reserved descriptors, so neither the commit log nor a database
-//! ever runs out of descriptors; the admin listener has places of its own; one address cannot take all places.
+//! Invariants: a connection without progress is closed at most one look after its patience has ended; a listener that stops
+//! waits until every connection has ended.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
+use std::net::TcpListener;
 use std::pin::pin;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,11 +32,11 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 
 use super::body;
+use super::places::{Place, Places};
 use super::wire::{Progress, Watched, Wire};
 use crate::base::{Descriptors, Env, Limits, Metrics};
 
@@ -105,131 +104,6 @@ pub fn connections_max(limits: &Limits, descriptors: &Descriptors, memory: u64) 
         configured => configured.into(),
     };
     room.min(configured) as usize
-}
-
-/// The connection places of one listener.
-pub struct Places {
-    max: usize,
-    per_address: u32,
-    trusted: Vec<Network>,
-    taken: Mutex<Taken>,
-    /// None if the descriptors are reserved.
-    descriptors: Option<Arc<Descriptors>>,
-    metrics: Arc<Metrics>,
-}
-
-#[derive(Default)]
-struct Taken {
-    all: usize,
-    by_address: HashMap<IpAddr, u32>,
-}
-
-/// The right to a connection. Dropping it releases the place.
-pub struct Place {
-    places: Arc<Places>,
-    /// None for connections that are not counted by address.
-    address: Option<IpAddr>,
-}
-
-impl Places {
-    /// Creates `max` places, `per_address` of them for each address that is neither loopback nor trusted.
-    pub fn new(
-        max: usize,
-        per_address: u32,
-        trusted: Vec<Network>,
-        descriptors: Arc<Descriptors>,
-        metrics: Arc<Metrics>,
-    ) -> Arc<Self> {
-        let descriptors = Some(descriptors);
-        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
-    }
-
-    /// Creates a few places whose descriptors are reserved.
-    pub fn set_aside(max: usize, metrics: Arc<Metrics>) -> Arc<Self> {
-        let (per_address, trusted, descriptors) = (u32::MAX, Vec::new(), None);
-        Arc::new(Self { max, per_address, trusted, taken: Mutex::default(), descriptors, metrics })
-    }
-
-    fn take(self: &Arc<Self>, from: IpAddr) -> Option<Place> {
-        let from = from.to_canonical();
-        let exempt = from.is_loopback() || self.trusted.iter().any(|network| network.contains(from));
-        let address = (!exempt).then(|| counted_as(from));
-        let mut taken = self.taken.lock();
-        if taken.all >= self.max {
-            return None;
-        }
-        let of_address = address.map_or(0, |address| taken.by_address.get(&address).copied().unwrap_or(0));
-        let live = self.metrics.live_instances.get().max(0) as u64;
-        if of_address >= self.per_address
-            || self.descriptors.as_ref().is_some_and(|descriptors| !descriptors.take_connection(live))
-        {
-            return None;
-        }
-        if let Some(address) = address {
-            taken.by_address.insert(address, of_address + 1);
-        }
-        taken.all += 1;
-        self.metrics.connections.inc();
-        Some(Place { places: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.places.taken.lock();
-        taken.all -= 1;
-        self.places.descriptors.iter().for_each(|descriptors| descriptors.give_connection());
-        self.places.metrics.connections.dec();
-        if let Some(address) = self.address
-            && let Some(of_address) = taken.by_address.get_mut(&address)
-        {
-            *of_address -= 1;
-            if *of_address == 0 {
-                taken.by_address.remove(&address);
-            }
-        }
-    }
-}
-
-/// Returns the address by which a client is counted: a client with one IPv6 address has 2^64 of them.
-fn counted_as(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(_) => address,
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-    }
-}
-
-/// A network, written `10.0.0.0/8`, or one address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u32,
-}
-
-impl Network {
-    fn contains(&self, address: IpAddr) -> bool {
-        let same = |a: u128, b: u128, bits: u32| (a ^ b).checked_shr(bits - self.prefix).unwrap_or(0) == 0;
-        match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => same(a.to_bits().into(), b.to_bits().into(), Ipv4Addr::BITS),
-            (IpAddr::V6(a), IpAddr::V6(b)) => same(a.to_bits(), b.to_bits(), Ipv6Addr::BITS),
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix.parse::<u32>().map_err(drop)?)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().map_err(drop)?;
-        let bits = if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
-        let prefix = prefix.unwrap_or(bits);
-        if prefix <= bits { Ok(Self { address, prefix }) } else { Err(()) }
-    }
 }
 
 /// Serves a listener until the host stops, then waits until every connection has ended.
@@ -471,51 +345,6 @@ impl<'a> Watch<'a> {
 mod tests {
     use super::*;
 
-    fn ip(text: &str) -> IpAddr {
-        text.parse().unwrap()
-    }
-
-    fn places(max: usize, per_address: u32, trusted: &[&str]) -> Arc<Places> {
-        let trusted = trusted.iter().map(|network| network.parse().unwrap()).collect();
-        Places::new(max, per_address, trusted, Arc::new(Descriptors::new(10_000, 100)), Arc::default())
-    }
-
-    #[test]
-    fn one_address_does_not_get_all_places() {
-        let places = places(5, 2, &["10.1.0.0/16"]);
-        let take = |address| places.take(ip(address));
-        let (a, b) = (take("192.0.2.1").unwrap(), take("192.0.2.1").unwrap());
-        assert!(take("192.0.2.1").is_none() && take("::ffff:192.0.2.1").is_none());
-        drop(a);
-        let again = take("192.0.2.1").unwrap();
-        let _trusted = ["10.1.2.3", "10.1.2.3", "10.1.2.3"].map(|address| take(address).unwrap());
-        assert!(take("127.0.0.1").is_none(), "all places are taken");
-        drop((b, again));
-        let _loopback = [take("127.0.0.1").unwrap(), take("::1").unwrap()];
-        assert!(take("192.0.2.9").is_none());
-        assert_eq!(places.metrics.connections.get(), 5);
-    }
-
-    #[test]
-    fn an_ipv6_network_counts_as_one_address() {
-        let places = places(9, 1, &[]);
-        let _first = places.take(ip("2001:db8::1")).unwrap();
-        assert!(places.take(ip("2001:db8::2")).is_none());
-        assert!(places.take(ip("2001:db8:0:1::1")).is_some());
-    }
-
-    #[test]
-    fn networks_are_read() {
-        let contains = |network: &str, address| network.parse::<Network>().unwrap().contains(ip(address));
-        assert!(contains("10.0.0.0/8", "10.255.0.1") && !contains("10.0.0.0/8", "11.0.0.1"));
-        assert!(contains("10.0.0.1", "10.0.0.1") && !contains("10.0.0.1", "10.0.0.2"));
-        assert!(contains("0.0.0.0/0", "1.2.3.4") && contains("::/0", "2001::1") && !contains("0.0.0.0/0", "::1"));
-        assert!(contains("fd00::/8", "fd12::1") && !contains("fd00::/8", "fe80::1"));
-        for bad in ["", "10.0.0.0/33", "10.0.0/8", "a/8", "10.0.0.0/", "::/129"] {
-            assert!(bad.parse::<Network>().is_err(), "{bad}");
-        }
-    }
-
     #[test]
     fn connections_stay_below_the_descriptors() {
         let limits = |connections| Limits { connections, ..Limits::default() };
@@ -523,9 +352,5 @@ mod tests {
         assert_eq!(connections_max(&limits(0), &descriptors, u64::MAX) as u64, descriptors.connections_max());
         assert_eq!(connections_max(&limits(7), &descriptors, u64::MAX), 7);
         assert_eq!(connections_max(&limits(0), &descriptors, 1 << 30), 8_192);
-        let few = Arc::new(Descriptors::new(0, 4));
-        assert!(Places::new(9, 9, Vec::new(), few, Arc::default()).take(ip("127.0.0.1")).is_none());
-        let admin = Places::set_aside(1, Arc::default());
-        assert!(admin.take(ip("127.0.0.1")).is_some());
     }
 }

@@ -314,7 +314,7 @@ mod tests {
     use super::*;
     use crate::base::{CallIds, ClassKey, ClassName, Env, Failure, ObjectId, ObjectName};
     use crate::wasm::LoadError;
-    use crate::wasm::compatibility::Version;
+    use crate::wasm::Version;
 
     fn failure(retryable: bool) -> TurnError {
         let stack = Some("secret".into());

@@ -20,8 +20,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::calm::Calm;
-use super::connections::Place;
 use super::heads::{Fault, Heads};
+use super::places::Place;
 use super::problem::{BAD_REQUEST, Problem};
 
 /// The state of a connection.

@@ -1,8 +1,9 @@
-//! The actor of one live object: takes one message at a time, runs its turn, puts the outcome behind the gate.
+//! The actor of one live object: takes one message at a time, runs its turn, and puts the outcome behind the output
+//! gate.
 //!
-//! What the object has is a value ([`Object`]) that each step takes and gives back; the actor itself has the rest. What must stay true:
-//! one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves
-//! the router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
+//! The object is a value ([`Object`]) that each step takes and gives back; the actor itself has the rest. What must
+//! stay true: one turn at a time; a failed turn leaves neither staged writes nor an instance; the actor leaves the
+//! router's map only with an empty mailbox and everything applied durable, so its successor finds all of it.
 
 mod administration;
 mod alarm;
@@ -12,61 +13,28 @@ use std::sync::Arc;
 
 use tracing::Instrument;
 
-use super::class::{Class, Loader};
+use super::class::Class;
 use super::event::Event;
-use super::handle::{Admits, Envelope, Inbox, Mailbox, Message, ObjectHandle, ReplyTo, mailbox};
+use super::handle::{ObjectHandle, Registry};
+use super::host_context::HostContext;
 use super::lifecycle::{self, Left, Quiet};
+use super::mailbox::{Admits, Envelope, Inbox, Mailbox, Message, mailbox};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::owed::Owed;
-use super::residency::{Permit, Residency};
-use crate::base::logs::{GuestLogs, Level, LogEntry};
-use crate::base::metrics::Code;
+use super::reply::ReplyTo;
+use super::residency::Permit;
+use crate::base::logs::{Level, LogEntry};
 use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, code};
 use crate::base::turn_error::{Failure, Logged};
-use crate::base::{
-    Call, CallId, Cause, Create, Env, Failures, FetchAnswer, HostMemory, Limits, Metrics, ObjectAddress, ObjectId,
-    Occasion, Request, TurnError,
-};
-use crate::sockets::{ObjectSockets, Release, SocketTurn, Sockets};
-use crate::storage::{Database, Databases, DurableWatch, LaneLost, Lsn, StorageError, Turn};
-use crate::wasm::{Ends, Engine, Instance, Signal, TurnAnswer, TurnEvent};
-
-/// What the actors of one host share.
-pub struct HostContext {
-    /// Compiles and instantiates.
-    pub engine: Arc<Engine>,
-    /// Loads the code of classes.
-    pub loader: Loader,
-    /// Databases of objects.
-    pub databases: Databases,
-    /// WebSockets of objects.
-    pub sockets: Arc<Sockets>,
-    /// Who may be in memory.
-    pub residency: Arc<Residency>,
-    /// What classes use of the host's memory.
-    pub memory: HostMemory,
-    /// What a turn may use.
-    pub limits: Arc<Limits>,
-    /// What guests say.
-    pub logs: Arc<GuestLogs>,
-    /// Tells of failed turns.
-    pub failures: Failures,
-    /// What is counted.
-    pub metrics: Arc<Metrics>,
-    /// Clock and randomness.
-    pub env: Env,
-}
-
-/// The router's map, as an actor sees it.
-pub trait Registry: Send + Sync {
-    /// Removes the actor that `handle` leads to, unless something waits in its mailbox. False if it must stay.
-    fn leave(&self, id: &ObjectId, handle: &ObjectHandle) -> bool;
-}
+use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
+use crate::sockets::{ObjectSockets, Release, SocketTurn};
+use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError, Turn};
+use crate::wasm::{Ends, Instance, Signal, TurnAnswer, TurnEvent};
 
 /// What an actor has beside the object itself.
 struct Actor {
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     registry: Arc<dyn Registry>,
     class: Arc<Class>,
     address: ObjectAddress,
@@ -74,7 +42,7 @@ struct Actor {
     inbox: Inbox,
     durable: DurableWatch,
     applied: Lsn,
-    /// None if the object has nothing to do with any.
+    /// None if the object has no sockets and has set nothing for them.
     sockets: Option<Arc<ObjectSockets>>,
     outbox: Outbox,
 }
@@ -82,7 +50,7 @@ struct Actor {
 /// The object of an actor, between two messages.
 type Object = lifecycle::Object<Database, Resident>;
 
-/// A live instance with its right to be there.
+/// A live instance with its permit.
 struct Resident {
     instance: Instance,
     permit: Permit,
@@ -93,7 +61,7 @@ struct Resident {
 /// A turn that failed.
 struct Failed {
     error: TurnError,
-    /// What becomes of it, as the rest of the sentence "it failed"; with how much that matters.
+    /// What happens after the failure, as the rest of the sentence "it failed", and the level of the log entry.
     consequence: (String, Level),
 }
 
@@ -103,49 +71,50 @@ impl From<TurnError> for Failed {
     }
 }
 
-/// A turn that has ended, to be answered.
+/// The description of a turn that has ended, for its answer and the log.
 struct Ended {
     call: CallId,
     occasion: Occasion,
-    /// Whether the object had sockets when the turn began.
+    /// True if the object had sockets when the turn began.
     had_sockets: bool,
 }
 
-/// What an actor does next.
+/// The next step of an actor.
 enum Next {
-    /// Deal with this.
+    /// Handle this message.
     Message(Message),
-    /// Nothing waits: neither messages nor the disk.
+    /// No message waits, and everything applied is durable.
     Quiet,
-    /// What was applied will never be known to be durable.
+    /// The object's lane is lost: whether what was applied is durable stays unknown.
     LaneLost,
 }
 
 impl ObjectHandle {
-    /// Starts the actor of an object on the current tokio runtime. The caller makes sure that it is the only one.
+    /// Starts the actor of an object on the current tokio runtime. The caller ensures that it is the only one.
     pub fn start(
-        node: Arc<HostContext>,
+        host: Arc<HostContext>,
         registry: Arc<dyn Registry>,
         class: Arc<Class>,
         address: ObjectAddress,
     ) -> Self {
-        // The class may have got another name since the object was asked for.
+        // The class may have been renamed since the call was made.
         let address = ObjectAddress { class: class.name(), ..address };
         let (mailbox, inbox) = mailbox();
         let handle = Self { mailbox: mailbox.clone(), class: class.clone() };
-        let database = node.databases.database(&address);
+        let database = host.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
-        let (sockets, outbox) = (node.sockets.of(&address.id), Outbox::default());
-        let actor = Actor { sockets, outbox, node, registry, class, address, mailbox, inbox, durable, applied };
+        let (sockets, outbox) = (host.sockets.of(&address.id), Outbox::default());
+        let actor = Actor { sockets, outbox, host, registry, class, address, mailbox, inbox, durable, applied };
         tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
 }
 
 impl Actor {
-    /// The object is dropped before the actor, as the later argument: once the inbox is gone a successor may open the same files.
+    /// Runs until the object leaves. The object is dropped before the actor, as the later argument: once the inbox is
+    /// dropped a successor may open the same files.
     async fn live(mut self, mut object: Object) {
-        self.node.metrics.live_objects.inc();
+        self.host.metrics.live_objects.inc();
         loop {
             object = match self.next(&mut object).await {
                 Next::Message(Message::Deliver(envelope)) => {
@@ -169,7 +138,7 @@ impl Actor {
                 },
             };
         }
-        self.node.metrics.live_objects.dec();
+        self.host.metrics.live_objects.dec();
     }
 
     async fn next(&mut self, object: &mut Object) -> Next {
@@ -181,7 +150,7 @@ impl Actor {
                     Err(LaneLost) => return Next::LaneLost,
                 }
             }
-            if settled && object.is_dormant() && self.inbox.is_empty() {
+            if settled && object.is_dormant() && self.mailbox.is_empty() {
                 return Next::Quiet;
             }
             let message = if settled {
@@ -202,39 +171,40 @@ impl Actor {
         }
     }
 
-    /// Does what had to wait for the disk, and says whether nothing waits any more.
+    /// Does the maintenance that waits for durability. Returns whether everything applied is durable.
     fn settle(&mut self, database: &mut Database) -> bool {
-        // The WAL stays long and is tried again; what it holds is safe.
+        // The WAL stays long and the reset is retried; what it holds is safe.
         if let Err(error) = database.maintain() {
             tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
         }
         self.durable.covers(self.applied)
     }
 
-    /// Leaves the map. Returns the object again if something has arrived meanwhile.
+    /// Leaves the map. Returns the object again if a message has arrived meanwhile.
     fn leave(&mut self, database: Database) -> Option<Object> {
-        // Closed before the map lets a successor in, which will open the same file.
+        // Closed before the map admits a successor, which will open the same file.
         drop(database);
         // All of it is durable. What the successor sends comes after it.
         self.outbox.flush();
-        self.node.sockets.forget_if_empty(&self.address.id);
+        self.host.sockets.forget_if_empty(&self.address.id);
         let handle = ObjectHandle { mailbox: self.mailbox.clone(), class: self.class.clone() };
         if self.registry.leave(&self.address.id, &handle) {
             return None;
         }
-        let database = self.node.databases.database(&self.address);
+        let database = self.host.databases.database(&self.address);
         (self.durable, self.applied) = (database.durable(), database.last_applied());
-        self.sockets = self.node.sockets.of(&self.address.id);
+        self.sockets = self.host.sockets.of(&self.address.id);
         Some(Object::Dormant(database))
     }
 
-    /// The object's lane is lost: nothing that it has applied since may be told, and whatever it does from now on means nothing. Its
-    /// sockets are closed, so that their peers come again, and whoever waits is refused.
+    /// Gives the object up after its lane was lost: nothing that it has applied since may be released, and no later
+    /// turn can be made durable. Its sockets are closed, so that their peers connect again, and calls that wait are
+    /// refused.
     fn give_up(&mut self, object: Object) -> Option<Object> {
         tracing::error!(object = %self.address, "the object's part of the commit log is lost; the object is given up");
         self.outbox.drop_all();
         if let Some(sockets) = self.sockets.take() {
-            self.node.sockets.forget(&self.address.id);
+            self.host.sockets.forget(&self.address.id);
             sockets.close_all(&CloseFrame::of_host(code::RESTART, "the host has lost the object")).now();
         }
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
@@ -244,7 +214,7 @@ impl Actor {
     }
 
     async fn deliver(&mut self, mut object: Object, envelope: Envelope) -> Object {
-        // What a large event takes of the host's memory is given back when its turn is over.
+        // The charge of a large event is given back when its turn is over.
         let Envelope { call, charge: _charge, deletes: _deletes, .. } = envelope;
         let (mut call, event) = call.split();
         if let (None, Some(name)) = (&self.address.name, call.target.name.take()) {
@@ -273,14 +243,14 @@ impl Actor {
         }
     }
 
-    /// Tells of a turn that has ended, and puts its outcome behind the gate.
+    /// Counts and reports a turn that has ended, and sends its outcome through the gate.
     fn answer<T>(&mut self, mut object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
-        self.node.metrics.turns.inc();
+        self.host.metrics.turns.inc();
         let outcome = outcome.map_err(|Failed { error, consequence }| {
             if let TurnError::Abandoned = error {
-                self.node.metrics.abandoned_turns.inc();
+                self.host.metrics.abandoned_turns.inc();
             }
-            self.node.tell((&self.address, ended.call), &ended.occasion, consequence, &error);
+            self.host.tell((&self.address, ended.call), &ended.occasion, consequence, &error);
             error
         });
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
@@ -290,7 +260,7 @@ impl Actor {
         object
     }
 
-    /// A request.
+    /// Runs the turn of a request.
     async fn fetch(
         &mut self,
         mut object: Object,
@@ -308,13 +278,14 @@ impl Actor {
         self.turn(object, call.id, request, Some(abandoned)).await
     }
 
-    /// Whether the object has stored something or has sockets.
+    /// Returns whether the object has stored something or has sockets.
     fn exists(&self, database: &mut Database) -> Result<bool, TurnError> {
         let is_stored = database.description().map_err(storage_failed)?.is_some();
         Ok(is_stored || self.sockets.as_ref().is_some_and(|sockets| sockets.counts().sockets > 0))
     }
 
-    /// An event of a socket. Messages that come after the object or the host has closed it are not for the object any more.
+    /// Runs the turn of a socket's event. Messages that arrive after the object or the host has closed the socket are
+    /// dropped.
     async fn socket(
         &mut self,
         mut object: Object,
@@ -331,7 +302,7 @@ impl Actor {
             sockets.mark_closing(id);
         }
         let deleted = self.mailbox.deleted(&self.class);
-        let code = deleted.or(self.class.code(&self.node.loader)).await;
+        let code = deleted.or(self.class.code(&self.host.loader)).await;
         let outcome;
         (object, outcome) = match code {
             Ok(code) if !code.listens_to_websockets() => (object, Ok(())),
@@ -344,19 +315,19 @@ impl Actor {
             let close_frame = sockets.close_one(id, CloseFrame::of_host(code::FAILED, error.code()));
             self.release(close_frame, object.database().last_applied());
         }
-        // Without room for an instance nothing was run, and it comes again.
+        // Without room for an instance nothing was run, and the event is delivered again.
         if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
             sockets.remove(id);
         }
         (object, outcome)
     }
 
-    /// Has something sent when all that the object has applied is durable.
+    /// Releases something when everything that the object has applied is durable.
     fn release(&mut self, release: Release, applied: Lsn) {
         self.outbox.put(output_gate::hold(release, applied, &self.durable));
     }
 
-    /// One turn of the instance: wake, run, apply or roll back.
+    /// Runs one turn of the instance: wakes it, runs the handler, applies or rolls back.
     async fn turn<E: TurnEvent>(
         &mut self,
         object: Object,
@@ -376,11 +347,11 @@ impl Actor {
         };
         let object = (self.address.id, self.address.key.clone());
         let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
-        let sockets = SocketTurn::begin(self.node.sockets.clone(), object, sockets, offered);
+        let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
         let mut deleted = self.mailbox.deleted(&self.class);
         let ends = Ends { abandoned, deleted: &mut deleted };
         let end = instance.run(database, sockets, event, call, ends).await;
-        self.node.metrics.fuel.inc_by(end.fuel);
+        self.host.metrics.fuel.inc_by(end.fuel);
         let (database, kept, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
         // A turn of which nothing was kept leaves no instance either.
         let object = match end.instance.filter(|_| kept == Kept::All) {
@@ -403,7 +374,7 @@ impl Actor {
     ) -> (Database, Kept, Result<T, TurnError>) {
         let answer = match result {
             Ok(answer) => answer,
-            // A turn like any other that has only read, whose answer was lost on the way.
+            // A turn that has only read, whose answer was lost on the way: it is applied like any other.
             Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !sockets.has_staged() => {
                 return match self.apply(turn).await {
                     (database, Ok(())) => (database, Kept::All, Err(error)),
@@ -411,9 +382,10 @@ impl Actor {
                 };
             }
             Err(error) => {
-                // A handler that cannot cope with an error of storage passes it on or panics; the error is storage's.
+                // A handler that cannot handle an error of storage returns it or panics; the cause is the error of
+                // storage.
                 let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
-                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.node.limits));
+                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.host.limits));
                 let error = match cause {
                     Some(cause) => {
                         self.log_words_of(call, error);
@@ -439,27 +411,28 @@ impl Actor {
         (database, Kept::All, Ok(answer))
     }
 
-    /// Whether the turn of a request that was answered with an error would make an object out of nothing but empty tables.
+    /// Returns whether the turn of a request that was answered with an error would create an object that holds only
+    /// empty tables.
     fn keeps_nothing_of(&self, turn: &mut Turn) -> bool {
         self.class.create() == Create::Stored
             && turn.makes_only_tables()
             && self.sockets.as_ref().is_none_or(|sockets| sockets.counts().sockets == 0)
     }
 
-    /// Logs what a guest said of an error that another one takes the place of.
+    /// Logs the guest's text of an error that is replaced by another one.
     fn log_words_of(&self, call: CallId, error: TurnError) {
         if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
             let Logged { message, fields } = *logged;
-            let entry = LogEntry::new(&self.node.env, (&self.address, call), Level::Error, message);
-            self.node.logs.add(LogEntry { fields, ..entry });
+            let entry = LogEntry::new(&self.host.env, (&self.address, call), Level::Error, message);
+            self.host.logs.add(LogEntry { fields, ..entry });
         }
     }
 
-    /// Makes what a turn staged part of the object.
+    /// Applies what a turn has staged.
     async fn apply(&self, mut turn: Turn) -> (Database, Result<(), TurnError>) {
         turn.make_room().await;
         let (database, applied) = turn.apply_sliced().await;
-        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits)))
+        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits)))
     }
 }
 
@@ -468,11 +441,11 @@ impl Actor {
 enum Kept {
     /// All of it, and so the instance.
     All,
-    /// Nothing: it failed, or made nothing but empty tables.
+    /// Nothing: the turn failed, or made only empty tables.
     Nothing,
 }
 
-/// The object after a turn that leaves this instance.
+/// Returns the object after a turn that leaves this instance.
 fn after(database: Database, resident: Option<Resident>) -> Object {
     let left = |resident: &Resident| if resident.owed.is_empty() { Left::Nothing } else { Left::Answers };
     let resident = resident.map(|resident| {
@@ -482,28 +455,18 @@ fn after(database: Database, resident: Option<Resident>) -> Object {
     Object::after(database, resident)
 }
 
-/// The object after its instance was dropped: what that has set on its connection goes with it.
+/// Returns the object after its instance was dropped. What the instance has set on its connection is reset.
 fn dormant(mut database: Database) -> Object {
     database.reset_session();
     Object::Dormant(database)
 }
 
-/// Drops the instance. Says whether there was one.
+/// Drops the instance. Returns whether there was one.
 fn drop_instance(object: Object) -> (Object, bool) {
     let (database, resident) = object.without_instance();
     let had = resident.is_some();
     drop(resident);
     (if had { dormant(database) } else { Object::Dormant(database) }, had)
-}
-
-impl HostContext {
-    /// Counts a failed turn and tells of it. What was only refused is no failed turn: it is the answer.
-    fn tell(&self, of: (&ObjectAddress, CallId), occasion: &Occasion, consequence: (String, Level), error: &TurnError) {
-        if !error.is_refusal() {
-            self.metrics.failed_turns.get_or_create(&Code { code: error.code() }).inc();
-            self.failures.tell(of, occasion, &consequence.0, consequence.1, error);
-        }
-    }
 }
 
 fn storage_failed(error: StorageError) -> TurnError {

@@ -1,4 +1,4 @@
-//! A deployed class as its objects see it: a name, a key that never changes, and the version that counts from the next
+//! A deployed class as its objects see it: a name, a key that never changes, and the version that runs from the next
 //! turn on.
 
 use std::sync::Arc;
@@ -12,24 +12,24 @@ use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
-use crate::wasm::compatibility::{self, Version};
-use crate::wasm::{ClassCode, Engine, LoadError};
+use crate::wasm::compatibility;
+use crate::wasm::{ClassCode, Engine, LoadError, Version};
 
 /// A deployed class.
 pub struct Class {
-    /// What its object ids are made from.
+    /// The key from which its object ids are made.
     pub key: ClassKey,
     current: ArcSwap<CurrentVersion>,
-    /// While it is deleted, and afterwards.
+    /// True while the class is being deleted, and afterwards.
     retired: AtomicBool,
 }
 
-/// The current version, with its code once somebody needed it.
+/// The current version, with its code once it was needed.
 struct CurrentVersion {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
     handles_alarms: bool,
-    /// Whether it was said that alarms wait for a version that handles them.
+    /// True once it was reported that alarms wait for a version that handles them.
     told_that_alarms_wait: AtomicBool,
 }
 
@@ -40,7 +40,7 @@ impl CurrentVersion {
     }
 }
 
-/// What can be told of the current version.
+/// What the admin API reports of the current version.
 #[derive(Debug, Clone)]
 pub struct VersionInfo {
     /// Counts the deployments that changed the component or a setting.
@@ -49,50 +49,50 @@ pub struct VersionInfo {
     pub digest: Digest,
     /// Bytes of the component.
     pub size: u64,
-    /// What it exports.
+    /// The interfaces that it exports.
     pub exports: Vec<String>,
-    /// What it imports.
+    /// The interfaces that it imports.
     pub imports: Vec<String>,
     /// When the class was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// When this version was deployed, in milliseconds since the Unix epoch.
     pub deployed_ms: u64,
-    /// Who may create objects.
+    /// What may create objects.
     pub create: Create,
     /// The message given at the deploy.
     pub message: Option<String>,
     /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
     pub built_for: Option<Version>,
-    /// Whether the host runs it no more, because that version is too old: requests are answered with `class-outdated`.
+    /// True if that version is too old for this host: requests are answered with `class-outdated`.
     pub outdated: bool,
 }
 
-/// Components that are compiled at once, beside one a core: a class has at most two under way, its deploy and its first load, so
-/// one that takes long leaves room for others.
+/// Components that are compiled at once, beside one for each core. A class has at most two under way, its deploy and
+/// its first load, so one that takes long leaves room for others.
 const COMPILERS_BESIDE_CORES: usize = 2;
 /// Loads of one component, and components of one class, that may wait to be compiled.
 const WAITING_MAX: usize = 16;
-/// Stack of a thread that compiles. Only what is used of it takes memory.
+/// Stack of a thread that compiles, in bytes. Only what is used of it takes memory.
 const COMPILER_STACK: usize = 32 << 20;
-/// How much less a thread that compiles matters than those that serve (`nice`).
+/// How much lower the priority of a thread that compiles is than that of the threads that serve (`nice`).
 const COMPILER_NICE: i32 = 10;
 
-/// Loads the code of classes: from the cache, or compiled by threads of low priority, of which classes get fair shares.
+/// Loads the code of classes: from the cache, or compiled by threads of low priority, which classes share fairly.
 pub struct Loader {
     engine: Arc<Engine>,
     records: Arc<ClassRecords>,
     compilers: Arc<Slots>,
-    /// A component that several classes load at once is compiled once.
+    /// Lets a component that several classes load at once be compiled once.
     components: Arc<OneAtATime<Digest>>,
 }
 
 impl Class {
-    /// A class whose code is loaded when it is first needed.
+    /// Creates a class whose code is loaded when it is first needed.
     pub fn dormant(record: ClassRecord) -> Self {
         Self::with(record, OnceCell::new())
     }
 
-    /// A class whose code is at hand.
+    /// Creates a class whose code is loaded.
     pub fn loaded(record: ClassRecord, code: Arc<ClassCode>) -> Self {
         Self::with(record, OnceCell::new_with(Some(code)))
     }
@@ -103,13 +103,13 @@ impl Class {
         Self { key, current, retired: AtomicBool::new(false) }
     }
 
-    /// The name that it has at this moment.
+    /// Returns the present name.
     pub fn name(&self) -> ClassName {
         self.current.load().record.name.clone()
     }
 
-    /// Gives it another name. The caller changes the class alone, and sees to it that its instances are made anew, which
-    /// know its name.
+    /// Gives the class another name. The caller is the only one that changes the class, and makes its instances leave,
+    /// because they know the old name.
     pub fn rename(&self, name: ClassName) {
         let current = self.current.load_full();
         let (mut record, code) = (current.record.clone(), current.code.clone());
@@ -117,7 +117,7 @@ impl Class {
         self.current.store(Arc::new(CurrentVersion::new(record, code)));
     }
 
-    /// No turn begins from now on; those that run end.
+    /// Lets no turn begin from now on. Turns that run end.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::Release);
     }
@@ -127,55 +127,56 @@ impl Class {
         self.retired.store(false, Ordering::Release);
     }
 
-    /// Whether no turn may begin.
+    /// Returns whether no turn may begin.
     pub fn is_retired(&self) -> bool {
         self.retired.load(Ordering::Acquire)
     }
 
-    /// Replaces the version at each object's next turn.
+    /// Replaces the version, from each object's next turn on.
     pub fn replace(&self, record: ClassRecord, code: Arc<ClassCode>) {
         self.current.store(Arc::new(CurrentVersion::new(record, OnceCell::new_with(Some(code)))));
     }
 
-    /// Whether the current version exports a handler of alarms. While it does not, alarms that are due wait.
+    /// Returns whether the current version exports a handler of alarms. While it does not, alarms that are due wait.
     pub fn handles_alarms(&self) -> bool {
         self.current.load().handles_alarms
     }
 
-    /// Returns the number of the current version, if this is the first time that one of its alarms is found to wait for another version.
+    /// Returns the number of the current version the first time that one of its alarms waits for another version, and
+    /// none later.
     pub fn tell_that_alarms_wait(&self) -> Option<u64> {
         let current = self.current.load();
         (!current.told_that_alarms_wait.swap(true, Ordering::Relaxed)).then_some(current.record.current().number)
     }
 
-    /// What is recorded of the current version.
+    /// Returns the record of the current version.
     pub fn record(&self) -> ClassRecord {
         self.current.load().record.clone()
     }
 
-    /// Who may create objects, by the current version.
+    /// Returns what may create objects, by the current version.
     pub fn create(&self) -> Create {
         self.current.load().record.current().create
     }
 
-    /// The code of the current version, if it is loaded.
+    /// Returns the code of the current version, if it is loaded.
     pub fn code_if_loaded(&self) -> Option<Arc<ClassCode>> {
         self.current.load().code.get().cloned()
     }
 
-    /// The code of the current version.
+    /// Returns the code of the current version, loading it first if necessary.
     pub async fn code(&self, loader: &Loader) -> Result<Arc<ClassCode>, TurnError> {
         let version = self.current.load_full();
         let record = &version.record;
         let load = async || {
-            // By its record: an outdated class must not cost a read of its component with each request.
+            // Judged by the record: an outdated class must not cost a read of its component with each request.
             compatibility::check(&record.imports, &record.exports).map_err(not_loaded)?;
             loader.load_recorded(&self.key, record.current().digest).await
         };
         version.code.get_or_try_init(load).await.cloned()
     }
 
-    /// What can be told of the current version.
+    /// Returns what the admin API reports of the current version.
     pub fn info(&self) -> VersionInfo {
         let current = self.current.load();
         let record = &current.record;
@@ -198,22 +199,22 @@ impl Class {
         }
     }
 
-    /// The versions that are kept, oldest first; the last one is the current one.
+    /// Returns the versions that are kept, oldest first; the last one is the current one.
     pub fn versions(&self) -> Vec<ClassVersion> {
         self.current.load().record.versions().to_vec()
     }
 }
 
 impl Loader {
-    /// A loader for this engine and these components.
+    /// Creates a loader for this engine and these components.
     pub fn new(engine: Arc<Engine>, records: Arc<ClassRecords>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let compilers = Slots::brief(cores + COMPILERS_BESIDE_CORES, WAITING_MAX);
         Self { engine, records, compilers, components: OneAtATime::new(WAITING_MAX) }
     }
 
-    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. Hold the
-    /// component: its code is removed with it.
+    /// Compiles and checks the component with this digest for a class, or takes its code from the cache. The caller
+    /// must hold the component: its code is removed with it.
     pub async fn load(&self, class: &ClassKey, digest: Digest, component: Bytes) -> Result<Arc<ClassCode>, LoadError> {
         let busy = |TooManyWait| LoadError::Busy;
         let _alone = self.components.with(digest).await.map_err(busy)?;
@@ -235,7 +236,7 @@ impl Loader {
     }
 }
 
-/// What a turn fails with when its class's code cannot be loaded.
+/// Returns the error of a turn whose class's code cannot be loaded.
 fn not_loaded(error: LoadError) -> TurnError {
     match error {
         LoadError::Busy => TurnError::Overloaded,
@@ -252,11 +253,12 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }
 
-/// Runs work of seconds in a thread of its own. It goes on when nobody waits for it any more: what it makes is kept in the cache.
+/// Runs work of seconds in a thread of its own. It completes even if the caller is gone: the result is kept in the
+/// cache.
 async fn on_compiler<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, LoadError> {
     let (sender, result) = oneshot::channel();
     let compile = move || {
-        // Zero is the calling thread. One of normal priority compiles, too.
+        // Zero is the calling thread. If the priority cannot be lowered, the thread compiles with a normal one.
         let _ = rustix::process::setpriority_process(None, COMPILER_NICE);
         let _ = sender.send(work());
     };

@@ -1,26 +1,26 @@
-//! What waits in a mailbox: each operation together with the way back for its own kind of answer.
+//! The events of a mailbox: each operation together with the reply for its own type of answer.
 //!
-//! An operation is a type that says what it is answered with ([`Operation`]), so whoever asks gets that or an error, and an actor cannot
-//! answer with anything else.
+//! An operation is a type that names the type of its answer ([`Operation`]), so a caller gets an answer of this type or
+//! an error, and an actor cannot answer with anything else.
 
 use std::fs::File;
 
-use super::handle::ReplyTo;
+use super::reply::ReplyTo;
 use crate::base::operation::{
     AlarmRun, Delete, Deletion, Describe, Description, Evict, Eviction, Export, Import, RunAlarm,
 };
 use crate::base::socket::SocketEvent;
 use crate::base::{FetchAnswer, MemoryUse, Occasion, Query, Request, Table, TurnError, Value};
 
-/// Bytes that an event takes beside its text and bodies, about.
+/// Bytes that an event takes beside its text and bodies, estimated.
 const EVENT_BYTES: u64 = 256;
 
-/// Something that can be asked of an object.
+/// An operation on an object.
 pub trait Operation {
-    /// What it is answered with.
+    /// The type of its answer.
     type Answer: Send + 'static;
 
-    /// Makes it an event that is answered there.
+    /// Makes the operation an event whose answer is sent to `reply`.
     fn event(self, reply: ReplyTo<Self::Answer>) -> Event;
 }
 
@@ -29,15 +29,15 @@ pub trait Operation {
 pub enum Event {
     /// A request for the guest's fetch handler.
     Fetch(Request, ReplyTo<FetchAnswer>),
-    /// Something happened to a WebSocket of the object.
+    /// An event of a WebSocket of the object.
     Socket(SocketEvent, ReplyTo<()>),
     /// The object's alarm.
     Alarm(RunAlarm, ReplyTo<AlarmRun>),
-    /// What the admin API asks.
+    /// An operation of the admin API.
     Administration(Administration),
 }
 
-/// What needs no instance.
+/// An operation of the admin API, which needs no instance.
 pub enum Administration {
     /// See [`Describe`].
     Describe(ReplyTo<Option<Description>>),
@@ -126,7 +126,7 @@ impl Operation for Import {
 }
 
 impl Event {
-    /// Bytes that it holds while it waits in a mailbox.
+    /// Returns the bytes that the event holds while it waits in a mailbox.
     pub(super) fn queued_bytes(&self) -> u64 {
         let text = match self {
             Self::Fetch(request, _) => {
@@ -143,7 +143,7 @@ impl Event {
         text + EVENT_BYTES
     }
 
-    /// What its bytes are for, and how many of them are charged already.
+    /// Returns the purpose of the event's bytes, and how many of them are charged already.
     pub(super) fn charged(&self) -> (MemoryUse, u64) {
         match self {
             Self::Fetch(Request { charge: Some(charge), .. }, _) => (MemoryUse::Requests, charge.bytes()),
@@ -152,7 +152,7 @@ impl Event {
         }
     }
 
-    /// What it is about, for the log if its turn fails. Copies no text.
+    /// Returns what the event is about, for the log if its turn fails. Copies no text.
     pub(super) fn occasion(&self) -> Occasion {
         match self {
             Self::Fetch(request, _) => Occasion::Fetch(request.method.clone(), request.uri.clone()),
@@ -169,14 +169,14 @@ impl Event {
         }
     }
 
-    /// Whether it comes from the host and needs no handler: such events pass those that wait for a handler that holds on to its
-    /// object.
+    /// Returns whether the event comes from the host and needs no handler. Such events overtake those that wait for a
+    /// handler which occupies its object.
     pub(super) fn is_hosts(&self) -> bool {
         use Administration::{Describe, Evict, Export};
         matches!(self, Self::Administration(Describe(_) | Evict(_) | Export(_)))
     }
 
-    /// Whether nobody waits for its answer any more.
+    /// Returns whether the caller has dropped the receiving end of the reply.
     pub(super) fn is_cancelled(&self) -> bool {
         match self {
             Self::Fetch(_, reply) => reply.is_cancelled(),
@@ -193,7 +193,7 @@ impl Event {
         }
     }
 
-    /// Answers it with an error that tells nothing of what the object stores. Its turn has not begun.
+    /// Answers the event with an error that says nothing about what the object stores. Its turn has not begun.
     pub(super) fn refuse(self, error: TurnError) {
         match self {
             Self::Fetch(_, reply) => reply.refuse(error),

@@ -1,21 +1,22 @@
-//! How an object comes and goes: states that own what the object has, and the steps between them. No async, no clock, no I/O.
+//! The states of a live object, each owning what the object has, and the steps between them. No async, no clock, no
+//! I/O.
 //!
-//! An object between two messages is an [`Object`]. A turn takes database and instance out of it and gives both back by value, so
-//! nobody can use either while it runs; an object that has left has given its database up. Generic over both, so that the steps can be
-//! tried without either.
+//! An object between two messages is an [`Object`]. A turn takes database and instance out of it and gives both back by
+//! value, so nothing else can use either while it runs; an object that has left has given its database up. Generic over
+//! both, so that the steps are tested without either.
 
 /// An object between two messages.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Object<D, I> {
-    /// No instance. → `Idle` or `Suspended` after a turn that succeeded; leaves when nothing waits.
+    /// No instance. → `Idle` or `Suspended` after a turn that succeeded; leaves when no message waits.
     Dormant(D),
     /// An instance waits for its next turn. → `Dormant` when the instance is dropped or a turn fails.
     Idle(D, I),
-    /// As `Idle`, and the instance has answers to give that earlier turns owe.
+    /// As `Idle`, and the instance owes answers of earlier turns.
     Suspended(D, I),
 }
 
-/// What an instance has to do after its turn.
+/// What an instance owes after its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
     /// Nothing until the next event.
@@ -24,17 +25,17 @@ pub(super) enum Left {
     Answers,
 }
 
-/// What becomes of an object for which nothing waits.
+/// What happens to an object for which no message waits.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Quiet<D, I> {
-    /// An instance that waits is worth its memory until somebody asks for it.
+    /// The object keeps its instance until the room is needed or it was idle for too long.
     Stays(Object<D, I>),
-    /// The object leaves the router's map, unless something has arrived meanwhile.
+    /// The object leaves the router's map, unless a message has arrived meanwhile.
     Leaves(D),
 }
 
 impl<D, I> Object<D, I> {
-    /// A turn begins: it takes everything.
+    /// Begins a turn, which takes everything.
     pub(super) fn begin(self) -> (D, Option<I>) {
         match self {
             Self::Dormant(database) => (database, None),
@@ -42,7 +43,7 @@ impl<D, I> Object<D, I> {
         }
     }
 
-    /// A turn has ended, with an instance that can take another one or without.
+    /// Ends a turn, with an instance that can run another one or without.
     pub(super) fn after(database: D, instance: Option<(I, Left)>) -> Self {
         match instance {
             None => Self::Dormant(database),
@@ -51,13 +52,13 @@ impl<D, I> Object<D, I> {
         }
     }
 
-    /// Somebody else needs the room, the instance was idle for too long, or its memory must not outlive its storage. Returns the
-    /// instance, if there was one.
+    /// Takes the instance out: its room is needed, it was idle for too long, or its memory must not outlive its
+    /// storage.
     pub(super) fn without_instance(self) -> (D, Option<I>) {
         self.begin()
     }
 
-    /// The mailbox is empty and everything applied is durable.
+    /// Says what to do when the mailbox is empty and everything applied is durable.
     pub(super) fn quiet(self) -> Quiet<D, I> {
         match self {
             Self::Dormant(database) => Quiet::Leaves(database),
@@ -65,12 +66,12 @@ impl<D, I> Object<D, I> {
         }
     }
 
-    /// Whether it leaves when nothing waits.
+    /// Returns whether there is no instance.
     pub(super) fn is_dormant(&self) -> bool {
         matches!(self, Self::Dormant(_))
     }
 
-    /// What is stored.
+    /// Returns the database.
     pub(super) fn database(&mut self) -> &mut D {
         match self {
             Self::Dormant(database) | Self::Idle(database, _) | Self::Suspended(database, _) => database,

@@ -1,9 +1,9 @@
-//! What turns send over WebSockets, on its way through the output gate: released in the order of the turns, each as soon as it is
-//! durable, whatever the actor does meanwhile.
+//! What turns send over WebSockets, on its way through the output gate. It is released in the order of the turns, each
+//! turn's part as soon as it is durable, independently of the actor.
 //!
-//! What must stay true: an actor that leaves has released everything, so what its successor's turns send comes after it; and an
-//! outcome is not seen before what its turn, and those before it, have sent and set. When the object's lane is lost, what waits is
-//! dropped: nobody can say whether the turns that sent it are durable.
+//! What must stay true: an actor that leaves has released everything, so what its successor's turns send comes after
+//! it; an outcome is not seen before what its turn, and those before it, have sent and set. When the object's lane is
+//! lost, what waits is dropped, because it is unknown whether the turns that sent it are durable.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,12 +13,12 @@ use parking_lot::Mutex;
 use super::output_gate::{self, Gated};
 use crate::sockets::Release;
 
-/// Releases that wait for the disk.
+/// Releases that wait until they are durable.
 #[derive(Default)]
 pub(super) struct Outbox(Arc<Mutex<VecDeque<Gated<Release>>>>);
 
 impl Outbox {
-    /// Releases it when those before it are released and it is durable, which may be now.
+    /// Puts a release in. It is released when those before it are released and it is durable, which may be now.
     pub(super) fn put(&self, release: Gated<Release>) {
         let mut waiting = self.0.lock();
         waiting.push_back(release);
@@ -29,7 +29,7 @@ impl Outbox {
         }
     }
 
-    /// The outbox, if something waits in it: for an outcome that must leave after that.
+    /// Returns the outbox if something waits in it, for an outcome that must be released after that.
     pub(super) fn if_waiting(&self) -> Option<Self> {
         (!self.0.lock().is_empty()).then(|| Self(self.0.clone()))
     }
@@ -54,14 +54,14 @@ impl Outbox {
         }
     }
 
-    /// Drops what waits: the object's lane is lost.
+    /// Drops what waits, because the object's lane is lost.
     pub(super) fn drop_all(&self) {
         let waiting = std::mem::take(&mut *self.0.lock());
-        // Outside of the lock: what is dropped gives memory back.
+        // Outside of the lock, because dropping gives memory back.
         drop(waiting);
     }
 
-    /// Releases from the front what is durable. True if nothing is left.
+    /// Releases what is durable, from the front. Returns whether nothing is left.
     fn empty(&self, waiting: &mut VecDeque<Gated<Release>>) -> bool {
         while let Some(first) = waiting.pop_front() {
             match output_gate::open_now(first) {
@@ -84,7 +84,7 @@ mod tests {
     use crate::base::TurnError;
     use crate::base::socket::AutoResponse;
     use crate::base::{ClassKey, Env, HostMemory, ObjectId};
-    use crate::object::handle::ReplyTo;
+    use crate::object::reply::ReplyTo;
     use crate::sockets::{SocketTurn, Sockets};
     use crate::storage::{Durable, DurableWatch, Lsn};
 

@@ -1,9 +1,10 @@
-//! The output gate: nothing leaves an object before everything it has applied is durable.
+//! The output gate. **Durable before visible:** no outcome of an object is released before everything that the object
+//! has applied is durable.
 //!
-//! The rule is a type. A turn ends as [`Gated<T>`], which has no accessor; [`open`] waits for the durable position and
-//! only then gives the value out. Errors are gated like answers: they, too, tell of what the turn has read. The next turn does
-//! not wait; it starts as soon as this one is applied. What waits when the object's lane is lost never leaves: nobody can say whether
-//! what it tells of is durable.
+//! The rule is a type. A turn ends as [`Gated<T>`], which has no accessor; only [`open`] and [`open_now`] return the
+//! value, once the position is durable. Errors are gated like answers, because they too depend on what the turn has
+//! read. The next turn does not wait; it starts as soon as this one is applied. What waits when the object's lane is
+//! lost is never released, because it is unknown whether it is durable.
 
 use crate::base::TurnError;
 #[cfg(test)]
@@ -42,19 +43,19 @@ pub(super) fn hold_outcome<T>(
     hold(outcome, applied, durable)
 }
 
-/// An error that waits for nothing: it tells nothing of what the object stores.
+/// Returns an error that waits for nothing, because it says nothing about what the object stores.
 pub(super) fn of_host<T>(error: TurnError) -> Gated<Result<T, TurnError>> {
     Gated { value: Err(error), waits_for: None }
 }
 
 impl<T> Gated<T> {
-    /// The position that it waits for, and who tells of it. None if it may leave.
+    /// Returns the position that the value waits for and the watch of its lane, or none if it may be released.
     pub(super) fn waits_for(&self) -> Option<(Lsn, DurableWatch)> {
         self.waits_for.clone().filter(|(applied, durable)| !durable.covers(*applied))
     }
 }
 
-/// Returns the value, if it may leave.
+/// Returns the value if it may be released now.
 pub(super) fn open_now<T>(gated: Gated<T>) -> Result<T, Gated<T>> {
     match gated.waits_for() {
         None => Ok(gated.value),
@@ -62,7 +63,7 @@ pub(super) fn open_now<T>(gated: Gated<T>) -> Result<T, Gated<T>> {
     }
 }
 
-/// Waits until the value may leave. It never may if the lane is lost before.
+/// Waits until the value may be released. Fails if the lane is lost before.
 pub(super) async fn open<T>(gated: Gated<T>) -> Result<T, LaneLost> {
     if let Some((applied, mut durable)) = gated.waits_for {
         durable.reached(applied).await?;

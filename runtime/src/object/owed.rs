@@ -1,25 +1,25 @@
-//! The answers that an instance owes: of turns whose handlers said that they would answer later.
+//! The answers that an instance owes: those of turns whose handlers have deferred them.
 //!
-//! A deferred answer is named by a token, which is never used again by the instance. What must stay true: each is answered once. Whatever drops
-//! an instance answers all that it owes, because nobody else can.
+//! A deferred answer is named by a token, which the instance never uses again. What must stay true: each is answered
+//! once; dropping an instance answers all that it owes with an error.
 
 use std::collections::BTreeMap;
 
-use super::handle::ReplyTo;
+use super::reply::ReplyTo;
 use crate::base::operation::AlarmRun;
 use crate::base::{FetchAnswer, TurnError};
 
 /// Answers that one instance may owe.
 const OWED_MAX: usize = 1_000;
 
-/// What one instance owes.
+/// The answers that one instance owes.
 #[derive(Default)]
 pub(super) struct Owed {
     last: u64,
     answers: BTreeMap<u64, OwedAnswer>,
 }
 
-/// An answer to come, by what it answers.
+/// A deferred answer, by what it answers.
 #[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
 pub(super) enum OwedAnswer {
     /// A request.
@@ -42,13 +42,13 @@ impl Owed {
         Ok(self.last)
     }
 
-    /// Takes an answer, to give it. None if it was taken, or nobody waits for it any more.
+    /// Takes an answer, to send it. Returns none if it was taken or its caller has dropped the receiving end.
     #[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
     pub(super) fn take(&mut self, token: u64) -> Option<OwedAnswer> {
         self.answers.remove(&token).filter(|answer| !answer.is_gone())
     }
 
-    /// Whether it owes none.
+    /// Returns whether the instance owes no answer.
     pub(super) fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }

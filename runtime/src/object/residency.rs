@@ -1,16 +1,19 @@
-//! Who may be in memory: live instances share one capacity, fairly between classes, and idle ones leave for those that wait.
+//! Admission of instances to memory: live instances share one capacity, fairly between classes, and idle ones leave for
+//! turns that wait.
 //!
-//! An instance holds a [`Permit`] for as long as it lives. A busy one cannot be taken back, so a class may hold at most four times the
-//! room that is free (`base/share.rs`): it always finds others some room, and they push it back to an equal share by having its idle
-//! instances leave. A host with little room keeps one place for a class that has none.
+//! An instance holds a [`Permit`] for as long as it lives. A busy one cannot be taken back, so a class may hold at most
+//! four times the room that is free (`base/share.rs`): other classes always find some room, and take back an equal
+//! share by having its idle instances leave. A host with little room keeps one place for a class that has none.
 //!
-//! Room is stacks, memories and tables, and the bytes that an instance begins with and may grow by in its first turn; what it grows
-//! by later is refused when there is none (`wasm/meter.rs`). Who lacks bytes has instances leave of the classes that use more of them.
+//! Room is stacks, memories and tables, and the bytes that an instance begins with and may grow by in its first turn;
+//! later growth is refused when there are no bytes (`wasm/meter.rs`). A class that lacks bytes has instances leave of
+//! the classes that use more of them.
 //!
-//! Turns wait in one queue a class. Whoever gives room back passes it on, to the waiting class that holds least; who waits has
-//! instances asked to leave, the least recently used idle ones of the largest class or of its own. Uses are stamped without a
-//! lock, so a turn of a live instance costs this file an atomic store and a load. What must stay true: who waits for room is
-//! woken by whatever makes some; an instance that goes idle while it could help somebody is asked to leave; and no more are asked than wait.
+//! Turns wait in one queue for each class. Room that is given back is passed on to the waiting class that holds least.
+//! For a turn that waits, instances are asked to leave: the least recently used idle ones of the largest class or of
+//! its own. Uses are stamped without a lock, so a turn of a live instance costs an atomic store and a load here. What
+//! must stay true: a turn that waits for room is woken when there is some; an instance that becomes idle while its room
+//! could help a waiting turn is asked to leave; no more are asked than turns wait.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -21,18 +24,18 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::handle::Mailbox;
+use super::mailbox::Mailbox;
 use crate::base::env::TimedOut;
 use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
 use crate::wasm::{Cost, InstanceCapacity};
 
 /// How long a turn waits for room before it is refused.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(5);
-/// How long the first of a class waits for those who were asked to leave, before it asks another: they may have long turns
-/// before them.
+/// How long the first turn of a class waits for instances that were asked to leave, before it asks another: they may
+/// have long turns to end.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
-/// Busy instances that are passed over in the search for an idle one. Those that go idle while somebody waits leave by
-/// themselves, so the search need not be complete.
+/// Busy instances that are passed over in the search for an idle one. Those that become idle while a turn waits leave
+/// by themselves, so the search need not be complete.
 const LOOKS: usize = 64;
 /// The stamp of an instance that runs a turn: younger than every idle one.
 const BUSY: u64 = u64::MAX;
@@ -43,31 +46,31 @@ pub struct Residency {
     env: Env,
     metrics: Arc<Metrics>,
     residents: Mutex<Residents>,
-    /// Turns that wait for room, so that an instance that goes idle need not take the lock to know that nobody does.
+    /// Turns that wait for room. Read without the lock by an instance that becomes idle.
     waiting: AtomicUsize,
 }
 
 #[derive(Default)]
 struct Residents {
     used: Cost,
-    /// Names residents and tickets, and counts grants.
+    /// The next key of a resident or ticket; its order is also that of grants.
     next_key: u64,
     by_key: HashMap<u64, Resident>,
-    /// Those that have live instances or turns that wait.
+    /// Classes that have live instances or turns that wait.
     tenants: HashMap<ClassKey, Tenant>,
 }
 
-/// What one class has.
+/// The instances and the waiting turns of one class.
 struct Tenant {
     held: Cost,
-    /// What it uses of the bytes of linear memories and tables.
+    /// The bytes of linear memories and tables that it uses.
     account: MemoryAccount,
     waiting: VecDeque<Waiting>,
-    /// How many were asked to leave for those that wait, and have not left.
+    /// How many instances were asked to leave for its waiting turns, and have not left.
     coming: usize,
     /// When it was last granted room, in `Residents::next_key`.
     served: u64,
-    /// Oldest first. Stamps may be out of date, never too young.
+    /// Oldest first. Stamps may be out of date, but are never too young.
     by_age: BinaryHeap<Reverse<(u64, u64)>>,
 }
 
@@ -84,7 +87,7 @@ struct Resident {
     last_used: Arc<AtomicU64>,
     mailbox: Mailbox,
     cost: Cost,
-    /// The class for whose turn it was asked to leave.
+    /// The class for whose turn the instance was asked to leave.
     leaves_for: Option<ClassKey>,
 }
 
@@ -93,22 +96,22 @@ pub(super) struct Permit {
     residency: Arc<Residency>,
     key: u64,
     last_used: Arc<AtomicU64>,
-    /// What the instance may begin with, until it is made.
+    /// The bytes that the instance may begin with, until it is made.
     memory: MemoryCharge,
 }
 
-/// Permits on their way to those who waited for them, to be sent when the lock is given back: one that nobody takes any more
-/// comes back by the same lock.
+/// Permits for turns that wait. They are sent after the lock is released: one that is not taken any more is dropped,
+/// which takes the same lock.
 type Granted = Vec<(oneshot::Sender<Permit>, Permit)>;
 
 impl Residency {
-    /// An empty house.
+    /// Creates a residency without instances.
     pub fn new(capacity: Arc<InstanceCapacity>, env: Env, metrics: Arc<Metrics>) -> Self {
         Self { capacity, env, metrics, residents: Mutex::default(), waiting: AtomicUsize::new(0) }
     }
 
-    /// Waits for room for one instance of a class, asking idle ones to leave. None if there is none for too long. Safe to
-    /// cancel.
+    /// Waits for room for one instance of a class, asking idle ones to leave. Returns none after
+    /// [`ADMISSION_PATIENCE`]. Safe to cancel.
     pub(super) async fn admit(self: &Arc<Self>, class: &ClassKey, cost: Cost, mailbox: &Mailbox) -> Option<Permit> {
         if let Some(permit) = self.try_admit(&mut self.residents.lock(), class, cost, mailbox) {
             return Some(permit);
@@ -116,7 +119,7 @@ impl Residency {
         let waits = Waits::begin(self, class);
         let mut granted = {
             let mut residents = self.residents.lock();
-            // Looked at again: from now on whoever goes idle or leaves sees that somebody waits.
+            // Checked again: from now on instances that become idle or leave see that a turn waits.
             if let Some(permit) = self.try_admit(&mut residents, class, cost, mailbox) {
                 return Some(permit);
             }
@@ -159,7 +162,7 @@ impl Residency {
         self.capacity.may_take(tenant.held, cost, used) && InstanceCapacity::has_bytes(&tenant.account, cost)
     }
 
-    /// `memory` is what [`InstanceCapacity::take_bytes`] has taken.
+    /// Admits an instance. `memory` is what [`InstanceCapacity::take_bytes`] has taken.
     fn grant(
         self: &Arc<Self>,
         residents: &mut Residents,
@@ -168,7 +171,7 @@ impl Residency {
         mailbox: Mailbox,
         memory: MemoryCharge,
     ) -> Permit {
-        // It will hardly have room to grow.
+        // The new instance will hardly have room to grow.
         if self.tenant(residents, class).account.is_short()
             && let Some(key) = self.victim(residents, class)
         {
@@ -187,7 +190,7 @@ impl Residency {
         Permit { residency: self.clone(), key, last_used, memory }
     }
 
-    /// Gives room to those who wait, as far as it goes: first to the class that holds least.
+    /// Gives room to turns that wait, as far as it goes: first to the class that holds least.
     fn pass_on(self: &Arc<Self>, residents: &mut Residents) -> Granted {
         let mut granted = Granted::new();
         if self.waiting.load(Ordering::SeqCst) == 0 {
@@ -204,7 +207,7 @@ impl Residency {
             let tenant = residents.tenants.get_mut(&class).expect("it was found there");
             let first = tenant.waiting.pop_front().expect("it waits");
             let Ok(memory) = InstanceCapacity::take_bytes(&tenant.account, first.cost) else {
-                // Live instances, which grow without this lock, were faster.
+                // Live instances, which grow without this lock, have taken the bytes meanwhile.
                 tenant.waiting.push_front(first);
                 return granted;
             };
@@ -212,7 +215,8 @@ impl Residency {
         }
     }
 
-    /// The first of its class has waited for a while. Memory may have been given back meanwhile by instances that stay.
+    /// Asks another instance to leave for the first turn of a class, which has waited for a while. Instances that stay
+    /// may have given memory back meanwhile.
     fn ask_another(self: &Arc<Self>, class: &ClassKey, ticket: u64) {
         let mut residents = self.residents.lock();
         let granted = self.pass_on(&mut residents);
@@ -226,7 +230,7 @@ impl Residency {
         }
     }
 
-    /// Asks idle instances to leave until as many leave for the class as wait, in any case `at_least` so many more.
+    /// Asks idle instances to leave until as many leave for the class as turns wait, and at least `at_least` more.
     fn ask_to_leave(&self, residents: &mut Residents, class: &ClassKey, at_least: usize) {
         let Some(tenant) = residents.tenants.get(class) else { return };
         let wanted = tenant.waiting.len().saturating_sub(tenant.coming).max(at_least);
@@ -236,8 +240,9 @@ impl Residency {
         }
     }
 
-    /// An idle instance that is to leave for a turn of this class: the least recently used one of the largest class that has any, its
-    /// own included. Smaller classes keep theirs. Where bytes are what is missing, who uses most of them is the largest.
+    /// Returns an idle instance that is to leave for a turn of this class: the least recently used one of the largest
+    /// class that has any, its own included. Smaller classes keep theirs. If bytes are missing, the largest class is
+    /// the one that uses most of them.
     fn victim(&self, residents: &mut Residents, class: &ClassKey) -> Option<u64> {
         let first = residents.tenants.get(class).and_then(|tenant| tenant.waiting.front());
         let account = residents.tenants.get(class).map(|tenant| &tenant.account);
@@ -264,7 +269,7 @@ impl Residency {
         self.metrics.instances_evicted.inc();
     }
 
-    /// The instance went idle while somebody waits: it leaves if that helps one whose class is smaller, or its own.
+    /// Asks an instance that has become idle while turns wait to leave, if that helps a smaller class or its own.
     fn went_idle(&self, key: u64) {
         let mut residents = self.residents.lock();
         let Some(resident) = residents.by_key.get(&key) else { return };
@@ -280,7 +285,7 @@ impl Residency {
         }
     }
 
-    /// Asks every instance to leave that has been idle for at least this long.
+    /// Asks every instance that has been idle for at least this long to leave.
     pub fn sweep(&self, idle: Duration) {
         let now = self.now();
         let Some(before) = now.checked_sub(idle.as_nanos() as u64) else { return };
@@ -298,7 +303,7 @@ impl Residency {
     }
 }
 
-/// One turn more waits for room, until this is dropped.
+/// Counts one more turn that waits for room, until it is dropped.
 struct Waits<'a> {
     residency: &'a Arc<Residency>,
     class: &'a ClassKey,
@@ -320,7 +325,7 @@ impl Drop for Waits<'_> {
             tenant.waiting.retain(|waiting| waiting.ticket != self.ticket);
         }
         residents.forget_if_empty(self.class);
-        // Whoever stood behind may fit where this one did not.
+        // A turn that waits behind this one may fit where this one did not.
         let granted = self.residency.pass_on(&mut residents);
         drop(residents);
         self.residency.waiting.fetch_sub(1, Ordering::SeqCst);
@@ -330,7 +335,7 @@ impl Drop for Waits<'_> {
 
 fn send(granted: Granted) {
     for (waiting, permit) in granted {
-        // Dropped if nobody takes it any more, which passes it on.
+        // Dropped if it is not taken any more, which passes the room on.
         drop(waiting.send(permit));
     }
 }
@@ -361,8 +366,8 @@ impl Tenant {
         }
     }
 
-    /// Takes the least recently used idle instance out of the order, if its last turn ended at `before` or earlier. Each
-    /// comes up once.
+    /// Takes the least recently used idle instance out of the order, if its last turn ended at `before` or earlier.
+    /// Returns each one once.
     fn oldest_idle(&mut self, residents: &HashMap<u64, Resident>, before: u64, now: u64) -> Option<u64> {
         let mut looks = LOOKS.min(self.by_age.len());
         while let Some(Reverse((stamp, key))) = self.by_age.pop() {
@@ -372,7 +377,7 @@ impl Tenant {
                     self.by_age.push(Reverse((stamp, key)));
                     return None;
                 }
-                // In use now, so younger than all that are idle. The sweep stops at these; who wants any looks on.
+                // In use now, so younger than all that are idle. The sweep stops at these; a search for any goes on.
                 BUSY => {
                     self.by_age.push(Reverse((now, key)));
                     looks -= usize::from(before == u64::MAX);
@@ -386,19 +391,19 @@ impl Tenant {
 }
 
 impl Permit {
-    /// The bytes that the instance begins with, for its own meter; all of them the first time, none later.
+    /// Returns the bytes that the instance begins with, for its own meter: all of them the first time, none later.
     pub(super) fn take_memory(&mut self) -> MemoryCharge {
         self.memory.split(u64::MAX)
     }
 
-    /// A turn begins: the instance cannot be asked to leave.
+    /// Marks that a turn begins: the instance is not asked to leave.
     pub(super) fn mark_busy(&self) {
         self.last_used.store(BUSY, Ordering::Release);
     }
 
-    /// The turn has ended: the instance may be asked to leave.
+    /// Marks that the turn has ended: the instance may be asked to leave.
     pub(super) fn mark_idle(&self) {
-        // Ordered with `waiting`: who begins to wait now either sees this instance idle or is seen here.
+        // Ordered with `waiting`: a turn that begins to wait now either sees this instance idle or is seen here.
         self.last_used.store(self.residency.now(), Ordering::SeqCst);
         if self.residency.waiting.load(Ordering::SeqCst) > 0 {
             self.residency.went_idle(self.key);

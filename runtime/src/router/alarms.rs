@@ -36,7 +36,7 @@ pub(super) fn slots() -> Arc<Slots> {
 impl Router {
     /// Runs alarms until the router stops.
     pub async fn run_alarms(self: Arc<Self>) {
-        let alarms = self.node.databases.alarms();
+        let alarms = self.host.databases.alarms();
         let (mut look_from, mut looking) = (Duration::ZERO, None::<JoinHandle<bool>>);
         while !self.is_stopping() {
             let now = self.now();
@@ -54,7 +54,7 @@ impl Router {
             let round = alarms.take_due(now, AT_ONCE, LOOK_EVERY, admit);
             if round.due.is_empty() {
                 tokio::select! {
-                    () = self.node.env.sleep_until(now.elapsed + round.wait) => {}
+                    () = self.host.env.sleep_until(now.elapsed + round.wait) => {}
                     () = alarms.changed() => {}
                     // The time may have passed the new horizon meanwhile.
                     looked = async { looking.as_mut().expect("it is there").await }, if looking.is_some() => {
@@ -75,15 +75,15 @@ impl Router {
     pub async fn check_alarms(self: Arc<Self>) {
         let mut suspects = Suspects::default();
         while !self.is_stopping() {
-            self.node.env.sleep_until(self.node.env.elapsed() + TOLERANCE).await;
-            let (databases, now_ms) = (self.node.databases.clone(), self.node.env.wall_ms());
+            self.host.env.sleep_until(self.host.env.elapsed() + TOLERANCE).await;
+            let (databases, now_ms) = (self.host.databases.clone(), self.host.env.wall_ms());
             let checking = blocking(move || (databases.check_alarms(now_ms, &mut suspects), suspects));
             let checked;
             (checked, suspects) = checking.await;
             match checked {
                 Ok(check) => {
-                    self.node.metrics.alarms_overdue.set(check.overdue as i64);
-                    self.node.metrics.alarms_rearmed.inc_by(check.rearmed.len() as u64);
+                    self.host.metrics.alarms_overdue.set(check.overdue as i64);
+                    self.host.metrics.alarms_rearmed.inc_by(check.rearmed.len() as u64);
                     if let Some((due_ms, id)) = check.rearmed.first() {
                         let count = check.rearmed.len();
                         tracing::warn!(%id, due_ms, "{count} alarms were overdue and not armed, and are armed again");
@@ -96,7 +96,7 @@ impl Router {
 
     /// Reports whether every alarm that is due by now was sent to its object and is finished.
     pub fn alarms_are_done(&self) -> bool {
-        self.node.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
+        self.host.databases.alarms().are_done(self.now()) && self.alarm_slots.all_free()
     }
 
     /// Reports whether the class's current version handles alarms, and logs it once if not. The alarms of a version
@@ -110,22 +110,22 @@ impl Router {
                 format!("alarms wait: version {version} exports no alarm-handler; they come once a version does");
             let name = class.name().to_string();
             tracing::warn!(class = %name, "{message}");
-            let (time, object) = (self.node.env.wall_ms(), "(several)".to_owned());
+            let (time, object) = (self.host.env.wall_ms(), "(several)".to_owned());
             let (key, level, fields) = (class.key.clone(), Level::Warn, Vec::new());
-            self.node.logs.add(LogEntry { time, class: name, key, object, call: None, level, message, fields });
+            self.host.logs.add(LogEntry { time, class: name, key, object, call: None, level, message, fields });
         }
         false
     }
 
     fn now(&self) -> Now {
         // In this order, so that no time that passes meanwhile is slept twice.
-        let elapsed = self.node.env.elapsed();
-        Now { wall_ms: self.node.env.wall_ms(), elapsed }
+        let elapsed = self.host.env.elapsed();
+        Now { wall_ms: self.host.env.wall_ms(), elapsed }
     }
 
     /// Reads the alarms of the next minute. Returns false if that failed; those in memory are sent nevertheless.
     async fn look_ahead(self: Arc<Self>, now_ms: u64) -> bool {
-        let databases = self.node.databases.clone();
+        let databases = self.host.databases.clone();
         let looked = blocking(move || databases.look_for_alarms(now_ms)).await;
         looked
             .inspect_err(|error| tracing::error!("failed to read which alarms come next; retrying in 1 s: {error}"))
@@ -134,7 +134,7 @@ impl Router {
 
     async fn run_alarm(self: Arc<Self>, key: ClassKey, place: Place, slot: Slot) {
         let (_, id) = place;
-        let alarms = self.node.databases.alarms();
+        let alarms = self.host.databases.alarms();
         // The objects of a deleted class were deleted with it.
         let Some(class) = self.classes.with_key(&key) else { return alarms.forget(&id) };
         let target = ObjectAddress { class: class.name(), key, id, name: None };
@@ -145,7 +145,7 @@ impl Router {
             Err(TurnError::Damaged(_) | TurnError::ClassOutdated(_)) => Alarm::DAMAGED_RETRY,
             _ => Alarm::HOST_RETRY,
         };
-        let put_back = alarms.settled(&id, self.node.env.elapsed() + wait);
+        let put_back = alarms.settled(&id, self.host.env.elapsed() + wait);
         match delivered {
             Err(error) if !counts_as_attempt(&error) && !matches!(error, TurnError::Stopping) => {
                 // Its object has updated the index, unless it was never asked.

@@ -29,7 +29,7 @@ pub struct Classes {
     /// The same classes by key. Changed after `by_name`.
     by_key: DashMap<ClassKey, Arc<Class>>,
     records: Arc<ClassRecords>,
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     /// Held during each deploy, rename or deletion of a class.
     changing: Arc<OneAtATime<ClassName>>,
 }
@@ -152,9 +152,9 @@ impl From<StorageError> for RenameClassError {
 
 impl Classes {
     /// Opens the recorded classes. Their code is loaded when it is first needed.
-    pub fn open(records: Arc<ClassRecords>, node: Arc<HostContext>) -> Result<Self, StorageError> {
+    pub fn open(records: Arc<ClassRecords>, host: Arc<HostContext>) -> Result<Self, StorageError> {
         let (by_name, by_key) = (DashMap::new(), DashMap::new());
-        let classes = Self { by_name, by_key, records, node, changing: OneAtATime::new(CHANGES_MAX) };
+        let classes = Self { by_name, by_key, records, host, changing: OneAtATime::new(CHANGES_MAX) };
         for record in classes.records.load_all()? {
             classes.add(Arc::new(Class::dormant(record)));
         }
@@ -203,7 +203,7 @@ impl Classes {
         component: Bytes,
         settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
-        let limits: &Limits = &self.node.limits;
+        let limits: &Limits = &self.host.limits;
         if component.len() as u64 > limits.component {
             return Err(DeployError::TooLarge(limits.component));
         }
@@ -213,7 +213,7 @@ impl Classes {
         let existing = self.get(&name);
         // A new class has no key yet; any key that is unique to it is sufficient here.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
-        let code = self.node.loader.load(&key, digest, component.clone()).await?;
+        let code = self.host.loader.load(&key, digest, component.clone()).await?;
         let create = settings.create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
         let previous = existing.as_ref().map(|class| class.record());
         let is_same = |record: &&ClassRecord| {
@@ -226,7 +226,7 @@ impl Classes {
             return Ok(Deployed { class: class.clone(), created: false, changed: false });
         }
         let (size, message) = (component.len() as u64, settings.message);
-        let deployed_ms = self.node.env.wall_ms();
+        let deployed_ms = self.host.env.wall_ms();
         let number = previous.as_ref().map_or(0, |record| record.current().number) + 1;
         let mut record =
             self.with_version(name, previous, ClassVersion { number, digest, size, deployed_ms, create, message });
@@ -253,7 +253,7 @@ impl Classes {
                 record.add(version);
                 record
             }
-            None => ClassRecord::new(name, ClassKey::random(self.node.env.random()), version),
+            None => ClassRecord::new(name, ClassKey::random(self.host.env.random()), version),
         }
     }
 

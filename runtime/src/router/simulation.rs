@@ -35,7 +35,7 @@ use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
-use crate::wasm::compatibility::Version;
+use crate::wasm::Version;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
@@ -148,7 +148,7 @@ struct Actors {
     peers: [Option<Peer>; OBJECTS],
     waiting: HashMap<u64, Waiting>,
     router: Router,
-    node: Arc<HostContext>,
+    host: Arc<HostContext>,
     orders: Arc<Mutex<Orders>>,
     storage: Storage,
     world: World,
@@ -168,7 +168,7 @@ fn engine() -> Arc<Engine> {
     ENGINE.get_or_init(make).clone()
 }
 
-fn node(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostContext> {
+fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostContext> {
     let (limits, memory, engine) = (Arc::new(limits()), HostMemory::new(1 << 30), engine());
     let (metrics, logs) = (Arc::<Metrics>::default(), Arc::new(GuestLogs::new(memory.clone())));
     Arc::new(HostContext {
@@ -217,11 +217,11 @@ impl Actors {
             (!orders.fails, orders.reads)
         };
         let failures = self.failures();
-        let over = self.node.metrics.turns.get() + 1;
+        let over = self.host.metrics.turns.get() + 1;
         let call = Call::new(self.router.call_id(), object(number), (cause, Principal::Client), operation);
         let sent = self.runtime.block_on(async { self.router.send(call) });
         let pending = sent.map_err(|error| Failed(error.to_string()))?;
-        let is_over = || self.node.metrics.turns.get() == over;
+        let is_over = || self.host.metrics.turns.get() == over;
         self.run();
         if !is_over() {
             // A task waits for the disk, or for room on it.
@@ -265,7 +265,7 @@ impl Actors {
             "overloaded",
             "internal",
         ];
-        let count = |code| (code, self.node.metrics.failed_turns.get_or_create(&Code { code }).get());
+        let count = |code| (code, self.host.metrics.failed_turns.get_or_create(&Code { code }).get());
         CODES.into_iter().map(count).collect()
     }
 
@@ -291,15 +291,15 @@ impl Subject for Actors {
         let storage = Storage::open(root, disk, &world.env)?;
         let records = ClassRecords::open(&storage.dir).map_err(|error| error.to_string())?;
         let records = Arc::new(records);
-        let node = node(&storage, &world.env, &records);
-        let classes = Classes::open(records, node.clone()).map_err(|error| error.to_string())?;
+        let host = host(&storage, &world.env, &records);
+        let classes = Classes::open(records, host.clone()).map_err(|error| error.to_string())?;
         let orders = Arc::<Mutex<Orders>>::default();
         classes.add(Arc::new(class(ClassCode::script(Arc::new(Handlers(orders.clone()))))));
         // Without a timer: a task that waits by another clock than the simulation's panics.
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
-        let router = Router::new(node.clone(), classes, runtime.handle().clone());
+        let router = Router::new(host.clone(), classes, runtime.handle().clone());
         let (peers, waiting) = (Default::default(), HashMap::new());
-        Ok(Self { runtime, peers, waiting, router, node, orders, storage, world, answers: 0 })
+        Ok(Self { runtime, peers, waiting, router, host, orders, storage, world, answers: 0 })
     }
 
     fn lane(number: usize) -> usize {

@@ -1,4 +1,4 @@
-//! The sockets of one object: the table that its turns see, and the gateway's end of each.
+//! The sockets of one object: the table that its turns see, and the gateway's end of each socket.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use super::send_queue::{Outgoing, Payload, SendQueue};
 use crate::base::socket::{AutoResponse, Message, SocketCounts, SocketId, Text};
 use crate::base::{ClassKey, MemoryAccount};
 
-/// The sockets of one object, and what concerns all of them.
+/// The sockets of one object, and what applies to all of them.
 pub struct ObjectSockets {
     pub(super) host: Arc<Sockets>,
     class: ClassKey,
-    /// Who is charged for what waits.
+    /// The account that is charged for what waits.
     pub(super) account: MemoryAccount,
     pub(super) table: Mutex<Table>,
-    /// What the gateway answers: released, not merely applied.
+    /// The automatic response that the gateway gives: released, not only applied.
     pub(super) answers: ArcSwapOption<AutoResponse>,
     messages_in: AtomicU64,
     messages_out: AtomicU64,
 }
 
-/// What turns see. Changed only between turns.
+/// The sockets as turns see them. Changed only between turns.
 #[derive(Default)]
 pub(super) struct Table {
     pub(super) sockets: BTreeMap<SocketId, Socket>,
@@ -39,7 +39,7 @@ pub(super) struct Socket {
     /// Sorted, without duplicates.
     pub(super) tags: Box<[Box<str>]>,
     pub(super) attachment: Option<Bytes>,
-    /// The object closed it, or its connection is over.
+    /// True if the object has closed the socket, or its connection is over.
     pub(super) closing: bool,
     pub(super) send_queue: Arc<SendQueue>,
 }
@@ -74,7 +74,7 @@ impl Table {
         }
     }
 
-    /// Those with the tag, or all; closing ones included. In the order of their ids.
+    /// Returns the sockets with the tag, or all, closing ones included, in the order of their ids.
     pub(super) fn select<'a>(&'a self, tag: Option<&str>) -> Box<dyn Iterator<Item = (SocketId, &'a Socket)> + 'a> {
         match tag {
             None => Box::new(self.sockets.iter().map(|(id, socket)| (*id, socket))),
@@ -104,29 +104,29 @@ impl ObjectSockets {
         &self.class
     }
 
-    /// Whether messages of this socket still come to the object.
+    /// Returns whether messages of this socket are still delivered to the object.
     pub fn listens_to(&self, id: SocketId) -> bool {
         self.table.lock().sockets.get(&id).is_some_and(|socket| !socket.closing)
     }
 
-    /// Whether the socket is the object's, closing or not.
+    /// Returns whether the socket is the object's, closing or not.
     pub fn contains(&self, id: SocketId) -> bool {
         self.table.lock().sockets.contains_key(&id)
     }
 
-    /// No more messages of this socket come to the object, and it sends none: its connection is over.
+    /// Marks a socket whose connection is over: no more of its messages are delivered, and the object sends it none.
     pub fn mark_closing(&self, id: SocketId) {
         if let Some(socket) = self.table.lock().sockets.get_mut(&id) {
             socket.closing = true;
         }
     }
 
-    /// Forgets a socket whose last turn is over.
+    /// Removes a socket whose last turn is over.
     pub fn remove(&self, id: SocketId) {
         self.table.lock().remove(id);
     }
 
-    /// Whether an auto-response is in force.
+    /// Returns whether an automatic response is in force.
     #[cfg(test)]
     pub(crate) fn answers_by_itself(&self) -> bool {
         self.answers.load().is_some()
@@ -136,7 +136,7 @@ impl ObjectSockets {
         self.table.lock().sockets.is_empty()
     }
 
-    /// What there is to tell.
+    /// Returns the counts that the admin API shows.
     pub fn counts(&self) -> SocketCounts {
         let table = self.table.lock();
         SocketCounts {
@@ -155,42 +155,43 @@ impl ObjectSockets {
     }
 }
 
-/// The gateway's end of one socket: it takes what is to be sent, and says what came. The socket counts as open while this exists.
+/// The gateway's end of one socket: takes what is to be sent, and reports what was received. The socket counts as open
+/// while this exists.
 pub struct Connection {
     of: Arc<ObjectSockets>,
     send_queue: Arc<SendQueue>,
 }
 
 impl Connection {
-    /// What is to be sent next; waits for it. Safe to cancel. One caller at a time, not together with
+    /// Waits for what is to be sent next. Safe to cancel. Must not be called twice at a time, nor together with
     /// [`too_slow`](Self::too_slow).
     pub async fn next(&self) -> Outgoing {
         self.send_queue.next().await
     }
 
-    /// What is to be sent next, if it is there.
+    /// Returns what is to be sent next, if there is something.
     pub fn next_at_hand(&self) -> Option<Outgoing> {
         self.send_queue.next_at_hand()
     }
 
-    /// Waits until the peer has not taken so much of what it was sent that the rest was dropped.
+    /// Waits until so much was waiting for the peer that it was dropped.
     pub async fn too_slow(&self) {
         self.send_queue.too_slow().await;
     }
 
-    /// Who is charged for what comes.
+    /// Returns the account that is charged for what is received.
     pub fn account(&self) -> &MemoryAccount {
         &self.of.account
     }
 
-    /// Says that a message was sent.
+    /// Records that a message was sent.
     pub fn sent(&self, payload: &Payload) {
         self.send_queue.written(payload);
         self.of.messages_out.fetch_add(1, Ordering::Relaxed);
         self.of.host.metrics.sockets.messages_out.inc();
     }
 
-    /// Says that a message came. What the object wants answered without being asked is answered here: true if it was.
+    /// Records that a message was received, and gives the automatic response if it applies. Returns whether it did.
     pub fn received(&self, message: &Message) -> bool {
         self.of.messages_in.fetch_add(1, Ordering::Relaxed);
         self.of.host.metrics.sockets.messages_in.inc();
@@ -199,7 +200,7 @@ impl Connection {
         let Some(answer) = answers.as_deref().filter(|answer| answer.request == text.as_str()) else { return false };
         let response = Message::Text(Text::from(answer.response.clone()));
         let host = &self.of.host;
-        // Without memory the peer is not answered: it is one of those for whom too much waits already.
+        // Without memory the peer gets no response: too much waits for it already.
         if let Ok(payload) = Payload::new(response, &self.of.account, &host.metrics) {
             self.send_queue.send(&payload, host.limits.socket_buffer, &self.of.account);
         }
@@ -210,7 +211,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        // Nobody takes what still waits, or is put in from now on.
+        // Drops what waits, and whatever is put in from now on.
         self.send_queue.end();
         self.of.host.ended();
     }

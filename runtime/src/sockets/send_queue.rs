@@ -1,9 +1,9 @@
-//! What waits to be sent to one peer: a bounded queue between the turns that send and the gateway that writes.
+//! The send queue of one peer: bounded, between the turns that send and the gateway that writes.
 //!
-//! Who puts something in never waits. A peer that is too slow loses its place: what waited is dropped and code 1013 takes its
-//! place. A close frame is the last thing that is ever put in.
+//! Putting a message in never waits. A peer that is too slow is closed: what waited is dropped and replaced by a close
+//! frame with code 1013. A close frame is the last item of a queue.
 //!
-//! What must stay true: each message costs what remembering it takes, also an empty one; all of it is charged to the
+//! What must stay true: each message, also an empty one, costs the memory that it takes; all of it is charged to the
 //! class.
 
 use std::collections::VecDeque;
@@ -16,24 +16,24 @@ use tokio::sync::Notify;
 use crate::base::socket::{CloseFrame, Message, code};
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, Metrics, NoMemory};
 
-/// What a message costs beside its payload.
+/// Bytes that a message costs beside its payload.
 pub(super) const MESSAGE_BYTES: u64 = 128;
-/// A message with a payload up to this size has no charge of its own: the turn that sends it and the queues it waits in
-/// are charged for such messages, in steps.
+/// Largest payload, in bytes, of a message without a charge of its own: the turn that sends it and the queues it waits
+/// in are charged for such messages, in steps.
 pub(super) const SMALL_BYTES: u64 = 512;
-/// So many messages may wait for a peer before its queue is charged, which is done in steps of as many.
+/// Messages that may wait for a peer before its queue is charged, and that each step of the charge covers.
 const QUEUE_STEP: u64 = 32;
 
-/// One thing to be sent.
+/// An item to be sent.
 #[derive(Clone)]
 pub enum Outgoing {
     /// A message, shared by all that receive it.
     Message(Arc<Payload>),
-    /// Close after everything before it.
+    /// A close frame, sent after everything before it.
     Close(CloseFrame),
 }
 
-/// A message that counts as buffered for as long as somebody holds it.
+/// A message that counts as buffered until it is dropped.
 pub struct Payload {
     message: Message,
     /// None if it is small.
@@ -53,12 +53,12 @@ impl Payload {
         Ok(Arc::new(Self { message, charge, metrics: metrics.clone() }))
     }
 
-    /// Bytes that it takes and that are not charged to its own account.
+    /// Returns the bytes of the message if it has no charge of its own, and 0 otherwise.
     pub(super) fn uncharged(&self) -> u64 {
         if self.charge.is_some() { 0 } else { cost(&self.message) }
     }
 
-    /// The message.
+    /// Returns the message.
     pub fn message(&self) -> &Message {
         &self.message
     }
@@ -74,12 +74,12 @@ fn cost(message: &Message) -> u64 {
     message.size() + MESSAGE_BYTES
 }
 
-/// The way to one peer.
+/// The send queue of one peer.
 #[derive(Default)]
 pub(super) struct SendQueue {
     queue: Mutex<Queue>,
     changed: Notify,
-    /// When the host last answered for the object, in milliseconds since the Unix epoch; 0 for never.
+    /// When the host last gave the automatic response, in milliseconds since the Unix epoch; 0 for never.
     pub(super) answered_ms: AtomicU64,
 }
 
@@ -88,13 +88,13 @@ struct Queue {
     waiting: VecDeque<Outgoing>,
     /// Payload of all messages that wait, and of the one that is being written.
     bytes: u64,
-    /// The same with what they cost beside their payload.
+    /// The same, with what the messages cost beside their payload.
     cost: u64,
-    /// What the queue and the small messages in it take, in steps.
+    /// The charge of the queue and of the small messages in it, in steps.
     charge: Option<MemoryCharge>,
-    /// A close frame was put in.
+    /// True if a close frame was put in.
     closing: bool,
-    /// The peer did not take what it was sent.
+    /// True if the peer was too slow.
     too_slow: bool,
 }
 
@@ -125,7 +125,7 @@ impl SendQueue {
         self.changed.notify_one();
     }
 
-    /// Nobody takes anything any more.
+    /// Ends the queue: drops what waits, and whatever is put in later.
     pub(super) fn end(&self) {
         let mut queue = self.queue.lock();
         *queue = Queue { closing: true, ..Queue::default() };
@@ -139,10 +139,10 @@ impl SendQueue {
         self.queue.lock().bytes
     }
 
-    /// What comes next; waits for it. Safe to cancel.
+    /// Waits for the next item. Safe to cancel.
     pub(super) async fn next(&self) -> Outgoing {
         loop {
-            // One waits here at a time, and `notify_one` keeps its word for one that comes later.
+            // Only one task waits here at a time, and `notify_one` is remembered for one that waits later.
             if let Some(next) = self.next_at_hand() {
                 return next;
             }
@@ -150,7 +150,7 @@ impl SendQueue {
         }
     }
 
-    /// What comes next, if it is there.
+    /// Returns the next item, if there is one.
     pub(super) fn next_at_hand(&self) -> Option<Outgoing> {
         let queue = &mut *self.queue.lock();
         let next = queue.waiting.pop_front();
@@ -160,14 +160,14 @@ impl SendQueue {
         next
     }
 
-    /// What [`next`](Self::next) gave is written.
+    /// Counts a message of [`next`](Self::next) as written.
     pub(super) fn written(&self, payload: &Payload) {
         let mut queue = self.queue.lock();
         queue.bytes = queue.bytes.saturating_sub(payload.message.size());
         queue.cost = queue.cost.saturating_sub(cost(&payload.message));
     }
 
-    /// Waits until the peer is found too slow.
+    /// Waits until the peer was too slow.
     pub(super) async fn too_slow(&self) {
         loop {
             if self.queue.lock().too_slow {
@@ -179,7 +179,7 @@ impl SendQueue {
 }
 
 impl Queue {
-    /// Charges for the place of one more message.
+    /// Charges for one more message if the charge does not cover it.
     fn make_room(&mut self, account: &MemoryAccount) -> Result<(), NoMemory> {
         const STEP_BYTES: u64 = QUEUE_STEP * (MESSAGE_BYTES + SMALL_BYTES);
         let charged = self.charge.as_ref().map_or(0, MemoryCharge::bytes);

@@ -1,4 +1,5 @@
-//! What one turn does with the object's sockets: staged here, seen by this turn, applied or dropped as a whole.
+//! The sockets of an object within one turn: changes are staged here, seen by this turn, and applied or dropped as a
+//! whole.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,52 +14,53 @@ use crate::base::limits::{ATTACHMENT_MAX, AUTO_RESPONSE_MAX, REASON_MAX, SENDS_P
 use crate::base::socket::{AutoResponse, CloseFrame, Message, SocketId};
 use crate::base::{ClassKey, MemoryCharge, MemoryUse, NoMemory, ObjectId};
 
-/// What a send costs of a turn's limit beside its payload, and so does each of its receivers: about what it takes of memory.
+/// Bytes that a send costs of a turn's limit beside its payload, and those of each receiver: about the memory that they
+/// take.
 const SEND_BYTES: u64 = 64;
 const RECEIVER_BYTES: u64 = 8;
-/// What the sends of a turn may take before the class is charged for them.
+/// Bytes that the sends of a turn may take before the class is charged for them.
 const FREE_BYTES: u64 = 64 << 10;
 
-/// Why an operation was refused. Nothing was changed.
+/// The reason why an operation was refused. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SocketError {
     /// The turn is not about an upgrade request.
     #[error("the turn is not about a request that asks for a WebSocket")]
     NotAnUpgrade,
-    /// Its socket was accepted before.
+    /// The turn has already accepted its socket.
     #[error("the turn has accepted its socket already")]
     AlreadyAccepted,
-    /// As many as there may be.
+    /// The object has as many sockets as it may; carries the limit.
     #[error("the object has {0} sockets, as many as it may")]
     TooManySockets(u32),
-    /// A tag, or how many there are.
+    /// A tag has a bad length, or there are too many tags; says which.
     #[error("{0}")]
     BadTag(String),
-    /// Never was, or is over.
+    /// There never was such a socket, or it is over.
     #[error("there is no such socket")]
     UnknownSocket,
-    /// No more can be said to its peer.
+    /// The socket is closing, so nothing more can be sent.
     #[error("the socket is closing")]
     Closing,
-    /// Bytes, and how many there may be.
+    /// Something is too large; carries its bytes and the limit.
     #[error("{0} bytes are more than the limit of {1}")]
     TooLarge(u64, u64),
-    /// What the turn sends altogether.
+    /// The turn sends more than it may altogether; carries the limit in bytes.
     #[error("the turn sends more than {0} bytes")]
     TooMuch(u64),
-    /// The class has as much of the host's memory as it may have now.
+    /// The class has reached its share of the host's memory.
     #[error("{0}")]
     NoMemory(NoMemory),
-    /// A code that is not for applications.
+    /// The code of a close frame is not for applications.
     #[error("{0} is not a code that an application may close with")]
     BadCode(u16),
 }
 
-/// What a turn sees and does.
+/// The sockets of an object as one turn sees and changes them.
 pub struct SocketTurn {
     host: Arc<Sockets>,
     object: (ObjectId, ClassKey),
-    /// What is applied; none if the object has had nothing to do with sockets.
+    /// The applied state; none if the object has no sockets and has set nothing for them.
     applied: Option<Arc<ObjectSockets>>,
     /// The sub-protocols that the client offers, if the turn is about an upgrade request.
     offered: Option<Vec<String>>,
@@ -69,7 +71,7 @@ pub struct SocketTurn {
     sends: Vec<Send>,
     /// Counts towards `SENDS_PER_TURN_BYTES`.
     bytes: u64,
-    /// What its sends take beside the messages that have charges of their own, and what is charged of that.
+    /// Bytes of its sends beside messages that have charges of their own, and the charge for them.
     held: u64,
     charge: Option<MemoryCharge>,
 }
@@ -79,7 +81,7 @@ enum Send {
     Close(CloseFrame, Arc<SendQueue>),
 }
 
-/// What leaves an object when its turn is durable.
+/// What an object sends when its turn is durable.
 #[must_use = "what is not released is never sent"]
 pub struct Release {
     of: Arc<ObjectSockets>,
@@ -89,7 +91,7 @@ pub struct Release {
 }
 
 impl SocketTurn {
-    /// A turn that begins. `offered` are the sub-protocols of the upgrade request that it is about.
+    /// Begins a turn. `offered` are the sub-protocols of the upgrade request that it is about.
     pub fn begin(
         host: Arc<Sockets>,
         object: (ObjectId, ClassKey),
@@ -112,12 +114,12 @@ impl SocketTurn {
         }
     }
 
-    /// How many sockets the object has, closing ones included.
+    /// Returns how many sockets the object has, closing ones included.
     pub fn count(&self) -> usize {
         self.with_table(|table| table.sockets.len()).unwrap_or(0) + usize::from(self.accepted.is_some())
     }
 
-    /// Whether the turn has done anything with sockets that would be dropped with it.
+    /// Returns whether the turn has staged any change of sockets.
     pub fn has_staged(&self) -> bool {
         self.accepted.is_some()
             || self.auto_response.is_some()
@@ -148,22 +150,22 @@ impl SocketTurn {
         Ok(id)
     }
 
-    /// The socket that this turn accepted.
+    /// Returns the socket that this turn has accepted.
     pub fn accepted(&self) -> Option<SocketId> {
         self.accepted.as_ref().map(|(id, _)| *id)
     }
 
-    /// Whether the client offers this sub-protocol.
+    /// Returns whether the client offers this sub-protocol.
     pub fn offers(&self, protocol: &[u8]) -> bool {
         self.offered.iter().flatten().any(|offered| offered.as_bytes() == protocol)
     }
 
-    /// The open sockets with a tag, or all.
+    /// Returns the open sockets with a tag, or all.
     pub fn sockets(&self, tag: Option<&str>) -> Vec<SocketId> {
         self.open(tag, |id, _| id)
     }
 
-    /// Something of each open socket with a tag, or of all, in the order of their ids.
+    /// Maps each open socket with a tag, or all, in the order of their ids.
     fn open<T>(&self, tag: Option<&str>, each: impl Fn(SocketId, &Socket) -> T) -> Vec<T> {
         let is_open = |id: SocketId, socket: &Socket| !self.closed.contains(&id) && !socket.is_closing();
         let of_table = self.with_table(|table| {
@@ -181,18 +183,18 @@ impl SocketTurn {
         sockets
     }
 
-    /// The tags of a socket.
+    /// Returns the tags of a socket.
     pub fn tags(&self, id: SocketId) -> Result<Vec<String>, SocketError> {
         self.socket(id, |socket| socket.tags.iter().map(|tag| tag.to_string()).collect())
     }
 
-    /// What is attached to a socket.
+    /// Returns the bytes that are attached to a socket.
     pub fn attachment(&self, id: SocketId) -> Result<Option<Bytes>, SocketError> {
         let applied = self.socket(id, |socket| socket.attachment.clone())?;
         Ok(self.attachments.get(&id).cloned().unwrap_or(applied))
     }
 
-    /// Attaches bytes to a socket.
+    /// Attaches bytes to a socket, or removes them.
     pub fn set_attachment(&mut self, id: SocketId, attachment: Option<Bytes>) -> Result<(), SocketError> {
         within(attachment.as_ref().map_or(0, Bytes::len) as u64, ATTACHMENT_MAX as u64)?;
         self.socket(id, |_| ())?;
@@ -203,11 +205,11 @@ impl SocketTurn {
     /// Sends a message to a socket.
     pub fn send(&mut self, id: SocketId, message: Message) -> Result<(), SocketError> {
         within(message.size(), self.host.limits.socket_message)?;
-        let line = self.open_queue(id)?;
-        self.stage(message, vec![line])
+        let queue = self.open_queue(id)?;
+        self.stage(message, vec![queue])
     }
 
-    /// Sends a message to all open sockets with a tag, or to all. Answers how many they are.
+    /// Sends a message to all open sockets with a tag, or to all. Returns how many they are.
     pub fn broadcast(&mut self, tag: Option<&str>, message: Message) -> Result<u32, SocketError> {
         within(message.size(), self.host.limits.socket_message)?;
         let queues = self.open(tag, |_, socket| socket.send_queue.clone());
@@ -248,7 +250,7 @@ impl SocketTurn {
         Ok(())
     }
 
-    /// Bytes that wait for the peer.
+    /// Returns the bytes of payload that wait for the peer.
     pub fn buffered(&self, id: SocketId) -> Result<u64, SocketError> {
         self.socket(id, |socket| socket.send_queue.buffered())
     }
@@ -262,20 +264,20 @@ impl SocketTurn {
         {
             return Err(SocketError::BadCode(code));
         }
-        let line = self.open_queue(id)?;
+        let queue = self.open_queue(id)?;
         self.charge(close_frame.reason.len() as u64)?;
         self.closed.insert(id);
-        self.sends.push(Send::Close(close_frame, line));
+        self.sends.push(Send::Close(close_frame, queue));
         Ok(())
     }
 
-    /// What the host answers for the object.
+    /// Returns the automatic response.
     pub fn auto_response(&self) -> Option<AutoResponse> {
         let applied = || self.with_table(|table| table.auto_response.clone()).flatten();
         self.auto_response.clone().unwrap_or_else(applied)
     }
 
-    /// Has the host answer for the object.
+    /// Sets the automatic response, or removes it.
     pub fn set_auto_response(&mut self, pair: Option<AutoResponse>) -> Result<(), SocketError> {
         if let Some(pair) = &pair {
             within(pair.request.len().max(pair.response.len()) as u64, AUTO_RESPONSE_MAX as u64)?;
@@ -284,15 +286,15 @@ impl SocketTurn {
         Ok(())
     }
 
-    /// When the host last answered on a socket, in milliseconds since the Unix epoch.
+    /// Returns when the host last gave the automatic response on a socket, in milliseconds since the Unix epoch.
     pub fn auto_response_ms(&self, id: SocketId) -> Result<Option<u64>, SocketError> {
         let answered = self.socket(id, |socket| socket.send_queue.answered_ms.load(Ordering::Relaxed))?;
         Ok((answered > 0).then_some(answered))
     }
 
     fn open_queue(&self, id: SocketId) -> Result<Arc<SendQueue>, SocketError> {
-        let (closing, line) = self.socket(id, |socket| (socket.is_closing(), socket.send_queue.clone()))?;
-        if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(line) }
+        let (closing, queue) = self.socket(id, |socket| (socket.is_closing(), socket.send_queue.clone()))?;
+        if closing || self.closed.contains(&id) { Err(SocketError::Closing) } else { Ok(queue) }
     }
 
     fn socket<T>(&self, id: SocketId, of: impl FnOnce(&Socket) -> T) -> Result<T, SocketError> {
@@ -309,8 +311,8 @@ impl SocketTurn {
         self.applied.as_ref().map(|applied| of(&applied.table.lock()))
     }
 
-    /// Makes it what the object's next turns see. `open` says whether the answer opens the accepted socket; otherwise that
-    /// never was. None if there is nothing to release.
+    /// Applies the changes, so that the object's next turns see them. `open` says whether the answer opens the accepted
+    /// socket; otherwise it is dropped. Returns none if there is nothing to release.
     pub fn apply(mut self, open: bool) -> Option<Release> {
         let accepted = self.accepted.take().filter(|_| open);
         let changes_nothing = accepted.is_none() && self.attachments.is_empty() && self.sends.is_empty();
@@ -344,7 +346,7 @@ impl SocketTurn {
 }
 
 impl ObjectSockets {
-    /// Closes a socket: its object hears no more of it but its close.
+    /// Closes a socket. The object gets no more events of it but its close.
     pub fn close_one(self: &Arc<Self>, id: SocketId, close_frame: CloseFrame) -> Release {
         let mut table = self.table.lock();
         let closed = table.sockets.get_mut(&id).into_iter().map(|socket| {
@@ -357,19 +359,19 @@ impl ObjectSockets {
     /// Closes all sockets.
     pub fn close_all(self: &Arc<Self>, close_frame: &CloseFrame) -> Release {
         let queues = self.table.lock().sockets.values().map(|socket| socket.send_queue.clone()).collect::<Vec<_>>();
-        let sends = queues.into_iter().map(|line| Send::Close(close_frame.clone(), line)).collect();
+        let sends = queues.into_iter().map(|queue| Send::Close(close_frame.clone(), queue)).collect();
         Release { sends, of: self.clone(), _charge: None, auto_response: None }
     }
 }
 
 impl Release {
-    /// The sockets that it is about.
+    /// Returns the sockets that it belongs to.
     pub fn of(&self) -> &Arc<ObjectSockets> {
         &self.of
     }
 
-    /// Lets it out. What the turn has changed is in force before anything that it sent can be seen: whoever answers what was
-    /// sent must meet it.
+    /// Releases it. The automatic response of the turn is in force before anything that the turn sent can be seen: an
+    /// answer to what was sent must meet it.
     pub fn now(self) {
         if let Some(auto_response) = self.auto_response {
             self.of.answers.store(auto_response.map(Arc::new));
@@ -377,11 +379,11 @@ impl Release {
         let host = &self.of.host;
         for send in self.sends {
             match send {
-                Send::Close(close_frame, line) => line.close(close_frame),
+                Send::Close(close_frame, queue) => queue.close(close_frame),
                 Send::Message(payload, queues) => {
-                    // Short of memory, peers that have not taken what they were sent before get no more.
+                    // If the host is short of memory, peers that have not taken earlier messages get no more.
                     let limit = if host.is_short_of_memory() { 0 } else { host.limits.socket_buffer };
-                    queues.iter().for_each(|line| line.send(&payload, limit, &self.of.account));
+                    queues.iter().for_each(|queue| queue.send(&payload, limit, &self.of.account));
                 }
             }
         }

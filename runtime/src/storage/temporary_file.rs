@@ -157,14 +157,11 @@ unsafe extern "C" fn truncate(file: *mut sqlite3_file, length: sqlite3_int64) ->
 }
 
 unsafe extern "C" fn file_size(file: *mut sqlite3_file, length: *mut sqlite3_int64) -> c_int {
-    // SAFETY: SQLite gives an open file and a place for the answer.
-    match unsafe { inner(file) }.file.metadata() {
-        Ok(metadata) => unsafe {
-            *length = metadata.len() as sqlite3_int64;
-            SQLITE_OK
-        },
-        Err(_) => SQLITE_IOERR_FSTAT,
-    }
+    // SAFETY: SQLite gives an open file.
+    let Ok(metadata) = unsafe { inner(file) }.file.metadata() else { return SQLITE_IOERR_FSTAT };
+    // SAFETY: SQLite gives a place for the answer.
+    unsafe { *length = metadata.len() as sqlite3_int64 };
+    SQLITE_OK
 }
 
 unsafe extern "C" fn sync(_: *mut sqlite3_file, _: c_int) -> c_int {

@@ -201,8 +201,9 @@ unsafe fn behind(file: *mut sqlite3_file) -> *mut sqlite3_file {
 /// Calls a method of the plain file.
 macro_rules! plain {
     ($file:ident, $method:ident $(, $argument:expr)*) => {{
-        // SAFETY: `open` has opened the plain file, whose methods are those of the plain VFS, all there.
+        // SAFETY: `file` is one of ours, so the plain file stands behind it.
         let plain = unsafe { behind($file) };
+        // SAFETY: `open` has opened the plain file, whose methods are those of the plain VFS, all there.
         unsafe { ((*(*plain).pMethods).$method.expect("a VFS for Unix has it"))(plain $(, $argument)*) }
     }};
 }

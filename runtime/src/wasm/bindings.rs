@@ -1,7 +1,7 @@
-//! Generated from `wit/`: nothing here is written by hand but this call.
+//! Bindings generated from `wit/`; only this call is written by hand.
 //!
-//! Quarantined so that the rest of the layer names exactly what it uses. Imports can trap, because a guest must not go
-//! on after its budget ran out inside a host function.
+//! They have a file of their own so that the rest of the layer names exactly what it uses. Imports can trap, because a
+//! guest must not go on after its budget is used up inside a host function.
 
 #![allow(missing_docs, reason = "generated; the WIT files are the documentation")]
 
@@ -20,9 +20,9 @@ wasmtime::component::bindgen!({
     exports: { default: async },
     ownership: Borrowing { duplicate_if_necessary: true },
     with: {
-        "holdfast:object/key-value.entries": super::host::key_value::Listing,
-        "holdfast:object/sql.cursor": super::host::sql::Cursor,
-        "holdfast:object/storage.savepoint": super::host::storage::Savepoint,
+        "holdfast:object/key-value.entries": super::resources::Listing,
+        "holdfast:object/sql.cursor": super::resources::Cursor,
+        "holdfast:object/storage.savepoint": super::resources::Savepoint,
     },
 });
 

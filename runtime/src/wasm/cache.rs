@@ -1,7 +1,7 @@
 //! Compiled code on disk, by component digest and engine settings.
 //!
-//! Compiled code is machine code that runs unchecked, so only a file that this node wrote is ever loaded: a MAC under a key that
-//! never leaves the node stands beside each. Anything missing, torn or foreign is simply compiled again; losing the
+//! Compiled code is machine code that runs unchecked, so only files that this node wrote are loaded: beside each stands
+//! a MAC under a key that never leaves the node. A file that is missing, torn or foreign is compiled again; losing the
 //! cache loses nothing.
 
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -15,34 +15,35 @@ use sha2::Sha256;
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::class::{LoadError, chain};
+use super::load_error::{LoadError, chain};
 use crate::base::Digest;
 
-/// The cache of one engine.
+/// The code cache of one engine.
 pub(super) struct CodeCache {
     directory: PathBuf,
     key: [u8; 32],
 }
 
 impl CodeCache {
-    /// The cache under this directory for code of this engine.
+    /// Creates a cache under this directory for code of this engine.
     pub(super) fn new(root: &Path, engine: &Engine, key: [u8; 32]) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
         Self { directory: root.join(format!("{:016x}", hasher.finish())), key }
     }
 
-    /// The component with this digest, if its code is here and ours.
+    /// Returns the component with this digest, if its code is in the cache and this node wrote it.
     pub(super) fn load(&self, engine: &Engine, digest: &Digest) -> Option<Component> {
         let (code, mac) = self.paths(digest);
         let expected = fs::read(mac).ok()?;
         self.mac(&fs::read(&code).ok()?).verify_slice(&expected).ok()?;
         // SAFETY: the MAC shows that this node's compiler wrote these bytes for an engine with these settings. They are
-        // mapped after they were checked; who can write to the data directory in between runs as this user already.
+        // mapped after they were checked; a process that can write to the data directory in between already runs as
+        // this user.
         unsafe { Component::deserialize_file(engine, &code) }.ok()
     }
 
-    /// Compiles a component, keeps the code, and returns the component.
+    /// Compiles a component, stores the code in the cache, and returns the component.
     pub(super) fn compile(&self, engine: &Engine, digest: &Digest, wasm: &[u8]) -> Result<Component, LoadError> {
         let code = engine.precompile_component(wasm).map_err(|error| LoadError::NotAComponent(chain(&error)))?;
         if let Err(error) = self.keep(digest, &code) {
@@ -50,10 +51,11 @@ impl CodeCache {
         }
         match self.load(engine, digest) {
             Some(component) => Ok(component),
-            // What can be compiled and not be loaded has no place in the engine's pool.
-            // SAFETY: the bytes come straight from this engine's compiler.
             None => {
-                unsafe { Component::deserialize(engine, &code) }.map_err(|error| LoadError::TooCostly(chain(&error)))
+                // SAFETY: the bytes come straight from this engine's compiler.
+                let loaded = unsafe { Component::deserialize(engine, &code) };
+                // Code that can be compiled but not loaded has no place in the engine's pool.
+                loaded.map_err(|error| LoadError::TooCostly(chain(&error)))
             }
         }
     }

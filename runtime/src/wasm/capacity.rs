@@ -1,8 +1,8 @@
-//! What the machine can hold: the room for live instances, and what each class takes of it.
+//! The capacity of the machine: the room for live instances, and what one instance of a class takes of it.
 //!
-//! The cap on live instances is not a number of our choosing. It follows from what the kernel and the pool run out of
-//! first: memory maps (`vm.max_map_count`), file descriptors, and bytes of memory. The figures per instance were measured
-//! with wasmtime 48: 2 maps for a stack and its guard, 4 for a linear memory with its copy-on-write image.
+//! The cap on live instances is derived from what the kernel and the pool run out of first: memory maps
+//! (`vm.max_map_count`), file descriptors, and bytes of memory. The figures per instance were measured with wasmtime
+//! 48: 2 maps for a stack and its guard, 4 for a linear memory with its copy-on-write image.
 
 use std::sync::Arc;
 
@@ -19,20 +19,21 @@ const MAPS_FOR_OTHERS: u32 = 16_000;
 const DESCRIPTORS_PER_OBJECT: u64 = 4;
 /// Descriptors left to connections and files of the host.
 const DESCRIPTORS_FOR_OTHERS: u64 = 2_000;
-/// More than this gains nothing: a dormant object wakes in tens of microseconds.
+/// Most live instances. More gain nothing: a dormant object wakes in tens of microseconds.
 const INSTANCES_MAX: u32 = 8_000;
-/// What an instance may grow by in its first turn without being refused, in bytes. Without it, one would be made only to fail.
+/// Bytes that an instance may grow by in its first turn without being refused. Without them an instance could be made
+/// only to fail.
 const FIRST_GROWTH: u64 = 1 << 20;
-/// A component may use this many linear memories; interpreters made of several modules use up to three.
+/// Linear memories that a component may use; interpreters made of several modules use up to three.
 pub const MEMORIES_PER_COMPONENT: u32 = 8;
-/// A component may use this many tables.
+/// Tables that a component may use.
 pub const TABLES_PER_COMPONENT: u32 = 40;
-/// A component may use this many core instances; Python's use 38.
+/// Core instances that a component may use; Python's use 38.
 pub const CORE_INSTANCES_PER_COMPONENT: u32 = 100;
 /// Elements of one table.
 pub const TABLE_ELEMENTS: usize = 100_000;
 
-/// What one instance of a class takes of the capacity.
+/// The part of the capacity that one instance of a class takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Cost {
     /// Instances, each with a stack: 1.
@@ -41,22 +42,22 @@ pub struct Cost {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
-    /// Bytes of linear memories that it begins with; what it grows by is not in here.
+    /// Bytes of the linear memories at the beginning, without later growth.
     pub bytes: u64,
 }
 
 impl Cost {
-    /// The cost of one instance with these memories and tables, and so many bytes to begin with.
+    /// Returns the cost of one instance with these memories and tables, and so many bytes at the beginning.
     pub fn of(memories: u32, tables: u32, bytes: u64) -> Self {
         Self { instances: 1, memories, tables, bytes }
     }
 
-    /// Memory maps that this cost stands for.
+    /// Returns the memory maps that instances of this cost take.
     fn maps(&self) -> u32 {
         self.instances * MAPS_PER_STACK + self.memories * MAPS_PER_MEMORY
     }
 
-    /// Both costs together.
+    /// Returns the sum of both costs.
     pub fn plus(self, other: Self) -> Self {
         Self {
             instances: self.instances + other.instances,
@@ -66,7 +67,7 @@ impl Cost {
         }
     }
 
-    /// What remains when `other` is given back.
+    /// Returns the difference of both costs.
     pub fn minus(self, other: Self) -> Self {
         Self {
             instances: self.instances - other.instances,
@@ -85,7 +86,7 @@ pub struct InstanceCapacity {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
-    /// What live objects share with connections.
+    /// The file descriptors that live objects share with connections.
     pub descriptors: Arc<Descriptors>,
     maps: u32,
     /// Bytes of linear memories and tables.
@@ -93,7 +94,7 @@ pub struct InstanceCapacity {
 }
 
 impl InstanceCapacity {
-    /// What the machine allows, or less where the limits say so.
+    /// Derives the capacity from the machine, or takes less where the limits say so.
     pub fn derive(limits: &Limits) -> Self {
         let maps = read_number("/proc/sys/vm/max_map_count").unwrap_or(65_530).min(u64::from(u32::MAX)) as u32;
         let maps = maps.saturating_sub(MAPS_FOR_OTHERS).max(600);
@@ -109,7 +110,7 @@ impl InstanceCapacity {
         Self { instances, memories, tables, descriptors, maps, memory: HostMemory::new(bytes) }
     }
 
-    /// Whether instances of this cost together fit.
+    /// Returns whether instances of this total cost fit.
     pub fn holds(&self, cost: Cost) -> bool {
         cost.instances <= self.instances
             && self.descriptors.hold_objects(cost.instances)
@@ -118,8 +119,8 @@ impl InstanceCapacity {
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
     }
 
-    /// Whether a class whose instances take `held` may have another that takes `more`, while all instances take `used`. Some room is
-    /// kept free for other classes (`share`).
+    /// Returns whether a class whose instances take `held` may have another that takes `more`, while all instances take
+    /// `used`. Some room is kept free for other classes (`share`).
     pub fn may_take(&self, held: Cost, more: Cost, used: Cost) -> bool {
         let kept = |total: u32, held: u32, more: u32, used: u32| {
             let may_take = if (self.instances as usize) < FEW { may_take_of_few } else { may_take };
@@ -131,7 +132,8 @@ impl InstanceCapacity {
             && kept(self.tables, held.tables, more.tables, used.tables)
     }
 
-    /// Takes the bytes that an instance of this cost begins with, and [`FIRST_GROWTH`] more, which it gives back after its first turn.
+    /// Takes the bytes that an instance of this cost begins with, and [`FIRST_GROWTH`] more, which it gives back after
+    /// its first turn.
     pub fn take_bytes(account: &MemoryAccount, cost: Cost) -> Result<MemoryCharge, NoMemory> {
         account.take(MemoryUse::Instances, first_bytes(cost))
     }
@@ -141,7 +143,7 @@ impl InstanceCapacity {
         account.may_have(first_bytes(cost))
     }
 
-    /// What a class uses of the bytes of linear memories and tables.
+    /// Returns the account of a class for the bytes of linear memories and tables.
     pub fn account(&self, class: &ClassKey) -> MemoryAccount {
         self.memory.account(class)
     }
@@ -155,7 +157,7 @@ fn read_number(path: &str) -> Option<u64> {
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 
-/// Bytes of memory that this process may use: the machine's, or less where a control group says so.
+/// Returns the bytes of memory that this process may use: the machine's, or less if its control group says so.
 pub fn machine_memory() -> u64 {
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = meminfo

@@ -1,8 +1,7 @@
 //! One version of a class: a compiled component, checked and linked, ready to be instantiated.
 //!
-//! What a class can do is read from the component itself: a handler it does not export does not exist. What it may import is
-//! fixed in `compatibility`; everything else is refused at deploy with the full list, so that no instantiation can fail on a
-//! missing import later.
+//! The handlers of a class are the ones that its component exports. What it may import is fixed in `contract`;
+//! everything else is refused at deploy with the full list, so that no instantiation fails on a missing import later.
 
 #[cfg(test)]
 use std::sync::Arc;
@@ -12,61 +11,15 @@ use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
 use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
 use super::capacity::Cost;
-use super::compatibility::{self, Version};
+use super::compatibility;
 use super::engine::Engine;
 use super::host::Host;
+use super::load_error::{LoadError, chain};
 #[cfg(test)]
 use super::script::Script;
 use crate::base::Digest;
 
-/// Why a component cannot be a class.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// Not WebAssembly, or damaged.
-    #[error("not a valid WebAssembly component: {0}")]
-    NotAComponent(String),
-    /// A core module.
-    #[error(
-        "this is a core WebAssembly module, not a component; build for wasm32-wasip2, or wrap it with `wasm-tools component new`"
-    )]
-    CoreModule,
-    /// Built for a version of the contract that this host does not run any more.
-    #[error(
-        "the class was built for holdfast:object@{0}, this host runs {newest}: rebuild it with the present SDK and deploy \
-         it again; its objects keep their data",
-        newest = Version::newest()
-    )]
-    ClassOutdated(Version),
-    /// Built for a version of the contract that this host does not run yet.
-    #[error(
-        "the class was built for holdfast:object@{0}, this host runs {newest}: use a newer host, or build the class with \
-         the SDK of this one",
-        newest = Version::newest()
-    )]
-    HostOutdated(Version),
-    /// Imports that are neither standard WASI 0.2 nor granted.
-    #[error("the component imports what this host does not grant: {}", .0.join(", "))]
-    ImportsRefused(Vec<String>),
-    /// None of the exports is a handler; carries the exports.
-    #[error(
-        "the component exports no handler (it exports: {}); export holdfast:object/fetch-handler or wasi:http/incoming-handler@0.2",
-        if .0.is_empty() { "nothing".to_owned() } else { .0.join(", ") }
-    )]
-    NoHandler(Vec<String>),
-    /// Both kinds of request handler.
-    #[error(
-        "the component exports both holdfast:object/fetch-handler and wasi:http/incoming-handler; export one of them"
-    )]
-    TwoHandlers,
-    /// Too many components wait to be compiled already.
-    #[error("too many components of the class wait to be compiled; try again later")]
-    Busy,
-    /// One instance takes more than this host has.
-    #[error("one instance of this class needs more than this host allows: {0}")]
-    TooCostly(String),
-}
-
-/// How a class answers requests.
+/// The handler of requests, by the interface that the class exports.
 pub(super) enum RequestHandler {
     /// `holdfast:object/fetch-handler`.
     Fetch(fetch_handler::GuestIndices),
@@ -87,7 +40,7 @@ pub struct ClassCode {
     pub(super) runs: Runs,
 }
 
-/// What a class runs.
+/// The code that a class runs.
 pub(super) enum Runs {
     /// A component.
     Component(Box<Exports>),
@@ -96,7 +49,7 @@ pub(super) enum Runs {
     Script(Arc<dyn Script>),
 }
 
-/// A component, ready to be instantiated, and where its handlers are.
+/// A component, ready to be instantiated, and the indices of its handlers.
 pub(super) struct Exports {
     pub(super) pre: InstancePre<Host>,
     pub(super) handler: RequestHandler,
@@ -106,7 +59,7 @@ pub(super) struct Exports {
 }
 
 impl ClassCode {
-    /// Whether its objects hear what their WebSockets bring.
+    /// Returns whether events of WebSockets are delivered to its objects.
     pub fn listens_to_websockets(&self) -> bool {
         match &self.runs {
             Runs::Component(exports) => exports.websocket.is_some(),
@@ -115,18 +68,26 @@ impl ClassCode {
         }
     }
 
-    /// Takes the code of a component from the cache, if it is there, and checks it. Reads files: call it where blocking is allowed.
+    /// Takes the code of a component from the cache, if it is there, and checks it. Reads files, so it must be called
+    /// where blocking is allowed.
     pub fn cached(engine: &Engine, digest: Digest) -> Result<Option<Self>, LoadError> {
         let component = engine.cache.load(&engine.wasmtime, &digest);
         component.map(|component| Self::link(engine, digest, &component)).transpose()
     }
 
-    /// Compiles a component and checks it. Takes seconds of one core for large components, and must not run twice at a time for
-    /// one digest: the file in the cache has its name.
+    /// Compiles a component and checks it. Takes seconds of one core for large components, and must not run twice at a
+    /// time for one digest, which names the file in the cache.
     pub fn compile(engine: &Engine, digest: Digest, wasm: &[u8]) -> Result<Self, LoadError> {
         refuse_core_module(wasm)?;
         let component = engine.cache.compile(&engine.wasmtime, &digest, wasm)?;
         Self::link(engine, digest, &component)
+    }
+
+    /// Makes the code of a class out of its handlers.
+    #[cfg(test)]
+    pub fn script(script: Arc<dyn Script>) -> Self {
+        let (exports, imports, digest) = (Vec::new(), Vec::new(), Digest::of(b"script"));
+        Self { digest, exports, imports, cost: Cost::of(1, 1, 0), runs: Runs::Script(script) }
     }
 
     fn link(engine: &Engine, digest: Digest, component: &Component) -> Result<Self, LoadError> {
@@ -139,7 +100,7 @@ impl ClassCode {
         let imports = names(&mut kind.imports(&engine.wasmtime).map(|(name, _)| name));
         let exports = names(&mut kind.exports(&engine.wasmtime).map(|(name, _)| name));
         compatibility::check(&imports, &exports)?;
-        // An import of a granted interface that asks for a function which that interface does not have.
+        // Fails if the component imports a function that its interface does not have.
         let pre = engine.linker.instantiate_pre(component);
         let pre = pre.map_err(|error| LoadError::ImportsRefused(vec![chain(&error)]))?;
         let has = |interface: &str| compatibility::exports(&exports, interface);
@@ -174,13 +135,8 @@ fn cost_of(component: &Component) -> Result<Cost, LoadError> {
     Ok(Cost::of(needs.num_memories.max(1), needs.num_tables, bytes))
 }
 
-/// Tells a core module from everything else before the compiler sees it: people upload the wrong file.
+/// Refuses a core module before the compiler sees it, because uploading one is a common mistake.
 fn refuse_core_module(wasm: &[u8]) -> Result<(), LoadError> {
     // The preamble: `\0asm`, a version and a layer; version 1 of layer 0 is a core module.
     if wasm.starts_with(b"\0asm\x01\0\0\0") { Err(LoadError::CoreModule) } else { Ok(()) }
-}
-
-/// An error with its causes, in one line.
-pub(super) fn chain(error: &wasmtime::Error) -> String {
-    error.chain().map(|cause| cause.to_string()).collect::<Vec<_>>().join(": ")
 }

@@ -1,66 +1,14 @@
-//! Which components this host runs: the versions of the contract (`wit/`), and what a class of each may import and export.
+//! Judges whether this host runs a component, by the names of what it imports and exports.
 //!
-//! The only place that judges names of interfaces. It reads names and nothing else, so a class can be judged by its record,
-//! without its component. What must stay true: a version in [`CONTRACTS`] is published and never changes; a class of a version
-//! that is not there is told which side is behind, and its objects keep what they store.
+//! Only names are read, so a class is judged by its record, without its component. A class of a version that is not in
+//! [`CONTRACTS`] is refused with which side is too old, and its objects keep what they store.
 
-use super::class::LoadError;
-
-/// What every interface of the contract begins with.
-const PACKAGE: &str = "holdfast:object/";
-
-/// The interfaces of one version of the contract.
-struct Contract {
-    version: Version,
-    imports: &'static [&'static str],
-    exports: &'static [&'static str],
-}
-
-/// Every version that this host runs, oldest first. 0.1.0 is not among them: its errors and its handlers had other names.
-const CONTRACTS: &[Contract] = &[Contract {
-    version: Version(0, 2, 0),
-    imports: &[
-        "alarms",
-        "http-types",
-        "identity",
-        "key-value",
-        "logging",
-        "packed-sql",
-        "sql",
-        "storage",
-        "types",
-        "websockets",
-    ],
-    exports: &["alarm-handler", "fetch-handler", "init-handler", "websocket-handler"],
-}];
+use super::contract::{CONTRACTS, Version, interface, is_of};
+use super::load_error::LoadError;
 
 /// Packages of standard WASI 0.2 that are always linked, without power (`wasm/host/wasi.rs`).
 const STANDARD: &[&str] =
     &["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:http/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
-
-/// A version of the contract: major, minor, patch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(u64, u64, u64);
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
-impl Version {
-    fn parse(text: &str) -> Option<Self> {
-        let mut numbers = text.split('.').map(|number| number.parse().ok());
-        let version = Self(numbers.next()??, numbers.next()??, numbers.next()??);
-        // Not what only reads as the same numbers, such as +0 and 00.
-        (version.to_string() == text).then_some(version)
-    }
-
-    /// The newest version that this host runs.
-    pub fn newest() -> Self {
-        CONTRACTS.last().expect("there is one").version
-    }
-}
 
 /// Checks the names of what a component imports and exports. The linker checks the functions behind them.
 pub fn check(imports: &[String], exports: &[String]) -> Result<(), LoadError> {
@@ -84,8 +32,8 @@ pub fn check(imports: &[String], exports: &[String]) -> Result<(), LoadError> {
     }
 }
 
-/// The oldest and the newest version of the contract that a component names; none if it uses none, as a class that only
-/// imports and exports standard interfaces.
+/// Returns the oldest and the newest version of the contract that a component names, or none if it names none because
+/// it only imports and exports standard interfaces.
 pub fn built_for(imports: &[String], exports: &[String]) -> Option<(Version, Version)> {
     let versions = imports.iter().chain(exports).filter_map(|name| Version::parse(interface(name)?.1));
     versions.fold(None, |range, version| match range {
@@ -94,17 +42,13 @@ pub fn built_for(imports: &[String], exports: &[String]) -> Option<(Version, Ver
     })
 }
 
-/// Whether a component exports an interface of any version that this host runs.
+/// Returns whether a component exports an interface of any version that this host runs.
 pub fn exports(exports: &[String], wanted: &str) -> bool {
     exports.iter().filter_map(|name| interface(name)).any(|(name, _)| name == wanted)
 }
 
-/// An interface of the contract as its name and its version.
-fn interface(name: &str) -> Option<(&str, &str)> {
-    name.strip_prefix(PACKAGE)?.split_once('@')
-}
-
-/// Standard WASI 0.2 of any patch version, or an interface of a contract.
+/// Returns whether an import is standard WASI 0.2 of any patch version, or an interface of a version that this host
+/// runs.
 fn is_granted(import: &str) -> bool {
     let standard = STANDARD.iter().any(|package| import.starts_with(package))
         && import.split_once('@').is_some_and(|(_, version)| version.starts_with("0.2."));
@@ -113,11 +57,6 @@ fn is_granted(import: &str) -> bool {
 
 fn exported(name: &str, version: &str) -> bool {
     is_of(version, |contract| contract.exports, name)
-}
-
-fn is_of(version: &str, names: impl Fn(&Contract) -> &'static [&'static str], name: &str) -> bool {
-    let contract = CONTRACTS.iter().find(|contract| Some(contract.version) == Version::parse(version));
-    contract.is_some_and(|contract| names(contract).contains(&name))
 }
 
 #[cfg(test)]
@@ -167,21 +106,5 @@ mod tests {
             assert_eq!(judged(imports, exports), expected, "{imports:?} {exports:?}");
         }
         assert!(judged(&[], &["holdfast:object/sql@0.2.0"]).contains("sql@0.2.0"), "it is no handler");
-    }
-
-    /// The table is what `wit/` publishes.
-    #[test]
-    fn the_newest_version_is_the_contract() {
-        let mut resolve = wit_parser::Resolve::default();
-        let (package, _) = resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
-        let package = &resolve.packages[package];
-        let newest = CONTRACTS.last().unwrap();
-        assert_eq!(package.name.version.as_ref().unwrap().to_string(), newest.version.to_string());
-        let mut known: Vec<_> = newest.imports.iter().chain(newest.exports).copied().collect();
-        let mut published: Vec<_> = package.interfaces.keys().map(String::as_str).collect();
-        known.sort_unstable();
-        published.sort_unstable();
-        assert_eq!(known, published);
-        assert!(newest.exports.iter().all(|name| name.ends_with("-handler")));
     }
 }

@@ -1,7 +1,7 @@
 //! The engine: how code is compiled, where instances live, and what every component can link against.
 //!
-//! One engine for all classes. Its settings were measured (`docs/decisions/0001-engine-settings.md`): fuel both meters
-//! and yields; concurrency support is off because classes are synchronous and it doubles the cost of a call.
+//! All classes share one engine. Its settings were measured (`docs/decisions/0001-engine-settings.md`): fuel both
+//! meters and yields; concurrency support is off because classes are synchronous and it doubles the cost of a call.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -14,13 +14,14 @@ use super::capacity::{self, InstanceCapacity};
 use super::host::{self, Host};
 use crate::base::{Env, HeavyWork, Limits};
 
-/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions. SQL has stacks of its own; what the host itself asks SQLite
-/// takes less than a tenth of what is left here.
+/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions. SQL has stacks of its own; SQLite calls of
+/// the host itself take less than a tenth of what is left here.
 const GUEST_STACK: usize = 512 << 10;
 const FIBER_STACK: usize = 2 << 20;
 
-/// Bytes of a memory and of a table that an instance wrote which are put back by copying when it is dropped, and kept for the next
-/// one in its place: giving pages back to the kernel makes every core look, and each page that is taken again is a fault.
+/// Written bytes of a memory and of a table that are reset by copying when the instance is dropped, and stay resident
+/// for the next instance in the same place. Returning pages to the kernel interrupts every core, and each page that is
+/// used again is a fault.
 const KEPT_MEMORY: usize = 128 << 10;
 const KEPT_TABLE: usize = 16 << 10;
 
@@ -32,7 +33,7 @@ pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<Host>,
     pub(super) cache: CodeCache,
-    /// Who computes for long.
+    /// Slots and shares of turns that compute for long.
     pub heavy_work: HeavyWork,
     /// The room for live instances.
     pub capacity: Arc<InstanceCapacity>,

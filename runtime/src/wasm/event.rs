@@ -1,6 +1,7 @@
-//! How each kind of event is handed to a guest's handler, and what is made of what the handler returns.
+//! How each type of event is delivered to a guest's handler, and how the handler's result becomes the answer.
 //!
-//! One type an event, and the type of its answer beside it: a turn cannot be answered with what belongs to another kind of event.
+//! Each event is a type that names the type of its answer, so a turn cannot be answered with the answer of another
+//! event.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -15,8 +16,9 @@ use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
+use super::context::InstanceContext;
+use super::handlers::{Handler, Handlers};
 use super::host::Host;
-use super::instance::{Handler, Handlers, InstanceContext};
 use super::response;
 #[cfg(test)]
 use super::script::Script;
@@ -25,12 +27,12 @@ use crate::base::{Alarm, Failure, FetchAnswer, Request, Response, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
-/// What a handler gave: the outer error is a trap.
+/// The result of a handler: the outer error is a trap.
 type Called<T> = wasmtime::Result<Result<T, TurnError>>;
 
-/// An event that a turn of an instance is about.
+/// An event that is delivered in a turn of an instance.
 pub trait TurnEvent: Sized + Send {
-    /// What a turn that succeeds answers.
+    /// The answer of a turn that succeeds.
     type Answer: TurnAnswer;
 
     /// Returns the sub-protocols that the client offers, if the event asks for a WebSocket.
@@ -59,7 +61,7 @@ pub trait TurnEvent: Sized + Send {
     fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Self::Answer, TurnError>;
 }
 
-/// What the object layer asks of the answer of any turn.
+/// The answer of a turn, as the object layer uses it.
 pub trait TurnAnswer: Send + Sized + 'static {
     /// Checks the answer against what the turn has done with sockets.
     fn checked(self, _sockets: &SocketTurn) -> Result<Self, TurnError> {
@@ -71,7 +73,7 @@ pub trait TurnAnswer: Send + Sized + 'static {
         None
     }
 
-    /// Whether the answer opens the socket that the turn has accepted.
+    /// Returns whether the answer opens the socket that the turn has accepted.
     fn opens_socket(&self) -> bool {
         false
     }
@@ -80,7 +82,7 @@ pub trait TurnAnswer: Send + Sized + 'static {
 impl TurnAnswer for () {}
 
 impl TurnAnswer for FetchAnswer {
-    /// A response with status 101 means that the socket which the turn accepted is to be opened.
+    /// Checks a response with status 101, which opens the socket that the turn has accepted.
     fn checked(self, sockets: &SocketTurn) -> Result<Self, TurnError> {
         let response = match self {
             Self::Response(response) if response.status == StatusCode::SWITCHING_PROTOCOLS => response,
@@ -140,17 +142,17 @@ impl TurnEvent for Request {
     }
 }
 
-/// The object's alarm, which is done if the turn succeeds.
+/// The object's alarm, which is removed if the turn succeeds.
 impl TurnEvent for Alarm {
     type Answer = ();
 
-    /// It has come; what the handler sets is another one.
+    /// Removes the alarm. One that the handler sets is a new one.
     fn begin(&self, turn: &mut Turn) {
         turn.set_alarm(None);
     }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
-        // The class had one when the alarm was set, in an earlier version.
+        // An earlier version of the class had a handler when the alarm was set.
         let Some(guest) = &handlers.alarm else { return Ok(Err(TurnError::NoHandler("alarm"))) };
         let info = alarm_handler::AlarmInfo { scheduled: self.due_ms, retry_count: self.attempt };
         let called = guest.call_alarm(store, info).await?;
@@ -207,7 +209,8 @@ async fn call_fetch(
     })
 }
 
-/// The body is collected while the guest writes it, because the stream between them holds only a little.
+/// Calls the handler of `wasi:http`. The body is collected while the guest writes it, because the stream between them
+/// holds only a little.
 async fn call_incoming(
     store: &mut Store<Host>,
     proxy: &Proxy,
@@ -234,7 +237,7 @@ async fn call_incoming(
             Err(code) => return Err(guest_failure("http-error".into(), code.to_string(), false)),
         };
         let body = response::collected(body, context.limits.response_body, &context.memory).await?;
-        // The handler may still run, so it cannot be said that it has ended well.
+        // The handler may still run, so the turn has not succeeded.
         response::finish(parts.status, parts.headers, body, &context.memory).map_err(|error| match error {
             TurnError::NoRoomForResponse => TurnError::HostMemory,
             error => error,
@@ -242,14 +245,14 @@ async fn call_incoming(
     };
     let (calling, collecting) = (pin!(calling), pin!(collecting));
     match select(calling, collecting).await {
-        // What the guest has sent by now is there to be taken, and nobody is left to send more: what a trapped or careless
-        // guest still holds of the response would be waited for in vain.
+        // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped or
+        // careless guest still holds would never end.
         Either::Left((called, collecting)) => called.map(|()| {
             let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
             tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
         }),
         Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
-        // The host takes no more of it, whatever the guest still has to say.
+        // The host takes no more of the response, even if the guest goes on.
         Either::Right((refused, _)) => Ok(refused),
     }
 }

@@ -1,15 +1,16 @@
-//! What an instance finds outside: the data of its store, and one file per interface it can import.
+//! The host side of what an instance can import: the data of its store, and one file for each interface.
 //!
-//! A host function may read and write only what belongs to its own object. It may trap its guest, never panic.
+//! A host function may read and write only what belongs to its own object, and sees only the part of the store that its
+//! interface needs (its `View`). It may trap its guest, but never panics.
 
 mod alarms;
-pub(super) mod http;
+mod http;
 mod identity;
-pub(super) mod key_value;
+mod key_value;
 mod logging;
-pub(super) mod sql;
-pub(super) mod storage;
-pub(super) mod wasi;
+mod sql;
+mod storage;
+mod wasi;
 mod websockets;
 
 use std::sync::Arc;
@@ -20,12 +21,11 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use self::http::NoOutgoing;
 use self::logging::ObjectLog;
-use self::wasi::TurnClock;
 use super::bindings;
-use super::instance::InstanceContext;
+use super::clock::TurnClock;
+use super::context::InstanceContext;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
-use crate::base::limits::{FUEL_PER_COPIED_BYTE, FUEL_PER_HOST_CALL};
 use crate::base::{Env, ObjectAddress, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
@@ -35,15 +35,15 @@ pub(super) const RESOURCES_MAX: usize = 10_000;
 
 /// The data of one instance's store.
 pub struct Host {
-    /// The turn that is running. Some exactly while a handler runs.
+    /// The running turn. Some exactly while a handler runs.
     pub(super) turn: Option<Turn>,
-    /// What it does with sockets.
+    /// The sockets of the running turn.
     pub(super) sockets: Option<SocketTurn>,
     pub(super) address: ObjectAddress,
-    /// Whether the class has a handler for alarms.
+    /// True if the class has a handler for alarms.
     handles_alarms: bool,
     pub(super) memory: MemoryMeter,
-    /// What the running turn may still do.
+    /// The remaining budget of the running turn.
     pub(super) work: WorkBudget,
     pub(super) pace: Pace,
     /// The functions that were running when the turn was given up, innermost first.
@@ -58,7 +58,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// `work` is what making the instance may do.
+    /// Creates the data of a new instance's store. `work` is the budget for making the instance.
     pub(super) fn new(context: &InstanceContext, memory: MemoryMeter, work: WorkBudget, handles_alarms: bool) -> Self {
         let clock = Arc::new(TurnClock::new(&context.env));
         let log = Arc::new(ObjectLog::new(context.logs.clone(), context.env.clone(), &context.address));
@@ -85,28 +85,19 @@ impl Host {
         }
     }
 
-    /// The running turn. Guest code runs only inside one.
-    fn turn(&mut self) -> wasmtime::Result<&mut Turn> {
-        self.turn.as_mut().ok_or_else(|| wasmtime::format_err!("storage was used outside of a turn"))
-    }
-
-    /// Whether the running turn has staged anything, which its caller may count on once the turn has begun. What it has settled is
-    /// not seen here.
+    /// Returns whether the running turn has staged anything. The caller of such a turn may count on it once it has
+    /// begun. What the turn has settled is not included.
     pub(super) fn has_written(&self) -> bool {
         self.turn.as_ref().is_some_and(Turn::has_staged) || self.sockets.as_ref().is_some_and(SocketTurn::has_staged)
     }
-
-    /// Adds the price of a call that copies so many bytes, and `more` for what it does with them.
-    fn price(&mut self, bytes: usize, more: u64) {
-        self.pace.add_price(FUEL_PER_HOST_CALL + bytes as u64 * FUEL_PER_COPIED_BYTE + more);
-    }
-
-    fn socket_turn(&mut self) -> wasmtime::Result<&mut SocketTurn> {
-        self.sockets.as_mut().ok_or_else(|| wasmtime::format_err!("sockets were used outside of a turn"))
-    }
 }
 
-/// Everything that components can import.
+/// Returns the running turn. Guest code runs only inside one.
+fn running(turn: &mut Option<Turn>) -> wasmtime::Result<&mut Turn> {
+    turn.as_mut().ok_or_else(|| wasmtime::format_err!("storage was used outside of a turn"))
+}
+
+/// Links everything that components can import.
 pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
@@ -114,14 +105,14 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     wasi::replace_unbounded(&mut linker)?;
     bindings::types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
     bindings::http_types::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::alarms::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::identity::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::key_value::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::logging::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::packed_sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::sql::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::storage::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
-    bindings::websockets::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)?;
+    bindings::alarms::add_to_linker::<_, alarms::View>(&mut linker, alarms::view)?;
+    bindings::identity::add_to_linker::<_, identity::View>(&mut linker, identity::view)?;
+    bindings::key_value::add_to_linker::<_, key_value::View>(&mut linker, key_value::view)?;
+    bindings::logging::add_to_linker::<_, logging::View>(&mut linker, logging::view)?;
+    bindings::packed_sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;
+    bindings::sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;
+    bindings::storage::add_to_linker::<_, storage::View>(&mut linker, storage::view)?;
+    bindings::websockets::add_to_linker::<_, websockets::View>(&mut linker, websockets::view)?;
     Ok(linker)
 }
 

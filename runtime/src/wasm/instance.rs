@@ -1,102 +1,74 @@
-//! The live memory of one object: a store and one call at a time.
+//! The live memory of one object: a store that runs one call at a time.
 //!
-//! A turn goes in by value and comes out by value, and so does the instance: after a failure of any kind there is no instance
-//! left to call, because a trapped or cancelled one cannot be entered again and its memory would tell another story
-//! than the storage.
+//! A turn goes in and comes out by value, and so does the instance: after a failure of any kind there is no instance
+//! left, because a trapped or cancelled one cannot be entered again and its memory would differ from the storage.
+
+#[cfg(test)]
+mod script;
 
 use std::sync::Arc;
 
-use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
-use wasmtime_wasi::I32Exit;
-use wasmtime_wasi_http::p2::bindings::Proxy;
+use wasmtime::Store;
 
-use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
-use super::class::{ClassCode, Exports, RequestHandler, Runs};
+#[cfg(test)]
+use self::script::ScriptInstance;
+use super::bindings::init_handler;
+use super::class::{ClassCode, Runs};
+use super::clock::TurnClock;
+use super::context::InstanceContext;
 use super::engine::Engine;
 use super::event::{TurnAnswer, TurnEvent, guest_failure};
+use super::handlers::{Handlers, instantiate};
 use super::host::Host;
-use super::host::wasi::TurnClock;
-use super::meter::{Ends, FUEL_PER_SLICE, MemoryMeter, Refusal, TimeUp, Timed};
-use super::pace::at_host_call;
-#[cfg(test)]
-use super::script::ScriptInstance;
-use crate::base::logs::GuestLogs;
-use crate::base::{
-    CallId, ClassShare, CpuTimer, Env, Exhausted, Failure, Limits, MemoryAccount, MemoryCharge, ObjectAddress,
-    ObjectName, TurnError, WorkBudget,
-};
+use super::host_call::at_host_call;
+use super::meter::MemoryMeter;
+use super::pace::FUEL_PER_SLICE;
+use super::timed::{Ends, Timed};
+use super::trap::trapped;
+use crate::base::{CallId, ClassShare, CpuTimer, Limits, MemoryCharge, ObjectName, TurnError, WorkBudget};
 use crate::sockets::SocketTurn;
-use crate::storage::{Database, LaneLost, Turn};
-
-/// What an instance is made with.
-#[derive(Clone)]
-pub struct InstanceContext {
-    /// The object it is the memory of.
-    pub address: ObjectAddress,
-    /// What a turn may use.
-    pub limits: Arc<Limits>,
-    /// What its responses are charged to.
-    pub memory: MemoryAccount,
-    /// Where its log entries go.
-    pub logs: Arc<GuestLogs>,
-    /// Clock and randomness.
-    pub env: Env,
-}
+use crate::storage::{Database, Turn};
 
 /// The live memory of one object.
 #[cfg_attr(test, allow(clippy::large_enum_variant, reason = "only tests have the small one"))]
 pub enum Instance {
-    /// Of a component.
+    /// The instance of a component.
     Component(ComponentInstance),
-    /// Of a class that is a script.
+    /// The instance of a class that is a script.
     #[cfg(test)]
     Script(ScriptInstance),
 }
 
-/// The live memory of one object: a store and what its component exports.
+/// The instance of a component: its store and its handlers.
 pub struct ComponentInstance {
     store: Store<Host>,
     handlers: Handlers,
-    /// Some until the first turn has called it.
+    /// The handler `init`, until the first turn has called it.
     init: Option<init_handler::Guest>,
-    /// Until the first turn begins: making the instance used fuel of it.
+    /// True until the first turn begins, which gets the fuel that making the instance has left.
     fresh: bool,
     code: Arc<ClassCode>,
     context: InstanceContext,
     share: Arc<ClassShare>,
 }
 
-/// What the class exports.
-pub struct Handlers {
-    pub(super) request: Handler,
-    pub(super) alarm: Option<alarm_handler::Guest>,
-    pub(super) websocket: Option<websocket_handler::Guest>,
-}
-
-/// The handler of requests.
-pub enum Handler {
-    /// `holdfast:object/fetch-handler`.
-    Fetch(fetch_handler::Guest),
-    /// `wasi:http/incoming-handler`.
-    Incoming(Proxy),
-}
-
 /// How a turn of an instance ended.
 pub struct TurnEnd<T> {
-    /// The turn with what the handler staged, to be applied or rolled back.
+    /// The turn with what the handler has staged, to be applied or rolled back.
     pub turn: Turn,
-    /// What the handler did with sockets, to be applied or dropped with the turn.
+    /// What the handler has done with sockets, to be applied or dropped with the turn.
     pub sockets: SocketTurn,
-    /// The instance; none if it is not to be used again. Whoever rolls back what its handler wrote drops it.
+    /// The instance; none if it must not be used again. A caller that rolls the turn back drops the instance.
     pub instance: Option<Instance>,
-    /// What the handler answered.
+    /// The answer of the handler.
     pub result: Result<T, TurnError>,
     /// Fuel units that the turn used.
     pub fuel: u64,
 }
 
 impl Instance {
-    /// Makes an instance of a class, for the turn of a call. `memory` is what it was admitted with; it pays for what it grows by.
+    /// Creates an instance of a class, for the turn of a call. `memory` is the charge with which it was admitted; its
+    /// growth is charged to the same account.
     pub async fn new(
         engine: &Engine,
         code: Arc<ClassCode>,
@@ -113,7 +85,7 @@ impl Instance {
         }
     }
 
-    /// The class version that this is an instance of.
+    /// Returns the class version of the instance.
     pub fn code(&self) -> &Arc<ClassCode> {
         match self {
             Self::Component(instance) => &instance.code,
@@ -122,7 +94,7 @@ impl Instance {
         }
     }
 
-    /// Tells the object its name, if it was first reached by id.
+    /// Sets the object's name, if the object was first reached by id.
     pub fn learn_name(&mut self, name: Option<&ObjectName>) {
         match self {
             Self::Component(instance) => instance.learn_name(name),
@@ -131,7 +103,7 @@ impl Instance {
         }
     }
 
-    /// Runs the turn of a call on a database and sockets that no other turn uses, unless it is ended from outside.
+    /// Runs the turn of a call on a database and sockets that no other turn uses, unless `ends` ends it.
     pub async fn run<E: TurnEvent>(
         self,
         database: Database,
@@ -172,7 +144,8 @@ impl ComponentInstance {
         store.limiter(|host| &mut host.memory);
         store.call_hook(at_host_call);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
-        // What one call may copy to the host: without it, a few bytes of guest memory listed often enough fill the host's.
+        // Bounds what one call may copy to the host: a list that names a few bytes of guest memory often enough would
+        // fill the host's.
         store.set_hostcall_fuel(2 * context.limits.response_body as usize + (1 << 20));
         let (clock, pace) = (store.data().clock.clone(), store.data().pace.shared());
         let made = {
@@ -243,8 +216,8 @@ impl ComponentInstance {
         host.clock.clone()
     }
 
-    /// Guest code and storage have counted apart, each up to the limit, which costs storage calls no look at the store;
-    /// what counts is the sum.
+    /// Ends the turn. Guest code and storage count fuel separately, each up to the limit, so that storage calls need
+    /// not read the store; the sum counts.
     fn end<T: TurnAnswer>(mut self, mut result: Result<T, TurnError>, work: &WorkBudget) -> TurnEnd<T> {
         let limit = self.context.limits.fuel_per_turn;
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
@@ -264,7 +237,7 @@ impl ComponentInstance {
             self.share.moved(response.body.len());
         }
         let result = result.and_then(|answer| answer.checked(&sockets));
-        // Of a response that there is no room for the handler knows nothing: it has ended well.
+        // The handler has ended well: it does not know that there is no room for its response.
         let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
         let instance = has_ended_well.then_some(Instance::Component(self));
         TurnEnd { turn, sockets, instance, result, fuel }
@@ -276,22 +249,7 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
     store.fuel_async_yield_interval(Some(FUEL_PER_SLICE))
 }
 
-async fn instantiate(
-    store: &mut Store<Host>,
-    exports: &Exports,
-) -> wasmtime::Result<(Handlers, Option<init_handler::Guest>)> {
-    let instance = exports.pre.instantiate_async(&mut *store).await?;
-    let request = match &exports.handler {
-        RequestHandler::Fetch(indices) => Handler::Fetch(indices.load(&mut *store, &instance)?),
-        RequestHandler::Incoming(indices) => Handler::Incoming(indices.load(&mut *store, &instance)?),
-    };
-    let init = exports.init.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    let alarm = exports.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    let websocket = exports.websocket.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    Ok((Handlers { request, alarm, websocket }, init))
-}
-
-/// The calls of one turn: `init` when it is the instance's first, then the handler. The outer error is a trap.
+/// Calls `init` if this is the instance's first turn, then the handler. The outer error is a trap.
 async fn call<E: TurnEvent>(
     store: &mut Store<Host>,
     init: Option<init_handler::Guest>,
@@ -306,63 +264,4 @@ async fn call<E: TurnEvent>(
         store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
     event.call(store, handlers, context).await
-}
-
-/// Why guest code stopped running, with the backtrace.
-fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Error) -> TurnError {
-    let host = store.data();
-    let stack = error.downcast_ref::<WasmBacktrace>().map(functions);
-    if let Some(exhausted) = error.downcast_ref::<Exhausted>() {
-        return match exhausted {
-            Exhausted::Fuel => TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
-            Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
-            Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
-        };
-    }
-    if error.is::<LaneLost>() {
-        return TurnError::OutcomeUnknown;
-    }
-    if error.is::<PoolConcurrencyLimitError>() {
-        return TurnError::NoCapacity;
-    }
-    let trap = error.downcast_ref::<Trap>();
-    match (trap, host.memory.refusal()) {
-        (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
-        (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory { limit: limits.memory_per_instance, stack },
-        (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
-        _ => {}
-    }
-    let last_words = host.log.last_error();
-    match (trap, error.downcast_ref::<I32Exit>()) {
-        (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
-        (Some(trap), _) => {
-            host.log.drop_cause();
-            let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
-            reason.truncate(reason.floor_char_boundary(Failure::MESSAGE_MAX));
-            TurnError::Trap { reason, stack }
-        }
-        (None, Some(exit)) => TurnError::Trap { reason: format!("it called exit with code {}", exit.0), stack },
-        (None, None) => TurnError::Trap { reason: error.root_cause().to_string(), stack },
-    }
-}
-
-/// A line for each function that was running, innermost first: its place in the module, and its name if the component has names.
-pub(super) fn functions(backtrace: &WasmBacktrace) -> String {
-    let text = backtrace.to_string();
-    let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());
-    lines.truncate(lines.floor_char_boundary(Failure::MESSAGE_MAX));
-    lines
-}
-
-impl TimeUp {
-    /// `stack` are the functions that were running, if they are known.
-    fn into_turn_error(self, stack: Option<String>) -> TurnError {
-        match self {
-            Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
-            Self::Wall(limit) => TurnError::WallTime { limit, stack },
-            Self::Abandoned => TurnError::Abandoned,
-            Self::Deleted => TurnError::Deleted,
-            Self::Overloaded => TurnError::Overloaded,
-        }
-    }
 }

@@ -1,75 +1,72 @@
-//! Keeps a turn's pace while it calls the host: what host calls cost, when they make the turn give way, and where its code was
-//! when it is given up. All of it is looked at in one place, [`at_host_call`], on the way to the host and back.
+//! The pace of a turn while it calls the host: what host calls cost, and when they make the turn give way.
 //!
-//! Compiled code pays in fuel and gives way whenever a slice of it is used up. A host call uses next to none, however much it
-//! does. So each has a price in fuel, by counts and bytes and never by time, which it notes here and which is charged on the way back.
-//! When the prices since the turn last gave way add up to a slice, the turn's CPU time is looked at, and it gives way at
-//! the next place where compiled code looks at its fuel: at the next loop or function.
+//! Compiled code pays in fuel and gives way whenever it has used up a slice of it. A host call uses next to no fuel, however much it
+//! does. So each has a price in fuel, by counts and bytes and never by time, which is noted here and charged when the call returns
+//! (`host_call`). When the prices since the turn last gave way add up to a slice, the turn's CPU time is checked, and the turn gives way at
+//! the next place where compiled code looks at its fuel: the next loop or function.
 //!
-//! What standard WASI does in one call is not always known here. Such a call is timed instead: a long one makes the turn give way,
+//! The work of a call of standard WASI is not always known here. Such a call is timed instead: a long one makes the turn give way,
 //! too, but costs no more fuel than a short one, so fuel stays the same on every machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use wasmtime::{CallHook, StoreContextMut, WasmBacktrace};
+use crate::base::Env;
+use crate::base::limits::{FUEL_PER_COPIED_BYTE, FUEL_PER_HOST_CALL};
 
-use super::host::Host;
-use super::instance::functions;
-use super::meter::FUEL_PER_SLICE;
-use crate::base::limits::FUEL_PER_HOST_CALL;
-
-/// A call of standard WASI, or several one after the other, that took so long make the turn give way.
+/// Fuel between two yields: about 0.1 ms of compiled code. Smaller slices cost measurably more.
+pub(super) const FUEL_PER_SLICE: u64 = 1_000_000;
+/// The duration from which on a call of standard WASI, or several consecutive ones, make the turn give way.
 const LONG: Duration = Duration::from_micros(100);
-/// Host calls that a turn may make, each after more than a slice of them, without passing a place where it can give way. Code
-/// that people write passes one between any two; only code made for it does not.
+/// Host calls that a turn may make, each with more than a slice owed, without passing a place where it can give way.
+/// Code that people write passes one between any two calls; only code made for the purpose does not.
 const UNPACED_MAX: u32 = 1_000;
 
-/// What one instance's host calls cost since it last gave way.
+/// The cost of one instance's host calls since it last gave way.
 pub(super) struct Pace {
     shared: Arc<Shared>,
-    /// Fuel that the running call costs, and that is not charged yet.
+    /// Fuel that the running call costs, not charged yet.
     price: u64,
     /// Prices since the turn last gave way.
     owed: u64,
-    /// When the turn last gave way, in polls.
+    /// The count of polls when the turn last gave way.
     polls: u32,
-    /// Whether the turn is asked to give way.
+    /// True if the turn is asked to give way.
     asked: bool,
-    /// Host calls since it was asked to.
+    /// Host calls since it was asked.
     unpaced: u32,
-    /// Whether the running call is one of standard WASI, which is timed.
+    /// True if the running call is one of standard WASI, which is timed.
     timed: bool,
-    /// When such a call last ended.
+    /// The time at which such a call last ended.
     looked: Duration,
 }
 
-/// What whoever polls a turn shares with its host calls.
+/// The part of the pace that the task which polls the turn shares with its host calls.
 #[derive(Default)]
 pub(super) struct Shared {
     /// How often the turn was polled.
     polls: AtomicU32,
-    /// The turn is given up: its call is about to be dropped.
+    /// True if the turn is given up: its call is about to be dropped.
     given_up: AtomicBool,
-    /// The turn has staged something, or settled it.
+    /// True if the turn has staged or settled something.
     wrote: AtomicBool,
-    /// Prices noted by what does not see the instance: its output streams.
+    /// Prices noted by output streams, which do not see the instance.
     price: AtomicU64,
 }
 
 impl Shared {
-    /// The turn is about to be polled.
+    /// Counts a poll of the turn, which is about to run.
     pub(super) fn polled(&self) {
         self.polls.fetch_add(1, Relaxed);
     }
 
-    /// Has the place where the turn's code is noted when its call is dropped.
+    /// Gives the turn up: the running functions are recorded when its call is dropped.
     pub(super) fn give_up(&self) {
         self.given_up.store(true, Relaxed);
     }
 
-    /// Whether the turn has staged or settled anything, as of its last host call.
+    /// Returns whether the turn has staged or settled anything, as of its last host call.
     pub(super) fn has_written(&self) -> bool {
         self.wrote.load(Relaxed)
     }
@@ -90,7 +87,7 @@ impl Pace {
         self.shared.clone()
     }
 
-    /// A turn begins at this time.
+    /// Begins a turn at this time.
     pub(super) fn begin_turn(&mut self, now: Duration) {
         self.shared.wrote.store(false, Relaxed);
         self.shared.price.store(0, Relaxed);
@@ -102,77 +99,65 @@ impl Pace {
         self.price = self.price.saturating_add(fuel);
     }
 
-    /// The running call is one of standard WASI.
+    /// Adds the price of a call that copies so many bytes, and `more` for what it does with them.
+    pub(super) fn price(&mut self, bytes: usize, more: u64) {
+        self.add_price(FUEL_PER_HOST_CALL + bytes as u64 * FUEL_PER_COPIED_BYTE + more);
+    }
+
+    /// Marks the running call as one of standard WASI, and adds its price.
     pub(super) fn in_wasi(&mut self) {
         self.price += FUEL_PER_HOST_CALL;
         self.timed = true;
     }
 
-    fn take_price(&mut self) -> u64 {
+    /// Notes that the turn has staged or settled something.
+    pub(super) fn note_written(&mut self) {
+        self.shared.wrote.store(true, Relaxed);
+    }
+
+    /// Returns whether the turn has staged or settled anything, as of its last host call.
+    pub(super) fn has_written(&self) -> bool {
+        self.shared.has_written()
+    }
+
+    /// Returns whether the turn is given up: its call is about to be dropped.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.shared.given_up.load(Relaxed)
+    }
+
+    /// Withdraws the request to give way. Returns whether there was one.
+    pub(super) fn take_back(&mut self) -> bool {
+        std::mem::take(&mut self.asked)
+    }
+
+    /// Counts the price of the call that returns. Returns whether the turn is to give way.
+    pub(super) fn count(&mut self, price: u64, env: &Env) -> wasmtime::Result<bool> {
+        let polls = self.shared.polls.load(Relaxed);
+        if self.polls != polls {
+            (self.polls, self.owed, self.unpaced) = (polls, 0, 0);
+        }
+        self.owed = self.owed.saturating_add(price);
+        if std::mem::take(&mut self.timed) {
+            let now = env.elapsed();
+            if now.saturating_sub(self.looked) > LONG {
+                self.owed = self.owed.max(FUEL_PER_SLICE);
+            }
+            self.looked = now;
+        }
+        if self.owed < FUEL_PER_SLICE {
+            return Ok(false);
+        }
+        self.unpaced += 1;
+        if self.unpaced > UNPACED_MAX {
+            return Err(wasmtime::format_err!("too many host calls without a loop or a function between them"));
+        }
+        self.asked = true;
+        Ok(true)
+    }
+
+    /// Takes the price of the call that returns.
+    pub(super) fn take_price(&mut self) -> u64 {
         let elsewhere = if self.shared.price.load(Relaxed) == 0 { 0 } else { self.shared.price.swap(0, Relaxed) };
         std::mem::take(&mut self.price).saturating_add(elsewhere)
     }
-}
-
-/// Called whenever an instance's code calls the host or the engine, and when that returns. An error ends the turn.
-pub(super) fn at_host_call(store: StoreContextMut<'_, Host>, transition: CallHook) -> wasmtime::Result<()> {
-    match transition {
-        CallHook::CallingHost => before(store),
-        CallHook::ReturningFromHost => after(store),
-        CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
-    }
-}
-
-fn before(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
-    let host = store.data_mut();
-    if !host.pace.shared.has_written() && host.has_written() {
-        host.pace.shared.wrote.store(true, Relaxed);
-    }
-    if host.pace.asked {
-        // Perhaps this is the call by which it gives way; if not, it is asked again.
-        host.pace.asked = false;
-        store.fuel_async_yield_interval(Some(FUEL_PER_SLICE))?;
-    }
-    Ok(())
-}
-
-fn after(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
-    let host = store.data_mut();
-    if host.pace.shared.given_up.load(Relaxed) {
-        // The call is being dropped, whatever is returned here.
-        if host.stopped_at.is_none() {
-            let stack = functions(&WasmBacktrace::capture(&store));
-            store.data_mut().stopped_at = Some(stack);
-        }
-        return Ok(());
-    }
-    let price = host.pace.take_price();
-    if price > 0 {
-        host.work.charge(price)?;
-    }
-    host.work.check()?;
-    let pace = &mut host.pace;
-    let polls = pace.shared.polls.load(Relaxed);
-    if pace.polls != polls {
-        (pace.polls, pace.owed, pace.unpaced) = (polls, 0, 0);
-    }
-    pace.owed = pace.owed.saturating_add(price);
-    if std::mem::take(&mut pace.timed) {
-        let now = host.env.elapsed();
-        if now.saturating_sub(pace.looked) > LONG {
-            pace.owed = pace.owed.max(FUEL_PER_SLICE);
-        }
-        pace.looked = now;
-    }
-    if pace.owed < FUEL_PER_SLICE {
-        return Ok(());
-    }
-    pace.unpaced += 1;
-    if pace.unpaced > UNPACED_MAX {
-        return Err(wasmtime::format_err!("too many host calls without a loop or a function between them"));
-    }
-    pace.asked = true;
-    host.work.check_time()?;
-    // Compiled code looks at its fuel at the next loop or function, and finds none.
-    store.fuel_async_yield_interval(Some(1))
 }

@@ -1,8 +1,9 @@
-//! Responses on their way out of a turn: checked, and charged to their class from when the host holds them until the last byte is gone.
+//! Responses of turns: checked, and charged to their class from when the host holds them until their last byte is
+//! dropped.
 //!
-//! A response waits until its turn is durable and until a connection takes it, which is not the class's to say; meanwhile the instance
-//! may answer the next request. What must stay true: beyond a few kilobytes of head and of body nothing is held without a charge; small
-//! bodies are charged by the connection, where there may be many of them.
+//! A response waits until its turn is durable and a connection takes it, which the class cannot influence; meanwhile
+//! the instance may answer the next request. What must stay true: beyond a few kilobytes of head and of body nothing is
+//! held without a charge; small bodies are charged by the connection, where there may be many of them.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -13,8 +14,8 @@ use super::bindings::fetch_handler;
 use crate::base::limits::{RESPONSE_HEAD_MAX, UNCHARGED_BODY_MAX, UNCHARGED_HEAD_MAX};
 use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, NoMemory, Response, TurnError};
 
-/// Headers that belong to the connection, and so to the host. So does `content-length`, except in the answer to HEAD:
-/// the gateway sees to it.
+/// Headers that belong to the connection, and so to the host. So does `content-length`, which the gateway sets, except
+/// in the answer to HEAD.
 const HOST_HEADERS: [HeaderName; 6] = [
     header::CONNECTION,
     header::TRANSFER_ENCODING,
@@ -23,12 +24,12 @@ const HOST_HEADERS: [HeaderName; 6] = [
     header::TRAILER,
     HeaderName::from_static("keep-alive"),
 ];
-/// What a header takes beside its name and its value.
+/// Bytes that a header takes beside its name and its value.
 const HEADER_BYTES: usize = 64;
-/// Bytes that a body which comes piece by piece is given room for at first.
+/// Room for a body of several pieces at first, in bytes.
 const STEP: usize = 16 << 10;
 
-/// Bytes with their charge, which lasts for as long as anybody has any of them.
+/// Bytes with their charge, which lasts until the last reference to any of them is dropped.
 struct Charged<T> {
     bytes: T,
     _charge: MemoryCharge,
@@ -48,7 +49,7 @@ fn no_room(_: NoMemory) -> TurnError {
     TurnError::NoRoomForResponse
 }
 
-/// Checks what a handler has returned.
+/// Checks the response that a handler has returned.
 pub(super) fn returned(
     response: fetch_handler::Response,
     body_limit: u64,
@@ -97,7 +98,7 @@ pub(super) fn finish(
     }
     if head > UNCHARGED_HEAD_MAX {
         let charge = memory.take(MemoryUse::Responses, head as u64).map_err(no_room)?;
-        // One of the values holds it: whoever sends the head takes all of them at once.
+        // One of the values holds the charge: the head is sent as a whole.
         if let Some(value) = headers.values_mut().next() {
             let held = charged(Bytes::copy_from_slice(value.as_bytes()), charge);
             *value = HeaderValue::from_maybe_shared(held).expect("it was a value");
@@ -106,7 +107,8 @@ pub(super) fn finish(
     Ok(Response { status, headers, body })
 }
 
-/// Collects a body that comes while its turn runs, and charges it as it comes. Pieces are copied: a guest may send a byte at a time.
+/// Collects a body that is written while its turn runs, and charges it piece by piece. Pieces are copied, because a
+/// guest may send a byte at a time.
 pub(super) async fn collected<B>(body: B, body_limit: u64, memory: &MemoryAccount) -> Result<Bytes, TurnError>
 where
     B: Body<Data = Bytes>,
@@ -130,7 +132,7 @@ where
                     Some(charge) => charge.grow(more),
                     none => memory.take(MemoryUse::Responses, more).map(|charge| *none = Some(charge)),
                 };
-                // The handler has not ended, so nothing is left of it.
+                // The handler has not ended, so the turn fails as a whole.
                 taken.map_err(|_| TurnError::HostMemory)?;
             }
             all.reserve_exact(room - all.len());

@@ -1,14 +1,14 @@
-//! What the admin API asks of an object: to say what it is, to run SQL, to be copied, replaced or deleted.
+//! The operations of the admin API on an object: to describe it, to run SQL, to export, import, evict or delete it.
 //!
-//! Each is taken from the mailbox like a turn and needs no instance. What may change what is stored drops the instance: its memory
-//! tells of what was there. Like a turn's, each outcome goes through the gate.
+//! Each is taken from the mailbox like a turn and needs no instance. One that may change what is stored drops the
+//! instance, because its memory depends on what was stored before. Like a turn's, each outcome goes through the gate.
 
 use std::fs::File;
 use std::pin::pin;
 
 use super::super::event::Administration;
-use super::super::handle::ReplyTo;
 use super::super::output_gate;
+use super::super::reply::ReplyTo;
 use super::{Actor, Ended, Failed, Object, after, drop_instance, storage_failed};
 use crate::base::logs::Level;
 use crate::base::operation::{Deletion, Description, Eviction};
@@ -17,7 +17,7 @@ use crate::base::{CheckedDatabase, Computing, CpuTimer, Exhausted, Query, Table,
 use crate::storage::{ApplyError, Database, Snapshot, SqlError, Turn};
 
 impl Actor {
-    /// Does what is asked, and answers it.
+    /// Runs the operation and answers it.
     pub(super) async fn administrate(&mut self, mut object: Object, ended: Ended, asked: Administration) -> Object {
         match asked {
             Administration::Describe(reply) => {
@@ -72,7 +72,7 @@ impl Actor {
         }))
     }
 
-    /// Runs SQL of the admin API as a turn. One that may write drops the instance: its memory tells of what was there.
+    /// Runs SQL as a turn. One that may write drops the instance, because its memory depends on what was stored before.
     async fn query(&mut self, mut object: Object, query: Query) -> (Object, Result<Option<Table>, TurnError>) {
         match object.database().description() {
             Ok(Some(_)) => {}
@@ -82,9 +82,9 @@ impl Actor {
         if query.write {
             (object, _) = drop_instance(object);
         }
-        let share = self.node.engine.heavy_work.of(&self.address.key);
-        let timer = CpuTimer::new(&self.node.limits, &self.node.env, share);
-        let work = WorkBudget::timed(self.node.limits.fuel_per_turn, timer.clone());
+        let share = self.host.engine.heavy_work.of(&self.address.key);
+        let timer = CpuTimer::new(&self.host.limits, &self.host.env, share);
+        let work = WorkBudget::timed(self.host.limits.fuel_per_turn, timer.clone());
         let (database, resident) = object.begin();
         let mut turn = if query.write { Turn::begin(database, work) } else { Turn::begin_reading(database, work) };
         let deleted = self.mailbox.deleted(&self.class);
@@ -106,9 +106,9 @@ impl Actor {
             }
             Err(error) => {
                 let error = match error {
-                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.node.limits),
+                    SqlError::Exhausted(why) => ApplyError::Exhausted(why).into_turn_error(&self.host.limits),
                     SqlError::Full => TurnError::StorageFull(error.to_string()),
-                    _ if let Some(broken) = broken => broken.into_turn_error(&self.node.limits),
+                    _ if let Some(broken) = broken => broken.into_turn_error(&self.host.limits),
                     error => TurnError::Query(error.to_string()),
                 };
                 (turn.roll_back(), Err(error))
@@ -117,21 +117,21 @@ impl Actor {
         (after(database, resident), answer)
     }
 
-    /// What is stored at this moment, to be copied while turns go on.
+    /// Returns what is stored at this moment, to be copied while turns go on.
     async fn snapshot(&mut self, database: &mut Database) -> Result<Option<Snapshot>, TurnError> {
         self.durable.reached(self.applied).await.map_err(|_| TurnError::OutcomeUnknown)?;
         database.snapshot().map_err(storage_failed)
     }
 
-    /// Copies it in a thread of its own, which answers in the place of the actor.
+    /// Copies a snapshot in a thread of its own, which answers instead of the actor.
     fn export(&self, snapshot: Snapshot, ended: Ended, reply: ReplyTo<Option<File>>) {
-        self.node.metrics.turns.inc();
+        self.host.metrics.turns.inc();
         let (applied, durable, after) = (self.applied, self.durable.clone(), self.outbox.if_waiting());
-        let (node, address) = (self.node.clone(), self.address.clone());
+        let (host, address) = (self.host.clone(), self.address.clone());
         tokio::task::spawn_blocking(move || {
             let copied = snapshot.copy().map(Some).map_err(storage_failed);
             if let Err(error) = &copied {
-                node.tell((&address, ended.call), &ended.occasion, (String::new(), Level::Error), error);
+                host.tell((&address, ended.call), &ended.occasion, (String::new(), Level::Error), error);
             }
             reply.send(output_gate::hold_outcome(copied, applied, &durable), after);
         });
@@ -141,17 +141,18 @@ impl Actor {
         let (object, _) = drop_instance(object);
         let (database, resident) = object.begin();
         let (database, applied) = database.import(file).await;
-        let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.node.limits));
+        let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits));
         (after(database, resident), imported)
     }
 
-    /// Removes everything that is stored, and closes the sockets. The instance went before: its memory tells of what is gone.
+    /// Removes everything that is stored, and closes the sockets. The instance was dropped before, because its memory
+    /// depends on what is removed.
     async fn delete(&mut self, database: &mut Database) -> Result<Deletion, TurnError> {
         let deleted = database.delete().await.map_err(storage_failed)?;
         let Some(sockets) = self.sockets.take() else {
             return Ok(if deleted { Deletion::Deleted } else { Deletion::Nothing });
         };
-        self.node.sockets.forget(&self.address.id);
+        self.host.sockets.forget(&self.address.id);
         let close_frame = sockets.close_all(&CloseFrame::of_host(code::GOING_AWAY, "the object was deleted"));
         self.release(close_frame, database.last_applied());
         Ok(Deletion::Deleted)

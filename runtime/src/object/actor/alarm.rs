@@ -1,4 +1,5 @@
-//! How an object runs its alarm: the row in its database says whether it is due, and what becomes of it when it fails.
+//! How an actor runs its object's alarm: the row in the database says whether it is due, and what happens when it
+//! fails.
 
 use super::{Actor, Failed, Object, after, storage_failed};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
@@ -8,8 +9,8 @@ use crate::base::{Alarm, CallId, TurnError, WorkBudget};
 use crate::storage::Turn;
 
 impl Actor {
-    /// Runs the alarm if it is due, and tells the index what the alarm is afterwards, changed or not. When the host has failed
-    /// nothing is told, so whoever sent it sends it again.
+    /// Runs the alarm if it is due, and reports to the index what the alarm is afterwards, changed or not. When the
+    /// host has failed nothing is reported, so the alarm is delivered again.
     pub(super) async fn alarm(
         &mut self,
         mut object: Object,
@@ -21,7 +22,7 @@ impl Actor {
             Err(error) => return (object, Err(storage_failed(error).into())),
         };
         // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
-        let due = alarm.filter(|alarm| asked == RunAlarm::Now || self.node.env.wall_ms() >= alarm.next_ms);
+        let due = alarm.filter(|alarm| asked == RunAlarm::Now || self.host.env.wall_ms() >= alarm.next_ms);
         let outcome = match due {
             None => Ok(AlarmRun::NotDue),
             Some(alarm) => {
@@ -54,9 +55,9 @@ impl Actor {
     }
 
     async fn run_alarm(&mut self, object: Object, call: CallId, alarm: Alarm) -> (Object, Result<(), TurnError>) {
-        self.node.metrics.alarms.inc();
-        let node = self.node.clone();
-        match node.databases.alarm_runs().begin(self.address.id) {
+        self.host.metrics.alarms.inc();
+        let host = self.host.clone();
+        match host.databases.alarm_runs().begin(self.address.id) {
             Some(_running) => self.turn(object, call, alarm, None).await,
             None => {
                 let reason = "the host ended three times in a row while it ran".into();
@@ -65,10 +66,11 @@ impl Actor {
         }
     }
 
-    /// Notes in a turn of the host's when the alarm is tried again, or that it is given up. Returns what becomes of it, in words.
+    /// Records in a turn of the host's own when the alarm is retried, or that it is given up. Returns what happens to
+    /// it, in words.
     async fn alarm_failed(&mut self, object: Object, alarm: Alarm) -> (Object, Result<(String, Level), TurnError>) {
-        let now_ms = self.node.env.wall_ms();
-        let next = alarm.after_failure(now_ms, &self.node.env);
+        let now_ms = self.host.env.wall_ms();
+        let next = alarm.after_failure(now_ms, &self.host.env);
         let (database, resident) = object.begin();
         let mut turn = Turn::begin(database, WorkBudget::unlimited());
         turn.set_alarm(next);
@@ -84,7 +86,7 @@ impl Actor {
                 (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
             }
             None => {
-                self.node.metrics.alarms_given_up.inc();
+                self.host.metrics.alarms_given_up.inc();
                 (format!("{attempt} and is given up"), Level::Error)
             }
         };

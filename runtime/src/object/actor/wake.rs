@@ -1,29 +1,30 @@
-//! How an object comes by an instance for its next turn: code of the class's current version, room, and memory.
+//! How an actor gets an instance for the next turn: code of the class's current version, room, and memory.
 
 use std::sync::Arc;
 
-use super::{Actor, HostContext, Resident, storage_failed};
+use super::{Actor, Resident, storage_failed};
 use crate::base::{CallId, ClassKey, MemoryCharge, ObjectAddress, TurnError};
-use crate::object::handle::Mailbox;
+use crate::object::host_context::HostContext;
+use crate::object::mailbox::Mailbox;
 use crate::object::owed::Owed;
 use crate::object::residency::Permit;
 use crate::storage::Database;
 use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Signal};
 
 impl Actor {
-    /// The code that the next turn runs.
+    /// Returns the code that the next turn runs.
     pub(super) async fn code(&self) -> Result<Arc<ClassCode>, TurnError> {
         if self.class.is_retired() {
             return Err(TurnError::ClassUnavailable("it is being deleted".into()));
         }
         match self.class.code_if_loaded() {
             Some(code) => Ok(code),
-            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.node.loader)).await,
+            None => self.mailbox.deleted(&self.class).or(self.class.code(&self.host.loader)).await,
         }
     }
 
-    /// The instance of the class's current version: the one at hand, or a new one. Waits for room no longer than anybody waits
-    /// for the turn.
+    /// Returns an instance of the class's current version: the live one, or a new one. Waits for room no longer than
+    /// the caller waits for the turn.
     pub(super) async fn wake(
         &mut self,
         database: &mut Database,
@@ -38,23 +39,23 @@ impl Actor {
                 resident.instance.learn_name(self.address.name.as_ref());
                 return Ok(resident);
             }
-            // What an instance of another version set on its connection goes with it.
+            // What an instance of another version has set on its connection is reset.
             of_another => drop(of_another),
         }
         database.reset_session();
-        // A new instance knows the class by the name that it has now.
+        // A new instance knows the class by its present name.
         self.address.class = self.class.name();
         self.learn_name(database)?;
-        let (node, address, mailbox) = (&self.node, &self.address, &self.mailbox);
+        let (host, address, mailbox) = (&self.host, &self.address, &self.mailbox);
         let making = async {
-            let mut permit = node.admit(&address.key, code.cost, mailbox, abandoned).await?;
-            let instance = node.instantiate(address, code, call, permit.take_memory()).await?;
+            let mut permit = host.admit(&address.key, code.cost, mailbox, abandoned).await?;
+            let instance = host.instantiate(address, code, call, permit.take_memory()).await?;
             Ok(Resident { instance, permit, owed: Owed::default() })
         };
         mailbox.deleted(&self.class).or(making).await
     }
 
-    /// An object that is reached by id knows its name all the same if it was ever stored with one.
+    /// Reads the name of an object that was reached by id, if it was ever stored with one.
     pub(super) fn learn_name(&mut self, database: &mut Database) -> Result<(), TurnError> {
         if self.address.name.is_none() {
             self.address.name = database.name().map_err(storage_failed)?;
@@ -64,7 +65,7 @@ impl Actor {
 }
 
 impl HostContext {
-    /// Waits for room for an instance, no longer than anybody waits for its turn.
+    /// Waits for room for an instance, no longer than the caller waits for the turn.
     async fn admit(
         &self,
         class: &ClassKey,

@@ -5,7 +5,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::base::env::Manual;
 use crate::base::{Limits, MemoryUse};
-use crate::object::handle::{Admits, Inbox, Message, mailbox};
+use crate::object::mailbox::{Admits, Inbox, Message, mailbox};
 
 const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 

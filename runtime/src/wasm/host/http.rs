@@ -1,5 +1,5 @@
-//! `wasi:http`: requests come in through the handler that a class may export; going out is not granted to anyone yet, so
-//! every outgoing request is refused as denied.
+//! `wasi:http`: requests are delivered to the handler that a class may export. Outgoing requests are not granted yet,
+//! so each is refused as denied.
 
 use wasmtime_wasi_http::{RequestOptions, WasiBody, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
@@ -23,7 +23,7 @@ type Exchange = (http::Response<WasiBody>, Box<dyn Future<Output = wasmtime_wasi
 
 impl WasiHttpView for Host {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        // Every call of these interfaces comes by here.
+        // Called before every call of these interfaces.
         self.pace.in_wasi();
         WasiHttpCtxView { ctx: &mut self.http, table: &mut self.table, hooks: &mut self.outgoing }
     }

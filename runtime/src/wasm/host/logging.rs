@@ -1,16 +1,17 @@
-//! `holdfast:object/logging`, and what guests print: both end in the host's guest log.
+//! `holdfast:object/logging`, and what guests print: both end in the guest log of the host.
 //!
-//! What one turn may log is bounded, in entries and in bytes per entry, so that a guest cannot push the others out of
-//! the history with a loop.
+//! One turn may log a limited number of entries of limited size, so that a guest cannot push others out of the history
+//! with a loop.
 //!
-//! The error that a turn has logged last is held back until something else is logged or the turn has ended: SDKs log what a handler
-//! throws or panics with, and then let the turn fail of it. Such a failure is one entry, the host's, with the guest's words. An error
-//! that is followed by a long wait is told after a second or two all the same.
+//! The last error that a turn has logged is held back until something else is logged or the turn has ended: SDKs log
+//! the exception or panic of a handler, and then let the turn fail with it. Such a failure is one entry, the host's,
+//! with the guest's text. An error that is followed by a long wait is logged after a second or two all the same.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use wasmtime::component::HasData;
 
 use super::Host;
 use crate::base::limits::{FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, LOG_ENTRIES_PER_TURN, LOG_ENTRY_MAX};
@@ -18,13 +19,15 @@ use crate::base::logs::{GuestLogs, HeldEntry, Level, LogEntry, shown};
 use crate::base::turn_error::Logged;
 use crate::base::{CallId, ClassKey, Env, ObjectAddress};
 use crate::wasm::bindings::logging;
+use crate::wasm::pace::Pace;
 
-/// What a field costs besides its bytes: without it, an entry of empty ones would take a hundred times its limit.
+/// Bytes that a field costs beside its text: without them, an entry of empty fields would take a hundred times its
+/// limit.
 const FIELD_COST: usize = 64;
-/// The field that says where an error came from.
+/// The field that has the stack of an error.
 const STACK: &str = "stack";
 
-/// Where one instance's entries go.
+/// The log of one instance.
 pub(in crate::wasm) struct ObjectLog {
     logs: Arc<GuestLogs>,
     env: Env,
@@ -35,15 +38,15 @@ pub(in crate::wasm) struct ObjectLog {
     call: Mutex<Option<CallId>>,
     entries: AtomicU32,
     last_error: Mutex<Option<LoggedError>>,
-    /// Made with the first error: most instances never log one.
+    /// Created with the first error, because most instances never log one.
     held: OnceLock<Arc<HeldEntry>>,
 }
 
-/// What a turn has logged last as an error: a panic before it became a trap, an exception before it became a failure.
+/// The last error that a turn has logged: a panic before it became a trap, an exception before it became a failure.
 #[derive(Clone)]
 pub(in crate::wasm) struct LoggedError {
     pub message: String,
-    /// Its field of this name.
+    /// Its field `stack`.
     pub stack: Option<String>,
 }
 
@@ -62,12 +65,12 @@ impl ObjectLog {
         }
     }
 
-    /// Says whose turn begins.
+    /// Sets the call whose turn begins.
     pub(in crate::wasm) fn begin_turn(&self, call: CallId) {
         *self.call.lock() = Some(call);
     }
 
-    /// Adds an entry, cut to size, unless the turn has logged its share.
+    /// Adds an entry, cut to size, unless the turn has logged as many as it may.
     pub(in crate::wasm) fn add(&self, level: Level, mut message: String, mut fields: Vec<(String, String)>) {
         let is_left_out = self.entries.fetch_add(1, Ordering::Relaxed) >= LOG_ENTRIES_PER_TURN;
         let is_error = matches!(level, Level::Error);
@@ -83,7 +86,7 @@ impl ObjectLog {
             !name.is_empty()
         });
         fields.shrink_to_fit();
-        // Also if it is left out: it may be why the turn fails.
+        // Remembered also if it is left out: it may be the reason why the turn fails.
         if is_error {
             let stack = fields.iter().find(|(name, _)| name == STACK).map(|(_, stack)| stack.clone());
             *self.last_error.lock() = Some(LoggedError { message: message.clone(), stack });
@@ -98,7 +101,7 @@ impl ObjectLog {
         }
     }
 
-    /// Lets the error out that was held back.
+    /// Logs the error that is held back, if there is one.
     fn release(&self) {
         self.take_held(|_| true).into_iter().for_each(|entry| self.logs.add(entry));
     }
@@ -107,7 +110,7 @@ impl ObjectLog {
         self.held.get()?.take_if(wanted)
     }
 
-    /// Takes the error that is held back, if the turn fails of it: its text says what the failure says.
+    /// Takes the error that is held back, if its text contains that of the turn's failure.
     pub(in crate::wasm) fn take_cause(&self, failure: &str) -> Option<Logged> {
         let cause = self.take_held(|held| held.message.contains(failure));
         cause.map(|LogEntry { message, mut fields, .. }| {
@@ -116,17 +119,17 @@ impl ObjectLog {
         })
     }
 
-    /// Drops the error that is held back: the failure of the turn has all its words.
+    /// Drops the error that is held back, because the failure of the turn has its text.
     pub(in crate::wasm) fn drop_cause(&self) {
         drop(self.take_held(|_| true));
     }
 
-    /// What the turn has logged last as an error.
+    /// Returns the last error that the turn has logged.
     pub(in crate::wasm) fn last_error(&self) -> Option<LoggedError> {
         self.last_error.lock().clone()
     }
 
-    /// Begins the count of a new turn, after saying what the last one held back and left out.
+    /// Ends a turn: logs the error that is held back and how many entries were left out, and resets the count.
     pub(in crate::wasm) fn end_turn(&self) {
         self.release();
         *self.last_error.lock() = None;
@@ -145,14 +148,14 @@ impl ObjectLog {
 }
 
 impl Drop for ObjectLog {
-    /// An instance that could not even be made has said something, too.
+    /// Logs what is held back also for an instance whose making has failed.
     fn drop(&mut self) {
         self.release();
     }
 }
 
-/// Cuts a text to the room that is left, at a character boundary, and takes what remains of it from the room. What was cut
-/// off is given back: entries are remembered.
+/// Cuts a text to the room that is left, at a character boundary, and takes its length from the room. The memory of the
+/// rest is given back, because entries are kept.
 fn cut(text: &mut String, room: &mut usize) {
     let end = text.floor_char_boundary(*room);
     text.truncate(end);
@@ -160,7 +163,22 @@ fn cut(text: &mut String, room: &mut usize) {
     *room -= end;
 }
 
-impl logging::Host for Host {
+/// The part of a store that this interface needs.
+pub(super) struct View<'a> {
+    log: &'a ObjectLog,
+    pace: &'a mut Pace,
+}
+
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+/// Borrows that part.
+pub(super) fn view(host: &mut Host) -> View<'_> {
+    View { log: &host.log, pace: &mut host.pace }
+}
+
+impl logging::Host for View<'_> {
     fn log(&mut self, level: logging::Level, message: String, fields: Vec<(String, String)>) -> wasmtime::Result<()> {
         let level = match level {
             logging::Level::Trace => Level::Trace,
@@ -170,7 +188,7 @@ impl logging::Host for Host {
             logging::Level::Error => Level::Error,
         };
         let bytes = fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() + message.len();
-        self.price(bytes, FUEL_PER_LOG_ENTRY + fields.len() as u64 * 2 * FUEL_PER_ITEM);
+        self.pace.price(bytes, FUEL_PER_LOG_ENTRY + fields.len() as u64 * 2 * FUEL_PER_ITEM);
         self.log.add(level, message, fields);
         Ok(())
     }

@@ -1,18 +1,31 @@
 //! `holdfast:object/sql` and `packed-sql`: the running turn's SQL, one to one.
 
-use wasmtime::component::Resource;
+use wasmtime::component::{HasData, Resource, ResourceTable};
 
-use super::Host;
-use crate::storage::{self, SqlError, SqliteError, Value};
+use super::{Host, running};
+use crate::storage::{self, SqlError, SqliteError, Turn, Value};
 use crate::wasm::bindings::{packed_sql as packed, sql as wit};
+use crate::wasm::resources::Cursor;
 
-/// The rest of a result, open in a guest.
-pub struct Cursor(storage::Cursor);
+/// The part of a store that these interfaces need. The prices of SQL are charged where it runs.
+pub(super) struct View<'a> {
+    turn: &'a mut Option<Turn>,
+    table: &'a mut ResourceTable,
+}
 
-/// What a guest gets; the outer error ends the turn.
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+/// Borrows that part.
+pub(super) fn view(host: &mut Host) -> View<'_> {
+    View { turn: &mut host.turn, table: &mut host.table }
+}
+
+/// The answer to the guest; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
-/// Gives the guest its own errors; those that end the turn become a trap.
+/// Converts errors for the guest; those that end the turn become a trap.
 fn answer<T>(result: Result<T, SqlError>) -> Answer<T> {
     let error = match result {
         Ok(value) => return Ok(Ok(value)),
@@ -56,10 +69,10 @@ fn to_guest(rows: Vec<Vec<Value>>) -> Vec<Vec<wit::Value>> {
     rows.into_iter().map(|row| row.into_iter().map(value).collect()).collect()
 }
 
-impl wit::Host for Host {
+impl wit::Host for View<'_> {
     async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<wit::ExecResult> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
-        let outcome = match self.turn()?.exec_sliced(&text, &parameters).await {
+        let outcome = match running(self.turn)?.exec_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
@@ -74,10 +87,10 @@ impl wit::Host for Host {
     }
 }
 
-impl packed::Host for Host {
+impl packed::Host for View<'_> {
     async fn exec(&mut self, text: String, parameters: Vec<wit::Value>) -> Answer<packed::ExecResult> {
         let parameters: Vec<Value> = parameters.into_iter().map(from_guest).collect();
-        let outcome = match self.turn()?.exec_packed_sliced(&text, &parameters).await {
+        let outcome = match running(self.turn)?.exec_packed_sliced(&text, &parameters).await {
             Ok(outcome) => outcome,
             Err(error) => return answer(Err(error)),
         };
@@ -88,27 +101,27 @@ impl packed::Host for Host {
 
     async fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<u8>> {
         let cursor = self.table.get(&cursor)?.0;
-        answer(self.turn()?.next_packed_sliced(cursor, max_rows).await)
+        answer(running(self.turn)?.next_packed_sliced(cursor, max_rows).await)
     }
 }
 
-impl Host {
-    /// Gives the guest the rest of a result, if there is one.
+impl View<'_> {
+    /// Gives the guest a handle to the rest of a result, if there is one.
     fn cursor(&mut self, cursor: Option<storage::Cursor>) -> wasmtime::Result<Option<Resource<Cursor>>> {
         Ok(cursor.map(|cursor| self.table.push(Cursor(cursor))).transpose()?)
     }
 }
 
-impl wit::HostCursor for Host {
+impl wit::HostCursor for View<'_> {
     async fn next(&mut self, cursor: Resource<Cursor>, max_rows: u32) -> Answer<Vec<Vec<wit::Value>>> {
         let cursor = self.table.get(&cursor)?.0;
-        answer(self.turn()?.next_sliced(cursor, max_rows).await.map(to_guest))
+        answer(running(self.turn)?.next_sliced(cursor, max_rows).await.map(to_guest))
     }
 
     fn drop(&mut self, cursor: Resource<Cursor>) -> wasmtime::Result<()> {
         let Cursor(cursor) = self.table.delete(cursor)?;
-        // A cursor may outlive its turn in the guest's memory; there is nothing left to close then.
-        if let Some(turn) = &mut self.turn {
+        // A cursor may outlive its turn in the guest's memory; then there is nothing left to close.
+        if let Some(turn) = self.turn {
             turn.close(cursor);
         }
         Ok(())

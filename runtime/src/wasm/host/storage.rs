@@ -1,22 +1,49 @@
 //! `holdfast:object/storage`: the running turn's storage as a whole, one to one.
 
-use wasmtime::component::Resource;
+use wasmtime::component::{HasData, Resource, ResourceTable};
 
-use super::Host;
+use super::{Host, running};
 use crate::base::limits::FUEL_PER_ENTRY;
-use crate::storage::{self, WholeError};
+use crate::base::{Env, ObjectAddress};
+use crate::storage::{Turn, WholeError};
 use crate::wasm::bindings::storage as wit;
+use crate::wasm::clock::TurnClock;
+use crate::wasm::pace::Pace;
+use crate::wasm::resources::Savepoint;
 
-/// What an operation on everything that is stored costs: about 0.2 ms of files made and closed.
+/// Fuel of an operation on everything that is stored: about 0.2 ms of creating and closing files.
 const FUEL_PER_WHOLE: u64 = 2_000_000;
 
-/// A savepoint that is open in a guest.
-pub struct Savepoint(storage::Savepoint);
+/// The part of a store that this interface needs.
+pub(super) struct View<'a> {
+    turn: &'a mut Option<Turn>,
+    table: &'a mut ResourceTable,
+    pace: &'a mut Pace,
+    address: &'a ObjectAddress,
+    clock: &'a TurnClock,
+    env: &'a Env,
+}
 
-/// What a guest gets; the outer error ends the turn.
+impl HasData for View<'static> {
+    type Data<'a> = View<'a>;
+}
+
+/// Borrows that part.
+pub(super) fn view(host: &mut Host) -> View<'_> {
+    View {
+        turn: &mut host.turn,
+        table: &mut host.table,
+        pace: &mut host.pace,
+        address: &host.address,
+        clock: &host.clock,
+        env: &host.env,
+    }
+}
+
+/// The answer to the guest; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
-/// Gives the guest its own errors; those that end the turn become a trap.
+/// Converts errors for the guest; those that end the turn become a trap.
 fn answer<T>(result: Result<T, WholeError>) -> Answer<T> {
     let error = match result {
         Ok(value) => return Ok(Ok(value)),
@@ -32,63 +59,64 @@ fn answer<T>(result: Result<T, WholeError>) -> Answer<T> {
     }))
 }
 
-impl wit::Host for Host {
+impl wit::Host for View<'_> {
     fn open_savepoint(&mut self) -> Answer<Resource<Savepoint>> {
-        self.price(0, FUEL_PER_ENTRY);
-        match self.turn()?.savepoint() {
+        self.pace.price(0, FUEL_PER_ENTRY);
+        match running(self.turn)?.savepoint() {
             Ok(savepoint) => Ok(Ok(self.table.push(Savepoint(savepoint))?)),
             Err(error) => answer(Err(error)),
         }
     }
 
     fn size(&mut self) -> Answer<u64> {
-        self.price(0, FUEL_PER_ENTRY);
-        answer(self.turn()?.size())
+        self.pace.price(0, FUEL_PER_ENTRY);
+        answer(running(self.turn)?.size())
     }
 
     fn delete_all(&mut self) -> Answer<()> {
-        self.price(0, FUEL_PER_WHOLE);
-        answer(self.turn()?.delete_all())
+        self.pace.price(0, FUEL_PER_WHOLE);
+        answer(running(self.turn)?.delete_all())
     }
 
-    /// The guest waits on its own fiber; a turn that is given up meanwhile keeps what was applied.
+    /// Applies what was staged and waits until it is durable, on the guest's own fiber. A turn that is given up
+    /// meanwhile keeps what was applied.
     async fn sync(&mut self) -> Answer<()> {
-        self.price(0, FUEL_PER_WHOLE);
-        self.turn()?.make_room().await;
-        let (lsn, mut durable) = match self.turn()?.apply_so_far_sliced().await {
+        self.pace.price(0, FUEL_PER_WHOLE);
+        running(self.turn)?.make_room().await;
+        let (lsn, mut durable) = match running(self.turn)?.apply_so_far_sliced().await {
             Ok(applied) => applied,
             Err(error) => return answer(Err(error)),
         };
-        // On a lane that is lost the turn ends: nobody can say what became of it.
+        // If the lane is lost the turn ends, because the outcome is unknown.
         durable.reached(lsn).await?;
-        // The WAL stays long and is tried again; what it holds is safe.
-        if let Err(error) = self.turn()?.maintain() {
+        // The WAL stays long and the reset is retried; what it holds is safe.
+        if let Err(error) = running(self.turn)?.maintain() {
             tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
         }
-        self.clock.advance(&self.env);
+        self.clock.advance(self.env);
         Ok(Ok(()))
     }
 }
 
-impl wit::HostSavepoint for Host {
+impl wit::HostSavepoint for View<'_> {
     fn keep(&mut self, savepoint: Resource<Savepoint>) -> Answer<()> {
-        self.price(0, FUEL_PER_ENTRY);
+        self.pace.price(0, FUEL_PER_ENTRY);
         let savepoint = self.table.get(&savepoint)?.0;
-        answer(self.turn()?.keep(savepoint))
+        answer(running(self.turn)?.keep(savepoint))
     }
 
     fn undo(&mut self, savepoint: Resource<Savepoint>) -> Answer<()> {
-        self.price(0, FUEL_PER_ENTRY);
+        self.pace.price(0, FUEL_PER_ENTRY);
         let savepoint = self.table.get(&savepoint)?.0;
-        answer(self.turn()?.undo(savepoint))
+        answer(running(self.turn)?.undo(savepoint))
     }
 
     fn drop(&mut self, savepoint: Resource<Savepoint>) -> wasmtime::Result<()> {
-        self.price(0, 0);
+        self.pace.price(0, 0);
         let Savepoint(savepoint) = self.table.delete(savepoint)?;
-        // One that has ended, or that outlived its turn in the guest's memory, has nothing left to undo. A turn that
-        // cannot undo is broken and will not be applied.
-        if let Some(turn) = &mut self.turn {
+        // A savepoint that has ended, or that outlived its turn in the guest's memory, has nothing left to undo. A turn
+        // that cannot undo is broken and will not be applied.
+        if let Some(turn) = self.turn {
             let _ = turn.undo(savepoint);
         }
         Ok(())

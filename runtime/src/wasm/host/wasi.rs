@@ -1,12 +1,12 @@
-//! Standard WASI 0.2, linked for everyone and without power: no directories, no sockets, no arguments, no environment.
+//! Standard WASI 0.2, linked for all classes and without power: no directories, no sockets, no arguments, no
+//! environment.
 //!
-//! Nearly every toolchain imports these interfaces whether the program uses them or not. What a guest can really have is
-//! randomness, output that goes to its log, and clocks. **Time stands still while guest code runs**: both clocks show when the
-//! turn began, and move on only when the guest has waited. So no guest can time the host.
+//! Nearly every toolchain imports these interfaces whether the program uses them or not. A guest really has randomness,
+//! output that goes to its log, and clocks. **Time stands still while guest code runs**: both clocks show when the turn
+//! began, and move on only when the guest has waited. So no guest can time the host.
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -26,11 +26,13 @@ use crate::base::limits::{
     FUEL_PER_COPIED_BYTE, FUEL_PER_ITEM, FUEL_PER_LOG_ENTRY, FUEL_PER_RANDOM_BYTE, LOG_ENTRY_MAX,
 };
 use crate::base::logs::Level;
+use crate::wasm::clock::TurnClock;
 use crate::wasm::pace::Shared;
 
 /// Most random bytes of one call.
 const RANDOM_MAX: u64 = 1 << 20;
-/// What calls cost beside their bytes and items that ask the system for something, or register a waker and a timer.
+/// Fuel of a call that asks the system for something, or registers a waker and a timer, beside that of its bytes and
+/// items.
 const FUEL_OF_SYSTEM: u64 = 10_000;
 /// Random bytes that the host draws at once.
 const RANDOM_BYTES: usize = 256;
@@ -53,14 +55,14 @@ pub(super) fn context(env: &Env, clock: &Arc<TurnClock>, log: &Arc<ObjectLog>, p
 
 impl WasiView for Host {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        // Every call of these interfaces comes by here.
+        // Called before every call of these interfaces.
         self.pace.in_wasi();
         let table: &mut ResourceTable = &mut self.table;
         WasiCtxView { ctx: &mut self.wasi, table }
     }
 }
 
-/// Replaces the functions of standard WASI whose cost their arguments decide by some that have a price.
+/// Replaces the functions of standard WASI whose cost depends on their arguments by ones that have a price.
 pub(super) fn replace_unbounded(linker: &mut Linker<Host>) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     let random = |mut store: StoreContextMut<'_, Host>, (length,): (u64,)| Ok((store.data_mut().random(length)?,));
@@ -80,37 +82,18 @@ pub(super) fn replace_unbounded(linker: &mut Linker<Host>) -> wasmtime::Result<(
 impl Host {
     fn random(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
         wasmtime::ensure!(length <= RANDOM_MAX, "{length} random bytes were asked for; one call gives {RANDOM_MAX}");
-        self.price(length as usize, FUEL_OF_SYSTEM + length * FUEL_PER_RANDOM_BYTE);
+        self.pace.price(length as usize, FUEL_OF_SYSTEM + length * FUEL_PER_RANDOM_BYTE);
         let mut bytes = vec![0; length as usize];
         self.env.fill_random(&mut bytes);
         Ok(bytes)
     }
 
-    /// Waits for one of them at least. The same one may be given more than once, but not more often than there can be different ones.
+    /// Waits for at least one of them. The same pollable may be given more than once, but not more often than there can
+    /// be different ones.
     async fn poll(&mut self, pollables: Vec<Resource<DynPollable>>) -> wasmtime::Result<Vec<u32>> {
         wasmtime::ensure!(pollables.len() <= RESOURCES_MAX, "one poll waits for at most {RESOURCES_MAX} pollables");
-        self.price(0, FUEL_OF_SYSTEM + pollables.len() as u64 * 2 * FUEL_PER_ITEM);
+        self.pace.price(0, FUEL_OF_SYSTEM + pollables.len() as u64 * 2 * FUEL_PER_ITEM);
         self.table.poll(pollables).await
-    }
-}
-
-/// The time that a guest sees.
-pub(in crate::wasm) struct TurnClock {
-    wall: AtomicU64,
-    monotonic: AtomicU64,
-}
-
-impl TurnClock {
-    pub(super) fn new(env: &Env) -> Self {
-        let clock = Self { wall: AtomicU64::new(0), monotonic: AtomicU64::new(0) };
-        clock.advance(env);
-        clock
-    }
-
-    /// Moves to the present, in whole milliseconds: at the start of a turn and after a wait, never while guest code runs.
-    pub(in crate::wasm) fn advance(&self, env: &Env) {
-        self.wall.store(env.wall_ms(), Ordering::Relaxed);
-        self.monotonic.store(env.elapsed().as_millis() as u64, Ordering::Relaxed);
     }
 }
 
@@ -122,7 +105,7 @@ impl HostWallClock for Wall {
     }
 
     fn now(&self) -> Duration {
-        Duration::from_millis(self.0.wall.load(Ordering::Relaxed))
+        Duration::from_millis(self.0.wall_ms())
     }
 }
 
@@ -134,15 +117,15 @@ impl HostMonotonicClock for Monotonic {
     }
 
     fn now(&self) -> u64 {
-        self.0.monotonic.load(Ordering::Relaxed) * 1_000_000
+        self.0.monotonic_ms() * 1_000_000
     }
 }
 
-/// Random bytes, taken in bulk: a guest is given them one by one, and an interpreter that starts asks for thousands.
+/// Random bytes, drawn in bulk: a guest takes them one by one, and an interpreter that starts takes thousands.
 struct Random {
     env: Env,
     at_hand: [u8; RANDOM_BYTES],
-    /// How many of them were given out.
+    /// How many of them were taken.
     used: usize,
 }
 
@@ -179,7 +162,7 @@ impl rand_core::TryRng for Random {
     }
 }
 
-/// Standard output or error: each line becomes a log entry. A line longer than an entry is broken up.
+/// Standard output or error: each line becomes a log entry. A line longer than an entry is split.
 #[derive(Clone)]
 struct Lines {
     log: Arc<ObjectLog>,

@@ -1,0 +1,84 @@
+//! The way back to the caller of an operation: a reply that is sent once and waits at the output gate.
+//!
+//! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn that has begun
+//! completes, except that of a request which has written nothing and only waits: it is rolled back.
+
+use std::task::Poll;
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::outbox::Outbox;
+use super::output_gate::{self, Gated};
+use crate::base::TurnError;
+
+/// The receiver of a turn's outcome.
+pub enum ReplyTo<T> {
+    /// A caller, who cancels the call by dropping its [`Pending`].
+    Caller(Caller<T>),
+    /// None: the outcome is dropped. The permit is held until the turn is over.
+    Nobody(OwnedSemaphorePermit),
+}
+
+/// The sending end of a reply.
+pub struct Caller<T>(oneshot::Sender<Answer<T>>);
+
+/// An outcome behind the gate, and what the object has sent that must be released before it: a caller that sees the outcome must also
+/// see what was sent before.
+pub(super) struct Answer<T> {
+    pub(super) outcome: Gated<Result<T, TurnError>>,
+    pub(super) after: Option<Outbox>,
+}
+
+/// The receiving end of the reply to a call that was taken.
+pub struct Pending<T> {
+    reply: oneshot::Receiver<Answer<T>>,
+}
+
+impl<T> ReplyTo<T> {
+    /// Creates a reply and its receiving end.
+    pub fn caller() -> (Self, Pending<T>) {
+        let (sender, reply) = oneshot::channel();
+        (Self::Caller(Caller(sender)), Pending { reply })
+    }
+
+    /// Sends the outcome, to be seen after what `after` releases.
+    pub(super) fn send(self, outcome: Gated<Result<T, TurnError>>, after: Option<Outbox>) {
+        if let Self::Caller(Caller(sender)) = self {
+            // The caller may have dropped the receiving end; the turn has happened all the same.
+            let _ = sender.send(Answer { outcome, after });
+        }
+    }
+
+    /// Sends an error that says nothing about what the object stores, so it need not wait at the gate.
+    pub(super) fn refuse(self, error: TurnError) {
+        self.send(output_gate::of_host(error), None);
+    }
+
+    /// Returns a future that ends when the caller drops its receiving end; it pends forever if there is no caller.
+    pub(super) fn abandoned(&mut self) -> impl Future<Output = ()> + Send + Unpin + '_
+    where
+        T: Send,
+    {
+        std::future::poll_fn(move |context| match self {
+            Self::Caller(Caller(sender)) => sender.poll_closed(context),
+            Self::Nobody(_) => Poll::Pending,
+        })
+    }
+
+    /// Returns whether the caller has dropped its receiving end.
+    pub(super) fn is_cancelled(&self) -> bool {
+        matches!(self, Self::Caller(Caller(sender)) if sender.is_closed())
+    }
+}
+
+impl<T> Pending<T> {
+    /// Waits until the turn has ended and the output gate opens. Returns the outcome.
+    pub async fn outcome(self) -> Result<T, TurnError> {
+        let Ok(Answer { outcome, after }) = self.reply.await else {
+            return Err(TurnError::Host("the object ended before its turn did".into()));
+        };
+        let Ok(outcome) = output_gate::open(outcome).await else { return Err(TurnError::OutcomeUnknown) };
+        after.iter().for_each(Outbox::flush);
+        outcome
+    }
+}
