@@ -109,7 +109,7 @@ fn a_query_writes_only_when_asked_and_drops_the_instance() {
     let write = |text: &str| json!({ "sql": text, "write": true });
     let answer = query(host, write("INSERT INTO t VALUES (2), (3) RETURNING x"));
     assert_eq!((&answer["rows"], &answer["changes"]), (&json!([[2], [3]]), &json!(2)));
-    assert_eq!(host.state("storage", "alice"), "dormant", "its memory told of what was there");
+    assert_eq!(host.state("storage", "alice"), "dormant", "its memory held the former data");
     // A failed write leaves nothing.
     let failing = write("INSERT INTO t VALUES (4); INSERT INTO t VALUES (1)");
     host.admin().post(&format!("{ALICE}/sql"), failing.to_string()).problem(422, "query-failed");

@@ -88,7 +88,7 @@ mod tests {
     use crate::sockets::{SocketTurn, Sockets};
     use crate::storage::{Durable, DurableWatch, Lsn};
 
-    /// Whoever sees the answer of a turn meets what the turn has set, though another task was to release it.
+    /// A client that has the answer of a turn sees what the turn has set, also when another task had to release it.
     #[tokio::test]
     async fn what_a_turn_has_set_is_in_force_before_its_answer_is_seen() {
         let (lane, durable, release) = release();

@@ -275,7 +275,7 @@ impl Database {
     fn keep_sums(&self) {
         let FileState::Open(file) = &self.file else { return };
         if file.identity.is_some() && self.aside.is_none() && self.dirty.lock().frames == 0 {
-            // Without them the next visit learns them again.
+            // Without them the next visit computes them again.
             let _ = file.sums.write();
             file.sums.shrink();
         }

@@ -229,7 +229,7 @@ const cases = {
   },
 
   async close_frames_of_the_client(room) {
-    for (const [n, [code, reason]] of GOODBYES.entries()) {
+    for (const [n, [code, reason]] of CLOSE_FRAMES.entries()) {
       const peer = await Peer.open(`${room}-${n}`);
       peer.ws.close(code, reason);
       assert.deepEqual(await peer.closed(), [code, reason]);
@@ -242,7 +242,7 @@ const cases = {
   },
 
   async close_frames_of_the_object(room) {
-    for (const [n, [code, reason]] of GOODBYES.entries()) {
+    for (const [n, [code, reason]] of CLOSE_FRAMES.entries()) {
       const peer = await Peer.open(`${room}-${n}`);
       peer.send(`!${JSON.stringify([{ send: { text: "last words" } }, { close: { code, reason } }])}`);
       assert.equal(await peer.hear(), "last words");

@@ -82,7 +82,7 @@ fn what_a_database_could_not_finish_is_found_by_the_next_one() {
         let applied = object.end(|turn| turn.put("k", &[n]).unwrap()).unwrap();
         drop(object);
         object = world.object("a");
-        assert_eq!(object.database().last_applied(), applied.lsn, "it is not durable, and nobody may be told of it");
+        assert_eq!(object.database().last_applied(), applied.lsn, "it is not durable, so no caller may see it");
         assert_eq!(object.get("k").unwrap(), [n]);
     }
     world.flush();
@@ -214,7 +214,7 @@ fn a_long_wal_is_begun_anew_once_it_is_durable() {
         object.turn(|turn| (0..200).for_each(|key| turn.put(&format!("{key}"), &[n; 4000]).unwrap()));
         object.database().maintain().unwrap();
     }
-    assert!(object.database().must_settle(), "a WAL that is never durable does not grow for ever");
+    assert!(object.database().must_settle(), "a WAL that is never durable does not grow without end");
     world.settle(&mut object);
     assert!(!object.database().must_settle());
     world.restart();
@@ -223,7 +223,7 @@ fn a_long_wal_is_begun_anew_once_it_is_durable() {
 
 /// What checkpoints are for: the log holds nothing any more, and everything is there.
 #[test]
-fn a_round_trims_objects_whoever_uses_them() {
+fn a_checkpoint_trims_objects_that_are_in_use() {
     let mut world = World::new();
     let mut objects: Vec<Object> = ["idle", "busy", "gone", "away", "again"].map(|name| world.object(name)).into();
     for object in &mut objects {

@@ -1,4 +1,4 @@
-//! Databases out and in, checked with plain SQLite as whoever gets one would use it.
+//! Databases out and in, checked with plain SQLite, as a user of the file would do it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};

@@ -409,7 +409,7 @@ fn savepoints_are_charged() {
     assert!(matches!(object.apply(turn), Err(ApplyError::Exhausted(_))));
 }
 
-/// Whoever drops a savepoint never learns that it could not be undone.
+/// The owner of a dropped savepoint gets no error when it cannot be undone.
 #[test]
 fn a_savepoint_that_cannot_be_undone_fails_the_turn() {
     let world = World::new();

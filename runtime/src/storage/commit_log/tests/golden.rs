@@ -1,4 +1,4 @@
-//! Each version as it is on disk, for ever: the files in `golden/` are read, and what the writer writes today is the
+//! Each version as it is on disk, and stays: the files in `golden/` are read, and what the writer writes today is the
 //! newest of them.
 //!
 //! If a change of the format is wanted, it gets a new version and golden files of its own; these stay, and are still read.

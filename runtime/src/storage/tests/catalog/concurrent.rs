@@ -1,4 +1,4 @@
-//! Readers, the disk and the writing thread at the same time: a reader is told of a whole prefix of each lane.
+//! Readers, the disk and the writing thread at the same time: a reader sees a whole prefix of each lane.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;

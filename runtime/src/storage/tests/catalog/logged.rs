@@ -32,13 +32,13 @@ fn turn(address: &ObjectAddress, part: u32, last: bool, deleted: bool) -> Encode
     turn.finish()
 }
 
-struct Node {
+struct Lists {
     log: MemoryLog,
     writers: Vec<LaneWriter>,
     catalog: Catalog,
 }
 
-impl Node {
+impl Lists {
     fn start(dir: &DataDir, log: MemoryLog) -> Self {
         let trimmed: Vec<_> = (0..LANES).map(|n| log.trimmed(Lane::new(n))).collect();
         let (catalog, _, lost) = Catalog::open(dir, &trimmed).unwrap();
@@ -89,7 +89,7 @@ fn the_list_is_what_the_log_has_made_durable() {
     let root = tempfile::tempdir().unwrap();
     let dir = DataDir::open(root.path()).unwrap();
     let env = Env::system();
-    let node = Node::start(&dir, MemoryLog::new(LogOptions { lanes: LANES, ..LogOptions::new(env) }));
+    let node = Lists::start(&dir, MemoryLog::new(LogOptions { lanes: LANES, ..LogOptions::new(env) }));
     node.turn(&address("a"), 0, true, false);
     node.turn(&address("parts"), 0, false, false);
     assert!(node.names().is_empty());

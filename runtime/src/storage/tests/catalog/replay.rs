@@ -103,7 +103,7 @@ enum Recorded {
     Nothing,
 }
 
-struct Node {
+struct Lists {
     catalog: Option<Catalog>,
     dir: DataDir,
     _root: TempDir,
@@ -131,7 +131,7 @@ fn change(recorded: Recorded) -> Option<Change> {
     })
 }
 
-impl Node {
+impl Lists {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
         let each = usize::from(LANES);
@@ -329,7 +329,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn a_reader_is_told_what_the_durable_records_say(ops in prop::collection::vec(op(), 1..60)) {
-        let mut node = Node::new();
+        let mut node = Lists::new();
         for op in &ops {
             node.run(op);
             node.check(None, 50);

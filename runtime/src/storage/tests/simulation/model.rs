@@ -1,8 +1,8 @@
 //! What must be true after a crash, as a model without a disk.
 //!
 //! An object is a list of versions, one for each applied turn; a lane is the order in which turns of its objects were
-//! applied. What a crash leaves of a lane is the versions up to some place in that order: not before anything that somebody was
-//! told of, and the same place for all objects of the lane.
+//! applied. What a crash leaves of a lane is the versions up to some place in that order: not before anything that was
+//! reported to a caller, and the same place for all objects of the lane.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -56,7 +56,7 @@ impl std::fmt::Debug for State {
 pub enum Violation {
     #[error("object {object} reads {seen:?} instead of {expected:?}")]
     Reads { object: usize, seen: Box<State>, expected: Box<State> },
-    #[error("lane {lane} came back at {place} of {turns} turns, and somebody was told of turn {told}")]
+    #[error("lane {lane} came back at {place} of {turns} turns, and a caller was told turn {told}")]
     Lost { lane: usize, place: usize, turns: usize, told: usize },
     #[error("lane {lane}: each of its objects came back as it once was, but not all as of the same turn")]
     NotAPrefix { lane: usize },
@@ -87,7 +87,7 @@ struct Lane {
     told: usize,
 }
 
-/// A place in a lane: what is told of it holds for everything before it as well.
+/// A place in a lane: what holds for it holds for everything before it as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     lane: usize,
@@ -118,7 +118,7 @@ impl Model {
         self.lanes[*lane].turns.push(object);
     }
 
-    /// What whoever sees the object now would know of.
+    /// The place that a caller who sees the object now would know.
     pub fn place(&self, object: usize) -> Place {
         let lane = self.objects[object].lane;
         let last = self.lanes[lane].turns.iter().rposition(|turn| *turn == object);
