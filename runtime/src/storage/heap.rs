@@ -412,7 +412,7 @@ fn reserved(more: i64) {
 /// statement may not continue.
 fn charge(bytes: i64) -> Option<*const Ledger> {
     CURRENT.with(|current| {
-        if !current.exempt.get() && !may_allocate() {
+        if !current.exempt.get() && !may_allocate(bytes.max(0) as usize) {
             return None;
         }
         let ledger = current.ledger.get();

@@ -20,6 +20,9 @@ const LEFT: usize = 16 << 20;
 const STRETCH: Duration = Duration::from_millis(250);
 /// Allocations between two looks at stack and clock: some 20 µs of compiling.
 pub(super) const ALLOCATIONS: u32 = 256;
+/// Bytes of an allocation at which the clock is looked at in any case: filling it takes longer than that. One step of the virtual
+/// machine may fill one, so some dozens of steps, after which the limit is checked, may take a quarter of a second.
+const LARGE: usize = 64 << 10;
 
 /// The error of a statement that [`may_allocate`] has ended.
 pub(super) const TOO_MUCH_AT_ONCE: &str =
@@ -100,13 +103,16 @@ impl Running {
     }
 }
 
-/// Whether SQLite may be given memory. Called at each allocation, because compiling a statement calls nothing else of
+/// Returns whether SQLite may be given so many bytes. Called at each allocation, because compiling a statement calls nothing else of
 /// the host's, but allocates all the time. Never suspends the statement, because SQLite may hold a mutex.
-pub(super) fn may_allocate() -> bool {
+pub(super) fn may_allocate(bytes: usize) -> bool {
     let Some(running) = running() else { return true };
     let count = running.allocations.get() + 1;
     running.allocations.set(count % ALLOCATIONS);
-    count < ALLOCATIONS || running.may_go_on()
+    match count < ALLOCATIONS {
+        true => bytes < LARGE || running.work().check_time().is_ok(),
+        false => running.may_go_on(),
+    }
 }
 
 /// Whether [`may_allocate`] has refused memory since the last call, because the running statement is too deep or was

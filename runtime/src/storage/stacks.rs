@@ -337,7 +337,7 @@ mod tests {
             answer && frame[0] == levels as u8
         }
         let (stacks, work) = (Stacks::default(), WorkBudget::unlimited());
-        let allocates = || (0..2 * ALLOCATIONS).all(|_| may_allocate());
+        let allocates = || (0..2 * ALLOCATIONS).all(|_| may_allocate(1));
         let mut call = OnStack::new(stacks.take().unwrap(), &work, || {
             let pauses = || {
                 give_way();
