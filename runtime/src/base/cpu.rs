@@ -6,8 +6,8 @@
 //! Most turns are light and never wait here. A turn is *heavy* once it has computed for [`LIGHT`], or at once if the
 //! turns of its class together have used up an allowance that refills with time. A heavy turn needs a slot for each
 //! [`QUANTUM`]; there are as many slots as cores, and classes share them ([`Slots::brief`]). So however many turns of
-//! one class compute without end, at most as many as there are cores run at a time, light turns find a free thread, and
-//! a heavy turn of another class gets the next slot but one at the latest. A turn holds at most one slot, and none
+//! one class compute without end, at most as many as there are cores run at a time, light turns, also those of that
+//! class, find a free thread, and a heavy turn of another class gets the next slot but one at the latest. A turn holds at most one slot, and none
 //! while it waits for anything else, so slots cannot deadlock.
 
 use std::pin::Pin;
@@ -195,13 +195,16 @@ impl CpuTimer {
         self.0.env.elapsed().as_nanos() as u64
     }
 
-    /// Ends the slice: the turn yields or is over. Must run on the thread on which the slice began.
-    fn end_slice(&self) {
+    /// Ends the slice: the turn yields or is over. Must run on the thread on which the slice began. What was computed with
+    /// a slot is not taken off the allowance: the slots bound it, and light turns of the class would wait behind all
+    /// its heavy ones.
+    fn end_slice(&self, had_slot: bool) {
         let since = self.0.since.swap(0, Relaxed);
         if since != 0 {
             let computed = self.now().saturating_sub(since);
             self.0.used.fetch_add(computed, Relaxed);
-            self.0.allowed.store(self.0.share.take(computed), Relaxed);
+            let light = if had_slot { 0 } else { computed };
+            self.0.allowed.store(self.0.share.take(light), Relaxed);
         }
     }
 
@@ -328,7 +331,7 @@ impl<F: Future + Unpin> Computing<F> {
 
     /// Ends the slice. Releases the slot when the quantum is over or the turn does not compute.
     fn end_slice(&mut self, alarm: &Alarm) {
-        self.timer.end_slice();
+        self.timer.end_slice(self.slot.is_some());
         // A turn that yields asks to be polled again before it returns; a turn that waits is woken later by its event.
         self.waits = !alarm.rang.load(Relaxed);
         if self.waits || self.timer.0.used.load(Relaxed) >= self.until {
@@ -512,6 +515,21 @@ mod tests {
         world.clock.advance(Duration::from_secs(1));
         assert!(!is_queued_soon());
         drop(held);
+    }
+
+    /// What heavy turns compute in their slots does not make the light turns of their class wait behind them.
+    #[test]
+    fn a_light_turn_waits_for_no_heavy_turn_of_its_class() {
+        let world = World::new();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut crowd: Vec<_> = (0..10).map(|_| world.turn("crowd", 100_000)).collect();
+        for _ in 0..500 {
+            crowd.iter_mut().for_each(|turn| assert!(turn.poll_unpin(&mut context).is_pending()));
+        }
+        assert!(crowd.iter().filter(|turn| turn.is_queued()).count() >= 9, "one has the slot");
+        assert!(polls(&mut world.turn("crowd", 5)) < 10);
+        drop(crowd);
+        assert!(world.heavy.is_idle());
     }
 
     #[test]
