@@ -75,8 +75,8 @@ func echo(w http.ResponseWriter, r *http.Request) error {
 	header.Set("Content-Type", "application/octet-stream")
 	header.Set("X-Method", r.Method)
 	header.Set("X-Uri", r.RequestURI)
-	if values := r.Header.Values("X-Conformance"); len(values) > 0 {
-		header.Set("X-Conformance", strings.Join(values, ", "))
+	if values := r.Header.Values("X-Case"); len(values) > 0 {
+		header.Set("X-Case", strings.Join(values, ", "))
 	}
 	_, err := io.Copy(w, r.Body)
 	return err
