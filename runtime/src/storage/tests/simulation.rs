@@ -445,8 +445,8 @@ impl<S: Subject> Life<S> {
 }
 
 impl<S: Subject> Life<S> {
-    /// Damages a file of an object in a copy. The data that it returns must be right, or the damage reported; other objects
-    /// are not affected.
+    /// Damages a file of an object in a copy. The data that it returns must be right, or the damage reported; other
+    /// objects are not affected.
     fn damage_object(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
         let copy = directory_in_memory();
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
