@@ -16,7 +16,7 @@ function answered(at: usize): string {
 
 /** Who this object is. */
 export namespace object {
-  /** 64 lowercase hex digits, the same for ever. */
+  /** 64 lowercase hex digits, which never change. */
   export function id(): string {
     hostId(RESULT);
     return answered(RESULT);

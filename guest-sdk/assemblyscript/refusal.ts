@@ -20,7 +20,7 @@ let holding = false;
 let held: Refusal | null = null;
 
 /**
- * A refusal ends the turn, like an exception that nobody catches. Who wants to go on holds it:
+ * A refusal ends the turn, like an uncaught exception. To continue instead, hold it:
  *
  *     refusals.hold();
  *     kv.put(key, value);

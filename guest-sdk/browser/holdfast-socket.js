@@ -6,7 +6,7 @@
  *     socket.addEventListener("event", ({ detail: { seq, event } }) => show(event));
  *     socket.send({ type: "message", text: "hello" });
  *
- * What must stay true: an event with a number is told of once and in order; what was sent is in `pending` until it is
+ * Invariants: an event with a number is reported once and in order; what was sent is in `pending` until it is
  * acknowledged or refused, whatever happens to connections; ids of messages rise by one and are never used for two messages.
  *
  * # What the object does for that
@@ -19,12 +19,12 @@
  *
  * with the last id that it has from this client (0: none), the number of the newest event, all events after `after`, and whatever
  * else the page wants to know. If it no longer has all of those it sends what it has, and `"reset": true`: this replaces all that
- * was told before. From then on, in any order:
+ * was reported before. From then on, in any order:
  *
  * | frame | from | means |
  * |---|---|---|
  * | `{"seq": 19, "event": ..}` | object | an event that is kept; numbers rise, not always by one |
- * | `{"event": ..}` | object | an event that is not kept, such as that somebody is typing |
+ * | `{"event": ..}` | object | an event that is not kept, such as that a user is typing |
  * | `{"id": 5, "event": ..}` | client | a message to be acknowledged; sent again after each `welcome` until then |
  * | `{"event": ..}` | client | a message that may get lost |
  * | `{"ack": 5}` | object | it has all messages up to this id |
@@ -40,7 +40,7 @@
  */
 
 /**
- * `connecting`: on its way. `open`: welcomed. `waiting`: connects again by itself, later. `closed`: for good.
+ * `connecting`: on its way. `open`: welcomed. `waiting`: connects again by itself, later. `closed`: permanently.
  * @typedef {"connecting" | "open" | "waiting" | "closed"} State
  *
  * @typedef {{ id: number, event: unknown }} Outgoing
@@ -155,7 +155,7 @@ export class HoldfastSocket extends EventTarget {
     else if (this.#state === "open") this.#ask();
   }
 
-  /** Closes for good. What is pending stays in the store. */
+  /** Closes permanently. What is pending stays in the store. */
   close() {
     this.#end(1000, "");
   }

@@ -42,7 +42,7 @@ class Wire {
   }
 }
 
-/** A socket, and all that it told of. */
+/** A socket, and all events that it reported. */
 function open(options = {}) {
   const told = [];
   const window = new EventTarget();

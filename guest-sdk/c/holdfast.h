@@ -111,7 +111,7 @@ hf_result hf_fail_last(void);
 
 /* ---- The object ---- */
 
-/* 64 lowercase hex digits, the same for ever. */
+/* 64 lowercase hex digits, which never change. */
 hf_text hf_id(void);
 /* The name that the object was reached by; `data` is NULL if there is none. */
 hf_text hf_name(void);
@@ -258,7 +258,7 @@ typedef struct hf_rows {
  *     while (hf_next(&rows)) printf("%lld %s\n", (long long)rows.row[0].integer, rows.row[1].text.data);
  *     HF_TRY(rows.error);
  *
- * `rows` may be NULL if nobody wants them. */
+ * `rows` may be NULL if they are not wanted. */
 #ifndef __cplusplus
 #define hf_sql(rows, ...) HF_SQL_(rows, __VA_ARGS__, hf_null())
 #define HF_SQL_(rows, text, ...) \

@@ -7,7 +7,7 @@ import (
 	"holdfast.dev/holdfast/internal/contract"
 )
 
-// Alarm is the object's one alarm: a time at which the host calls it, whether or not anybody is there. What is called is in package
+// Alarm is the object's one alarm: a time at which the host calls it, whether or not a client is connected. What is called is in package
 // alarm, and a class that does not import that has no handler ([ErrNoHandler]). A change is part of the turn.
 type Alarm struct{ host contract.Host }
 

@@ -44,13 +44,13 @@
 // # What an object has
 //
 // [Context] gives it [Storage], an ordered map from strings to bytes; [SQL], a SQLite database; [Alarm], a time at which it is called whether or
-// not anybody is there; and [Sockets], WebSockets that outlive its instance. Handlers for the last two are in the packages alarm and
+// not a client is connected; and [Sockets], WebSockets that outlive its instance. Handlers for the last two are in the packages alarm and
 // websocket: importing one is what gives a class that handler.
 //
 // # Errors
 //
 // Every error that a handler returns fails the turn. [Errorf] makes one with a code that callers can match on. What the host refuses is a
-// [RefusedError]; [errors.Is] tells which by comparing with [Case]s such as [ErrKeySize] and [ErrConstraint].
+// [RefusedError]; [errors.Is] distinguishes them by comparing with [Case]s such as [ErrKeySize] and [ErrConstraint].
 //
 // # Log, time, randomness
 //

@@ -30,7 +30,7 @@ func TestARequestIsOneOfNetHTTP(t *testing.T) {
 	}
 	r.Body.Close()
 	if _, err := r.Body.Read(make([]byte, 1)); err != http.ErrBodyReadAfterClose {
-		t.Error("the body's bytes are somebody else's now:", err)
+		t.Error("the body's bytes were overwritten:", err)
 	}
 	if _, err := newRequest("GET", "no path", nil, nil); err == nil {
 		t.Error("no path")

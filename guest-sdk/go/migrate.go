@@ -65,7 +65,7 @@ func (s *SQL) lastMigration() (version int, fingerprint int64, err error) {
 }
 
 // fingerprints are what each step and all before it look like: FNV-1a over their words, so that their layout may change. Objects hold
-// them for ever, and the SDKs of all languages have the same.
+// them permanently, and the SDKs of all languages have the same.
 func fingerprints(steps []string) []int64 {
 	hash := fnv.New64a()
 	prints := make([]int64, len(steps))

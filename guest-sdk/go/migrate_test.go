@@ -10,7 +10,7 @@ const (
 	column = "ALTER TABLE t ADD y"
 )
 
-// Objects hold these for ever, and an object may have been written with another language's SDK.
+// Objects keep these permanently, and an object may have been written with another language's SDK.
 func TestFingerprintsArePinned(t *testing.T) {
 	if got := fingerprints([]string{table, column}); !reflect.DeepEqual(got, []int64{7_893_664_367_252_151_186, -3_826_583_018_014_006_330}) {
 		t.Fatal(got)

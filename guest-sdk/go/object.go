@@ -58,7 +58,7 @@ func newContext(host contract.Host) *Context {
 
 func init() { turn.NewContext = func(host contract.Host) any { return newContext(host) } }
 
-// ID is the object's id: 64 lowercase hex digits, the same for ever.
+// ID is the object's id: 64 lowercase hex digits, which never change.
 func (c *Context) ID() string { return c.host.ID() }
 
 // Name is the name that the object was reached by; empty for an object with a unique id, and for one that was only ever reached by

@@ -41,7 +41,7 @@ func (r *Rows) Columns() []string { return r.columns }
 // Result is what the statements did so far.
 func (r *Rows) Result() Result { return r.result }
 
-// Next goes on to the next row. False is the end, or an error: [Rows.Err] tells.
+// Next moves to the next row. False is the end, or an error, which [Rows.Err] returns.
 func (r *Rows) Next() bool {
 	if len(r.left) == 0 && !r.fetch() {
 		return false

@@ -63,7 +63,7 @@ func (s *Storage) PutJSON(key string, v any) error {
 	return s.Put(key, value)
 }
 
-// Delete removes a key and tells whether it existed.
+// Delete removes a key and reports whether it existed.
 func (s *Storage) Delete(key string) (bool, error) {
 	existed, err := s.host.Delete(key)
 	return existed, refused(err)
@@ -198,5 +198,5 @@ func (s *Storage) DeleteAll() error { return refused(s.host.DeleteAll()) }
 // Sync makes durable what the turn has written so far before it goes on: that stays even if the turn fails later. It returns when it is on
 // disk. Not in a transaction.
 //
-// Answers wait for the disk by themselves. This is for what must not be forgotten once the outside world knows of it.
+// Answers wait for the disk by themselves. This is for what must not be lost once it is visible outside.
 func (s *Storage) Sync() error { return refused(s.host.Sync()) }

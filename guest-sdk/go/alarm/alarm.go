@@ -57,7 +57,7 @@ type Event struct {
 // LastRetry is the retry after which there is no other.
 const LastRetry = 6
 
-// IsLastAttempt tells whether the alarm is given up if this attempt fails, too.
+// IsLastAttempt reports whether the alarm is given up if this attempt fails, too.
 func (e Event) IsLastAttempt() bool { return e.RetryCount >= LastRetry }
 
 func init() {

@@ -35,7 +35,7 @@ import (
 type Handler interface {
 	// WebSocketMessage handles a message: one turn.
 	WebSocketMessage(socket holdfast.Socket, message holdfast.Message) error
-	// WebSocketClose is called when the connection is over, whoever ended it: one turn, the socket's last. The socket is not among the
+	// WebSocketClose is called when the connection is over, no matter which side ended it: one turn, the socket's last. The socket is not among the
 	// open ones any more; its tags and its attachment can be read until this turn ends.
 	WebSocketClose(socket holdfast.Socket, event CloseEvent) error
 	// WebSocketError is called when something went wrong with the connection. The host closes it, and its close event follows.
@@ -49,7 +49,7 @@ type CloseEvent struct {
 	Code int
 	// Reason is the peer's.
 	Reason string
-	// WasClean tells whether both sides said goodbye.
+	// WasClean reports whether both sides sent a close frame.
 	WasClean bool
 }
 

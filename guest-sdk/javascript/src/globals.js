@@ -44,7 +44,7 @@ for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
 }
 
-// These would make promises of the engine's own, which nobody runs.
+// These would make promises of the engine's own, whose jobs are never run.
 delete globalThis.AsyncDisposableStack;
 Object.defineProperty(Array, "fromAsync", {
   value: async function fromAsync(items, map = (item) => item) {

@@ -3,7 +3,7 @@
 
 import { enqueue } from "./jobs.js";
 
-/** Promises that were rejected and that nobody has listened to. */
+/** Rejected promises without a handler. */
 const unhandled = new Set();
 
 /** In place of an executor: the promise is settled from inside this module. */
@@ -189,7 +189,7 @@ export function promised(call) {
   }
 }
 
-/** What was rejected without anybody listening since the last call. */
+/** Promises rejected without a handler since the last call. */
 export function takeUnhandled(report) {
   const promises = [...unhandled];
   unhandled.clear();

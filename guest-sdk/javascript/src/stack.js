@@ -7,7 +7,7 @@ export const SOURCES = Symbol.for("holdfast.sources");
 // `    at name (file:line:column)` of QuickJS, `name@file:line:column` of StarlingMonkey.
 const FRAME = /^\s*(?:at )?(?:(.*?)[ @])?\(?[^()\s@]*?:(\d+)(?::\d+)?\)?$/;
 
-/** As V8 tells it: the error first, then where it came from, then what caused it. */
+/** In V8's form: the error first, then its stack, then its cause. */
 export function stackOf(error) {
   const frames = String(error.stack).split("\n").map(frame).filter(Boolean);
   const cause = error.cause instanceof Error ? `\nCaused by: ${stackOf(error.cause)}` : "";

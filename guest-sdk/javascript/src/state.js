@@ -1,4 +1,4 @@
-// `ctx`: what an object knows of itself and what it can ask of the host, beside storage.
+// `ctx`: the object's own data and what it can ask of the host, beside storage.
 
 import identity from "holdfast:object/identity@0.2.0";
 import websockets from "holdfast:object/websockets@0.2.0";

@@ -1,4 +1,4 @@
-"""The contract's interfaces (`wit/`) as componentize-py generates them, and nobody else knows where they come from.
+"""The contract's interfaces (`wit/`) as componentize-py generates them, imported in this module only.
 
 Outside of a component there is no host. A class can still be imported there, which is how it is built, checked and
 tested: only a call of the host is an error.

@@ -1,4 +1,4 @@
-"""The object's one alarm: a time at which its method `alarm` is called, whether or not anybody is there."""
+"""The object's one alarm: a time at which its method `alarm` is called, whether or not a client is connected."""
 
 from __future__ import annotations
 

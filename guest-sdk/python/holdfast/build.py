@@ -92,7 +92,7 @@ def build(project: Path, module: str, output: Path) -> None:
         world = f"world class {{\n    include holdfast:object/imports@0.2.0;\n{interfaces}}}\n"
         (work / "built.wit").write_text("package holdfast:built;\n\n" + world)
         (work / "holdfast_entry.py").write_text(
-            # Compiled files beside the sources would be changes to whoever watches them.
+            # Compiled files beside the sources would look like changes to a program that watches them.
             "import sys\nsys.dont_write_bytecode = True\n"
             f"from {module} import {cls.__name__}\n"
             "from holdfast._entry import AlarmHandler, FetchHandler, InitHandler, WebsocketHandler, register\n"

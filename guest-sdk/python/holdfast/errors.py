@@ -42,7 +42,7 @@ class HostError(Exception):
     """
 
     code: ClassVar[str]
-    """The failure's code if nobody catches the error."""
+    """The failure's code if the error is not caught."""
 
     _messages: ClassVar[dict[str, str]]
 

@@ -81,7 +81,7 @@ class Headers(Mapping[str, str]):
 class BadRequest(ValueError):
     """The caller sent something other than what was asked for. Says what, in words for the caller.
 
-    Uncaught it fails the turn like any other error, and the caller gets status 500. To tell them:
+    Uncaught it fails the turn like any other error, and the caller gets status 500. To answer with status 400:
 
     ```python
     try:
@@ -211,7 +211,7 @@ class Response:
 
     @classmethod
     def error(cls, status: int, detail: str, headers: HeaderItems = ()) -> Response:
-        """An error for the caller, told as the host tells its own: `application/problem+json` (RFC 9457).
+        """An error for the caller, in the form of the host's own errors: `application/problem+json` (RFC 9457).
 
         Unlike an exception it is an ordinary answer: the turn succeeds, and what it wrote stays.
         """

@@ -26,7 +26,7 @@ class Context:
 
     @property
     def id(self) -> str:
-        """The object's id: 64 lowercase hex digits, the same for ever."""
+        """The object's id: 64 lowercase hex digits, which never change."""
         return _host.identity.id()
 
     @property
@@ -66,7 +66,7 @@ class Context:
         return websocket.sockets(tag)
 
     def broadcast(self, message: Message, tag: str | None = None) -> int:
-        """Send a message to all open WebSockets with this tag, or to all; tells how many there are."""
+        """Send a message to all open WebSockets with this tag, or to all; returns how many there are."""
         return websocket.broadcast(message, tag)
 
     @property
@@ -123,7 +123,7 @@ class DurableObject:
         """A message has come. If this raises, the WebSocket is closed with code 1011."""
 
     def websocket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
-        """The connection is over, whoever ended it. Tags and attachment can be read for the last time.
+        """The connection is over, no matter which side ended it. Tags and attachment can be read for the last time.
 
         `code` is 1005 if the peer sent none, and 1006 if it vanished.
         """

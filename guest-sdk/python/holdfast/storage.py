@@ -98,7 +98,7 @@ class Storage:
         self.put_many_bytes({key: encode(value) for key, value in entries.items()})
 
     def delete_many(self, keys: Iterable[str]) -> int:
-        """Remove up to 128 keys, all or none; tells how many of them were there."""
+        """Remove up to 128 keys, all or none; returns how many of them existed."""
         return _delete_many([*map(text, keys)])
 
     def list(
@@ -181,8 +181,8 @@ class Storage:
     def sync(self) -> None:
         """Make what the turn has written so far durable: it stays even if the turn fails later.
 
-        Not inside a transaction. Answers wait for the disk by themselves. This is for what must not be forgotten once
-        the outside world knows of it.
+        Not inside a transaction. Answers wait for the disk by themselves. This is for what must not be lost once
+        it is visible outside.
         """
         _sync()
 

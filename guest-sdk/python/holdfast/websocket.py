@@ -115,7 +115,7 @@ def sockets(tag: str | None) -> list[WebSocket]:
 
 
 def broadcast(message: Message, tag: str | None) -> int:
-    """Sends a message to the open ones with this tag, or to all of them; tells how many they are."""
+    """Sends a message to the open ones with this tag, or to all of them; returns how many there are."""
     return _broadcast(tag and text(tag), pack(message))
 
 

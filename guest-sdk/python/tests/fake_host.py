@@ -1,6 +1,6 @@
 """A host in memory, in the shape that componentize-py gives the contract: `install()` before `holdfast` is imported.
 
-It keeps what it is told in plain attributes, for tests to look at. Rollback, limits beyond the smallest, and durability
+It keeps what it is given in plain attributes, for tests to read. Rollback, limits beyond the smallest, and durability
 are the real host's, which the conformance suite tests.
 """
 

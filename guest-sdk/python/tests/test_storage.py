@@ -21,7 +21,7 @@ class StorageTests(unittest.TestCase):
             self.assertEqual((read, type(read)), (value, type(value)))
 
     def test_the_encoding_is_pinned(self) -> None:
-        # Objects written today must be readable for ever: these bytes may not change.
+        # Objects written today must always be readable: these bytes may not change.
         self.storage["k"] = {"text": "hä", "n": [1, 2.5, None, True]}
         self.assertEqual(self.host.keys["k"], '{"text":"hä","n":[1,2.5,null,true]}'.encode())
 

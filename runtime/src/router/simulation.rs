@@ -43,9 +43,9 @@ use crate::wasm::{ClassCode, Engine};
 const ROUNDS: usize = 32;
 /// Longer than any wait: for room in the log, for an instance.
 const LONG: Duration = Duration::from_secs(11);
-/// How often an alarm is run again that the disk has refused something.
+/// The number of times that an alarm is run again for which the disk has refused an operation.
 const ALARM_RETRIES: usize = 3;
-/// Distinguishes a script's own failure from those of the host.
+/// Distinguishes a script's own failure from the host's.
 const WANTED: &str = "wanted";
 
 /// The orders for the next turn, and its observations. The simulation runs one turn after the other.
@@ -318,8 +318,8 @@ impl Subject for Actors {
         Ok(turned)
     }
 
-    /// An alarm that fails comes again at a time that the schedule does not know. So its handler does not fail by order, and one that
-    /// the disk has refused something is run again at once.
+    /// The schedule does not know when a failed alarm is run again. So its handler does not fail by order, and one for
+    /// which the disk has refused an operation is run again at once.
     fn alarm(&mut self, number: usize, writes: &[Write], _end: End) -> Result<Turned, Failed> {
         self.order(writes, false, false);
         let mut turned = self.call(number, Cause::Alarm, RunAlarm::IfDue);
@@ -344,7 +344,7 @@ impl Subject for Actors {
     /// first.
     fn is_told(&mut self, number: usize, until: Until) -> bool {
         let Until::Answer(answer) = until else { unreachable!("actors have a gate") };
-        let waiting = self.waiting.get_mut(&answer).expect("nobody has asked since it was told");
+        let waiting = self.waiting.get_mut(&answer).expect("it was not asked about again after it was visible");
         let mut context = Context::from_waker(Waker::noop());
         let outcome = waiting.outcome.as_mut().poll(&mut context);
         let peer = self.peers[number].as_mut();
@@ -368,7 +368,7 @@ impl Subject for Actors {
         if has_answered {
             self.waiting.remove(&answer);
         } else if is_told {
-            // The answer may still come, or never.
+            // The answer may still arrive, or never.
             waiting.outcome = Box::pin(std::future::pending());
         }
         is_told

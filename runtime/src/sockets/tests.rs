@@ -1,4 +1,4 @@
-//! Staged, applied, released: what each of the three shows to whom.
+//! Staged, applied, released: what each of the three makes visible, and to whom.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use super::*;
 use crate::base::socket::{AutoResponse, Message, Text, code};
 use crate::base::{MemoryUse, ObjectName};
 
-/// An object of a host, turn by turn.
+/// An object of a host, one turn after the other.
 struct Object {
     host: Arc<Sockets>,
     id: ObjectId,
@@ -37,7 +37,7 @@ impl Object {
         SocketTurn::begin(self.host.clone(), (self.id, self.class.clone()), self.host.of(&self.id), offered)
     }
 
-    /// A socket that is open, with the gateway's end of it.
+    /// Opens a socket, and returns it with the gateway's end of it.
     fn open(&self, tags: &[&str]) -> (SocketId, Connection) {
         let mut turn = self.begin_with(Some(Vec::new()));
         let id = turn.accept(tags.iter().map(|tag| tag.to_string()).collect()).unwrap();
@@ -54,7 +54,7 @@ fn text(text: &str) -> Message {
     Message::Text(Text::from(text.to_owned()))
 }
 
-/// What is to be sent, in words.
+/// Returns what is to be sent, as text.
 fn waiting(connection: &Connection) -> Vec<String> {
     let mut waiting = Vec::new();
     while let Some(next) = connection.next_at_hand() {
@@ -84,7 +84,7 @@ fn what_is_staged_is_seen_by_its_turn_only() {
     assert_eq!(turn.attachment(alice).unwrap().unwrap(), "attached");
     assert_eq!(turn.auto_response().unwrap().response, "ho");
     assert_eq!((turn.sockets(None), turn.send(alice, text("late"))), (vec![], Err(SocketError::Closing)));
-    // Dropped, as that of a turn that failed.
+    // Dropped, as for a turn that failed.
     drop(turn);
     let turn = object.begin();
     assert_eq!((turn.attachment(alice), turn.auto_response(), turn.sockets(None)), (Ok(None), None, vec![alice]));
@@ -102,15 +102,15 @@ fn what_is_applied_is_seen_by_turns_and_what_is_released_by_the_peer() {
     let release = turn.apply(false).unwrap();
     assert_eq!(object.begin().sockets(None), vec![]);
     assert_eq!((waiting(&to_alice), object.buffered()), (vec![], 3 + MESSAGE_BYTES as i64));
-    assert!(!to_alice.received(&text("hi")), "nobody answers before it is released");
+    assert!(!to_alice.received(&text("hi")), "no automatic response before the release");
     release.now();
     assert_eq!((waiting(&to_alice), object.buffered()), (vec!["one".into(), "close Some(1000)".into()], 0));
 }
 
-/// A peer that answers at once meets what the turn has set: the message wakes it, and nothing is between.
+/// A peer that sends at once sees what the turn has set: the message wakes it, and no state is in between.
 #[test]
 fn what_a_turn_sets_is_in_force_before_what_it_sends_is_seen() {
-    /// A peer that says `hi` as soon as there is something for it.
+    /// A peer that sends `hi` as soon as a message waits for it.
     struct Peer(Connection, AtomicU64);
     impl Wake for Peer {
         fn wake(self: Arc<Self>) {
@@ -182,7 +182,7 @@ async fn a_line_that_nobody_empties_is_cut_off() {
     assert_eq!(waiting(&to_slow), [format!("close Some({})", code::TRY_AGAIN_LATER)]);
 }
 
-/// Short of memory, those who have taken all that they were sent still get messages.
+/// When memory is short, peers that have received everything sent to them still get messages.
 #[test]
 fn the_memory_of_all_lines_is_bounded() {
     let object = Object::new(Limits { socket_buffers: 100, ..Limits::default() });
@@ -199,7 +199,7 @@ fn the_memory_of_all_lines_is_bounded() {
     assert_eq!((object.buffered(), object.begin().sockets(None)), (0, vec![quick]));
 }
 
-/// What waits is charged to the class, with what the queue takes to remember it, and given back.
+/// A waiting message is charged to the class, with the queue's own memory for it, and given back.
 #[test]
 fn what_waits_is_charged() {
     let object = Object::new(Limits::default());
@@ -217,7 +217,7 @@ fn what_waits_is_charged() {
     assert!(memory().0 > 900 * (MESSAGE_BYTES + SMALL_BYTES), "the queue is charged: {:?}", memory());
     assert_eq!(waiting(&to_peer).len(), 1_001);
     assert_eq!(memory(), (0, 0));
-    // Without memory the turn is told.
+    // Without memory the turn gets an error.
     let others = ["a", "b", "c"].map(|class| object.host.memory.account(&ClassKey::new(class)));
     let taken = others.iter().zip([800, 170, 40]);
     let _taken: Vec<_> = taken.map(|(of, mib)| of.take(MemoryUse::Log, mib << 20).unwrap()).collect();

@@ -197,7 +197,7 @@ mod tests {
     use super::*;
     use crate::base::ObjectId;
 
-    /// Alarms are delivered while the catalog is read: what it lists is not taken for forgotten, and nothing for done.
+    /// Alarms are delivered while the catalog is read: no listed alarm is taken for a lost one, and none for delivered.
     #[test]
     fn what_is_being_read_is_not_overdue_by_a_fault() {
         let (alarms, class) = (Alarms::default(), ClassKey::new("class"));

@@ -41,8 +41,8 @@ impl Database {
         Ok(())
     }
 
-    /// Appends what a COMMIT has just written to the WAL. It is not visible to anyone yet; if it cannot be appended,
-    /// the process ends.
+    /// Appends what a COMMIT has just written to the WAL. It is not visible outside the object yet; if it cannot be
+    /// appended, the process ends.
     pub(super) fn append(&mut self, room: &mut Reservation) -> Lsn {
         let path = self.path.clone();
         let records = match self.records() {

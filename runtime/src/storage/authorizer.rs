@@ -18,11 +18,11 @@ pub(super) enum Verdict {
     Setting,
     /// Skipped without an error.
     Ignore,
-    /// Refused; says what was.
+    /// Refused; contains what was refused.
     Refuse(String),
 }
 
-/// Pragmas that tell of a table, an index or the whole schema.
+/// Pragmas that describe a table, an index or the whole schema.
 const TELLING: [&str; 10] = [
     "table_info",
     "table_xinfo",
@@ -117,7 +117,7 @@ fn pragma(name: &str, value: Option<&str>, writing: bool) -> Verdict {
         Some(value) if is_hosts(value) => refuse(&format!("the name {value}")),
         _ if is_among(&TELLING, name) => Verdict::Pragma,
         None if is_among(&READABLE, name) || is_among(&SETTABLE, name) => Verdict::Pragma,
-        // SQLite would ignore it without a word.
+        // SQLite would ignore it without an error.
         Some(_) if writing && name.eq_ignore_ascii_case("foreign_keys") => {
             refuse("PRAGMA foreign_keys after the turn's first write")
         }

@@ -119,7 +119,7 @@ pub(super) fn capture(
     if page_count == 0 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "the last frame of a COMMIT does not end it"));
     }
-    // Only the last frame of all says it, and every part tells it.
+    // Only the last frame of the COMMIT contains the page count, and every part needs it.
     records.iter_mut().for_each(|record| record.set_page_count(page_count));
     Ok(records.into_iter().map(TurnEncoder::finish).collect())
 }

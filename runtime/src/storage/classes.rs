@@ -60,7 +60,7 @@ pub struct ClassVersion {
     pub size: u64,
     /// When it was deployed: milliseconds since the Unix epoch.
     pub deployed_ms: u64,
-    /// Who may create objects.
+    /// The origin of requests that may create objects.
     pub create: Create,
     /// The message given at the deploy, at most [`MESSAGE_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

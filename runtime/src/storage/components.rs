@@ -78,8 +78,8 @@ impl Components {
         self.collect(|of| !is_held(of));
     }
 
-    /// The one collector: removes the files of components that it is told to, by the digest in their names. What cannot
-    /// be removed is tried again at the next start, and no reason to fail.
+    /// The only collector: removes the files of components that `goes` selects, by the digest in their names. What
+    /// cannot be removed is tried again at the next start, and is no error.
     fn collect(&self, goes: impl Fn(&OsStr) -> bool) {
         let engines = paths(&self.cache).unwrap_or_default();
         for dir in engines.iter().chain([&self.dir]).filter(|dir| dir.is_dir()) {

@@ -77,7 +77,7 @@ impl Connection {
     fn open_with(path: &Path, sums: Option<Arc<PageSums>>, max_pages: u32, heap: Heap) -> rusqlite::Result<Self> {
         configure_process();
         let entered = heap::enter(&heap);
-        // With extended codes from the first read on, which tell damage from a disk that fails.
+        // With extended codes from the first read on, which distinguish damage from a failing disk.
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_EXRESCODE;
         let open = || rusqlite::Connection::open_with_flags_and_vfs(path, flags, vfs::OBJECTS);

@@ -576,7 +576,7 @@ fn sqlite_failed(path: &Path) -> impl FnOnce(rusqlite::Error) -> StorageError {
 }
 
 /// Returns the error if files cannot be opened at this moment for lack of descriptors or memory. SQLite's codes do not
-/// tell this reason from others.
+/// distinguish this reason from others.
 pub(super) fn lack_of_room(path: &Path) -> Option<io::Error> {
     let two = fs::File::open(path).and_then(|first| Ok((first, fs::File::open(sums_path(path))?)));
     two.err().filter(is_lack_of_room)

@@ -1,4 +1,4 @@
-//! SQL functions whose cost SQLite does not bound, in versions of ours.
+//! The host's own versions of the SQL functions whose cost SQLite does not bound.
 //!
 //! SQLite cannot be interrupted inside a function, and some of its functions take time in the product of the sizes of
 //! their arguments: with values of 2 MB that is minutes (docs/decisions/0010-sql-memory-and-functions.md has the

@@ -9,7 +9,7 @@ use super::catalog::Position;
 use super::{DataDir, Database, Databases, ListOptions, Turn, Value};
 use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
-/// Enough for an honest small query, about a hundredth of a second.
+/// Enough for an ordinary small query, about a hundredth of a second.
 const FUEL: u64 = 100_000_000;
 
 struct World {

@@ -301,7 +301,7 @@ impl Ledger {
         self.held.load(Ordering::Relaxed) & (HOLDER - 1)
     }
 
-    /// Bytes that are reserved and that nobody has.
+    /// Returns the bytes that are reserved and not in use.
     fn spare(&self) -> i64 {
         self.reserved.load(Ordering::Relaxed) - self.bytes()
     }

@@ -63,7 +63,7 @@ pub(super) fn open(path: &Path) -> rusqlite::Result<Connection> {
     Connection::open_with_flags_and_vfs(format!("file:{path}?immutable=1"), flags, vfs::PLAIN)
 }
 
-/// Whose a database is, if a turn was ever applied to it, and the bytes of pages in use.
+/// Returns the identity of a database, if a turn was ever applied to it, and the bytes of pages in use.
 pub(super) fn read(path: &Path) -> rusqlite::Result<Option<(Identity, u64)>> {
     let database = open(path)?;
     let Some(identity) = Identity::read(&database)? else { return Ok(None) };

@@ -20,7 +20,7 @@ pub(super) enum ReplayEvent<'a> {
     ClassRemoved(&'a str),
 }
 
-/// Tells everything that no flushed file holds yet.
+/// Replays everything that no flushed file holds yet.
 pub(super) fn replay(
     log: &dyn LaneLog,
     mut tell: impl FnMut(Lane, Lsn, ReplayEvent<'_>) -> Result<(), StorageError>,

@@ -15,7 +15,7 @@ use crate::base::WorkBudget;
 /// Bytes that must be left of a stack for an allocation to be granted: a refusal ends the statement before the stack
 /// overflows.
 const LEFT: usize = 16 << 20;
-/// CPU time that a statement may use where it cannot be suspended: hundreds of times what compiling an honest one
+/// CPU time that a statement may use where it cannot be suspended: hundreds of times what compiling an ordinary one
 /// takes.
 const STRETCH: Duration = Duration::from_millis(250);
 /// Allocations between two looks at stack and clock: some 20 µs of compiling.

@@ -201,7 +201,7 @@ unsafe impl Send for OnStack<'_> {}
 impl<'a> OnStack<'a> {
     /// Creates a call that runs `run` on this stack. Nothing runs before the first poll.
     pub fn new(mut stack: Stack, work: &'a WorkBudget, run: impl FnOnce() + Send + 'a) -> Self {
-        let memory = stack.memory.take().expect("a stack has its memory while nobody runs on it");
+        let memory = stack.memory.take().expect("a stack has its memory while no call runs on it");
         let (base, limit) = (memory.base().get(), memory.limit().get());
         let body = move |yielder: &Yielder<(), ()>, ()| {
             let running = Running::new(yielder, work, base, limit);

@@ -1,4 +1,4 @@
-//! Stories about storage, told through one harness: a data directory, objects in it, turns on them, and crashes.
+//! Tests of storage, in one harness: a data directory, objects in it, turns on them, and crashes.
 
 use std::sync::Arc;
 
@@ -55,19 +55,19 @@ impl World {
         Object(Some(self.databases.database(&address(name))))
     }
 
-    /// Everything appended becomes durable.
+    /// Makes everything appended durable.
     fn flush(&self) {
         while self.log.step() {}
     }
 
-    /// Everything becomes durable, and the object does what had to wait for it.
+    /// Makes everything durable, and runs the object's maintenance that had to wait for it.
     fn settle(&self, object: &mut Object) {
         self.flush();
         object.database().maintain().unwrap();
     }
 
-    /// The process is killed and started again: what was not durable is lost. The next one works on a copy of the files, so
-    /// that what is left of this one does no harm.
+    /// Kills the process and starts another: what was not durable is lost. The next process works on a copy of the
+    /// files, so that what is left of this one has no effect.
     fn crash(&mut self) {
         let root = tempfile::tempdir().unwrap();
         copy(self.root.path(), root.path());
@@ -77,19 +77,19 @@ impl World {
         self.databases = open(&self.dir, &self.limits, &self.log);
     }
 
-    /// The same, with everything durable.
+    /// Restarts after everything was made durable.
     fn restart(&mut self) {
         self.flush();
         self.crash();
     }
 
-    /// The database file of an object.
+    /// Returns the path of an object's database file.
     fn file(&self, name: &str) -> PathBuf {
         let id = address(name).id.to_string();
         self.dir.objects().join("key").join(&id[..2]).join(format!("{id}-1.sqlite"))
     }
 
-    /// Every file below `objects/`.
+    /// Lists every file below `objects/`.
     fn files(&self) -> Vec<PathBuf> {
         fn below(dir: &Path, found: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(dir).unwrap() {
@@ -103,7 +103,7 @@ impl World {
     }
 }
 
-/// In memory, if there is a place: where flushes are simulated, real ones would only take time.
+/// In memory where possible: flushes are simulated there, and real ones would only take time.
 pub fn directory_in_memory() -> TempDir {
     let memory = Path::new("/dev/shm");
     let made = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
@@ -138,7 +138,7 @@ impl Object {
         applied
     }
 
-    /// A turn that is applied.
+    /// Runs a turn that must be applied.
     fn turn<T>(&mut self, run: impl FnOnce(&mut Turn) -> T) -> T {
         let mut turn = self.begin(WorkBudget::unlimited());
         let answer = run(&mut turn);
@@ -146,14 +146,14 @@ impl Object {
         answer
     }
 
-    /// A turn whose end is the point.
+    /// Runs a turn and returns how it ended.
     fn end(&mut self, run: impl FnOnce(&mut Turn)) -> Result<Applied, ApplyError> {
         let mut turn = self.begin(WorkBudget::unlimited());
         run(&mut turn);
         self.apply(turn)
     }
 
-    /// A turn that fails.
+    /// Runs a turn and rolls it back.
     fn fail<T>(&mut self, run: impl FnOnce(&mut Turn) -> T) -> T {
         let mut turn = self.begin(WorkBudget::unlimited());
         let answer = run(&mut turn);
@@ -169,7 +169,7 @@ impl Object {
         self.turn(|turn| turn.get(key).unwrap())
     }
 
-    /// All rows of a query, read through its cursor to the end.
+    /// Returns all rows of a query, read through its cursor.
     fn rows(&mut self, query: &str) -> Vec<Vec<Value>> {
         self.turn(|turn| all_rows(turn, query, &[]).unwrap())
     }

@@ -205,8 +205,8 @@ impl Databases {
         Ok(CheckedDatabase { file, alarm })
     }
 
-    /// Makes everything in the schema anew in a scratch database, as a guest would have to. What the two then hold must
-    /// be the same: a schema can say other things than the statements in it.
+    /// Creates everything in the schema in an empty scratch database, as a guest would have to. The two schemas must
+    /// then be the same: a schema table can contain other things than its statements create.
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
         let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;

@@ -445,7 +445,7 @@ impl Turn {
             ffi::SQLITE_NOMEM => match self.work.check() {
                 Err(exhausted) => return self.exhausted(exhausted),
                 Ok(()) if running::take_denied() => SqlError::TooLarge(running::TOO_MUCH_AT_ONCE.into()),
-                // SQLite has no other word for it.
+                // SQLite has no other code for it.
                 Ok(()) => SqlError::TooLarge(TOO_MANY_INSTRUCTIONS.into()),
             },
             ffi::SQLITE_FULL => return self.full(),
@@ -469,7 +469,7 @@ impl Turn {
             ffi::SQLITE_ABORT => SqlError::Closed,
             _ => SqlError::Sqlite(error),
         };
-        // The statement's own error is the better answer; that the transaction ended is remembered.
+        // The statement's own error is the better one to return; the end of the transaction is recorded.
         let _ = self.check_transaction();
         error
     }

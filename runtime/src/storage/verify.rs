@@ -35,8 +35,8 @@ pub struct DataReport {
     pub pages: u64,
     /// Pages that have no checksum yet, because an earlier version wrote them and they were not read since.
     pub unchecked: u64,
-    /// Catalogs that cannot be relied on: an object whose file is missing was not noticed. The next start makes them
-    /// again.
+    /// Catalogs that cannot be relied on: an object whose file is missing is not detected. The next start rebuilds
+    /// them.
     pub lists_lost: Vec<PathBuf>,
     /// Everything that is wrong.
     pub damage: Vec<DataDamage>,
@@ -118,8 +118,8 @@ struct Logged {
 
 type AllKnown = HashMap<(ClassKey, ObjectId), Known>;
 
-/// What the catalogs list. Each is looked at in a copy, because SQLite cannot read one that a killed process left
-/// without changing what lies beside it.
+/// Returns what the catalogs list. Each is read in a copy, because SQLite cannot read one that a killed process left
+/// without changing the files beside it.
 fn listed(catalog: &Path, log: &LogReport, lost: &mut Vec<PathBuf>) -> Result<AllKnown, StorageError> {
     let copies = tempfile::tempdir().map_err(StorageError::io("cannot make a directory beside", catalog))?;
     let mut known = AllKnown::new();
@@ -186,7 +186,7 @@ fn logged(dir: &Path, log: &LogReport, known: &mut AllKnown) -> Result<(), Stora
 }
 
 impl Known {
-    /// A turn was applied, the last part of which this is.
+    /// Records an applied turn. `turn` is its last part.
     fn said(&mut self, turn: &TurnRecord<'_>, earlier_parts: usize, pages: HashSet<u32>) {
         let head = &turn.head;
         let logged = self.logged.get_or_insert_default();
@@ -293,7 +293,7 @@ impl Verifier {
         Ok((path.clone(), wrong))
     }
 
-    /// The newest file that something was applied to counts.
+    /// Checks an object by its files: the newest file to which something was applied counts.
     fn by_files(&mut self, object: &Object<'_>) -> Result<(PathBuf, Option<Wrong>), StorageError> {
         for path in object.files.values().rev() {
             let unused = self.template.is_unused(path).map_err(StorageError::io("cannot read", path))?;
@@ -356,7 +356,7 @@ impl Verifier {
         }
         self.report.unchecked += unchecked;
         if wrong.is_empty() {
-            // By what SQLite itself can tell, if nothing better is to be had.
+            // Checked with SQLite's own check, where there is nothing better.
             return Ok((unchecked > 0 && logged.is_none()).then(|| quick_check(path)).flatten());
         }
         let why = format!("{} of its {count} pages are not what was written", wrong.len());

@@ -213,7 +213,7 @@ unsafe fn sums_of<'a>(file: *mut sqlite3_file) -> &'a PageSums {
     unsafe { &*(*file.cast::<CheckedFile>()).sums }
 }
 
-/// What is remembered of the file's size.
+/// Returns the stored copy of the file's size.
 unsafe fn size_of_file<'a>(file: *mut sqlite3_file) -> &'a mut sqlite3_int64 {
     // SAFETY: `open` has put it there; a file is used by one thread at a time, and no method of it holds the size while
     // it calls another.
@@ -368,7 +368,7 @@ mod tests {
 
     use super::*;
 
-    /// Whatever lies beside a database, it is not what SQLite makes of it that counts.
+    /// The files that lie beside a database do not count, whatever SQLite would make of them.
     #[test]
     fn a_journal_that_was_left_is_not_rolled_back() {
         crate::storage::connection::configure_process();
@@ -390,7 +390,7 @@ mod tests {
         };
         assert_eq!((read(OBJECTS), read(PLAIN)), (2, 1));
     }
-    /// The size that is remembered is the file's, as far as SQLite goes by it: while the WAL is empty.
+    /// The stored size is the file's size, as far as SQLite relies on it: while the WAL is empty.
     #[test]
     fn a_file_that_grows_and_shrinks_has_its_size() {
         crate::storage::connection::configure_process();

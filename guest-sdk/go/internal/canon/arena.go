@@ -23,7 +23,7 @@ type block struct {
 // blockMin keeps many small allocations from taking a block each. A multiple of WebAssembly's page.
 const blockMin = 256 << 10
 
-// imported is for what imports return; whoever holds calls resets it. exported is for the parameters of exports.
+// imported is for what imports return; the holder of calls resets it. exported is for the parameters of exports.
 var imported, exported arena
 
 // sysAlloc takes whole pages of memory from the runtime, outside of the heap; nil if there are none. Growing memory by itself would not

@@ -131,7 +131,7 @@ func (host) AutoResponseTime(socket uint64) (millis uint64, ok bool, err error) 
 	return result.u64(16), result.bool(8), nil
 }
 
-// given tells a tag from none.
+// given reports whether there is a tag.
 func given(tag string) int32 {
 	if tag == "" {
 		return 0

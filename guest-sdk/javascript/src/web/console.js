@@ -18,7 +18,7 @@ export function start() {
   started = true;
 }
 
-/** Log an error that nobody caught, with its stack. */
+/** Log an uncaught error, with its stack. */
 export function logError(error) {
   write("error", [error]);
 }
@@ -104,6 +104,6 @@ export const console = {
   },
 };
 for (const [method, level] of Object.entries(LEVELS)) {
-  // While the class is built its log goes to whoever builds it, if there is a console at all.
+  // While the class is built its log goes to the terminal of the build, if there is a console at all.
   console[method] = (...values) => (started ? write(level, values) : before?.[method]?.(...values));
 }

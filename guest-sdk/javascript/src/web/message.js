@@ -7,7 +7,7 @@ import { AbortController } from "./events.js";
 import { Headers } from "./headers.js";
 import { URL, URLSearchParams } from "./url.js";
 
-/** Give a message its body. Answers the type that goes with it when the headers tell none. */
+/** Give a message its body. Answers the type that goes with it when the headers have none. */
 let setBody;
 /** The bytes of a message's body, to be read once; null if it has none. */
 export let takeBody;

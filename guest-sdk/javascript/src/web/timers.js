@@ -1,4 +1,4 @@
-// Timers and microtasks for the class. What a callback throws is in the log: nobody else is there to catch it.
+// Timers and microtasks for the class. What a callback throws is logged: there is no caller to catch it.
 
 import { addTimer, enqueue, removeTimer } from "../jobs.js";
 import { console } from "./console.js";

@@ -1,4 +1,4 @@
-//! Who gets room, who leaves for whom, and that nobody is forgotten.
+//! Which objects get room, which are asked to leave for others, and that every waiting object gets room in the end.
 
 use futures_util::FutureExt;
 
@@ -24,7 +24,7 @@ async fn of_class(class: &str, house: &Arc<Residency>) -> (Permit, Inbox) {
     (house.admit(&ClassKey::new(class), ONE, &mailbox).await.expect("there is room"), inbox)
 }
 
-/// As many as the class gets at once.
+/// Returns as many places as the class gets at once.
 async fn fill(class: &str, house: &Arc<Residency>) -> Vec<(Permit, Inbox)> {
     let mut residents = Vec::new();
     while let Some(resident) = of_class(class, house).now_or_never() {
@@ -77,7 +77,7 @@ async fn who_waits_for_busy_instances_gets_the_room_of_the_first_that_goes_idle(
     assert!(newcomer.await.is_ok());
 }
 
-/// Those who stand in line when room is made do not have others leave for it.
+/// Objects that were waiting when room is made do not make others leave for it.
 #[tokio::test]
 async fn nobody_leaves_while_there_is_room() {
     let (house, _clock) = house(4);
@@ -124,16 +124,16 @@ async fn whatever_one_class_does_the_next_finds_room_at_once() {
     assert_eq!(modest.len(), 16);
     assert!(!fill("third", &house).await.is_empty());
     drop(busy);
-    assert_eq!(fill("greedy", &house).await.len(), 67, "four fifths of what the other leaves");
+    assert_eq!(fill("greedy", &house).await.len(), 67, "four fifths of what the other class leaves");
 }
 
-/// Idle instances are only lent: who holds less gets the room of who holds more, until both hold the same.
+/// Idle instances are only on loan: a class with fewer gets the room of a class with more, until both have the same.
 #[tokio::test]
 async fn the_largest_class_makes_room_for_the_smaller_ones_and_not_the_other_way_round() {
     let (house, clock) = house(4);
     let mut greedy = fill("greedy", &house).await;
     assert_eq!(greedy.len(), 3, "a small host keeps one place for a class that has none");
-    let _other = of_class("other", &house).now_or_never().expect("that is the place");
+    let _other = of_class("other", &house).now_or_never().expect("the kept place is free");
     clock.advance(Duration::from_millis(1));
     greedy.iter().for_each(|(permit, _)| permit.mark_idle());
     let modest = tokio::spawn({
@@ -150,7 +150,7 @@ async fn the_largest_class_makes_room_for_the_smaller_ones_and_not_the_other_way
     let (modest, mut modest_inbox) = modest.await.unwrap();
     clock.advance(Duration::from_secs(1));
     modest.mark_idle();
-    // It would have to be the oldest of its own.
+    // The instance that is asked to leave would have to be the oldest of the class itself.
     let third = tokio::spawn({
         let house = house.clone();
         async move { of_class("greedy", &house).await }
@@ -159,12 +159,12 @@ async fn the_largest_class_makes_room_for_the_smaller_ones_and_not_the_other_way
     assert!(!is_asked_to_leave(&mut modest_inbox).await);
     let asked = [is_asked_to_leave(&mut greedy[0].1).await, is_asked_to_leave(&mut greedy[1].1).await];
     assert!(asked[0] != asked[1]);
-    // One place stays free, because a class that has none may come.
+    // One place stays free, because a class without any instance may need it.
     greedy.clear();
     assert!(third.await.is_ok());
 }
 
-/// A class at its bound goes on with its own, however many busy instances a larger one has.
+/// A class at its limit replaces its own instances, however many busy instances a larger class has.
 #[tokio::test]
 async fn a_class_at_its_bound_makes_room_of_its_own() {
     let (house, clock) = house(20);
@@ -188,8 +188,8 @@ async fn a_class_at_its_bound_makes_room_of_its_own() {
     assert!(next.await.is_ok());
 }
 
-/// Turns that wait for room of their own class stand in nobody's way.
-/// A few instances of one class have grown; many small ones of another that lacks bytes get them back, and none of theirs leaves.
+/// Turns that wait for room of their own class block no other class. A few instances of one class have grown; many
+/// small ones of another class that lacks bytes get them back, and none of its own leaves.
 #[tokio::test]
 async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
     const MIB: u64 = 1 << 20;

@@ -75,7 +75,7 @@ pub trait Disk: Send + Sync + 'static {
     fn allocate(&self, failpoint: Failpoint, file: &File, bytes: u64) -> io::Result<()> {
         self.at(failpoint)?;
         match fallocate(file, FallocateFlags::empty(), 0, bytes) {
-            // A file system that cannot promise: the file's length is all that can be had.
+            // The file system cannot reserve blocks: setting the file's length is all that is possible.
             Err(rustix::io::Errno::OPNOTSUPP) => file.set_len(bytes),
             done => Ok(done?),
         }

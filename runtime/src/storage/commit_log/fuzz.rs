@@ -1,7 +1,7 @@
-//! What the fuzzer tries of the commit log; see [`crate::fuzz`].
+//! The fuzz targets of the commit log; see [`crate::fuzz`].
 //!
-//! Checksums keep nearly every damaged byte from the code behind them, so these targets put the right ones around
-//! whatever the fuzzer thinks of.
+//! Checksums keep nearly every damaged byte from the code that parses the contents, so these targets put the right
+//! checksums around the fuzzer's input.
 
 use std::fs;
 use std::path::Path;
@@ -19,7 +19,7 @@ use super::{
 };
 use crate::base::Env;
 
-/// The payload of a record, and headers as they are: what is taken can be used.
+/// Parses the payload of a record, and headers as they are: what is accepted can be used.
 pub fn record(input: &[u8]) {
     if let Ok(Record::Turn(mut turn)) = Record::parse(input) {
         let mut image = [0; PAGE];
@@ -31,8 +31,8 @@ pub fn record(input: &[u8]) {
     }
 }
 
-/// A log of one segment: groups of one batch each, then bytes as they are. What is refused is refused without a change,
-/// and by everybody; what is taken can be opened, replayed and opened again.
+/// Tests a log of one segment: groups of one batch each, then bytes as they are. What is refused is refused without a
+/// change, by the check and by the opening; what is accepted can be opened, replayed and opened again.
 pub fn log(input: &[u8]) {
     let root = tempfile::tempdir().expect("there is room for a directory");
     let dir = root.path().join("log");
@@ -44,7 +44,7 @@ pub fn log(input: &[u8]) {
     let whole = verify(&dir).expect("it can be read").damage.is_empty();
     match records(&dir) {
         Ok(before) => {
-            assert!(whole, "everybody takes it");
+            assert!(whole, "the check accepts it as well");
             let log = open(root.path(), &dir).expect("what was inspected can be opened");
             let (mut parts, mut replayed) = (Whole::default(), 0);
             let visit = &mut |entry: super::Entry<'_>| {
@@ -61,7 +61,7 @@ pub fn log(input: &[u8]) {
         }
         Err(LogError::Damaged { file: named, offset, .. } | LogError::Unknown { file: named, offset, .. }) => {
             assert!(!whole && named == file && offset <= bytes.len() as u64, "{} at {offset}", named.display());
-            assert!(open(root.path(), &dir).is_err(), "nobody takes it");
+            assert!(open(root.path(), &dir).is_err(), "the opening refuses it as well");
             assert!(fs::read(&file).expect("it is there") == bytes, "nothing was changed");
         }
         Err(other) => panic!("{other}"),
@@ -88,7 +88,7 @@ fn records(dir: &Path) -> Result<u64, LogError> {
     inspect(dir, count).map(|_| records)
 }
 
-/// The bytes of a segment.
+/// Returns the bytes of a segment.
 fn segment(input: &[u8]) -> Vec<u8> {
     let mut input = Reader::new(input);
     let mut state = State::new(1 + u16::from(input.u8().unwrap_or_default() % 4));
@@ -106,8 +106,8 @@ fn segment(input: &[u8]) -> Vec<u8> {
     }
 }
 
-/// A group, if the input has one: first its lane, flags, and how many records it has and says to have. Of its numbers
-/// the input says how far they are from those that are due.
+/// Returns a group, if the input has one: first its lane and flags, its number of records and the number that it claims
+/// to have. For its other numbers the input has the difference from the right ones.
 fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>, Damage> {
     let [lane, flags, count, records, first, epoch, time] = input.array()?;
     let mut frames = Vec::new();
@@ -129,7 +129,7 @@ fn group(input: &mut Reader<'_>, state: &mut State, salt: u64) -> Result<Vec<u8>
         epoch: Lsn(due.0 + u64::from(epoch)),
         chain: then.chain,
         length: frames.len() as u32,
-        // As version 1 of the log has it, or from 100 ms before what is due.
+        // Either as version 1 of the log has it, or from 100 ms before the right one.
         wall_ms: (time != 0).then(|| (then.wall_ms + u64::from(time)).saturating_sub(100)),
     };
     let batch = header.encode(&frames);

@@ -137,7 +137,7 @@ impl LaneLog for MemoryLog {
         let kept = self.kept.lock().clone();
         for (at, found) in kept.records[..self.opened_with].iter().enumerate() {
             if found.lsn > kept.trimmed[found.lane.index()] {
-                let record = Record::parse(&found.payload).expect("the log was handed whole records");
+                let record = Record::parse(&found.payload).expect("the log was given complete records");
                 let (lane, lsn, wall_ms) = (found.lane, found.lsn, found.wall_ms);
                 visit(Entry { lane, lsn, wall_ms, at: At(at as u64), record })?;
             }

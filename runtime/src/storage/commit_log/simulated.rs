@@ -36,11 +36,11 @@ struct State {
     operations: u64,
     hits: HashMap<Failpoint, u64>,
     faults: Vec<(Failpoint, io::ErrorKind, u64)>,
-    /// Before which operation the power goes out.
+    /// The number of the operation before which the power is cut.
     stop_at: Option<u64>,
 }
 
-/// Files by identity and directories by path, the root's being empty.
+/// Files by identity and directories by path; the root's path is empty.
 #[derive(Default)]
 struct Tree {
     files: HashMap<Id, Arc<Vec<u8>>>,
@@ -53,7 +53,7 @@ enum Entry {
     Dir,
 }
 
-/// A file under any name. The number alone is given to another file once this one is gone.
+/// The identity of a file under any name. An inode number alone is given to another file once this one is removed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct Id(u64, SystemTime);
 
@@ -64,42 +64,42 @@ impl Id {
 }
 
 impl SimulatedDisk {
-    /// The disk of this directory. What is there now is durable.
+    /// Creates the disk of this directory. The present contents are durable.
     pub fn new(root: &Path) -> io::Result<Arc<Self>> {
         let durable = Tree::read(root)?;
         Ok(Arc::new(Self { root: root.into(), state: Mutex::new(State { durable, ..State::default() }) }))
     }
 
-    /// The operation of this number at this point (the first from now being 1) fails with this error.
+    /// Makes the operation of this number at this failpoint (the first from now being 1) fail with this error.
     pub fn fail(&self, failpoint: Failpoint, error: io::ErrorKind, nth: u64) {
         let mut state = self.state.lock();
         let nth = nth + state.hits.get(&failpoint).copied().unwrap_or(0);
         state.faults.push((failpoint, error, nth));
     }
 
-    /// How many operations there were.
+    /// Returns the number of operations so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
     }
 
-    /// The operation of this number and all later ones fail, as if the power were out.
+    /// Makes the operation of this number and all later ones fail, as if the power were cut.
     pub fn stop_at(&self, operation: u64) {
         self.state.lock().stop_at = Some(operation);
     }
 
-    /// Whether operations fail because of [`Self::stop_at`], or because the process has given up.
+    /// Returns whether operations fail because of [`Self::stop_at`], or because the process has ended itself.
     pub fn is_out(&self) -> bool {
         let state = self.state.lock();
         state.stop_at.is_some_and(|stop| state.operations >= stop)
     }
 
-    /// Another process starts on the disk as it is, with nothing more of it durable. Faults are forgotten.
+    /// Starts another process on the disk as it is; nothing more of it becomes durable. Faults are removed.
     pub fn restart(&self) {
         let mut state = self.state.lock();
         (state.stop_at, state.faults) = (None, Vec::new());
     }
 
-    /// Power goes out and comes back: the directory is as a real disk could leave it, and all of that is durable.
+    /// Cuts the power and restores it: the directory is as a real disk could leave it, and all of that is durable.
     /// Removes injected faults. No file may be open: the files are replaced.
     pub fn power_cut(&self, seed: u64) -> io::Result<()> {
         let mut state = self.state.lock();
@@ -139,7 +139,7 @@ impl Disk for SimulatedDisk {
         }
     }
 
-    /// Panics: the thread that would have ended the process ends.
+    /// Panics, which ends the thread that would have ended the process.
     fn lost(&self, what: &str) -> ! {
         self.stop_at(0);
         panic!("{what}");
@@ -160,7 +160,7 @@ impl Disk for SimulatedDisk {
 
     fn sync_dir(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
         self.at(failpoint)?;
-        // A directory above the root was there before.
+        // A directory above the root existed before.
         if let Ok(within) = dir.strip_prefix(&self.root) {
             let entries = entries(dir)?.into_iter().map(|(name, (entry, _))| (name, entry)).collect();
             self.state.lock().durable.dirs.insert(within.into(), entries);
@@ -218,12 +218,12 @@ struct Cut<'a> {
 }
 
 impl Cut<'_> {
-    /// A number below `limit`.
+    /// Returns a number below `limit`.
     fn below(&self, limit: usize) -> usize {
         (u64::from_le_bytes(self.random.random()) % limit as u64) as usize
     }
 
-    /// What is left of a directory: paths, with contents if they are files, parents first.
+    /// Returns what is left of a directory: paths, with contents if they are files, parents first.
     fn dir(&self, dir: &Path, left: &mut BTreeMap<PathBuf, Option<Vec<u8>>>) {
         let none = BTreeMap::new();
         let old = self.durable.dirs.get(dir).unwrap_or(&none);
@@ -241,7 +241,7 @@ impl Cut<'_> {
         }
     }
 
-    /// For each name whether it is as it is now. Names between which a file was moved are decided together.
+    /// Returns for each name whether it is as it is now. Names between which a file was moved are decided together.
     fn choices(&self, old: &BTreeMap<OsString, Entry>, new: &BTreeMap<OsString, Entry>) -> BTreeMap<OsString, bool> {
         let names: BTreeSet<&OsString> = old.keys().chain(new.keys()).collect();
         let mut group: BTreeMap<&OsString, usize> = names.iter().copied().zip(0..).collect();

@@ -1,4 +1,4 @@
-//! Stories about the commit log, and the harness that hides the plumbing.
+//! Tests of the commit log, and their harness.
 
 mod conformance;
 mod damage;
@@ -18,7 +18,7 @@ use crate::storage::tests::directory_in_memory;
 
 pub const NODE: [u8; 16] = *b"node of the test";
 
-/// Small numbers, so that boundaries are hit; nothing happens by itself.
+/// Returns options with small numbers, so that limits are reached; nothing is done without a step.
 pub fn options(lanes: u16) -> LogOptions {
     LogOptions {
         lanes,
@@ -30,7 +30,7 @@ pub fn options(lanes: u16) -> LogOptions {
     }
 }
 
-/// A log directory that can be opened again and again.
+/// A log directory that can be opened repeatedly.
 pub struct Dir {
     pub temp: TempDir,
     pub options: LogOptions,
@@ -62,7 +62,7 @@ impl Dir {
     }
 }
 
-/// The head of a turn of an object in this lane of four.
+/// Returns the head of a turn of an object in this lane of four.
 pub fn head(lane: u16, object: u8) -> TurnHead<'static> {
     let mut id = [object; 32];
     id[0] = (lane as u8) << 6;
@@ -83,7 +83,7 @@ pub fn head(lane: u16, object: u8) -> TurnHead<'static> {
     }
 }
 
-/// A turn that wrote one page of noise, `bytes` long, and zeros.
+/// Returns a turn that wrote one page of noise, `bytes` long, and zeros.
 pub fn turn(head: &TurnHead<'_>, seed: u64, bytes: usize) -> Encoded {
     let mut image = [0; PAGE];
     Env::manual(seed).0.fill_random(&mut image[..bytes]);
@@ -97,7 +97,7 @@ pub fn submit(log: &dyn LaneLog, writer: &LaneWriter, record: Encoded) -> Lsn {
     writer.submit(record, &mut reservation, |_| {})
 }
 
-/// Everything that a replay shows, as text.
+/// Returns everything that a replay visits, as text.
 pub fn replayed(log: &dyn LaneLog) -> Vec<String> {
     let mut seen = Vec::new();
     log.replay(&mut |entry| {

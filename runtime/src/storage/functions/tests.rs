@@ -1,4 +1,4 @@
-//! Ours answer what SQLite's answer; and what each function of SQLite costs at worst.
+//! The host's functions return what SQLite's return; and the worst cost of each function of SQLite.
 
 use proptest::prelude::*;
 use rusqlite::Connection;
@@ -22,7 +22,7 @@ fn ours() -> (Connection, Arc<Session>) {
     (connection, session)
 }
 
-/// Values that are alike enough to have something in common: short, of a few characters, also such as are no UTF-8.
+/// Values that are similar enough to have something in common: short, of a few characters, some of them not UTF-8.
 fn value() -> impl Strategy<Value = Value> {
     let piece = prop::sample::select(vec![
         &b"a"[..],
@@ -53,12 +53,12 @@ fn value() -> impl Strategy<Value = Value> {
         // JSON.
         2 => prop::sample::select(vec!["{}", "[1,2]", "{\"a\":1,\"b\":{\"a\":2}}", "{\"b\":{\"a\":null,\"c\":[1]},\"a\":null}", "{a:1}", "{\"a\":", "\"x\""])
             .prop_map(|json| Value::Text(hex::encode(json))),
-        // As text; `CAST` below makes it such.
+        // As text; `CAST` below converts it.
         8 => bytes.prop_map(|bytes| Value::Text(hex::encode(bytes))),
     ]
 }
 
-/// What the expression answers, with its type and its bytes; or the error.
+/// Returns the value of the expression, with its type and its bytes, or the error.
 fn answer(connection: &Connection, function: &str, arguments: &[Value]) -> Result<(String, Option<Vec<u8>>), String> {
     let given: Vec<String> = arguments
         .iter()
@@ -91,7 +91,7 @@ proptest! {
     }
 }
 
-/// An argument may be looked at again after a function has seen it.
+/// An argument may be read again after a function has read it.
 #[test]
 fn arguments_stay_what_they_are() {
     let (ours, _session) = ours();
@@ -115,26 +115,26 @@ fn long_values_take_no_longer_than_they_are_long() {
         let budget = WorkBudget::new(u64::MAX, || false);
         session.begin_turn(&budget, true);
         ours.query_row(monster, [], |_| Ok(())).unwrap();
-        // A hundredth of a second's worth of work, where SQLite's own take 10 s and more.
+        // Work for a hundredth of a second; SQLite's own functions take 10 s and more.
         assert!(u64::MAX - budget.remaining() < 1_000_000 * FUEL_PER_SQL_STEP, "{monster}");
     }
 }
 
-/// A set of characters that no text holds makes each look at it long; the turn's work ends it.
+/// A set of characters that occur in no text makes each comparison long; the turn's work limit ends it.
 #[test]
 fn what_takes_long_ends_with_the_turn() {
     let (ours, session) = ours();
     let budget = WorkBudget::new(1_000_000 * FUEL_PER_SQL_STEP, || false);
     session.begin_turn(&budget, true);
-    // Characters of 2, 3, 4 … bytes, which only text that is no UTF-8 has.
+    // Characters of 2, 3, 4 … bytes, which only text that is not UTF-8 has.
     let set: Vec<u8> = (1..1_900).flat_map(|n| [&b"\xc3"[..], &vec![0x80; n]].concat()).chain(*b"a").collect();
     let text = "a".repeat(1_900_000);
     let ended = ours.query_row("SELECT length(trim(?1, CAST(?2 AS TEXT)))", (text, set), |row| row.get::<_, i64>(0));
     assert_eq!(ended.unwrap_err().sqlite_error_code(), Some(rusqlite::ErrorCode::OperationInterrupted));
 }
 
-/// The worst of each function that takes text, a blob or JSON: the table of decision 10. `a` is 1.9 MB of one letter; `j` is JSON of
-/// that size, an object with as many members as fit.
+/// The worst case of each function that takes text, a blob or JSON: the table of decision 10. `a` is 1.9 MB of one
+/// letter; `j` is JSON of that size, an object with as many members as fit.
 #[test]
 #[ignore = "prints a table: cargo test --release --lib functions::tests::the_worst -- --ignored --nocapture"]
 fn the_worst_of_each_function() {

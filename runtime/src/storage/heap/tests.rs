@@ -1,4 +1,4 @@
-//! What is counted, for whom, and when it is given back.
+//! What is counted, for which owner, and when it is given back.
 
 use std::thread;
 
@@ -48,7 +48,7 @@ fn bytes_belong_to_whom_the_thread_works_for() {
     release(nobodys);
     release(others.0);
     assert_eq!((one.used(), other.used()), (0, 6_016));
-    // The heap goes before what was allocated for it.
+    // The heap is dropped before the memory that was allocated for it.
     drop((one, other));
     assert!(memory.used() > 0);
     release(others.1);
@@ -92,7 +92,8 @@ fn the_hosts_memory_is_the_other_limit() {
     release(small);
 }
 
-/// What another thread frees is given back at once to whom it belongs, and a stack that was suspended works on for whom it did.
+/// What another thread frees is given back to its owner at once, and a stack that was suspended continues for its own
+/// owner.
 #[test]
 fn threads_change() {
     let memory = HostMemory::new(100 << 20);

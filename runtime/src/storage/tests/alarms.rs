@@ -1,4 +1,4 @@
-//! The alarm as part of a turn, and which alarms come next.
+//! The alarm as part of a turn, and the order in which alarms are taken.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl Object {
 }
 
 impl World {
-    /// The names of those whose alarm is due, in order. Both clocks show the same.
+    /// Takes the objects whose alarm is due and returns their names in order. Both clocks show the same time.
     fn due(&self, now_ms: u64) -> Vec<String> {
         self.take(now_ms).into_iter().map(|(_, (_, id))| name_of(&id)).collect()
     }
@@ -42,12 +42,12 @@ impl World {
         round.due.into_iter().map(|(class, place, ())| (class, place)).collect()
     }
 
-    /// How long the scheduler would sleep, in milliseconds.
+    /// Returns how long the scheduler would sleep, in milliseconds.
     fn wait_ms(&self, now_ms: u64) -> u128 {
         self.databases.alarms().take_due(now(now_ms), 0, WAIT, |_| Some(())).wait.as_millis()
     }
 
-    /// As many alarms as may be in memory.
+    /// The limit on alarms in memory.
     fn alarms_in_memory(&self, max: usize) {
         self.databases.alarms().near.lock().max = max;
     }
@@ -103,7 +103,7 @@ fn a_turn_sees_what_it_did_and_one_that_fails_did_nothing() {
         assert_eq!(turn.alarm().unwrap(), None);
     });
     assert_eq!(a.alarm(), Some(Alarm::at(SOON)));
-    // What cannot be applied takes the alarm with it.
+    // A turn that cannot be applied does not apply its alarm either.
     let failed = a.end(|turn| {
         turn.set_alarm(Some(Alarm::at(2 * SOON)));
         turn.exec("CREATE TABLE p (x PRIMARY KEY); CREATE TABLE c (x REFERENCES p DEFERRABLE INITIALLY DEFERRED)", &[])
@@ -201,7 +201,8 @@ fn alarms_come_in_their_order_and_once() {
     assert_eq!(world.due(60), ["b"]);
 }
 
-/// Alarms beyond the horizon are found in the catalog when it comes to them, and those set meanwhile are not missed.
+/// Alarms beyond the horizon are read from the catalog when they come within it, and those set meanwhile are not
+/// missed.
 #[test]
 fn the_horizon_moves() {
     const HOUR: u64 = 3_600_000;
@@ -235,20 +236,20 @@ fn an_alarm_that_could_not_be_run_is_asked_for_again() {
     assert_eq!(world.due(19), Vec::<String>::new());
     let mut b = world.object("b");
     b.set_alarm(11);
-    assert_eq!(world.due(20), ["a", "b"], "it does not stand behind those that were due later");
+    assert_eq!(world.due(20), ["a", "b"], "it is not placed behind alarms that were due later");
     a.set_alarm(30);
-    assert!(!world.settled("a", 20), "what the object says is newer");
+    assert!(!world.settled("a", 20), "what the object has reported is newer");
     assert_eq!(world.due(29), Vec::<String>::new());
     assert_eq!(world.due(30), ["a"]);
     assert!(world.settled("a", 40));
-    // Set back by hand: the delay goes on all the same, because it is not the wall clock's.
+    // The clock is set back by hand: the delay passes all the same, because it is measured on the monotonic clock.
     let set_back = Now { wall_ms: 31, elapsed: Duration::from_millis(40) };
     let taken = world.databases.alarms().take_due(set_back, 100, WAIT, |_| Some(())).due;
     assert_eq!(taken.len(), 1);
 }
 
-/// What the object says after it was asked to run its alarm counts, also when nothing is stored by that: what was consumed is the
-/// alarm that was handed out, not its time.
+/// What the object reports after it was asked to run its alarm counts, also when that stores nothing: what was consumed
+/// is the alarm that was handed out, not its time.
 #[test]
 fn an_alarm_that_is_set_to_the_same_time_again_comes_again() {
     type Handler = fn(&mut Turn);
@@ -285,7 +286,7 @@ fn an_alarm_that_is_set_to_the_same_time_again_comes_again() {
     }
 }
 
-/// An object that is asked too early, because the clock was set back in between, says when.
+/// An object that is asked too early, because the clock was set back in between, reports when its alarm is due.
 #[test]
 fn an_alarm_that_was_not_due_after_all_comes_later() {
     let world = World::new();
@@ -298,7 +299,7 @@ fn an_alarm_that_was_not_due_after_all_comes_later() {
     assert_eq!(world.due(SOON), ["a"]);
 }
 
-/// A turn that removes everything, settles and fails has removed everything but the alarm.
+/// A turn that removes everything, settles and then fails has removed everything except the alarm.
 #[test]
 fn a_settling_point_after_delete_all_leaves_the_alarm() {
     let mut world = World::new();
@@ -326,8 +327,8 @@ fn a_settling_point_after_delete_all_leaves_the_alarm() {
     assert_eq!(world.files(), Vec::<PathBuf>::new());
 }
 
-/// A class that is not admitted keeps its alarms and holds up no other; one with more than there is room for leaves its later
-/// ones to the catalog, and gets them all in the end.
+/// A class that is not admitted keeps its alarms and delays no other class. A class with more alarms than fit leaves
+/// the later ones to the catalog, and all of them are delivered in the end.
 #[test]
 fn a_class_with_a_backlog_hides_no_other() {
     let world = World::new();
@@ -377,7 +378,7 @@ fn an_alarm_that_the_index_has_lost_is_armed_again() {
     assert_eq!((check(), check()), ((2, 0), (2, 0)), "they wait");
     assert_eq!(world.due(SOON), ["a"]);
     assert_eq!((check(), check()), ((1, 0), (1, 0)), "one runs");
-    // Lost, by a fault that is not known.
+    // Lost, as if by an unknown fault.
     world.databases.alarms().forget(&address("a").id);
     assert_eq!(world.due(SOON), Vec::<String>::new());
     assert_eq!((check(), check(), check()), ((1, 0), (2, 1), (2, 0)));
@@ -399,7 +400,7 @@ enum Answer {
     DeleteAllAndSetSame,
     /// The turn fails, and another is applied that says when it is tried again.
     Fail(u64),
-    /// It cannot be asked.
+    /// It cannot be asked to run its alarm.
     Unreachable,
 }
 
@@ -445,7 +446,7 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
-/// Real databases and their index, a clock, and what each object's alarm is.
+/// Real databases, their alarm index, a clock, and the expected alarm of each object.
 struct Alarming {
     world: World,
     objects: Vec<Option<Object>>,
@@ -503,7 +504,7 @@ impl Alarming {
         }
     }
 
-    /// What the scheduler does once. Answers whether anything was due.
+    /// Does what the scheduler does once. Returns whether any alarm was due.
     fn ring(&mut self, answer: Answer) -> bool {
         self.world.flush();
         let alarms = self.world.databases.alarms();
@@ -571,7 +572,7 @@ proptest! {
             alarming.happen(what);
             alarming.check();
         }
-        // In the end all of them come.
+        // In the end all alarms are delivered.
         alarming.wall_ms = 1_000 * TICK;
         alarming.elapsed += Duration::from_secs(1);
         let mut rounds = 0;

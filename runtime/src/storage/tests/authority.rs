@@ -1,4 +1,4 @@
-//! What guests' SQL may not do.
+//! What a guest's SQL is not authorized to do.
 
 use super::*;
 
@@ -184,7 +184,8 @@ fn what_is_allowed_works_in_any_case() {
     });
 }
 
-/// Whatever SQLite has compiled in, and whatever a later SQLite adds, is refused unless it is on one of our lists.
+/// Whatever SQLite has compiled in, and whatever a later SQLite adds, is refused unless it is on one of the host's
+/// lists.
 #[test]
 fn nothing_of_sqlite_is_allowed_that_is_not_listed() {
     let plain = rusqlite::Connection::open_in_memory().unwrap();
@@ -236,7 +237,7 @@ fn nothing_of_sqlite_is_allowed_that_is_not_listed() {
         {
             assert!(refused(turn.exec(&format!("CREATE VIRTUAL TABLE v USING {name}"), &[])), "{name}");
         }
-        // Any other error says that it may be called: in another place, or with other arguments.
+        // Any other error shows that the function may be called: in another place, or with other arguments.
         for (name, arguments) in functions {
             let refusable = ["load_extension", "fts3_tokenizer"].contains(&name.as_str());
             let outcome =
@@ -262,7 +263,7 @@ fn foreign_keys_are_switched_before_the_first_write_only() {
     object.turn(|turn| assert!(matches!(turn.exec("INSERT INTO c VALUES (2)", &[]), Err(SqlError::Constraint(_)))));
 }
 
-/// A full-text index that takes its texts from the host's table makes no more of it than a guest may.
+/// A full-text index over the host's own table gives a guest no more access to that table than the guest has directly.
 #[test]
 fn an_index_of_the_hosts_table_reads_nothing() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! The list of objects: its order and pages, what of the log it shows, and how it is made again.
+//! The list of objects: its order and pages, which part of the log it shows, and how it is rebuilt.
 
 use std::fs;
 
@@ -18,7 +18,7 @@ mod replay;
 
 const LANES: u16 = 3;
 
-/// What a catalog follows: as much of a log as it sees.
+/// What a catalog follows: the part of a log that it uses.
 struct Lanes {
     appended: Vec<u64>,
     durable: Vec<watch::Sender<Durable>>,
@@ -67,7 +67,7 @@ impl Story {
         Self { catalog, lanes, dir, _root: root }
     }
 
-    /// A turn on the object is appended, which is not durable yet.
+    /// Appends a turn on the object, which is not durable yet.
     fn append(&mut self, change: Change) {
         let lane = lane_of(&change);
         self.catalog.note(lane, self.lanes.append(lane), change);
@@ -118,13 +118,13 @@ fn lane_of(change: &Change) -> Lane {
     }
 }
 
-/// Names in the order of the list, read in pages of two; ids for those without a name.
+/// Returns the names in the order of the list, read in pages of two; ids for objects without a name.
 fn names(catalog: &Catalog, prefix: Option<&str>) -> Vec<String> {
     let shown = |entry: &CatalogEntry| entry.name.as_ref().map_or(entry.id.to_string(), ToString::to_string);
     listed(catalog, prefix, 2).iter().map(shown).collect()
 }
 
-/// A part of the list, read in pages of `limit`.
+/// Returns a part of the list, read in pages of `limit`.
 fn listed(catalog: &Catalog, prefix: Option<&str>, limit: usize) -> Vec<CatalogEntry> {
     let (mut found, mut cursor) = (Vec::new(), None);
     loop {
@@ -138,7 +138,7 @@ fn listed(catalog: &Catalog, prefix: Option<&str>, limit: usize) -> Vec<CatalogE
     }
 }
 
-/// The database of an object as a recovery leaves it, and what the list says of its size.
+/// Returns the database of an object as a recovery leaves it, and the size that the list reports for it.
 fn database(address: &ObjectAddress, incarnation: u32, padding: u32) -> (Vec<u8>, u64) {
     with_alarm(address, incarnation, padding, None)
 }
@@ -159,7 +159,7 @@ fn with_alarm(address: &ObjectAddress, incarnation: u32, padding: u32, alarm: Op
     (fs::read(file.path()).unwrap(), u64::from(pages) * 4096)
 }
 
-/// Where the database of an object is.
+/// Returns the path of an object's database.
 fn place(dir: &DataDir, address: &ObjectAddress, incarnation: u32) -> PathBuf {
     let id = address.id.to_string();
     dir.objects().join(address.key.as_str()).join(&id[..2]).join(format!("{id}-{incarnation}.sqlite"))
@@ -170,7 +170,7 @@ fn put(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
 
-/// The catalog file of a lane.
+/// Returns the path of a lane's catalog file.
 fn lane_file(dir: &DataDir, lane: usize) -> PathBuf {
     dir.catalog().join(format!("{lane:02}.sqlite"))
 }
@@ -219,7 +219,7 @@ fn a_change_is_seen_once_it_is_durable_and_not_before() {
     story.append(gone(&address("a")));
     story.catalog.write(&story.lanes.upto()).unwrap();
     assert_eq!(story.names(None), ["a"]);
-    // A crash: what was not durable never happened.
+    // After a crash, what was not durable does not exist.
     let Story { catalog, dir, lanes, _root } = story;
     drop(catalog);
     let catalog = open(&dir, &lanes);
@@ -241,7 +241,7 @@ fn a_class_is_removed_alone() {
         story.remove_class(&key());
         assert!(!story.catalog.has_objects(&key()).unwrap() && story.catalog.has_objects(&other.key).unwrap());
         story.note(&by_id("a"), 1);
-        assert_eq!(story.names(None), [address("a").id.to_string()], "its name is forgotten");
+        assert_eq!(story.names(None), [address("a").id.to_string()], "its name is not known any more");
         story.catalog.write(&story.lanes.upto()).unwrap();
         assert_eq!(story.names(None).len(), 1);
         story.append(gone(&address("a")));
@@ -324,7 +324,7 @@ fn figures_of_a_million_objects() {
     println!("every page: {:?}", began.elapsed());
 }
 
-/// As above.
+/// Run like the test above.
 #[test]
 #[ignore = "measures"]
 #[allow(clippy::disallowed_methods, reason = "measures real time")]

@@ -1,5 +1,5 @@
-//! Files that are not what was written, or not there: reported by every way to the object, served by none, and recovered by an import or
-//! a deletion. Other objects go on.
+//! Files that are not what was written, or that are missing: every operation on the object reports the damage, none
+//! serves the data, and an import or a deletion recovers the object. Other objects are not affected.
 
 use std::fs;
 use std::io::Write;
@@ -11,7 +11,7 @@ use crate::storage::sums::sums_path;
 use crate::storage::template::PAGE;
 use crate::storage::verify::{DataDamage, verify};
 
-/// An object of a dozen pages, trimmed: the log has nothing of it any more.
+/// Makes an object of a dozen pages and trims the log, so that the log has nothing of the object any more.
 fn trimmed() -> World {
     let mut world = World::new();
     for name in ["a", "b"] {
@@ -36,22 +36,22 @@ fn assert_damaged(world: &World, what: &str) {
     assert!(read_all(&mut object).is_err(), "{what}: again");
     if object.database().description().is_err() {
         let wrote = object.end(|turn| _ = turn.put("new", b"new"));
-        assert!(matches!(wrote, Err(ApplyError::Damaged(_))), "{what}: nothing begins anew");
+        assert!(matches!(wrote, Err(ApplyError::Damaged(_))), "{what}: no new database is begun");
     }
     let exported = object.database().snapshot().and_then(|snapshot| snapshot.unwrap().copy());
     assert!(matches!(exported, Err(StorageError::Damaged { .. })), "{what}: it cannot be exported");
-    assert_eq!(world.object("b").get("7").unwrap(), [7; 5000], "{what}: others go on");
+    assert_eq!(world.object("b").get("7").unwrap(), [7; 5000], "{what}: other objects are not affected");
     world.databases.0.checkpoint().unwrap();
 }
 
 type Damage = Box<dyn Fn(&Path)>;
 
-/// Each change does to the file of `a` what makes it another one.
+/// Changes of the file of `a`, each of which makes it a different file.
 fn damages() -> Vec<(&'static str, Damage)> {
     let flip = |at: u64| {
         move |file: &Path| {
             let mut bytes = fs::read(file).unwrap();
-            // Less of it is there while the log has the rest.
+            // The file is shorter while the log has the rest.
             let at = (at as usize).min(bytes.len() - 1);
             bytes[at] ^= 4;
             fs::write(file, bytes).unwrap();
@@ -162,7 +162,7 @@ fn an_import_takes_the_place_of_what_is_damaged() {
     }
 }
 
-/// The file of before beside the sums of now, as after half of a restored backup.
+/// An older database file beside the current sums, as after half of a restored backup.
 #[test]
 fn an_older_copy_of_the_file_is_noticed() {
     let mut world = trimmed();
@@ -190,7 +190,8 @@ fn what_the_log_still_has_is_written_again_whatever_became_of_the_file() {
     }
 }
 
-/// The log has a part of the object and its file is gone: the log is trimmed all the same, and the damage is told.
+/// The log has a part of the object and its file is missing: the log is trimmed all the same, and the damage is
+/// reported.
 #[test]
 fn a_missing_file_keeps_nobody_from_trimming_the_log() {
     let mut world = trimmed();
@@ -204,7 +205,7 @@ fn a_missing_file_keeps_nobody_from_trimming_the_log() {
     assert!(world.databases.log_usage().live < 8192, "{:?}", world.databases.log_usage());
     world.restart();
     assert_damaged(&world, "its file is missing, and the log has nothing");
-    // While it is open.
+    // The file disappears while it is open.
     let mut object = world.object("b");
     object.turn(|turn| turn.put("3", &[8; 5000]).unwrap());
     world.flush();
@@ -215,7 +216,7 @@ fn a_missing_file_keeps_nobody_from_trimming_the_log() {
     assert!(matches!(read_all(&mut world.object("b")), Err(ApplyError::Damaged(_))));
 }
 
-/// As an earlier version left it.
+/// The file as an earlier version left it.
 #[test]
 fn files_without_sums_get_them_when_they_are_read() {
     let mut world = trimmed();
@@ -238,10 +239,10 @@ fn a_read_of_nothing_makes_no_file_and_a_list_that_is_gone_cannot_tell() {
     fs::remove_file(world.file("a")).unwrap();
     fs::remove_dir_all(root.join("catalog")).unwrap();
     world.restart();
-    assert_eq!(world.object("a").get("0"), None, "as documented: nothing knows of it");
+    assert_eq!(world.object("a").get("0"), None, "as documented: such a change is not detected");
 }
 
-/// A catalog, and a log in files, as a server has them.
+/// Opens a catalog, and a log in files, as a server has them.
 fn on_disk(root: &Path) -> (DataDir, Databases) {
     let dir = DataDir::open(root).unwrap();
     let databases =
@@ -290,7 +291,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
         let (dir, databases) = on_disk(root);
         names().iter().for_each(|name| put(&databases, name, name.as_bytes()));
         databases.0.checkpoint().unwrap();
-        // Some of it is in the log alone.
+        // Some of the data is only in the log.
         names()[..10].iter().for_each(|name| put(&databases, name, b"again"));
         let mut gone = Object(Some(databases.database(&address("object-39"))));
         assert!(gone.delete());
@@ -329,7 +330,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
         found.sort();
         let expected = [("object-20", vec![]), ("object-21", vec![5]), ("object-22", vec![])];
         assert_eq!(found, expected.map(|(name, pages)| (name.to_owned(), pages)), "{clean}: {damage:?}");
-        // What it says is what a server says.
+        // The offline check reports the same objects as a server does.
         let (_dir, databases) = on_disk(root);
         for name in names() {
             let mut turn = Turn::begin(databases.database(&address(&name)), WorkBudget::unlimited());
@@ -340,7 +341,7 @@ fn verify_finds_all_that_is_wrong_and_changes_nothing() {
     }
 }
 
-/// After a clean stop the log may go: everything is in the files.
+/// After a clean stop the log may be removed: everything is in the files.
 #[test]
 fn a_log_that_was_removed_after_a_clean_stop_is_begun_anew() {
     let root = tempfile::tempdir().unwrap();
@@ -391,7 +392,7 @@ fn everything_is_its_owners_alone() {
     records.put_component(b"component").unwrap();
     assert_eq!(all_open(), Vec::<PathBuf>::new());
     drop((databases, dir));
-    // As earlier versions left it.
+    // The files as earlier versions left them.
     let file = file_of(root, "object-2");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     fs::set_permissions(root, fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,4 +1,4 @@
-//! What is durable when.
+//! When writes are durable.
 
 use super::*;
 
@@ -60,10 +60,10 @@ fn the_list_tells_what_is_durable() {
     world.databases.0.checkpoint().unwrap();
     std::fs::remove_dir_all(world.dir.catalog()).unwrap();
     world.crash();
-    assert_eq!(listed(&world), [("b".into(), 3 * 4096)], "made again from the databases");
+    assert_eq!(listed(&world), [("b".into(), 3 * 4096)], "rebuilt from the databases");
 }
 
-/// a checkpoint asks which objects wait for being recovered, and one of them is opened before the round comes to it.
+/// A checkpoint asks which objects wait for recovery, and one of them is opened before the checkpoint comes to it.
 #[test]
 fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     let mut world = World::new();
@@ -85,7 +85,8 @@ fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     assert_eq!(world.object("a").get("k").unwrap(), b"2");
 }
 
-/// A disk that hangs stops the round, and no turn: neither of the object that the round has come to nor of any other.
+/// A disk that hangs stops the checkpoint, and no turn: neither of the object that the checkpoint has come to nor of
+/// any other.
 #[test]
 fn turns_go_on_while_a_round_waits_for_the_disk() {
     let mut world = World::new();
@@ -115,7 +116,8 @@ fn turns_go_on_while_a_round_waits_for_the_disk() {
     }
 }
 
-/// What a round has copied while an object went on is what the object was when the round looked at it.
+/// What a checkpoint copies while an object continues is the state of the object at the time when the checkpoint read
+/// it.
 #[test]
 fn a_round_beside_a_busy_object_trims_nothing_that_is_not_in_its_file() {
     let mut world = World::new();
@@ -132,7 +134,7 @@ fn a_round_beside_a_busy_object_trims_nothing_that_is_not_in_its_file() {
         world.flush();
         round.join().unwrap().unwrap();
     });
-    // Not durable, so it is lost; what came before it is trimmed or in the log.
+    // Not durable, so it is lost; what was written before it is trimmed or in the log.
     object.turn(|turn| turn.put("k", b"3").unwrap());
     drop(object);
     world.crash();

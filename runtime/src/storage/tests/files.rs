@@ -1,4 +1,4 @@
-//! Database files over their life: made, found again, left by crashes, damaged, deleted.
+//! Database files over their lifetime: created, reopened, left by crashes, damaged, deleted.
 
 use std::collections::HashSet;
 use std::fs;
@@ -91,7 +91,7 @@ fn what_a_database_could_not_finish_is_found_by_the_next_one() {
     assert_eq!(world.object("a").get("k").unwrap(), [9]);
 }
 
-/// The log says nothing of the object any more, so nobody recovers it; all the same its WAL is not read.
+/// The log has nothing of the object any more, so no recovery is done; its WAL must not be read all the same.
 #[test]
 fn what_an_earlier_process_left_in_a_wal_is_emptied_unread() {
     let mut world = World::new();
@@ -221,7 +221,7 @@ fn a_long_wal_is_begun_anew_once_it_is_durable() {
     assert_eq!(world.object("a").get("199").unwrap(), [5; 4000]);
 }
 
-/// What checkpoints are for: the log holds nothing any more, and everything is there.
+/// The purpose of checkpoints: the log holds nothing any more, and everything is in the files.
 #[test]
 fn a_checkpoint_trims_objects_that_are_in_use() {
     let mut world = World::new();
@@ -255,7 +255,7 @@ fn a_checkpoint_trims_objects_that_are_in_use() {
     assert_eq!(world.object("again").get("new").unwrap(), b"v");
 }
 
-/// A turn of many megabytes is many records; a crash among them leaves nothing of it.
+/// A turn of many megabytes is many records; a crash between them leaves nothing of the turn.
 #[test]
 fn a_large_turn_counts_whole() {
     let mut world = World::new();

@@ -1,4 +1,4 @@
-//! Key-value storage at its edges.
+//! Edge cases of the key-value storage.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! Key-value storage against a sorted map: random turns, applied, rolled back or killed.
+//! Key-value storage against a sorted map: random turns that are applied, rolled back or lost in a crash.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ enum Op {
     Delete(String),
     DeleteMany(Vec<String>),
     DeleteAll,
-    /// Put inside a savepoint, which is kept or undone.
+    /// Put inside a savepoint, which is kept or rolled back.
     Nested(String, Vec<u8>, bool),
     Get(String),
     List(ListOptions, u32),
@@ -26,7 +26,7 @@ enum Op {
 enum End {
     Apply,
     RollBack,
-    /// Applied, then the process is killed and the database opened again.
+    /// Applied; then the process is killed and the database opened again.
     Restart,
 }
 
@@ -106,7 +106,7 @@ fn run(turn: &mut Turn, model: &mut Model, op: &Op) {
     }
 }
 
-/// What a listing must answer, by filtering everything.
+/// Returns what a listing must return, by filtering all entries.
 fn listed(model: &Model, options: &ListOptions) -> Vec<(String, Vec<u8>)> {
     let ListOptions { start, end, prefix, reverse, limit, .. } = options;
     let fits = |key: &&String| {

@@ -1,5 +1,5 @@
-//! SQLite's own behaviour as oracle: random statements through turns and through plain SQLite give the same results, and
-//! random texts break nothing.
+//! SQLite's own behaviour as the oracle: random statements through turns and through plain SQLite give the same
+//! results, and random texts break nothing.
 
 use proptest::prelude::*;
 use rusqlite::Connection as Sqlite;
@@ -45,7 +45,7 @@ proptest! {
     fn sql_is_sqlites(turns in prop::collection::vec((steps(), any::<bool>()), 1..4)) {
         let world = World::new();
         let mut object = world.object("a");
-        // Kept in being, so that rowids go on in both.
+        // The tables are kept, so that rowids continue in both databases.
         object.turn(|turn| turn.put("k", b"v").unwrap());
         let plain = plain::open();
         for (steps, apply) in &turns {
@@ -65,7 +65,7 @@ proptest! {
         object.apply(turn).unwrap();
     }
 
-    /// Text made of what matters to SQL, and parameters that may not fit.
+    /// Text made of tokens that mean something in SQL, and parameters that may not match it.
     #[test]
     fn no_text_breaks_a_turn(
         pieces in prop::collection::vec(prop::sample::select(vec![

@@ -1,4 +1,5 @@
-//! What storage costs. Run by hand: `cargo test --release --lib storage::tests::performance -- --ignored --nocapture`.
+//! The costs of storage. Run by hand: `cargo test --release --lib storage::tests::performance -- --ignored
+//! --nocapture`.
 
 use std::time::{Duration, Instant};
 

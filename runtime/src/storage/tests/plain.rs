@@ -1,5 +1,5 @@
-//! Random statements, and what plain SQLite answers to them. Used by the stories of storage and, through a guest, by those of the
-//! whole host.
+//! Random statements, and the results of plain SQLite for them. Used by the tests of storage and, through a guest, by
+//! those of the whole host.
 
 use proptest::prelude::*;
 use rusqlite::Connection as Sqlite;
@@ -7,11 +7,11 @@ use rusqlite::types::{Value as Plain, ValueRef};
 
 use super::Value;
 
-/// What to do in a turn.
+/// A step of a turn.
 #[derive(Debug, Clone)]
 pub enum Step {
     Run(String, Vec<Value>),
-    /// A group of steps in a savepoint, kept or undone.
+    /// A group of steps in a savepoint, kept or rolled back.
     Nested(Vec<Step>, bool),
 }
 
@@ -93,7 +93,7 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(nested, 1..25)
 }
 
-/// What a call answers.
+/// The result of a call.
 #[derive(Debug, Default, PartialEq)]
 pub struct Table {
     pub columns: Vec<String>,
@@ -112,7 +112,7 @@ pub fn open() -> Sqlite {
     plain
 }
 
-/// What a turn promises of a call, with plain SQLite: several statements, all or nothing.
+/// Does with plain SQLite what a turn guarantees for a call: several statements, all or nothing.
 pub fn run(plain: &Sqlite, sql: &str, parameters: &[Value]) -> Answer {
     plain.execute_batch("SAVEPOINT call").unwrap();
     let answer = parts(plain, sql, parameters);
@@ -162,7 +162,7 @@ fn to_plain(value: &Value) -> Plain {
     }
 }
 
-/// SQLite can be made to take for text what is not UTF-8.
+/// Converts lossily, because SQLite can be made to accept as text what is not UTF-8.
 fn from_plain(value: ValueRef<'_>) -> Value {
     match value {
         ValueRef::Null => Value::Null,

@@ -1,12 +1,14 @@
-//! The seeded simulation: thousands of short lives of a data directory, each a schedule of turns, flushes, trims, faults,
-//! kills and power cuts on a disk that forgets, against a model. What lives is a [`Subject`]: the log alone, storage, or storage with
-//! the objects and the router on top of it (`router/simulation.rs`).
+//! The seeded simulation: thousands of short lives of a data directory. Each is a schedule of turns, flushes, trims,
+//! faults, kills and power cuts on a disk that loses what was not flushed, checked against a model. A [`Subject`] is
+//! simulated: the log alone, storage, or storage with the objects and the router on top of it (`router/simulation.rs`).
 //!
-//! One thread and a log that is stepped by hand, so a seed repeats a life exactly; a life that goes wrong is cut down to the steps
-//! that matter and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others. What must stay true after
-//! any end of the process: nothing that was told is lost, nothing is there that was rolled back or never written, objects of a lane
-//! come back as of the same turn, what came back once comes back again, and no alarm that is set is forgotten. [`SeededBug`]s made on purpose prove that it
-//! would be seen.
+//! One thread and a manually stepped log: a seed repeats a life exactly. A life that fails is reduced to the steps that
+//! matter, and printed. `HOLDFAST_SIMULATION_SEED` and `HOLDFAST_SIMULATION_LIVES` choose others.
+//!
+//! A turn is *visible* once a caller was answered. Invariants after every end of the process: no visible turn is lost,
+//! nothing is found that was rolled back or never written, the objects of a lane are recovered as of the same turn,
+//! what was recovered once is recovered again, and no alarm that is set is lost. Deliberate [`SeededBug`]s prove that
+//! the simulation detects violations.
 
 use std::cell::Cell;
 use std::fs;
@@ -40,34 +42,34 @@ pub(crate) struct World {
     pub clock: Arc<Manual>,
 }
 
-/// What is simulated: a process that keeps objects in a directory and a log.
+/// The system under test: a process that keeps objects in a directory and a log.
 pub(crate) trait Subject: Sized {
-    /// A directory in which the subject sees to durability by itself, unseen by the simulated disk. A power cut leaves it as it is
-    /// or takes it away.
+    /// A directory whose durability the subject ensures itself, outside the simulated disk. A power cut leaves it as it
+    /// is or removes it.
     const FLUSHED_BY_ITSELF: Option<&str> = None;
 
-    /// Makes what is there, durable, before there is a disk.
+    /// Makes the directory's first contents, which are durable, before there is a disk.
     fn prepare(_root: &Path) {}
 
-    /// Starts on what an earlier process left. The error is a refusal to start.
+    /// Starts on what an earlier process left. Fails if the start is refused.
     fn open(root: &Path, disk: Arc<SimulatedDisk>, world: World) -> Result<Self, String>;
 
-    /// Where an object's turns go.
+    /// Returns the lane of an object's turns.
     fn lane(object: usize) -> usize;
 
-    /// A turn that writes.
+    /// Runs a turn that writes.
     fn turn(&mut self, object: usize, writes: &[Write], end: End) -> Result<Turned, Failed>;
 
-    /// The turn of an alarm that is due: the alarm is done, and its handler writes.
+    /// Runs the turn of an alarm that is due: the alarm is done, and its handler writes.
     fn alarm(&mut self, object: usize, writes: &[Write], end: End) -> Result<Turned, Failed> {
         let writes: Vec<_> = [Write::SetAlarm { at: None }].iter().chain(writes).cloned().collect();
         self.turn(object, &writes, end)
     }
 
-    /// What an object stores, and when that may be told.
+    /// Returns what an object stores, and the condition under which it may become visible.
     fn read(&mut self, object: usize) -> Result<(State, Until), Failed>;
 
-    /// Whether what waits for this may be told, or was.
+    /// Returns whether what has this condition may become visible, or is.
     fn is_told(&mut self, object: usize, until: Until) -> bool {
         match until {
             Until::Durable(at) => self.durable(object) >= at,
@@ -75,19 +77,19 @@ pub(crate) trait Subject: Sized {
         }
     }
 
-    /// How far the object's lane is durable.
+    /// Returns the position up to which the object's lane is durable.
     fn durable(&self, object: usize) -> Lsn;
 
-    /// One step of the log's writer. Answers whether there was anything to write.
+    /// Does one step of the log's writer. Returns whether there was anything to write.
     fn flush(&mut self) -> bool;
 
-    /// What an actor does between turns.
+    /// Does what an actor does between turns.
     fn maintain(&mut self, object: usize) -> Result<(), Failed>;
 
-    /// The actor leaves. Everything the object applied is durable.
+    /// Ends the actor. Everything that the object applied is durable.
     fn leave(&mut self, object: usize);
 
-    /// a checkpoint. Everything applied is durable.
+    /// Runs a checkpoint. Everything applied is durable.
     fn checkpoint(&mut self) -> Result<(), Failed>;
 
     /// Writes the catalogs.
@@ -98,43 +100,43 @@ pub(crate) trait Subject: Sized {
         Ok(Vec::new())
     }
 
-    /// An object whose alarm was taken was asked to run it, or could not be.
+    /// Reports that an object whose alarm was taken was asked to run it, or could not be.
     fn alarm_was_sent(&mut self, _object: usize, _asked: bool) -> Result<(), Failed> {
         Ok(())
     }
 
-    /// Whether an alarm that is set will ring without anybody's help.
+    /// Returns whether an alarm that is set will be delivered without another event.
     fn knows_of_alarm(&self, _object: usize, _at_ms: u64) -> bool {
         true
     }
 
-    /// The objects that are listed, if the subject has a list.
+    /// Returns the objects that are listed, if the subject has a list.
     fn listed(&mut self) -> Option<Vec<usize>>;
 
-    /// Damages a file of one object in a directory that no process uses. Answers whose, if something was damaged.
+    /// Damages a file of one object in a directory that no process uses. Returns the object, if a file was damaged.
     fn damage(_root: &Path, _dice: &mut Dice) -> Option<usize> {
         None
     }
 }
 
-/// What became of a turn.
+/// The outcome of a turn.
 pub(crate) struct Turned {
     /// Whether it has changed what is stored.
     pub wrote: bool,
-    /// When its end may be told.
+    /// The condition under which its end may become visible.
     pub until: Until,
 }
 
-/// What must have happened before something is told.
+/// The condition for something to become visible.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Until {
-    /// The object's lane is durable up to there. The simulation plays the output gate.
+    /// The object's lane is durable up to this position. The simulation takes the place of the output gate.
     Durable(Lsn),
-    /// The subject's own output gate has let an answer out: the one of this number.
+    /// The subject's own output gate has let the answer with this number out.
     Answer(u64),
 }
 
-/// The disk refused, and nothing has changed.
+/// The disk refused an operation, and nothing has changed.
 #[derive(Debug)]
 pub(crate) struct Failed(pub String);
 
@@ -145,20 +147,20 @@ struct Life<S> {
     /// None between two processes.
     subject: Option<S>,
     model: Model,
-    /// What will be told, and when.
+    /// What will become visible, and under which condition.
     waiting: Vec<(usize, Until, Place)>,
-    /// How the process ends, if it does so by itself or in the midst of something: with the power or without.
+    /// How the process ends, if it ends by itself or during an operation: with a loss of power or without.
     power: bool,
     dice: Dice,
-    /// A fault that the disk may show any time now.
+    /// A fault that the disk may show at any time.
     faulty: bool,
     /// The wall clock.
     now_ms: u64,
-    /// How many processes there were. Each has randomness of its own, because segments are told apart by it.
+    /// The number of processes so far. Each has its own randomness, because segments are distinguished by it.
     processes: Cell<u64>,
 }
 
-/// Why a life is wrong.
+/// The reason why a life fails.
 #[derive(Debug, thiserror::Error)]
 enum Wrong {
     #[error(transparent)]
@@ -167,11 +169,11 @@ enum Wrong {
     Refused(String),
     #[error("it lists {listed:?} instead of {present:?}")]
     Lists { listed: Vec<usize>, present: Vec<usize> },
-    #[error("object {object} has an alarm at {at_ms}, and nobody knows of it at {now_ms}")]
+    #[error("object {object} has an alarm at {at_ms}, which the index does not have at {now_ms}")]
     AlarmLost { object: usize, at_ms: u64, now_ms: u64 },
     #[error("it fails without a reason: {0}")]
     Failed(String),
-    #[error("damage is not seen: {0}")]
+    #[error("the damage is not detected: {0}")]
     Unseen(Violation),
 }
 
@@ -203,7 +205,7 @@ impl<S: Subject> Life<S> {
         World { env, clock }
     }
 
-    /// All steps, and a kill at the end.
+    /// Runs all steps, and a kill at the end.
     fn live(mut self, steps: &[Step]) -> Result<(), Wrong> {
         for step in steps {
             self.step(step)?;
@@ -219,7 +221,7 @@ impl<S: Subject> Life<S> {
     fn step(&mut self, step: &Step) -> Result<(), Wrong> {
         let performed = catch_unwind(AssertUnwindSafe(|| self.perform(step)));
         if self.disk.is_out() {
-            // Whatever it saw of that is no concern of anybody any more.
+            // What a process observes on a stopped disk does not count.
             return self.end();
         }
         performed.unwrap_or_else(|panic| resume_unwind(panic))?;
@@ -270,7 +272,7 @@ impl<S: Subject> Life<S> {
         self.turned(object, writes, turned)
     }
 
-    /// Takes note of what a turn has done.
+    /// Records what a turn has done.
     fn turned(&mut self, object: usize, writes: &[Write], turned: Result<Turned, Failed>) -> Result<(), Wrong> {
         let Some(Turned { wrote, until }) = self.excuse(turned)? else { return Ok(()) };
         if wrote {
@@ -308,7 +310,7 @@ impl<S: Subject> Life<S> {
         Ok(())
     }
 
-    /// No alarm is lost: each that is set is in memory, or beyond what was read ahead.
+    /// Checks that no alarm is lost: each that is set is in memory, or beyond what was read ahead.
     fn check_alarms(&self) -> Result<(), Wrong> {
         let subject = self.subject.as_ref().expect("there is a process after a step");
         for object in 0..OBJECTS {
@@ -333,7 +335,7 @@ impl<S: Subject> Life<S> {
         self.waiting.push((object, until, self.model.place(object)));
     }
 
-    /// The world is told what the output gate lets out.
+    /// Marks as visible what the output gate lets out.
     fn tell(&mut self) {
         let (subject, model) = (self.subject.as_mut().expect("there is a process after a step"), &mut self.model);
         self.waiting.retain(|(object, until, place)| {
@@ -349,7 +351,7 @@ impl<S: Subject> Life<S> {
         while self.subject().flush() {}
     }
 
-    /// A failure is right only if the disk may have failed.
+    /// Accepts a failure only if the disk may have failed.
     fn excuse<T>(&self, done: Result<T, Failed>) -> Result<Option<T>, Wrong> {
         match done {
             Ok(done) => Ok(Some(done)),
@@ -358,11 +360,11 @@ impl<S: Subject> Life<S> {
         }
     }
 
-    /// The process is gone; the next one starts on what it left, and may be gone before it has started.
+    /// Ends the process. The next one starts on what it left, and may end before it has started.
     fn end(&mut self) -> Result<(), Wrong> {
         let mut before = None;
         loop {
-            // From here on it can do nothing to the disk; what it makes of that while it is dropped is nobody's concern.
+            // From here on the process cannot change the disk; what it does while it is dropped does not count.
             self.disk.stop_at(0);
             let _ = catch_unwind(AssertUnwindSafe(|| drop(self.subject.take())));
             match self.power {
@@ -370,10 +372,10 @@ impl<S: Subject> Life<S> {
                 false => self.disk.restart(),
             }
             self.waiting.clear();
-            // Looked at in a copy, so that the process itself goes on with objects that nobody has touched.
+            // Examined in a copy, so that the process itself continues with objects that were not opened.
             let seen = self.look_at(|_| ())?;
             let mut model = self.model.clone();
-            // A start that was interrupted comes to the same again, unless the power took what it had yet to flush.
+            // A start after an interrupted one recovers the same, unless the power cut took what had not been flushed.
             if let Some(before) = before.filter(|_| !self.power) {
                 model.recovered(before)?;
             }
@@ -414,7 +416,7 @@ impl<S: Subject> Life<S> {
         Ok(())
     }
 
-    /// What a process would find, after something was done to what is there.
+    /// Returns what a process would find in a copy of the directory after a change to it.
     fn look_at(&self, change: impl FnOnce(&Path)) -> Result<Vec<State>, Wrong> {
         let copy = directory_in_memory();
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
@@ -432,7 +434,7 @@ impl<S: Subject> Life<S> {
         Ok(states)
     }
 
-    /// What a damaged log tells must be true, or it must not be told.
+    /// Damages a copy of the log. The data that a damaged log returns must be right, or the start must be refused.
     fn damage(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
         match self.look_at(|root| damage_log(&root.join("log"), dice)) {
             Err(Wrong::Refused(_)) => Ok(()),
@@ -443,7 +445,8 @@ impl<S: Subject> Life<S> {
 }
 
 impl<S: Subject> Life<S> {
-    /// What a damaged file of an object tells must be true, or it must not be told; other objects know nothing of it.
+    /// Damages a file of an object in a copy. The data that it returns must be right, or the damage reported; other
+    /// objects are not affected.
     fn damage_object(&mut self, dice: &mut Dice) -> Result<(), Wrong> {
         let copy = directory_in_memory();
         copy_files(self.directory.path(), copy.path()).expect("there is room for a copy");
@@ -451,7 +454,7 @@ impl<S: Subject> Life<S> {
         let mut seen = self.look_at(|_| ())?;
         let disk = SimulatedDisk::new(copy.path()).expect("the copy can be read");
         let mut subject = S::open(copy.path(), disk, self.next_world()).map_err(Wrong::Refused)?;
-        // The trim comes first or last: it must neither fail nor hide anything.
+        // The trim comes first or last: it must neither fail nor hide the damage.
         let early = dice.percent(50);
         if early {
             subject.checkpoint().map_err(|Failed(why)| Wrong::Failed(why))?;
@@ -468,7 +471,7 @@ impl<S: Subject> Life<S> {
     }
 }
 
-/// Turns a bit over somewhere in the log before its last group, which may be torn.
+/// Flips a bit somewhere in the log before its last group, which may be torn.
 fn damage_log(log: &Path, dice: &mut Dice) {
     let (mut groups, mut segment) = (Vec::new(), PathBuf::new());
     let inspected = inspect(log, &mut |seen| {
@@ -502,7 +505,7 @@ fn copy_files(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Lives a schedule. The error is what is wrong with it.
+/// Runs a schedule. The error is the reason why the life fails.
 fn life<S: Subject>(steps: &[Step]) -> Result<(), String> {
     let live = || Life::<S>::new().and_then(|life| life.live(steps)).map_err(|wrong| wrong.to_string());
     catch_unwind(live).unwrap_or_else(|panic| {
@@ -511,7 +514,7 @@ fn life<S: Subject>(steps: &[Step]) -> Result<(), String> {
     })
 }
 
-/// Leaves out steps for as long as the life stays wrong.
+/// Leaves out steps for as long as the life still fails.
 fn shortest<S: Subject>(mut steps: Vec<Step>) -> Vec<Step> {
     let mut at = 0;
     while at < steps.len() {
@@ -525,7 +528,7 @@ fn shortest<S: Subject>(mut steps: Vec<Step>) -> Vec<Step> {
     steps
 }
 
-/// Lives of as many seeds as wanted, on all cores.
+/// Runs lives of as many seeds as wanted, on all cores.
 pub(crate) fn simulate<S: Subject>(lives: u64) {
     let number = |variable| std::env::var(variable).ok().map(|text| text.parse::<u64>().expect("a number"));
     let (first, lives) = match number("HOLDFAST_SIMULATION_SEED") {
@@ -539,7 +542,7 @@ pub(crate) fn simulate<S: Subject>(lives: u64) {
     }
 }
 
-/// One of the seeds that this is true of, if there is one. Looks for it on all cores.
+/// Returns a seed for which this is true, if there is one. Searches on all cores.
 fn find(seeds: Range<u64>, wanted: impl Fn(u64) -> bool + Sync) -> Option<u64> {
     let (next, found) = (AtomicU64::new(seeds.start), OnceLock::new());
     let look = || {
@@ -556,13 +559,13 @@ fn find(seeds: Range<u64>, wanted: impl Fn(u64) -> bool + Sync) -> Option<u64> {
     found.into_inner()
 }
 
-/// Another one in each run.
+/// Returns a different seed in each run.
 fn another_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 20
 }
 
-/// Fails unless the simulation notices each seeded bug within so many lives. Whatever ends a life badly will do: some seeded bugs
-/// are noticed by the code itself.
+/// Fails unless the simulation detects each seeded bug within so many lives. Every failure of a life counts: some
+/// seeded bugs are detected by the code itself.
 pub(crate) fn notices<S: Subject>(bugs: &[SeededBug], lives: u64) {
     for bug in bugs {
         let goes_wrong = |seed| {
@@ -570,6 +573,6 @@ pub(crate) fn notices<S: Subject>(bugs: &[SeededBug], lives: u64) {
             life::<S>(&schedule(seed)).is_err()
         };
         let noticed = find(0..lives, goes_wrong);
-        assert!(noticed.is_some(), "nobody notices {bug:?}");
+        assert!(noticed.is_some(), "no life detects {bug:?}");
     }
 }

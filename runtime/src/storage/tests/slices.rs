@@ -1,7 +1,7 @@
-//! SQL on stacks of its own: how deep, how long, and how it ends when nobody wants it any more.
+//! SQL on its own stacks: how deep, how long, and how it ends when its result is not wanted any more.
 //!
-//! The constructs here are the worst of each kind that the limits admit (`docs/decisions/0009-sql-on-its-own-stacks.md` has what they take).
-//! Each runs on a thread whose own stack is much too small for it.
+//! The constructs here are the worst of each kind that the limits admit (`docs/decisions/0009-sql-on-its-own-stacks.md`
+//! has their stack use). Each runs on a thread whose own stack is much too small for it.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::*;
 use crate::base::{Computing, CpuTimer, Exhausted, HeavyWork};
 
-/// Less than what a wasm fiber leaves to the host.
+/// Less than a wasm fiber leaves to the host.
 const LITTLE_STACK: usize = 1 << 20;
 
 fn on_little_stack(run: impl FnOnce() + Send + 'static) {
@@ -22,17 +22,18 @@ fn timer(limits: &Limits) -> CpuTimer {
     CpuTimer::new(limits, &env, HeavyWork::new(1, &env).of(&ClassKey::new("key")))
 }
 
-/// One statement, driven as a turn's driver does; answers its result.
+/// Drives one statement as a turn's driver does, and returns its result.
 fn sliced(turn: &mut Turn, timer: &CpuTimer, statement: &str) -> Result<ExecResult, SqlError> {
     wait(Computing::new(pin!(turn.exec_sliced(statement, &[])), timer.clone())).unwrap()
 }
 
-/// An expression nested so deep around `inner`.
+/// Returns an expression nested to this depth around `inner`.
 fn nested(open: &str, inner: &str, close: &str, depth: usize) -> String {
     format!("{}{inner}{}", open.repeat(depth), close.repeat(depth))
 }
 
-/// Runs statements in a turn of its own and reports those that fail; most are to fail or not as SQLite pleases, but not to end the process.
+/// Runs statements in a turn of their own and reports those that fail. Each may succeed or fail, but must not end the
+/// process.
 fn run_all(statements: impl IntoIterator<Item = String> + Send + 'static) {
     on_little_stack(move || {
         let world = World::new();
@@ -46,7 +47,7 @@ fn run_all(statements: impl IntoIterator<Item = String> + Send + 'static) {
             let applied = outcome.is_ok();
             object.0 = Some(if applied { object.apply_sliced(turn) } else { turn.roll_back() });
         }
-        // The object serves all the while, and when it is opened anew.
+        // The object serves other statements afterwards, and after it is opened again.
         object.turn(|turn| turn.put("k", b"v").unwrap());
         drop(object);
         let mut again = world.object("a");
@@ -171,7 +172,7 @@ fn schemas_with_deep_expressions() {
     }));
 }
 
-/// Views in views take a minute to compile; the statement is ended long before.
+/// Views in views take a minute to compile; the statement is ended long before that.
 #[test]
 fn compiling_is_bounded() {
     on_little_stack(|| {
@@ -197,7 +198,7 @@ fn compiling_is_bounded() {
     });
 }
 
-/// What SQLite does within one step of its virtual machine ends with the turn's CPU time, too, and gives way before.
+/// What SQLite does within one step of its virtual machine also ends with the turn's CPU time, and yields before that.
 #[test]
 fn long_steps_end_with_the_turns_time() {
     let world = World::new();
@@ -210,7 +211,8 @@ fn long_steps_end_with_the_turns_time() {
                 INSERT INTO t SELECT hex(randomblob(950)) FROM n";
     sliced(&mut turn, &fill, rows).unwrap();
     object.0 = Some(object.apply_sliced(turn));
-    // With how often each gives way at least. A function is not left before its end, and one call of that one takes several slices.
+    // With the least number of times that each yields. A function is not left before its end, and one call of that one
+    // takes several slices.
     let long = [
         ("SELECT x FROM t ORDER BY x LIMIT 1 OFFSET 59999", 6),
         ("CREATE INDEX i ON t (x)", 6),

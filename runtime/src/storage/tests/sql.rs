@@ -1,4 +1,4 @@
-//! SQL: values, several statements, cursors, what failure leaves.
+//! SQL: values, several statements, cursors, and the state after a failure.
 
 use super::*;
 
@@ -136,7 +136,7 @@ fn long_results_come_in_batches() {
     });
 }
 
-/// Values in the encoding of `wit/packed-sql.wit`.
+/// Decodes values in the encoding of `wit/packed-sql.wit`.
 fn unpack(mut bytes: &[u8]) -> Vec<Value> {
     let take = |bytes: &mut &[u8], length| bytes.split_off(..length).unwrap().to_vec();
     let number = |bytes: &mut &[u8]| take(bytes, 8).try_into().unwrap();
@@ -152,7 +152,7 @@ fn unpack(mut bytes: &[u8]) -> Vec<Value> {
             2 => Value::Real(f64::from_le_bytes(number(&mut bytes))),
             3 => Value::Text(String::from_utf8(sized(&mut bytes)).unwrap()),
             4 => Value::Blob(sized(&mut bytes)),
-            other => panic!("{other} is no type"),
+            other => panic!("{other} is not a type"),
         });
     }
     values
@@ -178,7 +178,7 @@ fn results_in_one_piece_say_what_lists_say() {
         let first = unpack(values);
         assert_eq!(first[..7], names);
         assert_eq!(first[7..], lists.rows.concat());
-        // Either form reads on what the other began.
+        // Either form continues where the other stopped.
         let (of_lists, of_packed) = (lists.more.unwrap(), packed.more.unwrap());
         loop {
             let batch = turn.next(of_packed, 500).unwrap();
@@ -258,8 +258,8 @@ fn what_is_compiled_in_works() {
     });
 }
 
-/// The handle of a statement that was kept is the handle that runs next time; what changes the schema or the connection is
-/// compiled each time, and so is what was not used for long.
+/// A cached statement is reused with the same handle. What changes the schema or the connection is compiled each time,
+/// and so is a statement that was not used for long.
 #[test]
 fn repeated_statements_are_compiled_once() {
     let world = World::new();
@@ -282,7 +282,7 @@ fn repeated_statements_are_compiled_once() {
             turn.exec(sql, &vec![int(1); sql.matches('?').count()]).unwrap();
             assert!(cached(turn, sql), "{sql}");
         }
-        // One that stands at a row is not there to be run; it comes back when it has ended.
+        // A statement with an open cursor is not in the cache; it returns there when it has ended.
         let rows = turn.exec("SELECT x FROM t", &[]).unwrap().more.unwrap();
         assert!(!cached(turn, "SELECT x FROM t"));
         turn.close(rows);
@@ -302,7 +302,7 @@ fn repeated_statements_are_compiled_once() {
     });
 }
 
-/// Compiled to nothing, it would do nothing again, or do it outside of the turn's transaction.
+/// Compiled to nothing, such a statement would do nothing again, or would act outside the turn's transaction.
 #[test]
 fn statements_that_found_nothing_to_do_are_compiled_again() {
     let world = World::new();
@@ -340,7 +340,7 @@ fn deletes_and_updates_with_a_limit() {
             &[],
         )
         .unwrap();
-        // Twice: the second is answered by the statement that was kept.
+        // Twice: the second time, the cached statement answers.
         for (given, left) in [(6, 4), (5, 3)] {
             let deleted = turn.exec(
                 "DELETE FROM t WHERE x <= ? ORDER BY x DESC LIMIT ?",

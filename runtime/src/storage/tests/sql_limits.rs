@@ -71,16 +71,17 @@ fn nested_views_do_not_explode() {
         assert!(matches!(turn.exec("SELECT * FROM v14", &[]), Err(SqlError::NotAuthorized(_))));
         assert_eq!(turn.exec("SELECT count(*) FROM v3", &[]).unwrap().rows, [[int(1)]], "the turn goes on");
     });
-    // SQLite would refuse it for its many references, if it had the memory to count them: it writes views out before it looks at what
-    // it has. A statement that finds no memory ends its turn, because SQLite promises nothing of the transaction after that
-    // (docs/decisions/0010-sql-memory-and-functions.md); before `sql-memory` it took what it wanted of the machine's.
+    // SQLite would refuse it for its many references, if it had the memory to count them: it expands views before it
+    // checks its limits. A statement that finds no memory ends its turn, because SQLite guarantees nothing about the
+    // transaction after that (docs/decisions/0010-sql-memory-and-functions.md); before `sql-memory` it took as much of
+    // the machine's memory as it needed.
     let mut turn = world.object("a").begin(WorkBudget::unlimited());
     turn.exec("SELECT * FROM v39", &[]).unwrap_err();
     assert!(matches!(turn.broken(), Some(ApplyError::NoMemory(_))), "{:?}", turn.broken());
     drop(turn.roll_back());
 }
 
-/// Full-text tables compile statements of their own while a query runs: these are no part of what the query names.
+/// Full-text tables compile statements of their own while a query runs: these do not count as names in the query.
 #[test]
 fn a_query_may_search_a_full_text_table_as_often_as_it_likes() {
     let world = World::new();

@@ -1,4 +1,4 @@
-//! What SQL takes of the host beside time: memory, temporary files, cursors.
+//! The host's resources that SQL uses beside time: memory, temporary files, cursors.
 
 use super::*;
 use crate::base::MemoryUse;
@@ -53,7 +53,7 @@ fn a_class_has_its_share_of_the_hosts_memory() {
     turn.exec(&monster(), &[]).unwrap_err();
     assert_eq!(turn.broken(), Some(&ApplyError::NoMemory(Refusal::Host)));
     object.0 = Some(turn.roll_back());
-    // Objects that are open take what is left; the next one is refused and may come again.
+    // Open objects use up what is left; the next one is refused and may try again.
     let mut open: Vec<Object> = Vec::new();
     let refused = (0..1_000).find_map(|n| {
         let mut object = world.object(&format!("o{n}"));
@@ -98,7 +98,7 @@ fn temporary_files_are_bounded_and_leave_nothing() {
     object.turn(|turn| {
         assert_eq!(all_rows(turn, &sort(6_000), &[]).unwrap().len(), 6_000);
         assert_eq!(temporary.used(), 0);
-        // It stays open with what it has sorted.
+        // The cursor stays open with the rows that it has sorted.
         let more = turn.exec(&sort(6_000), &[]).unwrap().more;
         assert!(more.is_some() && temporary.used() > 5 << 20, "{}", temporary.used());
         assert_eq!(std::fs::read_dir(world.root.path().join("transfers")).unwrap().count(), 0);

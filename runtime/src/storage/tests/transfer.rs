@@ -1,4 +1,4 @@
-//! Databases out and in, checked with plain SQLite, as a user of the file would do it.
+//! Exports and imports of databases, checked with plain SQLite, as a user of the file would do it.
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
@@ -15,7 +15,7 @@ fn exec(turn: &mut Turn, sql: &str) {
     turn.exec(sql, &[]).unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
-/// The file under a name, so that tools can open it.
+/// Writes the file under a name, so that tools can open it.
 fn saved(mut file: File) -> tempfile::NamedTempFile {
     let mut named = tempfile::NamedTempFile::new().unwrap();
     std::io::copy(&mut file, &mut named).unwrap();
@@ -40,7 +40,7 @@ fn import(world: &World, object: &mut Object, bytes: &[u8]) -> Result<Applied, A
     applied
 }
 
-/// A database made with plain SQLite, as bytes.
+/// Makes a database with plain SQLite and returns its bytes.
 fn made(sql: &str) -> Vec<u8> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("made");
@@ -48,7 +48,7 @@ fn made(sql: &str) -> Vec<u8> {
     fs::read(path).unwrap()
 }
 
-/// A table as another program's: its host tables are missing.
+/// A table as in another program's database: the host's tables are missing.
 const PLAIN: &str = "CREATE TABLE t (id INTEGER PRIMARY KEY, x TEXT UNIQUE, CHECK (id > 0));
      CREATE TABLE c (t INTEGER REFERENCES t, y ANY) STRICT;";
 
@@ -140,7 +140,8 @@ fn what_was_exported_can_be_imported_elsewhere() {
     assert_eq!(world.files().iter().filter(|file| file.extension().unwrap() == "sqlite").count(), 2);
 }
 
-/// An import is the object as it was exported: its alarm, too, in the place of the one that the object had.
+/// An import makes the object what it was when exported. That includes its alarm, which replaces the one that the
+/// object had.
 #[test]
 fn an_import_brings_its_alarm_and_ends_the_one_there_was() {
     let mut world = World::new();
@@ -301,7 +302,7 @@ fn queries_are_cut_and_only_write_when_asked() {
     assert_eq!(object.rows("SELECT max(x) FROM t"), [[int(-1)]]);
 }
 
-/// Bytes that are changed here and there: whatever is let in does not break the host.
+/// Files with random changes: an accepted file does not break the host.
 fn damaged() -> impl Strategy<Value = Vec<u8>> {
     let whole = made(&format!(
         "{PLAIN} CREATE VIRTUAL TABLE f USING fts5 (a); INSERT INTO f VALUES ('b'); INSERT INTO t VALUES (1, 'x')"

@@ -1,4 +1,4 @@
-//! A turn is applied whole or not at all, and leaves nothing behind when it is not.
+//! A turn is applied completely or not at all, and leaves nothing behind when it is not.
 
 use super::*;
 use crate::base::Exhausted;
@@ -69,7 +69,7 @@ fn a_statement_that_ends_the_transaction_fails_the_turn() {
         let ended = object.end(|turn| {
             turn.put("k", b"v").unwrap();
             assert!(matches!(exec(turn, ending), Err(SqlError::Constraint(_))), "{ending}");
-            assert!(matches!(turn.put("k", b"after"), Err(KvError::Other(_))), "nothing goes on");
+            assert!(matches!(turn.put("k", b"after"), Err(KvError::Other(_))), "the turn cannot continue");
             assert!(matches!(exec(turn, "SELECT 1"), Err(SqlError::Other(_))));
         });
         assert_eq!(ended, Err(ApplyError::Ended));
@@ -199,7 +199,7 @@ fn small_statements_are_charged_alike_every_time() {
     };
     let first = cost(&insert);
     assert!(first > 0);
-    assert_eq!(first, cost(&insert), "the statement cache does not show");
+    assert_eq!(first, cost(&insert), "the statement cache does not change the cost");
     let get = |turn: &mut Turn| assert!(turn.get("k").unwrap().is_none());
     assert!(cost(&get) > 0);
     assert_eq!(cost(&get), cost(&get));
@@ -215,7 +215,7 @@ fn small_statements_are_charged_alike_every_time() {
     assert!((50 * few..150 * few).contains(&many), "{few} {many}");
 }
 
-/// A statement that a constraint undid has changed nothing, and its pages are written all the same.
+/// A statement that a constraint rolled back has changed nothing, and its pages are written all the same.
 #[test]
 fn what_is_written_without_a_change_is_appended() {
     let world = World::new();
@@ -227,7 +227,7 @@ fn what_is_written_without_a_change_is_appended() {
     object.turn(|turn| assert_eq!(exec(turn, "SELECT x FROM t").unwrap().rows.len(), 1));
 }
 
-/// An object moves between threads, in the middle of a turn too.
+/// An object moves between threads, also in the middle of a turn.
 #[test]
 fn turns_can_be_sent() {
     fn send<T: Send>(_: T) {}

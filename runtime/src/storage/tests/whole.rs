@@ -1,4 +1,4 @@
-//! Storage as a whole: savepoints, size, removing everything, settling points, and what is left of nothing.
+//! Storage as a whole: savepoints, size, removal of everything, settling points, and databases that end up empty.
 
 use super::*;
 use crate::storage::capture::wal_path;
@@ -200,7 +200,7 @@ fn what_leaves_nothing_leaves_no_file() {
         object.turn(fill);
         drop(object);
         world.restart();
-        assert!(world.object("a").database().description().unwrap().is_some(), "made again");
+        assert!(world.object("a").database().description().unwrap().is_some(), "created again");
     }
 }
 
@@ -409,7 +409,7 @@ fn savepoints_are_charged() {
     assert!(matches!(object.apply(turn), Err(ApplyError::Exhausted(_))));
 }
 
-/// The owner of a dropped savepoint gets no error when it cannot be undone.
+/// The owner of a dropped savepoint gets no error when the rollback fails.
 #[test]
 fn a_savepoint_that_cannot_be_undone_fails_the_turn() {
     let world = World::new();
@@ -419,7 +419,7 @@ fn a_savepoint_that_cannot_be_undone_fails_the_turn() {
         let outer = turn.savepoint().unwrap();
         let inner = turn.savepoint().unwrap();
         turn.put("k", b"to be undone").unwrap();
-        // Behind its back, for want of a way in which SQLite fails at this.
+        // Done outside the turn's interface, because there is no other way to make SQLite fail here.
         turn.connection().unwrap().host(|sqlite| sqlite.execute_batch("RELEASE _hf_2")).unwrap();
         assert!(matches!(turn.undo(inner), Err(WholeError::Other(_))));
         assert!(turn.keep(outer).is_err());

@@ -1,4 +1,5 @@
-//! What every log of lanes promises, run on the file log (by hand and with its threads) and on the one in memory.
+//! The conformance suite of a log of lanes, run on the file log (manually and with its threads) and on the one in
+//! memory.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::*;
 
-/// One of the logs, and how to make it go on and die.
+/// One of the logs, and how to drive and end it.
 enum Subject {
     File { dir: Dir, log: Option<FileLog> },
     Memory(MemoryLog),
@@ -34,7 +35,7 @@ impl Subject {
         }
     }
 
-    /// One step of a log that is driven by hand.
+    /// Does one step of a manually driven log.
     fn step(&self) -> bool {
         match self {
             Self::File { log, .. } => log.as_ref().unwrap().step(),
@@ -89,7 +90,7 @@ fn positions_are_dense_and_replay_shows_them_in_order() {
                 let mut told = None;
                 let lsn = writer.submit(record, &mut reservation, |lsn| told = Some(lsn));
                 assert_eq!(told, Some(lsn));
-                assert_eq!(lsn, Lsn(u64::from(round) + 2), "after OPEN and those before");
+                assert_eq!(lsn, Lsn(u64::from(round) + 2), "after OPEN and the earlier records");
                 assert_eq!(writer.appended(), lsn);
             }
             if round % 3 == 0 {
@@ -98,7 +99,7 @@ fn positions_are_dense_and_replay_shows_them_in_order() {
         }
         subject.settle(&writers);
         assert!(writers.iter().all(|writer| writer.durable().upto() == Lsn(21)));
-        assert!(replayed(subject.log()).is_empty(), "what came after the opening is not replayed");
+        assert!(replayed(subject.log()).is_empty(), "what was appended after the opening is not replayed");
         drop(writers);
         subject.crash();
         let first = replayed(subject.log());
@@ -134,7 +135,7 @@ fn who_waits_for_a_lane_that_is_lost_is_told() {
         );
         let other = submit(subject.log(), &writers[1], turn(&head(1, 1), 1, 100));
         while subject.step() {}
-        assert_eq!(durable.wait(lsn), Err(LaneLost), "a flush that was under way brings nothing back");
+        assert_eq!(durable.wait(lsn), Err(LaneLost), "a flush in progress does not restore the lane");
         assert!(!durable.covers(Lsn(0)) && durable.is_lost() && durable_of_other.covers(other));
         subject.log().trim(&[Lsn(1), other]).unwrap();
         assert_eq!([subject.log().trimmed(Lane::new(0)), subject.log().trimmed(Lane::new(1))], [Lsn(0), other]);
@@ -189,7 +190,7 @@ fn times_never_decrease_within_a_lane() {
             })
             .unwrap();
         assert_eq!(times[0], [30_000, 30_000, 50_000, 50_000], "trim, open, turns");
-        // Nothing had taken this lane further than its own opening and trim.
+        // Nothing had advanced this lane's time further than its own opening and trim.
         assert!(times[1].is_sorted() && times[1].len() == 2, "{times:?}");
     }
 }
@@ -256,7 +257,7 @@ fn trimming_makes_room() {
                             subject.log().trim(&[last]).unwrap();
                             rounds += 1;
                         }
-                        assert!(subject.is_threaded() || room.now_or_never().is_some(), "room was told");
+                        assert!(subject.is_threaded() || room.now_or_never().is_some(), "the room is reported");
                     }
                 }
             };

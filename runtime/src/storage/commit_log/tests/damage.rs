@@ -1,4 +1,5 @@
-//! Damage is told exactly, or it is in the last group and that is cut; wrong data is never shown.
+//! Damage is reported at its exact place, or it is in the last group, which is then cut off; wrong data is never
+//! returned.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -6,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::super::format::*;
 use super::*;
 
-/// What a log holds: each record's segment and group, and what it says.
+/// The contents of a log: the segment and group of each record, and the record as text.
 fn contents(dir: &Path) -> Result<(Vec<String>, End), LogError> {
     let mut records = Vec::new();
     let end = inspect(dir, &mut |seen| {
@@ -18,7 +19,7 @@ fn contents(dir: &Path) -> Result<(Vec<String>, End), LogError> {
     Ok((records, end))
 }
 
-/// Groups as (segment, from, to).
+/// Groups as (segment, start, end).
 fn groups(dir: &Path) -> Vec<(PathBuf, u64, u64)> {
     let (mut groups, mut segment) = (Vec::new(), PathBuf::new());
     inspect(dir, &mut |seen| {
@@ -33,7 +34,7 @@ fn groups(dir: &Path) -> Vec<(PathBuf, u64, u64)> {
     groups
 }
 
-/// A small log of several segments with some groups each.
+/// Makes a small log of several segments with some groups each.
 fn small(closed: bool) -> Dir {
     let mut dir = Dir::new(2);
     dir.options.segment_bytes = 6 << 10;
@@ -70,7 +71,7 @@ fn every_byte_matters_or_means_nothing() {
             for at in 0..original.len() {
                 let group = groups.iter().find(|(path, from, to)| *path == file && (*from..*to).contains(&(at as u64)));
                 if group.is_none() && at >= SEGMENT_HEADER + 512 && at % 61 != 0 {
-                    continue; // Nothing was ever written there; some of it is enough.
+                    continue; // Nothing was ever written there; a sample is enough.
                 }
                 on_disk.write_all_at(&[original[at] ^ 1 << (at % 8)], at as u64).unwrap();
                 match contents(&dir.path()) {
@@ -88,7 +89,7 @@ fn every_byte_matters_or_means_nothing() {
                     Ok(found) => {
                         assert!(
                             group.is_none() && at >= SEGMENT_HEADER,
-                            "byte {at} of {} goes unnoticed",
+                            "byte {at} of {} is not detected",
                             file.display()
                         );
                         assert_eq!(found.0, whole);
@@ -115,7 +116,7 @@ fn damage_refuses_to_open_and_changes_nothing() {
     let error = dir.try_open().err().unwrap().to_string();
     assert!(error.contains(&format!("{} at byte {from}", file.display())) && error.contains("backup"), "{error}");
     assert_eq!(fs::read(file).unwrap(), bytes);
-    // A second place is found, too.
+    // A second damaged place is found, too.
     let other = &dir.segments()[1];
     let mut more = fs::read(other).unwrap();
     more[100] ^= 1;
@@ -178,7 +179,7 @@ fn segments_that_are_gone_old_or_swapped_are_found() {
     fs::rename(&files[0], &files[1]).unwrap();
     assert!(damage(&dir).contains("under another name"));
     restore();
-    // An older copy of a segment: its last group is not there yet.
+    // An older copy of a segment, without its last group.
     let (_, from, _) = groups(&dir.path()).into_iter().rfind(|(path, ..)| *path == files[0]).unwrap();
     let older = fs::read(&files[0]).unwrap()[..from as usize].to_vec();
     fs::write(&files[0], older).unwrap();
@@ -190,7 +191,7 @@ fn segments_that_are_gone_old_or_swapped_are_found() {
     assert!(dir.try_open().is_ok());
 }
 
-/// Groups whose checksums are right and that say something that cannot be.
+/// Groups with valid checksums and impossible contents.
 #[test]
 fn a_hole_a_rollback_or_a_fork_of_a_lane_is_found() {
     let forge = |change: &dyn Fn(&mut BatchHeader), expected: &str| {
@@ -252,7 +253,7 @@ fn stale_groups_of_a_used_file_are_not_taken_for_new_ones() {
     dir.options.segment_bytes = 16 << 10;
     let log = dir.open();
     let writer = log.open(Lane::new(0), NODE).unwrap();
-    // Until the last segment is in a file that holds groups of an earlier one behind its end.
+    // Until the last segment is in a file that holds groups of an earlier one after its own end.
     let stale = |dir: &Dir| {
         let scan = scan::scan(&dir.path(), 1, &mut |_| Ok(())).unwrap();
         let (segment, bytes) = (scan.segments.last().unwrap(), fs::read(dir.last_segment()).unwrap());

@@ -1,7 +1,7 @@
-//! Each version as it is on disk, and stays: the files in `golden/` are read, and what the writer writes today is the
-//! newest of them.
+//! The stored form of each version, which never changes: the files in `golden/` are read, and what the writer writes
+//! today is the newest of them.
 //!
-//! If a change of the format is wanted, it gets a new version and golden files of its own; these stay, and are still read.
+//! A change of the format gets a new version and golden files of its own; these stay, and are still read.
 
 use std::fs;
 use std::time::Duration;
@@ -13,7 +13,7 @@ fn golden(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src/storage/commit_log/golden").join(version)
 }
 
-/// One of everything, over two segments.
+/// One record of every kind, over two segments.
 fn write(dir: &mut Dir) {
     dir.options.segment_bytes = 14 << 10;
     let (env, clock) = Env::manual(7);
@@ -105,7 +105,7 @@ fn both_versions_are_read() {
     }
 }
 
-/// What the log of version 1 held is there, and what comes after it is in segments of version 2.
+/// What the log of version 1 held is still there, and what is appended after it is in segments of version 2.
 #[test]
 fn a_log_of_version_1_goes_on_in_version_2() {
     let mut dir = Dir::new(4);
@@ -128,7 +128,7 @@ fn a_log_of_version_1_goes_on_in_version_2() {
     expected.push(format!("lane 1 @{} open", lsn.0 - 1));
     assert_eq!(all[..expected.len()], expected);
     assert_eq!(all.len(), expected.len() + 1);
-    // Trimmed, the old segments go.
+    // The old segments are removed when they are trimmed.
     log.open(Lane::new(0), NODE).unwrap();
     log.open(Lane::new(1), NODE).unwrap();
     log.step();
@@ -139,7 +139,7 @@ fn a_log_of_version_1_goes_on_in_version_2() {
     assert!(verify(&dir.path()).unwrap().damage.is_empty());
 }
 
-/// A killed process of the earlier version leaves a group that is not whole.
+/// A killed process of the earlier version leaves an incomplete group.
 #[test]
 fn an_unfinished_group_of_version_1_is_cut() {
     let mut dir = Dir::new(2);
@@ -166,7 +166,7 @@ fn an_unfinished_group_of_version_1_is_cut() {
     assert_eq!((found[0].len(), found.last().unwrap().len()), (5, 9));
 }
 
-/// Makes the golden files of a new version.
+/// Creates the golden files of a new version.
 #[test]
 #[ignore = "writes into the source tree"]
 fn make() {

@@ -1,4 +1,4 @@
-//! Segments, space and size: what does not fit, what is full, what is left over.
+//! Segments, space and size: oversized records, a full disk, leftover files.
 
 use std::io::ErrorKind;
 
@@ -69,9 +69,9 @@ fn a_full_disk_is_an_answer_and_passes() {
                 log.step();
             }
         }
-        assert!(number > 3, "the room there was is used");
+        assert!(number > 3, "the available room is used");
         writer.durable().wait(last).unwrap();
-        // Space comes back, and nobody has to say so: what is refused asks again.
+        // Space becomes available without a notice: a refused reservation tries again.
         let record = turn(&head(0, 1), number, 4096);
         let mut reservation = loop {
             if let Ok(reservation) = lane::block_on(reserve(&log, record.len() as u64)) {
@@ -85,8 +85,8 @@ fn a_full_disk_is_an_answer_and_passes() {
     }
 }
 
-/// What fails before a byte of a group was written has failed nothing: the writer waits, reservations are refused meanwhile, and
-/// nothing that was submitted is lost.
+/// An error before any byte of a group was written loses nothing: the writer waits, reservations are refused meanwhile,
+/// and everything that was submitted is kept.
 #[test]
 fn a_segment_that_cannot_be_begun_is_waited_for() {
     for error in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::OutOfMemory] {
@@ -101,7 +101,7 @@ fn a_segment_that_cannot_be_begun_is_waited_for() {
         for nth in 1..4 {
             disk.fail(Failpoint::SegmentHeader, error, nth);
         }
-        // Without reservations, as the log's own records are: nobody has seen to it that there is room for them.
+        // Without reservations, like the log's own records, for which no room was reserved.
         let mut reservation = lane::block_on(reserve(&log, 1)).unwrap();
         let records = (0..20).map(|number| turn(&head(0, 1), number, 4096));
         let last = records.map(|record| writer.submit(record, &mut reservation, |_| {})).last().unwrap();

@@ -1,18 +1,18 @@
-//! Power goes out at any moment, again and again: what was told is there, what is there was submitted.
+//! Power cuts at any moment, repeatedly: what was reported as durable is there, and what is there was submitted.
 
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::*;
 
-/// What clients know of the log.
+/// What clients know about the log.
 #[derive(Clone, Default)]
 struct Ledger {
-    /// What was submitted in each lane, from position 1; nothing is known of what an earlier life did not tell.
+    /// What was submitted in each lane, from position 1; unknown for what an earlier life did not report.
     submitted: [Vec<String>; 2],
-    /// Up to where each lane was told to be durable.
+    /// The position up to which each lane was reported as durable.
     told: [Lsn; 2],
-    /// Trimmed for certain, and perhaps.
+    /// The certain trim, and the possible one.
     trimmed: [(Lsn, Lsn); 2],
     number: u64,
 }
@@ -24,7 +24,7 @@ impl Ledger {
         lsn
     }
 
-    /// What is found must be what was submitted, and all that was told.
+    /// Checks that what is found was submitted, and includes everything that was reported.
     fn check(&mut self, log: &dyn LaneLog) -> Vec<String> {
         let lines = replayed(log);
         let mut next = [0, 1].map(|lane| log.trimmed(Lane::new(lane)));
@@ -38,7 +38,7 @@ impl Ledger {
             next[lane].0 += 1;
         }
         for (lane, found) in next.into_iter().enumerate() {
-            assert!(found >= self.told[lane], "lane {lane}: {} was told, {found} is there", self.told[lane]);
+            assert!(found >= self.told[lane], "lane {lane}: {} was reported, {found} is there", self.told[lane]);
             self.told[lane] = found;
             self.submitted[lane].truncate(found.0 as usize);
         }
@@ -46,7 +46,7 @@ impl Ledger {
     }
 }
 
-/// One life of a process: opens, works, ends cleanly if `close`. Panics where the process would end.
+/// Runs one life of a process: opens, works, ends cleanly if `close`. Panics where the process would end.
 fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, close: bool) -> Result<(), LogError> {
     let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone())?;
     ledger.check(&log);
@@ -103,7 +103,7 @@ fn live(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, 
     Ok(())
 }
 
-/// A life that may end at once.
+/// Runs a life that may end at once.
 fn life(dir: &Dir, disk: &Arc<SimulatedDisk>, ledger: &mut Ledger, rounds: u64, close: bool) -> bool {
     matches!(catch_unwind(AssertUnwindSafe(|| live(dir, disk, ledger, rounds, close))), Ok(Ok(())))
 }
@@ -131,7 +131,7 @@ fn at_every_operation() {
             disk.stop_at(operation);
             life(&dir, &disk, &mut ledger, 12, true);
             disk.power_cut(seed).unwrap();
-            // Judging alone changes nothing, and repairing again finds the same.
+            // Inspecting alone changes nothing, and repairing again finds the same.
             let report = verify(&dir.path()).unwrap();
             assert!(report.damage.is_empty(), "{:?} after operation {operation}, seed {seed}", report.damage);
             let found = ledger.check(&dir.open());
@@ -143,7 +143,8 @@ fn at_every_operation() {
     }
 }
 
-/// A start is killed, the next one loses power: what the first had not flushed may be gone, and what the second had not, there.
+/// A start is killed, and the next one loses power: what the first had not flushed may be gone, and what the second had
+/// not flushed may be there.
 #[test]
 fn a_killed_start_and_one_without_power() {
     // More than the operations of a start.
@@ -181,7 +182,7 @@ fn again_and_again() {
     }
 }
 
-/// A process that is killed loses nothing that it wrote, flushed or not; what the next one shows is durable then.
+/// A killed process loses nothing that it wrote, flushed or not; what the next process reports is durable then.
 #[test]
 fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
     for seed in 0..20 {
@@ -219,7 +220,7 @@ fn a_write_or_flush_that_fails_ends_everything() {
     }
 }
 
-/// The simulated disk itself: it loses what it may lose, and only that.
+/// The simulated disk itself: it loses what a real disk may lose, and nothing else.
 #[test]
 fn the_disk_keeps_what_was_flushed_and_loses_the_rest_in_many_ways() {
     use crate::base::failpoints::Failpoint::LogWrite;

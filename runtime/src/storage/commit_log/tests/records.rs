@@ -1,4 +1,4 @@
-//! Records and headers as bytes: there and back, and arbitrary bytes.
+//! Records and headers as bytes: round trips, and arbitrary bytes.
 
 use proptest::prelude::*;
 
@@ -24,7 +24,7 @@ prop_compose! {
     }
 }
 
-/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole or what is left
+/// Pages that compress, that do not, that are empty, and that look like those of a b-tree: with a hole, or with remains
 /// of one.
 fn any_page() -> impl Strategy<Value = Vec<u8>> {
     let header = (prop::sample::select(vec![2, 5, 10, 13]), 0..400_u16, 0..=PAGE as u16, 0..PAGE);
@@ -81,7 +81,8 @@ proptest! {
         prop_assert_eq!(turn.pages.next(&mut image), None);
     }
 
-    /// Neither panics nor allocates by what the bytes claim; a byte changed in a record never passes its checksum.
+    /// Parsing neither panics nor allocates by what the bytes claim; a changed byte in a record never passes its
+    /// checksum.
     #[test]
     fn arbitrary_bytes_are_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300), at: usize, change in 1_u8..) {
         let _ = Record::parse(&bytes);
@@ -143,7 +144,7 @@ fn the_other_kinds_come_back() {
     assert_eq!(Record::parse(payload(&Encoded::class_removed("ab"))), Ok(Record::ClassRemoved { class: "ab" }));
 }
 
-/// What a later version writes is told from damage.
+/// What a later version writes is distinguished from damage.
 #[test]
 fn kinds_and_flags_of_later_versions_are_unknown() {
     assert_eq!(Record::parse(&[7]), Ok(Record::Noop));
@@ -166,9 +167,9 @@ fn kinds_and_flags_of_later_versions_are_unknown() {
         assert!(what(&wide).contains("unknown flags"), "{bit}");
     }
     let none = [&flagged[..2], &[0, 0], &flagged[2..]].concat();
-    assert_eq!(Record::parse(&none), Record::parse(payload(&known)), "no flag more is none");
+    assert_eq!(Record::parse(&none), Record::parse(payload(&known)), "no set flag is the same as no flags");
     let running = [&flagged[..2], &[2, 0], &flagged[2..]].concat();
-    assert!(matches!(Record::parse(&running), Err(NoRecord::Damaged(_))), "alarms are said all at once");
+    assert!(matches!(Record::parse(&running), Err(NoRecord::Damaged(_))), "an alarm is complete or not there");
 }
 
 #[test]
@@ -184,9 +185,9 @@ fn no_part_of_a_turn_takes_more_than_a_mebibyte() {
     assert!((PART_BYTES - IMAGE_MAX..=PART_BYTES).contains(&bytes), "{bytes}");
 }
 
-/// The pages of a database that SQLite has written, in the order of the file.
+/// Returns the pages of a database that SQLite has written, in the order of the file.
 fn real_pages(statements: &str) -> Vec<u8> {
-    // SQLite takes settings for the process before its first use only.
+    // SQLite accepts settings for the process only before its first use.
     crate::storage::connection::configure_process();
     let file = tempfile::NamedTempFile::new().unwrap();
     let database = rusqlite::Connection::open(file.path()).unwrap();
@@ -222,14 +223,14 @@ fn holes_of_real_pages_are_left_out_and_come_back() {
             packed(number, image);
         }
     }
-    // What an increment of a small object writes.
+    // What an increment in a small object writes.
     let pages = real_pages(tiny);
     let last = packed(2, &pages[PAGE..]);
     assert!(last <= 64, "{last} bytes");
 }
 
-/// Both ends of the unallocated part of a page may hold what is left of cells; the zeros between them are a hole all
-/// the same.
+/// Both ends of the unallocated part of a page may hold remains of cells; the zeros between them are a hole all the
+/// same.
 #[test]
 fn what_is_left_of_cells_stays_and_a_writer_that_does_not_look_is_noticed() {
     let mut image = [0; PAGE];

@@ -1,4 +1,4 @@
-//! How fast the log is; run with `--ignored --nocapture`, `TMPDIR` says on which disk.
+//! The speed of the log. Run with `--ignored --nocapture`; `TMPDIR` chooses the disk.
 
 use std::thread;
 
@@ -79,7 +79,7 @@ fn one_client_alone() {
     );
 }
 
-/// 64 threads that wait for each turn, as turns of 1,000 objects do.
+/// 64 threads that wait for each turn, like the turns of 1,000 objects.
 #[test]
 #[ignore = "measures"]
 fn sixty_four_clients() {

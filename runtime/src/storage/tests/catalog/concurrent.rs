@@ -1,4 +1,4 @@
-//! Readers, the disk and the writing thread at the same time: a reader sees a whole prefix of each lane.
+//! Readers, the disk and the writing thread at the same time: a reader sees a complete prefix of each lane.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -7,7 +7,7 @@ use super::*;
 
 const EACH: u64 = 3_000;
 
-/// An object of this lane whose id tells its LSN.
+/// Returns an object of this lane whose id contains its LSN.
 fn object(lane: Lane, lsn: u64) -> ObjectId {
     let mut id = [0; 32];
     // The middle of the lane's part of the 4,096 slots, which are the first twelve bits.
@@ -17,7 +17,7 @@ fn object(lane: Lane, lsn: u64) -> ObjectId {
     ObjectId::from_bytes(id)
 }
 
-/// Checks that the list is a prefix of each lane, and answers its length.
+/// Checks that the list is a prefix of each lane, and returns its length.
 fn prefixes(catalog: &Catalog) -> Vec<u64> {
     let mut found = vec![Vec::new(); LANES.into()];
     for entry in catalog.list(&key(), None, None, usize::MAX).unwrap().entries {

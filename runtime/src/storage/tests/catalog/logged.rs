@@ -1,4 +1,4 @@
-//! A catalog and the log it follows, as the objects and the start-up use them.
+//! A catalog and the log that it follows, used as the objects and the start-up use them.
 
 use super::*;
 use crate::base::Env;
@@ -9,7 +9,7 @@ fn bytes(part: u32) -> u64 {
     4096 * u64::from(part + 3)
 }
 
-/// A turn as a part of its record, the last one or not.
+/// Encodes a turn as one part of its record, the last part or not.
 fn turn(address: &ObjectAddress, part: u32, last: bool, deleted: bool) -> Encoded {
     let mut turn = TurnEncoder::new(&TurnHead {
         class: address.key.as_str(),
@@ -66,7 +66,7 @@ impl Lists {
         self.append(lane, turn(address, part, last, deleted), last.then_some(change));
     }
 
-    /// The process is killed and the next one starts.
+    /// Kills the process and starts the next one.
     fn crash(self, dir: &DataDir) -> Self {
         let log = self.log.crash();
         drop(self);

@@ -1,4 +1,4 @@
-//! A lane that is lost comes back whole from the databases, and no byte of them changes.
+//! A lane that is lost is rebuilt completely from the databases, without a change to any byte of them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// A directory with what a node leaves behind, crashes included. Answers what is to be listed.
+/// Makes a directory with what a node leaves behind, also after crashes. Returns what must be listed.
 fn populate(dir: &DataDir) -> Vec<CatalogEntry> {
     let mut expected = Vec::new();
     let mut object = |address: ObjectAddress, incarnation, padding| {
@@ -44,7 +44,7 @@ fn populate(dir: &DataDir) -> Vec<CatalogEntry> {
     put(&place(dir, &address("moved"), 1), &moved);
     put(&dir.objects().join("key.removed/00").join(format!("{}-1.sqlite", address("a").id)), &moved);
     put(&place(dir, &address("a"), 1).with_extension("incarnations"), b"");
-    // A WAL of an earlier process, which counts for nothing.
+    // A WAL of an earlier process, which must be ignored.
     put(&place(dir, &address("a"), 1).with_extension("sqlite-wal"), &[7; 4096]);
     expected
 }
@@ -52,7 +52,7 @@ fn populate(dir: &DataDir) -> Vec<CatalogEntry> {
 #[test]
 fn it_is_made_again_whatever_became_of_its_files() {
     let root = tempfile::tempdir().unwrap();
-    // A path that means something in a URI.
+    // A path with characters that have a meaning in a URI.
     let dir = DataDir::open(root.path().join("what? #1 100%41")).unwrap();
     let expected = populate(&dir);
     let databases = files(&dir.objects());
@@ -80,7 +80,7 @@ fn it_is_made_again_whatever_became_of_its_files() {
         assert_eq!(listed(&catalog, None, 3), expected, "{what}");
         catalog.close().unwrap();
     }
-    assert!(Catalog::open(&dir, &lanes.upto()).unwrap().2.is_empty(), "what was made again lasts");
+    assert!(Catalog::open(&dir, &lanes.upto()).unwrap().2.is_empty(), "the rebuilt lane is durable");
     assert!(files(&dir.objects()) == databases, "reading them changed them");
 }
 
@@ -127,7 +127,7 @@ fn damage_that_shows_later_loses_the_lane_and_holds_nothing_up() {
     bytes[4096..].fill(0xa5);
     fs::write(&file, bytes).unwrap();
     let (catalog, applied, lost) = Catalog::open(&dir, &lanes.upto()).unwrap();
-    // Where the state is depends on SQLite: damage may show at once.
+    // Where the state is stored depends on SQLite: damage may be found at the opening.
     if lost.is_empty() {
         assert_eq!(applied, lanes.upto());
         catalog.follow(lanes.watches()).unwrap();

@@ -1,5 +1,5 @@
-//! A catalog against a model: random records, flushes, writes, trims, crashes and damage. Whatever happens, what a reader
-//! is told is what the durable records say, no more and no less.
+//! A catalog against a model: random records, flushes, writes, trims, crashes and damage. In every case the list is
+//! exactly what the durable records say.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -15,15 +15,15 @@ enum Op {
     Turn(usize, bool, usize),
     Delete(usize),
     RemoveClass,
-    /// A turn that changes nothing here.
+    /// A turn that changes nothing in the list.
     Other(u16),
     /// Some of the lane's records become durable.
     Flush(u16, usize),
     Write,
-    /// Everything durable is written, and the log forgets it.
+    /// Everything durable is written, and the log is trimmed up to there.
     Checkpoint,
     List(Option<String>, usize),
-    /// The process ends, by a crash or not; lanes are damaged; the next one begins.
+    /// The process ends, by a crash or not; lanes are damaged; the next process starts.
     Restart(bool, Vec<(usize, Damage)>),
 }
 
@@ -31,7 +31,7 @@ enum Op {
 enum Damage {
     Removed,
     Garbage,
-    /// Cut to so many percent of its pages.
+    /// Truncated to so many percent of its pages.
     Cut(usize),
     /// Replaced by a copy from an earlier restart.
     Older,
@@ -63,22 +63,22 @@ fn op() -> impl Strategy<Value = Op> {
 
 const SIZES: usize = 3;
 
-/// Every object there may be.
+/// Every object that can exist.
 static OBJECTS: LazyLock<Vec<ObjectAddress>> =
     LazyLock::new(|| ["a", "b", "ab", "ba", "aab", "\u{10ffff}", "c", "d", "e"].map(address).into());
 
-/// An object's database, and the bytes that are listed.
+/// Returns an object's database, and the bytes that are listed for it.
 struct Stored {
     file: Vec<u8>,
     bytes: u64,
 }
 
-/// The alarm of an object that has one of the sizes.
+/// Returns the alarm of an object that has one of the sizes.
 fn alarm(size: usize) -> Option<Alarm> {
     (size > 0).then(|| Alarm { due_ms: 10, attempt: 2, next_ms: 10 * size as u64 })
 }
 
-/// The databases of an object that knows its name or not, with one of the sizes.
+/// Returns the databases of an object with or without a known name, with one of the sizes.
 fn stored(object: usize, named: bool, size: usize) -> &'static Stored {
     static ALL: LazyLock<Vec<Stored>> = LazyLock::new(|| {
         let all = OBJECTS.iter().flat_map(|object| [None, object.name.clone()].map(|name| (object, name)));
@@ -94,7 +94,7 @@ fn stored(object: usize, named: bool, size: usize) -> &'static Stored {
 /// What exists: by object, whether its name is known and its size.
 type Model = BTreeMap<usize, (bool, usize)>;
 
-/// What a record says, in the words of the model.
+/// The content of a record, as the model has it.
 #[derive(Debug, Clone, Copy)]
 enum Recorded {
     Turn(usize, bool, usize),
@@ -204,7 +204,7 @@ impl Lists {
         model
     }
 
-    /// The files list each alarm by its time, all in one go and bit by bit.
+    /// Checks that the files list each alarm by its time, read in one page and in small pages.
     fn check_alarms(&self) {
         let place = |(n, (_, size)): (usize, (bool, usize))| Some((alarm(size)?.next_ms, OBJECTS[n].id));
         let mut expected: Vec<_> = self.model().into_iter().filter_map(place).collect();
@@ -249,7 +249,7 @@ impl Lists {
         } else {
             catalog.close().unwrap()
         }
-        // What was not durable never happened.
+        // What was not durable does not exist.
         for (n, durable) in self.lanes.upto().into_iter().enumerate() {
             self.records[n].truncate(durable.0 as usize);
             self.lanes.appended[n] = durable.0;
@@ -315,7 +315,7 @@ impl Lists {
         self.catalog = Some(catalog);
     }
 
-    /// Leaves the databases as the durable records say.
+    /// Leaves the databases as the durable records describe them.
     fn repair(&self) {
         fs::remove_dir_all(self.dir.objects()).unwrap();
         fs::create_dir(self.dir.objects()).unwrap();

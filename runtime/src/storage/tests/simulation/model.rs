@@ -1,4 +1,4 @@
-//! What must be true after a crash, as a model without a disk.
+//! The requirements after a crash, as a model without a disk.
 //!
 //! An object is a list of versions, one for each applied turn; a lane is the order in which turns of its objects were
 //! applied. What a crash leaves of a lane is the versions up to some place in that order: not before anything that was
@@ -9,7 +9,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::schedule::Write;
 
-/// What an object stores. The default is an object that is not there.
+/// The contents of an object. The default is an object that does not exist.
 #[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct State {
     pub keys: BTreeMap<String, Vec<u8>>,
@@ -20,7 +20,7 @@ pub struct State {
 }
 
 impl State {
-    /// What a write makes of it.
+    /// Applies a write.
     pub fn write(&mut self, write: &Write) {
         match write {
             Write::Put { key, value } => _ = self.keys.insert(key.clone(), value.expand()),
@@ -33,7 +33,7 @@ impl State {
         }
     }
 
-    /// Equal states have equal digests, and others do not.
+    /// Returns a digest. Equal states have equal digests, and different states different ones.
     fn digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.hash(&mut hasher);
@@ -41,7 +41,7 @@ impl State {
     }
 }
 
-/// In short: values by their lengths.
+/// Abbreviates values to their lengths.
 impl std::fmt::Debug for State {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let keys: Vec<_> = self.keys.iter().map(|(key, value)| format!("{key}: {}", value.len())).collect();
@@ -51,16 +51,16 @@ impl std::fmt::Debug for State {
     }
 }
 
-/// How a world disagrees with the model.
+/// A disagreement between a world and the model.
 #[derive(Debug, thiserror::Error)]
 pub enum Violation {
     #[error("object {object} reads {seen:?} instead of {expected:?}")]
     Reads { object: usize, seen: Box<State>, expected: Box<State> },
-    #[error("lane {lane} came back at {place} of {turns} turns, and a caller was told turn {told}")]
+    #[error("lane {lane} came back at {place} of {turns} turns, and turn {told} was visible")]
     Lost { lane: usize, place: usize, turns: usize, told: usize },
-    #[error("lane {lane}: each of its objects came back as it once was, but not all as of the same turn")]
+    #[error("lane {lane}: each of its objects came back in some earlier version, but not all as of the same turn")]
     NotAPrefix { lane: usize },
-    #[error("object {object} came back as {seen:?}, which it never was since it was durable")]
+    #[error("object {object} came back as {seen:?}, which is no version since the last durable one")]
     NeverWas { object: usize, seen: State },
 }
 
@@ -83,11 +83,11 @@ struct Object {
 struct Lane {
     /// Objects whose turns were applied, in that order.
     turns: Vec<usize>,
-    /// How many of those turns somebody knows of.
+    /// The number of those turns that are visible.
     told: usize,
 }
 
-/// A place in a lane: what holds for it holds for everything before it as well.
+/// A place in a lane: what is true of it is true of everything before it as well.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
     lane: usize,
@@ -95,7 +95,7 @@ pub struct Place {
 }
 
 impl Model {
-    /// Objects that are not there, in these lanes.
+    /// Creates a model of objects that do not exist yet, in these lanes.
     pub fn new(lanes: &[usize]) -> Self {
         let count = lanes.iter().max().map_or(0, |last| last + 1);
         let object = |lane: &usize| Object { lane: *lane, latest: State::default(), versions: Vec::new() };
@@ -105,12 +105,12 @@ impl Model {
         model
     }
 
-    /// An object as the process sees it.
+    /// Returns the state of an object as the process sees it.
     pub fn latest(&self, object: usize) -> &State {
         &self.objects[object].latest
     }
 
-    /// A turn was applied.
+    /// Records that a turn was applied.
     pub fn applied(&mut self, object: usize, state: State) {
         let Object { lane, latest, versions } = &mut self.objects[object];
         versions.push(state.digest());
@@ -118,20 +118,20 @@ impl Model {
         self.lanes[*lane].turns.push(object);
     }
 
-    /// The place that a caller who sees the object now would know.
+    /// Returns the place that becomes visible with an answer about the object now.
     pub fn place(&self, object: usize) -> Place {
         let lane = self.objects[object].lane;
         let last = self.lanes[lane].turns.iter().rposition(|turn| *turn == object);
         Place { lane, turns: last.map_or(0, |last| last + 1) }
     }
 
-    /// Somebody outside knows of it.
+    /// Marks a place as visible.
     pub fn told(&mut self, place: Place) {
         let told = &mut self.lanes[place.lane].told;
         *told = place.turns.max(*told);
     }
 
-    /// A read of the running process.
+    /// Checks a read of the running process.
     pub fn reads(&self, object: usize, seen: State) -> Result<(), Violation> {
         let expected = self.latest(object);
         if seen == *expected {
@@ -140,7 +140,7 @@ impl Model {
         Err(Violation::Reads { object, seen: Box::new(seen), expected: Box::new(expected.clone()) })
     }
 
-    /// What a crash has left of all objects. From then on it is known to the world.
+    /// Checks what a crash has left of all objects. From then on it counts as visible.
     pub fn recovered(&mut self, seen: Vec<State>) -> Result<(), Violation> {
         let digests: Vec<u64> = seen.iter().map(State::digest).collect();
         for lane in 0..self.lanes.len() {
@@ -186,7 +186,7 @@ mod tests {
         State { keys: BTreeMap::from([("key".into(), vec![value])]), ..State::default() }
     }
 
-    /// Two objects in one lane: a1, b1, a2 (told), b2.
+    /// Creates two objects in one lane: a1, b1, a2 (visible), b2.
     fn model() -> Model {
         let mut model = Model::new(&[0, 0]);
         model.applied(0, state(1));
@@ -199,13 +199,13 @@ mod tests {
 
     #[test]
     fn what_may_come_back_is_accepted() {
-        assert!(model().recovered(vec![state(2), state(1)]).is_ok(), "b2 was told to nobody");
+        assert!(model().recovered(vec![state(2), state(1)]).is_ok(), "b2 was not visible");
         assert!(model().recovered(vec![state(2), state(2)]).is_ok());
         let mut model = model();
         model.recovered(vec![state(2), state(1)]).unwrap();
         assert!(model.reads(1, state(1)).is_ok());
         assert!(model.recovered(vec![state(2), state(1)]).is_ok(), "and again");
-        assert!(model.recovered(vec![state(1), state(1)]).is_err(), "what came back once stays");
+        assert!(model.recovered(vec![state(1), state(1)]).is_err(), "what was recovered once is recovered again");
     }
 
     #[test]

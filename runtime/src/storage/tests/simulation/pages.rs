@@ -1,6 +1,7 @@
-//! The smallest subject: objects that are written whole into the commit log, without SQLite.
+//! The smallest subject: objects that are written completely into the commit log, without SQLite.
 //!
-//! It tries the log by itself, and shows that the model, the disk and the schedules see each seeded bug; storage is the other subject.
+//! It tests the log alone, and shows that the model, the disk and the schedules detect each seeded bug. The other
+//! subject is storage.
 
 use std::collections::HashMap;
 use std::fs;
@@ -28,13 +29,13 @@ pub struct Pages {
     log: FileLog,
     disk: Arc<SimulatedDisk>,
     lanes: Vec<LaneWriter>,
-    /// What the log says of objects that were not read yet.
+    /// What the log has of objects that were not read yet.
     live: HashMap<usize, Vec<At>>,
     objects: HashMap<usize, State>,
     last: [Lsn; OBJECTS],
 }
 
-/// Evenly spread over the lanes.
+/// Returns an id; ids are evenly spread over the lanes.
 fn id(object: usize) -> [u8; 32] {
     let mut id = [7; 32];
     id[..2].copy_from_slice(&((object * (65_536 / OBJECTS)) as u16).to_be_bytes());
@@ -136,7 +137,7 @@ impl Subject for Pages {
             write().map_err(|error| Failed(error.to_string()))?;
         }
         self.log.trim(&upto).map_err(|error| Failed(error.to_string()))?;
-        // The files have it now, and the log need not.
+        // The files have it now, and the log does not need it.
         self.live.clear();
         Ok(())
     }
@@ -182,7 +183,7 @@ impl Pages {
         Ok(image)
     }
 
-    /// Whole, if it was touched or the log still has it; not flushed.
+    /// Complete, if it was changed or the log still has it; not flushed.
     fn write_file(&self, object: usize) -> io::Result<()> {
         let image = match (self.objects.get(&object), self.live.get(&object)) {
             (Some(state), _) => encode(state),
@@ -196,7 +197,7 @@ impl Pages {
     }
 }
 
-/// The records of a turn that stores this state, in small parts.
+/// Returns the records of a turn that stores this state, in small parts.
 fn records(object: usize, state: &State) -> Vec<Encoded> {
     let image = encode(state);
     let parts: Vec<_> = image.chunks(PAGES_PER_PART * PAGE).collect();
@@ -223,7 +224,7 @@ fn records(object: usize, state: &State) -> Vec<Encoded> {
     parts.iter().enumerate().map(record).collect()
 }
 
-/// Whole pages: the length, then the state as JSON.
+/// Returns whole pages: the length, then the state as JSON.
 fn encode(state: &State) -> Vec<u8> {
     let text = serde_json::to_vec(&(&state.keys, &state.rows, state.alarm)).expect("a state is JSON");
     let mut image = (text.len() as u64).to_le_bytes().to_vec();

@@ -1,20 +1,20 @@
-//! Schedules: what happens in one simulated life, as a list that a seed makes and that can be shortened.
+//! Schedules: the events of one simulated life, as a list that is generated from a seed and can be shortened.
 //!
-//! Steps carry everything they need (lengths and seeds of values, places of crashes), so that leaving some out changes nothing
-//! about the others, and a failing schedule can be cut down to the steps that matter.
+//! Steps carry everything they need (lengths and seeds of values, places of crashes), so that leaving some out changes
+//! nothing about the others, and a failing schedule can be reduced to the steps that matter.
 
 use crate::base::Env;
 use crate::base::failpoints::Failpoint;
 
-/// Objects of a world; ids spread them over the lanes.
+/// The number of objects of a world; ids spread them over the lanes.
 pub const OBJECTS: usize = 6;
-/// Different keys, few enough that they are written again.
+/// The number of different keys, few enough that keys are written again.
 const KEYS: u64 = 5;
 
-/// What times of alarms are multiples of, in milliseconds: some alarms are within the minute that is read ahead.
+/// Due times of alarms are multiples of this, in milliseconds: some alarms are within the minute that is read ahead.
 const TICK: u64 = 20_000;
 
-/// Where disks fail.
+/// The failpoints at which disks fail.
 const FAULTY: [Failpoint; 10] = [
     Failpoint::LogWrite,
     Failpoint::LogFlush,
@@ -41,9 +41,9 @@ pub enum Step {
     Flush,
     /// What an actor does between turns: WAL resets and removal of replaced files.
     Maintain { object: usize },
-    /// The actor leaves; the next turn opens the object again.
+    /// The actor ends; the next turn opens the object again.
     Leave { object: usize },
-    /// A round that trims the log.
+    /// A checkpoint, which trims the log.
     Checkpoint,
     /// The catalogs are written.
     Catalog,
@@ -51,9 +51,9 @@ pub enum Step {
     Fault { failpoint: Failpoint, full: bool },
     /// The process ends before the disk's `after`th operation from now, and another one starts.
     Crash { after: u64, power: bool, seed: u64 },
-    /// A byte of the log that was durable before the last group is not what was written.
+    /// A byte of the log that was durable before the last group is changed.
     Damage { seed: u64 },
-    /// A file of an object is not what was written, or gone.
+    /// A file of an object is changed or removed.
     DamageObject { seed: u64 },
 }
 
@@ -85,11 +85,11 @@ pub enum Handler {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum End {
     Apply,
-    /// It is rolled back, and its error told.
+    /// It is rolled back, and its error is visible.
     Fail,
 }
 
-/// Bytes by the seed that makes them.
+/// Returns bytes that are generated from a seed.
 #[derive(Clone, Copy, Debug)]
 pub struct Bytes {
     pub len: usize,
@@ -106,7 +106,7 @@ impl Bytes {
     }
 }
 
-/// Random choices that a seed repeats.
+/// A source of random choices that a seed repeats.
 pub struct Dice(Env);
 
 impl Dice {
@@ -118,12 +118,12 @@ impl Dice {
         u64::from_le_bytes(self.0.random())
     }
 
-    /// A number below `end`, which is not 0.
+    /// Returns a number below `end`, which is not 0.
     pub fn below(&mut self, end: u64) -> u64 {
         self.seed() % end
     }
 
-    /// Whether something happens that does in `percent` of all cases.
+    /// Returns true in `percent` of all cases.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.below(100) < percent
     }
@@ -135,10 +135,10 @@ impl Dice {
     }
 }
 
-/// The schedule of a seed.
+/// Returns the schedule of a seed.
 pub fn schedule(seed: u64) -> Vec<Step> {
     let mut dice = Dice::new(seed);
-    // Some worlds are calm and some are not, some write a lot between flushes and some little.
+    // Some worlds have many faults and some few, some write much between flushes and some little.
     let length = 10 + dice.below(60);
     let (flushes, crashes, faults) = (5 + dice.below(40), 1 + dice.below(8), dice.below(4));
     (0..length).map(|_| step(&mut dice, flushes, crashes, faults)).collect()
@@ -169,7 +169,7 @@ fn step(dice: &mut Dice, flushes: u64, crashes: u64, faults: u64) -> Step {
     }
 }
 
-/// At once, or in the midst of what comes next.
+/// Either at once, or during the operations that follow.
 fn later(dice: &mut Dice) -> u64 {
     if dice.percent(40) { 0 } else { 1 + dice.below(40) }
 }
@@ -200,7 +200,7 @@ fn write(dice: &mut Dice) -> Write {
     match dice.below(100) {
         0..8 => Write::DeleteAll,
         8..14 => Write::Delete { key },
-        // Few different times, so that the same comes again; half of them beyond what is in memory.
+        // Few different times, so that the same time is set again; half of them are beyond what is in memory.
         14..24 => Write::SetAlarm { at: dice.percent(80).then(|| 1 + dice.below(8) * TICK) },
         24..40 => Write::Insert { rows: 1 + dice.below(8) as usize, value: value(dice, 600) },
         // Enough pages for several parts.

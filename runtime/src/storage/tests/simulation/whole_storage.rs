@@ -1,8 +1,8 @@
-//! The subject that matters: object databases, the commit log, recovery, checkpoints and catalogs, as a server uses them.
+//! The main subject: object databases, the commit log, recovery, checkpoints and catalogs, as a server uses them.
 //!
-//! SQLite writes its files by itself. That suits the simulated disk, which looks at files and not at writes: databases are never
-//! flushed by SQLite. Catalogs are; so what a power cut leaves of them is not for the simulated disk to say, and they are either
-//! as they were or gone.
+//! SQLite writes its files by itself. That suits the simulated disk, which looks at files and not at writes: databases
+//! are never flushed by SQLite. Catalogs are, so the simulated disk cannot decide what a power cut leaves of them: they
+//! are either unchanged or gone.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
 
 const LANES: u16 = 3;
-/// Segments of a few groups. The capacity is what one turn may reserve, and some more.
+/// Segments of a few groups. The capacity is what one turn may reserve, and a little more.
 const SEGMENT: u64 = 128 << 10;
 const CAPACITY: u64 = 6 << 20;
 
@@ -38,7 +38,7 @@ pub(crate) struct WholeStorage {
     storage: Storage,
 }
 
-/// What the objects of this world are called.
+/// Returns the address of an object of this world.
 pub(crate) fn object(number: usize) -> ObjectAddress {
     address(&format!("object-{number}"))
 }
@@ -116,7 +116,7 @@ impl Storage {
         listed
     }
 
-    /// Damages a file of an object. Answers whose.
+    /// Damages a file of an object. Returns the object.
     pub(crate) fn damage(root: &Path, dice: &mut Dice) -> Option<usize> {
         let number = dice.below(OBJECTS as u64) as usize;
         let ObjectAddress { key, id, .. } = object(number);
@@ -227,8 +227,8 @@ impl Subject for WholeStorage {
     }
 }
 
-/// A bit that turned over, a file that was cut, emptied or lost, a block that is another one: of the database, of its sums, or of the
-/// WAL, which nobody reads.
+/// Changes a file: flips a bit, or cuts, empties or removes the file, or replaces a block; of the database, of its
+/// sums, or of the WAL, which is never read.
 fn damage_one(files: &[PathBuf], dice: &mut Dice) {
     let file = &files[dice.below(files.len() as u64) as usize];
     let mut bytes = fs::read(file).expect("it is there");
