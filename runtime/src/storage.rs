@@ -11,7 +11,7 @@
 //! The files import each other in one direction (`tests/tidy/circles.rs`). From the bottom:
 //!
 //! ```text
-//! files                            files that are durable when a function returns
+//! files, checkpoint_thread         files that are durable when a function returns; a thread and its requests
 //! commit_log                       lanes of records on disk; knows neither objects nor SQLite
 //! sums, capture, incarnations      the files of one object: checksums, WAL, names
 //! running, temporary, heap,        what SQLite may use (memory, temporary files, CPU slices),
@@ -51,6 +51,7 @@ mod authorizer;
 mod calls;
 mod capture;
 mod checkpoint;
+mod checkpoint_thread;
 mod connection;
 mod dirty;
 mod errors;

@@ -1,5 +1,9 @@
-//! No circles: no two files of the runtime need each other, directly or through others, except for a file and those in its
-//! directory. So each file can be read after those that it imports, and tried without those that import it.
+//! No circles: no two files of the runtime need each other, directly or through others, except for a file and those in
+//! its directory. So each file can be read after those that it imports, and tried without those that import it.
+//!
+//! A file and its directory are one node among its neighbours: what a file in the directory imports from outside, the
+//! whole imports. Without that, a circle that enters through a file and leaves through one in its directory would not
+//! be seen.
 //!
 //! An import is a path: in a `use`, in code, or in a macro. A path that leads to a name which a file only passes on
 //! (`pub use self::child::Name`) counts as an import of the file that defines it. Unit tests are not looked at.
@@ -145,7 +149,8 @@ fn defining(files: &Files, path: &[String], depth: usize) -> Option<Module> {
     }
 }
 
-/// Which file imports which. A file and those in its directory belong together.
+/// Which file imports which, each as the neighbour of the other that it belongs to. A file and those in its directory
+/// belong together.
 fn graph(files: &Files) -> Graph {
     let imports = |module: &Module, file: &File| {
         let whole = |path: &Module| {
@@ -155,9 +160,21 @@ fn graph(files: &Files) -> Graph {
             from_the_root(module, path).or_else(by_use).or_else(by_child)
         };
         let targets = file.named.iter().filter_map(whole).filter_map(|path| defining(files, &path, 0));
-        targets.filter(|target| !target.starts_with(module) && !module.starts_with(target)).collect()
+        targets.collect::<BTreeSet<_>>()
     };
-    files.iter().map(|(module, file)| (module.clone(), imports(module, file))).collect()
+    let mut graph = Graph::new();
+    for (module, file) in files {
+        for target in imports(module, file) {
+            if target.starts_with(module) || module.starts_with(&target) {
+                continue;
+            }
+            let common = module.iter().zip(&target).take_while(|(a, b)| a == b).count();
+            let [from, to] = [module, &target].map(|path| path[..=common].to_vec());
+            graph.entry(to.clone()).or_default();
+            graph.entry(from).or_default().insert(to);
+        }
+    }
+    graph
 }
 
 /// Every file that can be reached from `from`.
@@ -217,6 +234,12 @@ fn circles_are_found() {
         ("c.rs", "use crate::a::A; struct C;"),
     ];
     assert_eq!(check(&around), ["a → b, b → c, c → a"]);
+    let through_a_child = [
+        ("a.rs", "mod b; use crate::d::D; struct A;"),
+        ("a/b.rs", "struct B;"),
+        ("d.rs", "use crate::a::b::B; struct D;"),
+    ];
+    assert_eq!(check(&through_a_child), ["a → d, d → a"]);
     for (b, c) in [
         ("use super::C; struct B;", "struct C;"),
         ("use super::C; struct B;", "struct C; #[cfg(test)] mod tests { use super::super::b::B; }"),

@@ -13,15 +13,12 @@ use std::io;
 use std::sync::{Arc, Weak};
 
 use super::StorageError;
+use super::checkpoint_thread::Signal;
 use super::commit_log::Lsn;
 use super::dirty::CatchUpError;
 use super::incarnations::Incarnations;
 use super::shared::StorageShared;
 use crate::base::failpoints::Failpoint;
-
-mod thread;
-
-pub(super) use self::thread::{CheckpointThread, Signal};
 
 /// Starts the thread that makes a checkpoint when the log has grown to half of its capacity, or when one is requested.
 pub(super) fn start(shared: &Arc<StorageShared>) -> io::Result<()> {
@@ -37,7 +34,7 @@ fn run(signal: &Signal, shared: &Weak<StorageShared>) {
             continue;
         }
         if let Err(error) = shared.checkpoint() {
-            tracing::error!(%error, "failed to make a checkpoint, so the commit log is not trimmed; retrying in 500 ms");
+            tracing::error!(%error, "failed to make a checkpoint, so the commit log is not trimmed; retrying within 500 ms");
             signal.pause();
         }
     }

@@ -16,7 +16,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_DATA;
 
 use super::StorageError;
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
@@ -28,6 +27,7 @@ use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
 use super::shared::StorageShared;
+use super::statement::is_damage;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
 use crate::base::failpoints::Failpoint;
@@ -556,12 +556,6 @@ pub(super) fn open_file(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: 
     let bytes = connection.bytes()?;
     let alarm = identity.as_ref().and_then(|identity| identity.alarm);
     Ok(OpenFile { connection, sums, wal: None, identity, alarm, bytes, made: None })
-}
-
-pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
-    let extended = error.sqlite_error().map(|error| error.extended_code);
-    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
-        || extended == Some(SQLITE_IOERR_DATA)
 }
 
 /// Returns why SQLite did not open a file.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
-use super::checkpoint::{self, CheckpointThread};
+use super::checkpoint;
+use super::checkpoint_thread::CheckpointThread;
 use super::commit_log::{
     Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
 };

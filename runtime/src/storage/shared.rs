@@ -11,7 +11,7 @@ use super::StorageError;
 use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::Catalog;
-use super::checkpoint::CheckpointThread;
+use super::checkpoint_thread::CheckpointThread;
 use super::commit_log::{Disk, Lane, LaneLog, LaneWriter};
 use super::dirty::DirtyObjects;
 use super::heap::Heap;

@@ -10,7 +10,7 @@ use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use rusqlite::{Connection, ffi};
+use rusqlite::{Connection, ErrorCode, ffi};
 
 use crate::base::Value;
 
@@ -46,6 +46,13 @@ pub(super) fn last_error(connection: &Connection) -> SqliteError {
         let message = CStr::from_ptr(ffi::sqlite3_errmsg(db)).to_string_lossy().into_owned();
         SqliteError { code: ffi::sqlite3_extended_errcode(db), message }
     }
+}
+
+/// Returns whether SQLite reports that a file is not what was written to it.
+pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
+    let extended = error.sqlite_error().map(|error| error.extended_code);
+    matches!(error.sqlite_error_code(), Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt))
+        || extended == Some(ffi::SQLITE_IOERR_DATA)
 }
 
 /// Rows changed by the last finished INSERT, UPDATE or DELETE, without those of triggers.

@@ -21,7 +21,7 @@ use crate::base::failpoints::{self, Failpoint};
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
 use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
-use crate::storage::database::is_damage;
+use crate::storage::statement::is_damage;
 
 /// Notes that a replay or a rebuild collects before it writes them: some MiB.
 const GATHER_MAX: usize = 10_000;
