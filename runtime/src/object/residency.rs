@@ -171,7 +171,7 @@ impl Residency {
         mailbox: Mailbox,
         memory: MemoryCharge,
     ) -> Permit {
-        // The new instance will hardly have room to grow.
+        // What this instance grows by after its first turn will hardly find room.
         if self.tenant(residents, class).account.is_short()
             && let Some(key) = self.victim(residents, class)
         {
@@ -269,20 +269,28 @@ impl Residency {
         self.metrics.instances_evicted.inc();
     }
 
-    /// Asks an instance that has become idle while turns wait to leave, if that helps a smaller class or its own.
-    fn went_idle(&self, key: u64) {
+    /// Gives room to turns that wait, because the instance's turn may have given bytes back. Asks the instance to leave
+    /// if turns still wait and that helps a smaller class or its own.
+    fn went_idle(self: &Arc<Self>, key: u64) {
         let mut residents = self.residents.lock();
-        let Some(resident) = residents.by_key.get(&key) else { return };
-        let Some(own) = residents.tenants.get(&resident.class) else { return };
+        let granted = self.pass_on(&mut residents);
+        if let Some(class) = self.helped_by(&residents, key) {
+            self.ask_for_room(&mut residents, key, class);
+        }
+        drop(residents);
+        send(granted);
+    }
+
+    /// The class with the fewest instances that an instance helps by leaving.
+    fn helped_by(&self, residents: &Residents, key: u64) -> Option<ClassKey> {
+        let resident = residents.by_key.get(&key)?;
+        let own = residents.tenants.get(&resident.class)?;
         let (held, bytes) = (own.held.instances, own.account.used());
         let helped = residents.tenants.iter().filter(|(class, tenant)| {
             let is_smaller = || tenant.held.instances < held || tenant.account.used() < bytes;
             tenant.waiting.len() > tenant.coming && (**class == resident.class || is_smaller())
         });
-        let class = helped.min_by_key(|(_, tenant)| tenant.held.instances).map(|(class, _)| class.clone());
-        if let Some(class) = class {
-            self.ask_for_room(&mut residents, key, class);
-        }
+        helped.min_by_key(|(_, tenant)| tenant.held.instances).map(|(class, _)| class.clone())
     }
 
     /// Asks every instance that has been idle for at least this long to leave.

@@ -23,7 +23,7 @@ const DESCRIPTORS_FOR_OTHERS: u64 = 2_000;
 const INSTANCES_MAX: u32 = 8_000;
 /// Bytes that an instance may grow by in its first turn without being refused. Without them an instance could be made
 /// only to fail.
-const FIRST_GROWTH: u64 = 1 << 20;
+pub(super) const FIRST_GROWTH: u64 = 1 << 20;
 /// Linear memories that a component may use; interpreters made of several modules use up to three.
 pub const MEMORIES_PER_COMPONENT: u32 = 8;
 /// Tables that a component may use.
@@ -42,7 +42,7 @@ pub struct Cost {
     pub memories: u32,
     /// Tables.
     pub tables: u32,
-    /// Bytes of the linear memories at the beginning, without later growth.
+    /// Bytes of the linear memories at the beginning, without later growth: their number times the size of the largest.
     pub bytes: u64,
 }
 

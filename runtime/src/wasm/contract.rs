@@ -12,7 +12,8 @@ pub(super) struct Contract {
     pub(super) exports: &'static [&'static str],
 }
 
-/// Every version that this host runs, oldest first. 0.1.0 is not among them: its errors and its handlers had other names.
+/// Every version that this host runs, oldest first. 0.1.0 is not among them: its errors and its handlers had other
+/// names.
 pub(super) const CONTRACTS: &[Contract] = &[Contract {
     version: Version(0, 2, 0),
     imports: &[

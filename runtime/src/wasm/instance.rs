@@ -13,6 +13,7 @@ use wasmtime::Store;
 #[cfg(test)]
 use self::script::ScriptInstance;
 use super::bindings::init_handler;
+use super::capacity::FIRST_GROWTH;
 use super::class::{ClassCode, Runs};
 use super::clock::TurnClock;
 use super::context::InstanceContext;
@@ -153,7 +154,11 @@ impl ComponentInstance {
             Timed::new(making, &context, &cpu, &clock, &pace).await
         };
         match made {
-            Ok(Ok((handlers, init))) => Ok(Self { store, handlers, init, fresh: true, code, context, share }),
+            Ok(Ok((handlers, init))) => {
+                // The cost of the class is an upper bound if it has several memories.
+                store.data_mut().memory.keep(FIRST_GROWTH);
+                Ok(Self { store, handlers, init, fresh: true, code, context, share })
+            }
             Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
             Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
         }
@@ -195,7 +200,7 @@ impl ComponentInstance {
             Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
         if is_first {
-            self.store.data_mut().memory.end_first_turn();
+            self.store.data_mut().memory.keep(0);
         }
         let result = match called {
             Ok(Ok(result)) => result,

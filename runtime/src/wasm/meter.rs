@@ -38,9 +38,9 @@ impl MemoryMeter {
         self.refusal = None;
     }
 
-    /// Gives back what the instance was admitted with and has not used in its first turn.
-    pub(super) fn end_first_turn(&mut self) {
-        self.charge.shrink(self.charge.bytes().saturating_sub(self.used));
+    /// Keeps what is used and `more` bytes of the charge; gives the rest back.
+    pub(super) fn keep(&mut self, more: u64) {
+        self.charge.shrink(self.charge.bytes().saturating_sub(self.used.saturating_add(more)));
     }
 
     fn take(&mut self, more: u64) -> bool {
@@ -72,5 +72,31 @@ impl ResourceLimiter for MemoryMeter {
     fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current) as u64;
         Ok(desired <= TABLE_ELEMENTS && self.take(more * TABLE_ELEMENT))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{ClassKey, HostMemory, MemoryUse};
+
+    #[test]
+    fn what_an_instance_was_admitted_with_pays_for_its_growth_and_goes_back_when_it_is_not_used() {
+        let memory = HostMemory::new(10_000);
+        let account = memory.account(&ClassKey::new("class"));
+        let mut meter = MemoryMeter::new(account.take(MemoryUse::Instances, 3_000).unwrap(), 6_000);
+        assert!(meter.take(1_000));
+        meter.keep(500);
+        assert_eq!(account.used(), 1_500);
+        assert!(meter.take(400));
+        assert_eq!(account.used(), 1_500, "paid for already");
+        assert!(meter.take(600));
+        meter.keep(0);
+        assert_eq!(account.used(), 2_000);
+        assert!(!meter.take(4_001) && meter.refusal() == Some(Refusal::Limit));
+        let others = memory.account(&ClassKey::new("other")).take(MemoryUse::Instances, 6_000).unwrap();
+        assert!(!meter.take(2_000) && meter.refusal() == Some(Refusal::Host));
+        drop((meter, others));
+        assert_eq!(memory.used(), 0);
     }
 }

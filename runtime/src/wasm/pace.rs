@@ -1,12 +1,13 @@
 //! The pace of a turn while it calls the host: what host calls cost, and when they make the turn give way.
 //!
-//! Compiled code pays in fuel and gives way whenever it has used up a slice of it. A host call uses next to no fuel, however much it
-//! does. So each has a price in fuel, by counts and bytes and never by time, which is noted here and charged when the call returns
-//! (`host_call`). When the prices since the turn last gave way add up to a slice, the turn's CPU time is checked, and the turn gives way at
-//! the next place where compiled code looks at its fuel: the next loop or function.
+//! Compiled code pays in fuel and gives way whenever it has used up a slice of it. A host call uses next to no fuel,
+//! however much it does. So each has a price in fuel, by counts and bytes and never by time, which is noted here and
+//! charged when the call returns (`host_call`). When the prices since the turn last gave way add up to a slice, the
+//! turn's CPU time is checked, and the turn gives way at the next place where compiled code looks at its fuel: the next
+//! loop or function.
 //!
-//! The work of a call of standard WASI is not always known here. Such a call is timed instead: a long one makes the turn give way,
-//! too, but costs no more fuel than a short one, so fuel stays the same on every machine.
+//! The work of a call of standard WASI is not always known here. Such a call is timed instead: a long one makes the
+//! turn give way, too, but costs no more fuel than a short one, so fuel stays the same on every machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};

@@ -46,7 +46,8 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
     }
 }
 
-/// Returns a line for each function that was running, innermost first: its place in the module, and its name if the component has names.
+/// Returns a line for each function that was running, innermost first: its place in the module, and its name if the
+/// component has names.
 pub(super) fn functions(backtrace: &WasmBacktrace) -> String {
     let text = backtrace.to_string();
     let mut lines = text.split_once('\n').map_or_else(String::new, |(_title, lines)| lines.trim_end().to_owned());

@@ -7,12 +7,21 @@ use crate::base::env::Manual;
 use crate::base::{Limits, MemoryUse};
 use crate::object::mailbox::{Admits, Inbox, Message, mailbox};
 
+const MIB: u64 = 1 << 20;
 const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 
 fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
     let (env, clock) = Env::manual(1);
     let capacity = InstanceCapacity::derive(&Limits { live_instances: rooms, ..Limits::default() });
     (Arc::new(Residency::new(Arc::new(capacity), env, Arc::default())), clock)
+}
+
+/// A house for 100 instances with so many bytes of memory.
+fn house_of_bytes(bytes: u64) -> (Arc<Residency>, Arc<InstanceCapacity>, Arc<Manual>) {
+    let (env, clock) = Env::manual(1);
+    let limits = Limits { live_instances: 100, live_instance_bytes: bytes, ..Limits::default() };
+    let capacity = Arc::new(InstanceCapacity::derive(&limits));
+    (Arc::new(Residency::new(capacity.clone(), env, Arc::default())), capacity, clock)
 }
 
 async fn live_in(house: &Arc<Residency>) -> (Permit, Inbox) {
@@ -192,11 +201,7 @@ async fn a_class_at_its_bound_makes_room_of_its_own() {
 /// small ones of another class that lacks bytes get them back, and none of its own leaves.
 #[tokio::test]
 async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
-    const MIB: u64 = 1 << 20;
-    let (env, clock) = Env::manual(1);
-    let limits = Limits { live_instances: 100, live_instance_bytes: 100 * MIB, ..Limits::default() };
-    let capacity = Arc::new(InstanceCapacity::derive(&limits));
-    let house = Arc::new(Residency::new(capacity.clone(), env, Arc::default()));
+    let (house, capacity, clock) = house_of_bytes(100 * MIB);
     let memory = |class: &str, mib: u64| {
         capacity.account(&ClassKey::new(class)).take(MemoryUse::Instances, mib * MIB).expect("it may have so much")
     };
@@ -221,6 +226,31 @@ async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
     drop((grown, large));
     assert!(newcomer.await.is_ok());
     assert!(!is_asked_to_leave(&mut small_inbox).await && !is_asked_to_leave(&mut other_inbox).await);
+}
+
+/// An instance whose first turn has used less than it was admitted with stays, and a turn that waits gets what it gives
+/// back.
+#[tokio::test]
+async fn bytes_that_a_turn_gives_back_go_to_a_turn_that_waits() {
+    let (house, capacity, _clock) = house_of_bytes(100 * MIB);
+    let admit = |bytes: u64| {
+        let (house, (mailbox, inbox)) = (house.clone(), mailbox());
+        async move { Some((house.admit(&ClassKey::new("class"), Cost { bytes, ..ONE }, &mailbox).await?, inbox)) }
+    };
+    let (mut first, mut inbox) = admit(69 * MIB).await.expect("there is room");
+    let charge = first.take_memory();
+    assert_eq!((charge.bytes(), first.take_memory().bytes()), (70 * MIB, 0));
+    let second = tokio::spawn(admit(19 * MIB));
+    tokio::task::yield_now().await;
+    assert!(!second.is_finished());
+    drop(charge);
+    first.mark_idle();
+    let (second, _inbox) = second.await.unwrap().expect("the bytes are free");
+    assert!(!is_asked_to_leave(&mut inbox).await);
+    // What no instance was made with is free when its permit is.
+    assert_eq!(capacity.memory.used(), 20 * MIB);
+    drop(second);
+    assert_eq!(capacity.memory.used(), 0);
 }
 
 #[tokio::test]
