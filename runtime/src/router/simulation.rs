@@ -151,6 +151,7 @@ struct Actors {
     host: Arc<HostContext>,
     orders: Arc<Mutex<Orders>>,
     storage: Storage,
+    disk: Arc<SimulatedDisk>,
     world: World,
     answers: u64,
 }
@@ -288,7 +289,7 @@ impl Subject for Actors {
     }
 
     fn open(root: &Path, disk: Arc<SimulatedDisk>, world: World) -> Result<Self, String> {
-        let storage = Storage::open(root, disk, &world.env)?;
+        let storage = Storage::open(root, disk.clone(), &world.env)?;
         let records = ClassRecords::open(&storage.dir).map_err(|error| error.to_string())?;
         let records = Arc::new(records);
         let host = host(&storage, &world.env, &records);
@@ -299,7 +300,7 @@ impl Subject for Actors {
         let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
         let router = Router::new(host.clone(), classes, runtime.handle().clone());
         let (peers, waiting) = (Default::default(), HashMap::new());
-        Ok(Self { runtime, peers, waiting, router, host, orders, storage, world, answers: 0 })
+        Ok(Self { runtime, peers, waiting, router, host, orders, storage, disk, world, answers: 0 })
     }
 
     fn lane(number: usize) -> usize {
@@ -322,10 +323,15 @@ impl Subject for Actors {
     /// which the disk has refused an operation is run again at once.
     fn alarm(&mut self, number: usize, writes: &[Write], _end: End) -> Result<Turned, Failed> {
         self.order(writes, false, false);
+        let refused = self.disk.refused();
         let mut turned = self.call(number, Cause::Alarm, RunAlarm::IfDue);
         for _ in 0..ALARM_RETRIES {
-            let is_done = |turned: &Turned| turned.wrote || !self.orders.lock().obeyed;
-            if turned.as_ref().is_ok_and(is_done) {
+            let is_over = match &turned {
+                Ok(turned) => turned.wrote || !self.orders.lock().obeyed,
+                // What fails on a disk that has refused nothing is wrong.
+                Err(_) => self.disk.refused() == refused,
+            };
+            if is_over {
                 break;
             }
             turned = self.call(number, Cause::Alarm, RunAlarm::Now);

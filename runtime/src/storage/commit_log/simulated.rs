@@ -36,6 +36,8 @@ struct State {
     operations: u64,
     hits: HashMap<Failpoint, u64>,
     faults: Vec<(Failpoint, io::ErrorKind, u64)>,
+    /// Operations that a fault has failed.
+    refused: u64,
     /// The number of the operation before which the power is cut.
     stop_at: Option<u64>,
 }
@@ -80,6 +82,11 @@ impl SimulatedDisk {
     /// Returns the number of operations so far.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
+    }
+
+    /// Returns how many operations have failed because of [`Self::fail`].
+    pub fn refused(&self) -> u64 {
+        self.state.lock().refused
     }
 
     /// Makes the operation of this number and all later ones fail, as if the power were cut.
@@ -133,8 +140,11 @@ impl Disk for SimulatedDisk {
         let hits = state.hits.entry(failpoint).or_default();
         *hits += 1;
         let hits = *hits;
-        match state.faults.iter().find(|(at, _, nth)| (*at, *nth) == (failpoint, hits)) {
-            Some((_, error, _)) => Err((*error).into()),
+        match state.faults.iter().find(|(at, _, nth)| (*at, *nth) == (failpoint, hits)).map(|(_, error, _)| *error) {
+            Some(error) => {
+                state.refused += 1;
+                Err(error.into())
+            }
             None => Ok(()),
         }
     }
