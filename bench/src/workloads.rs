@@ -183,8 +183,8 @@ struct Contender {
     /// CPU time of the system in each round, divided by the answers of the round, in microseconds. It includes other
     /// work of the round (eviction and checks of objects).
     cpu_us: Vec<f64>,
-    /// Flushes of the commit log in each round, divided by the answers of the round; empty for systems that have no such count. The
-    /// fewer turns share a flush, the more CPU time a durable request takes.
+    /// Flushes of the commit log in each round, divided by the answers of the round; empty for systems that have no
+    /// such count. The fewer turns share a flush, the more CPU time a durable request takes.
     flushes: Vec<f64>,
 }
 
@@ -218,7 +218,7 @@ impl Workload {
                 let cpu = contender.system.cpu_time()?.saturating_sub(before);
                 contender.cpu_us.push(cpu.as_secs_f64() * 1e6 / measured.requests as f64);
                 if let Some((before, now)) = flushed.zip(contender.log_flushes().await) {
-                    contender.flushes.push((now - before) as f64 / measured.requests as f64);
+                    contender.flushes.push(now.saturating_sub(before) as f64 / measured.requests as f64);
                 }
                 contender.rounds.push(measured);
             }

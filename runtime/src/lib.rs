@@ -2,7 +2,8 @@
 //! SQLite database of their own.
 //!
 //! Layers, each importing only those to its right (a test proves it):
-//! `gateway → router → object → wasm → sockets → storage → base`. `docs/ARCHITECTURE.md` has the words and the invariants.
+//! `gateway → router → object → wasm → sockets → storage → base`. `docs/ARCHITECTURE.md` has the words and the
+//! invariants.
 
 pub mod base;
 pub mod cli;

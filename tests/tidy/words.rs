@@ -1,5 +1,5 @@
-//! Retired words stay out of the sources and the documentation. Each of them had a private meaning where the field has a
-//! term, or described a program part like a person. `docs/ARCHITECTURE.md` has the terms that are in use.
+//! Retired words stay out of the sources and the documentation. Each of them had a private meaning where the field has
+//! a term, or described a program part like a person. `docs/ARCHITECTURE.md` has the terms that are in use.
 //!
 //! Owns the table of retired words and of their replacements. Does not judge style beyond it.
 
@@ -14,15 +14,12 @@ const EXEMPT: [&str; 2] = ["docs/decisions/", "tests/tidy/words.rs"];
 /// What the names of text files end in.
 const ENDINGS: [&str; 12] = [".rs", ".md", ".toml", ".wit", ".mjs", ".js", ".ts", ".py", ".go", ".zig", ".c", ".h"];
 
-/// Phrases that no text and no identifier contains: in any case, in the singular or the plural, and also as `snake_case`
-/// or `CamelCase`. After each, what to write instead.
-const PHRASES: [(&str, &str); 12] = [
+/// Phrases that no text and no identifier contains: in any case, in the singular or the plural, and also as
+/// `snake_case` or `CamelCase`. After each, what to write instead.
+const PHRASES: [(&str, &str); 9] = [
     ("release round", "checkpoint"),
     ("class kit", "conformance suite"),
     ("named point", "failpoint"),
-    ("test point", "failpoint"),
-    ("planted mistake", "seeded bug"),
-    ("replay beat", "replay event"),
     ("goodbye", "close frame"),
     ("for ever", "forever, without end, or until it is restarted"),
     ("looks after", "manages"),
@@ -54,8 +51,8 @@ const ALLOWED: [(&str, &str); 0] = [];
 struct Word<'a> {
     text: &'a str,
     line: usize,
-    /// Whether only what joins the parts of a phrase stands before it: space, a line's end with its comment marker, `-`,
-    /// `_`, or nothing.
+    /// Whether only what joins the parts of a phrase stands before it: space, a line's end with its comment marker,
+    /// `-`, `_`, or nothing.
     joined: bool,
 }
 

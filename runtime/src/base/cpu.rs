@@ -7,8 +7,8 @@
 //! turns of its class together have used up an allowance that refills with time. A heavy turn needs a slot for each
 //! [`QUANTUM`]; there are as many slots as cores, and classes share them ([`Slots::brief`]). So however many turns of
 //! one class compute without end, at most as many as there are cores run at a time, light turns, also those of that
-//! class, find a free thread, and a heavy turn of another class gets the next slot but one at the latest. A turn holds at most one slot, and none
-//! while it waits for anything else, so slots cannot deadlock.
+//! class, find a free thread, and a heavy turn of another class gets the next slot but one at the latest. A turn holds
+//! at most one slot, and none while it waits for anything else, so slots cannot deadlock.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -195,9 +195,9 @@ impl CpuTimer {
         self.0.env.elapsed().as_nanos() as u64
     }
 
-    /// Ends the slice: the turn yields or is over. Must run on the thread on which the slice began. What was computed with
-    /// a slot is not taken off the allowance: the slots bound it, and light turns of the class would wait behind all
-    /// its heavy ones.
+    /// Ends the slice: the turn yields or is over. Must run on the thread on which the slice began. What was computed
+    /// with a slot is not taken off the allowance: the slots bound it, and light turns of the class would wait behind
+    /// all its heavy ones.
     fn end_slice(&self, had_slot: bool) {
         let since = self.0.since.swap(0, Relaxed);
         if since != 0 {

@@ -19,7 +19,7 @@ pub struct Limits {
     pub wall_seconds_per_turn: f64,
     /// Bytes of linear memory of one instance, all of its memories together.
     pub memory_per_instance: u64,
-    /// Live instances; 0 derives a budget from the machine (§5).
+    /// Live instances; 0 derives the number from the machine (`wasm/capacity.rs`).
     pub live_instances: u32,
     /// Bytes of linear memory of all live instances; 0 takes half of the machine's memory.
     pub live_instance_bytes: u64,

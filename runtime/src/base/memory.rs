@@ -3,7 +3,8 @@
 //!
 //! Code that allocates for a class takes a [`MemoryCharge`] first, and holds it for as long as the bytes are allocated.
 //! A class may hold at most four times what is free (`share`), so when memory is short the host refuses the class that
-//! took most, never the others. The sum never exceeds the limit. Charges are counted by purpose, too, for the metrics.
+//! took most, never the others. Only the host's own work, which must not
+//! fail, may exceed the limit ([`MemoryCharge::grow_anyway`]). Charges are counted by purpose, too, for the metrics.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -175,8 +176,8 @@ impl MemoryAccount {
     }
 
     fn add(&self, purpose: MemoryUse, bytes: u64) -> Result<(), NoMemory> {
-        // One at a time of each class: threads that took at once would not see each other's bytes, and together take what
-        // the rule keeps free for other classes.
+        // One at a time of each class: threads that took at once would not see each other's bytes, and together take
+        // what the rule keeps free for other classes.
         let _one = self.class.adding.lock();
         let held = self.used();
         let taken = self.host.used.fetch_update(Relaxed, Relaxed, |used| {

@@ -1,4 +1,5 @@
-//! A class as the admin API describes it, and the result of a deploy: what `holdfast deploy` and `holdfast classes` read and print.
+//! A class as the admin API describes it, and the result of a deploy: what `holdfast deploy` and `holdfast classes`
+//! read and print.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,5 @@
-//! Connections: the time for which they may stand still, and their end when the host stops. `places` limits their number.
+//! Connections: the time for which they may stand still, and their end when the host stops. `places` limits their
+//! number.
 //!
 //! A listener accepts for as long as the host runs, whatever fails. Each connection has a task, which serves it and
 //! checks several times in each timeout whether it makes progress. A connection without progress is closed, so that its
@@ -11,8 +12,8 @@
 //! | the peer takes nothing of what it is sent, or less than `slowest-transfer` on average | `response-seconds` |
 //! | a body comes to a halt | `body-seconds`, in `body`, which answers 408 |
 //!
-//! Invariants: a connection without progress is closed at most one look after its patience has ended; a listener that stops
-//! waits until every connection has ended.
+//! Invariants: a connection without progress is closed at most one look after its patience has ended; a listener that
+//! stops waits until every connection has ended.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

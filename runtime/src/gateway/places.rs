@@ -1,7 +1,7 @@
 //! Places: how many connections a listener has, and how many of them one address may have.
 //!
-//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log nor a
-//! database ever finds none left; the admin listener has places of its own; one address does not get all places.
+//! What must stay true: there are never more connections than descriptors were set aside for, so neither the commit log
+//! nor a database ever finds none left; the admin listener has places of its own; one address does not get all places.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -37,7 +37,8 @@ pub struct Place {
 }
 
 impl Places {
-    /// Creates places for `max` connections, `per_address` of them for each address that is neither loopback nor trusted.
+    /// Creates places for `max` connections, `per_address` of them for each address that is neither loopback nor
+    /// trusted.
     pub fn new(
         max: usize,
         per_address: u32,

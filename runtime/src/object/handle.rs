@@ -17,11 +17,13 @@ pub struct ObjectHandle {
 
 /// The router's map of live objects, as an actor uses it.
 pub trait Registry: Send + Sync {
-    /// Removes the actor that `handle` leads to from the map, unless a call waits in its mailbox. Returns whether it was removed.
+    /// Removes the actor that `handle` leads to from the map, unless a call waits in its mailbox. Returns whether it
+    /// was removed.
     fn leave(&self, id: &ObjectId, handle: &ObjectHandle) -> bool;
 }
 
-/// Bytes of a call from which on it is charged. The number of smaller calls is bounded by the connections that they come from.
+/// Bytes of a call from which on it is charged. The number of smaller calls is bounded by the connections that they
+/// come from.
 const CHARGED_FROM: u64 = 4 << 10;
 
 /// Charges the bytes of an event to its class, except those that are charged already.

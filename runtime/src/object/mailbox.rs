@@ -1,7 +1,7 @@
 //! The mailbox of an actor: bounded, first in, first out.
 //!
-//! Putting a call in never blocks: a full mailbox refuses it. Deletions are always admitted and end all calls before them. The inbox skips a
-//! call whose caller has dropped the reply.
+//! Putting a call in never blocks: a full mailbox refuses it. Deletions are always admitted and end all calls before
+//! them. The inbox skips a call whose caller has dropped the reply.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -116,7 +116,8 @@ pub(super) fn mailbox() -> (Mailbox, Inbox) {
 }
 
 impl Mailbox {
-    /// Puts in a call that holds so many bytes. Calls of the host that must not be kept out are admitted also if the mailbox is full.
+    /// Puts in a call that holds so many bytes. Calls of the host that must not be kept out are admitted also if the
+    /// mailbox is full.
     pub(super) fn put(
         &self,
         call: Call<Event>,
@@ -125,7 +126,8 @@ impl Mailbox {
         limits: &Limits,
     ) -> Result<(), Refusal> {
         let deletes = matches!(call.event, Event::Administration(Administration::Delete(_)));
-        // A caller that fills the mailbox must keep out neither the alarm, of which one waits at a time, nor the operator.
+        // A caller that fills the mailbox must keep out neither the alarm, of which one waits at a time, nor the
+        // operator.
         let always = deletes || matches!(call.event, Event::Alarm(RunAlarm::IfDue, _));
         if !self.load.lock().take(bytes, limits, always) {
             return Err(Refusal::Full);

@@ -1,7 +1,7 @@
 //! The way back to the caller of an operation: a reply that is sent once and waits at the output gate.
 //!
-//! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn that has begun
-//! completes, except that of a request which has written nothing and only waits: it is rolled back.
+//! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn
+//! that has begun completes, except that of a request which has written nothing and only waits: it is rolled back.
 
 use std::task::Poll;
 
@@ -22,8 +22,8 @@ pub enum ReplyTo<T> {
 /// The sending end of a reply.
 pub struct Caller<T>(oneshot::Sender<Answer<T>>);
 
-/// An outcome behind the gate, and what the object has sent that must be released before it: a caller that sees the outcome must also
-/// see what was sent before.
+/// An outcome behind the gate, and what the object has sent that must be released before it: a caller that sees the
+/// outcome must also see what was sent before.
 pub(super) struct Answer<T> {
     pub(super) outcome: Gated<Result<T, TurnError>>,
     pub(super) after: Option<Outbox>,

@@ -20,8 +20,8 @@ const LEFT: usize = 16 << 20;
 const STRETCH: Duration = Duration::from_millis(250);
 /// Allocations between two looks at stack and clock: some 20 µs of compiling.
 pub(super) const ALLOCATIONS: u32 = 256;
-/// Bytes of an allocation at which the clock is looked at in any case: filling it takes longer than that. One step of the virtual
-/// machine may fill one, so some dozens of steps, after which the limit is checked, may take a quarter of a second.
+/// Bytes of an allocation at which the clock is looked at in any case: filling it takes far longer than the look. One
+/// step of SQLite's virtual machine may fill one, and the limit is otherwise checked only after hundreds of steps.
 const LARGE: usize = 64 << 10;
 
 /// The error of a statement that [`may_allocate`] has ended.
@@ -53,7 +53,7 @@ thread_local! {
 /// within one function a compiler may keep the address of a thread-local.
 #[inline(never)]
 pub(super) fn running<'a>() -> Option<&'a Running> {
-    // SAFETY: it is set by `run` and `give_way` only, to something on the stack that the thread is on, and is null
+    // SAFETY: it is set by [`Seat`] and `give_way` only, to something on the stack that the thread is on, and is null
     // again before that ends.
     unsafe { RUNNING.get().as_ref() }
 }
@@ -103,8 +103,9 @@ impl Running {
     }
 }
 
-/// Returns whether SQLite may be given so many bytes. Called at each allocation, because compiling a statement calls nothing else of
-/// the host's, but allocates all the time. Never suspends the statement, because SQLite may hold a mutex.
+/// Returns whether SQLite may be given so many bytes. Called at each allocation, because compiling a statement calls
+/// nothing else of the host's, but allocates all the time. Never suspends the statement, because SQLite may hold a
+/// mutex.
 pub(super) fn may_allocate(bytes: usize) -> bool {
     let Some(running) = running() else { return true };
     let count = running.allocations.get() + 1;

@@ -115,7 +115,7 @@ struct CheckedFile {
     base: sqlite3_file,
     sums: *const PageSums,
     /// Bytes of the file; below 0 until SQLite has asked for them, which it does at the beginning of each transaction.
-    /// checkpoints may make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a
+    /// Checkpoints may make the file longer, but only while its WAL has these pages, and then SQLite goes by the WAL; a
     /// checkpoint cuts the file.
     size: sqlite3_int64,
 }

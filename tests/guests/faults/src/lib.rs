@@ -1,5 +1,5 @@
-//! Fails in the way the path names, after staging 999 under the key `n`. `/get`, `/put?n=` and `/count` show and set what is
-//! stored, `/sleep?ms=` waits without failing.
+//! Fails in the way the path names, after staging 999 under the key `n`. `/get`, `/put?n=` and `/count` show and set
+//! what is stored, `/sleep?ms=` waits without failing.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Logs once at each level with fields, prints a line to standard output and one to standard error, and answers `logged`.
-//! `/many?n=` logs n entries instead; `/panic` and `/fail` log one and then fail the turn.
+//! Logs once at each level with fields, prints a line to standard output and one to standard error, and answers
+//! `logged`. `/many?n=` logs n entries instead; `/panic` and `/fail` log one and then fail the turn.
 
 use holdfast::prelude::*;
 use serde::Deserialize;
