@@ -12,6 +12,7 @@ mod clock;
 pub mod compatibility;
 mod context;
 mod contract;
+mod copies;
 pub mod engine;
 pub mod event;
 mod handlers;

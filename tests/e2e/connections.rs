@@ -11,6 +11,7 @@ use tungstenite::Message;
 use ureq::http::Method;
 
 use crate::harness::{Host, Http2, Socket, eventually, guest};
+use crate::websockets::close_event;
 
 const MIB: usize = 1 << 20;
 
@@ -299,11 +300,7 @@ fn a_flood_of_pings_is_not_read() {
         }
     }
     assert!(sent < 256 * MIB, "all of it was read");
-    let close = eventually("the close event", || {
-        let events = host.get("/sockets/room/events").json();
-        events.as_array().unwrap().iter().find(|event| event["event"] == "close").cloned()
-    });
-    assert_eq!(close["code"], 1006);
+    assert_eq!(close_event(&host, "room")["code"], 1006);
     assert_eq!(host.metric("holdfast_sockets"), 0);
 }
 
@@ -335,8 +332,8 @@ fn empty_messages_to_a_peer_that_does_not_read() {
         let (text, times) = if buffered < 100_000 { ("x".repeat(100_000), 1) } else { (String::new(), 200) };
         quick.order(json!(vec![json!({ "broadcast": { "text": text, "tag": "slow" } }); times]));
         assert!(host.metric("holdfast_socket_buffered_bytes") <= 1_000_000);
-        let events = host.get("/sockets/room/events").json();
-        events.as_array().unwrap().iter().find(|event| event["event"] == "close").cloned()
+        let events = host.get("/sockets/room/events?event=close").json();
+        events.as_array().unwrap().first().cloned()
     });
     assert_eq!(close["code"], 1013);
 }
@@ -366,10 +363,7 @@ fn a_peer_that_breaks_a_rule_is_closed_and_gone() {
         assert_eq!(good.order_one(json!({ "sockets": null })).as_array().unwrap().len(), 2);
         bad.stream().write_all(&bytes).unwrap();
         // It has not read the close frame yet, let alone answered.
-        let close = eventually("the close event", || {
-            let events = host.get(&format!("{path}/events")).json();
-            events.as_array().unwrap().iter().find(|event| event["event"] == "close").cloned()
-        });
+        let close = close_event(&host, &room);
         assert_eq!((&close["code"], &close["was_clean"]), (&code.into(), &false.into()), "{what}");
         assert_eq!(good.order_one(json!({ "sockets": null })).as_array().unwrap().len(), 1, "{what}");
         assert_eq!(host.get(&path).json()["count"], 1, "{what}");

@@ -29,11 +29,11 @@ fn refused(host: &Host, path: &str) -> Answer {
 
 /// Returns what the object stored of the events with this name.
 fn events(host: &Host, object: &str, name: &str) -> Vec<Json> {
-    let all = host.get(&format!("/sockets/{object}/events")).json();
-    all.as_array().unwrap().iter().filter(|event| event["event"] == name).cloned().collect()
+    host.get(&format!("/sockets/{object}/events?event={name}")).json().as_array().unwrap().clone()
 }
 
-fn close_event(host: &Host, object: &str) -> Json {
+/// Waits until the object has stored the event of a closed socket, and returns it.
+pub fn close_event(host: &Host, object: &str) -> Json {
     eventually("the close event", || events(host, object, "close").pop())
 }
 

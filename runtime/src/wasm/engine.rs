@@ -11,6 +11,7 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 
 use super::cache::CodeCache;
 use super::capacity::{self, InstanceCapacity};
+use super::copies::CopyRoom;
 use super::host::{self, Host};
 use crate::base::{Env, HeavyWork, Limits};
 
@@ -33,6 +34,7 @@ pub struct Engine {
     pub(super) wasmtime: wasmtime::Engine,
     pub(super) linker: Linker<Host>,
     pub(super) cache: CodeCache,
+    pub(super) copy_room: CopyRoom,
     /// Slots and shares of turns that compute for long.
     pub heavy_work: HeavyWork,
     /// The room for live instances.
@@ -46,8 +48,9 @@ impl Engine {
         let wasmtime = wasmtime::Engine::new(&config(limits, &capacity))?;
         let linker = host::link(&wasmtime)?;
         let cache = CodeCache::new(cache, &wasmtime, node_key);
-        let heavy_work = HeavyWork::new(std::thread::available_parallelism().map_or(2, usize::from), env);
-        Ok(Self { wasmtime, linker, cache, heavy_work, capacity })
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        let copy_room = CopyRoom::new(cores, limits.response_body);
+        Ok(Self { wasmtime, linker, cache, copy_room, heavy_work: HeavyWork::new(cores, env), capacity })
     }
 }
 

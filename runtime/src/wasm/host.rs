@@ -24,6 +24,7 @@ use self::logging::ObjectLog;
 use super::bindings;
 use super::clock::TurnClock;
 use super::context::InstanceContext;
+use super::copies::Copies;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
 use crate::base::{Env, ObjectAddress, WorkBudget};
@@ -46,6 +47,7 @@ pub struct Host {
     /// The remaining budget of the running turn.
     pub(super) work: WorkBudget,
     pub(super) pace: Pace,
+    pub(super) copies: Copies,
     /// The functions that were running when the turn was given up, innermost first.
     pub(super) stopped_at: Option<String>,
     pub(super) clock: Arc<TurnClock>,
@@ -59,7 +61,13 @@ pub struct Host {
 
 impl Host {
     /// Creates the data of a new instance's store. `work` is the budget for making the instance.
-    pub(super) fn new(context: &InstanceContext, memory: MemoryMeter, work: WorkBudget, handles_alarms: bool) -> Self {
+    pub(super) fn new(
+        context: &InstanceContext,
+        memory: MemoryMeter,
+        copies: Copies,
+        work: WorkBudget,
+        handles_alarms: bool,
+    ) -> Self {
         let clock = Arc::new(TurnClock::new(&context.env));
         let log = Arc::new(ObjectLog::new(context.logs.clone(), context.env.clone(), &context.address));
         let pace = Pace::new();
@@ -74,6 +82,7 @@ impl Host {
             memory,
             work,
             pace,
+            copies,
             stopped_at: None,
             clock,
             env: context.env.clone(),

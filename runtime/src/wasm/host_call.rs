@@ -13,12 +13,25 @@ pub(super) fn at_host_call(store: StoreContextMut<'_, Host>, transition: CallHoo
     match transition {
         CallHook::CallingHost => before(store),
         CallHook::ReturningFromHost => after(store),
-        CallHook::CallingWasm | CallHook::ReturningFromWasm => Ok(()),
+        CallHook::CallingWasm => calling_code(store),
+        CallHook::ReturningFromWasm => code_returned(store),
     }
+}
+
+fn calling_code(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
+    store.data_mut().copies.end();
+    Ok(())
+}
+
+fn code_returned(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
+    let host = store.data_mut();
+    host.copies.returned(host.memory.used());
+    Ok(())
 }
 
 fn before(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
     let host = store.data_mut();
+    host.copies.in_host_call(true);
     if !host.pace.has_written() && host.has_written() {
         host.pace.note_written();
     }
@@ -28,6 +41,7 @@ fn before(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
 
 fn after(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
     let host = store.data_mut();
+    host.copies.in_host_call(false);
     if host.pace.is_given_up() {
         // The call is being dropped, whatever is returned here.
         if host.stopped_at.is_none() {

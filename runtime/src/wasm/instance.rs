@@ -140,7 +140,9 @@ impl ComponentInstance {
         let share = engine.heavy_work.of(&context.address.key);
         let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
         let work = WorkBudget::timed(context.limits.fuel_per_turn, cpu.clone());
-        let mut store = Store::new(&engine.wasmtime, Host::new(&context, memory, work, exports.alarm.is_some()));
+        let copies = engine.copy_room.of_instance();
+        let host = Host::new(&context, memory, copies, work, exports.alarm.is_some());
+        let mut store = Store::new(&engine.wasmtime, host);
         store.data().log.begin_turn(call);
         store.limiter(|host| &mut host.memory);
         store.call_hook(at_host_call);
@@ -153,6 +155,7 @@ impl ComponentInstance {
             let making = std::pin::pin!(instantiate(&mut store, exports));
             Timed::new(making, &context, &cpu, &clock, &pace).await
         };
+        store.data_mut().copies.end();
         match made {
             Ok(Ok((handlers, init))) => {
                 // The cost of the class is an upper bound if it has several memories.
@@ -199,6 +202,7 @@ impl ComponentInstance {
             let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, &self.context));
             Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
+        self.store.data_mut().copies.end();
         if is_first {
             self.store.data_mut().memory.keep(0);
         }

@@ -56,6 +56,11 @@ impl MemoryMeter {
         false
     }
 
+    /// Returns the bytes of memory and tables.
+    pub(super) fn used(&self) -> u64 {
+        self.used
+    }
+
     /// Returns why memory was refused in this turn, if it was. A trap after a refusal is caused by the refusal.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal

@@ -23,7 +23,7 @@
 //! | request | answers |
 //! |---|---|
 //! | `GET /` | the [report](Sockets::report), see below |
-//! | `GET /events?after=N` | the stored events with a number over N (default 0), at most 2,000 |
+//! | `GET /events?after=N&event=NAME` | the stored events of this name (default: all) with a number over N (default 0), at most 2,000 |
 //! | `POST /do`, body: a JSON list of ops | the JSON list of their results |
 //!
 //! The report is `{"instance": a random number that this instance drew when it was made, "turns": turns that it has
@@ -90,9 +90,10 @@ struct Upgrade {
 }
 
 #[derive(Deserialize)]
-struct After {
+struct Wanted {
     #[serde(default)]
     after: i64,
+    event: Option<String>,
 }
 
 const MIGRATIONS: &[&str] = &["CREATE TABLE event (n INTEGER PRIMARY KEY AUTOINCREMENT, json TEXT NOT NULL)"];
@@ -114,8 +115,8 @@ impl Object for Sockets {
             _ if request.is_websocket_upgrade() => self.upgrade(&request),
             (&Method::GET, "/") => Ok(Response::json(&self.report()?)),
             (&Method::GET, "/events") => {
-                let After { after } = request.query()?;
-                Ok(Response::json(&self.events(after)?))
+                let Wanted { after, event } = request.query()?;
+                Ok(Response::json(&self.events(after, event.as_deref())?))
             }
             (&Method::POST, "/do") => Ok(Response::json(&self.run(None, &request.json::<Vec<Op>>()?)?)),
             _ => Ok(Response::new(StatusCode::NOT_FOUND)),
@@ -202,9 +203,10 @@ impl Sockets {
         Ok(())
     }
 
-    fn events(&self, after: i64) -> Result<Vec<Json>> {
-        let sql = "SELECT n, json FROM event WHERE n > ? ORDER BY n LIMIT 2000";
-        let rows = self.ctx.sql().query_all::<(i64, String)>(sql, params![after])?;
+    fn events(&self, after: i64, name: Option<&str>) -> Result<Vec<Json>> {
+        let sql = "SELECT n, json FROM event WHERE n > ?1 AND json ->> 'event' = ifnull(?2, json ->> 'event')
+                   ORDER BY n LIMIT 2000";
+        let rows = self.ctx.sql().query_all::<(i64, String)>(sql, params![after, name])?;
         let event = |(n, text): (i64, String)| {
             let mut event: Json = serde_json::from_str(&text)?;
             event["n"] = n.into();
