@@ -5,8 +5,8 @@
 //! instance with a large memory takes room for its result before that is copied, until guest code or the host runs
 //! again.
 //!
-//! The thread waits for room. What must stay true: whoever holds room only copies memory, which takes milliseconds; it
-//! runs no guest code and waits for nothing.
+//! The thread waits for room. What must stay true: a thread that holds room only copies memory, which takes
+//! milliseconds; it runs no guest code and waits for nothing.
 
 use std::sync::Arc;
 
