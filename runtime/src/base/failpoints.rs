@@ -5,7 +5,7 @@
 //! system. `docs/TESTING.md` documents the names and the syntax of rules.
 //!
 //! Invariants: without rules a failpoint costs one load; a rule that cannot be parsed is refused at the start, because
-//! a test whose fault never happens proves nothing; a failpoint stands *before* the operation that it is named after.
+//! a test whose fault never happens proves nothing; a failpoint that is named after an operation stands before it.
 
 use std::env;
 use std::io::{self, Write};
