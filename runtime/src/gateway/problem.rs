@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::base::id::IdError;
 use crate::base::{CallId, ClassName, ObjectAddress, TurnError};
 use crate::router::DeployError;
+use crate::storage::StorageError;
 
 /// One row of the table: the meaning of a code in HTTP.
 #[derive(Debug)]
@@ -89,7 +90,7 @@ kinds! {
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
     // Turns: the host.
-    STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
+    STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what is to be written"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"
@@ -156,6 +157,14 @@ impl Problem {
         let detail = error.to_string();
         tracing::error!(error = ?detail, "request failed");
         Self::new(&INTERNAL, detail)
+    }
+
+    /// Creates the problem for a failure of storage outside any turn. A lack of room passes when there is room again.
+    pub fn of_storage(error: StorageError) -> Self {
+        match error.is_lack_of_room() {
+            true => Self::new(&STORAGE_FULL, error.to_string()),
+            false => Self::internal(error),
+        }
     }
 
     /// Creates the problem for a failed turn. Without `details`, it contains no text that a guest or the host wrote for
