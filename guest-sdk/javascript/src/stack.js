@@ -1,7 +1,10 @@
-// Stack traces in terms of the sources that the class was written in. The build leaves a table of which line of the bundle comes
-// from where; frames of the SDK and of the engine are left out.
+// Stack traces in terms of the sources that the class was written in. The build leaves a table of which line of the
+// bundle comes from where; frames of the SDK and of the engine are left out.
 
-/** Where the build leaves its table: a list of `[line of the bundle, line of the source, source]`, each for itself and the lines after it. */
+/**
+ * Where the build leaves its table: a list of `[line of the bundle, line of the source, source]`, each for itself and
+ * the lines after it.
+ */
 export const SOURCES = Symbol.for("holdfast.sources");
 
 // `    at name (file:line:column)` of QuickJS, `name@file:line:column` of StarlingMonkey.
@@ -14,9 +17,10 @@ export function stackOf(error) {
   return [title(error), ...frames].join("\n") + cause;
 }
 
-/** An error in one line. */
+/** An error in one line, whatever its name and message are. */
 export function title(error) {
-  return error.message ? `${error.name}: ${error.message}` : error.name;
+  const { name, message } = error;
+  return message === undefined || message === "" ? String(name) : `${String(name)}: ${String(message)}`;
 }
 
 function frame(text) {

@@ -22,7 +22,16 @@ import workerd from "workerd";
 import { SCRIPTS } from "./script.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const CLASSES = { counter: "Counter", web: "Web", kv: "Kv", sql: "Sql", alarms: "Alarms", chat: "Chat" };
+const CLASSES = {
+  counter: "Counter",
+  web: "Web",
+  kv: "Kv",
+  sql: "Sql",
+  alarms: "Alarms",
+  refusals: "Refusals",
+  transactions: "Transactions",
+  chat: "Chat",
+};
 
 const { values: options } = parseArgs({ options: { holdfast: { type: "string", default: "holdfast" } } });
 process.chdir(HERE);
