@@ -16,6 +16,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { withStackLimit } from "./engine.mjs";
+
 // The tools are the project's, at the versions that it pins.
 const require = createRequire(resolve("package.json"));
 const esbuild = require("esbuild");
@@ -148,7 +150,7 @@ const ENGINES = {
         jsSource,
         sync: true,
       });
-      return component;
+      return withStackLimit(component);
     },
   },
   starlingmonkey: {

@@ -130,40 +130,36 @@ export class Promise {
     };
   }
 
-  /**
-   * Goes on with an `async` function, which the build has turned into a generator: from what it awaited to what it
-   * awaits next.
-   */
-  static #step(promise, steps, how, value) {
-    let result;
-    try {
-      result = steps[how](value);
-    } catch (error) {
-      return promise.#reject(error);
-    }
-    if (result.done) return promise.#resolve(result.value);
-    const awaited = resolved(Promise, result.value);
-    awaited.#add({
-      onFulfilled: (outcome) => Promise.#step(promise, steps, "next", outcome),
-      onRejected: (reason) => Promise.#step(promise, steps, "throw", reason),
-      next: NO_NEXT,
-      section: current,
-    });
-  }
-
   static {
     runAsync = (self, args, generator) => {
       const promise = new Promise(bare);
-      let steps;
+      let steps, result;
       try {
         steps = generator.apply(self, args);
+        result = steps.next();
       } catch (error) {
         promise.#reject(error);
         return promise;
       }
-      Promise.#step(promise, steps, "next", undefined);
+      Promise.#goOn(promise, steps, result);
       return promise;
     };
+  }
+
+  /** Ends an `async` function, or has it go on when what it awaits has settled. */
+  static #goOn(promise, steps, { done, value }) {
+    if (done) return promise.#resolve(value);
+    const step = (how) => (outcome) => {
+      let result;
+      try {
+        result = steps[how](outcome);
+      } catch (error) {
+        return promise.#reject(error);
+      }
+      Promise.#goOn(promise, steps, result);
+    };
+    const reaction = { onFulfilled: step("next"), onRejected: step("throw"), next: NO_NEXT, section: current };
+    resolved(Promise, value).#add(reaction);
   }
 
   catch(onRejected) {

@@ -29,7 +29,8 @@ export function handlersOf(kind) {
 
 /** Whether the source of a class, or of one that it extends, sets such a field. */
 function isField(kind, name) {
-  const field = new RegExp(`(?:^|[\\s;{}.])${name}\\s*=[^=]`);
+  // The second form is a bundler's, of what the first one was.
+  const field = new RegExp(`\\b${name}\\s*=[^=>]|["']${name}["']`);
   for (let at = kind; typeof at === "function" && at.prototype; at = Object.getPrototypeOf(at))
     if (field.test(Function.prototype.toString.call(at))) return true;
   return false;

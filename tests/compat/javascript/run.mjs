@@ -28,6 +28,7 @@ const CLASSES = {
   kv: "Kv",
   sql: "Sql",
   alarms: "Alarms",
+  programs: "Programs",
   refusals: "Refusals",
   transactions: "Transactions",
   chat: "Chat",
@@ -71,6 +72,7 @@ async function startWorkerd() {
     bundle: true,
     write: false,
     format: "esm",
+    supported: { decorators: false },
     external: ["cloudflare:workers"],
   });
   const port = await freePort();

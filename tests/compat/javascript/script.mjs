@@ -125,6 +125,23 @@ export const SCRIPTS = {
     await eventually(base, "/alarms/retried/", ({ log }) => log.length === 1),
   ],
 
+  programs: async ({ base }) => {
+    const { socket, received, count } = await connect(base, "/programs/p/socket");
+    socket.send("hello");
+    await count(1);
+    socket.terminate();
+    return [
+      received[0],
+      await ask(base, "/programs/p/module"),
+      await ask(base, "/programs/p/using"),
+      await ask(base, "/programs/p/copy"),
+      await ask(base, "/programs/p/echo", post("text", { "x-custom": "a" })),
+      await ask(base, "/programs/p/read", post("0123456789")),
+      await ask(base, "/programs/p/stack"),
+      await ask(base, "/programs/p/deep"),
+    ];
+  },
+
   refusals: async ({ base }) => {
     const storage = await ask(base, "/refusals/storage/");
     const { body: names } = await ask(base, "/refusals/sockets/names");

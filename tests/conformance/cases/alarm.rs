@@ -4,12 +4,8 @@ use super::{Case, Subject};
 use crate::harness::eventually;
 use crate::subject::{Object, decode, word};
 
-pub const CASES: &[Case] = &[
-    ("alarm/set", set),
-    ("alarm/handled", handled),
-    ("alarm/retried", retried),
-    ("alarm/given-up", given_up),
-];
+pub const CASES: &[Case] =
+    &[("alarm/set", set), ("alarm/handled", handled), ("alarm/retried", retried), ("alarm/given-up", given_up)];
 
 fn set(subject: &Subject) {
     let object = subject.object("a");
