@@ -1,12 +1,12 @@
 #!/usr/bin/env node
-// Builds a class to a component: bundles it with the SDK, asks the bundle which handlers the class has, and has the engine make a
-// snapshot of itself with the bundle evaluated.
+// Builds a class to a component: bundles it with the SDK, asks the bundle which handlers the class has, and has the
+// engine make a snapshot of itself with the bundle evaluated.
 //
 //   holdfast-build [--entry FILE] [--out FILE] [--class NAME] [--engine quickjs|starlingmonkey]
 //
-// In the project's directory. `--entry` is package.json's "main", or src/index.ts or src/index.js. `--out` is dist/class.wasm.
-// `--class` is needed when the module exports several. `--engine` is package.json's "holdfast": {"engine"}, or quickjs.
-// Diagnostics go to standard error; the exit code is 1 if there is no component.
+// In the project's directory. `--entry` is package.json's "main", or src/index.ts or src/index.js. `--out` is
+// dist/class.wasm. `--class` is needed when the module exports several. `--engine` is package.json's "holdfast":
+// {"engine"}, or quickjs. Diagnostics go to standard error; the exit code is 1 if there is no component.
 
 import { spawnSync } from "node:child_process";
 import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -16,6 +16,8 @@ import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 
+import { withStackLimit } from "./engine.mjs";
+
 // The tools are the project's, at the versions that it pins.
 const require = createRequire(resolve("package.json"));
 const esbuild = require("esbuild");
@@ -24,12 +26,16 @@ const SDK = dirname(fileURLToPath(import.meta.url));
 /** The contract lies beside the SDK, in the repository as in a project's copy. */
 const CONTRACT = resolve(SDK, "../../wit");
 
-/** What QuickJS runs is everything of ES2025 but its own job queue, so what would need that is turned into generators. */
+/**
+ * What QuickJS runs is everything of ES2025 but its own job queue, so what would need that is turned into generators.
+ * Decorators no engine has yet.
+ */
 const LOWERED = {
   "async-await": false,
   "async-generator": false,
   "for-await": false,
   using: false,
+  decorators: false,
   "top-level-await": false,
 };
 
@@ -125,22 +131,30 @@ const sdk = {
   },
 };
 
+/**
+ * What esbuild runs `async` functions with, and what is there instead. Lines stay, because the table of sources counts
+ * them.
+ */
+const OUR_ASYNC = "var __async, __useAsync = (run) => (__async = run);";
+const ASYNC = /^var __async = \(__this, __arguments, generator\) => \{\n[^]*?\n\};\n/m;
+
 /** Each engine: how a class is bundled for it, and what makes a component of the bundle. */
 const ENGINES = {
   quickjs: {
     bundling: { supported: LOWERED },
-    async componentize(jsSource, witPath) {
+    async componentize(bundle, witPath) {
+      const jsSource = bundle.replace(ASYNC, (own) => OUR_ASYNC + own.replace(/.+/g, ""));
       const { component } = await require("componentize-qjs").componentize({
         witPath,
         world: "class",
         jsSource,
         sync: true,
       });
-      return component;
+      return withStackLimit(component);
     },
   },
   starlingmonkey: {
-    bundling: { plugins: [starlingmonkey(), sdk], external: [] },
+    bundling: { supported: LOWERED, plugins: [starlingmonkey(), sdk], external: [] },
     async componentize(source, witPath, scratch) {
       const options = {
         sourcePath: join(scratch, "class.js"),
@@ -196,10 +210,14 @@ const noHost = {
   },
 };
 
-/** Which handlers the class has: its module is evaluated by Node.js, in a process of its own, and its prototype looked at. */
+/**
+ * Which handlers the class has: its module is evaluated by Node.js, in a process of its own, and its prototype looked
+ * at.
+ */
 async function handlersOf(entry, name) {
   const probe = await bundled(
-    `import "holdfast:sdk/globals";
+    `import "holdfast:sdk/node";
+     import "holdfast:sdk/globals";
      import { classOf, handlersOf } from "holdfast:sdk/select";
      import * as module from ${JSON.stringify(entry)};
      const answer = () => {
@@ -210,14 +228,17 @@ async function handlersOf(entry, name) {
        }
      };
      process.getBuiltinModule("node:fs").writeSync(3, JSON.stringify(answer()));`,
-    { plugins: [noHost, sdk], external: [] },
+    // Node.js 20 knows less of the language than the engines.
+    { target: "node20", supported: { decorators: false }, plugins: [noHost, sdk], external: [] },
   );
   const { handlers, message } = JSON.parse(evaluated(probe, "the module cannot be evaluated; see above"));
   if (message) throw new Error(message);
   return handlers;
 }
 
-/** What a module writes to file 3 when Node.js evaluates it, in a process of its own and with the project's packages. */
+/**
+ * What a module writes to file 3 when Node.js evaluates it, in a process of its own and with the project's packages.
+ */
 function evaluated(module, complaint) {
   const stdio = ["pipe", 2, 2, "pipe"];
   const { status, output } = spawnSync(process.execPath, ["--input-type=module"], {

@@ -1,5 +1,5 @@
 // What "cloudflare:workers" is on this host: the same.
 
 declare module "cloudflare:workers" {
-  export { DurableObject } from "holdfast";
+  export { DurableObject, RpcTarget, WebSocketPair, WebSocketRequestResponsePair, WorkerEntrypoint } from "holdfast";
 }

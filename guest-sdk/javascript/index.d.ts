@@ -1,6 +1,8 @@
 // Types of "holdfast", and of the globals that a class finds. Names and meanings are those of @cloudflare/workers-types, so a
 // class that is typed with that package needs this one only for what is Holdfast's own.
 
+/// <reference path="./cloudflare-workers.d.ts" />
+
 /** The base of every class. The constructor runs in the first turn of an instance, before that turn's handler. */
 export declare abstract class DurableObject<Env = Record<string, string>> {
   protected ctx: DurableObjectState;
@@ -24,6 +26,16 @@ export declare class ClassError extends Error {
   constructor(code: string, message: string, options?: { retryable?: boolean; detail?: unknown; cause?: unknown });
 }
 
+/** For sources that hold a worker beside their object. Nothing calls it. */
+export declare abstract class WorkerEntrypoint<Env = Record<string, string>> {
+  protected ctx: unknown;
+  protected env: Env;
+  constructor(ctx: unknown, env: Env);
+}
+
+/** For sources that import it. Objects have no methods that others could call. */
+export declare abstract class RpcTarget {}
+
 declare const WebSocketPair_: typeof WebSocketPair;
 declare const WebSocketRequestResponsePair_: typeof WebSocketRequestResponsePair;
 export { WebSocketPair_ as WebSocketPair, WebSocketRequestResponsePair_ as WebSocketRequestResponsePair };
@@ -37,7 +49,7 @@ declare global {
     /** Keep the turn, and with it the answer, waiting for a promise. */
     waitUntil(promise: Promise<unknown>): void;
     blockConcurrencyWhile<T>(callback: () => Promise<T>): Promise<T>;
-    /** Accept the WebSocket that the turn's request asks for: up to 10 tags of 1 to 256 bytes. */
+    /** Accept the WebSocket that the turn's request asks for: up to 10 tags of at most 256 bytes. */
     acceptWebSocket(socket: WebSocket, tags?: string[]): void;
     /** The open sockets with this tag, or all of them, oldest first. */
     getWebSockets(tag?: string): WebSocket[];
@@ -49,8 +61,11 @@ declare global {
     getWebSocketAutoResponseTimestamp(socket: WebSocket): Date | null;
     setHibernatableWebSocketEventTimeout(milliseconds?: number): void;
     getHibernatableWebSocketEventTimeout(): number | null;
-    /** Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. */
-    abort(reason?: string | Error): never;
+    /**
+     * Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. An alarm is not tried again with
+     * `retryAlarm: false`.
+     */
+    abort(reason?: string | Error, options?: { retryAlarm?: boolean }): never;
   }
 
   interface DurableObjectId {
@@ -91,16 +106,21 @@ declare global {
     setAlarm(time: number | Date): Promise<void>;
     deleteAlarm(): Promise<void>;
     rollback(): void;
+    /** Throws: not within a transaction. */
+    deleteAll(): never;
   }
 
-  interface DurableObjectStorage extends Omit<DurableObjectTransaction, "rollback"> {
+  interface DurableObjectStorage extends Omit<DurableObjectTransaction, "rollback" | "deleteAll"> {
     readonly kv: SyncKvStorage;
     readonly sql: SqlStorage;
     /** Remove keys, tables and the alarm. */
     deleteAll(): Promise<void>;
     /** Make what the turn has written so far durable: it stays even if the turn fails later. */
     sync(): Promise<void>;
-    /** What the closure writes stays as a whole, or not at all if it throws. Transactions nest, 32 deep. */
+    /**
+     * What the closure writes stays as a whole, or not at all if it throws. One runs after the other; other work of the turn waits for its
+     * end. Transactions nest, 32 deep.
+     */
     transaction<T>(closure: (transaction: DurableObjectTransaction) => Promise<T>): Promise<T>;
     transactionSync<T>(closure: () => T): T;
   }
@@ -145,6 +165,11 @@ declare global {
     /** Keep a structured value of at most 16,384 bytes with the socket. */
     serializeAttachment(value: unknown): void;
     deserializeAttachment<T = any>(): T | null;
+    /** Open the socket for the rest of the turn, to send something and to close it: for `acceptWebSocket` it stays open. */
+    accept(): void;
+    /** Does nothing: the events of sockets come to the class's handlers. */
+    addEventListener(type: string, listener: (event: any) => void): void;
+    removeEventListener(type: string, listener: (event: any) => void): void;
   }
   var WebSocket: {
     readonly CONNECTING: 0;
@@ -166,7 +191,19 @@ declare global {
     readonly response: string;
   }
 
+  /** A body in one piece, to be read like a stream, or to be the body of another message. */
+  interface BodyStream extends AsyncIterable<Uint8Array<ArrayBuffer>> {
+    readonly locked: boolean;
+    getReader(): {
+      read(): Promise<{ done: false; value: Uint8Array<ArrayBuffer> } | { done: true; value?: undefined }>;
+      cancel(): Promise<void>;
+      releaseLock(): void;
+    };
+    cancel(): Promise<void>;
+  }
+
   interface Body {
+    readonly body: BodyStream | null;
     readonly bodyUsed: boolean;
     arrayBuffer(): Promise<ArrayBuffer>;
     bytes(): Promise<Uint8Array<ArrayBuffer>>;
@@ -175,7 +212,7 @@ declare global {
   }
 
   type HeadersInit = Headers | Iterable<readonly [string, string]> | Record<string, string>;
-  type BodyInit = string | ArrayBuffer | ArrayBufferView | URLSearchParams;
+  type BodyInit = string | ArrayBuffer | ArrayBufferView | URLSearchParams | BodyStream;
 
   class Headers implements Iterable<[string, string]> {
     constructor(init?: HeadersInit);
@@ -345,9 +382,12 @@ declare global {
   var console: Console;
 
   interface Crypto {
+    /** Without the other engine it refuses every call. */
+    readonly subtle: SubtleCrypto;
     getRandomValues<T extends ArrayBufferView>(view: T): T;
     randomUUID(): `${string}-${string}-${string}-${string}-${string}`;
   }
+  interface SubtleCrypto {}
   var crypto: Crypto;
   var performance: { readonly timeOrigin: number; now(): number };
 

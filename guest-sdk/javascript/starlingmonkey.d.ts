@@ -1,9 +1,7 @@
 // Types of what StarlingMonkey adds to the globals of `index.d.ts`. A project that builds with it names them in its tsconfig.json:
 // "types": ["holdfast/starlingmonkey"] under "compilerOptions".
 
-interface Crypto {
-  readonly subtle: SubtleCrypto;
-}
+/// <reference path="./index.d.ts" />
 
 interface SubtleCrypto {
   digest(

@@ -8,6 +8,7 @@
 #[path = "../harness/harness.rs"]
 mod harness;
 
+mod bodies;
 mod cases;
 mod compat;
 mod sdks;

@@ -60,7 +60,7 @@ impl Answer {
         problem
     }
 
-    fn shown(&self) -> String {
+    pub fn shown(&self) -> String {
         format!("status {}, body {:.2000}", self.status, String::from_utf8_lossy(&self.body))
     }
 }

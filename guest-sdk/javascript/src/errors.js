@@ -1,4 +1,5 @@
-// Errors between the class and the host. Owns: how a refusal of the host becomes an `Error`, and an `Error` a `failure`.
+// Errors between the class and the host. Owns: how a refusal of the host becomes an `Error`, and an `Error` a
+// `failure`.
 
 /** An error with a short stable word that clients of the object can match on. */
 export class ClassError extends Error {
@@ -17,16 +18,21 @@ export class ClassError extends Error {
 }
 Object.defineProperty(ClassError.prototype, "name", { value: "ClassError", configurable: true, writable: true });
 
+/** A refusal of the host. It has the name that such errors have on Durable Objects. */
+class Refusal extends ClassError {}
+Object.defineProperty(Refusal.prototype, "name", { value: "Error", configurable: true, writable: true });
+
 /** What the host says of the cases that carry no words. */
 const WORDS = {
   "key-size": (bytes) => `a key has 1 to 2,048 bytes, this one ${bytes}`,
   "value-size": (bytes) => `key and value have at most 2,000,000 bytes together, these ${bytes}`,
   "too-many": (count) => `at most 128 keys or entries in one call, not ${count}`,
   full: () => "the object's storage is full",
-  closed: () => "the turn that this belongs to has ended",
+  closed: () =>
+    "it is closed: its turn has ended, or something later in the turn ended it (deleteAll(), or a transaction that was undone)",
   "savepoint-open": () => "not possible inside a transaction",
   "too-deep": (limit) => `at most ${limit} transactions inside each other`,
-  "bad-time": () => "setAlarm() cannot be called with an alarm time <= 0, or beyond 2^53 − 1",
+  "bad-time": () => "setAlarm() cannot be called with an alarm time <= 0, or beyond 2^53 - 1",
   "no-handler": () => "Your Durable Object class must have an alarm() handler in order to call setAlarm()",
   "no-statement": () => "SQL code did not contain a statement.",
   "parameter-count": ({ expected, given }) =>
@@ -39,7 +45,8 @@ const WORDS = {
   "too-many-sockets": (limit) => `the object has ${limit} WebSockets, which is all it may have`,
   "unknown-socket": () => "the WebSocket is closed",
   closing: () => "Can't call WebSocket send() after close().",
-  "too-large": (what) => (typeof what === "string" ? what : `${what.size} bytes are more than the limit of ${what.limit}`),
+  "too-large": (what) =>
+    typeof what === "string" ? what : `${what.size} bytes are more than the limit of ${what.limit}`,
   "too-much": (limit) => `one turn sends at most ${limit} bytes of messages`,
   "bad-code": (code) => `Invalid WebSocket close code: ${code}.`,
 };
@@ -66,12 +73,24 @@ const CONSTRAINTS = {
 };
 const extended = (code) => (code in CONSTRAINTS ? ` (extended: SQLITE_CONSTRAINT_${CONSTRAINTS[code]})` : "");
 
+/** Refusals that are errors of other types on Durable Objects: made of a message. */
+const TYPES = {
+  "bad-code": (message) => new DOMException(message, "InvalidAccessError"),
+  "bad-range": TypeError,
+  "bad-time": TypeError,
+  closing: TypeError,
+  "no-handler": TypeError,
+};
+
 /** Under this key, a refusal of the host has the code of the turn that fails of it: as in every other language. */
 const FAILURE_CODE = Symbol("failure code");
 
+/** Under this key, a refusal of the host has the case of the contract, whatever type of error it is. */
+export const REFUSAL = Symbol("refusal");
+
 /**
- * Make what calls functions of the host. Their refusals come as errors with the case's name as code and its meaning as message; a turn
- * that fails of one has this failure code.
+ * Make what calls functions of the host. Their refusals come as errors with the case's name as code and its meaning as
+ * message; a turn that fails of one has this failure code.
  *
  * @param {"storage-error" | "sql-error" | "alarm-error" | "websocket-error"} failureCode
  */
@@ -82,27 +101,49 @@ export function hostOf(failureCode) {
     } catch (thrown) {
       const refusal = thrown?.payload;
       if (typeof refusal?.tag !== "string") throw thrown;
-      const words = WORDS[refusal.tag];
-      const message = words ? words(refusal.val) : String(refusal.val ?? refusal.tag);
-      const error = new ClassError(refusal.tag, message, { detail: refusal.val ?? null });
+      const error = refused(refusal);
+      Object.defineProperty(error, REFUSAL, { value: refusal.tag });
       throw Object.defineProperty(error, FAILURE_CODE, { value: failureCode });
     }
   };
 }
 
-/** The record `failure` that stands for what a handler threw. */
-export function failure(thrown) {
-  const isError = thrown instanceof Error;
-  const chosen = thrown?.[FAILURE_CODE] ?? thrown?.code;
-  const code = typeof chosen === "string" && /^[a-z0-9-]{1,64}$/.test(chosen) ? chosen : "guest-error";
-  const message = isError ? thrown.message || thrown.name : describe(thrown);
-  return { code, message: message.toWellFormed(), retryable: thrown?.retryable === true };
+function refused({ tag, val }) {
+  const words = WORDS[tag];
+  const message = words ? words(val) : String(val ?? tag);
+  const type = TYPES[tag];
+  if (type === undefined) return new Refusal(tag, message, { detail: val ?? null });
+  if (type !== TypeError) return type(message);
+  return Object.assign(new TypeError(message), { code: tag, retryable: false, detail: val ?? null });
+}
+
+/** The code with which an alarm's handler says that it is not to be tried again (`wit/alarm-handler.wit`). */
+const GIVE_UP = "give-up";
+
+/** The record `failure` that stands for what a handler threw, whatever that is. */
+export function failure(thrown, givesUp = false) {
+  try {
+    const chosen = givesUp
+      ? GIVE_UP
+      : isOutOfMemory(thrown)
+        ? "out-of-memory"
+        : (thrown?.[FAILURE_CODE] ?? thrown?.code);
+    const code = typeof chosen === "string" && /^[a-z0-9-]{1,64}$/.test(chosen) ? chosen : "guest-error";
+    return { code, message: describe(thrown), retryable: thrown?.retryable === true };
+  } catch {
+    const code = givesUp ? GIVE_UP : "guest-error";
+    return { code, message: "something that cannot be shown was thrown", retryable: false };
+  }
+}
+
+/** The engine says so when the instance may have no more memory. */
+function isOutOfMemory(thrown) {
+  return (
+    thrown instanceof Error && /^(?:InternalError|RangeError)$/.test(thrown.name) && thrown.message === "out of memory"
+  );
 }
 
 function describe(thrown) {
-  try {
-    return typeof thrown?.message === "string" ? thrown.message : String(thrown);
-  } catch {
-    return "something that cannot be shown was thrown";
-  }
+  if (typeof thrown?.message === "string" && thrown.message !== "") return thrown.message.toWellFormed();
+  return `${thrown instanceof Error ? thrown.message || thrown.name : thrown}`.toWellFormed();
 }

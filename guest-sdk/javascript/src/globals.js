@@ -2,6 +2,7 @@
 
 import { Promise } from "./promise.js";
 import { deserialize, serialize } from "./serialize.js";
+import { install } from "./stack.js";
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "./websocket.js";
 import { console } from "./web/console.js";
 import { crypto, makeRandom } from "./web/crypto.js";
@@ -43,6 +44,8 @@ const globals = {
 for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(globalThis, name, { value, writable: true, configurable: true });
 }
+
+install();
 
 // These would make promises of the engine's own, whose jobs are never run.
 delete globalThis.AsyncDisposableStack;

@@ -1,5 +1,5 @@
-// What a turn has until its end, on either engine: work that keeps it going, resources of the host, and an error that it cannot
-// survive. Not here: running the turn, which is `turn.js`.
+// What a turn has until its end, on either engine: work that keeps it going, resources of the host, and an error that
+// it cannot survive. Not here: running the turn, which is `turn.js`.
 
 import { forget } from "./jobs.js";
 
@@ -25,9 +25,9 @@ export function waitUntil(promise) {
   background.push(promise);
 }
 
-/** What keeps the turn going; grows while it is gone through. */
-export function inBackground() {
-  return background;
+/** The next promise that keeps the turn going, in a list of its own; no list if there is none. */
+export function takeBackground() {
+  return background.length > 0 ? background.splice(0, 1) : undefined;
 }
 
 /** Say that a promise of these was rejected. */
@@ -35,10 +35,15 @@ export function rejected(error) {
   console.error("a promise given to waitUntil was rejected:", error);
 }
 
-/** Fail the turn with this error, whatever the handler makes of it. */
-export function doom(error) {
-  fatal ??= { error };
+/** Fail the turn with this error, whatever the handler makes of it. If it is an alarm's, it can be the last attempt. */
+export function doom(error, givesUp = false) {
+  fatal ??= { error, givesUp };
   return error;
+}
+
+/** Whether the turn was doomed as the last attempt of its alarm. */
+export function gaveUp() {
+  return fatal?.givesUp === true;
 }
 
 /** Throw what the turn is doomed by, if it is. */

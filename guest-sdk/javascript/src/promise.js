@@ -1,6 +1,8 @@
-// `Promise` as ECMA-262 defines it, on the queue of `jobs.js`. The build turns `async` functions into generators that await
-// these, so nothing of a class is ever left in the engine's own queue, which only the engine could run.
+// `Promise` as ECMA-262 defines it, on the queue of `jobs.js`. The build turns `async` functions into generators that
+// await these, so nothing of a class is ever left in the engine's own queue, which only the engine could run. A
+// reaction runs in the section (`context.js`) of the code that asked for it.
 
+import { current, enter } from "./context.js";
 import { enqueue } from "./jobs.js";
 
 /** Rejected promises without a handler. */
@@ -11,6 +13,12 @@ const bare = Symbol("bare");
 
 /** A promise that is resolved with this value. */
 let resolvedHere;
+
+/** Runs an `async` function as the build has turned it into a generator, with its `this` and its arguments. */
+let runAsync;
+
+/** Of a reaction whose result matters to nothing. */
+const NO_NEXT = { resolve() {}, reject() {} };
 
 const PENDING = 0;
 const FULFILLED = 1;
@@ -59,7 +67,11 @@ export class Promise {
       return this.#reject(error);
     }
     if (typeof then !== "function") return this.#settle(FULFILLED, value);
-    enqueue(() => this.#follow((resolve, reject) => then.call(value, resolve, reject)));
+    const section = current;
+    enqueue(() => {
+      enter(section);
+      this.#follow((resolve, reject) => then.call(value, resolve, reject));
+    });
   }
 
   #reject(reason) {
@@ -75,7 +87,8 @@ export class Promise {
     if (reactions) for (const reaction of reactions) enqueue(() => this.#react(reaction));
   }
 
-  #react({ onFulfilled, onRejected, next }) {
+  #react({ onFulfilled, onRejected, next, section }) {
+    enter(section);
     const handler = this.#state === FULFILLED ? onFulfilled : onRejected;
     if (typeof handler !== "function") {
       return this.#state === FULFILLED ? next.resolve(this.#value) : next.reject(this.#value);
@@ -92,12 +105,15 @@ export class Promise {
   then(onFulfilled, onRejected) {
     const constructor = speciesOf(this);
     const next = constructor === Promise ? Promise.#next() : capability(constructor);
-    const reaction = { onFulfilled, onRejected, next };
+    this.#add({ onFulfilled, onRejected, next, section: current });
+    return next.promise;
+  }
+
+  #add(reaction) {
     this.#handled = true;
     if (this.#state === REJECTED) unhandled.delete(this);
     if (this.#state === PENDING) (this.#reactions ??= []).push(reaction);
     else enqueue(() => this.#react(reaction));
-    return next.promise;
   }
 
   /** As `capability`, for the most frequent case: with nothing that only other constructors need. */
@@ -112,6 +128,38 @@ export class Promise {
       promise.#resolve(value);
       return promise;
     };
+  }
+
+  static {
+    runAsync = (self, args, generator) => {
+      const promise = new Promise(bare);
+      let steps, result;
+      try {
+        steps = generator.apply(self, args);
+        result = steps.next();
+      } catch (error) {
+        promise.#reject(error);
+        return promise;
+      }
+      Promise.#goOn(promise, steps, result);
+      return promise;
+    };
+  }
+
+  /** Ends an `async` function, or has it go on when what it awaits has settled. */
+  static #goOn(promise, steps, { done, value }) {
+    if (done) return promise.#resolve(value);
+    const step = (how) => (outcome) => {
+      let result;
+      try {
+        result = steps[how](outcome);
+      } catch (error) {
+        return promise.#reject(error);
+      }
+      Promise.#goOn(promise, steps, result);
+    };
+    const reaction = { onFulfilled: step("next"), onRejected: step("throw"), next: NO_NEXT, section: current };
+    resolved(Promise, value).#add(reaction);
   }
 
   catch(onRejected) {
@@ -178,7 +226,13 @@ export class Promise {
     );
   }
 }
+// A bundler renames what is named like a global.
+Object.defineProperty(Promise, "name", { value: "Promise", configurable: true });
 Object.defineProperty(Promise.prototype, Symbol.toStringTag, { value: "Promise", configurable: true });
+
+// In a component the build has every `async` function use this, in place of esbuild's own, which takes three times the
+// stack.
+if (typeof __useAsync === "function") __useAsync(runAsync);
 
 /** A promise of what a function answers or throws, at once: an `async` function without its cost. */
 export function promised(call) {
@@ -214,7 +268,9 @@ function resolved(constructor, value) {
   return promise;
 }
 
-/** What `all`, `allSettled`, `any` and `race` have in common: a slot for each promise, and an end when all are filled. */
+/**
+ * What `all`, `allSettled`, `any` and `race` have in common: a slot for each promise, and an end when all are filled.
+ */
 function combine(constructor, iterable, handlers, finish = (slots, resolve) => resolve(slots)) {
   const { promise, resolve, reject } = capability(constructor);
   try {

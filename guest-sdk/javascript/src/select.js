@@ -1,7 +1,7 @@
-// Which class of a module is the object's, and what it handles. The build asks this to choose the exports of the component, and
-// the component to find its class, so both must answer alike.
+// Which class of a module is the object's, and what it handles. The build asks this to choose the exports of the
+// component, and the component to find its class, so both must answer alike.
 
-import { DurableObject } from "./index.js";
+import { DurableObject, WorkerEntrypoint } from "./index.js";
 
 const HANDLERS = ["fetch", "alarm", "webSocketMessage", "webSocketClose", "webSocketError"];
 
@@ -22,15 +22,26 @@ export function classOf(module, name) {
   );
 }
 
-/** The names of the handlers that a class has. */
+/** The names of the handlers that a class has: methods, and functions that its instances have as fields. */
 export function handlersOf(kind) {
-  return HANDLERS.filter((name) => typeof kind.prototype[name] === "function");
+  return HANDLERS.filter((name) => typeof kind.prototype[name] === "function" || isField(kind, name));
+}
+
+/** Whether the source of a class, or of one that it extends, sets such a field. */
+function isField(kind, name) {
+  // The second form is a bundler's, of what the first one was.
+  const field = new RegExp(`\\b${name}\\s*=[^=>]|["']${name}["']`);
+  for (let at = kind; typeof at === "function" && at.prototype; at = Object.getPrototypeOf(at))
+    if (field.test(Function.prototype.toString.call(at))) return true;
+  return false;
 }
 
 function isClass(value) {
-  if (typeof value !== "function" || !value.prototype) return false;
+  if (typeof value !== "function" || !value.prototype || isOrExtends(value, WorkerEntrypoint)) return false;
   return (
     value.prototype instanceof DurableObject ||
     (/^class\b/.test(String(value)) && typeof value.prototype.fetch === "function")
   );
 }
+
+const isOrExtends = (kind, base) => kind === base || kind.prototype instanceof base;

@@ -1,14 +1,18 @@
-// `ctx.storage.sql`. Owns: how JavaScript's values become SQLite's and back. Results come packed (`wit/packed-sql.wit`), because
-// a list of bytes crosses the boundary many times faster than a list of values.
+// `ctx.storage.sql`. Owns: how JavaScript's values become SQLite's and back. Results come packed
+// (`wit/packed-sql.wit`), because a list of bytes crosses the boundary many times faster than a list of values.
 //
-// A number is bound as a REAL, as in Durable Objects and in Node.js; a column of type INTEGER turns it into an integer if it is one. A
-// BigInt is bound as an INTEGER, exactly. An INTEGER that is read is a number if that is exact, and else a BigInt.
+// A number is bound as a REAL, as in Durable Objects and in Node.js; a column of type INTEGER turns it into an integer
+// if it is one. A BigInt is bound as an INTEGER, exactly. An INTEGER that is read is a number if that is exact, and
+// else a BigInt.
 
 import packedSql from "holdfast:object/packed-sql@0.2.0";
 import storage from "holdfast:object/storage@0.2.0";
 
+import { mistyped, text } from "./arguments.js";
 import { bytesOf, toTextLossy } from "./bytes.js";
 import { hostOf } from "./errors.js";
+import { count } from "./memory.js";
+import { mustBeInside } from "./sections.js";
 import { hold, release } from "./turn.js";
 
 const host = hostOf("sql-error");
@@ -18,11 +22,12 @@ const BATCH = 1000;
 
 export class SqlStorage {
   exec(query, ...bindings) {
+    if (query === undefined) throw mistyped("exec", "SqlStorage", 1, "String");
     const exact = bindings.some(isBig);
-    const text = String(query).toWellFormed();
-    return new SqlStorageCursor(
-      host(packedSql.exec, exact ? castingBigInts(text, bindings) : text, bindings.map(toSql)),
-    );
+    const statements = exact ? castingBigInts(text(query), bindings) : text(query);
+    const values = bindings.map(toSql);
+    mustBeInside("sql.exec()");
+    return new SqlStorageCursor(host(packedSql.exec, statements, values));
   }
 
   /** Bytes that the object's storage takes. */
@@ -112,6 +117,7 @@ class Rows {
 
   constructor(bytes) {
     this.#bytes = bytesOf(bytes) ?? new Uint8Array();
+    count(this.#bytes.length);
     this.#view = new DataView(this.#bytes.buffer, this.#bytes.byteOffset, this.#bytes.byteLength);
   }
 
@@ -171,22 +177,42 @@ function toSql(value) {
   if (typeof value === "number") return { tag: "real", val: value };
   if (typeof value === "bigint" && !isBig(value)) return { tag: "integer", val: Number(value) };
   const bytes = bytesOf(value);
-  return bytes ? { tag: "blob", val: bytes } : { tag: "text", val: String(value).toWellFormed() };
+  return bytes ? { tag: "blob", val: bytes } : { tag: "text", val: text(value) };
 }
 
 const isBig = (value) => typeof value === "bigint" && !Number.isSafeInteger(Number(value));
 
-/** The engine hands integers to the host as numbers. Those that are none go as text, and the query casts them. */
+/**
+ * What SQLite's tokenizer skips, takes for a name or a number, and takes for a parameter: `?`, `?1`, `:name`, `@name`,
+ * `$name::more(x)`.
+ */
+const TOKENS = new RegExp(
+  [
+    "'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`|\\[[^\\]]*\\]|--[^\\n]*|/\\*[^]*?(?:\\*/|$)",
+    "[\\w\\x80-\\uffff][\\w$\\x80-\\uffff]*",
+    "\\?(?<number>[0-9]*)",
+    "(?<name>[:@#$][\\w$\\x80-\\uffff]+(?:::[\\w$\\x80-\\uffff]*)*(?:\\([^\\s)]*\\))?)",
+  ].join("|"),
+  "g",
+);
+
+/**
+ * The engine hands integers to the host as numbers. Those that are none go as text, and the query casts them.
+ * Parameters are counted as SQLite does: one without a number has the one after the highest so far, and a name that was
+ * there before has the same again.
+ */
 function castingBigInts(query, bindings) {
   const misfit = bindings.find((value) => typeof value === "bigint" && BigInt.asIntN(64, value) !== value);
   if (misfit !== undefined) throw new RangeError(`${misfit} does not fit into 64 bits`);
-  let last = 0;
-  return query.replace(
-    /'(?:[^']|'')*'|"(?:[^"]|"")*"|`(?:[^`]|``)*`|\[[^\]]*\]|--[^\n]*|\/\*[^]*?\*\/|\?([0-9]*)/g,
-    (part, number) => {
-      if (number === undefined) return part;
-      last = number === "" ? last + 1 : Number(number);
-      return isBig(bindings[last - 1]) ? `CAST(?${last} AS INTEGER)` : `?${last}`;
-    },
-  );
+  const names = new Map();
+  let highest = 0;
+  return query.replace(TOKENS, (part, ...rest) => {
+    const { number, name } = rest.at(-1);
+    if (number === undefined && name === undefined) return part;
+    const index = name !== undefined ? (names.get(name) ?? highest + 1) : number === "" ? highest + 1 : Number(number);
+    if (name !== undefined) names.set(name, index);
+    highest = Math.max(highest, index);
+    if (isBig(bindings[index - 1])) return `CAST(?${index} AS INTEGER)`;
+    return name ?? `?${index}`;
+  });
 }

@@ -3,13 +3,29 @@
 import identity from "holdfast:object/identity@0.2.0";
 import websockets from "holdfast:object/websockets@0.2.0";
 
+import { callable, mistyped } from "./arguments.js";
 import { ClassError, hostOf } from "./errors.js";
-import { Promise } from "./promise.js";
+import { Promise, promised } from "./promise.js";
+import { section } from "./sections.js";
 import { DurableObjectStorage } from "./storage.js";
 import { doom, waitUntil } from "./turn.js";
-import { WebSocketRequestResponsePair, accept, idOf, socketOf, toMessage } from "./websocket.js";
+import {
+  WebSocket,
+  WebSocketRequestResponsePair,
+  accept,
+  fromTag,
+  idOf,
+  isForTurn,
+  partsOf,
+  socketOf,
+  toMessage,
+  toTag,
+} from "./websocket.js";
 
 const host = hostOf("websocket-error");
+
+/** What workerd calls the class below in its errors. */
+const STATE = "DurableObjectState";
 
 class DurableObjectId {
   #id = identity.id();
@@ -25,7 +41,8 @@ class DurableObjectId {
   }
 
   equals(other) {
-    return String(other) === this.#id;
+    if (!(other instanceof DurableObjectId)) throw mistyped("equals", "DurableObjectId", 1, "DurableObjectId");
+    return other.#id === this.#id;
   }
 }
 
@@ -42,6 +59,7 @@ export function unblocked() {
 export class DurableObjectState {
   #id = new DurableObjectId();
   #storage = new DurableObjectStorage();
+  #timeout = null;
 
   get id() {
     return this.#id;
@@ -57,43 +75,54 @@ export class DurableObjectState {
   }
 
   /** Keep the turn, and with it the answer, waiting for a promise. */
-  waitUntil(promise) {
-    waitUntil(promise);
+  waitUntil(...promises) {
+    if (promises.length === 0) throw mistyped("waitUntil", STATE, 1, "Promise");
+    waitUntil(promises[0]);
   }
 
-  /** Run a callback. Nothing else can come in between anyway; in the constructor, the first handler waits for it. If it fails, so does the turn. */
+  /**
+   * Run a callback, and no timer or transaction outside of it meanwhile. In the constructor, the first handler waits
+   * for it. If it fails, so does the turn.
+   */
   blockConcurrencyWhile(callback) {
-    const done = Promise.try(callback);
-    const settled = done.catch(doom);
-    if (blocking) blocking.push(settled);
-    else waitUntil(settled);
-    return done;
+    return promised(() => {
+      const done = section(callable(callback, "blockConcurrencyWhile", STATE));
+      const settled = done.catch(doom);
+      if (blocking) blocking.push(settled);
+      else waitUntil(settled);
+      return done;
+    });
   }
 
   /** Accept the WebSocket that this turn's request asks for, with up to 10 tags of at most 256 bytes. */
   acceptWebSocket(socket, tags = []) {
-    accept(
-      socket,
-      tags.map((tag) => String(tag).toWellFormed()),
-    );
+    checkSocket(socket, "acceptWebSocket");
+    if (!Array.isArray(tags)) throw mistyped("acceptWebSocket", STATE, 2, "Array");
+    accept(socket, tags.map(toTag));
   }
 
   /** The open sockets with this tag, or all of them, oldest first. */
   getWebSockets(tag) {
-    return host(websockets.sockets, tag === undefined ? null : String(tag).toWellFormed()).map(socketOf);
+    const sockets = host(websockets.sockets, tag === undefined ? null : toTag(tag)).map(socketOf);
+    return sockets.filter((socket) => !isForTurn(socket));
   }
 
   getTags(socket) {
-    return host(websockets.tags, idOf(socket));
+    return host(websockets.tags, idOf(checkSocket(socket, "getTags"))).map(fromTag);
   }
 
-  /** Send one message to all open sockets with this tag, or to all of them. Not in Durable Objects; answers how many there are. */
+  /**
+   * Send one message to all open sockets with this tag, or to all of them. Not in Durable Objects; answers how many
+   * there are.
+   */
   broadcast(message, tag) {
-    return host(websockets.broadcast, tag === undefined ? null : String(tag).toWellFormed(), toMessage(message));
+    return host(websockets.broadcast, tag === undefined ? null : toTag(tag), toMessage(message));
   }
 
   setWebSocketAutoResponse(pair) {
-    host(websockets.setAutoResponse, pair ? { request: pair.request, response: pair.response } : null);
+    if (pair !== undefined && !(pair instanceof WebSocketRequestResponsePair))
+      throw mistyped("setWebSocketAutoResponse", STATE, 1, "WebSocketRequestResponsePair");
+    host(websockets.setAutoResponse, pair === undefined ? null : partsOf(pair));
   }
 
   getWebSocketAutoResponse() {
@@ -102,23 +131,40 @@ export class DurableObjectState {
   }
 
   getWebSocketAutoResponseTimestamp(socket) {
-    const time = host(websockets.autoResponseTime, idOf(socket));
+    const time = host(websockets.autoResponseTime, idOf(checkSocket(socket, "getWebSocketAutoResponseTimestamp")));
     return time === null ? null : new Date(time);
   }
 
   /** Here because Durable Objects have it. A handler's time is limited by the host's settings. */
-  setHibernatableWebSocketEventTimeout() {}
-
-  getHibernatableWebSocketEventTimeout() {
-    return null;
+  setHibernatableWebSocketEventTimeout(milliseconds) {
+    const given = milliseconds === undefined ? 0 : Math.trunc(Number(milliseconds));
+    if (Number.isNaN(given)) throw new TypeError("The value cannot be converted because it is not an integer.");
+    if (given < 0)
+      throw new TypeError(
+        "The value cannot be converted because it is negative and this API expects a positive number.",
+      );
+    this.#timeout = given === 0 ? null : given;
   }
 
-  /** Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. */
-  abort(reason) {
+  getHibernatableWebSocketEventTimeout() {
+    return this.#timeout;
+  }
+
+  /**
+   * Fail the turn: nothing that it wrote remains, and the next one begins with a new instance. In an alarm with
+   * `retryAlarm: false`, the alarm is given up, and not tried again.
+   */
+  abort(reason, { retryAlarm = true } = {}) {
     throw doom(
       reason instanceof Error
         ? reason
         : new ClassError("aborted", reason === undefined ? "the object was aborted" : String(reason)),
+      retryAlarm === false,
     );
   }
+}
+
+function checkSocket(socket, method) {
+  if (!(socket instanceof WebSocket)) throw mistyped(method, STATE, 1, "WebSocket");
+  return socket;
 }

@@ -1,30 +1,41 @@
-// One turn: runs a handler to its end, with all jobs, timers and background work it started. Owns: when a turn is over, and
-// what is said of work that outlives it. The contract's handlers are synchronous: once `run` returns nothing of the turn is left.
+// One turn: runs a handler to its end, with all jobs, timers and background work it started. Owns: when a turn is over,
+// and what is said of work that outlives it. The contract's handlers are synchronous: once `run` returns nothing of the
+// turn is left.
 
+import { enter, isBusy } from "./context.js";
 import { ClassError, failure } from "./errors.js";
-import { inBackground, letGo, rejected, throwIfDoomed } from "./held.js";
-import { drain, runNextTimer } from "./jobs.js";
+import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "./held.js";
+import { drain, runNext } from "./jobs.js";
 import { Promise, takeUnhandled } from "./promise.js";
 import { logError } from "./web/console.js";
 
 export { doom, hold, release, waitUntil } from "./held.js";
 
-/** Call a handler and answer what its promise resolves to. What it throws, or is rejected with, is logged and thrown as a `failure`. */
-export function run(handler) {
+/**
+ * Call a handler and answer what its promise resolves to. What it throws, or is rejected with, is logged and thrown as
+ * a `failure`. That of an alarm can say that it is the last attempt.
+ */
+export function run(handler, isAlarm = false) {
   try {
     return toTheEnd(handler);
   } catch (error) {
     logError(error);
-    throw failure(error);
+    throw failure(error, isAlarm && gaveUp());
+  } finally {
+    letGo();
   }
 }
 
 function toTheEnd(handler) {
   try {
     const value = await_(handler);
-    for (const promise of inBackground()) {
+    for (;;) {
+      // A transaction that the handler did not wait for ends here.
+      while (isBusy()) advance("a transaction");
+      const next = takeBackground();
+      if (next === undefined) break;
       try {
-        await_(() => promise);
+        await_(() => next[0]);
       } catch (error) {
         rejected(error);
       }
@@ -34,22 +45,24 @@ function toTheEnd(handler) {
   } finally {
     takeUnhandled((error) => console.error("Uncaught (in promise)", error));
     drain();
-    letGo();
   }
 }
 
 function await_(handler) {
   let outcome;
+  enter(undefined);
   Promise.try(handler).then(
     (value) => (outcome = { value }),
     (error) => (outcome = { error }),
   );
   drain();
-  while (outcome === undefined) {
-    if (!runNextTimer())
-      throw new ClassError("never-settles", "the handler waits for a promise that nothing will settle");
-    drain();
-  }
+  while (outcome === undefined) advance("the handler");
   if ("error" in outcome) throw outcome.error;
   return outcome.value;
+}
+
+/** Run what comes next when no job is left. */
+function advance(who) {
+  if (!runNext()) throw new ClassError("never-settles", `${who} waits for a promise that nothing will settle`);
+  drain();
 }

@@ -1,13 +1,17 @@
-// WebSockets. The host owns them; a `WebSocket` here is a name for one. It is the same object as long as the instance lives, and
-// a new one after that, with nothing but its tags and its attachment.
+// WebSockets. The host owns them; a `WebSocket` here is a name for one. It is the same object as long as the instance
+// lives, and a new one after that, with nothing but its tags and its attachment.
 
 import websockets from "holdfast:object/websockets@0.2.0";
 
-import { bytesOf } from "./bytes.js";
-import { ClassError, hostOf } from "./errors.js";
+import { mistyped, text } from "./arguments.js";
+import { bytesOf, fromText } from "./bytes.js";
+import { REFUSAL, hostOf } from "./errors.js";
 import { deserialize, hostObject, serialize } from "./serialize.js";
 
 const host = hostOf("websocket-error");
+
+/** The tag of sockets that were opened with `accept()`: it says so when the instance is another one, too. */
+const FOR_TURN = "\0accept";
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 
@@ -19,8 +23,10 @@ const known = new Map();
 
 /** Have the server's half of a pair stand for the WebSocket that the turn's request asks for. */
 export let accept;
-/** Whether this is the client's half of a pair whose other half was accepted. */
-export let isAccepted;
+/** Refuses what is not the client's half of a pair whose other half was accepted, and can be left to the host. */
+export let mustStayOpen;
+/** Whether a socket was opened with `accept()`. */
+export let isForTurn;
 /** The `WebSocket` of the host's id. */
 export let socketOf;
 /** The host's id of a socket. */
@@ -32,17 +38,34 @@ export class WebSocket {
   #id;
   #peer;
   #state = STATES.CONNECTING;
+  /** What is attached before the host knows the socket. */
+  #attachment = null;
+  /** Whether it was opened with `accept()`. */
+  #isForTurn = false;
 
   static {
     accept = (socket, tags) => {
-      if (!(socket instanceof WebSocket) || socket.#id !== undefined)
-        throw new TypeError("only a new WebSocket can be accepted");
+      if (socket.#id !== undefined)
+        throw new Error("Cannot call `acceptWebSocket()` if the WebSocket was already accepted via `accept()`");
       socket.#open(host(websockets.accept, tags));
+      if (socket.#attachment !== null) host(websockets.setAttachment, socket.#id, socket.#attachment);
     };
-    isAccepted = (socket) => socket instanceof WebSocket && socket.#peer?.#id !== undefined;
+    mustStayOpen = (socket) => {
+      const server = socket instanceof WebSocket ? socket.#peer : undefined;
+      if (server?.#id === undefined)
+        throw new TypeError("the WebSocket of the response was not accepted with ctx.acceptWebSocket()");
+      if (server.#isForTurn && server.#state === STATES.OPEN)
+        throw new TypeError(
+          "accept() keeps the object in memory for the socket's events, which this host does not; use ctx.acceptWebSocket()",
+        );
+    };
+    isForTurn = (socket) => socket.#isForTurn;
     socketOf = (id) => known.get(id) ?? new WebSocket(secret).#open(id);
     idOf = (socket) => {
-      if (socket.#id === undefined) throw new TypeError("the WebSocket was not accepted with acceptWebSocket()");
+      if (socket.#id === undefined)
+        throw new TypeError(
+          "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.",
+        );
       return socket.#id;
     };
     markClosed = (socket) => (socket.#state = STATES.CLOSED);
@@ -64,40 +87,54 @@ export class WebSocket {
     return this.#state;
   }
 
-  send(message) {
-    host(websockets.send, idOf(this), toMessage(message));
+  send(...messages) {
+    if (messages.length === 0) throw mistyped("send", "WebSocket", 1, "ArrayBuffer or ArrayBufferView or string");
+    const message = toMessage(messages[0]);
+    host(websockets.send, idOf(this), message);
   }
 
   /** Close the connection. Nothing happens if it is closing already. */
-  close(code, reason = "") {
+  close(code, reason) {
+    const [status, words] = closing(code, reason);
     if (this.#state >= STATES.CLOSING) return;
     try {
-      host(websockets.close, idOf(this), code ?? null, String(reason).toWellFormed());
+      host(websockets.close, idOf(this), status, words);
     } catch (error) {
-      if (!(error instanceof ClassError) || !["closing", "unknown-socket"].includes(error.code)) throw error;
+      if (!["closing", "unknown-socket"].includes(error[REFUSAL])) throw error;
     }
     this.#state = STATES.CLOSING;
   }
 
   /** Keep a structured value of at most 16,384 bytes with the socket, whether or not the object stays in memory. */
-  serializeAttachment(value) {
-    host(websockets.setAttachment, idOf(this), serialize(value));
+  serializeAttachment(...values) {
+    if (values.length === 0) throw mistyped("serializeAttachment", "WebSocket", 1, "Value");
+    const bytes = serialize(values[0]);
+    if (this.#id === undefined) this.#attachment = bytes;
+    else host(websockets.setAttachment, this.#id, bytes);
   }
 
   deserializeAttachment() {
-    const bytes = host(websockets.attachment, idOf(this));
+    const bytes = this.#id === undefined ? this.#attachment : host(websockets.attachment, this.#id);
     return bytes === null ? null : deserialize(bytes);
   }
 
+  /**
+   * Open the socket for the rest of the turn: to send, for example, an error, and to close it. No handler is called for
+   * it.
+   */
   accept() {
-    throw new TypeError("accept() keeps the object in memory, which this host does not; use ctx.acceptWebSocket()");
+    if (this.#id !== undefined) throw new TypeError("the WebSocket was accepted already");
+    this.#isForTurn = true;
+    accept(this, [FOR_TURN]);
   }
 
-  addEventListener() {
-    throw new TypeError(
-      "events of WebSockets come to the class's webSocketMessage(), webSocketClose() and webSocketError()",
-    );
-  }
+  /**
+   * Here because programs call it. As on Durable Objects, events of accepted sockets come to the class's handlers
+   * instead.
+   */
+  addEventListener() {}
+
+  removeEventListener() {}
 }
 WebSocket.prototype[hostObject] = true;
 for (const [name, value] of Object.entries(STATES)) {
@@ -112,14 +149,25 @@ export class WebSocketPair {
   }
 }
 
+/** The parts of a pair, as the host takes them. */
+export let partsOf;
+
 /** What the host answers in the object's place: at most 2,048 bytes each. */
 export class WebSocketRequestResponsePair {
   #request;
   #response;
 
-  constructor(request, response) {
-    this.#request = String(request).toWellFormed();
-    this.#response = String(response).toWellFormed();
+  static {
+    partsOf = (pair) => ({ request: pair.#request, response: pair.#response });
+  }
+
+  constructor(...parts) {
+    for (const position of [1, 2])
+      if (parts[position - 1] === undefined)
+        throw new TypeError(
+          `Failed to construct 'WebSocketRequestResponsePair': constructor parameter ${position} is not of type 'string'.`,
+        );
+    [this.#request, this.#response] = parts.map(text);
   }
 
   get request() {
@@ -131,6 +179,24 @@ export class WebSocketRequestResponsePair {
   }
 }
 
+/**
+ * Whether the host's socket of this id has no handlers, because it was opened with `accept()`, by this instance or
+ * another one.
+ */
+export function hasNoHandlers(id) {
+  return host(websockets.tags, id).includes(FOR_TURN);
+}
+
+/** A tag as the host takes it, which knows no empty ones. */
+export function toTag(tag) {
+  return text(tag) || "\0";
+}
+
+/** A tag as the class knows it. */
+export function fromTag(tag) {
+  return tag === "\0" ? "" : tag;
+}
+
 /** Forget a socket after its last event. */
 export function forgetSocket(id) {
   known.delete(id);
@@ -139,5 +205,28 @@ export function forgetSocket(id) {
 /** A message as the host takes it. */
 export function toMessage(message) {
   const bytes = bytesOf(message);
-  return bytes ? { tag: "binary", val: bytes } : { tag: "text", val: String(message).toWellFormed() };
+  return bytes ? { tag: "binary", val: bytes } : { tag: "text", val: text(message) };
+}
+
+/** The code and the reason of a close frame, as the host takes them. It says which codes are allowed. */
+function closing(code, reason) {
+  if (code === undefined) {
+    if (reason !== undefined)
+      throw new DOMException(
+        "If you specify a WebSocket close reason, you must also specify a code.",
+        "InvalidAccessError",
+      );
+    return [null, ""];
+  }
+  // As for a parameter that is an integer: `close("x")` is `close(0)`.
+  const status = Math.trunc(+code) || 0;
+  if (status < 0 || status > 65535)
+    throw new DOMException(`Invalid WebSocket close code: ${status}.`, "InvalidAccessError");
+  const words = reason === undefined ? "" : text(reason);
+  if (fromText(words).length > 123)
+    throw new DOMException(
+      "WebSocket close reason must not be longer than 123 bytes when UTF-8 encoded.",
+      "SyntaxError",
+    );
+  return [status, words];
 }

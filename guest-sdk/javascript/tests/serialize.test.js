@@ -71,6 +71,68 @@ test("instances of classes become plain objects", () => {
   assert.deepEqual(deserialize(serialize(new Point())), { x: 1 });
 });
 
+test("texts keep halves of surrogate pairs, and take two bytes a unit where that is shorter", () => {
+  for (const text of ["\ud800", "a\udc00b", "日本語".repeat(50), "x".repeat(100) + "\ud83d"]) {
+    assert.equal(deserialize(serialize(text)), text);
+    assert.deepEqual(serialize(text), new Uint8Array(v8.serialize(text)));
+    assert.deepEqual(deserialize(serialize({ k: text })), { k: text });
+  }
+  assert.ok(serialize(`${"x".repeat(100)}🦀`).length < 120);
+});
+
+test("values are nested as deeply as memory allows", () => {
+  const nested = (wrap) => {
+    let value = null;
+    for (let i = 0; i < 20_000; i++) value = wrap(value);
+    return value;
+  };
+  const unwrap = {
+    lists: [(value) => [value], (value) => value[0]],
+    objects: [(value) => ({ value }), ({ value }) => value],
+    maps: [(value) => new Map([[1, value]]), (value) => value.get(1)],
+    sets: [(value) => new Set([value]), (value) => [...value][0]],
+    errors: [(value) => new Error("e", { cause: value }), (value) => value.cause],
+    "errors with fields": [(value) => Object.assign(new Error("e"), { value }), ({ value }) => value],
+  };
+  for (const [name, [wrap, inner]] of Object.entries(unwrap)) {
+    let depth = 0;
+    for (let value = deserialize(serialize(nested(wrap))); value !== null; value = inner(value)) depth += 1;
+    assert.equal(depth, 20_000, name);
+  }
+});
+
+test("errors keep their names and fields", () => {
+  class Mine extends RangeError {
+    constructor(message) {
+      super(message);
+      this.name = "Mine";
+      this.data = { a: [1] };
+    }
+  }
+  const back = deserialize(serialize({ e: new Mine("m"), same: [1] }));
+  assert.deepEqual([back.e.name, back.e.message, back.e.data, back.same], ["Mine", "m", { a: [1] }, [1]]);
+  assert.ok(back.e instanceof Error && /Mine|RangeError/.test(back.e.stack));
+  const typed = deserialize(serialize(Object.assign(new TypeError("t"), { code: "E", cause: new Mine("in") })));
+  assert.deepEqual([typed.constructor, typed.code, typed.cause.name], [TypeError, "E", "Mine"]);
+  const all = deserialize(serialize(new AggregateError([new Error("1"), 2], "all")));
+  assert.deepEqual([all.name, all.errors[0].message, all.errors[1]], ["AggregateError", "1", 2]);
+  const aborted = deserialize(serialize(new DOMException("d", "AbortError")));
+  assert.deepEqual([aborted.name, aborted.message, aborted.code], ["AbortError", "d", 20]);
+  const ring = Object.assign(new Error("ring"), { list: [] });
+  ring.list.push(ring);
+  const copy = deserialize(serialize(ring));
+  assert.equal(copy.list[0], copy);
+});
+
+test("errors that workerd has stored are read", () => {
+  const bytes = Uint8Array.from(
+    '\xff\x0f\\\n\x00"\x04Mine"\x01mo"\x05stack"$Mine: m\n    at C.fetch (worker:7:78)"\x04codeIT"\x04datao"\x01aA\x01I\x02$\x00\x01{\x01{\x03',
+    (unit) => unit.charCodeAt(0),
+  );
+  const error = deserialize(bytes);
+  assert.deepEqual([error.name, error.message, error.code, error.data], ["Mine", "m", 42, { a: [1] }]);
+});
+
 test("functions and symbols are refused", () => {
   for (const value of [() => 1, Symbol("s"), { f() {} }, new WeakMap(), new Promise(() => {})]) {
     assert.throws(() => serialize(value), { name: "DataCloneError" });

@@ -125,8 +125,28 @@ test("requests and responses have the parts that they are made of", async () => 
   assert.throws(() => new OwnResponse("x", { status: 204 }), TypeError);
   assert.throws(() => new OwnResponse(null, { status: 101 }), RangeError);
   assert.throws(() => new OwnResponse(null, { status: 600 }), RangeError);
-  assert.throws(() => new OwnResponse("x").body, TypeError);
   assert.equal(new OwnResponse().body, null);
+});
+
+test("a body is the body of another message, or is read like a stream", async () => {
+  const first = new OwnResponse("x", { status: 201, headers: { q: "1" } });
+  const second = new OwnResponse(first.body, first);
+  second.headers.set("w", "2");
+  assert.deepEqual(
+    [second.status, second.headers.get("q"), second.headers.get("w"), first.bodyUsed],
+    [201, "1", "2", true],
+  );
+  assert.deepEqual(await settled(second.text()), { value: "x" });
+  assert.throws(() => new OwnResponse(first.body), TypeError);
+
+  const read = new OwnResponse("abc").body.getReader();
+  assert.deepEqual((await settled(read.read())).value, { done: false, value: fromText("abc") });
+  assert.deepEqual((await settled(read.read())).value, { done: true, value: undefined });
+  const locked = new OwnResponse("abc");
+  locked.body.getReader();
+  assert.throws(() => locked.body.getReader(), TypeError);
+  assert.throws(() => new OwnResponse(locked.body), TypeError);
+  assert.equal(locked.body.locked, true);
 });
 
 test("a request of the host is not looked at before it is used", async () => {

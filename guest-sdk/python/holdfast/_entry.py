@@ -133,9 +133,15 @@ def _turn(handler: Callable[..., Result], *arguments: Any) -> Result:
             trace = trace.tb_next
         message = f"{type(error).__name__}: {error}"
         logging.getLogger("holdfast").error("%s", message, exc_info=(type(error), error, trace))
-        _fail(error.code if isinstance(error, HostError) else "guest-error", message, False)
+        _fail(_code(error), message, False)
     finally:
         _logs.flush()
+
+
+def _code(error: BaseException) -> str:
+    if isinstance(error, HostError):
+        return error.code
+    return "out-of-memory" if isinstance(error, MemoryError) else "guest-error"
 
 
 def _fail(code: str, message: str, retryable: bool) -> NoReturn:

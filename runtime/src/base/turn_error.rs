@@ -32,6 +32,18 @@ impl Failure {
     /// The maximum length of a message in bytes (`wit/types.wit`).
     pub const MESSAGE_MAX: usize = 8 * 1024;
 
+    /// The code that means, of an alarm's handler, that the alarm is not tried again (`wit/alarm-handler.wit`).
+    pub const GIVE_UP: &str = "give-up";
+
+    /// The code that means, if the instance was refused memory in the turn, that it ran out of memory: of languages
+    /// whose code survives that (`wit/types.wit`).
+    pub const OUT_OF_MEMORY: &str = "out-of-memory";
+
+    /// Returns whether an alarm whose handler fails so is given up at once.
+    pub fn gives_up(&self) -> bool {
+        self.code == Self::GIVE_UP
+    }
+
     /// Creates a failure that is not retryable and has no stack.
     pub fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
         Self { code: code.into(), message: message.into(), retryable: false, stack: None, logged: None }

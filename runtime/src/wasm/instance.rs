@@ -25,7 +25,7 @@ use super::host_call::at_host_call;
 use super::meter::MemoryMeter;
 use super::pace::FUEL_PER_SLICE;
 use super::timed::{Ends, Timed};
-use super::trap::trapped;
+use super::trap::{memory_ran_out, trapped};
 use crate::base::{CallId, ClassShare, CpuTimer, Limits, MemoryCharge, ObjectName, TurnError, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
@@ -238,6 +238,9 @@ impl ComponentInstance {
         if let Err(TurnError::Guest(failure)) = &mut result {
             failure.stack = host.log.last_error().and_then(|error| error.stack);
             failure.logged = host.log.take_cause(&failure.message).map(Box::new);
+            if let Some(error) = memory_ran_out(failure, host.memory.refusal(), &self.context.limits) {
+                result = Err(error);
+            }
         }
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");

@@ -46,6 +46,17 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
     }
 }
 
+/// Returns the error of a turn whose handler says that it ran out of memory, if it was refused some in this turn.
+pub(super) fn memory_ran_out(failure: &Failure, refusal: Option<Refusal>, limits: &Limits) -> Option<TurnError> {
+    if failure.code != Failure::OUT_OF_MEMORY {
+        return None;
+    }
+    Some(match refusal? {
+        Refusal::Limit => TurnError::OutOfMemory { limit: limits.memory_per_instance, stack: failure.stack.clone() },
+        Refusal::Host => TurnError::NoCapacity,
+    })
+}
+
 /// Returns a line for each function that was running, innermost first: its place in the module, and its name if the
 /// component has names.
 pub(super) fn functions(backtrace: &WasmBacktrace) -> String {

@@ -22,7 +22,17 @@ import workerd from "workerd";
 import { SCRIPTS } from "./script.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
-const CLASSES = { counter: "Counter", web: "Web", kv: "Kv", sql: "Sql", alarms: "Alarms", chat: "Chat" };
+const CLASSES = {
+  counter: "Counter",
+  web: "Web",
+  kv: "Kv",
+  sql: "Sql",
+  alarms: "Alarms",
+  programs: "Programs",
+  refusals: "Refusals",
+  transactions: "Transactions",
+  chat: "Chat",
+};
 
 const { values: options } = parseArgs({ options: { holdfast: { type: "string", default: "holdfast" } } });
 process.chdir(HERE);
@@ -62,6 +72,7 @@ async function startWorkerd() {
     bundle: true,
     write: false,
     format: "esm",
+    supported: { decorators: false },
     external: ["cloudflare:workers"],
   });
   const port = await freePort();

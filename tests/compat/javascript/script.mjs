@@ -4,6 +4,8 @@ import { once } from "node:events";
 
 import WebSocket from "ws";
 
+import { programOf } from "./transactions.mjs";
+
 const HEADERS = ["content-type", "location", "set-cookie", "x-method", "x-custom", "sec-websocket-protocol"];
 
 /** Sends one request, and returns the comparable parts of its answer. */
@@ -43,12 +45,41 @@ async function connect(base, path) {
   const received = [];
   socket.on("message", (data, isBinary) => received.push(isBinary ? [...data] : data.toString()));
   socket.on("close", (code, reason) => received.push(["closed", code, reason.toString()]));
+  const closed = once(socket, "close");
+  closed.catch(() => {});
   await once(socket, "open");
   const count = async (wanted) => {
     while (received.length < wanted) await once(socket, received.at(-1)?.[0] === "closed" ? "error" : "message");
   };
-  return { socket, received, count, closed: once(socket, "close") };
+  return { socket, received, count, closed };
 }
+
+/**
+ * Runs the program of a seed, and returns its trace and what is stored after it and all transactions that it did not
+ * wait for.
+ */
+async function transactions(base, seed) {
+  const object = `/transactions/program-${seed}`;
+  const program = programOf(seed);
+  const { status } = await ask(base, `${object}/`, post(JSON.stringify(program)));
+  const { body } = await eventually(base, `${object}/result`, ({ open, trace }) => open === 0 && trace.some(isEnd));
+  return { program: JSON.stringify(program), status, ...body };
+}
+
+const isEnd = (line) => line.startsWith("main:");
+
+/** Maps a list, so many at once. */
+async function inParallel(count, list, map) {
+  const results = [];
+  const next = list.entries();
+  const work = async () => {
+    for (const [index, item] of next) results[index] = await map(item);
+  };
+  await Promise.all(Array.from({ length: count }, work));
+  return results;
+}
+
+const PROGRAMS = Number(process.env.HOLDFAST_COMPAT_PROGRAMS ?? 250);
 
 export const SCRIPTS = {
   counter: requests(
@@ -93,6 +124,46 @@ export const SCRIPTS = {
     await ask(base, "/alarms/retried/set?in=1"),
     await eventually(base, "/alarms/retried/", ({ log }) => log.length === 1),
   ],
+
+  programs: async ({ base }) => {
+    const { socket, received, count } = await connect(base, "/programs/p/socket");
+    socket.send("hello");
+    await count(1);
+    socket.terminate();
+    return [
+      received[0],
+      await ask(base, "/programs/p/module"),
+      await ask(base, "/programs/p/using"),
+      await ask(base, "/programs/p/copy"),
+      await ask(base, "/programs/p/echo", post("text", { "x-custom": "a" })),
+      await ask(base, "/programs/p/read", post("0123456789")),
+      await ask(base, "/programs/p/stack"),
+      await ask(base, "/programs/p/deep"),
+    ];
+  },
+
+  refusals: async ({ base }) => {
+    const storage = await ask(base, "/refusals/storage/");
+    const { body: names } = await ask(base, "/refusals/sockets/names");
+    const sockets = await inParallel(4, [...names, "accept and close"], async (name) => {
+      const path = encodeURIComponent(name);
+      const { socket, received, count, closed } = await connect(base, `/refusals/${path}/${path}`);
+      await count(1);
+      // workerd leaves the connection open after both close frames.
+      while (socket.readyState === WebSocket.OPEN) await new Promise((resolve) => setTimeout(resolve, 5));
+      socket.terminate();
+      await closed;
+      return [name, received];
+    });
+    return [...Object.entries(storage.body), ...sockets];
+  },
+
+  transactions: ({ base }) =>
+    inParallel(
+      50,
+      Array.from({ length: PROGRAMS }, (_, index) => index + 1),
+      (seed) => transactions(base, seed),
+    ),
 
   chat: async ({ base, sleep }) => {
     const ann = await connect(base, "/chat/room/?name=ann");

@@ -4,7 +4,8 @@ use super::{Case, Subject};
 use crate::harness::eventually;
 use crate::subject::{Object, decode, word};
 
-pub const CASES: &[Case] = &[("alarm/set", set), ("alarm/handled", handled), ("alarm/retried", retried)];
+pub const CASES: &[Case] =
+    &[("alarm/set", set), ("alarm/handled", handled), ("alarm/retried", retried), ("alarm/given-up", given_up)];
 
 fn set(subject: &Subject) {
     let object = subject.object("a");
@@ -60,4 +61,16 @@ fn retried(subject: &Subject) {
     object.says(&[("get tried", "some 1"), ("alarm-get", "none")]);
     let tries = object.log().iter().filter(|entry| entry.ends_with("about to fail")).count();
     assert_eq!(tries, 2);
+}
+
+/// A failure with the code `give-up` is the last attempt. Otherwise the alarm would stay for two minutes.
+fn given_up(subject: &Subject) {
+    let object = subject.object("a");
+    let due = now(&object);
+    let script = word("put tried 1\nfail give-up enough false");
+    object.says(&[(&format!("put on-alarm {script}"), "ok"), (&format!("alarm-set {due}"), "ok")]);
+    eventually("the alarm to be given up", || (object.ask_one("alarm-get") == "none").then_some(()));
+    object.says(&[("get tried", "none"), ("get events", "none")]);
+    let log = object.log();
+    assert!(log.iter().any(|entry| entry.contains("attempt 1 of 7) and is given up")), "{log:?}");
 }

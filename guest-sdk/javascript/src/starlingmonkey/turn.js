@@ -1,22 +1,31 @@
 // In place of `src/turn.js`: this engine runs jobs and timers until the promise of a handler has settled.
 
+import { idle } from "../context.js";
 import { failure } from "../errors.js";
-import { inBackground, letGo, rejected, throwIfDoomed } from "../held.js";
+import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "../held.js";
 import { logError } from "../web/console.js";
 
 export { doom, hold, release, waitUntil } from "../held.js";
 
-export async function run(handler) {
+export async function run(handler, isAlarm = false) {
   // The engine runs jobs to their end after the handler's promise has settled, and they may have started something.
   letGo();
   try {
     const value = await handler();
-    for (const promise of inBackground()) await Promise.resolve(promise).catch(rejected);
+    for (;;) {
+      // A transaction that the handler did not wait for ends here.
+      await new Promise(idle);
+      const next = takeBackground();
+      if (next === undefined) break;
+      await Promise.resolve(next[0]).catch(rejected);
+    }
     throwIfDoomed();
     return value;
   } catch (error) {
     logError(error);
-    throw failure(error);
+    // What the turn was doomed by is known until it has let go.
+    const isLast = isAlarm && gaveUp();
+    throw failure(error, isLast);
   } finally {
     letGo();
   }

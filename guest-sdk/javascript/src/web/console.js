@@ -1,5 +1,5 @@
-// `console`: entries in the object's log. A plain object as the last argument becomes the entry's fields; an error that is logged
-// brings its stack as a field.
+// `console`: entries in the object's log. A plain object as the last argument becomes the entry's fields; an error that
+// is logged brings its stack as a field.
 
 import logging from "holdfast:object/logging@0.2.0";
 
@@ -24,16 +24,25 @@ export function logError(error) {
 }
 
 function write(level, values) {
-  const fields = [];
-  let shown = values;
-  const last = values.at(-1);
-  if (values.length > 1 && isPlain(last)) {
-    shown = values.slice(0, -1);
-    for (const [name, value] of Object.entries(last)) fields.push([name.toWellFormed(), text(value).toWellFormed()]);
+  logging.log(level, ...entryOf(values));
+}
+
+/** Message and fields of an entry, whatever is logged: looking at a value can throw. */
+function entryOf(values) {
+  try {
+    const fields = [];
+    let shown = values;
+    const last = values.at(-1);
+    if (values.length > 1 && isPlain(last)) {
+      shown = values.slice(0, -1);
+      for (const [name, value] of Object.entries(last)) fields.push([name.toWellFormed(), text(value).toWellFormed()]);
+    }
+    for (const value of values)
+      if (value instanceof Error && value.stack) fields.push(["stack", stackOf(value).toWellFormed()]);
+    return [format(shown).toWellFormed(), fields];
+  } catch {
+    return ["something that cannot be shown", []];
   }
-  for (const value of values)
-    if (value instanceof Error && value.stack) fields.push(["stack", stackOf(value).toWellFormed()]);
-  logging.log(level, format(shown).toWellFormed(), fields);
 }
 
 function format(values) {
@@ -43,8 +52,8 @@ function format(values) {
       if (kind === "%") return "%";
       if (rest.length === 0) return all;
       const value = rest.shift();
-      if (kind === "d" || kind === "f") return String(Number(value));
-      if (kind === "i") return String(parseInt(value, 10));
+      if (kind === "d" || kind === "f") return String(typeof value === "symbol" ? NaN : Number(value));
+      if (kind === "i") return String(typeof value === "symbol" ? NaN : parseInt(value, 10));
       return kind === "c" ? "" : text(value);
     });
   }

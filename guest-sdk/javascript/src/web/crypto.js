@@ -1,5 +1,5 @@
-// `crypto` with what the host gives: random bytes. There is no `subtle`. `Math.random` is seeded anew in each instance, because the
-// engine's own was seeded when the class was built.
+// `crypto` with what the host gives: random bytes. There is no `subtle`. `Math.random` is seeded anew in each instance,
+// because the engine's own was seeded when the class was built.
 
 import random from "wasi:random/random@0.2.0";
 
@@ -35,12 +35,31 @@ export const crypto = {
     return bytes.toHex().replace(/^(.{8})(.{4})(.{4})(.{4})/, "$1-$2-$3-$4-");
   },
 
-  get subtle() {
-    throw new TypeError(
-      'crypto.subtle is not there; set "holdfast": { "engine": "starlingmonkey" } in package.json, or bundle a library',
-    );
-  },
+  subtle: {},
 };
+
+// Programs look at `subtle` without using it.
+for (const method of [
+  "decrypt",
+  "deriveBits",
+  "deriveKey",
+  "digest",
+  "encrypt",
+  "exportKey",
+  "generateKey",
+  "importKey",
+  "sign",
+  "unwrapKey",
+  "verify",
+  "wrapKey",
+]) {
+  crypto.subtle[method] = async () => {
+    throw new DOMException(
+      'crypto.subtle has no functions; set "holdfast": { "engine": "starlingmonkey" } in package.json, or bundle a library',
+      "NotSupportedError",
+    );
+  };
+}
 
 /** A `Math.random` of this instance: xoshiro128** from a random seed, or from one of four words. */
 export function makeRandom(seed = randomBytes(16).slice().buffer) {

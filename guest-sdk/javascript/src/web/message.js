@@ -1,5 +1,5 @@
-// `Request` and `Response` after the Fetch Standard. Bodies are whole: what comes from the host is complete, and so is what goes
-// to it. There are no streams, no `Blob` and no `FormData`.
+// `Request` and `Response` after the Fetch Standard. Bodies are whole: what comes from the host is complete, and so is
+// what goes to it. There are no streams, no `Blob` and no `FormData`.
 
 import { bytesOf, fromText, toTextLossy } from "../bytes.js";
 import { hostObject } from "../serialize.js";
@@ -14,6 +14,68 @@ export let takeBody;
 /** The bytes of a message's body, to be read again; null if it has none. */
 let peekBody;
 
+/** Whether a message's body was read. */
+let isUsed;
+
+const NOTHING = new Uint8Array();
+
+/** Bytes that belong to the message that is made with them, so that it needs no copy. */
+class Own {
+  constructor(bytes) {
+    this.bytes = bytes;
+  }
+}
+
+/** The body of a message for those who read streams: it comes in one piece. */
+class Body {
+  #message;
+  #reader;
+
+  constructor(message) {
+    this.#message = message;
+  }
+
+  /** The bytes, for another message. */
+  take() {
+    if (this.#reader) throw new TypeError("This ReadableStream is currently locked to a reader.");
+    return takeBody(this.#message);
+  }
+
+  get locked() {
+    return this.#reader !== undefined || isUsed(this.#message);
+  }
+
+  getReader() {
+    if (this.locked) throw new TypeError("This ReadableStream is currently locked to a reader.");
+    let isDone = false;
+    this.#reader = {
+      read: async () => {
+        const value = isDone ? NOTHING : (takeBody(this.#message) ?? NOTHING);
+        isDone = true;
+        return value.length === 0 ? { done: true, value: undefined } : { done: false, value };
+      },
+      cancel: async () => void (isDone = true),
+      releaseLock: () => void (this.#reader = undefined),
+    };
+    return this.#reader;
+  }
+
+  async cancel() {
+    this.take();
+  }
+
+  async *[Symbol.asyncIterator]() {
+    const bytes = this.take();
+    if (bytes.length > 0) yield bytes;
+  }
+
+  values() {
+    return this[Symbol.asyncIterator]();
+  }
+}
+Object.defineProperty(Body.prototype, Symbol.toStringTag, { value: "ReadableStream", configurable: true });
+Object.defineProperty(Body.prototype, hostObject, { value: true });
+
 /** What bodies are made of elsewhere, and not every engine has. */
 const NO_BODIES = ["Blob", "FormData"];
 const isA = (name, value) => globalThis[name] && value instanceof globalThis[name];
@@ -22,10 +84,19 @@ const isA = (name, value) => globalThis[name] && value instanceof globalThis[nam
 class Message {
   #bytes = null;
   #used = false;
+  #body;
 
   static {
     setBody = (message, body) => {
       if (body === undefined || body === null) return undefined;
+      if (body instanceof Own) {
+        message.#bytes = body.bytes;
+        return undefined;
+      }
+      if (body instanceof Body) {
+        message.#bytes = body.take();
+        return undefined;
+      }
       const bytes = bytesOf(body);
       if (bytes) {
         message.#bytes = bytes.slice();
@@ -45,14 +116,20 @@ class Message {
     takeBody = (message) => {
       const bytes = peekBody(message);
       message.#used = bytes !== null;
+      // What is read is let go.
+      if (message.#used) message.#bytes = NOTHING;
       return bytes;
     };
+    isUsed = (message) => message.#used;
   }
 
-  /** Null for a message without a body. There are no streams: read it with `text`, `json`, `bytes` or `arrayBuffer`. */
+  /**
+   * Null for a message without a body. It is no stream, but can be read like one, and be the body of another message.
+   */
   get body() {
     if (this.#bytes === null) return null;
-    throw new TypeError("there are no streams here; read a body with text(), json(), bytes() or arrayBuffer()");
+    this.#body ??= new Body(this);
+    return this.#body;
   }
 
   get bodyUsed() {
@@ -60,11 +137,13 @@ class Message {
   }
 
   async bytes() {
-    return takeBody(this)?.slice() ?? new Uint8Array();
+    // They are nobody else's: a body is read once.
+    return takeBody(this) ?? new Uint8Array();
   }
 
   async arrayBuffer() {
-    return (await this.bytes()).buffer;
+    const bytes = takeBody(this) ?? new Uint8Array();
+    return bytes.length === bytes.buffer.byteLength ? bytes.buffer : bytes.slice().buffer;
   }
 
   async text() {
@@ -76,6 +155,8 @@ class Message {
   }
 }
 Message.prototype[hostObject] = true;
+
+const own = (bytes) => bytes && new Own(bytes);
 
 const METHODS = /^(delete|get|head|options|post|put|patch)$/i;
 
@@ -100,7 +181,7 @@ export class Request extends Message {
       this.#url = input.url;
       this.#headers = input.headers;
       this.#redirect = "manual";
-      if (input.body.length > 0) setBody(this, input.body);
+      if (input.body.length > 0) setBody(this, new Own(input.body));
       return;
     }
     const from = input instanceof Request ? input : undefined;
@@ -110,7 +191,7 @@ export class Request extends Message {
     this.#headers = new Headers(init.headers ?? from?.headers);
     this.#signal = init.signal ?? from?.signal;
     this.#redirect = init.redirect ?? from?.redirect ?? "follow";
-    const body = init.body ?? (from && takeBody(from));
+    const body = init.body ?? (from && own(takeBody(from)));
     if (body !== undefined && body !== null && /^(GET|HEAD)$/.test(this.#method)) {
       throw new TypeError("Request with a GET or HEAD method cannot have a body.");
     }

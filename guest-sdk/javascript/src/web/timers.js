@@ -1,5 +1,6 @@
 // Timers and microtasks for the class. What a callback throws is logged: there is no caller to catch it.
 
+import { current, enter } from "../context.js";
 import { addTimer, enqueue, removeTimer } from "../jobs.js";
 import { console } from "./console.js";
 
@@ -14,10 +15,19 @@ function reporting(where, callback) {
   };
 }
 
+function queueMicrotask(callback) {
+  const job = reporting("a microtask", callback);
+  const section = current;
+  enqueue(() => {
+    enter(section);
+    job();
+  });
+}
+
 export const timers = {
   clearInterval: removeTimer,
   clearTimeout: removeTimer,
-  queueMicrotask: (callback) => enqueue(reporting("a microtask", callback)),
+  queueMicrotask,
   setInterval: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, true),
   setTimeout: (callback, delay, ...args) => addTimer(reporting("a timer", callback), delay, args, false),
 };

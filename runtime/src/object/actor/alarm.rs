@@ -32,7 +32,8 @@ impl Actor {
                     Ok(()) => Ok(AlarmRun::Ran),
                     Err(error) if counts_as_attempt(&error) => {
                         let consequence;
-                        (object, consequence) = self.alarm_failed(object, alarm).await;
+                        let is_last = matches!(&error, TurnError::Guest(failure) if failure.gives_up());
+                        (object, consequence) = self.alarm_failed(object, alarm, is_last).await;
                         match consequence {
                             Ok(consequence) => Err(Failed { error, consequence }),
                             Err(error) => return (object, Err(error.into())),
@@ -66,11 +67,16 @@ impl Actor {
         }
     }
 
-    /// Records in a turn of the host's own when the alarm is retried, or that it is given up. Returns what happens to
-    /// it, in words.
-    async fn alarm_failed(&mut self, object: Object, alarm: Alarm) -> (Object, Result<(String, Level), TurnError>) {
+    /// Records in a turn of the host's own when the alarm is retried, or that it is given up, as the handler can ask
+    /// for (`is_last`). Returns what happens to it, in words.
+    async fn alarm_failed(
+        &mut self,
+        object: Object,
+        alarm: Alarm,
+        is_last: bool,
+    ) -> (Object, Result<(String, Level), TurnError>) {
         let now_ms = self.host.env.wall_ms();
-        let next = alarm.after_failure(now_ms, &self.host.env);
+        let next = if is_last { None } else { alarm.after_failure(now_ms, &self.host.env) };
         let (database, resident) = object.begin();
         let mut turn = Turn::begin(database, WorkBudget::unlimited());
         turn.set_alarm(next);

@@ -4,7 +4,10 @@ export { Alarms } from "./alarms.js";
 export { Chat } from "./chat.js";
 export { Counter } from "./counter.js";
 export { Kv } from "./kv.js";
+export { Programs } from "./programs.js";
+export { Refusals } from "./refusals.js";
 export { Sql } from "./sql.js";
+export { Transactions } from "./transactions.js";
 export { Web } from "./web.js";
 
 export default {

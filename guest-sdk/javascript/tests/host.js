@@ -1,0 +1,88 @@
+// A host in memory, for tests of the SDK: keys and values, savepoints, an alarm, and a clock that goes on when somebody
+// waits.
+
+/** What the object has stored, and what was logged. */
+export const stored = { keys: new Map(), alarm: null, log: [] };
+
+let clock = 0;
+const savepoints = [];
+
+/** Forget everything. */
+export function reset() {
+  restore({ keys: new Map(), alarm: null });
+  stored.log = [];
+  savepoints.length = 0;
+}
+
+const snapshot = () => ({ keys: new Map(stored.keys), alarm: stored.alarm });
+const restore = ({ keys, alarm }) => Object.assign(stored, { keys: new Map(keys), alarm });
+
+/** As the engine shows a refusal. */
+const refuse = (tag, val) => {
+  throw Object.assign(new Error(tag), { payload: { tag, val } });
+};
+
+class Savepoint {
+  #before = snapshot();
+
+  constructor() {
+    savepoints.push(this);
+  }
+
+  keep() {
+    this.#end();
+  }
+
+  undo() {
+    this.#end();
+    restore(this.#before);
+  }
+
+  #end() {
+    const at = savepoints.indexOf(this);
+    if (at < 0) refuse("closed");
+    savepoints.length = at;
+  }
+
+  [Symbol.dispose]() {
+    if (savepoints.includes(this)) this.undo();
+  }
+}
+
+const sorted = () => [...stored.keys].map(([key, value]) => ({ key, value })).sort((a, b) => (a.key < b.key ? -1 : 1));
+
+export const modules = {
+  alarms: {
+    get: () => stored.alarm,
+    set: (time) => void (stored.alarm = time),
+    delete: () => void (stored.alarm = null),
+  },
+  environment: { getEnvironment: () => [] },
+  identity: { id: () => "0".repeat(64), name: () => "test", class: () => "test" },
+  "key-value": {
+    get: (key) => stored.keys.get(key) ?? null,
+    put: (key, value) => void stored.keys.set(key, value),
+    delete: (key) => stored.keys.delete(key),
+    getMany: (keys) => sorted().filter(({ key }) => keys.includes(key)),
+    putMany: (entries) => entries.forEach(({ key, value }) => stored.keys.set(key, value)),
+    deleteMany: (keys) => keys.filter((key) => stored.keys.delete(key)).length,
+    list: () => {
+      const batches = [sorted()];
+      return { next: () => batches.pop() ?? [] };
+    },
+  },
+  logging: { log: (level, message, fields) => void stored.log.push({ level, message, fields }) },
+  "monotonic-clock": {
+    now: () => clock,
+    subscribeDuration: (nanoseconds) => ({ block: () => void (clock += nanoseconds) }),
+  },
+  "packed-sql": { exec: () => ({ changes: 0, packed: null, more: null }) },
+  random: { getRandomBytes: (length) => new Uint8Array(length).fill(7) },
+  storage: {
+    openSavepoint: () => new Savepoint(),
+    size: () => 0,
+    deleteAll: () => (savepoints.length > 0 ? refuse("savepoint-open") : restore({ keys: new Map(), alarm: null })),
+    sync: () => savepoints.length > 0 && refuse("savepoint-open"),
+  },
+  websockets: { sockets: () => [], tags: () => [] },
+};
