@@ -1,8 +1,7 @@
 //! The vocabulary of the runtime: ids, calls, operations, outcomes, limits, the environment.
 //!
 //! Every layer may import this one; it imports none. Nothing here does I/O except `env`, the only place that reads the
-//! machine's clock and randomness, `output`, which writes the server's log, and `failpoints`, which executes the
-//! actions that tests configure.
+//! machine's clock and randomness, `disk`, the only way to the disk, and `output`, which writes the server's log.
 
 pub mod alarm;
 pub mod alone;
@@ -11,6 +10,7 @@ pub mod call;
 pub mod cpu;
 pub mod create;
 pub mod descriptors;
+pub mod disk;
 pub mod env;
 pub mod failpoints;
 pub mod failures;
@@ -33,6 +33,7 @@ pub use call::{Call, CallId, CallIds, Cause, Chain, Principal, TraceContext};
 pub use cpu::{ClassShare, Computing, CpuTimer, HeavyWork};
 pub use create::Create;
 pub use descriptors::Descriptors;
+pub use disk::{Disk, SystemDisk};
 pub use env::Env;
 pub use failpoints::Failpoint;
 pub use failures::{Failures, Occasion};

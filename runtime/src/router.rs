@@ -8,6 +8,8 @@ pub mod classes;
 #[cfg(test)]
 mod simulation;
 
+use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -207,6 +209,11 @@ impl Router {
     /// Creates a file for a database upload; it is deleted when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
         self.host.databases.incoming()
+    }
+
+    /// Writes bytes of an upload at the offset. Blocks.
+    pub fn write_incoming(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.host.databases.write_incoming(file, bytes, offset)
     }
 
     /// Returns the maximum size of an imported database in bytes.

@@ -4,10 +4,9 @@
 //! Two tokio runtimes: the gateway's, which must always answer, and the guests', whose threads compute and wait for
 //! SQLite. A guest that occupies a thread occupies one of the second runtime only.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read, Write};
+use std::fs;
+use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Create, Env, Failures, HostMemory, Metrics};
+use crate::base::{ClassName, Create, Env, Failpoint, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{
     ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
@@ -100,7 +99,7 @@ impl Server {
         let data_listener = listen(config.listen, "--listen")?;
         let admin_listener = listen(config.admin_listen, "--admin-listen")?;
         let data = DataDir::open(&config.data)?;
-        let admin_token = secret(&data.admin_token_path(), || hex::encode(env.random::<32>()))?;
+        let admin_token = secret(&data, &data.admin_token_path(), || hex::encode(env.random::<32>()))?;
         let (gateway, guests) = (runtime("gateway", 1)?, runtime("guest", GUEST_THREADS_PER_CORE)?);
 
         let memory = HostMemory::new(match config.limits.host_memory {
@@ -249,7 +248,7 @@ fn build(
 ) -> Result<(Arc<Router>, Databases), StartError> {
     let limits = Arc::new(config.limits.clone());
     let node_key = node_key(data, env)?;
-    let engine = Engine::new(&limits, env, &data.cache(), node_key);
+    let engine = Engine::new(&limits, env, data.disk().clone(), &data.cache(), node_key);
     let engine = Arc::new(engine.map_err(|error| StartError::Machine(format!("{error:#}")))?);
     let records = Arc::new(ClassRecords::open(data)?);
     let databases = Databases::open(data, &limits, env, memory.clone())?;
@@ -321,7 +320,7 @@ async fn sweep(router: Arc<Router>, idle: Duration) {
 /// Returns the key with which this node signs compiled code. Without it the code is compiled again.
 fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
     let path = data.root().join("node.key");
-    let text = secret(&path, || hex::encode(env.random::<32>()))?;
+    let text = secret(data, &path, || hex::encode(env.random::<32>()))?;
     let mut key = [0; 32];
     let decoded = hex::decode_to_slice(&text, &mut key);
     decoded.map_err(|_| StartError::Secret {
@@ -335,21 +334,18 @@ fn node_key(data: &DataDir, env: &Env) -> Result<[u8; 32], StartError> {
 }
 
 /// Returns the secret in a file, and creates the file if there is none. Only the owner may read it.
-fn secret(path: &Path, make: impl FnOnce() -> String) -> Result<String, StartError> {
+fn secret(data: &DataDir, path: &Path, make: impl FnOnce() -> String) -> Result<String, StartError> {
     let read_or_make = || {
-        let mut text = String::new();
-        match OpenOptions::new().read(true).open(path) {
-            Ok(mut file) => _ = file.read_to_string(&mut text)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        let found = match fs::read_to_string(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+            found => found?,
+        };
+        if !found.trim().is_empty() {
+            return Ok(found.trim().to_owned());
         }
-        if text.trim().is_empty() {
-            text = make();
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
-        }
-        Ok(text.trim().to_owned())
+        let text = make();
+        data.disk().replace(Failpoint::SecretWrite, path, text.as_bytes())?;
+        Ok(text)
     };
     read_or_make().map_err(|cause| StartError::Secret { path: path.display().to_string(), cause })
 }

@@ -11,7 +11,7 @@
 //! The files import each other in one direction (`tests/tidy/circles.rs`). From the bottom:
 //!
 //! ```text
-//! files, checkpoint_thread         files that are durable when a function returns; a thread and its requests
+//! checkpoint_thread                a thread and its requests
 //! commit_log                       lanes of records on disk; knows neither objects nor SQLite
 //! sums, capture, incarnations      the files of one object: checksums, WAL, names
 //! running, temporary, heap,        what SQLite may use (memory, temporary files, CPU slices),
@@ -55,7 +55,6 @@ mod checkpoint_thread;
 mod connection;
 mod dirty;
 mod errors;
-mod files;
 mod functions;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
@@ -173,7 +172,7 @@ impl StorageError {
     /// Whether the error passes without a repair when the disk has room again.
     pub fn is_lack_of_room(&self) -> bool {
         match self {
-            Self::Io { cause, .. } => files::is_lack_of_room(cause),
+            Self::Io { cause, .. } => crate::base::disk::is_lack_of_room(cause),
             Self::Sqlite { cause, .. } => cause.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull),
             _ => false,
         }

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::sync::Arc;
 
-use holdfast_runtime::base::Env;
+use holdfast_runtime::base::{Env, SystemDisk};
 use holdfast_runtime::storage::DataDir;
 use holdfast_runtime::storage::commit_log::{
-    Encoded, FileLog, Lane, LaneLog, LogOptions, Lsn, PAGE, SystemDisk, TurnEncoder, TurnHead,
+    Encoded, FileLog, Lane, LaneLog, LogOptions, Lsn, PAGE, TurnEncoder, TurnHead,
 };
 use serde_json::{Value as Json, json};
 

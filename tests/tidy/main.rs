@@ -6,6 +6,7 @@
 mod c_bindings;
 mod circles;
 mod contract;
+mod disk;
 mod documents;
 mod layers;
 mod reference;

@@ -1,8 +1,11 @@
-//! Failpoints: places where a test makes the real program exit or fail. They do nothing outside tests.
+//! Failpoints: places where a test makes the disk fail or the program end. They do nothing outside tests.
 //!
-//! Owns the names, the rules that `HOLDFAST_TEST_FAILPOINTS` gives for them and their counters. Does not own the
-//! meaning of an error at a failpoint: the code that calls [`hit`] treats it as it would treat the same error of the
+//! Owns the names, the rules for them and their counters. A failpoint is reached through a [disk](super::disk) only:
+//! the system's disk has the rules of `HOLDFAST_TEST_FAILPOINTS`, a simulated disk has its own. Does not own the
+//! meaning of an error at a failpoint: the code that called the disk treats it as it would treat the same error of the
 //! system. `docs/TESTING.md` documents the names and the syntax of rules.
+//!
+//! Faults of the program itself are not faults of its disk: see [`seeded_bugs`](super::seeded_bugs).
 //!
 //! Invariants: without rules a failpoint costs one load; a rule that cannot be parsed is refused at the start, because
 //! a test whose fault never happens proves nothing; a failpoint that is named after an operation stands before it.
@@ -38,6 +41,10 @@ macro_rules! failpoints {
 }
 
 failpoints! {
+    /// Before each step that makes the data directory: its directories, its lock, `FORMAT`, permissions.
+    DataDirMake = "data-dir-make",
+    /// Before each step that writes a secret of the node.
+    SecretWrite = "secret-write",
     /// A turn is applied in the object's SQLite database, and not yet in the commit log.
     TurnApplied = "turn-applied",
     /// Before the bytes of a group are written to a segment.
@@ -58,16 +65,23 @@ failpoints! {
     LogOpen = "log-open",
     /// Before a clean end of the log is written.
     LogClose = "log-close",
-    /// Before an object's first file is created.
+    /// Before each step that creates an object's file.
     ObjectCreate = "object-create",
-    /// Before an object's file is removed.
+    /// Before each file of an object is removed.
     ObjectRemove = "object-remove",
-    /// Before the first open of an object by this process writes the log's pages to its file.
+    /// Before the first open of an object by this process writes the log's pages to its file, and before each step of
+    /// that but the pages.
     ObjectRecover = "object-recover",
     /// Before each page that such an open writes back from the log.
     ObjectRecoverPage = "object-recover-page",
-    /// Before an object's WAL is copied into its database file.
+    /// Before the checksums of an object's pages are written, and each block of them.
+    SumsWrite = "sums-write",
+    /// Before what a failed turn or an earlier process has left in an object's WAL is cut off.
+    WalCut = "wal-cut",
+    /// Before an object's WAL is copied into its database file, by the object or by a checkpoint.
     WalReset = "wal-reset",
+    /// Before each page that a checkpoint copies from a WAL into a database file.
+    CheckpointPage = "checkpoint-page",
     /// An object's WAL is copied into its database file; before the WAL restarts from its beginning.
     WalRestart = "wal-restart",
     /// A checkpoint has reset the WALs that it covers; before it flushes the file system.
@@ -76,12 +90,26 @@ failpoints! {
     CheckpointTrim = "checkpoint-trim",
     /// Before a catalog's transaction.
     CatalogWrite = "catalog-write",
-    /// Before a lost catalog is rebuilt.
+    /// Before each step that replaces a lost catalog by an empty one.
     CatalogRebuild = "catalog-rebuild",
-    /// A deployed component is on disk; before the record of its class is written.
+    /// Before each step that writes a deployed component.
+    ComponentWrite = "component-write",
+    /// Before a component that is not needed any more, or its compiled code, is removed.
+    ComponentRemove = "component-remove",
+    /// Before each step that writes compiled code to the cache.
+    CodeWrite = "code-write",
+    /// A deployed component is on disk; before each step that writes the record of its class.
     ClassWrite = "class-write",
-    /// Before the record of a class is renamed.
+    /// Before each step that renames the record of a class.
     ClassRename = "class-rename",
+    /// Before each step that removes the record of a class.
+    ClassRemove = "class-remove",
+    /// Before each step that writes to `alarms.running`.
+    AlarmRun = "alarm-run",
+    /// Before each step that writes an export, an upload or what is needed to check it.
+    TransferWrite = "transfer-write",
+    /// Before each step that makes an uploaded database the object's.
+    ImportAdopt = "import-adopt",
 }
 
 /// Parses the rules of the environment. Must be called once, before anything else runs; without the variable no
@@ -102,7 +130,11 @@ pub fn arm() -> Result<(), FailpointError> {
 pub fn hit(failpoint: Failpoint) -> io::Result<()> {
     match ARMED.get() {
         None => Ok(()),
-        Some(rules) => rules.hit(failpoint),
+        Some(rules) => match rules.hit(failpoint) {
+            None => Ok(()),
+            Some((Action::Fail(errno), _)) => Err(errno.into()),
+            Some((Action::Kill, number)) => die(failpoint, number),
+        },
     }
 }
 
@@ -128,7 +160,9 @@ fn known() -> String {
     Failpoint::ALL.iter().map(|failpoint| failpoint.name()).collect::<Vec<_>>().join(", ")
 }
 
-struct Rules(Vec<Rule>);
+/// The faults of one disk.
+#[derive(Default)]
+pub struct Rules(Vec<Rule>);
 
 struct Rule {
     failpoint: Failpoint,
@@ -137,9 +171,12 @@ struct Rule {
     hits: AtomicU64,
 }
 
+/// What happens at a failpoint.
 #[derive(Clone, Copy, PartialEq, Debug)]
-enum Action {
+pub enum Action {
+    /// The process ends.
     Kill,
+    /// The operation fails.
     Fail(Errno),
 }
 
@@ -163,21 +200,22 @@ impl Rules {
             .map(Self)
     }
 
-    /// Counts the hit in every rule of the failpoint; the first rule that applies decides.
-    fn hit(&self, failpoint: Failpoint) -> io::Result<()> {
-        let of_failpoint = self.0.iter().filter(|rule| rule.failpoint == failpoint);
+    /// Adds a rule: the action applies to the hit with this number from now on, counted from 1.
+    pub fn add(&mut self, failpoint: Failpoint, action: Action, nth: u64) {
+        self.0.push(Rule { failpoint, action, when: When::Nth(nth), hits: AtomicU64::new(0) });
+    }
+
+    /// Counts the hit in every rule of the failpoint. Returns the action of the first rule that applies, if any, with
+    /// the number of the hit.
+    pub fn hit(&self, failpoint: Failpoint) -> Option<(Action, u64)> {
         let mut wanted = None;
-        for rule in of_failpoint {
+        for rule in self.0.iter().filter(|rule| rule.failpoint == failpoint) {
             let number = rule.hits.fetch_add(1, Ordering::Relaxed) + 1;
             if rule.when.applies(number) {
                 wanted = wanted.or(Some((rule.action, number)));
             }
         }
-        match wanted {
-            None => Ok(()),
-            Some((Action::Fail(errno), _)) => Err(errno.into()),
-            Some((Action::Kill, number)) => die(failpoint, number),
-        }
+        wanted
     }
 }
 
@@ -238,13 +276,13 @@ fn die(failpoint: Failpoint, number: u64) -> ! {
 mod tests {
     use super::*;
 
-    fn failures(rules: &str, hits: usize) -> Vec<Option<i32>> {
+    fn failures(rules: &str, hits: usize) -> Vec<Option<Action>> {
         let rules = Rules::parse(rules).unwrap();
-        (0..hits).map(|_| rules.hit(Failpoint::LogFlush).err().and_then(|error| error.raw_os_error())).collect()
+        (0..hits).map(|_| rules.hit(Failpoint::LogFlush).map(|(action, _)| action)).collect()
     }
 
-    const EIO: Option<i32> = Some(Errno::IO.raw_os_error());
-    const ENOSPC: Option<i32> = Some(Errno::NOSPC.raw_os_error());
+    const EIO: Option<Action> = Some(Action::Fail(Errno::IO));
+    const ENOSPC: Option<Action> = Some(Action::Fail(Errno::NOSPC));
 
     #[test]
     fn rules_apply_when_they_say() {
@@ -254,10 +292,11 @@ mod tests {
         assert_eq!(failures("log-flush:enospc@2..", 3), [None, ENOSPC, ENOSPC]);
         assert_eq!(failures("log-flush:enospc@3.., log-flush:eio@1", 4), [EIO, None, ENOSPC, ENOSPC]);
         let codes = |rule| failures(rule, 1)[0];
-        assert_eq!(codes("log-flush:emfile"), Some(Errno::MFILE.raw_os_error()));
-        assert_eq!(codes("log-flush:enfile"), Some(Errno::NFILE.raw_os_error()));
-        assert_eq!(codes("log-flush:enomem"), Some(Errno::NOMEM.raw_os_error()));
-        assert_eq!(codes("log-flush:edquot"), Some(Errno::DQUOT.raw_os_error()));
+        assert_eq!(codes("log-flush:emfile"), Some(Action::Fail(Errno::MFILE)));
+        assert_eq!(codes("log-flush:enfile"), Some(Action::Fail(Errno::NFILE)));
+        assert_eq!(codes("log-flush:enomem"), Some(Action::Fail(Errno::NOMEM)));
+        assert_eq!(codes("log-flush:edquot"), Some(Action::Fail(Errno::DQUOT)));
+        assert_eq!(codes("log-flush:kill"), Some(Action::Kill));
         assert_eq!(failures("log-write:eio@1..", 2), [None, None], "of another failpoint");
     }
 
@@ -266,11 +305,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let switch = directory.path().join("full");
         let rules = Rules::parse(&format!("log-flush:enospc@file={}", switch.display())).unwrap();
-        assert!(rules.hit(Failpoint::LogFlush).is_ok());
+        assert_eq!(rules.hit(Failpoint::LogFlush), None);
         std::fs::write(&switch, "").unwrap();
-        assert_eq!(rules.hit(Failpoint::LogFlush).unwrap_err().kind(), io::ErrorKind::StorageFull);
+        assert_eq!(rules.hit(Failpoint::LogFlush), Some((Action::Fail(Errno::NOSPC), 2)));
         std::fs::remove_file(&switch).unwrap();
-        assert!(rules.hit(Failpoint::LogFlush).is_ok());
+        assert_eq!(rules.hit(Failpoint::LogFlush), None);
     }
 
     #[test]

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_takes_nothing_holds_nobody_up_and_what_was_left_out_is_counted() {
+    fn a_blocked_stream_delays_no_writer_and_lost_lines_are_counted() {
         let ((given, taken), (go, go_on)) = (mpsc::channel(), mpsc::channel());
         let output = Output::to(Slow { given, go_on }, "test");
         output.line(b"first\n");
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_fails_harms_nobody() {
+    fn a_failed_stream_is_ignored() {
         let ((given, taken), (go, go_on)) = (mpsc::channel(), mpsc::channel());
         let output = Output::to(Slow { given, go_on }, "test");
         drop(go);

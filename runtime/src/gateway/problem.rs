@@ -18,6 +18,7 @@ use serde::Serialize;
 use crate::base::id::IdError;
 use crate::base::{CallId, ClassName, ObjectAddress, TurnError};
 use crate::router::DeployError;
+use crate::storage::StorageError;
 
 /// One row of the table: the meaning of a code in HTTP.
 #[derive(Debug)]
@@ -156,6 +157,14 @@ impl Problem {
         let detail = error.to_string();
         tracing::error!(error = ?detail, "request failed");
         Self::new(&INTERNAL, detail)
+    }
+
+    /// Creates the problem for a failure of storage outside any turn. A lack of room passes when there is room again.
+    pub fn of_storage(error: StorageError) -> Self {
+        match error.is_lack_of_room() {
+            true => Self::new(&STORAGE_FULL, error.to_string()),
+            false => Self::internal(error),
+        }
     }
 
     /// Creates the problem for a failed turn. Without `details`, it contains no text that a guest or the host wrote for

@@ -96,6 +96,7 @@ impl DeployError {
             Self::Refused(LoadError::TwoHandlers) => "two-handlers",
             Self::Refused(LoadError::TooCostly(_)) => "too-costly",
             Self::UnknownVersion(_) => "unknown-version",
+            Self::Storage(error) if error.is_lack_of_room() => "storage-full",
             Self::Storage(_) => "internal",
         }
     }

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::runtime::Runtime;
 
 use super::{Class, Classes, Operation, Router};
+use crate::base::disk::SimulatedDisk;
 use crate::base::logs::GuestLogs;
 use crate::base::metrics::Code;
 use crate::base::operation::RunAlarm;
@@ -24,12 +25,12 @@ use crate::base::seeded_bugs::SeededBug;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
     Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request,
-    Response, TurnError,
+    Response, SystemDisk, TurnError,
 };
 use crate::object::class::Loader;
 use crate::object::{HostContext, Residency};
 use crate::sockets::{Connection, Outgoing, SocketTurn, Sockets};
-use crate::storage::commit_log::{Lsn, SimulatedDisk};
+use crate::storage::commit_log::Lsn;
 use crate::storage::tests::simulation::model::State;
 use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
@@ -163,7 +164,8 @@ fn engine() -> Arc<Engine> {
         let limits = Limits { live_instances: 64, ..Limits::default() };
         let cache = std::env::temp_dir();
         Arc::new(
-            Engine::new(&limits, &Env::manual(0).0, &cache, [0; 32]).expect("the machine has room for 64 instances"),
+            Engine::new(&limits, &Env::manual(0).0, Arc::new(SystemDisk), &cache, [0; 32])
+                .expect("the machine has room for 64 instances"),
         )
     };
     ENGINE.get_or_init(make).clone()

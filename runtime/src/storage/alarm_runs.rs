@@ -6,13 +6,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::files::private;
-use crate::base::ObjectId;
+use crate::base::{Disk, Failpoint, ObjectId};
 
 /// The number of processes in a row that end while an alarm runs, which count as one failed attempt.
 const ENDS_MAX: u32 = 3;
@@ -23,7 +23,9 @@ const LARGE: u64 = 1 << 20;
 pub struct AlarmRuns(Mutex<Runs>);
 
 struct Runs {
+    disk: Arc<dyn Disk>,
     file: File,
+    /// Where the next line goes.
     bytes: u64,
     running: u64,
     /// For each alarm, the number of processes in a row that ended while it ran.
@@ -51,15 +53,15 @@ fn parse(text: &str) -> HashMap<ObjectId, u32> {
 
 impl AlarmRuns {
     /// Reads what the last process left, and begins the file anew.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    pub(super) fn open(disk: Arc<dyn Disk>, path: &Path) -> io::Result<Self> {
         let ends = match fs::read(path) {
             Ok(bytes) => parse(&String::from_utf8_lossy(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => HashMap::new(),
             Err(error) => return Err(error),
         };
-        // Appending, so that cutting it off moves where the next line goes.
-        let file = private().create(true).append(true).open(path)?;
-        let mut runs = Runs { file, bytes: 0, running: 0, ends };
+        let file = disk.open_or_create(Failpoint::AlarmRun, path)?;
+        let bytes = file.metadata()?.len();
+        let mut runs = Runs { disk, file, bytes, running: 0, ends };
         runs.begin_anew();
         Ok(Self(Mutex::new(runs)))
     }
@@ -100,14 +102,14 @@ impl Drop for AlarmRun<'_> {
 impl Runs {
     /// Writes a line. An error is ignored: if the line is missing, the end of the process is not counted.
     fn write(&mut self, line: &str) {
-        if self.file.write_all(line.as_bytes()).is_ok() {
+        if self.disk.write_all_at(Failpoint::AlarmRun, &self.file, line.as_bytes(), self.bytes).is_ok() {
             self.bytes += line.len() as u64;
         }
     }
 
     fn begin_anew(&mut self) {
         let lines: String = self.ends.iter().map(|(id, ends)| format!("{id} {ends}\n")).collect();
-        if self.file.set_len(0).is_ok() {
+        if self.disk.set_len(Failpoint::AlarmRun, &self.file, 0).is_ok() {
             self.bytes = 0;
             self.write(&lines);
         }
@@ -117,6 +119,7 @@ impl Runs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::SystemDisk;
 
     const A: ObjectId = ObjectId::from_bytes([1; 32]);
     const B: ObjectId = ObjectId::from_bytes([2; 32]);
@@ -125,7 +128,7 @@ mod tests {
     fn the_third_end_in_a_row_counts_and_no_other() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("runs");
-        let open = || AlarmRuns::open(&path).unwrap();
+        let open = || AlarmRuns::open(Arc::new(SystemDisk), &path).unwrap();
         for end in 0..ENDS_MAX {
             let runs = open();
             std::mem::forget(runs.begin(A).unwrap_or_else(|| panic!("after {end} ends")));
@@ -147,7 +150,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("runs");
         fs::write(&path, format!("\u{0}\n+\n-x\n{A} many\n{B} 2\nno line\n+{B}\n+{}", &A.to_string()[..9])).unwrap();
-        let runs = AlarmRuns::open(&path).unwrap();
+        let runs = AlarmRuns::open(Arc::new(SystemDisk), &path).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{B} 3\n"));
         assert!(runs.begin(A).is_some());
         for _ in 0..20_000 {

@@ -4,7 +4,7 @@
 //! Invariants: everything that can fail is done before the COMMIT; if a committed turn cannot be appended, the process
 //! ends. The records, the state that checkpoints use, and the list of objects change together.
 
-use std::fs;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -13,12 +13,10 @@ use super::capture::{Wal, capture};
 use super::catalog::Change;
 use super::commit_log::{AlarmChange, Alarms, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
-use super::files::sync_parent;
 use super::sums::sums_path;
-use crate::base::failpoints::Failpoint;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{Alarm, ObjectName};
+use crate::base::{Alarm, Failpoint, ObjectName};
 
 impl Database {
     /// Does everything that can fail, before a turn's COMMIT: between the COMMIT and its record nothing may fail.
@@ -28,15 +26,17 @@ impl Database {
     }
 
     fn open_what_appends(&mut self, path: &Path) -> io::Result<()> {
+        let disk = &*self.shared.disk;
         let FileState::Open(file) = &mut self.file else { return Ok(()) };
         if file.wal.is_none() {
             file.wal = Some(Wal::open(path)?);
         }
         if file.made == Some(Made::FromFile) {
             // The log does not have these pages, so they must be on disk before it names them.
-            fs::File::open(path)?.sync_all()?;
-            fs::File::open(sums_path(path))?.sync_all()?;
-            path.ancestors().take(3).try_for_each(sync_parent)?;
+            for path in [path, &sums_path(path)] {
+                disk.sync_all(Failpoint::ImportAdopt, &File::open(path)?)?;
+            }
+            path.ancestors().take(3).try_for_each(|path| disk.sync_parent(Failpoint::ImportAdopt, path))?;
         }
         Ok(())
     }
@@ -89,7 +89,7 @@ impl Database {
     /// Reports the alarm to the index, after the object was asked to run it. The index has removed the alarm that it
     /// handed out, so it needs the report even if nothing has changed: the handler may have set the same alarm again,
     /// or the clock may have been set back.
-    pub fn tell_alarm(&mut self) -> Result<(), StorageError> {
+    pub fn report_alarm(&mut self) -> Result<(), StorageError> {
         let alarm = self.alarm()?;
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::AlarmByTime) {

@@ -17,6 +17,7 @@ use super::commit_log::{Encoded, IMAGE_MAX, PART_BYTES, PART_OVERHEAD, TurnEncod
 use super::template::{PAGE, Template};
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
+use crate::base::{Disk, Failpoint};
 
 const HEADER: u64 = 32;
 const FRAME_HEADER: usize = 24;
@@ -39,14 +40,17 @@ pub(super) fn wal_length(frames: u32) -> u64 {
 }
 
 /// Leaves at most so many bytes in the `-wal` beside a database file, if there is one.
-pub(super) fn cut_wal(database: &Path, bytes: u64) -> io::Result<()> {
+pub(super) fn cut_wal(disk: &dyn Disk, database: &Path, bytes: u64) -> io::Result<()> {
     #[cfg(test)]
     if bytes == 0 && seeded_bugs::is_planted(SeededBug::LeftoverWal) {
         return Ok(());
     }
     let path = wal_path(database);
     match fs::metadata(&path) {
-        Ok(wal) if wal.len() > bytes => File::options().write(true).open(path)?.set_len(bytes),
+        Ok(wal) if wal.len() > bytes => {
+            let wal = disk.open(Failpoint::WalCut, &path)?;
+            disk.set_len(Failpoint::WalCut, &wal, bytes)
+        }
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -25,9 +25,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::alarm_index::Place;
 use super::commit_log::{DurableWatch, Lane, Lsn};
-use super::files::make_dir_durably;
 use super::{DataDir, StorageError};
-use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
+use crate::base::{Alarm, ClassKey, Failpoint, ObjectId, ObjectName};
 
 mod file;
 mod lane;
@@ -95,9 +94,11 @@ impl Catalog {
     /// it belongs to another log, and is lost.
     pub fn open_on(dir: &DataDir, lanes: &[RangeInclusive<Lsn>]) -> Result<(Self, Vec<Lsn>, Vec<Lane>), StorageError> {
         let files = dir.catalog();
-        make_dir_durably(&files)?;
+        let disk = dir.disk();
+        let made = disk.make_dir_durably(Failpoint::CatalogRebuild, &files);
+        made.map_err(StorageError::io("cannot make the directory", &files))?;
         let open = |(n, lane): (usize, &RangeInclusive<Lsn>)| {
-            LaneCatalog::open(files.join(format!("{n:02}.sqlite")), lane.clone())
+            LaneCatalog::open(disk.clone(), files.join(format!("{n:02}.sqlite")), lane.clone())
         };
         let lanes = lanes.iter().enumerate().map(open).collect::<Result<Vec<_>, _>>()?;
         let (applied, lost): (Vec<_>, Vec<_>) = lanes.iter().map(LaneCatalog::begin).unzip();

@@ -47,8 +47,8 @@ impl StorageShared {
         let failed = |action| StorageError::io(action, &self.objects);
         let mut cut: Vec<Lsn> = self.lanes.iter().map(|lane| lane.durable().upto()).collect();
         for (class, id) in self.recovery.waiting() {
-            let files = Incarnations::at(&self.objects, &class, &id);
-            match self.recovery.recover(&id, &files, &*self.log, &*self.disk) {
+            let files = Incarnations::at(&self.disk, &self.objects, &class, &id);
+            match self.recovery.recover(&id, &files, &*self.log) {
                 // Reported again whenever the object is used; the checkpoint of other objects must not wait for it.
                 Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
                 recovered => _ = recovered?,
@@ -56,7 +56,7 @@ impl StorageShared {
         }
         for (id, object) in self.dirty.all() {
             let lane = self.lane_of(&id).index();
-            match object.catch_up(cut[lane], &*self.disk) {
+            match object.catch_up(cut[lane]) {
                 Ok(()) => {}
                 // Nothing of it is trimmed here any more.
                 Err(CatchUpError::LaneLost) => cut[lane] = Lsn(0),

@@ -14,10 +14,9 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::components::{self, Components, HeldComponent, paths};
-use super::files::{remove_durably, rename_durably, write_durably};
 use super::{DataDir, StorageError};
-use crate::base::failpoints::{self, Failpoint};
-use crate::base::{ClassKey, ClassName, Create, Digest};
+use crate::base::disk::ReplaceError;
+use crate::base::{ClassKey, ClassName, Create, Digest, Disk, Failpoint};
 
 /// The format that this program writes.
 const FORMAT: u32 = 2;
@@ -126,6 +125,7 @@ impl From<RecordOfOne> for ClassRecord {
 /// All class records of a data directory.
 #[derive(Debug)]
 pub struct ClassRecords {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     components: Arc<Components>,
     /// What the durable records name.
@@ -137,12 +137,13 @@ impl ClassRecords {
     pub fn open(dir: &DataDir) -> Result<Self, StorageError> {
         let classes = dir.classes();
         let below = classes.join("components");
-        let components = Components::open(below.clone(), dir.cache())?;
+        let disk = dir.disk().clone();
+        let components = Components::open(disk.clone(), below.clone(), dir.cache())?;
         // A process that was killed may have left a record whose name is not durable yet. Turns will be, so it must be.
         for dir in [&classes, &below] {
-            fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(StorageError::io("cannot flush", dir))?;
+            disk.sync_dir(Failpoint::ClassWrite, dir).map_err(StorageError::io("cannot flush", dir))?;
         }
-        let records = Self { components, dir: classes, named: Mutex::default() };
+        let records = Self { disk, components, dir: classes, named: Mutex::default() };
         records.load_all()?.iter().for_each(|record| records.name(record));
         records.components.sweep();
         Ok(records)
@@ -168,11 +169,17 @@ impl ClassRecords {
 
     /// Writes a record, replacing the one of the same name. Its components have been put before, and are held.
     pub fn save(&self, record: &ClassRecord) -> Result<(), StorageError> {
-        let (json, path) =
-            (serde_json::to_vec_pretty(record).expect("a record is plain data"), self.record_path(&record.name));
-        failpoints::hit(Failpoint::ClassWrite).map_err(StorageError::io("cannot write", &path))?;
-        write_durably(&path, &json)?;
-        self.name(record);
+        let json = serde_json::to_vec_pretty(record).expect("a record is plain data");
+        let path = self.record_path(&record.name);
+        match self.disk.replace(Failpoint::ClassWrite, &path, &json) {
+            Ok(()) => self.name(record),
+            // The next start may find this record, so what it names stays until the next one is written.
+            Err(ReplaceError::Either(error)) => {
+                self.name_too(record);
+                return Err(StorageError::io("cannot write", &path)(error));
+            }
+            Err(ReplaceError::Unchanged(error)) => return Err(StorageError::io("cannot write", &path)(error)),
+        }
         Ok(())
     }
 
@@ -184,12 +191,23 @@ impl ClassRecords {
         before.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
     }
 
+    /// Holds what a record names that may be durable, beside what the present one names.
+    fn name_too(&self, record: &ClassRecord) {
+        let mut named = self.named.lock();
+        let of_class = named.entry(record.name.clone()).or_default();
+        for version in &record.versions {
+            if of_class.insert(version.digest) {
+                self.components.hold_until_let_go(version.digest);
+            }
+        }
+    }
+
     /// Gives a class another name, which no class has: in one step, because the name of the file is what counts. The
     /// record's text has the old name until it is written again.
     pub fn rename(&self, from: &ClassName, to: &ClassName) -> Result<(), StorageError> {
         let path = self.record_path(from);
-        failpoints::hit(Failpoint::ClassRename).map_err(StorageError::io("cannot rename", &path))?;
-        rename_durably(&path, &self.record_path(to))?;
+        let renamed = self.disk.rename_durably(Failpoint::ClassRename, &path, &self.record_path(to));
+        renamed.map_err(StorageError::io("cannot rename", &path))?;
         let mut named = self.named.lock();
         if let Some(digests) = named.remove(from) {
             named.insert(to.clone(), digests);
@@ -199,7 +217,9 @@ impl ClassRecords {
 
     /// Removes a record. Returns whether there was one.
     pub fn remove(&self, name: &ClassName) -> Result<bool, StorageError> {
-        let removed = remove_durably(&self.record_path(name))?;
+        let path = self.record_path(name);
+        let removed = self.disk.remove_durably(Failpoint::ClassRemove, &path);
+        let removed = removed.map_err(StorageError::io("cannot remove", &path))?;
         let named = self.named.lock().remove(name);
         named.into_iter().flatten().for_each(|digest| self.components.let_go(&digest));
         Ok(removed)

@@ -20,7 +20,6 @@
 //! whole      turns of several parts
 //! room       limits: capacity, memory in flight, the disk's space
 //! lane       the queues of lanes; how far each is durable
-//! disk       the operations on the disk, by failpoint; `simulated` loses power
 //! scan       reads segments and judges what it finds
 //! report     verify and inspect, for people
 //! segments   files: made, dropped, used again
@@ -35,7 +34,6 @@ use futures_util::future::BoxFuture;
 
 use crate::base::Env;
 
-mod disk;
 mod file;
 mod format;
 #[cfg(any(test, fuzzing))]
@@ -51,14 +49,11 @@ mod report;
 mod room;
 mod scan;
 mod segments;
-#[cfg(any(test, fuzzing))]
-mod simulated;
 #[cfg(test)]
 mod tests;
 mod whole;
 mod writer;
 
-pub use disk::{Disk, SystemDisk};
 pub use file::FileLog;
 pub use format::LaneState;
 pub use lane::{Durable, DurableWatch, LaneLost, LaneWriter};
@@ -74,8 +69,6 @@ pub use record::{
 pub use report::{LogReport, SegmentReport, inspect, verify};
 pub use room::{NoRoom, Reservation};
 pub use scan::{End, Seen};
-#[cfg(any(test, fuzzing))]
-pub use simulated::SimulatedDisk;
 pub use whole::{Part, Whole};
 
 /// A log of lanes, opened by this process.

@@ -16,12 +16,12 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::StorageError;
-use super::files::{make_dir_durably, remove_if_there, write_durably};
-use crate::base::Digest;
+use crate::base::{Digest, Disk, Failpoint};
 
 /// All components of a data directory.
 #[derive(Debug)]
 pub(super) struct Components {
+    disk: Arc<dyn Disk>,
     dir: PathBuf,
     cache: PathBuf,
     /// How often each is held. Locked while a file is written or removed, so that neither undoes the other.
@@ -42,9 +42,10 @@ impl Drop for HeldComponent {
 }
 
 impl Components {
-    pub fn open(dir: PathBuf, cache: PathBuf) -> Result<Arc<Self>, StorageError> {
-        make_dir_durably(&dir)?;
-        Ok(Arc::new(Self { dir, cache, holders: Mutex::default() }))
+    pub fn open(disk: Arc<dyn Disk>, dir: PathBuf, cache: PathBuf) -> Result<Arc<Self>, StorageError> {
+        let made = disk.make_dir_durably(Failpoint::DataDirMake, &dir);
+        made.map_err(StorageError::io("cannot make the directory", &dir))?;
+        Ok(Arc::new(Self { disk, dir, cache, holders: Mutex::default() }))
     }
 
     /// Holds a component for as long as the answer lives.
@@ -85,7 +86,7 @@ impl Components {
         for dir in engines.iter().chain([&self.dir]).filter(|dir| dir.is_dir()) {
             for file in paths(dir).unwrap_or_default() {
                 if file.file_stem().is_some_and(&goes)
-                    && let Err(error) = remove_if_there(&file)
+                    && let Err(error) = self.disk.remove_if_there(Failpoint::ComponentRemove, &file)
                 {
                     tracing::warn!("cannot remove {}, which is not needed any more: {error}", file.display());
                 }
@@ -97,7 +98,9 @@ impl Components {
     pub fn put(&self, bytes: &[u8]) -> Result<Digest, StorageError> {
         let digest = Digest::of(bytes);
         let _alone = self.holders.lock();
-        write_durably(&self.path(&digest), bytes)?;
+        let path = self.path(&digest);
+        let written = self.disk.replace(Failpoint::ComponentWrite, &path, bytes);
+        written.map_err(|error| StorageError::io("cannot write", &path)(error.into()))?;
         Ok(digest)
     }
 

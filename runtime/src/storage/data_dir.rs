@@ -15,16 +15,16 @@
 //! The lock stands for file locks on every database below: SQLite takes none of its own. Everything is the owner's
 //! alone: the directory and those in it 0700, files 0600.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::StorageError;
 use super::commit_log::LANES_MAX;
-use super::files::{make_dir_durably, private, write_durably};
+use crate::base::{Disk, Failpoint, SystemDisk};
 
 /// The first line of `FORMAT` in a directory that this program makes.
 const FORMAT: &str = "holdfast data 3";
@@ -39,6 +39,7 @@ const OTHERS: u32 = 0o077;
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    disk: Arc<dyn Disk>,
     lanes: u16,
     _lock: File,
 }
@@ -84,34 +85,34 @@ pub enum DataDirError {
         /// Why not.
         cause: io::Error,
     },
-    /// A file or directory in it could not be made.
-    #[error(transparent)]
-    Storage(#[from] StorageError),
 }
 
 impl DataDir {
     /// Opens and locks the directory, making it first if it does not exist.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DataDirError> {
-        let path = path.as_ref();
+        Self::open_on(Arc::new(SystemDisk), path.as_ref())
+    }
+
+    /// Opens the directory on a disk, which everything that is opened in it uses.
+    pub fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, DataDirError> {
+        const MAKE: Failpoint = Failpoint::DataDirMake;
         let refused = |cause| DataDirError::Io { path: path.into(), cause };
-        make_dir_durably(path)?;
+        disk.make_dir_durably(MAKE, path).map_err(refused)?;
         // Absolute, because SQLite opens files by path for as long as the process lives.
         let root = fs::canonicalize(path).map_err(refused)?;
-        let lock = private().create(true).truncate(false).write(true).open(root.join("LOCK")).map_err(refused)?;
+        let lock = disk.open_or_create(MAKE, &root.join("LOCK")).map_err(refused)?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(DataDirError::InUse(root)),
             Err(error) => return Err(refused(error.into())),
         }
-        let lanes = claim_format(&root)?.lanes;
-        let dir = Self { root, lanes, _lock: lock };
+        let lanes = claim_format(&*disk, &root)?.lanes;
+        let dir = Self { root, disk, lanes, _lock: lock };
         dir.make_private();
-        match fs::remove_dir_all(dir.transfers()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(refused(error)),
-            _ => {}
-        }
+        dir.disk.remove_dir_all(MAKE, &dir.transfers()).map_err(refused)?;
         for sub in [dir.objects(), dir.classes(), dir.cache(), dir.transfers(), dir.log()] {
-            make_dir_durably(&sub)?;
+            let refused = |cause| DataDirError::Io { path: sub.clone(), cause };
+            dir.disk.make_dir_durably(MAKE, &sub).map_err(refused)?;
         }
         Ok(dir)
     }
@@ -119,7 +120,7 @@ impl DataDir {
     /// Takes the directory and everything in it from other users of the machine, if it is not the owner's alone: those
     /// of earlier versions are not. Done once, because a directory of mode 0700 protects its contents.
     fn make_private(&self) {
-        match tighten_root(&self.root) {
+        match tighten_root(&*self.disk, &self.root) {
             Ok(false) => {}
             Ok(true) => {
                 tracing::info!("{} and all that is in it is its owner's alone from now on", self.root.display())
@@ -129,6 +130,11 @@ impl DataDir {
                 self.root.display()
             ),
         }
+    }
+
+    /// The disk that the directory is on.
+    pub fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
     }
 
     /// Lanes of the directory's commit log: the number with which the directory was made.
@@ -248,25 +254,25 @@ impl DataDirView {
 }
 
 /// Returns whether anything was open to others. The root comes last, so that an interrupted run is repeated.
-fn tighten_root(root: &Path) -> io::Result<bool> {
+fn tighten_root(disk: &dyn Disk, root: &Path) -> io::Result<bool> {
     if fs::metadata(root)?.permissions().mode() & OTHERS == 0 {
         return Ok(false);
     }
-    tighten(root)?;
+    tighten(disk, root)?;
     Ok(true)
 }
 
-fn tighten(dir: &Path) -> io::Result<()> {
+fn tighten(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let kind = entry.file_type()?;
         if kind.is_dir() {
-            tighten(&entry.path())?;
+            tighten(disk, &entry.path())?;
         } else if kind.is_file() && entry.metadata()?.permissions().mode() & OTHERS != 0 {
-            fs::set_permissions(entry.path(), Permissions::from_mode(0o600))?;
+            disk.set_mode(Failpoint::DataDirMake, &entry.path(), 0o600)?;
         }
     }
-    fs::set_permissions(dir, Permissions::from_mode(0o700))
+    disk.set_mode(Failpoint::DataDirMake, dir, 0o700)
 }
 
 /// What a `FORMAT` file says. Its first line names the layout, and that number has grown for the last time: later
@@ -300,26 +306,28 @@ impl Format {
         }
     }
 
-    fn write(&self, root: &Path) -> Result<(), StorageError> {
-        write_durably(&root.join("FORMAT"), format!("{FORMAT}\nlanes {}\n", self.lanes).as_bytes())
+    fn write(&self, disk: &dyn Disk, path: &Path) -> Result<(), DataDirError> {
+        let text = format!("{FORMAT}\nlanes {}\n", self.lanes);
+        let written = disk.replace(Failpoint::DataDirMake, path, text.as_bytes());
+        written.map_err(|error| DataDirError::Io { path: path.into(), cause: error.into() })
     }
 }
 
 /// Reads which format the directory has. A new one gets the newest, and one of the format before is upgraded: its file
 /// says the new format before anything else changes, so that an earlier program never meets what it does not know.
-fn claim_format(root: &Path) -> Result<Format, DataDirError> {
+fn claim_format(disk: &dyn Disk, root: &Path) -> Result<Format, DataDirError> {
     let file = root.join("FORMAT");
     let found = match fs::read(&file) {
         Ok(found) => Format::parse(root, &found)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let new = Format { version: 3, lanes: LANES_MAX };
-            new.write(root)?;
+            new.write(disk, &file)?;
             return Ok(new);
         }
         Err(cause) => return Err(DataDirError::Io { path: file, cause }),
     };
     if found.version == 2 {
-        found.write(root)?;
+        found.write(disk, &file)?;
         tracing::info!(
             "{} was upgraded from data format 2 to 3; earlier versions of holdfast cannot open it any more",
             root.display()

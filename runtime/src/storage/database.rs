@@ -22,7 +22,6 @@ use super::capture::{Wal, cut_wal, wal_length, wal_path};
 use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
 use super::connection::Connection;
 use super::dirty::DirtyObject;
-use super::files::{is_lack_of_room, make_dir, remove_if_there};
 use super::heap::Heap;
 use super::identity::Identity;
 use super::incarnations::{FIRST, Incarnations};
@@ -30,10 +29,10 @@ use super::shared::StorageShared;
 use super::statement::is_damage;
 use super::sums::{PageSums, sums_path};
 use super::template::Template;
-use crate::base::failpoints::Failpoint;
+use crate::base::disk::is_lack_of_room;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{Alarm, ObjectAddress, ObjectName};
+use crate::base::{Alarm, Failpoint, ObjectAddress, ObjectName};
 
 /// Frames in a WAL (4 KiB each) at which it is reset (copied into the database file and begun anew), once everything in
 /// it is durable. More frames cost disk space, and time when a checkpoint is made.
@@ -212,7 +211,7 @@ impl Database {
             return Ok(());
         }
         let mut state = self.dirty.lock();
-        let mut removed = state.remove_stale(&self.incarnations, &*self.shared.disk);
+        let mut removed = state.remove_stale(&self.incarnations);
         let frames = state.frames;
         if frames == 0 {
             state.first = None;
@@ -303,9 +302,10 @@ impl Database {
 
     /// Makes the database file of an object that has none.
     pub(super) fn create(&mut self) -> Result<&mut OpenFile, StorageError> {
+        let disk = self.shared.disk.clone();
         self.make(Made::FromTemplate, |path, template| {
-            template.write(path)?;
-            template.sums(path)
+            template.write(&*disk, path)?;
+            template.sums(disk.clone(), path)
         })
     }
 
@@ -315,10 +315,9 @@ impl Database {
         made: Made,
         put: impl Fn(&Path, &Template) -> io::Result<Arc<PageSums>>,
     ) -> Result<&mut OpenFile, StorageError> {
-        let path = &self.path;
+        let (path, disk) = (&self.path, &self.shared.disk);
         let write = || {
-            self.shared.disk.at(Failpoint::ObjectCreate)?;
-            remove_if_there(&wal_path(path))?;
+            disk.remove_if_there(Failpoint::ObjectCreate, &wal_path(path))?;
             let sums = put(path, &self.shared.template)?;
             if self.incarnation != FIRST {
                 self.incarnations.mark()?;
@@ -328,7 +327,7 @@ impl Database {
         let written = match write() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let dir = path.parent().expect("a database is in a directory");
-                make_dir(dir).and_then(|()| write())
+                disk.make_dir(Failpoint::ObjectCreate, dir).and_then(|()| write())
             }
             written => written,
         };
@@ -345,7 +344,7 @@ impl Database {
             return Ok(());
         }
         let shared = self.shared.clone();
-        let recovered = shared.recovery.recover(&self.address.id, &self.incarnations, &*shared.log, &*shared.disk)?;
+        let recovered = shared.recovery.recover(&self.address.id, &self.incarnations, &*shared.log)?;
         if let Some(incarnation) = recovered {
             self.use_incarnation(incarnation);
         }
@@ -357,7 +356,7 @@ impl Database {
     /// failed turn may have left behind them.
     fn cut_wal(&self) -> io::Result<()> {
         let frames = self.dirty.lock().frames;
-        cut_wal(&self.path, wal_length(frames))
+        cut_wal(&*self.shared.disk, &self.path, wal_length(frames))
     }
 
     /// Opens the incarnation that counts, if there is one. Removes incarnations that a crash left before anything was
@@ -438,7 +437,7 @@ impl Database {
     fn sums_to_open(&self) -> Arc<PageSums> {
         let mut state = self.dirty.lock();
         if state.incarnation != self.incarnation {
-            return PageSums::of(&self.path);
+            return PageSums::of(self.shared.disk.clone(), &self.path);
         }
         let sums = state.sums(&self.incarnations);
         sums.shrink();

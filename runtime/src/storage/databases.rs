@@ -4,8 +4,6 @@
 //! touches no object, unless a part of the list was lost; each object is recovered when it is first opened
 //! (`recovery`).
 
-use std::fs;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -14,9 +12,7 @@ use super::alarm_runs::AlarmRuns;
 use super::catalog::{Catalog, Change};
 use super::checkpoint;
 use super::checkpoint_thread::CheckpointThread;
-use super::commit_log::{
-    Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage, SystemDisk,
-};
+use super::commit_log::{Encoded, FileLog, Lane, LaneLog, LaneWriter, LogError, LogOptions, LogUsage};
 use super::database::{Database, FileState, no_room};
 use super::dirty::{DirtyObject, DirtyObjects};
 use super::incarnations::Incarnations;
@@ -26,7 +22,7 @@ use super::shared::StorageShared;
 use super::stacks::Stacks;
 use super::template::{PAGE, Template};
 use super::{DataDir, StorageError};
-use crate::base::{ClassKey, Env, HostMemory, Limits, ObjectAddress};
+use crate::base::{ClassKey, Env, Failpoint, HostMemory, Limits, ObjectAddress};
 
 /// Every object's database, the commit log that they all append to, and the list of them. Cheap to clone.
 #[derive(Clone)]
@@ -36,27 +32,25 @@ impl Databases {
     /// Opens the databases of a data directory: reads the commit log, updates the list of objects from it, and opens
     /// the lanes. Touches no object, unless a part of the list was lost. Allocations of SQLite are charged to `memory`.
     pub fn open(dir: &DataDir, limits: &Limits, env: &Env, memory: HostMemory) -> Result<Self, StorageError> {
-        let disk = Arc::new(SystemDisk);
         let (capacity, segment_bytes) = (limits.log_capacity, limits.log_segment);
         let options = LogOptions { lanes: dir.lanes(), capacity, segment_bytes, ..LogOptions::new(env.clone()) };
-        let log = FileLog::open(&dir.log(), options, disk.clone())?;
-        let databases = Self::open_on(dir, limits, env, memory, disk, Arc::new(log))?;
+        let log = FileLog::open(&dir.log(), options, dir.disk().clone())?;
+        let databases = Self::open_on(dir, limits, env, memory, Arc::new(log))?;
         let started = checkpoint::start(&databases.0);
         started.map_err(StorageError::io("cannot start the thread that trims", &dir.log()))?;
         Ok(databases)
     }
 
-    /// Opens the databases on a given log and disk, without the thread that makes checkpoints.
+    /// Opens the databases on a given log, without the thread that makes checkpoints.
     pub(super) fn open_on(
         dir: &DataDir,
         limits: &Limits,
         env: &Env,
         memory: HostMemory,
-        disk: Arc<dyn Disk>,
         log: Arc<dyn LaneLog>,
     ) -> Result<Self, StorageError> {
         super::connection::configure_process();
-        let objects = dir.objects();
+        let (objects, disk) = (dir.objects(), dir.disk().clone());
         let template = Template::build().map_err(StorageError::sqlite(&objects))?;
         let lanes = || (0..log.lanes()).map(Lane::new);
         let known: Vec<_> = lanes().map(|lane| log.trimmed(lane)..=log.last(lane)).collect();
@@ -71,7 +65,7 @@ impl Databases {
         if !lost.is_empty() {
             // The list is made again from the databases, which must hold what the log holds.
             for (class, id) in recovery.waiting() {
-                match recovery.recover(&id, &Incarnations::at(&objects, &class, &id), &*log, &*disk) {
+                match recovery.recover(&id, &Incarnations::at(&disk, &objects, &class, &id), &*log) {
                     // Reported again when the object is used. The log's replay below lists it.
                     Err(error @ StorageError::Damaged { .. }) => tracing::error!("{error}"),
                     recovered => _ = recovered?,
@@ -84,7 +78,7 @@ impl Databases {
             })?;
         }
         let runs = dir.alarm_runs();
-        let alarm_runs = AlarmRuns::open(&runs).map_err(StorageError::io("cannot open", &runs))?;
+        let alarm_runs = AlarmRuns::open(disk.clone(), &runs).map_err(StorageError::io("cannot open", &runs))?;
         let node_id = env.random();
         let lanes = lanes().map(|lane| log.open(lane, node_id)).collect::<Result<Vec<_>, _>>()?;
         catalog.follow(lanes.iter().map(LaneWriter::durable).collect())?;
@@ -128,7 +122,7 @@ impl Databases {
     }
 
     fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<DirtyObject>>) -> Database {
-        let files = Incarnations::of(directory, address);
+        let files = Incarnations::of(&self.0.disk, directory, address);
         let lane = self.0.lane(&address.id).clone();
         let durable = lane.durable();
         let (recovered, watched) = (left.is_some(), left.is_some());
@@ -184,12 +178,8 @@ impl Databases {
         shared.recovery.forget_class(key.as_str());
         shared.dirty.forget_class(key);
         let dir = shared.objects.join(key.as_str());
-        match fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(StorageError::io("cannot remove", &dir)(error))
-            }
-            _ => Ok(()),
-        }
+        let removed = shared.disk.remove_dir_all(Failpoint::ObjectRemove, &dir);
+        removed.map(drop).map_err(StorageError::io("cannot remove", &dir))
     }
 
     /// Makes a last checkpoint and closes the log. All `Database`s were dropped before.

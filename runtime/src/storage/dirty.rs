@@ -11,22 +11,19 @@
 //! for the disk while it holds that lock, so a disk that hangs stops no turn.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::capture::Wal;
-use super::commit_log::{Disk, DurableWatch, LaneLost, Lsn, PAGE};
+use super::commit_log::{DurableWatch, LaneLost, Lsn, PAGE};
 use super::incarnations::{FIRST, Incarnations};
 use super::sums::{PageSums, sum};
-use crate::base::failpoints::Failpoint;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{ClassKey, ObjectId};
+use crate::base::{ClassKey, Disk, Failpoint, ObjectId};
 
 /// The objects that checkpoints take care of: all with records that their flushed files do not hold.
 #[derive(Default)]
@@ -122,7 +119,7 @@ impl DirtyObject {
 
     /// Writes every record up to the cut to the files. Waits for the disk without the object's lock, so that the
     /// object's turns continue meanwhile: what they append is after the cut. Waits for an export that copies the files.
-    pub fn catch_up(&self, cut: Lsn, disk: &dyn Disk) -> Result<(), CatchUpError> {
+    pub fn catch_up(&self, cut: Lsn) -> Result<(), CatchUpError> {
         #[cfg(test)]
         if seeded_bugs::is_planted(SeededBug::TrimTooFar) {
             return Ok(());
@@ -133,13 +130,12 @@ impl DirtyObject {
         while state.copying {
             self.copied.wait(&mut state);
         }
-        disk.at(Failpoint::WalReset)?;
         // Otherwise the object has begun its WAL anew, so its file holds all of it.
         if seen.first.is_some() && state.first == seen.first {
             let is_there = state.incarnation == seen.incarnation || state.stale.contains(&seen.incarnation);
             if is_there && seen.frames > 0 {
                 let database = self.files.file(seen.incarnation);
-                match copy_back(&database, seen.frames, &seen.sums) {
+                match copy_back(&*self.files.disk, &database, seen.frames, &seen.sums) {
                     // Logged only: an error here would stop every trim, and so fill the log for all objects. The next
                     // opening of the object fails.
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -152,7 +148,7 @@ impl DirtyObject {
         }
         // What was replaced since may count again after a crash.
         let of_later: Vec<u32> = state.stale.extract_if(.., |stale| !seen.stale.contains(stale)).collect();
-        let removed = state.remove_stale(&self.files, disk);
+        let removed = state.remove_stale(&self.files);
         state.stale.extend(of_later);
         Ok(removed?)
     }
@@ -188,10 +184,10 @@ impl From<io::Error> for CatchUpError {
 }
 
 /// Copies the frames of a WAL into the database file, while the object's connection may use both.
-fn copy_back(database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
-    let file = File::options().write(true).open(database)?;
+fn copy_back(disk: &dyn Disk, database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
+    let file = disk.open(Failpoint::WalReset, database)?;
     Wal::open(database)?.read(0..frames, |page, _, image| {
-        file.write_all_at(image, (u64::from(page) - 1) * PAGE as u64)?;
+        disk.write_all_at(Failpoint::CheckpointPage, &file, image, (u64::from(page) - 1) * PAGE as u64)?;
         sums.set(page, sum(page, image))
     })?;
     sums.write()
@@ -212,7 +208,7 @@ impl State {
         match &self.sums {
             Some((incarnation, sums)) if *incarnation == self.incarnation => sums.clone(),
             _ => {
-                let sums = PageSums::of(&files.file(self.incarnation));
+                let sums = files.sums(self.incarnation);
                 self.sums = Some((self.incarnation, sums.clone()));
                 sums
             }
@@ -220,9 +216,8 @@ impl State {
     }
 
     /// Removes the files of replaced incarnations, whose successor is durable.
-    pub fn remove_stale(&mut self, files: &Incarnations, disk: &dyn Disk) -> io::Result<()> {
+    pub fn remove_stale(&mut self, files: &Incarnations) -> io::Result<()> {
         while let Some(incarnation) = self.stale.last() {
-            disk.at(Failpoint::ObjectRemove)?;
             files.remove(*incarnation)?;
             self.stale.pop();
         }

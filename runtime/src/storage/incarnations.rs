@@ -13,37 +13,43 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::capture::wal_path;
-use super::files::{private, remove_if_there};
-use super::sums::sums_path;
-use crate::base::{ClassKey, ObjectAddress, ObjectId};
+use super::sums::{PageSums, sums_path};
+use crate::base::{ClassKey, Disk, Failpoint, ObjectAddress, ObjectId};
 
 /// The incarnation of an object that was never replaced.
 pub(super) const FIRST: u32 = 1;
 
-/// Where the files of one object are.
+/// The files of one object: where they are, and the disk that they are on.
 #[derive(Clone)]
 pub(super) struct Incarnations {
+    pub disk: Arc<dyn Disk>,
     dir: PathBuf,
     id: String,
 }
 
 impl Incarnations {
     /// Those of an object below `objects/`.
-    pub fn of(objects: &Path, address: &ObjectAddress) -> Self {
-        Self::at(objects, &address.key, &address.id)
+    pub fn of(disk: &Arc<dyn Disk>, objects: &Path, address: &ObjectAddress) -> Self {
+        Self::at(disk, objects, &address.key, &address.id)
     }
 
     /// Those of the object with this class key and id.
-    pub fn at(objects: &Path, class: &ClassKey, id: &ObjectId) -> Self {
+    pub fn at(disk: &Arc<dyn Disk>, objects: &Path, class: &ClassKey, id: &ObjectId) -> Self {
         let id = id.to_string();
-        Self { dir: objects.join(class.as_str()).join(&id[..2]), id }
+        Self { disk: disk.clone(), dir: objects.join(class.as_str()).join(&id[..2]), id }
     }
 
     /// The database file of an incarnation.
     pub fn file(&self, incarnation: u32) -> PathBuf {
         self.dir.join(format!("{}-{incarnation}.sqlite", self.id))
+    }
+
+    /// The sums of an incarnation's pages.
+    pub fn sums(&self, incarnation: u32) -> Arc<PageSums> {
+        PageSums::of(self.disk.clone(), &self.file(incarnation))
     }
 
     /// Whether the object is one of the class with this key.
@@ -57,7 +63,7 @@ impl Incarnations {
 
     /// Makes the mark, if it is not there: before a file beyond incarnation 1 is made.
     pub fn mark(&self) -> io::Result<()> {
-        private().create(true).append(true).open(self.mark_path()).map(drop)
+        self.disk.open_or_create(Failpoint::ObjectCreate, &self.mark_path()).map(drop)
     }
 
     /// Incarnations that may have a file, the newest first.
@@ -79,10 +85,9 @@ impl Incarnations {
     pub fn remove(&self, incarnation: u32) -> io::Result<()> {
         let file = self.file(incarnation);
         // First, so that sums do not meet a file of the same name that is made later.
-        remove_if_there(&sums_path(&file))?;
-        remove_if_there(&file)?;
-        remove_if_there(&wal_path(&file))?;
-        Ok(())
+        [sums_path(&file), file.clone(), wal_path(&file)]
+            .iter()
+            .try_for_each(|path| self.disk.remove_if_there(Failpoint::ObjectRemove, path).map(drop))
     }
 
     /// Removes every file of the object; the removal is not flushed.
@@ -95,6 +100,6 @@ impl Incarnations {
 
     /// Removes the mark: there is no file beyond incarnation 1.
     pub fn unmark(&self) -> io::Result<()> {
-        remove_if_there(&self.mark_path()).map(drop)
+        self.disk.remove_if_there(Failpoint::ObjectRemove, &self.mark_path()).map(drop)
     }
 }

@@ -13,20 +13,17 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use parking_lot::Mutex;
 
 use super::StorageError;
 use super::capture::cut_wal;
-use super::commit_log::{At, Disk, LaneLog, LogError, Lsn, NoRecord, PAGE, Record};
-use super::files::{make_dir, private};
+use super::commit_log::{At, LaneLog, LogError, Lsn, NoRecord, PAGE, Record};
 use super::incarnations::{FIRST, Incarnations};
 use super::replay::ReplayEvent;
 use super::sums::{PageSums, sum};
-use crate::base::failpoints::Failpoint;
-use crate::base::{ClassKey, ObjectId};
+use crate::base::{ClassKey, Failpoint, ObjectId};
 
 /// The number of locks: objects of different shards can be recovered at the same time. The first byte of the id selects
 /// the shard.
@@ -124,23 +121,17 @@ impl Recovery {
     /// Recovers an object if it is not recovered yet. Returns its incarnation if the log names one; the files of other
     /// incarnations are removed then. An object that was opened since [`Self::waiting`] returned it is left alone: its
     /// WAL is this process's own.
-    pub fn recover(
-        &self,
-        id: &ObjectId,
-        files: &Incarnations,
-        log: &dyn LaneLog,
-        disk: &dyn Disk,
-    ) -> Result<Option<u32>, StorageError> {
+    pub fn recover(&self, id: &ObjectId, files: &Incarnations, log: &dyn LaneLog) -> Result<Option<u32>, StorageError> {
         let mut waiting = self.shard(id).lock();
         let Some(live) = waiting.get(id) else { return Ok(None) };
         let path = files.file(FIRST);
         let failed = |error| StorageError::io("cannot recover", &path)(error);
-        disk.at(Failpoint::ObjectRecover).map_err(failed)?;
+        files.disk.at(Failpoint::ObjectRecover).map_err(failed)?;
         let incarnation = if live.deleted {
             files.remove_all().map_err(failed)?;
             None
         } else {
-            live.write_back(files, log, disk)?;
+            live.write_back(files, log)?;
             Some(live.incarnation)
         };
         waiting.remove(id);
@@ -150,11 +141,12 @@ impl Recovery {
 
 impl Live {
     /// Writes the last image of each page into the file, and removes the files of other incarnations.
-    fn write_back(&self, files: &Incarnations, log: &dyn LaneLog, disk: &dyn Disk) -> Result<(), StorageError> {
+    fn write_back(&self, files: &Incarnations, log: &dyn LaneLog) -> Result<(), StorageError> {
+        let disk = &*files.disk;
         let path = files.file(self.incarnation);
         let failed = |error| StorageError::io("cannot recover", &path)(error);
         // It may hold what was never durable.
-        cut_wal(&path, 0).map_err(failed)?;
+        cut_wal(disk, &path, 0).map_err(failed)?;
         let file = match self.open(files, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::File => {
                 let why = "it is missing, and the commit log has only a part of it".into();
@@ -162,7 +154,10 @@ impl Live {
             }
             opened => opened.map_err(failed)?,
         };
-        let sums = if self.base == Base::Nothing { PageSums::fresh(&path) } else { PageSums::of(&path) };
+        let sums = match self.base {
+            Base::Nothing => PageSums::fresh(files.disk.clone(), &path),
+            Base::File => files.sums(self.incarnation),
+        };
         let mut written = HashSet::new();
         // Backwards, so that each page is written once.
         for at in self.records.iter().rev() {
@@ -185,13 +180,14 @@ impl Live {
             }
             for (page, image) in images.iter().rev() {
                 if written.insert(*page) {
-                    disk.at(Failpoint::ObjectRecoverPage).map_err(failed)?;
-                    file.write_all_at(image, (u64::from(*page) - 1) * PAGE as u64).map_err(failed)?;
+                    let at = (u64::from(*page) - 1) * PAGE as u64;
+                    disk.write_all_at(Failpoint::ObjectRecoverPage, &file, image, at).map_err(failed)?;
                     sums.set(*page, sum(*page, image)).map_err(failed)?;
                 }
             }
         }
-        file.set_len(u64::from(self.page_count) * PAGE as u64).map_err(failed)?;
+        let length = u64::from(self.page_count) * PAGE as u64;
+        disk.set_len(Failpoint::ObjectRecover, &file, length).map_err(failed)?;
         sums.truncate(self.page_count);
         sums.write().map_err(failed)?;
         let others = files.candidates().map_err(failed)?;
@@ -203,17 +199,17 @@ impl Live {
 
     fn open(&self, files: &Incarnations, path: &Path) -> io::Result<File> {
         let open = || match self.base {
-            Base::File => File::options().write(true).open(path),
+            Base::File => files.disk.open(Failpoint::ObjectRecover, path),
             Base::Nothing => {
                 if self.incarnation != FIRST {
                     files.mark()?;
                 }
-                private().write(true).create(true).truncate(true).open(path)
+                files.disk.create_empty(Failpoint::ObjectRecover, path)
             }
         };
         match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound && self.base == Base::Nothing => {
-                make_dir(path.parent().expect("a database is in a directory"))?;
+                files.disk.make_dir(Failpoint::ObjectRecover, path.parent().expect("a database is in a directory"))?;
                 open()
             }
             opened => opened,

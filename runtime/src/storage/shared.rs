@@ -12,14 +12,14 @@ use super::alarm_index::Alarms;
 use super::alarm_runs::AlarmRuns;
 use super::catalog::Catalog;
 use super::checkpoint_thread::CheckpointThread;
-use super::commit_log::{Disk, Lane, LaneLog, LaneWriter};
+use super::commit_log::{Lane, LaneLog, LaneWriter};
 use super::dirty::DirtyObjects;
 use super::heap::Heap;
 use super::recovery::Recovery;
 use super::stacks::Stacks;
 use super::template::Template;
 use super::temporary::Temporary;
-use crate::base::{ClassKey, Env, HostMemory, MemoryUse, ObjectId};
+use crate::base::{ClassKey, Disk, Env, HostMemory, MemoryUse, ObjectId};
 
 /// The state that all databases of a data directory share.
 pub(super) struct StorageShared {
@@ -55,7 +55,8 @@ pub(super) struct StorageShared {
 impl StorageShared {
     /// Creates the heap of a new connection to a database of this class.
     pub fn heap(&self, class: &ClassKey) -> Result<Heap, StorageError> {
-        let temporary = Temporary::new(&self.transfers, self.temporary_files, self.temporary.account(class));
+        let temporary =
+            Temporary::new(self.disk.clone(), &self.transfers, self.temporary_files, self.temporary.account(class));
         let charge = self.memory.account(class).take(MemoryUse::Sql, 0);
         let heap = charge.and_then(|charge| Heap::new(charge, self.sql_memory, temporary));
         heap.map_err(|_| StorageError::NoMemory)

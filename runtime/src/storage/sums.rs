@@ -24,10 +24,10 @@ use parking_lot::Mutex;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::StorageError;
-use super::files::private;
 use super::template::PAGE;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
+use crate::base::{Disk, Failpoint};
 
 /// The first entry of a file of sums.
 const MAGIC: u64 = u64::from_le_bytes(*b"HFsums1\n");
@@ -53,6 +53,7 @@ pub(super) fn sum(page: u32, image: &[u8]) -> u64 {
 
 /// The sums of one database file. Shared by its connection and the checkpoints.
 pub(super) struct PageSums {
+    disk: Arc<dyn Disk>,
     database: PathBuf,
     state: Mutex<State>,
 }
@@ -78,14 +79,14 @@ struct Chunk {
 
 impl PageSums {
     /// Creates the sums of an existing database file.
-    pub fn of(database: &Path) -> Arc<Self> {
-        Arc::new(Self { database: database.into(), state: Mutex::default() })
+    pub fn of(disk: Arc<dyn Disk>, database: &Path) -> Arc<Self> {
+        Arc::new(Self { disk, database: database.into(), state: Mutex::default() })
     }
 
     /// Creates the sums of a database file that is being made: a file of sums that exists belongs to another one.
-    pub fn fresh(database: &Path) -> Arc<Self> {
+    pub fn fresh(disk: Arc<dyn Disk>, database: &Path) -> Arc<Self> {
         let state = State { fresh: true, ..State::default() };
-        Arc::new(Self { database: database.into(), state: Mutex::new(state) })
+        Arc::new(Self { disk, database: database.into(), state: Mutex::new(state) })
     }
 
     /// Checks whether this is the page as it was written. A page without a sum passes and gets one; `whole` is false if
@@ -231,7 +232,10 @@ impl PageSums {
             return Ok(());
         }
         let path = sums_path(&self.database);
-        let file = private().write(true).create(true).truncate(state.fresh).open(path)?;
+        let file = match state.fresh {
+            true => self.disk.create_empty(Failpoint::SumsWrite, &path)?,
+            false => self.disk.open_or_create(Failpoint::SumsWrite, &path)?,
+        };
         state.fresh = false;
         for (number, chunk) in (0..).zip(&mut state.chunks) {
             let Some(chunk) = chunk.as_mut().filter(|chunk| chunk.dirty) else { continue };
@@ -239,7 +243,7 @@ impl PageSums {
                 chunk.put(0, MAGIC);
             }
             let bytes: Vec<u8> = chunk.sums.iter().flat_map(|sum| sum.to_le_bytes()).collect();
-            file.write_all_at(&bytes, (number * CHUNK * ENTRY) as u64)?;
+            self.disk.write_all_at(Failpoint::SumsWrite, &file, &bytes, (number * CHUNK * ENTRY) as u64)?;
             chunk.dirty = false;
         }
         Ok(())
@@ -290,6 +294,11 @@ pub(super) fn sum_all(sums: &PageSums) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::SystemDisk;
+
+    fn disk() -> Arc<dyn Disk> {
+        Arc::new(SystemDisk)
+    }
 
     fn image(byte: u8) -> [u8; PAGE] {
         [byte; PAGE]
@@ -300,7 +309,7 @@ mod tests {
     fn the_file_is_as_documented() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("a-1.sqlite");
-        let sums = PageSums::fresh(&database);
+        let sums = PageSums::fresh(disk(), &database);
         sums.set(1, sum(1, &image(1))).unwrap();
         sums.set(3, sum(3, &image(3))).unwrap();
         sums.write().unwrap();
@@ -316,7 +325,7 @@ mod tests {
     fn a_page_is_checked_once_in_an_opening_and_learnt_if_it_is_new() {
         let dir = tempfile::tempdir().unwrap();
         let database = dir.path().join("a-1.sqlite");
-        let sums = PageSums::of(&database);
+        let sums = PageSums::of(disk(), &database);
         assert!(!sums.is_checked(1) && sums.check(1, &image(1), false).unwrap() && !sums.is_checked(1));
         assert!(sums.check(1, &image(1), true).unwrap() && sums.is_checked(1));
         assert!(sums.check(1, &image(2), true).unwrap(), "it was checked");
@@ -324,8 +333,8 @@ mod tests {
         sums.shrink();
         assert!(sums.damage().is_none() && !sums.check(1, &image(2), true).unwrap());
         assert!(sums.damage().unwrap().to_string().contains("page 1"));
-        assert!(!PageSums::of(&database).check(1, &image(1), false).unwrap(), "the file ends within it");
-        assert!(PageSums::of(&database).check(1, &image(1), true).unwrap());
+        assert!(!PageSums::of(disk(), &database).check(1, &image(1), false).unwrap(), "the file ends within it");
+        assert!(PageSums::of(disk(), &database).check(1, &image(1), true).unwrap());
         sums.set(1, sum(1, &image(7))).unwrap();
         assert!(sums.check(1, &image(7), true).unwrap());
     }
@@ -334,7 +343,7 @@ mod tests {
     #[test]
     fn large_files_take_little_memory() {
         let dir = tempfile::tempdir().unwrap();
-        let sums = PageSums::fresh(&dir.path().join("a-1.sqlite"));
+        let sums = PageSums::fresh(disk(), &dir.path().join("a-1.sqlite"));
         let pages = || (1..100_u32).map(|n| n * CHUNK as u32);
         for page in pages() {
             sums.set(page, sum(page, &image(page as u8))).unwrap();

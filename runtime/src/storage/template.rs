@@ -4,7 +4,6 @@
 //! Three pages: the schema, the root of `_hf_kv`, the root of `_hf_meta`. The header says WAL, so a database is never
 //! in another mode.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::{fs, io, slice};
@@ -12,8 +11,8 @@ use std::{fs, io, slice};
 use rusqlite::{Connection, ffi};
 
 pub(super) use super::commit_log::PAGE;
-use super::files::private;
 use super::sums::{PageSums, sum};
+use crate::base::{Disk, Failpoint};
 
 /// What a disk writes whole, in bytes.
 const SECTOR: usize = 512;
@@ -41,8 +40,9 @@ impl Template {
     }
 
     /// Writes a new database, replacing what is there.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
-        private().write(true).create(true).truncate(true).open(path)?.write_all(&self.0)
+    pub fn write(&self, disk: &dyn Disk, path: &Path) -> io::Result<()> {
+        let file = disk.create_empty(Failpoint::ObjectCreate, path)?;
+        disk.write_all_at(Failpoint::ObjectCreate, &file, &self.0, 0)
     }
 
     /// Its pages, with their numbers.
@@ -51,8 +51,8 @@ impl Template {
     }
 
     /// The pages of a file that was just made have these sums.
-    pub fn sums(&self, path: &Path) -> io::Result<Arc<PageSums>> {
-        let sums = PageSums::fresh(path);
+    pub fn sums(&self, disk: Arc<dyn Disk>, path: &Path) -> io::Result<Arc<PageSums>> {
+        let sums = PageSums::fresh(disk, path);
         (1..).zip(&self.1).try_for_each(|(page, sum)| sums.set(page, *sum))?;
         Ok(sums)
     }

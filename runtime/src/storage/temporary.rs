@@ -9,13 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
-use crate::base::{MemoryAccount, MemoryCharge, MemoryUse};
+use crate::base::{Disk, Failpoint, MemoryAccount, MemoryCharge, MemoryUse};
 
 /// The temporary files of one object. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct Temporary(Arc<Shared>);
 
 struct Shared {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     limit: u64,
     /// Of bytes on disk, not in memory; the rule by which classes share is the same.
@@ -26,9 +27,9 @@ struct Shared {
 
 impl Temporary {
     /// Files in this directory, of at most `limit` bytes together, charged to an account of bytes on disk.
-    pub fn new(directory: &Path, limit: u64, account: MemoryAccount) -> Self {
+    pub fn new(disk: Arc<dyn Disk>, directory: &Path, limit: u64, account: MemoryAccount) -> Self {
         let (charged, refused) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self(Arc::new(Shared { directory: directory.into(), limit, account, charged, refused }))
+        Self(Arc::new(Shared { disk, directory: directory.into(), limit, account, charged, refused }))
     }
 
     /// What was refused since this was last asked, in words.
@@ -61,7 +62,7 @@ impl Temporary {
 
     /// Makes a file without a name, with its charge. None if the file system refuses.
     pub fn make(&self) -> Option<(File, MemoryCharge)> {
-        let file = tempfile::tempfile_in(&self.0.directory).ok()?;
+        let file = self.0.disk.create_unnamed(Failpoint::TransferWrite, &self.0.directory).ok()?;
         let charge = self.0.account.take(MemoryUse::Sql, 0).ok()?;
         Some((file, charge))
     }

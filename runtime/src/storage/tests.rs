@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tempfile::TempDir;
 
-use super::commit_log::{LogOptions, MemoryLog, SystemDisk};
+use super::commit_log::{LogOptions, MemoryLog};
 use super::*;
 use crate::base::{ClassKey, ClassName, Env, HostMemory, Limits, ObjectAddress, ObjectId, ObjectName, WorkBudget};
 
@@ -13,6 +13,7 @@ mod authority;
 mod catalog;
 mod damage;
 mod durability;
+mod faults;
 mod files;
 mod key_value;
 mod model;
@@ -212,7 +213,7 @@ fn copy(from: &Path, to: &Path) {
 
 fn open(dir: &DataDir, limits: &Limits, log: &Arc<MemoryLog>) -> Databases {
     let memory = HostMemory::new(if limits.host_memory == 0 { 1 << 30 } else { limits.host_memory });
-    Databases::open_on(dir, limits, &Env::manual(2).0, memory, Arc::new(SystemDisk), log.clone()).unwrap()
+    Databases::open_on(dir, limits, &Env::manual(2).0, memory, log.clone()).unwrap()
 }
 
 /// Waits for a future that another thread completes.

@@ -10,9 +10,8 @@
 //! removes the identity, so that the file counts only once the turn is applied that adopts it. The alarm that the file
 //! holds is part of what is imported: the object has that one afterwards, or none, and not the one that it had.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, ErrorKind, Read, Seek, Write};
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::fs::File;
+use std::io::{self, ErrorKind, Read, Seek};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -33,7 +32,7 @@ use super::template::{HOST_TABLES, PAGE};
 use super::turn::Origin;
 use super::{Applied, ApplyError, StorageError, Turn};
 use crate::base::limits::{ENTRY_MAX, KEY_MAX};
-use crate::base::{Alarm, CheckedDatabase, ObjectAddress, WorkBudget};
+use crate::base::{Alarm, CheckedDatabase, Disk, Failpoint, ObjectAddress, WorkBudget};
 
 /// Where the header says how the file is written and read; 1 is with a rollback journal, 2 with a WAL.
 const VERSIONS_AT: u64 = 18;
@@ -46,6 +45,7 @@ pub struct Snapshot {
     sums: Arc<PageSums>,
     path: PathBuf,
     transfers: PathBuf,
+    disk: Arc<dyn Disk>,
     object: Arc<DirtyObject>,
 }
 
@@ -79,8 +79,8 @@ impl Database {
         state.copying = true;
         let sums = state.sums(&self.incarnations);
         drop(state);
-        let (path, transfers) = (self.path.clone(), self.shared.transfers.clone());
-        Ok(Some(Snapshot { source, sums, path, transfers, object }))
+        let (path, transfers, disk) = (self.path.clone(), self.shared.transfers.clone(), self.shared.disk.clone());
+        Ok(Some(Snapshot { source, sums, path, transfers, disk, object }))
     }
 
     /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
@@ -102,10 +102,10 @@ impl Turn {
         // Noted before the file is there, so that one that cannot be opened is removed again.
         self.origin = Origin::ThisTurn;
         self.set_alarm(file.alarm);
-        let from = file.file.path();
+        let (from, disk) = (file.file.path(), self.database().shared.disk.clone());
         let put = |to: &Path, _: &_| {
-            fs::rename(from, to)?;
-            let sums = PageSums::fresh(to);
+            disk.rename(Failpoint::ImportAdopt, from, to)?;
+            let sums = PageSums::fresh(disk.clone(), to);
             sum_all(&sums)?;
             Ok(sums)
         };
@@ -130,7 +130,8 @@ impl Snapshot {
     }
 
     fn copy_pages(&mut self) -> io::Result<Option<File>> {
-        let mut file = tempfile::tempfile_in(&self.transfers)?;
+        let mut file = self.disk.create_unnamed(Failpoint::TransferWrite, &self.transfers)?;
+        let mut length = 0;
         let mut batch = vec![0; BATCH];
         let mut page = 0;
         loop {
@@ -149,12 +150,13 @@ impl Snapshot {
                     return Ok(None);
                 }
             }
-            file.write_all(&batch[..filled])?;
+            self.disk.write_all_at(Failpoint::TransferWrite, &file, &batch[..filled], length)?;
+            length += filled as u64;
             if filled < BATCH {
                 break;
             }
         }
-        file.write_all_at(&[1, 1], VERSIONS_AT)?;
+        self.disk.write_all_at(Failpoint::TransferWrite, &file, &[1, 1], VERSIONS_AT)?;
         file.rewind()?;
         Ok(Some(file))
     }
@@ -164,7 +166,13 @@ impl Databases {
     /// A new file to upload a database into. It goes when it is dropped.
     pub fn incoming(&self) -> Result<NamedTempFile, StorageError> {
         let transfers = &self.0.transfers;
-        NamedTempFile::new_in(transfers).map_err(StorageError::io("cannot create a file in", transfers))
+        let created = self.0.disk.create_temporary(Failpoint::TransferWrite, transfers);
+        created.map_err(StorageError::io("cannot create a file in", transfers))
+    }
+
+    /// Writes bytes of an upload at the offset. Blocks.
+    pub fn write_incoming(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.disk.write_all_at(Failpoint::TransferWrite, file, bytes, offset)
     }
 
     /// Checks an upload and makes it ready for an object. Takes as long as reading all of it; work on it is charged to
@@ -191,7 +199,9 @@ impl Databases {
     ) -> Result<CheckedDatabase, ImportError> {
         let path = file.path();
         check_header(file.as_file(), self.0.max_pages).map_err(StorageError::io("cannot read", path))??;
-        let put = |versions: [u8; 2]| file.as_file().write_all_at(&versions, VERSIONS_AT);
+        let disk = &self.0.disk;
+        let put =
+            |versions: [u8; 2]| disk.write_all_at(Failpoint::TransferWrite, file.as_file(), &versions, VERSIONS_AT);
         put([1, 1]).map_err(StorageError::io("cannot write", path))?;
         let heap = self.0.heap(&address.key)?;
         let connection = Connection::open(path, self.0.max_pages, heap).map_err(refused)?;
@@ -201,14 +211,15 @@ impl Databases {
         connection.session.applying.store(true, Relaxed);
         let alarm = connection.host(|sqlite| make_ready(sqlite, &schema))?;
         drop(connection);
-        put([2, 2]).and_then(|()| file.as_file().sync_all()).map_err(StorageError::io("cannot write", path))?;
+        let flushed = put([2, 2]).and_then(|()| disk.sync_all(Failpoint::TransferWrite, file.as_file()));
+        flushed.map_err(StorageError::io("cannot write", path))?;
         Ok(CheckedDatabase { file, alarm })
     }
 
     /// Creates everything in the schema in an empty scratch database, as a guest would have to. The two schemas must
     /// then be the same: a schema table can contain other things than its statements create.
     fn check_schema(&self, schema: &[Item], address: &ObjectAddress, work: &WorkBudget) -> Result<(), ImportError> {
-        let scratch = tempfile::Builder::new().permissions(Permissions::from_mode(0o700)).tempdir_in(&self.0.transfers);
+        let scratch = self.0.disk.create_temporary_dir(Failpoint::TransferWrite, &self.0.transfers);
         let scratch = scratch.map_err(StorageError::io("cannot make a directory in", &self.0.transfers))?;
         let mut turn = Turn::begin(self.scratch(scratch.path(), address), work.clone());
         let checked = replay(&mut turn, schema);

@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::capture::wal_path;
 use super::catalog;
@@ -19,7 +20,7 @@ use super::on_disk;
 use super::sums::{PageSums, sum, sums_path};
 use super::template::{PAGE, Template};
 use super::{StorageError, connection};
-use crate::base::{ClassKey, ObjectId};
+use crate::base::{ClassKey, ObjectId, SystemDisk};
 
 /// Pages that are named of one object, of all that are wrong.
 const PAGES_NAMED: usize = 20;
@@ -325,7 +326,7 @@ impl Verifier {
     /// Checks the pages of a file that the log does not have.
     fn pages(&mut self, path: &Path, logged: Option<&Logged>) -> io::Result<Option<Wrong>> {
         let file = File::open(path)?;
-        let sums = PageSums::of(path);
+        let sums = PageSums::of(Arc::new(SystemDisk), path);
         if !sums.is_of_this_version()? {
             let why = format!("its checksums, {}, are not what was written", sums_path(path).display());
             return Ok(Some(Wrong::whole(why)));

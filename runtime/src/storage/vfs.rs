@@ -25,12 +25,12 @@ use rusqlite::ffi::{
     sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
 };
 
-use super::files::is_lack_of_room;
 use super::heap;
 use super::sums::{PageSums, sum};
 use super::template::PAGE;
 use super::temporary::Temporary;
 use super::temporary_file::{self, TemporaryFile};
+use crate::base::disk::is_lack_of_room;
 
 /// What objects' databases are opened with, once [`register`] was called.
 pub(super) const OBJECTS: &str = "holdfast";
@@ -397,7 +397,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("a.sqlite");
         let open = || Connection::open_with_flags_and_vfs(&file, OpenFlags::default(), OBJECTS).unwrap();
-        let sqlite = with_sums(Some(PageSums::fresh(&file)), open);
+        let sqlite = with_sums(Some(PageSums::fresh(std::sync::Arc::new(crate::base::SystemDisk), &file)), open);
         let settings = "PRAGMA auto_vacuum = FULL; PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;";
         sqlite.execute_batch(&format!("{settings} CREATE TABLE t (x)")).unwrap();
         for rows in [300, 10, 500, 0] {

@@ -4,11 +4,11 @@
 //! a MAC under a key that never leaves the node. A file that is missing, torn or foreign is compiled again; losing the
 //! cache loses nothing.
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
@@ -16,20 +16,21 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::load_error::{LoadError, chain};
-use crate::base::Digest;
+use crate::base::{Digest, Disk, Failpoint};
 
 /// The code cache of one engine.
 pub(super) struct CodeCache {
+    disk: Arc<dyn Disk>,
     directory: PathBuf,
     key: [u8; 32],
 }
 
 impl CodeCache {
     /// Creates a cache under this directory for code of this engine.
-    pub(super) fn new(root: &Path, engine: &Engine, key: [u8; 32]) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, root: &Path, engine: &Engine, key: [u8; 32]) -> Self {
         let mut hasher = DefaultHasher::new();
         engine.precompile_compatibility_hash().hash(&mut hasher);
-        Self { directory: root.join(format!("{:016x}", hasher.finish())), key }
+        Self { disk, directory: root.join(format!("{:016x}", hasher.finish())), key }
     }
 
     /// Returns the component with this digest, if its code is in the cache and this node wrote it.
@@ -60,16 +61,25 @@ impl CodeCache {
         }
     }
 
-    fn keep(&self, digest: &Digest, code: &[u8]) -> std::io::Result<()> {
-        DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+    /// Writes the code and its MAC, without a flush. A crash in between leaves code without a MAC, which is not loaded.
+    fn keep(&self, digest: &Digest, code: &[u8]) -> io::Result<()> {
+        let at = Failpoint::CodeWrite;
+        self.disk.make_dir(at, &self.directory)?;
         let (code_path, mac_path) = self.paths(digest);
         let temporary = code_path.with_extension("tmp");
         let write = |path: &Path, bytes: &[u8]| {
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(bytes)
+            let file = self.disk.create_empty(at, path)?;
+            self.disk.write_all_at(at, &file, bytes, 0)
         };
-        write(&temporary, code)?;
-        fs::rename(&temporary, code_path)?;
-        write(&mac_path, &self.mac(code).finalize().into_bytes())
+        let kept = write(&temporary, code)
+            .and_then(|()| self.disk.rename(at, &temporary, &code_path))
+            .and_then(|()| write(&mac_path, &self.mac(code).finalize().into_bytes()));
+        kept.inspect_err(|_| {
+            // They take room, perhaps the last, and are useless alone.
+            for path in [&temporary, &code_path, &mac_path] {
+                let _ = self.disk.remove(at, path);
+            }
+        })
     }
 
     fn mac(&self, code: &[u8]) -> Hmac<Sha256> {
@@ -80,5 +90,40 @@ impl CodeCache {
 
     fn paths(&self, digest: &Digest) -> (PathBuf, PathBuf) {
         (self.directory.join(format!("{digest}.cwasm")), self.directory.join(format!("{digest}.mac")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::io::Errno;
+
+    use super::*;
+    use crate::base::disk::SimulatedDisk;
+
+    /// A fault at any step leaves code with its MAC or neither, and the component can be used.
+    #[test]
+    fn code_that_cannot_be_cached_is_compiled_again() {
+        let engine = Engine::default();
+        let digest = Digest::of(b"a component");
+        for step in 1..10 {
+            for errno in [Some(Errno::NOSPC), Some(Errno::IO), None] {
+                let root = tempfile::tempdir().unwrap();
+                let disk = SimulatedDisk::new(root.path()).unwrap();
+                let cache = CodeCache::new(disk.clone(), root.path(), &engine, [1; 32]);
+                match errno {
+                    Some(errno) => disk.fail(Failpoint::CodeWrite, errno, step),
+                    None => disk.kill(Failpoint::CodeWrite, step),
+                }
+                cache.compile(&engine, &digest, b"(component)").unwrap();
+                let files = fs::read_dir(&cache.directory).map_or(0, Iterator::count);
+                if !disk.is_out() {
+                    let loads = cache.load(&engine, &digest).is_some();
+                    assert_eq!(files, if loads { 2 } else { 0 }, "step {step}: nothing useless stays");
+                }
+                disk.restart();
+                cache.compile(&engine, &digest, b"(component)").unwrap();
+                assert!(cache.load(&engine, &digest).is_some(), "step {step}");
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::cache::CodeCache;
 use super::capacity::{self, InstanceCapacity};
 use super::copies::CopyRoom;
 use super::host::{self, Host};
-use crate::base::{Env, HeavyWork, Limits};
+use crate::base::{Disk, Env, HeavyWork, Limits};
 
 /// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions. SQL has stacks of its own; SQLite calls of
 /// the host itself take less than a tenth of what is left here.
@@ -43,11 +43,17 @@ pub struct Engine {
 
 impl Engine {
     /// Reserves the pool and links the host's functions.
-    pub fn new(limits: &Limits, env: &Env, cache: &Path, node_key: [u8; 32]) -> wasmtime::Result<Self> {
+    pub fn new(
+        limits: &Limits,
+        env: &Env,
+        disk: Arc<dyn Disk>,
+        cache: &Path,
+        node_key: [u8; 32],
+    ) -> wasmtime::Result<Self> {
         let capacity = Arc::new(InstanceCapacity::derive(limits));
         let wasmtime = wasmtime::Engine::new(&config(limits, &capacity))?;
         let linker = host::link(&wasmtime)?;
-        let cache = CodeCache::new(cache, &wasmtime, node_key);
+        let cache = CodeCache::new(disk, cache, &wasmtime, node_key);
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let copy_room = CopyRoom::new(cores, limits.response_body);
         Ok(Self { wasmtime, linker, cache, copy_room, heavy_work: HeavyWork::new(cores, env), capacity })

@@ -210,7 +210,7 @@ impl Admin {
                 Err(Problem::new(&problem::CLASS_EXISTS, detail))
             }
             Err(error @ RenameClassError::Busy) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
-            Err(RenameClassError::Storage(error)) => Err(Problem::internal(error)),
+            Err(RenameClassError::Storage(error)) => Err(Problem::of_storage(error)),
         }
     }
 
@@ -225,9 +225,8 @@ impl Admin {
                 Err(Problem::new(&problem::CLASS_HAS_OBJECTS, detail))
             }
             Err(error @ DeleteClassError::Busy) => Err(Problem::new(&problem::OVERLOADED, error.to_string())),
-            Err(error @ (DeleteClassError::Storage(_) | DeleteClassError::StillRunning(_))) => {
-                Err(Problem::internal(error))
-            }
+            Err(DeleteClassError::Storage(error)) => Err(Problem::of_storage(error)),
+            Err(error @ DeleteClassError::StillRunning(_)) => Err(Problem::internal(error)),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Admin {
         let page = self.router.objects(&class, asked.prefix, asked.cursor, limit).await;
         let page = page.map_err(|error| match error {
             StorageError::BadCursor => Problem::new(&problem::BAD_QUERY, "cursor is not from a listing of this class"),
-            error => Problem::internal(error),
+            error => Problem::of_storage(error),
         })?;
         let objects = page.objects.into_iter().map(|object| Shown {
             id: object.id.to_string(),

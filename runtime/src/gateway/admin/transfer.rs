@@ -1,7 +1,8 @@
 //! `GET …/export` and `PUT …/import`: an object's database as a file. Neither holds the complete file in memory.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
@@ -14,6 +15,7 @@ use tokio::task::spawn_blocking;
 
 use super::objects::ObjectRoute;
 use super::{Admin, problem, to_the_end};
+use crate::base::disk::is_lack_of_room;
 use crate::base::operation::Export;
 use crate::gateway::problem::Problem;
 use crate::router::ImportFailed;
@@ -41,7 +43,7 @@ impl ObjectRoute<'_> {
 
     /// Replaces the object's database with the body.
     pub(super) async fn import(self, body: &mut Body) -> Result<Response, Problem> {
-        let upload = self.admin.router.incoming().map_err(Problem::internal)?;
+        let upload = self.admin.router.incoming().map_err(Problem::of_storage)?;
         let file = upload.as_file().try_clone().map_err(Problem::internal)?;
         self.admin.save(body, self.admin.router.import_max(), file).await?;
         let (router, call) = (self.admin.router.clone(), self.call(upload));
@@ -49,7 +51,7 @@ impl ObjectRoute<'_> {
         match to_the_end(async move { router.import(call).await }).await? {
             Ok(()) => Ok(StatusCode::NO_CONTENT.into_response()),
             Err(ImportFailed::Refused(why)) => Err(Problem::new(&problem::IMPORT_REFUSED, why).about(&self.address)),
-            Err(ImportFailed::Storage(error)) => Err(Problem::internal(error)),
+            Err(ImportFailed::Storage(error)) => Err(Problem::of_storage(error)),
             Err(ImportFailed::Turn(error)) => Err(Problem::of_turn(&error, (&self.address, id), true)),
         }
     }
@@ -68,7 +70,7 @@ impl Admin {
             return Err(refused());
         }
         let (mut left, mut gathered) = (limit, Vec::with_capacity(CHUNK));
-        let mut file = Some(file);
+        let (file, mut offset) = (Arc::new(file), 0);
         loop {
             let data = match self.settings.intake.next_piece(body).await? {
                 Some(data) => data,
@@ -78,9 +80,11 @@ impl Admin {
             left = left.checked_sub(data.len() as u64).ok_or_else(refused)?;
             gathered.extend_from_slice(&data);
             if gathered.len() >= CHUNK || data.is_empty() {
-                let (mut writing, chunk) = (file.take().expect("it comes back"), std::mem::take(&mut gathered));
-                let wrote = spawn_blocking(move || writing.write_all(&chunk).map(|()| writing)).await;
-                file = Some(wrote.map_err(Problem::internal)?.map_err(no_room)?);
+                let (router, file, chunk) = (self.router.clone(), file.clone(), std::mem::take(&mut gathered));
+                let (at, bytes) = (offset, chunk.len() as u64);
+                let wrote = spawn_blocking(move || router.write_incoming(&file, &chunk, at)).await;
+                wrote.map_err(Problem::internal)?.map_err(no_room)?;
+                offset += bytes;
             }
         }
     }
@@ -94,8 +98,8 @@ fn read_chunk(mut file: File) -> io::Result<(File, Bytes)> {
 }
 
 fn no_room(error: io::Error) -> Problem {
-    match error.kind() {
-        io::ErrorKind::StorageFull => Problem::new(&problem::STORAGE_FULL, "the disk has no room for the upload"),
-        _ => Problem::internal(error),
+    match is_lack_of_room(&error) {
+        true => Problem::new(&problem::STORAGE_FULL, format!("the disk has no room for the upload: {error}")),
+        false => Problem::internal(error),
     }
 }

@@ -48,7 +48,7 @@ impl Actor {
                 }
             }
         };
-        match object.database().tell_alarm() {
+        match object.database().report_alarm() {
             Ok(()) => (object, outcome),
             Err(error) => (object, Err(storage_failed(error).into())),
         }

@@ -14,12 +14,10 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, OptionalExtens
 
 use super::notes::{ClassNotes, Noted, Notes};
 use super::position::{Found, Position, Range, Until};
-use crate::base::failpoints::{self, Failpoint};
-use crate::base::{Alarm, ClassKey, ObjectId, ObjectName};
+use crate::base::{Alarm, ClassKey, Disk, Failpoint, ObjectId, ObjectName};
 use crate::storage::alarm_index::Place;
 use crate::storage::capture::wal_path;
 use crate::storage::commit_log::{AlarmChange, Lsn};
-use crate::storage::files::{private, remove_durably};
 use crate::storage::{StorageError, connection, vfs};
 
 /// The version of the tables. A file with another version is not read but rebuilt, like a lost one.
@@ -46,7 +44,11 @@ impl LaneFile {
     /// Opens the file at `path`. A missing or unusable file is made anew, empty and without an applied LSN; so is one
     /// that ends before the trimmed position, because the log no longer has what it lacks, and one that ends after the
     /// lane, because it belongs to another log.
-    pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<(Self, Option<Lsn>), StorageError> {
+    pub fn open(
+        disk: &dyn Disk,
+        path: PathBuf,
+        lane: RangeInclusive<Lsn>,
+    ) -> Result<(Self, Option<Lsn>), StorageError> {
         connection::configure_process();
         let there = path.try_exists().map_err(StorageError::io("cannot look for", &path))?;
         if there {
@@ -64,21 +66,26 @@ impl LaneFile {
             };
             tracing::warn!("{} {why}: it is made again from the databases", path.display());
         }
-        failpoints::hit(Failpoint::CatalogRebuild).map_err(StorageError::io("cannot make", &path))?;
-        Self::remove(&path)?;
+        Self::remove(disk, &path)?;
+        // SQLite gives the files beside it the same permissions.
+        let made = disk.create_empty(Failpoint::CatalogRebuild, &path);
+        drop(made.map_err(StorageError::io("cannot make", &path))?);
         let file = Self::create(&path).map_err(StorageError::sqlite(&path))?;
         Ok((file, None))
     }
 
     /// Removes the file at `path`, so that the next opening makes it anew.
-    pub fn remove(path: &Path) -> Result<(), StorageError> {
+    pub fn remove(disk: &dyn Disk, path: &Path) -> Result<(), StorageError> {
         // In this order: a WAL must never meet a database that it does not belong to.
-        remove_durably(&wal_path(path))?;
-        remove_durably(path).map(|_| ())
+        for path in [&wal_path(path), path] {
+            let removed = disk.remove_durably(Failpoint::CatalogRebuild, path);
+            removed.map_err(StorageError::io("cannot remove", path))?;
+        }
+        Ok(())
     }
 
     fn existing(path: &Path) -> rusqlite::Result<(Self, Option<Lsn>)> {
-        let file = Self::connect(path, OpenFlags::empty())?;
+        let file = Self::connect(path)?;
         let version: u32 = file.database.query_row("PRAGMA user_version", [], |row| row.get(0))?;
         let ask = "SELECT applied FROM state";
         let applied: Option<i64> = match version {
@@ -88,18 +95,15 @@ impl LaneFile {
         Ok((file, applied.map(|applied| Lsn(applied as u64))))
     }
 
+    /// Makes the tables in an empty file.
     fn create(path: &Path) -> rusqlite::Result<Self> {
-        let file = Self::connect(path, OpenFlags::SQLITE_OPEN_CREATE)?;
+        let file = Self::connect(path)?;
         file.database.execute_batch(&format!("BEGIN; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
         Ok(file)
     }
 
-    fn connect(path: &Path, flags: OpenFlags) -> rusqlite::Result<Self> {
-        let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        if flags.contains(OpenFlags::SQLITE_OPEN_CREATE) {
-            // SQLite gives the files beside it the same permissions.
-            let _ = private().append(true).create(true).open(path);
-        }
+    fn connect(path: &Path) -> rusqlite::Result<Self> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let database = Connection::open_with_flags_and_vfs(path, flags, vfs::PLAIN)?;
         database.execute_batch(SETTINGS)?;
         Ok(Self { path: path.into(), database })

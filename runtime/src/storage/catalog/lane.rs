@@ -11,14 +11,13 @@
 use std::collections::VecDeque;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::{Mutex, MutexGuard};
 
 use super::file::LaneFile;
 use super::notes::{Change, ClassNotes, Noted, Notes};
-use crate::base::failpoints::{self, Failpoint};
-use crate::base::{ClassKey, ObjectId};
+use crate::base::{ClassKey, Disk, Failpoint, ObjectId};
 use crate::storage::StorageError;
 use crate::storage::commit_log::{AlarmChange, DurableWatch, Lsn};
 use crate::storage::statement::is_damage;
@@ -36,6 +35,7 @@ pub(super) struct LaneCatalog {
 
 /// The durable state of a lane.
 pub(super) struct LaneState {
+    disk: Arc<dyn Disk>,
     pub file: LaneFile,
     /// Changes that the file does not have yet.
     pub notes: Notes,
@@ -50,11 +50,11 @@ pub(super) struct LaneState {
 impl LaneCatalog {
     /// Opens the file at `path`, of a lane that is trimmed up to the first position and ends at the second. Replay of a
     /// lost lane begins after the trimmed position, too.
-    pub fn open(path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
+    pub fn open(disk: Arc<dyn Disk>, path: PathBuf, lane: RangeInclusive<Lsn>) -> Result<Self, StorageError> {
         let trimmed = *lane.start();
-        let (file, applied) = LaneFile::open(path, lane)?;
+        let (file, applied) = LaneFile::open(&*disk, path, lane)?;
         let gathered = applied.unwrap_or(trimmed);
-        let state = LaneState { file, notes: Notes::default(), early: VecDeque::new(), gathered, applied };
+        let state = LaneState { disk, file, notes: Notes::default(), early: VecDeque::new(), gathered, applied };
         Ok(Self { noted: Mutex::default(), durable: OnceLock::new(), state: Mutex::new(state) })
     }
 
@@ -157,7 +157,7 @@ impl LaneState {
     }
 
     fn write(&mut self) -> Result<(), StorageError> {
-        failpoints::hit(Failpoint::CatalogWrite).map_err(StorageError::io("cannot write", &self.file.path))?;
+        self.disk.at(Failpoint::CatalogWrite).map_err(StorageError::io("cannot write", &self.file.path))?;
         let applied = self.applied.map(|_| self.gathered);
         self.file.write(&self.notes, applied).map_err(|error| self.failed(error))?;
         self.notes.clear();
@@ -219,7 +219,7 @@ impl LaneState {
         self.applied = None;
         self.notes.clear();
         let path = self.file.path.clone();
-        match LaneFile::remove(&path) {
+        match LaneFile::remove(&*self.disk, &path) {
             Ok(()) => StorageError::ListLost { path },
             Err(error) => error,
         }

@@ -15,7 +15,6 @@ use std::thread::{self, JoinHandle};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::disk::Disk;
 use super::format::{FRAME, check_frame};
 use super::lane::{LaneLost, LaneWriter, Lanes};
 use super::position::{LANES_MAX, Lane, Lsn};
@@ -25,8 +24,7 @@ use super::scan::{End, Scan, Seen, damaged, located, scan};
 use super::segments::{Live, Segments};
 use super::writer::{Writer, begin};
 use super::{At, Entry, LaneLog, LogError, LogOptions, LogUsage};
-use crate::base::failpoints::Failpoint;
-use crate::storage::files;
+use crate::base::{Disk, Failpoint};
 
 /// The log in a directory.
 pub struct FileLog {
@@ -164,7 +162,7 @@ impl Drop for FileLog {
 }
 
 fn make_dir(dir: &Path, disk: &dyn Disk) -> io::Result<()> {
-    files::make_dir(dir)?;
+    disk.make_dir(Failpoint::SegmentCreate, dir)?;
     // Also if it was there: a process that was killed may have made it and not flushed that.
     dir.parent().map_or(Ok(()), |parent| disk.sync_dir(Failpoint::SegmentCreate, parent))
 }

@@ -13,11 +13,9 @@ use super::format::{BatchHeader, FRAME, GroupHeader, SegmentHeader, State, finis
 use super::reader::Reader;
 use super::record::is_open;
 use super::scan::segment_path;
-use super::{
-    Damage, FileLog, Lane, LaneLog, LogError, LogOptions, Lsn, PAGE, Record, Seen, SimulatedDisk, Whole, inspect,
-    verify,
-};
+use super::{Damage, FileLog, Lane, LaneLog, LogError, LogOptions, Lsn, PAGE, Record, Seen, Whole, inspect, verify};
 use crate::base::Env;
+use crate::base::disk::SimulatedDisk;
 
 /// Parses the payload of a record, and headers as they are: what is accepted can be used.
 pub fn record(input: &[u8]) {

@@ -13,13 +13,12 @@ use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use super::disk::Disk;
 use super::format::{SEGMENT_HEADER, SegmentHeader};
 use super::room::Room;
 use super::scan::segment_path;
 use super::{LogError, LogUsage, Lsn};
-use crate::base::failpoints::Failpoint;
-use crate::storage::files::is_lack_of_room;
+use crate::base::disk::is_lack_of_room;
+use crate::base::{Disk, Failpoint};
 
 /// Bytes of a segment that is begun before a large one is ready: allocated quickly, and enough until then.
 const SMALL: u64 = 4 << 20;
@@ -143,7 +142,7 @@ impl Segments {
         match begun.and_then(|()| self.disk.sync_data(Failpoint::SegmentHeader, &spare.file)) {
             Ok(()) => Ok(spare),
             Err(error) => {
-                let _ = fs::remove_file(&spare.path);
+                let _ = self.disk.remove(Failpoint::SegmentDrop, &spare.path);
                 Err(error)
             }
         }
@@ -160,7 +159,7 @@ impl Segments {
         let mut shelf = self.shelf();
         shelf.live.insert(header.number, live.clone());
         shelf.usage.flushes += 1;
-        self.tell(&shelf, 0);
+        self.report(&shelf, 0);
         Ok(live)
     }
 
@@ -172,14 +171,14 @@ impl Segments {
         // A quarter is left for the time that making the next one takes; an idle log makes none.
         let ahead = end > last.capacity / 4;
         update(&mut shelf);
-        self.tell(&shelf, covered);
+        self.report(&shelf, covered);
         if ahead && shelf.spares.is_empty() {
             drop(shelf);
             self.order(|orders| orders.ahead = true);
         }
     }
 
-    fn tell(&self, shelf: &Shelf, covered: u64) {
+    fn report(&self, shelf: &Shelf, covered: u64) {
         let live = shelf.live.values().map(|live| live.end).sum();
         let last = shelf.live.values().next_back().map_or(0, |last| usable(last.capacity, last.end));
         let spares: u64 = shelf.spares.iter().map(|spare| usable(spare.capacity, SEGMENT_HEADER as u64)).sum();
@@ -213,11 +212,11 @@ impl Segments {
             match self.disk.open(Failpoint::SegmentCreate, &path) {
                 Ok(file) => self.shelf().spares.push_back(Spare { file, path, capacity }),
                 // Another one is made when it is needed.
-                Err(error) if is_lack_of_room(&error) => _ = fs::remove_file(&path),
+                Err(error) if is_lack_of_room(&error) => _ = self.disk.remove(Failpoint::SegmentDrop, &path),
                 Err(error) => return Err(LogError::io("cannot open", &path)(error)),
             }
         }
-        self.tell(&self.shelf(), 0);
+        self.report(&self.shelf(), 0);
         Ok(())
     }
 
@@ -260,7 +259,7 @@ impl Segments {
         match make() {
             Ok(()) => Ok(Spare { file, path, capacity: bytes }),
             Err(error) => {
-                let _ = fs::remove_file(&path);
+                let _ = self.disk.remove(Failpoint::SegmentDrop, &path);
                 Err(error)
             }
         }
@@ -337,7 +336,7 @@ impl Segments {
                 let made = usable(spare.capacity, SEGMENT_HEADER as u64);
                 let mut shelf = self.shelf();
                 shelf.spares.push_back(spare);
-                self.tell(&shelf, 0);
+                self.report(&shelf, 0);
                 drop(shelf);
                 self.room.set_full(None);
                 made

@@ -14,6 +14,8 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 use super::*;
+use crate::base::disk::SimulatedDisk;
+use crate::base::{Disk, SystemDisk};
 use crate::storage::tests::directory_in_memory;
 
 pub const NODE: [u8; 16] = *b"node of the test";

@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::disk::Disk;
 use super::format::{
     BATCH_HEADER, BatchHeader, CLOSED, EncodedBatch, FRAME, GROUP_HEADER, GroupHeader, SEGMENT_HEADER, SegmentHeader,
     State,
@@ -24,9 +23,8 @@ use super::position::{Lane, Lsn};
 use super::record::{PART_BYTES, is_open};
 use super::scan::{fit, trim_in};
 use super::segments::{Live, Segments, Spare};
-use crate::base::Env;
-use crate::base::failpoints::Failpoint;
-use crate::storage::files::is_lack_of_room;
+use crate::base::disk::is_lack_of_room;
+use crate::base::{Disk, Env, Failpoint};
 
 /// The bytes at which a group is ended, so that no caller waits for the flush of more than that.
 const GROUP_BYTES: usize = 16 << 20;

@@ -7,7 +7,12 @@ use crate::base::{ClassKey, HostMemory, MemoryUse};
 
 fn heap(memory: &HostMemory, limit: u64) -> Heap {
     let account = memory.account(&ClassKey::new("class"));
-    let temporary = Temporary::new(std::path::Path::new("/nowhere"), 0, account.clone());
+    let temporary = Temporary::new(
+        std::sync::Arc::new(crate::base::SystemDisk),
+        std::path::Path::new("/nowhere"),
+        0,
+        account.clone(),
+    );
     Heap::new(account.take(MemoryUse::Sql, 0).unwrap(), limit, temporary).unwrap()
 }
 

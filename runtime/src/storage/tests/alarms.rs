@@ -273,7 +273,7 @@ fn an_alarm_that_is_set_to_the_same_time_again_comes_again() {
                 turn.set_alarm(None);
                 handler(turn);
             });
-            a.database().tell_alarm().unwrap();
+            a.database().report_alarm().unwrap();
             assert!(!world.settled("a", SOON));
             if leaves {
                 world.flush();
@@ -281,7 +281,7 @@ fn an_alarm_that_is_set_to_the_same_time_again_comes_again() {
             }
         }
         a.turn(|turn| turn.set_alarm(None));
-        a.database().tell_alarm().unwrap();
+        a.database().report_alarm().unwrap();
         assert_eq!(world.due(SOON), Vec::<String>::new());
     }
 }
@@ -293,7 +293,7 @@ fn an_alarm_that_was_not_due_after_all_comes_later() {
     let mut a = world.object("a");
     a.set_alarm(SOON);
     assert_eq!(world.due(SOON), ["a"]);
-    a.database().tell_alarm().unwrap();
+    a.database().report_alarm().unwrap();
     assert!(!world.settled("a", SOON));
     assert_eq!(world.due(SOON - 1), Vec::<String>::new());
     assert_eq!(world.due(SOON), ["a"]);
@@ -519,7 +519,7 @@ impl Alarming {
             let n = (0..OBJECTS).find(|n| Self::address(*n).id == *id).unwrap();
             if !matches!(answer, Answer::Unreachable) {
                 self.run(n, answer);
-                self.object(n).database().tell_alarm().unwrap();
+                self.object(n).database().report_alarm().unwrap();
             }
             self.world.databases.alarms().settled(id, self.elapsed + Duration::from_secs(1));
         }

@@ -145,7 +145,7 @@ fn database(address: &ObjectAddress, incarnation: u32, padding: u32) -> (Vec<u8>
 
 fn with_alarm(address: &ObjectAddress, incarnation: u32, padding: u32, alarm: Option<Alarm>) -> (Vec<u8>, u64) {
     let file = tempfile::NamedTempFile::new().unwrap();
-    Template::build().unwrap().write(file.path()).unwrap();
+    Template::build().unwrap().write(&crate::base::SystemDisk, file.path()).unwrap();
     let database = Connection::open(file.path()).unwrap();
     database.execute_batch("PRAGMA synchronous = OFF").unwrap();
     Identity::write(&database, address, incarnation).unwrap();

@@ -193,7 +193,7 @@ fn what_the_log_still_has_is_written_again_whatever_became_of_the_file() {
 /// The log has a part of the object and its file is missing: the log is trimmed all the same, and the damage is
 /// reported.
 #[test]
-fn a_missing_file_keeps_nobody_from_trimming_the_log() {
+fn a_missing_file_does_not_keep_the_log_from_being_trimmed() {
     let mut world = trimmed();
     for name in ["a", "b"] {
         world.object(name).turn(|turn| turn.put("3", &[9; 5000]).unwrap());

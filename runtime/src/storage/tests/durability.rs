@@ -65,7 +65,7 @@ fn the_list_tells_what_is_durable() {
 
 /// A checkpoint asks which objects wait for recovery, and one of them is opened before the checkpoint comes to it.
 #[test]
-fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
+fn a_checkpoint_does_not_recover_an_object_that_was_opened_meanwhile() {
     let mut world = World::new();
     world.object("a").turn(|turn| turn.put("k", b"1").unwrap());
     world.restart();
@@ -74,8 +74,8 @@ fn a_round_does_not_mend_an_object_that_was_opened_meanwhile() {
     let mut object = world.object("a");
     object.turn(|turn| turn.put("k", b"2").unwrap());
     for (class, id) in waiting {
-        let files = incarnations::Incarnations::at(&node.objects, &class, &id);
-        node.recovery.recover(&id, &files, &*node.log, &SystemDisk).unwrap();
+        let files = incarnations::Incarnations::at(&node.disk, &node.objects, &class, &id);
+        node.recovery.recover(&id, &files, &*node.log).unwrap();
     }
     assert!(capture::wal_path(&world.file("a")).exists(), "its WAL is of this process");
     world.flush();

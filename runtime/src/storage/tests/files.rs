@@ -128,7 +128,7 @@ fn what_a_crash_left_of_a_new_database_is_replaced() {
     let file = world.file("a");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
     let template = crate::storage::template::Template::build().unwrap();
-    template.write(&file).unwrap();
+    template.write(&crate::base::SystemDisk, &file).unwrap();
     let whole = fs::read(&file).unwrap();
     let zeros = vec![0; whole.len()];
     let half: Vec<u8> = [&whole[..4096], &zeros[4096..]].concat();

@@ -20,13 +20,15 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::directory_in_memory;
 use crate::base::Env;
+use crate::base::disk::SimulatedDisk;
 use crate::base::env::Manual;
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::storage::commit_log::{Lsn, Seen, SimulatedDisk, inspect};
+use crate::storage::commit_log::{Lsn, Seen, inspect};
 
 pub(crate) mod model;
 mod pages;
@@ -253,7 +255,7 @@ impl<S: Subject> Life<S> {
                 self.excuse(done)?;
             }
             Step::Fault { failpoint, full } => {
-                let error = if *full { io::ErrorKind::StorageFull } else { io::ErrorKind::Other };
+                let error = if *full { Errno::NOSPC } else { Errno::IO };
                 self.disk.fail(*failpoint, error, 1);
                 self.faulty = true;
             }

@@ -117,7 +117,7 @@ fn positions_are_dense_and_replay_shows_them_in_order() {
 }
 
 #[test]
-fn who_waits_for_a_lane_that_is_lost_is_told() {
+fn a_wait_for_a_lost_lane_ends_with_an_error() {
     for subject in Subject::all(2).into_iter().filter(|subject| !subject.is_threaded()) {
         let writers = open_all(subject.log());
         subject.settle(&writers);

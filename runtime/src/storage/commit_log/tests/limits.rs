@@ -1,6 +1,6 @@
 //! Segments, space and size: oversized records, a full disk, leftover files.
 
-use std::io::ErrorKind;
+use rustix::io::Errno;
 
 use super::*;
 use crate::base::failpoints::Failpoint;
@@ -50,7 +50,7 @@ fn a_full_disk_is_an_answer_and_passes() {
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let writer = log.open(Lane::new(0), NODE).unwrap();
         for nth in 1..20 {
-            disk.fail(Failpoint::SegmentCreate, ErrorKind::StorageFull, nth);
+            disk.fail(Failpoint::SegmentCreate, Errno::NOSPC, nth);
         }
         let mut told = 0;
         let mut last = Lsn(0);
@@ -89,7 +89,7 @@ fn a_full_disk_is_an_answer_and_passes() {
 /// and everything that was submitted is kept.
 #[test]
 fn a_segment_that_cannot_be_begun_is_waited_for() {
-    for error in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded, ErrorKind::OutOfMemory] {
+    for error in [Errno::NOSPC, Errno::DQUOT, Errno::NOMEM] {
         let mut dir = Dir::new(1);
         dir.options.manual = false;
         let disk = SimulatedDisk::new(dir.temp.path()).unwrap();

@@ -1,7 +1,8 @@
 //! Power cuts at any moment, repeatedly: what was reported as durable is there, and what is there was submitted.
 
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::io::Errno;
 
 use super::*;
 
@@ -188,7 +189,7 @@ fn what_a_killed_process_wrote_is_flushed_before_it_is_shown() {
     for seed in 0..20 {
         let (dir, disk) = world();
         let mut ledger = Ledger::default();
-        disk.fail(crate::base::failpoints::Failpoint::LogFlush, ErrorKind::Other, 4);
+        disk.fail(crate::base::failpoints::Failpoint::LogFlush, Errno::IO, 4);
         assert!(!life(&dir, &disk, &mut ledger, 12, false));
         disk.restart();
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
@@ -209,7 +210,7 @@ fn a_write_or_flush_that_fails_ends_everything() {
         let log = FileLog::open(&dir.path(), dir.options.clone(), disk.clone()).unwrap();
         let writer = log.open(Lane::new(0), NODE).unwrap();
         assert!(log.step());
-        disk.fail(failpoint, ErrorKind::Other, 1);
+        disk.fail(failpoint, Errno::IO, 1);
         let lsn = submit(&log, &writer, turn(&head(0, 1), 1, 10));
         let lost = catch_unwind(AssertUnwindSafe(|| log.step())).unwrap_err();
         let what = lost.downcast_ref::<String>().unwrap();

@@ -31,7 +31,7 @@ fn populate(dir: &DataDir) -> Vec<CatalogEntry> {
     let (old, _) = database(&address("replaced"), 1, 50_000);
     put(&place(dir, &address("replaced"), 1), &old);
     let template = dir.root().join("template");
-    Template::build().unwrap().write(&template).unwrap();
+    Template::build().unwrap().write(&crate::base::SystemDisk, &template).unwrap();
     let whole = fs::read(&template).unwrap();
     put(&place(dir, &address("replacing"), 2), &whole);
     put(&place(dir, &address("without identity"), 1), &whole);

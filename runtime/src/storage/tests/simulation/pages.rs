@@ -13,11 +13,11 @@ use std::sync::Arc;
 use super::model::State;
 use super::schedule::{End, OBJECTS, Write};
 use super::{Failed, Subject, Turned, Until, World};
-use crate::base::failpoints::Failpoint;
+use crate::base::disk::SimulatedDisk;
 use crate::base::seeded_bugs::{self, SeededBug};
+use crate::base::{Disk, Failpoint};
 use crate::storage::commit_log::{
-    At, Disk, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, Lsn, PAGE, Record, SimulatedDisk, TurnEncoder,
-    TurnHead, Whole,
+    At, Encoded, FileLog, Lane, LaneLog, LaneWriter, LogOptions, Lsn, PAGE, Record, TurnEncoder, TurnHead, Whole,
 };
 
 const LANES: u16 = 3;

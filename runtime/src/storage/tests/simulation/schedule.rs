@@ -15,7 +15,7 @@ const KEYS: u64 = 5;
 const TICK: u64 = 20_000;
 
 /// The failpoints at which disks fail.
-const FAULTY: [Failpoint; 10] = [
+const FAULTY: [Failpoint; 14] = [
     Failpoint::LogWrite,
     Failpoint::LogFlush,
     Failpoint::SegmentCreate,
@@ -23,7 +23,11 @@ const FAULTY: [Failpoint; 10] = [
     Failpoint::ObjectCreate,
     Failpoint::ObjectRemove,
     Failpoint::ObjectRecover,
+    Failpoint::ObjectRecoverPage,
+    Failpoint::SumsWrite,
+    Failpoint::WalCut,
     Failpoint::WalReset,
+    Failpoint::CheckpointPage,
     Failpoint::CheckpointSync,
     Failpoint::CatalogWrite,
 ];

@@ -12,10 +12,11 @@ use std::time::Duration;
 use super::model::State;
 use super::schedule::{Dice, End, OBJECTS, Write};
 use super::{Failed, Subject, Turned, Until, World};
+use crate::base::disk::SimulatedDisk;
 use crate::base::seeded_bugs::SeededBug;
 use crate::base::{Alarm, ClassKey, Env, HostMemory, Limits, ObjectAddress, ObjectId, WorkBudget};
 use crate::storage::alarm_index::Now;
-use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn, SimulatedDisk};
+use crate::storage::commit_log::{FileLog, Lane, LogOptions, Lsn};
 use crate::storage::template::PAGE;
 use crate::storage::tests::address;
 use crate::storage::{ApplyError, DataDir, Database, Databases, ListOptions, Turn, Value};
@@ -58,7 +59,7 @@ pub(crate) fn limits() -> Limits {
 
 impl Storage {
     pub(crate) fn open(root: &Path, disk: Arc<SimulatedDisk>, env: &Env) -> Result<Self, String> {
-        let dir = DataDir::open(root).map_err(|error| error.to_string())?;
+        let dir = DataDir::open_on(disk.clone(), root).map_err(|error| error.to_string())?;
         let options = LogOptions {
             lanes: LANES,
             segment_bytes: SEGMENT,
@@ -67,9 +68,9 @@ impl Storage {
             manual: true,
             ..LogOptions::new(env.clone())
         };
-        let log = FileLog::open(&dir.log(), options, disk.clone()).map_err(|error| error.to_string())?;
+        let log = FileLog::open(&dir.log(), options, disk).map_err(|error| error.to_string())?;
         let log = Arc::new(log);
-        let databases = Databases::open_on(&dir, &limits(), env, HostMemory::new(1 << 30), disk, log.clone());
+        let databases = Databases::open_on(&dir, &limits(), env, HostMemory::new(1 << 30), log.clone());
         Ok(Self { databases: databases.map_err(|error| error.to_string())?, log, dir })
     }
 
@@ -207,7 +208,7 @@ impl Subject for WholeStorage {
         let mut told = Ok(());
         if asked {
             let mut database = self.take(number);
-            told = database.tell_alarm().map_err(failed);
+            told = database.report_alarm().map_err(failed);
             self.put(number, database);
         }
         self.storage.alarm_is_settled(number);

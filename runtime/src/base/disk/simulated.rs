@@ -9,6 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{self, File, Metadata};
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -17,10 +18,11 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use rustix::io::Errno;
 
-use super::disk::Disk;
+use super::Disk;
 use crate::base::Env;
-use crate::base::failpoints::Failpoint;
+use crate::base::failpoints::{Action, Failpoint, Rules};
 
 const SECTOR: usize = 512;
 
@@ -34,8 +36,7 @@ pub struct SimulatedDisk {
 struct State {
     durable: Tree,
     operations: u64,
-    hits: HashMap<Failpoint, u64>,
-    faults: Vec<(Failpoint, io::ErrorKind, u64)>,
+    faults: Rules,
     /// Operations that a fault has failed.
     refused: u64,
     /// The number of the operation before which the power is cut.
@@ -73,10 +74,14 @@ impl SimulatedDisk {
     }
 
     /// Makes the operation of this number at this failpoint (the first from now being 1) fail with this error.
-    pub fn fail(&self, failpoint: Failpoint, error: io::ErrorKind, nth: u64) {
-        let mut state = self.state.lock();
-        let nth = nth + state.hits.get(&failpoint).copied().unwrap_or(0);
-        state.faults.push((failpoint, error, nth));
+    pub fn fail(&self, failpoint: Failpoint, error: Errno, nth: u64) {
+        self.state.lock().faults.add(failpoint, Action::Fail(error), nth);
+    }
+
+    /// Ends the process before the operation of this number at this failpoint (the first from now being 1): that one
+    /// and all later ones fail.
+    pub fn kill(&self, failpoint: Failpoint, nth: u64) {
+        self.state.lock().faults.add(failpoint, Action::Kill, nth);
     }
 
     /// Returns the number of operations so far.
@@ -103,7 +108,7 @@ impl SimulatedDisk {
     /// Starts another process on the disk as it is; nothing more of it becomes durable. Faults are removed.
     pub fn restart(&self) {
         let mut state = self.state.lock();
-        (state.stop_at, state.faults) = (None, Vec::new());
+        (state.stop_at, state.faults) = (None, Rules::default());
     }
 
     /// Cuts the power and restores it: the directory is as a real disk could leave it, and all of that is durable.
@@ -130,6 +135,12 @@ impl SimulatedDisk {
     }
 }
 
+impl fmt::Debug for SimulatedDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SimulatedDisk").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
 impl Disk for SimulatedDisk {
     fn at(&self, failpoint: Failpoint) -> io::Result<()> {
         let mut state = self.state.lock();
@@ -137,15 +148,16 @@ impl Disk for SimulatedDisk {
         if state.stop_at.is_some_and(|stop| state.operations >= stop) {
             return Err(io::Error::other("the power is out"));
         }
-        let hits = state.hits.entry(failpoint).or_default();
-        *hits += 1;
-        let hits = *hits;
-        match state.faults.iter().find(|(at, _, nth)| (*at, *nth) == (failpoint, hits)).map(|(_, error, _)| *error) {
-            Some(error) => {
-                state.refused += 1;
-                Err(error.into())
-            }
+        match state.faults.hit(failpoint) {
             None => Ok(()),
+            Some((Action::Fail(errno), _)) => {
+                state.refused += 1;
+                Err(errno.into())
+            }
+            Some((Action::Kill, _)) => {
+                state.stop_at = Some(0);
+                Err(io::Error::other("the process was killed"))
+            }
         }
     }
 
