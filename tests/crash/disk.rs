@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::dice::Dice;
+use crate::harness::guest;
 use crate::log_files::SMALL_LOG;
 use crate::world::{Tally, World};
 
@@ -89,6 +90,48 @@ fn no_room(world: &mut World, failpoints: &str, fill: impl FnOnce(), empty: impl
     world.host.kill();
     world.host.restart();
     world.check_all();
+}
+
+/// Without room for them, operations on classes and databases are refused with a code of their own, change nothing, and
+/// succeed when there is room.
+#[test]
+fn a_full_disk_refuses_deploys_imports_and_exports_and_nothing_is_half_there() {
+    let directory = tempfile::tempdir().expect("there is room for a directory");
+    let mut world = World::with_config(SMALL_LOG);
+    world.host.post("/ledger/exported/0/1", "filler").number();
+    world.host.deploy("other", guest("echo"));
+    let object = |object: &str, what: &str| format!("/v1/classes/ledger/objects/{object}/{what}");
+    let export = world.host.admin().get(&object("exported", "export")).body;
+    let failpoints =
+        ["component-write", "class-write", "class-rename", "class-remove", "transfer-write", "import-adopt"];
+    for failpoint in failpoints {
+        let switch = directory.path().join(failpoint);
+        world.host.kill();
+        world
+            .host
+            .restart_with_failpoints(&format!("{failpoint}:enospc@file={}", switch.display()))
+            .expect("it starts");
+        let admin = world.host.admin();
+        let change = || match failpoint {
+            "component-write" => admin.put("/v1/classes/other?create=any", guest("echo")),
+            "class-write" => admin.put("/v1/classes/other?create=stored", guest("echo")),
+            "class-rename" => admin.post("/v1/classes/other/rename?to=renamed", b""),
+            "class-remove" => admin.delete("/v1/classes/renamed"),
+            "transfer-write" => admin.get(&object("exported", "export")),
+            _ => admin.put(&object("imported", "import"), &export),
+        };
+        let classes = admin.get("/v1/classes").json();
+        fs::write(&switch, "").expect("it can be made");
+        change().problem(507, "storage-full");
+        assert_eq!(admin.get("/v1/classes").json(), classes, "{failpoint}");
+        admin.get(&object("imported", "export")).problem(404, "unknown-object");
+        fs::remove_file(&switch).expect("it is there");
+        assert!(change().status < 300, "{failpoint}");
+    }
+    world.host.kill();
+    world.host.restart();
+    assert_eq!(world.host.admin().get(&object("imported", "export")).status, 200);
+    world.host.admin().get("/v1/classes/renamed").problem(404, "unknown-class");
 }
 
 /// A lack of descriptors, memory or quota where a segment is made is treated like a full disk: turns are refused, the

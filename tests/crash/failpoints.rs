@@ -2,6 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use ureq::http::Method;
+
 use crate::dice::Dice;
 use crate::harness::{guest, root};
 use crate::log_files::{SMALL_LOG, remove_catalogs, tear_last_group};
@@ -75,6 +77,7 @@ fn die_at(world: &mut World, dice: &mut Dice, failpoint: &str) -> std::process::
     match failpoint {
         "log-cut" => tear_last_group(&world.host),
         "catalog-rebuild" => remove_catalogs(&world.host),
+        "secret-write" => std::fs::remove_file(world.host.data_directory().join("node.key")).expect("there is a key"),
         _ => {}
     }
     let often = ["turn-applied", "log-write", "log-flush", "log-flushed"].contains(&failpoint);
@@ -84,26 +87,48 @@ fn die_at(world: &mut World, dice: &mut Dice, failpoint: &str) -> std::process::
     }
     match failpoint {
         "log-close" => world.host.begin_to_stop(),
-        "class-write" => {
-            _ = world.host.admin().try_send(ureq::http::Method::PUT, "/v1/classes/new", &[], guest("echo"))
-        }
+        "class-write" => deploy(world, "new", "echo"),
+        "component-write" | "code-write" => deploy(world, "of-its-own", "logger"),
         "class-rename" => rename_a_class(world),
+        "class-remove" | "component-remove" => remove_a_class(world),
         "object-remove" => remove_an_object(world),
+        "transfer-write" | "import-adopt" => import_an_export(world),
         _ => _ = world.load(dice, |_| false),
     }
     world.host.end()
+}
+
+/// Deploys a guest that no other class has. The host may end meanwhile.
+fn deploy(world: &World, class: &str, component: &str) {
+    let _ = world.host.admin().try_send(Method::PUT, &format!("/v1/classes/{class}"), &[], guest(component));
+}
+
+/// Deploys a class, and removes it with its component.
+fn remove_a_class(world: &World) {
+    world.host.deploy("removed", guest("schedules"));
+    let _ = world.host.admin().try_send(Method::DELETE, "/v1/classes/removed", &[], b"");
+}
+
+/// Imports what an object stores into another one; neither is in the ledger.
+fn import_an_export(world: &World) {
+    let path = |object: &str, what: &str| format!("/v1/classes/ledger/objects/{object}/{what}");
+    world.host.post("/ledger/exported/0/1", "filler").number();
+    let export = world.host.admin().try_send(Method::GET, &path("exported", "export"), &[], b"");
+    if let Ok(export) = export {
+        let _ = world.host.admin().try_send(Method::PUT, &path("imported", "import"), &[], &export.body);
+    }
 }
 
 /// Renames a class that the ledger does not use.
 fn rename_a_class(world: &World) {
     world.host.deploy("spare", guest("echo"));
     let path = "/v1/classes/spare/rename?to=moved";
-    let _ = world.host.admin().try_send(ureq::http::Method::POST, path, &[], b"");
+    let _ = world.host.admin().try_send(Method::POST, path, &[], b"");
 }
 
 /// Removes an object that is not in the ledger.
 fn remove_an_object(world: &World) {
     let path = "/v1/classes/ledger/objects/removed";
     world.host.post("/ledger/removed/0/1", "filler").number();
-    let _ = world.host.admin().try_send(ureq::http::Method::DELETE, path, &[], b"");
+    let _ = world.host.admin().try_send(Method::DELETE, path, &[], b"");
 }

@@ -209,10 +209,19 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
     /// Makes a directory and those above it; durable when it returns.
     fn make_dir_durably(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
-        let missing = dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.is_dir()).count();
-        self.make_dir(failpoint, dir)?;
-        // Also if it was there: a process that was killed may have made it and not flushed that.
-        dir.ancestors().take(missing.max(1)).try_for_each(|dir| self.sync_parent(failpoint, dir))
+        let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && !dir.is_dir();
+        let missing: Vec<&Path> = dir.ancestors().take_while(is_missing).collect();
+        // What exists may have been made by a process that was killed before it flushed that. Only the last one: each
+        // is flushed before the next one is made.
+        match missing.last().and_then(|first| first.parent()) {
+            None => self.sync_parent(failpoint, dir)?,
+            // A directory outside, perhaps of another user.
+            Some(outside) => _ = self.sync_parent(failpoint, outside),
+        }
+        missing.into_iter().rev().try_for_each(|dir| {
+            self.make_dir(failpoint, dir)?;
+            self.sync_parent(failpoint, dir)
+        })
     }
 
     /// Replaces the file at `path` as a whole, or makes it; durable when it returns. The new file is written beside it,

@@ -90,7 +90,7 @@ kinds! {
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
     // Turns: the host.
-    STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what the turn wrote"
+    STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what is to be written"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
     SAVEPOINT_OPEN "savepoint-open" INTERNAL_SERVER_ERROR "The handler left a savepoint open"
     STORAGE_FAILED "storage-failed" INTERNAL_SERVER_ERROR "The object's storage failed"

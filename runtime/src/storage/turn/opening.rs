@@ -33,11 +33,12 @@ impl Turn {
     #[cold]
     fn open_or_create(&mut self) -> Result<(), SqlError> {
         if self.existing()?.is_none() {
+            // Noted before the file is there, so that one that was begun and cannot be used is removed again.
+            self.origin = Origin::ThisTurn;
             match self.database.create() {
                 Ok(file) => file.connection.session.begin_turn(&self.work, self.access == Access::Reads),
                 Err(error) => return Err(self.break_with(error.into())),
             }
-            self.origin = Origin::ThisTurn;
             self.remains.doubt();
         }
         Ok(())
