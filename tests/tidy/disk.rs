@@ -35,7 +35,7 @@ const WRITES: [&str; 28] = [
     ".sync_all(",
     ".sync_data(",
     "syncfs(",
-    "failpoints::hit(",
+    "failpoints::hit",
 ];
 
 /// Files that may write by themselves.

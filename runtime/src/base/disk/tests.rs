@@ -150,16 +150,17 @@ fn a_directory_is_there_with_all_above_it() {
             assert!(directory.join("a/b/c").is_dir() || end != End::Done, "{end:?}");
         },
     );
-    // One that a killed process has made and not flushed is flushed by the next.
-    for seed in 0..CUTS {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = SimulatedDisk::new(directory.path()).unwrap();
-        disk.kill(AT, 2);
-        assert!(make(&*disk, directory.path()).is_err());
-        disk.restart();
-        assert!(directory.path().join("a/b/c").is_dir());
-        make(&*disk, directory.path()).unwrap();
-        disk.power_cut(seed).unwrap();
-        assert!(directory.path().join("a/b/c").is_dir());
+    // What a killed process has made and not flushed is flushed by the next.
+    for step in 1..=7 {
+        for seed in 0..CUTS {
+            let directory = tempfile::tempdir().unwrap();
+            let disk = SimulatedDisk::new(directory.path()).unwrap();
+            disk.kill(AT, step);
+            assert!(make(&*disk, directory.path()).is_err());
+            disk.restart();
+            make(&*disk, directory.path()).unwrap();
+            disk.power_cut(seed).unwrap();
+            assert!(directory.path().join("a/b/c").is_dir(), "step {step}");
+        }
     }
 }
