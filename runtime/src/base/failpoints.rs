@@ -5,7 +5,7 @@
 //! meaning of an error at a failpoint: the code that called the disk treats it as it would treat the same error of the
 //! system. `docs/TESTING.md` documents the names and the syntax of rules.
 //!
-//! Faults of the program itself are not faults of its disk: see [`seeded_bugs`](super::seeded_bugs).
+//! Faults of the program itself are not faults of its disk: see `base/seeded_bugs.rs`.
 //!
 //! Invariants: without rules a failpoint costs one load; a rule that cannot be parsed is refused at the start, because
 //! a test whose fault never happens proves nothing; a failpoint that is named after an operation stands before it.
