@@ -10,11 +10,6 @@ fn large_bodies_again_and_again_in_javascript() {
     echoes("javascript");
 }
 
-#[test]
-fn large_bodies_again_and_again_in_python() {
-    echoes("python");
-}
-
 /// Sends bodies that one object echoes. The instance has 128 MiB; it may not be dropped between two of them.
 #[track_caller]
 fn echoes(language: &'static str) {

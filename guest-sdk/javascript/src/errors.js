@@ -1,6 +1,9 @@
 // Errors between the class and the host. Owns: how a refusal of the host becomes an `Error`, and an `Error` a
 // `failure`.
 
+/** Under this key, a refusal of the host has the code of the turn that fails of it: as in every other language. */
+const FAILURE_CODE = Symbol("failure code");
+
 /** An error with a short stable word that clients of the object can match on. */
 export class ClassError extends Error {
   /**
@@ -14,6 +17,12 @@ export class ClassError extends Error {
     this.code = code;
     this.retryable = retryable;
     this.detail = detail;
+  }
+
+  /** Every refusal of the host is one, also those that have the type that they have on Durable Objects. */
+  static [Symbol.hasInstance](value) {
+    const isRefusal = this === ClassError && value !== null && typeof value === "object" && FAILURE_CODE in value;
+    return isRefusal || Function.prototype[Symbol.hasInstance].call(this, value);
   }
 }
 Object.defineProperty(ClassError.prototype, "name", { value: "ClassError", configurable: true, writable: true });
@@ -73,20 +82,15 @@ const CONSTRAINTS = {
 };
 const extended = (code) => (code in CONSTRAINTS ? ` (extended: SQLITE_CONSTRAINT_${CONSTRAINTS[code]})` : "");
 
-/** Refusals that are errors of other types on Durable Objects: made of a message. */
+/** Refusals that are errors of other types on Durable Objects. */
+const typeError = (message) => new TypeError(message);
 const TYPES = {
   "bad-code": (message) => new DOMException(message, "InvalidAccessError"),
-  "bad-range": TypeError,
-  "bad-time": TypeError,
-  closing: TypeError,
-  "no-handler": TypeError,
+  "bad-range": typeError,
+  "bad-time": typeError,
+  closing: typeError,
+  "no-handler": typeError,
 };
-
-/** Under this key, a refusal of the host has the code of the turn that fails of it: as in every other language. */
-const FAILURE_CODE = Symbol("failure code");
-
-/** Under this key, a refusal of the host has the case of the contract, whatever type of error it is. */
-export const REFUSAL = Symbol("refusal");
 
 /**
  * Make what calls functions of the host. Their refusals come as errors with the case's name as code and its meaning as
@@ -99,22 +103,23 @@ export function hostOf(failureCode) {
     try {
       return call(...args);
     } catch (thrown) {
-      const refusal = thrown?.payload;
-      if (typeof refusal?.tag !== "string") throw thrown;
-      const error = refused(refusal);
-      Object.defineProperty(error, REFUSAL, { value: refusal.tag });
-      throw Object.defineProperty(error, FAILURE_CODE, { value: failureCode });
+      const { tag, val } = thrown?.payload ?? {};
+      if (typeof tag !== "string") throw thrown;
+      throw refusal(failureCode, tag, val);
     }
   };
 }
 
-function refused({ tag, val }) {
-  const words = WORDS[tag];
-  const message = words ? words(val) : String(val ?? tag);
-  const type = TYPES[tag];
-  if (type === undefined) return new Refusal(tag, message, { detail: val ?? null });
-  if (type !== TypeError) return type(message);
-  return Object.assign(new TypeError(message), { code: tag, retryable: false, detail: val ?? null });
+const wordsOf = (tag, detail) => WORDS[tag]?.(detail) ?? String(detail ?? tag);
+
+/** The error of a case of the contract, from the host or in its place. */
+export function refusal(failureCode, tag, detail = null, message = wordsOf(tag, detail), make = TYPES[tag]) {
+  const error = make ? make(message) : new Refusal(tag, message, { detail });
+  // An error of another type has the fields of a `ClassError`, too.
+  for (const [name, value] of Object.entries({ code: tag, retryable: false, detail }))
+    Object.defineProperty(error, name, { value, writable: true, configurable: true });
+  Object.defineProperty(error, FAILURE_CODE, { value: failureCode });
+  return error;
 }
 
 /** The code with which an alarm's handler says that it is not to be tried again (`wit/alarm-handler.wit`). */

@@ -4,7 +4,7 @@
 import keyValue from "holdfast:object/key-value@0.2.0";
 
 import { mistyped, text } from "./arguments.js";
-import { hostOf } from "./errors.js";
+import { hostOf, refusal } from "./errors.js";
 import { count } from "./memory.js";
 import { mustBeInside } from "./sections.js";
 import { deserialize, serialize } from "./serialize.js";
@@ -101,7 +101,7 @@ function rangeOf(options, on) {
   const { start, startAfter, end, prefix, reverse = false, limit } = options ?? {};
   const isGiven = (value) => value !== undefined && value !== null;
   if (isGiven(start) && isGiven(startAfter))
-    throw new TypeError("list() cannot be called with both start and startAfter values.");
+    throw refusal("storage-error", "bad-range", "list() cannot be called with both start and startAfter values.");
   const optional = (value) => (isGiven(value) ? text(value) : null);
   return {
     start: optional(start),
@@ -115,7 +115,7 @@ function rangeOf(options, on) {
 
 function limitOf(value) {
   const limit = Math.trunc(Number(value));
-  if (!(limit > 0)) throw new TypeError("List limit must be positive.");
+  if (!(limit > 0)) throw refusal("storage-error", "bad-range", "List limit must be positive.");
   return Math.min(limit, 2 ** 31 - 1);
 }
 

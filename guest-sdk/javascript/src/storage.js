@@ -8,7 +8,7 @@ import storage from "holdfast:object/storage@0.2.0";
 
 import { alarmTime, callable } from "./arguments.js";
 import { current, isInside, mayRun } from "./context.js";
-import { hostOf } from "./errors.js";
+import { hostOf, refusal } from "./errors.js";
 import { SyncKvStorage, deleting, listing, putting, reading } from "./kv.js";
 import { promised } from "./promise.js";
 import { mustBeInside, operation, section } from "./sections.js";
@@ -59,8 +59,7 @@ class Operations {
   setAlarm(time) {
     return this[perform]("setAlarm", () => {
       const at = alarmTime(time);
-      if (handlesAlarms?.() === false)
-        throw new TypeError("Your Durable Object class must have an alarm() handler in order to call setAlarm()");
+      if (handlesAlarms?.() === false) throw refusal("alarm-error", "no-handler");
       return () => alarm(alarms.set, at);
     });
   }

@@ -5,13 +5,16 @@ import websockets from "holdfast:object/websockets@0.2.0";
 
 import { mistyped, text } from "./arguments.js";
 import { bytesOf, fromText } from "./bytes.js";
-import { REFUSAL, hostOf } from "./errors.js";
+import { hostOf, refusal } from "./errors.js";
 import { deserialize, hostObject, serialize } from "./serialize.js";
 
 const host = hostOf("websocket-error");
 
 /** The tag of sockets that were opened with `accept()`: it says so when the instance is another one, too. */
 const FOR_TURN = "\0accept";
+
+/** Bytes of the reason of a close frame. */
+const REASON_MAX = 123;
 
 const STATES = { CONNECTING: 0, OPEN: 1, CLOSING: 2, CLOSED: 3 };
 
@@ -100,7 +103,7 @@ export class WebSocket {
     try {
       host(websockets.close, idOf(this), status, words);
     } catch (error) {
-      if (!["closing", "unknown-socket"].includes(error[REFUSAL])) throw error;
+      if (!["closing", "unknown-socket"].includes(error.code)) throw error;
     }
     this.#state = STATES.CLOSING;
   }
@@ -220,13 +223,13 @@ function closing(code, reason) {
   }
   // As for a parameter that is an integer: `close("x")` is `close(0)`.
   const status = Math.trunc(+code) || 0;
-  if (status < 0 || status > 65535)
-    throw new DOMException(`Invalid WebSocket close code: ${status}.`, "InvalidAccessError");
+  if (status < 0 || status > 65535) throw refusal("websocket-error", "bad-code", status);
   const words = reason === undefined ? "" : text(reason);
-  if (fromText(words).length > 123)
-    throw new DOMException(
-      "WebSocket close reason must not be longer than 123 bytes when UTF-8 encoded.",
-      "SyntaxError",
-    );
+  const size = fromText(words).length;
+  if (size > REASON_MAX) {
+    const message = `WebSocket close reason must not be longer than ${REASON_MAX} bytes when UTF-8 encoded.`;
+    const make = (text) => new DOMException(text, "SyntaxError");
+    throw refusal("websocket-error", "too-large", { size, limit: REASON_MAX }, message, make);
+  }
   return [status, words];
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { ClassError, failure, hostOf } from "../src/errors.js";
+import { ClassError, failure, hostOf, refusal } from "../src/errors.js";
 import { Promise as OwnPromise } from "../src/promise.js";
 import { SOURCES, stackOf } from "../src/stack.js";
 import { doom, hold, run, waitUntil } from "../src/turn.js";
@@ -123,4 +123,21 @@ test("a stack names the class's own lines", () => {
     "TypeError: no\n    at helper (src/index.ts:5)\n    at src/index.ts:3\nCaused by: RangeError: deep",
   );
   delete globalThis[SOURCES];
+});
+
+test("every refusal is a ClassError, whatever type of error it is on Durable Objects", () => {
+  const of = (tag, ...more) => refusal("websocket-error", tag, ...more);
+  for (const [error, type, name] of [
+    [of("bad-tag", "too long"), Error, "Error"],
+    [of("bad-time"), TypeError, "TypeError"],
+    [of("bad-code", 5), DOMException, "InvalidAccessError"],
+  ]) {
+    assert.ok(error instanceof ClassError && error instanceof type);
+    assert.deepEqual([error.name, failure(error).code], [name, "websocket-error"]);
+  }
+  assert.deepEqual([of("bad-code", 5).code, of("bad-code", 5).detail], ["bad-code", 5]);
+  for (const other of [new Error("x"), new TypeError("x"), null, undefined, {}, "x"])
+    assert.ok(!(other instanceof ClassError));
+  class Mine extends ClassError {}
+  assert.ok(new Mine("a", "b") instanceof Mine && !(of("bad-time") instanceof Mine));
 });

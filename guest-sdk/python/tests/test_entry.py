@@ -47,6 +47,8 @@ class Room(DurableObject):
                 raise Chosen("busy", "later", retryable=True)
             case ("throw",):
                 raise LookupError("oh no \ud800")
+            case ("full",):
+                raise MemoryError
             case ("exit",):
                 sys.exit(3)
             case ("refused",):
@@ -118,6 +120,7 @@ class EntryTests(unittest.TestCase):
 
     def test_everything_that_leaves_a_handler_has_a_message(self) -> None:
         self.assertEqual(self.fails("/exit").message, "SystemExit: 3")
+        self.assertEqual(self.fails("/full"), Failure("out-of-memory", "MemoryError: ", False))
         self.assertEqual(self.fails("/nothing").message, "TypeError: fetch returned None, which is no Response")
         self.assertEqual(self.fails("/wrong/status").message, "OverflowError: 70000 is not from 0 to 65535")
         self.assertIn("TypeError: ", self.fails("/wrong/body").message)
