@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Create, Env, Failpoint, Failures, HostMemory, Metrics};
+use crate::base::{CallIds, ClassName, Create, Env, Failpoint, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{
     ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
@@ -264,6 +264,7 @@ fn build(
         logs: logs.clone(),
         failures: Failures::new(logs.clone(), env.clone()),
         metrics: metrics.clone(),
+        calls: CallIds::new(env),
         env: env.clone(),
     });
     let classes = Classes::open(records, host.clone())?;

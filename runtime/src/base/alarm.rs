@@ -57,8 +57,8 @@ impl Alarm {
 /// not count, nor does a version without a handler: the alarm waits for a version that has one.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler,
-        Overloaded, Stopping, Storage,
+        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, InstanceDropped, NoCapacity,
+        NoHandler, Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
@@ -69,6 +69,7 @@ pub fn counts_as_attempt(error: &TurnError) -> bool {
             | Deleted
             | Host(_)
             | HostMemory
+            | InstanceDropped
             | NoCapacity
             | NoHandler(_)
             | Overloaded

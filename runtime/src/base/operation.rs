@@ -161,6 +161,13 @@ pub struct Response {
     pub body: Bytes,
 }
 
+impl Response {
+    /// Returns a response that stands for one that comes later.
+    pub fn none() -> Self {
+        Self { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
 /// The complete result of a query.
 #[derive(Debug, PartialEq)]
 pub struct Table {

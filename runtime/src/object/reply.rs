@@ -3,7 +3,7 @@
 //! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn
 //! that has begun completes, except that of a request which has written nothing and only waits: it is rolled back.
 
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -59,10 +59,20 @@ impl<T> ReplyTo<T> {
     where
         T: Send,
     {
-        std::future::poll_fn(move |context| match self {
+        std::future::poll_fn(move |context| self.poll_abandoned(context))
+    }
+
+    /// Polls whether the caller has dropped its receiving end.
+    pub(super) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
             Self::Caller(Caller(sender)) => sender.poll_closed(context),
             Self::Nobody(_) => Poll::Pending,
-        })
+        }
+    }
+
+    /// Returns the reply, if somebody waits for it.
+    pub(super) fn awaited(self) -> Option<Self> {
+        matches!(self, Self::Caller(_)).then_some(self)
     }
 
     /// Returns whether the caller has dropped its receiving end.

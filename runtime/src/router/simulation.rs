@@ -24,10 +24,11 @@ use crate::base::operation::RunAlarm;
 use crate::base::seeded_bugs::SeededBug;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
-    Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request,
-    Response, SystemDisk, TurnError,
+    Alarm, Call, CallIds, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal,
+    Request, Response, SystemDisk, TurnError,
 };
 use crate::object::class::Loader;
+use crate::object::mailbox::Leaves;
 use crate::object::{HostContext, Residency};
 use crate::sockets::{Connection, Outgoing, SocketTurn, Sockets};
 use crate::storage::commit_log::Lsn;
@@ -37,6 +38,7 @@ use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, 
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
 use crate::wasm::Version;
+use crate::wasm::event::Scripted;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
@@ -71,7 +73,8 @@ struct Handlers(Arc<Mutex<Orders>>);
 
 impl Handlers {
     /// Executes the orders. `alarm` is the due time of the alarm whose turn it is.
-    fn obey(&self, alarm: Option<u64>, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+    fn obey(&self, alarm: Option<u64>, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        let Scripted { turn, sockets, .. } = turn;
         let orders = &mut *self.0.lock();
         orders.obeyed = true;
         let done = match orders.reads {
@@ -95,21 +98,25 @@ impl Handlers {
 }
 
 impl Script for Handlers {
-    fn fetch(&self, request: Request, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Response, TurnError> {
+    fn fetch(&self, request: Request, turn: &mut Scripted<'_>) -> Result<Response, TurnError> {
         let mut status = StatusCode::OK;
         if request.websocket {
-            self.0.lock().accepted = Some(sockets.accept(Vec::new()).expect("there is room for a socket"));
+            self.0.lock().accepted = Some(turn.sockets.accept(Vec::new()).expect("there is room for a socket"));
             status = StatusCode::SWITCHING_PROTOCOLS;
         }
-        self.obey(None, turn, sockets)?;
+        self.obey(None, turn)?;
         Ok(Response { status, headers: HeaderMap::new(), body: Default::default() })
     }
 
-    fn alarm(&self, alarm: Alarm, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        self.obey(Some(alarm.due_ms), turn, sockets)
+    fn alarm(&self, alarm: Alarm, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        self.obey(Some(alarm.due_ms), turn)
     }
 
-    fn socket(&self, _event: SocketEvent, _turn: &mut Turn, _sockets: &mut SocketTurn) -> Result<(), TurnError> {
+    fn socket(&self, _event: SocketEvent, _turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        Ok(())
+    }
+
+    fn resume(&self, _tokens: Vec<u64>, _turn: &mut Scripted<'_>) -> Result<(), TurnError> {
         Ok(())
     }
 }
@@ -185,6 +192,7 @@ fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostCo
         failures: Failures::new(logs.clone(), env.clone()),
         logs,
         metrics,
+        calls: CallIds::new(env),
         env: env.clone(),
     })
 }
@@ -400,7 +408,7 @@ impl Subject for Actors {
 
     fn leave(&mut self, number: usize) {
         if let Some(live) = self.router.objects.live.get(&object(number).id) {
-            live.drop_instance();
+            live.drop_instance(Leaves::Room);
         }
         self.run();
     }

@@ -19,6 +19,9 @@ use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handle
 use super::context::InstanceContext;
 use super::handlers::{Handler, Handlers};
 use super::host::Host;
+use super::late::Kind;
+#[cfg(test)]
+use super::late::LateTurn;
 use super::response;
 #[cfg(test)]
 use super::script::Script;
@@ -34,6 +37,8 @@ type Called<T> = wasmtime::Result<Result<T, TurnError>>;
 pub trait TurnEvent: Sized + Send {
     /// The answer of a turn that succeeds.
     type Answer: TurnAnswer;
+    /// What the caller waits for, if the answer can be deferred.
+    const WAITS_FOR: Option<Kind>;
 
     /// Returns the sub-protocols that the client offers, if the event asks for a WebSocket.
     fn offered_protocols(&self) -> Option<Vec<String>> {
@@ -58,7 +63,18 @@ pub trait TurnEvent: Sized + Send {
 
     /// Runs a handler that is a script.
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Self::Answer, TurnError>;
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<Self::Answer, TurnError>;
+}
+
+/// A turn as a script sees it.
+#[cfg(test)]
+pub struct Scripted<'a> {
+    /// The storage.
+    pub turn: &'a mut Turn,
+    /// The sockets.
+    pub sockets: &'a mut SocketTurn,
+    /// The late work.
+    pub late: &'a mut LateTurn,
 }
 
 /// The answer of a turn, as the object layer uses it.
@@ -114,6 +130,7 @@ impl TurnAnswer for FetchAnswer {
 
 impl TurnEvent for Request {
     type Answer = FetchAnswer;
+    const WAITS_FOR: Option<Kind> = Some(Kind::Response);
 
     fn offered_protocols(&self) -> Option<Vec<String>> {
         self.websocket.then(|| self.websocket_protocols())
@@ -137,14 +154,15 @@ impl TurnEvent for Request {
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<FetchAnswer, TurnError> {
-        script.fetch(self, turn, sockets).map(FetchAnswer::Response)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<FetchAnswer, TurnError> {
+        script.fetch(self, turn).map(FetchAnswer::Response)
     }
 }
 
 /// The object's alarm, which is removed if the turn succeeds.
 impl TurnEvent for Alarm {
     type Answer = ();
+    const WAITS_FOR: Option<Kind> = None;
 
     /// Removes the alarm. One that the handler sets is a new one.
     fn begin(&self, turn: &mut Turn) {
@@ -160,13 +178,33 @@ impl TurnEvent for Alarm {
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        script.alarm(self, turn, sockets)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.alarm(self, turn)
+    }
+}
+
+/// Resumes, by their tokens.
+pub struct Resume(pub Vec<u64>);
+
+impl TurnEvent for Resume {
+    type Answer = ();
+    const WAITS_FOR: Option<Kind> = None;
+
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
+        let Some(guest) = &handlers.later else { return Ok(Ok(())) };
+        let called = guest.call_resume(store, &self.0).await?;
+        Ok(called.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.resume(self.0, turn)
     }
 }
 
 impl TurnEvent for SocketEvent {
     type Answer = ();
+    const WAITS_FOR: Option<Kind> = Some(Kind::Done);
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         let Some(guest) = &handlers.websocket else { return Ok(Ok(())) };
@@ -187,8 +225,8 @@ impl TurnEvent for SocketEvent {
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        script.socket(self, turn, sockets)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.socket(self, turn)
     }
 }
 
@@ -203,7 +241,8 @@ async fn call_fetch(
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request =
         http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
-    Ok(match guest.call_fetch(store, request).await? {
+    Ok(match guest.call_fetch(&mut *store, request).await? {
+        Ok(_) if store.data().is_deferred() => Ok(Response::none()),
         Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
     })
@@ -243,17 +282,24 @@ async fn call_incoming(
             error => error,
         })
     };
-    let (calling, collecting) = (pin!(calling), pin!(collecting));
-    match select(calling, collecting).await {
-        // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped or
-        // careless guest still holds would never end.
-        Either::Left((called, collecting)) => called.map(|()| {
-            let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
-            tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
-        }),
-        Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
-        // The host takes no more of the response, even if the guest goes on.
-        Either::Right((refused, _)) => Ok(refused),
+    let collected = {
+        let (calling, collecting) = (pin!(calling), pin!(collecting));
+        match select(calling, collecting).await {
+            // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped or
+            // careless guest still holds would never end.
+            Either::Left((called, collecting)) => called.map(|()| {
+                let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
+                tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
+            }),
+            Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
+            // The host takes no more of the response, even if the guest goes on.
+            Either::Right((refused, _)) => Ok(refused),
+        }
+    };
+    // A handler that defers its answer need not set one.
+    match collected {
+        Ok(Err(TurnError::InvalidResponse(_))) if store.data().is_deferred() => Ok(Ok(Response::none())),
+        collected => collected,
     }
 }
 

@@ -1,11 +1,11 @@
 //! How an actor runs its object's alarm: the row in the database says whether it is due, and what happens when it
 //! fails.
 
-use super::{Actor, Failed, Object, after, storage_failed};
+use super::{Actor, Failed, Object, Outcome, after, storage_failed};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
-use crate::base::{Alarm, CallId, TurnError, WorkBudget};
+use crate::base::{Alarm, Call, TurnError, WorkBudget};
 use crate::storage::Turn;
 
 impl Actor {
@@ -14,9 +14,9 @@ impl Actor {
     pub(super) async fn alarm(
         &mut self,
         mut object: Object,
-        call: CallId,
+        call: &Call<()>,
         asked: RunAlarm,
-    ) -> (Object, Result<AlarmRun, Failed>) {
+    ) -> (Object, Result<Outcome<AlarmRun>, Failed>) {
         let alarm = match object.database().alarm() {
             Ok(alarm) => alarm,
             Err(error) => return (object, Err(storage_failed(error).into())),
@@ -24,12 +24,12 @@ impl Actor {
         // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
         let due = alarm.filter(|alarm| asked == RunAlarm::Now || self.host.env.wall_ms() >= alarm.next_ms);
         let outcome = match due {
-            None => Ok(AlarmRun::NotDue),
+            None => Ok(Outcome::Now(AlarmRun::NotDue)),
             Some(alarm) => {
                 let ran;
                 (object, ran) = self.run_alarm(object, call, alarm).await;
                 match ran {
-                    Ok(()) => Ok(AlarmRun::Ran),
+                    Ok(ran) => Ok(ran.map(|()| AlarmRun::Ran)),
                     Err(error) if counts_as_attempt(&error) => {
                         let consequence;
                         let is_last = matches!(&error, TurnError::Guest(failure) if failure.gives_up());
@@ -55,7 +55,12 @@ impl Actor {
         }
     }
 
-    async fn run_alarm(&mut self, object: Object, call: CallId, alarm: Alarm) -> (Object, Result<(), TurnError>) {
+    async fn run_alarm(
+        &mut self,
+        object: Object,
+        call: &Call<()>,
+        alarm: Alarm,
+    ) -> (Object, Result<Outcome<()>, TurnError>) {
         self.host.metrics.alarms.inc();
         let host = self.host.clone();
         match host.databases.alarm_runs().begin(self.address.id) {

@@ -1,0 +1,276 @@
+//! How an actor does late work: resumes that are due, answers of deferred turns, and what happens to both when the
+//! instance is dropped.
+//!
+//! What must stay true: each deferred answer is given once, or ends with `instance-dropped`; late work and messages
+//! alternate, so neither starves the other; no late work keeps an instance beyond the limits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Instrument;
+
+use super::{Actor, Due, Ended, Failed, Object, Outcome, Owed, OwedAnswer, OwedTo, Resident, after, dormant};
+use crate::base::logs::{Level, LogEntry};
+use crate::base::operation::AlarmRun;
+use crate::base::socket::code;
+use crate::base::{Call, CallId, Cause, Env, Occasion, Principal, TurnError};
+use crate::object::mailbox::Leaves;
+use crate::object::output_gate;
+use crate::object::reply::ReplyTo;
+use crate::storage::Lsn;
+use crate::wasm::{Given, Late, LateContext, Origin, Resume, TurnEvent};
+
+/// The longest sleep of an actor. What is due later is looked at again.
+const LOOK: Duration = Duration::from_secs(86_400);
+
+impl Resident {
+    /// Marks that a turn has ended. One that owes answers stays busy.
+    fn rest(&self, late: Duration) {
+        if self.owed.is_empty() {
+            self.permit.mark_idle_since(self.held_until(late));
+        }
+    }
+
+    /// Returns until when resumes hold the instance, or when its last event was over.
+    fn held_until(&self, late: Duration) -> Duration {
+        let until = self.late.holds_until().map(|until| until.min(self.last_event.saturating_add(late)));
+        until.unwrap_or_default().max(self.last_event)
+    }
+}
+
+/// Waits for late work that is due. Pends forever, at no cost, for an object that has none. Safe to cancel.
+pub(super) async fn wait_for_late_work(env: &Env, object: &mut Object) -> Due {
+    let Some(resident) = object.instance().filter(|resident| !resident.late.is_empty()) else {
+        return std::future::pending().await;
+    };
+    let overdue = resident.owed.first_late().map(|(token, until)| (until, Due::Overdue(token)));
+    let resumes = resident.late.next_due().map(|due| (due, Due::Resumes));
+    let leaves = resident.leaves_by.map(|by| (by, Due::Leaves));
+    let next = [overdue, resumes, leaves].into_iter().flatten().min_by_key(|(at, _)| *at);
+    let sleeping = async {
+        match next {
+            Some((at, due)) => {
+                let now = env.elapsed();
+                if at > now {
+                    env.sleep_until(at.min(now.saturating_add(LOOK))).await;
+                }
+                due
+            }
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        token = resident.owed.gone() => Due::Gone(token),
+        due = sleeping => due,
+    }
+}
+
+impl Actor {
+    /// Returns what the late work of a turn depends on; none if its class has none.
+    pub(super) fn late_context<E: TurnEvent>(&self, resident: &Resident, call: &Call<()>) -> Option<LateContext> {
+        let code = resident.instance.code();
+        code.has_late_work().then(|| LateContext {
+            kind: E::WAITS_FOR,
+            handles_resumes: code.handles_resumes(),
+            origin: Origin { chain: call.chain.clone(), trace: call.trace },
+        })
+    }
+
+    /// Does late work that is due. What a cancelled or shortened wait has returned may not be due yet.
+    pub(super) async fn do_late_work(&mut self, mut object: Object, due: Due) -> Object {
+        let now = self.host.env.elapsed();
+        let Some(resident) = object.instance() else { return object };
+        match due {
+            Due::Resumes => return self.resume(object).await,
+            Due::Leaves if resident.leaves_by.is_some_and(|by| by <= now) => {
+                return self.drop_instance(object, "its class has another version").0;
+            }
+            Due::Gone(token) => {
+                resident.owed.take(token);
+                resident.late.caller_has_gone(token, now);
+            }
+            Due::Overdue(token) if resident.owed.first_late().is_some_and(|(_, until)| until <= now) => {
+                resident.late.forget(token);
+                let answer = resident.owed.take(token);
+                let error = || TurnError::WallTime { limit: self.host.limits.wall_time(), stack: None };
+                if let Some(answer) = answer {
+                    let given = match answer.to {
+                        OwedTo::Fetch(_) => Given::Response(Err(error())),
+                        OwedTo::Socket(..) | OwedTo::Alarm(_) => Given::Done(Err(error())),
+                    };
+                    self.send(answer, given);
+                }
+            }
+            Due::Leaves | Due::Overdue(_) => {}
+        }
+        self.rest(object, false)
+    }
+
+    /// Runs the resumes that are due, in one turn.
+    async fn resume(&mut self, mut object: Object) -> Object {
+        self.resumed = true;
+        // A resume that schedules the next one must not keep the thread for itself.
+        tokio::task::yield_now().await;
+        if !object.is_suspended() && !self.is_current(&mut object) {
+            return self.drop_instance(object, "its class has another version").0;
+        }
+        let now = self.host.env.elapsed();
+        let due = object.instance().and_then(|resident| resident.late.take_due(now));
+        let Some((tokens, Origin { chain, trace })) = due else { return object };
+        let id = self.host.calls.next();
+        let call = Call::new(id, self.address.clone(), (Cause::Resume, Principal::Host), ());
+        let call = Call { chain, trace, ..call };
+        let span = call.span();
+        let (object, outcome) = self.turn(object, &call, Resume(tokens), None).instrument(span).await;
+        let ended = Ended { call: id, occasion: Occasion::Resume, had_sockets: false };
+        let outcome = outcome.map(drop).map_err(Failed::from);
+        let mut object = self.count(object, &ended, outcome).0;
+        self.give(&mut object);
+        self.rest(object, false)
+    }
+
+    /// Returns whether the instance is of the class's current version, and knows its present name.
+    fn is_current(&self, object: &mut Object) -> bool {
+        let code = self.class.code_if_loaded();
+        let has = |resident: &Resident| code.is_some_and(|code| Arc::ptr_eq(&code, resident.instance.code()));
+        self.address.class == self.class.name() && object.instance().is_some_and(|resident| has(resident))
+    }
+
+    /// Ends the turn of an event: answers it, or notes that the instance owes the answer.
+    pub(super) fn end_event<T>(
+        &mut self,
+        object: Object,
+        ended: Ended,
+        outcome: Result<Outcome<T>, Failed>,
+        reply: ReplyTo<T>,
+        owe: impl FnOnce(ReplyTo<T>) -> OwedTo,
+    ) -> Object {
+        let mut object = match outcome {
+            Ok(Outcome::Now(answer)) => self.answer(object, ended, Ok(answer), reply),
+            Err(failed) => self.answer(object, ended, Err(failed), reply),
+            Ok(Outcome::Later(token)) => {
+                let mut object = self.count::<()>(object, &ended, Ok(())).0;
+                let until = self.host.env.elapsed().saturating_add(self.host.limits.wall_time());
+                let answer = OwedAnswer { to: owe(reply), of: (ended.call, ended.occasion) };
+                if let Some(resident) = object.instance() {
+                    resident.owed.add(token, answer, until);
+                }
+                object
+            }
+        };
+        self.give(&mut object);
+        self.rest(object, true)
+    }
+
+    /// Sends the answers of deferred turns that the last turn has given.
+    fn give(&mut self, object: &mut Object) {
+        for (token, given) in std::mem::take(&mut self.given) {
+            if let Some(answer) = object.instance().and_then(|resident| resident.owed.take(token)) {
+                self.send(answer, given);
+            }
+        }
+    }
+
+    /// Sends the answer of a deferred turn through the gate.
+    fn send(&mut self, OwedAnswer { to, of }: OwedAnswer, given: Given) {
+        match (to, given) {
+            (OwedTo::Fetch(reply), Given::Response(outcome)) => self.send_to(of, outcome, reply),
+            (OwedTo::Socket(socket, is_last, reply), Given::Done(outcome)) => {
+                let failed = outcome.as_ref().err().map(|error| (code::FAILED, error.code()));
+                self.socket_event_is_over((socket, is_last), failed, self.applied);
+                match reply {
+                    Some(reply) => self.send_to(of, outcome, reply),
+                    None => _ = self.told(&of, outcome),
+                }
+            }
+            (OwedTo::Alarm(reply), Given::Done(outcome)) => self.send_to(of, outcome.map(|()| AlarmRun::Ran), reply),
+            (to, _) => to.refuse(TurnError::Host("a deferred answer is of another kind".into())),
+        }
+    }
+
+    fn send_to<T>(&mut self, of: (CallId, Occasion), outcome: Result<T, TurnError>, reply: ReplyTo<T>) {
+        let outcome = self.told(&of, outcome);
+        reply.send(output_gate::hold_outcome(outcome, self.applied, &self.durable), self.outbox.if_waiting());
+    }
+
+    /// Reports the failure of a deferred turn.
+    fn told<T>(&self, (call, occasion): &(CallId, Occasion), outcome: Result<T, TurnError>) -> Result<T, TurnError> {
+        outcome.inspect_err(|error| {
+            self.host.tell((&self.address, *call), occasion, (String::new(), Level::Error), error);
+        })
+    }
+
+    /// Notes that a turn is over: the instance may leave when it is idle, unless late work keeps it.
+    fn rest(&mut self, mut object: Object, is_event: bool) -> Object {
+        let Some(resident) = object.instance() else { return object };
+        if is_event {
+            resident.last_event = self.host.env.elapsed();
+        }
+        resident.rest(self.host.limits.late());
+        if resident.owed.is_empty() == object.is_suspended() {
+            let (database, resident) = object.begin();
+            return after(database, resident);
+        }
+        object
+    }
+
+    /// Drops the instance because it was asked to leave, unless it may stay.
+    pub(super) fn asked_to_leave(&mut self, mut object: Object, why: Leaves) -> Object {
+        let (now, is_suspended) = (self.host.env.elapsed(), object.is_suspended());
+        let is_current = why == Leaves::Version && self.is_current(&mut object);
+        let late = self.host.limits.late();
+        let drain = now.saturating_add(self.host.limits.drain());
+        let Some(resident) = object.instance() else { return object };
+        let (stays, reason) = match why {
+            Leaves::Idle => (is_suspended || resident.held_until(late) > now, "it was idle"),
+            Leaves::Room => (is_suspended, "its room was needed"),
+            Leaves::Version => (is_suspended || is_current, "its class has another version"),
+            Leaves::Deletion => (false, "its class is being deleted"),
+            Leaves::Stop(until) => {
+                let is_due = resident.late.holds_until().is_some() && resident.late.next_due() <= Some(until);
+                (now < until && (is_suspended || is_due), "the host stops")
+            }
+        };
+        if !stays {
+            return self.drop_instance(object, reason).0;
+        }
+        match why {
+            Leaves::Idle | Leaves::Room => resident.permit.stays(),
+            Leaves::Version if !is_current => _ = resident.leaves_by.get_or_insert(drain),
+            Leaves::Version | Leaves::Deletion | Leaves::Stop(_) => {}
+        }
+        object
+    }
+
+    /// Drops the instance. Returns whether there was one.
+    pub(super) fn drop_instance(&mut self, object: Object, why: &str) -> (Object, bool) {
+        let (database, resident) = object.without_instance();
+        let Some(Resident { late, owed, .. }) = resident else { return (Object::Dormant(database), false) };
+        self.forget_late_work(&late, owed, why, database.last_applied());
+        (dormant(database), true)
+    }
+
+    /// Ends the late work of an instance that is dropped: those who wait get an error.
+    pub(super) fn forget_late_work(&mut self, late: &Late, mut owed: Owed, why: &str, applied: Lsn) {
+        let (answers, resumes) = (owed.take_all(), late.holding());
+        if answers.is_empty() && resumes == 0 {
+            return;
+        }
+        self.host.metrics.late_work_dropped.inc();
+        let message = format!(
+            "the instance was dropped because {why}: {} deferred answers end with instance-dropped, and {resumes} resumes \
+             that held it are forgotten",
+            answers.len(),
+        );
+        let entry = LogEntry::new(&self.host.env, (&self.address, self.host.calls.next()), Level::Warn, message);
+        self.host.logs.add(LogEntry { call: None, ..entry });
+        for OwedAnswer { to, .. } in answers {
+            if let OwedTo::Socket(socket, is_last, _) = &to {
+                let failed = Some((code::RESTART, TurnError::InstanceDropped.code()));
+                self.socket_event_is_over((*socket, *is_last), failed, applied);
+            }
+            to.refuse(TurnError::InstanceDropped);
+        }
+    }
+}
