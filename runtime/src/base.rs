@@ -27,7 +27,7 @@ pub mod share;
 pub mod socket;
 pub mod turn_error;
 
-pub use alarm::Alarm;
+pub use alarm::{Alarm, TakenAlarm};
 pub use budget::{Exhausted, WorkBudget};
 pub use call::{Call, CallId, CallIds, Cause, Chain, Principal, TraceContext};
 pub use cpu::{ClassShare, Computing, CpuTimer, HeavyWork};

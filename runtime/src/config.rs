@@ -164,6 +164,8 @@ impl ConfigFile {
             ("cpu", limits.cpu_seconds_per_turn),
             ("wall", limits.wall_seconds_per_turn),
             ("idle", limits.idle_seconds),
+            ("late", limits.late_seconds),
+            ("drain", limits.drain_seconds),
             ("shutdown", limits.shutdown_seconds),
             ("header", limits.header_seconds),
             ("idle connection", limits.idle_connection_seconds),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -327,6 +328,36 @@ impl Router {
     /// something.
     pub fn new_id(&self, class: &Class) -> ObjectId {
         ObjectId::unique(&class.key, self.host.env.random())
+    }
+
+    /// Deploys a component; see [`Classes::deploy`]. Live instances of the previous version leave between two turns, and
+    /// those that owe answers when they have given them, or after `drain-seconds`.
+    pub async fn deploy(
+        &self,
+        name: ClassName,
+        component: Bytes,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        let deployed = self.classes.deploy(name, component, settings).await?;
+        Ok(self.replaced(deployed))
+    }
+
+    /// Deploys an earlier version again; see [`Classes::roll_back`].
+    pub async fn roll_back(
+        &self,
+        name: ClassName,
+        number: u64,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        let deployed = self.classes.roll_back(name, number, settings).await?;
+        Ok(self.replaced(deployed))
+    }
+
+    fn replaced(&self, deployed: Deployed) -> Deployed {
+        if deployed.changed && !deployed.created {
+            self.objects.ask_to_leave(Leaves::Version, |live| std::ptr::eq(live.class(), &*deployed.class));
+        }
+        deployed
     }
 
     /// Renames a class, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;

@@ -204,7 +204,7 @@ impl Server {
     /// Deploys a component. Blocks.
     pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
         let settings = DeploySettings { create, message: None };
-        self.gateway.block_on(self.router.classes().deploy(class, component, settings))
+        self.gateway.block_on(self.router.deploy(class, component, settings))
     }
 
     /// Stops: refuses new requests, lets running turns end and sends their answers. Turns that still run when

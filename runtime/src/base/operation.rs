@@ -64,7 +64,9 @@ pub enum RunAlarm {
 pub enum AlarmRun {
     /// The alarm was run.
     Ran,
-    /// There is no alarm, or it is not due.
+    /// Its handler goes on in later turns.
+    Suspended,
+    /// There is no alarm, or it is not due, or the handler of one is suspended.
     NotDue,
 }
 

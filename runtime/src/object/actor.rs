@@ -30,6 +30,7 @@ use super::owed::{Owed, OwedAnswer, OwedTo};
 use super::reply::ReplyTo;
 use super::residency::Permit;
 use crate::base::logs::Level;
+use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, SocketId, code};
 use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
 use crate::sockets::{ObjectSockets, Release};
@@ -259,7 +260,7 @@ impl Actor {
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
         let (database, resident) = object.without_instance();
         if let Some(Resident { late, owed, .. }) = resident {
-            self.forget_late_work(&late, owed, "a part of the commit log was lost", database.last_applied());
+            _ = self.forget_late_work(&late, owed, "a part of the commit log was lost", database.last_applied());
         }
         self.leave(database)
     }
@@ -290,8 +291,19 @@ impl Actor {
                 self.end_event(object, ended, outcome.map_err(Failed::from), reply, owe)
             }
             Event::Alarm(asked, reply) => {
-                let (object, outcome) = self.alarm(object, &call, asked).await;
-                self.end_event(object, ended, outcome, reply, OwedTo::Alarm)
+                let (object, outcome, taken) = self.alarm(object, &call, asked).await;
+                let owe = |reply: ReplyTo<AlarmRun>| {
+                    let taken = taken.expect("the turn of an alarm was deferred");
+                    match asked {
+                        RunAlarm::Now => OwedTo::Alarm(taken, Some(reply)),
+                        // The scheduler waits for the segment alone.
+                        RunAlarm::IfDue => {
+                            reply.send_at_once(AlarmRun::Suspended);
+                            OwedTo::Alarm(taken, None)
+                        }
+                    }
+                };
+                self.end_event(object, ended, outcome, reply, owe)
             }
             Event::Administration(asked) => self.administrate(object, ended, asked).await,
         }

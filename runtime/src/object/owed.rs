@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::reply::ReplyTo;
 use crate::base::operation::AlarmRun;
 use crate::base::socket::SocketId;
-use crate::base::{CallId, FetchAnswer, Occasion, TurnError};
+use crate::base::{CallId, FetchAnswer, Occasion, TakenAlarm, TurnError};
 
 /// The answers that one instance owes.
 #[derive(Default)]
@@ -39,8 +39,8 @@ pub(super) enum OwedTo {
     Fetch(ReplyTo<FetchAnswer>),
     /// The connection of a WebSocket, which may wait for the end of an event. It is the socket's last one if true.
     Socket(SocketId, bool, Option<ReplyTo<()>>),
-    /// The caller of the alarm.
-    Alarm(ReplyTo<AlarmRun>),
+    /// The caller of this alarm, if it waits for its end.
+    Alarm(TakenAlarm, Option<ReplyTo<AlarmRun>>),
 }
 
 struct Entry {
@@ -130,7 +130,7 @@ impl OwedTo {
         match self {
             Self::Fetch(reply) => reply.refuse(error),
             Self::Socket(_, _, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
-            Self::Alarm(reply) => reply.refuse(error),
+            Self::Alarm(_, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
         }
     }
 }
@@ -146,7 +146,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::base::{CallIds, Env};
+    use crate::base::{Alarm, CallIds, Env};
 
     const SOON: Duration = Duration::from_secs(1);
 
@@ -160,7 +160,9 @@ mod tests {
         let (fetch, waits_for_fetch) = ReplyTo::caller();
         let (socket, waits_for_socket) = ReplyTo::caller();
         let (alarm, waits_for_alarm) = ReplyTo::caller();
-        let answers = [OwedTo::Fetch(fetch), OwedTo::Socket(SocketId(1), true, Some(socket)), OwedTo::Alarm(alarm)];
+        let taken = TakenAlarm { serial: 1, alarm: Alarm::at(1), again: false };
+        let answers =
+            [OwedTo::Fetch(fetch), OwedTo::Socket(SocketId(1), true, Some(socket)), OwedTo::Alarm(taken, Some(alarm))];
         for (token, to) in (1..).zip(answers) {
             owed.add(token, OwedAnswer { to, of: of() }, SOON);
         }

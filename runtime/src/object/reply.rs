@@ -49,9 +49,14 @@ impl<T> ReplyTo<T> {
         }
     }
 
+    /// Sends an answer that says nothing about what the object stores, so it need not wait at the gate.
+    pub(super) fn send_at_once(self, answer: T) {
+        self.send(output_gate::of_host(Ok(answer)), None);
+    }
+
     /// Sends an error that says nothing about what the object stores, so it need not wait at the gate.
     pub(super) fn refuse(self, error: TurnError) {
-        self.send(output_gate::of_host(error), None);
+        self.send(output_gate::of_host(Err(error)), None);
     }
 
     /// Returns a future that ends when the caller drops its receiving end; it pends forever if there is no caller.

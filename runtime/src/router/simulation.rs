@@ -30,13 +30,13 @@ use crate::base::{
 use crate::object::class::Loader;
 use crate::object::mailbox::Leaves;
 use crate::object::{HostContext, Residency};
-use crate::sockets::{Connection, Outgoing, SocketTurn, Sockets};
+use crate::sockets::{Connection, Outgoing, Sockets};
 use crate::storage::commit_log::Lsn;
 use crate::storage::tests::simulation::model::State;
 use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
-use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir};
 use crate::wasm::Version;
 use crate::wasm::event::Scripted;
 use crate::wasm::script::Script;

@@ -26,7 +26,7 @@ use super::response;
 #[cfg(test)]
 use super::script::Script;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
-use crate::base::{Alarm, Failure, FetchAnswer, Request, Response, TurnError};
+use crate::base::{Failure, FetchAnswer, Request, Response, TakenAlarm, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
@@ -37,13 +37,14 @@ type Called<T> = wasmtime::Result<Result<T, TurnError>>;
 pub trait TurnEvent: Sized + Send {
     /// The answer of a turn that succeeds.
     type Answer: TurnAnswer;
-    /// What the caller waits for, if the answer can be deferred.
-    const WAITS_FOR: Option<Kind>;
 
     /// Returns the sub-protocols that the client offers, if the event asks for a WebSocket.
     fn offered_protocols(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// Returns what the caller waits for, if the answer can be deferred.
+    fn waits_for(&self) -> Option<Kind>;
 
     /// Returns how many bytes of body are handed to the guest.
     fn body_bytes(&self) -> usize {
@@ -130,7 +131,10 @@ impl TurnAnswer for FetchAnswer {
 
 impl TurnEvent for Request {
     type Answer = FetchAnswer;
-    const WAITS_FOR: Option<Kind> = Some(Kind::Response);
+
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Response)
+    }
 
     fn offered_protocols(&self) -> Option<Vec<String>> {
         self.websocket.then(|| self.websocket_protocols())
@@ -159,27 +163,29 @@ impl TurnEvent for Request {
     }
 }
 
-/// The object's alarm, which is removed if the turn succeeds.
-impl TurnEvent for Alarm {
+/// The object's alarm, which is consumed if the turn succeeds. One that the handler sets is a new one.
+impl TurnEvent for TakenAlarm {
     type Answer = ();
-    const WAITS_FOR: Option<Kind> = None;
 
-    /// Removes the alarm. One that the handler sets is a new one.
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Alarm(*self))
+    }
+
     fn begin(&self, turn: &mut Turn) {
-        turn.set_alarm(None);
+        turn.run_alarm(*self);
     }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         // An earlier version of the class had a handler when the alarm was set.
         let Some(guest) = &handlers.alarm else { return Ok(Err(TurnError::NoHandler("alarm"))) };
-        let info = alarm_handler::AlarmInfo { scheduled: self.due_ms, retry_count: self.attempt };
+        let info = alarm_handler::AlarmInfo { scheduled: self.alarm.due_ms, retry_count: self.alarm.attempt };
         let called = guest.call_alarm(store, info).await?;
         Ok(called.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
     }
 
     #[cfg(test)]
     fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
-        script.alarm(self, turn)
+        script.alarm(self.alarm, turn)
     }
 }
 
@@ -188,7 +194,10 @@ pub struct Resume(pub Vec<u64>);
 
 impl TurnEvent for Resume {
     type Answer = ();
-    const WAITS_FOR: Option<Kind> = None;
+
+    fn waits_for(&self) -> Option<Kind> {
+        None
+    }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         let Some(guest) = &handlers.later else { return Ok(Ok(())) };
@@ -204,7 +213,10 @@ impl TurnEvent for Resume {
 
 impl TurnEvent for SocketEvent {
     type Answer = ();
-    const WAITS_FOR: Option<Kind> = Some(Kind::Done);
+
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Event)
+    }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         let Some(guest) = &handlers.websocket else { return Ok(Ok(())) };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::{DEFERRED_MAX, DELAY_MAX_MS, RESUMES_MAX, RESUMES_PER_TURN};
-use crate::base::{Chain, FetchAnswer, TraceContext, TurnError};
+use crate::base::{Chain, FetchAnswer, TakenAlarm, TraceContext, TurnError};
 
 /// The late work of an instance between two turns.
 #[derive(Default)]
@@ -55,8 +55,10 @@ pub struct Origin {
 pub enum Kind {
     /// A response.
     Response,
-    /// The end of the handler.
-    Done,
+    /// The end of the handler of a WebSocket's event.
+    Event,
+    /// The end of the handler of this alarm.
+    Alarm(TakenAlarm),
 }
 
 /// The answer to a deferred turn.
@@ -291,11 +293,8 @@ impl LateTurn {
 
     /// Answers a deferred turn.
     pub fn reply(&mut self, deferred: u64, answer: Given) -> Result<(), LateError> {
-        let fits = match answer {
-            Given::Response(_) => Kind::Response,
-            Given::Done(_) => Kind::Done,
-        };
-        if self.waits_for(deferred)? != fits {
+        let is_response = matches!(answer, Given::Response(_));
+        if (self.waits_for(deferred)? == Kind::Response) != is_response {
             return Err(LateError::WrongKind);
         }
         self.staged().replies.insert(deferred, answer);
@@ -402,7 +401,7 @@ mod tests {
         let mut late = Late::default();
         for through in [1, 3, 2] {
             let mut turn = LateTurn::begin(late, context(None, through));
-            (0..100).for_each(|_| drop(turn.resume_after(ms(0), 1, true).unwrap()));
+            (0..100).for_each(|_| assert!(turn.resume_after(ms(0), 1, true).is_ok()));
             late = turn.apply().0;
         }
         let (tokens, origin) = late.take_due(ms(1)).unwrap();
@@ -424,16 +423,16 @@ mod tests {
 
         let mut late = Late::default();
         for _ in 0..DEFERRED_MAX {
-            let mut turn = begin(late, Some(Kind::Done));
+            let mut turn = begin(late, Some(Kind::Event));
             turn.defer().unwrap();
             late = turn.apply().0;
         }
-        assert_eq!(begin(late, Some(Kind::Done)).defer(), Err(LateError::TooMany(DEFERRED_MAX as u32)));
+        assert_eq!(begin(late, Some(Kind::Event)).defer(), Err(LateError::TooMany(DEFERRED_MAX as u32)));
     }
 
     #[test]
     fn an_answer_is_given_once_and_is_of_the_kind_that_its_caller_waits_for() {
-        let mut turn = begin(Late::default(), Some(Kind::Done));
+        let mut turn = begin(Late::default(), Some(Kind::Event));
         let token = turn.defer().unwrap();
         assert_eq!(turn.defer(), Err(LateError::NotDeferrable));
         let wrong = Given::Response(Err(TurnError::Stopping));
@@ -451,7 +450,7 @@ mod tests {
         let (late, effects) = turn.apply();
         assert!(effects.replies.len() == 1 && late.is_empty());
 
-        let mut of_init = LateTurn::begin(late, context(Some(Kind::Done), 0));
+        let mut of_init = LateTurn::begin(late, context(Some(Kind::Event), 0));
         assert_eq!(of_init.defer(), Err(LateError::NotDeferrable));
         let mut own = begin(of_init.undo(), Some(Kind::Response));
         let token = own.defer().unwrap();

@@ -163,7 +163,7 @@ impl Admin {
         let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
         let deploying = async move {
-            let deployed = router.classes().deploy(name, component, settings).await;
+            let deployed = router.deploy(name, component, settings).await;
             drop(charge);
             deployed
         };
@@ -183,7 +183,7 @@ impl Admin {
         }
         self.deployed(name.as_str())?;
         let router = self.router.clone();
-        shown(to_the_end(async move { router.classes().roll_back(name, version, settings).await }).await?)
+        shown(to_the_end(async move { router.roll_back(name, version, settings).await }).await?)
     }
 }
 

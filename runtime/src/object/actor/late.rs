@@ -10,14 +10,15 @@ use std::time::Duration;
 use tracing::Instrument;
 
 use super::{Actor, Due, Ended, Failed, Object, Outcome, Owed, OwedAnswer, OwedTo, Resident, after, dormant};
+use crate::base::alarm::counts_as_attempt;
 use crate::base::logs::{Level, LogEntry};
 use crate::base::operation::AlarmRun;
 use crate::base::socket::code;
-use crate::base::{Call, CallId, Cause, Env, Occasion, Principal, TurnError};
+use crate::base::{Alarm, Call, CallId, Cause, Env, Occasion, Principal, TakenAlarm, TurnError};
 use crate::object::mailbox::Leaves;
 use crate::object::output_gate;
 use crate::object::reply::ReplyTo;
-use crate::storage::Lsn;
+use crate::storage::{Database, Lsn};
 use crate::wasm::{Given, Late, LateContext, Origin, Resume, TurnEvent};
 
 /// The longest sleep of an actor. What is due later is looked at again.
@@ -68,10 +69,15 @@ pub(super) async fn wait_for_late_work(env: &Env, object: &mut Object) -> Due {
 
 impl Actor {
     /// Returns what the late work of a turn depends on; none if its class has none.
-    pub(super) fn late_context<E: TurnEvent>(&self, resident: &Resident, call: &Call<()>) -> Option<LateContext> {
+    pub(super) fn late_context(
+        &self,
+        resident: &Resident,
+        event: &impl TurnEvent,
+        call: &Call<()>,
+    ) -> Option<LateContext> {
         let code = resident.instance.code();
         code.has_late_work().then(|| LateContext {
-            kind: E::WAITS_FOR,
+            kind: event.waits_for(),
             handles_resumes: code.handles_resumes(),
             origin: Origin { chain: call.chain.clone(), trace: call.trace },
         })
@@ -92,12 +98,15 @@ impl Actor {
             }
             Due::Overdue(token) if resident.owed.first_late().is_some_and(|(_, until)| until <= now) => {
                 resident.late.forget(token);
-                let answer = resident.owed.take(token);
-                let error = || TurnError::WallTime { limit: self.host.limits.wall_time(), stack: None };
-                if let Some(answer) = answer {
+                if let Some(answer) = resident.owed.take(token) {
+                    let error = TurnError::WallTime { limit: self.host.limits.wall_time(), stack: None };
                     let given = match answer.to {
-                        OwedTo::Fetch(_) => Given::Response(Err(error())),
-                        OwedTo::Socket(..) | OwedTo::Alarm(_) => Given::Done(Err(error())),
+                        OwedTo::Fetch(_) => Given::Response(Err(error)),
+                        OwedTo::Socket(..) => Given::Done(Err(error)),
+                        OwedTo::Alarm(taken, _) => {
+                            object = self.suspended_alarm_failed(object, taken, &error).await;
+                            Given::Done(Err(error))
+                        }
                     };
                     self.send(answer, given);
                 }
@@ -166,8 +175,58 @@ impl Actor {
     /// Sends the answers of deferred turns that the last turn has given.
     fn give(&mut self, object: &mut Object) {
         for (token, given) in std::mem::take(&mut self.given) {
-            if let Some(answer) = object.instance().and_then(|resident| resident.owed.take(token)) {
-                self.send(answer, given);
+            let Some(answer) = object.instance().and_then(|resident| resident.owed.take(token)) else { continue };
+            if let OwedTo::Alarm(..) = answer.to {
+                self.tell_alarm(object);
+            }
+            self.send(answer, given);
+        }
+    }
+
+    /// Reports to the index what the object's alarm is after a suspended handler has ended.
+    fn tell_alarm(&self, object: &mut Object) {
+        if let Err(error) = object.database().report_alarm() {
+            // The check for overdue alarms finds it.
+            tracing::error!(object = %self.address, %error, "failed to read the object's alarm");
+        }
+    }
+
+    /// Records that the alarm has failed whose handler was suspended.
+    async fn suspended_alarm_failed(&mut self, object: Object, taken: TakenAlarm, error: &TurnError) -> Object {
+        let (mut object, recorded) = self.alarm_failed(object, TakenAlarm { again: true, ..taken }, error).await;
+        match recorded {
+            Ok(_) => self.tell_alarm(&mut object),
+            Err(error) => {
+                tracing::warn!(object = %self.address, %error, "failed to store that an alarm failed; it is retried");
+                self.alarm_is_dropped(object.database());
+            }
+        }
+        object
+    }
+
+    /// Has the alarm run again whose handler was suspended in an instance that was dropped, if there is one.
+    pub(super) fn alarm_is_dropped(&self, database: &mut Database) {
+        database.alarm_is_dropped(self.host.env.elapsed().saturating_add(Alarm::HOST_RETRY));
+    }
+
+    /// Ends the late work of an instance that a failed turn takes with it. An alarm whose handler was suspended has
+    /// failed with it if the class is at fault, so that it does not run without end.
+    pub(super) async fn turn_has_failed(
+        &mut self,
+        mut database: Database,
+        (late, owed): (&Late, Owed),
+        error: Option<&TurnError>,
+    ) -> Object {
+        let alarm = self.forget_late_work(late, owed, "a turn failed", database.last_applied());
+        match (alarm, error) {
+            (Some(taken), Some(error)) if counts_as_attempt(error) => {
+                let consequence = self.alarm_consequence(taken.alarm, error, None);
+                self.host.tell((&self.address, self.host.calls.next()), &Occasion::Alarm, consequence, error);
+                self.suspended_alarm_failed(dormant(database), taken, error).await
+            }
+            _ => {
+                self.alarm_is_dropped(&mut database);
+                dormant(database)
             }
         }
     }
@@ -184,7 +243,17 @@ impl Actor {
                     None => _ = self.told(&of, outcome),
                 }
             }
-            (OwedTo::Alarm(reply), Given::Done(outcome)) => self.send_to(of, outcome.map(|()| AlarmRun::Ran), reply),
+            (OwedTo::Alarm(TakenAlarm { alarm, .. }, reply), Given::Done(outcome)) => {
+                if let Err(error) = &outcome {
+                    let consequence = self.alarm_consequence(alarm, error, None);
+                    self.host.tell((&self.address, of.0), &of.1, consequence, error);
+                }
+                if let Some(reply) = reply {
+                    let outcome =
+                        output_gate::hold_outcome(outcome.map(|()| AlarmRun::Ran), self.applied, &self.durable);
+                    reply.send(outcome, self.outbox.if_waiting());
+                }
+            }
             (to, _) => to.refuse(TurnError::Host("a deferred answer is of another kind".into())),
         }
     }
@@ -247,16 +316,26 @@ impl Actor {
     pub(super) fn drop_instance(&mut self, object: Object, why: &str) -> (Object, bool) {
         let (database, resident) = object.without_instance();
         let Some(Resident { late, owed, .. }) = resident else { return (Object::Dormant(database), false) };
-        self.forget_late_work(&late, owed, why, database.last_applied());
+        let mut database = database;
+        _ = self.forget_late_work(&late, owed, why, database.last_applied());
+        self.alarm_is_dropped(&mut database);
         (dormant(database), true)
     }
 
-    /// Ends the late work of an instance that is dropped: those who wait get an error.
-    pub(super) fn forget_late_work(&mut self, late: &Late, mut owed: Owed, why: &str, applied: Lsn) {
+    /// Ends the late work of an instance that is dropped: those who wait get an error. Returns the alarm whose handler
+    /// was suspended in it.
+    pub(super) fn forget_late_work(
+        &mut self,
+        late: &Late,
+        mut owed: Owed,
+        why: &str,
+        applied: Lsn,
+    ) -> Option<TakenAlarm> {
         let (answers, resumes) = (owed.take_all(), late.holding());
         if answers.is_empty() && resumes == 0 {
-            return;
+            return None;
         }
+        let mut alarm = None;
         self.host.metrics.late_work_dropped.inc();
         let message = format!(
             "the instance was dropped because {why}: {} deferred answers end with instance-dropped, and {resumes} resumes \
@@ -270,7 +349,11 @@ impl Actor {
                 let failed = Some((code::RESTART, TurnError::InstanceDropped.code()));
                 self.socket_event_is_over((*socket, *is_last), failed, applied);
             }
+            if let OwedTo::Alarm(taken, _) = &to {
+                alarm = Some(*taken);
+            }
             to.refuse(TurnError::InstanceDropped);
         }
+        alarm
     }
 }

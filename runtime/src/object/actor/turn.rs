@@ -30,7 +30,7 @@ impl Actor {
             Ok(resident) => resident,
             Err(error) => return (dormant(database), Err(error)),
         };
-        let late = LateTurn::begin(std::mem::take(&mut resident.late), self.late_context::<E>(&resident, call));
+        let late = LateTurn::begin(std::mem::take(&mut resident.late), self.late_context(&resident, &event, call));
         if !late.is_idle() {
             // Others depend on the instance, which a turn that is abandoned takes with it.
             abandoned = None;
@@ -43,7 +43,10 @@ impl Actor {
         let ends = Ends { abandoned, deleted: &mut deleted };
         let end = instance.run(database, (sockets, late), event, call.id, ends).await;
         self.host.metrics.fuel.inc_by(end.fuel);
-        let staged = Staged { turn: end.turn, sockets: end.sockets, has_late_work: end.late.has_staged() };
+        let mut staged = Staged { turn: end.turn, sockets: end.sockets, has_late_work: end.late.has_staged() };
+        if end.late.is_deferred() {
+            staged.turn.suspend_alarm();
+        }
         let (database, kept, outcome) = self.end(call.id, staged, end.result).await;
         let (late, effects) = match kept {
             Kept::All => end.late.apply(),
@@ -61,8 +64,8 @@ impl Actor {
                 (after(database, Some(resident)), outcome)
             }
             None => {
-                self.forget_late_work(&late, owed, "a turn failed", database.last_applied());
-                (dormant(database), outcome)
+                let object = self.turn_has_failed(database, (&late, owed), outcome.as_ref().err()).await;
+                (object, outcome)
             }
         }
     }

@@ -42,7 +42,8 @@ impl Actor {
             }
             // What an instance of another version has set on its connection is reset.
             Some(Resident { late, owed, .. }) => {
-                self.forget_late_work(&late, owed, "its class has another version", database.last_applied());
+                _ = self.forget_late_work(&late, owed, "its class has another version", database.last_applied());
+                self.alarm_is_dropped(database);
             }
             None => {}
         }

@@ -400,6 +400,8 @@ enum Answer {
     DeleteAllAndSetSame,
     /// The turn fails, and another is applied that says when it is tried again.
     Fail(u64),
+    /// The handler goes on after the turn, and has perhaps set another alarm.
+    Suspend(Option<u64>),
     /// It cannot be asked to run its alarm.
     Unreachable,
 }
@@ -415,6 +417,10 @@ enum Happens {
     /// The wall clock moves by so many ticks, back if negative.
     Clock(i64),
     Ring(Answer),
+    /// A suspended handler ends, and is perhaps tried again.
+    End(usize, Option<u64>),
+    /// The instance of a suspended handler is dropped.
+    Drop(usize),
     Restart,
 }
 
@@ -428,6 +434,7 @@ fn answer() -> impl Strategy<Value = Answer> {
         1 => (0..8u64).prop_map(Answer::SetLater),
         1 => Just(Answer::DeleteAllAndSetSame),
         1 => (1..8u64).prop_map(Answer::Fail),
+        3 => prop::option::of(0..8u64).prop_map(Answer::Suspend),
         1 => Just(Answer::Unreachable),
     ]
 }
@@ -439,7 +446,9 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => object.clone().prop_map(Happens::Delete),
         1 => object.clone().prop_map(Happens::DeleteAll),
         1 => (object.clone(), 1..40u64).prop_map(|(object, at)| Happens::Fail(object, at)),
-        2 => object.prop_map(Happens::Leave),
+        2 => object.clone().prop_map(Happens::Leave),
+        3 => (object.clone(), prop::option::of(1..8u64)).prop_map(|(object, again)| Happens::End(object, again)),
+        1 => object.prop_map(Happens::Drop),
         2 => (-6..12i64).prop_map(Happens::Clock),
         5 => answer().prop_map(Happens::Ring),
         1 => Just(Happens::Restart),
@@ -450,9 +459,30 @@ fn happens() -> impl Strategy<Value = Happens> {
 struct Alarming {
     world: World,
     objects: Vec<Option<Object>>,
-    model: [Option<Alarm>; OBJECTS],
+    model: [Model; OBJECTS],
     wall_ms: u64,
     elapsed: Duration,
+}
+
+/// What is expected of the alarms of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Model {
+    set: Option<Alarm>,
+    running: Option<Alarm>,
+    /// The serial number of the alarm whose handler is suspended.
+    suspended: Option<u64>,
+}
+
+impl Model {
+    fn next(&self) -> Option<Alarm> {
+        self.running.into_iter().chain(self.set).min_by_key(|alarm| alarm.next_ms)
+    }
+
+    /// The running alarm is tried again, unless another one is due before, or does not come again.
+    fn ran(&mut self, again: Option<Alarm>) {
+        let is_first = |again: &Alarm| self.set.is_none_or(|set| set.next_ms > again.next_ms);
+        self.running = self.running.and(again.filter(is_first));
+    }
 }
 
 impl Alarming {
@@ -460,7 +490,7 @@ impl Alarming {
         let world = World::new();
         world.alarms_in_memory(4);
         let (wall_ms, elapsed) = (10 * TICK, Duration::ZERO);
-        Self { world, objects: (0..OBJECTS).map(|_| None).collect(), model: [None; OBJECTS], wall_ms, elapsed }
+        Self { world, objects: (0..OBJECTS).map(|_| None).collect(), model: Default::default(), wall_ms, elapsed }
     }
 
     fn address(n: usize) -> ObjectAddress {
@@ -474,7 +504,17 @@ impl Alarming {
 
     fn set(&mut self, n: usize, alarm: Option<Alarm>) {
         self.object(n).turn(|turn| turn.set_alarm(alarm));
-        self.model[n] = alarm;
+        self.model[n].set = alarm;
+    }
+
+    fn end(&mut self, n: usize, again: Option<u64>) {
+        let Some(serial) = self.model[n].suspended.take() else { return };
+        let next_ms = again.map(|ticks| self.wall_ms + ticks * TICK);
+        let alarm = self.model[n].running;
+        let again = next_ms.zip(alarm).map(|(next_ms, alarm)| Alarm { attempt: alarm.attempt + 1, next_ms, ..alarm });
+        self.object(n).turn(|turn| turn.end_alarm(serial, again));
+        self.object(n).database().report_alarm().unwrap();
+        self.model[n].ran(again);
     }
 
     fn happen(&mut self, what: Happens) {
@@ -483,12 +523,19 @@ impl Alarming {
             Happens::Delete(n) => self.set(n, None),
             Happens::DeleteAll(n) => {
                 self.object(n).turn(|turn| turn.delete_all().unwrap());
-                self.model[n] = None;
+                (self.model[n].set, self.model[n].running) = (None, None);
             }
             Happens::Fail(n, at) => self.object(n).fail(|turn| turn.set_alarm(Some(Alarm::at(at * TICK)))),
             Happens::Leave(n) => {
                 self.world.flush();
                 self.objects[n] = None;
+                self.model[n].suspended = None;
+            }
+            Happens::End(n, again) => self.end(n, again),
+            Happens::Drop(n) => {
+                let again = self.elapsed + Duration::from_secs(1);
+                self.object(n).database().alarm_is_dropped(again);
+                self.model[n].suspended = None;
             }
             Happens::Clock(ticks) => {
                 self.wall_ms = self.wall_ms.saturating_add_signed(ticks * TICK as i64).max(1);
@@ -498,6 +545,7 @@ impl Alarming {
             Happens::Restart => {
                 self.world.flush();
                 self.objects.iter_mut().for_each(|object| *object = None);
+                self.model.iter_mut().for_each(|model| model.suspended = None);
                 self.world.restart();
                 self.world.alarms_in_memory(4);
             }
@@ -521,27 +569,47 @@ impl Alarming {
                 self.run(n, answer);
                 self.object(n).database().report_alarm().unwrap();
             }
+            if self.model[n].suspended.is_some() {
+                continue;
+            }
             self.world.databases.alarms().settled(id, self.elapsed + Duration::from_secs(1));
         }
         !due.is_empty()
     }
 
     fn run(&mut self, n: usize, answer: Answer) {
-        let alarm = self.object(n).alarm();
-        assert_eq!(alarm, self.model[n]);
-        let Some(alarm) = alarm.filter(|alarm| alarm.next_ms <= self.wall_ms) else { return };
+        let (model, now_ms) = (self.model[n], self.wall_ms);
+        assert_eq!(self.object(n).alarm(), model.next());
+        let taken = self.object(n).database().take_alarm(now_ms).unwrap();
+        let is_due = |alarm: &Alarm| alarm.next_ms <= now_ms;
+        let expected = model.running.filter(is_due).or(model.set.filter(is_due));
+        assert_eq!(taken.map(|taken| taken.alarm), expected.filter(|_| model.suspended.is_none()));
+        let Some(taken) = taken else { return };
+        let (alarm, again) = (taken.alarm, taken.again);
+        assert_eq!(again, model.running.is_some_and(|alarm| is_due(&alarm)));
         let sets = match answer {
             Answer::Done | Answer::Unreachable => None,
             Answer::SetSame | Answer::DeleteAllAndSetSame => Some(Alarm::at(alarm.due_ms)),
             Answer::SetLater(ticks) => Some(Alarm::at(alarm.due_ms + ticks * TICK)),
             Answer::Fail(ticks) => {
-                self.object(n).fail(|turn| turn.set_alarm(None));
+                self.object(n).fail(|turn| turn.run_alarm(taken));
                 let (attempt, next_ms) = (alarm.attempt + 1, self.wall_ms + ticks * TICK);
-                return self.set(n, Some(Alarm { attempt, next_ms, ..alarm }));
+                let next = Some(Alarm { attempt, next_ms, ..alarm });
+                if !again {
+                    return self.set(n, next);
+                }
+                self.object(n).turn(|turn| turn.end_alarm(taken.serial, next));
+                return self.model[n].ran(next);
             }
+            Answer::Suspend(ticks) => ticks.map(|ticks| Alarm::at(alarm.due_ms + ticks * TICK)),
         };
+        let suspends = matches!(answer, Answer::Suspend(_));
         self.object(n).turn(|turn| {
-            turn.set_alarm(None);
+            turn.run_alarm(taken);
+            assert_eq!(turn.alarm().unwrap(), if again { model.set } else { None });
+            if suspends {
+                turn.suspend_alarm();
+            }
             if matches!(answer, Answer::DeleteAllAndSetSame) {
                 turn.delete_all().unwrap();
             }
@@ -549,13 +617,18 @@ impl Alarming {
                 turn.set_alarm(sets);
             }
         });
-        self.model[n] = sets;
+        let is_kept = again && !matches!(answer, Answer::DeleteAllAndSetSame);
+        self.model[n] = Model {
+            set: sets.or(model.set.filter(|_| is_kept)),
+            running: suspends.then_some(alarm),
+            suspended: suspends.then_some(taken.serial),
+        };
     }
 
     fn check(&self) {
         let alarms = self.world.databases.alarms();
-        for (n, alarm) in self.model.iter().enumerate() {
-            let Some(alarm) = alarm else { continue };
+        for (n, model) in self.model.iter().enumerate() {
+            let Some(alarm) = model.next() else { continue };
             let address = Self::address(n);
             assert!(alarms.knows(&address.key, (alarm.next_ms, address.id)), "{n} is forgotten: {alarm:?}");
         }
@@ -573,6 +646,7 @@ proptest! {
             alarming.check();
         }
         // In the end all alarms are delivered.
+        (0..OBJECTS).for_each(|n| alarming.end(n, None));
         alarming.wall_ms = 1_000 * TICK;
         alarming.elapsed += Duration::from_secs(1);
         let mut rounds = 0;
@@ -580,6 +654,52 @@ proptest! {
             rounds += 1;
             prop_assert!(rounds < 1_000);
         }
-        prop_assert_eq!(alarming.model, [None; OBJECTS]);
+        prop_assert_eq!(alarming.model, [Model::default(); OBJECTS]);
     }
+}
+
+/// The process ends while a handler is suspended: the alarm is run again, with the same number of attempts, before the
+/// one that was set meanwhile.
+#[test]
+fn a_suspended_alarm_outlives_the_process() {
+    let mut world = World::new();
+    world.object("a").set_alarm(SOON);
+    assert_eq!(world.due(SOON), ["a"]);
+    let mut a = world.object("a");
+    let taken = a.database().take_alarm(SOON).unwrap().unwrap();
+    a.turn(|turn| {
+        turn.run_alarm(taken);
+        turn.set_alarm(Some(Alarm::at(9 * SOON)));
+        turn.suspend_alarm();
+    });
+    assert!(a.database().take_alarm(99 * SOON).unwrap().is_none(), "one handler at a time");
+    assert!(world.due(99 * SOON).is_empty());
+    a.turn(|turn| assert_eq!(turn.alarm().unwrap(), Some(Alarm::at(9 * SOON)), "guests see the one that is set"));
+    drop(a);
+    world.restart();
+    assert_eq!(world.due(SOON), ["a"]);
+    let mut a = world.object("a");
+    let again = a.database().take_alarm(SOON).unwrap().unwrap();
+    assert_eq!((again.serial, again.alarm, again.again), (taken.serial, Alarm::at(SOON), true));
+    a.turn(|turn| turn.run_alarm(again));
+    a.database().report_alarm().unwrap();
+    assert_eq!((a.alarm(), world.due(SOON).is_empty()), (Some(Alarm::at(9 * SOON)), true));
+}
+
+/// An alarm that is set to the time of the one that was consumed is another one.
+#[test]
+fn consumed_is_compared_by_number() {
+    let world = World::new();
+    let mut a = world.object("a");
+    a.set_alarm(SOON);
+    let taken = a.database().take_alarm(SOON).unwrap().unwrap();
+    a.turn(|turn| {
+        turn.run_alarm(taken);
+        turn.set_alarm(Some(taken.alarm));
+        turn.suspend_alarm();
+    });
+    a.turn(|turn| turn.end_alarm(taken.serial + 1, None));
+    a.turn(|turn| turn.end_alarm(taken.serial, None));
+    let next = a.database().take_alarm(SOON).unwrap().unwrap();
+    assert!(next.serial > taken.serial && next.alarm == taken.alarm && !next.again);
 }

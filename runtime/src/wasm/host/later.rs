@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use wasmtime::component::HasData;
 
-use super::Host;
 use super::logging::ObjectLog;
+use super::{Host, running};
 use crate::base::limits::{FUEL_PER_ENTRY, FUEL_PER_ITEM};
-use crate::base::{Env, FetchAnswer, MemoryAccount, TurnError};
+use crate::base::{Env, FetchAnswer, MemoryAccount, TakenAlarm, TurnError};
+use crate::storage::Turn;
 use crate::wasm::bindings::later as wit;
 use crate::wasm::event::guest_failure;
 use crate::wasm::late::{Given, Kind, LateError, LateTurn};
@@ -17,6 +18,7 @@ use crate::wasm::response;
 /// The part of a store that this interface needs.
 pub(super) struct View<'a> {
     late: &'a mut Option<LateTurn>,
+    turn: &'a mut Option<Turn>,
     pace: &'a mut Pace,
     env: &'a Env,
     log: &'a Arc<ObjectLog>,
@@ -29,14 +31,21 @@ impl HasData for View<'static> {
 
 /// Borrows that part.
 pub(super) fn view(host: &mut Host) -> View<'_> {
-    View { late: &mut host.late, pace: &mut host.pace, env: &host.env, log: &host.log, responses: &host.responses }
+    View {
+        late: &mut host.late,
+        turn: &mut host.turn,
+        pace: &mut host.pace,
+        env: &host.env,
+        log: &host.log,
+        responses: &host.responses,
+    }
 }
 
 /// The answer to the guest; the outer error ends the turn.
 type Answer<T> = wasmtime::Result<Result<T, wit::Error>>;
 
 impl View<'_> {
-    fn turn(&mut self) -> wasmtime::Result<&mut LateTurn> {
+    fn late(&mut self) -> wasmtime::Result<&mut LateTurn> {
         self.late.as_mut().ok_or_else(|| wasmtime::format_err!("late work was used outside of a turn"))
     }
 }
@@ -45,22 +54,22 @@ impl wit::Host for View<'_> {
     fn resume_after(&mut self, milliseconds: u64, holds: bool) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_ENTRY);
         let now = self.env.elapsed();
-        Ok(answer(self.turn()?.resume_after(now, milliseconds, holds)))
+        Ok(answer(self.late()?.resume_after(now, milliseconds, holds)))
     }
 
     fn cancel(&mut self, token: u64) -> wasmtime::Result<bool> {
         self.pace.price(0, FUEL_PER_ENTRY);
-        Ok(self.turn()?.cancel(token))
+        Ok(self.late()?.cancel(token))
     }
 
     fn defer(&mut self) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_ENTRY);
-        Ok(answer(self.turn()?.defer()))
+        Ok(answer(self.late()?.defer()))
     }
 
     fn reply(&mut self, deferred: u64, given: wit::Answer) -> Answer<()> {
         self.pace.price(size(&given), FUEL_PER_ENTRY);
-        let kind = match self.turn()?.waits_for(deferred) {
+        let kind = match self.late()?.waits_for(deferred) {
             Ok(kind) => kind,
             Err(error) => return Ok(answer(Err(error))),
         };
@@ -70,16 +79,21 @@ impl wit::Host for View<'_> {
                 Given::Response(response::returned(response, *limit, account).map(FetchAnswer::Response))
             }
             (Kind::Response, wit::Answer::Failed(failure)) => Given::Response(Err(self.failed(failure))),
-            (Kind::Done, wit::Answer::Done) => Given::Done(Ok(())),
-            (Kind::Done, wit::Answer::Failed(failure)) => Given::Done(Err(self.failed(failure))),
+            (Kind::Event | Kind::Alarm(_), wit::Answer::Done) => Given::Done(Ok(())),
+            (Kind::Event | Kind::Alarm(_), wit::Answer::Failed(failure)) => Given::Done(Err(self.failed(failure))),
             _ => return Ok(Err(wit::Error::WrongKind)),
         };
-        Ok(answer(self.turn()?.reply(deferred, given)))
+        if let (Kind::Alarm(TakenAlarm { serial, alarm, .. }), Given::Done(outcome)) = (kind, &given) {
+            let again = outcome.as_ref().err();
+            let again = again.and_then(|error| alarm.after_error(error, self.env.wall_ms(), self.env));
+            running(self.turn)?.end_alarm(serial, again);
+        }
+        Ok(answer(self.late()?.reply(deferred, given)))
     }
 
     fn on_gone(&mut self, deferred: u64) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_ENTRY);
-        Ok(answer(self.turn()?.on_gone(deferred)))
+        Ok(answer(self.late()?.on_gone(deferred)))
     }
 
     fn accept(&mut self, _deferred: u64, _tags: Vec<String>) -> Answer<u64> {
