@@ -76,6 +76,11 @@ pub struct ConfigFile {
     pub class: Option<ClassName>,
     /// Who may create its objects.
     pub create: Option<Create>,
+    /// Whether its handlers may defer their answers.
+    pub interleave: Option<bool>,
+    /// Seconds for which resumes may hold an instance.
+    #[serde(rename = "late-seconds")]
+    pub late_seconds: Option<u32>,
     /// `[build]`
     pub build: BuildSection,
     /// `[server]`

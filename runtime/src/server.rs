@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{CallIds, ClassName, Create, Env, Failpoint, Failures, HostMemory, Metrics};
+use crate::base::{CallIds, ClassName, Env, Failpoint, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{
     ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
@@ -202,8 +202,12 @@ impl Server {
     }
 
     /// Deploys a component. Blocks.
-    pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
-        let settings = DeploySettings { create, message: None };
+    pub fn deploy(
+        &self,
+        class: ClassName,
+        component: Bytes,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
         self.gateway.block_on(self.router.deploy(class, component, settings))
     }
 

@@ -430,6 +430,7 @@ mod tests {
             let row = match (*code, status.as_str()) {
                 ("guest-error", _) => ("500 or 503", "if 503"),
                 ("class-outdated", _) => ("422 or 500", "no"),
+                ("instance-dropped", status) => (status, "no"),
                 (_, "503") => ("503", "yes"),
                 (_, status) => (status, "no"),
             };

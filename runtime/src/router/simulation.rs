@@ -5,6 +5,8 @@
 //! Invariant besides those of storage: a caller that receives an answer finds everything that was sent before it
 //! already delivered, in the order of the turns.
 
+mod late;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -24,8 +26,8 @@ use crate::base::operation::RunAlarm;
 use crate::base::seeded_bugs::SeededBug;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
-    Alarm, Call, CallIds, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal,
-    Request, Response, SystemDisk, TurnError,
+    Alarm, Call, CallIds, Cause, Create, Digest, Env, Failure, Failures, HostMemory, LateSettings, Limits, Metrics,
+    Principal, Request, Response, SystemDisk, TurnError,
 };
 use crate::object::class::Loader;
 use crate::object::mailbox::Leaves;
@@ -199,8 +201,8 @@ fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostCo
 
 fn class(code: ClassCode) -> Class {
     let address = object(0);
-    let (digest, create) = (Digest::of(b"script"), Create::Any);
-    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, message: None };
+    let (digest, create, late) = (Digest::of(b"script"), Create::Any, LateSettings::default());
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, message: None };
     let mut record = ClassRecord::new(address.class, address.key, version);
     // Scripts handle alarms.
     record.exports = vec![format!("holdfast:object/alarm-handler@{}", Version::newest())];

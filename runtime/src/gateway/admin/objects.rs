@@ -201,7 +201,8 @@ impl<'a> ObjectRoute<'a> {
             AlarmRun::Ran | AlarmRun::Suspended => Ok(json(StatusCode::OK, &Ran { ran: true })),
             AlarmRun::NotDue => {
                 self.deliver(Describe).await?.ok_or_else(|| self.unknown())?;
-                Err(Problem::new(&problem::NO_ALARM, "no alarm is set, or the handler of one goes on").about(&self.address))
+                Err(Problem::new(&problem::NO_ALARM, "no alarm is set, or the handler of one goes on")
+                    .about(&self.address))
             }
         }
     }

@@ -15,6 +15,7 @@ use crate::base::logs::{Level, LogEntry};
 use crate::base::operation::AlarmRun;
 use crate::base::socket::code;
 use crate::base::{Alarm, Call, CallId, Cause, Env, Occasion, Principal, TakenAlarm, TurnError};
+use crate::object::class::Class;
 use crate::object::mailbox::Leaves;
 use crate::object::output_gate;
 use crate::object::reply::ReplyTo;
@@ -26,16 +27,17 @@ const LOOK: Duration = Duration::from_secs(86_400);
 
 impl Resident {
     /// Marks that a turn has ended. One that owes answers stays busy.
-    fn rest(&self, late: Duration) {
+    fn rest(&self, class: &Class, host: Duration) {
         if self.owed.is_empty() {
-            self.permit.mark_idle_since(self.held_until(late));
+            self.permit.mark_idle_since(self.held_until(class, host));
         }
     }
 
-    /// Returns until when resumes hold the instance, or when its last event was over.
-    fn held_until(&self, late: Duration) -> Duration {
-        let until = self.late.holds_until().map(|until| until.min(self.last_event.saturating_add(late)));
-        until.unwrap_or_default().max(self.last_event)
+    /// Returns until when resumes hold the instance, or when its last event was over. The host allows this much after
+    /// that.
+    fn held_until(&self, class: &Class, host: Duration) -> Duration {
+        let Some(until) = self.late.holds_until() else { return self.last_event };
+        until.min(self.last_event.saturating_add(class.late().holds(host))).max(self.last_event)
     }
 }
 
@@ -77,7 +79,7 @@ impl Actor {
     ) -> Option<LateContext> {
         let code = resident.instance.code();
         code.has_late_work().then(|| LateContext {
-            kind: event.waits_for(),
+            kind: event.waits_for().filter(|_| self.class.late().interleave),
             handles_resumes: code.handles_resumes(),
             origin: Origin { chain: call.chain.clone(), trace: call.trace },
         })
@@ -276,7 +278,7 @@ impl Actor {
         if is_event {
             resident.last_event = self.host.env.elapsed();
         }
-        resident.rest(self.host.limits.late());
+        resident.rest(&self.class, self.host.limits.late());
         if resident.owed.is_empty() == object.is_suspended() {
             let (database, resident) = object.begin();
             return after(database, resident);
@@ -288,11 +290,11 @@ impl Actor {
     pub(super) fn asked_to_leave(&mut self, mut object: Object, why: Leaves) -> Object {
         let (now, is_suspended) = (self.host.env.elapsed(), object.is_suspended());
         let is_current = why == Leaves::Version && self.is_current(&mut object);
-        let late = self.host.limits.late();
+        let (class, late) = (self.class.clone(), self.host.limits.late());
         let drain = now.saturating_add(self.host.limits.drain());
         let Some(resident) = object.instance() else { return object };
         let (stays, reason) = match why {
-            Leaves::Idle => (is_suspended || resident.held_until(late) > now, "it was idle"),
+            Leaves::Idle => (is_suspended || resident.held_until(&class, late) > now, "it was idle"),
             Leaves::Room => (is_suspended, "its room was needed"),
             Leaves::Version => (is_suspended || is_current, "its class has another version"),
             Leaves::Deletion => (false, "its class is being deleted"),
