@@ -167,6 +167,56 @@ fn messages_of_a_socket_come_while_one_waits() {
 }
 
 #[test]
+fn a_socket_is_accepted_in_a_later_turn() {
+    let host = start("");
+    let mut socket = Socket::open(host.data(), "/late/alice/socket-later");
+    assert_eq!(socket.hear(), "welcome");
+    socket.say("hello");
+    assert_eq!(socket.hear(), "hello");
+    let refused = host.get("/late/alice/socket-later").problem(500, "guest-error");
+    assert_eq!(refused["guest_code"], "unanswered", "{refused}");
+}
+
+#[test]
+fn a_socket_holds_an_instance_while_it_is_open() {
+    let host = start("idle-seconds = 0.1");
+    let mut socket = Socket::open(host.data(), "/late/alice/socket-held");
+    assert_eq!(number(&host, "alice", "turns"), 2);
+    host.get("/late/bob/show");
+    // Bob has left for being idle, and Alice has not.
+    host.wait_for_live_instances(1);
+    assert_eq!(number(&host, "alice", "turns"), 3);
+    assert_eq!(socket.close(1000, "done"), Some((1000, "done".into())));
+    host.wait_for_live_instances(0);
+    let mut socket = Socket::open(host.data(), "/late/alice/socket-held");
+    host.admin().post("/v1/classes/late/objects/alice/evict", "");
+    assert_eq!(socket.closed(), Some((1012, "instance-dropped".into())));
+}
+
+#[test]
+fn an_exclusive_instance_keeps_other_events_out() {
+    let host = start("");
+    host.post("/late/alice/exclusive?ms=1000", "");
+    assert_eq!(number(&host, "alice", "resumes"), 1, "the request waited for the resume");
+    host.post("/late/alice/exclusive-for-nothing", "");
+    assert_eq!(number(&host, "alice", "turns"), 1, "the instance was dropped");
+    host.post("/late/alice/exclusive?ms=3600000", "");
+    host.admin().post("/v1/classes/late/objects/alice/evict", "");
+    assert_eq!(number(&host, "alice", "turns"), 1);
+}
+
+#[test]
+fn a_class_may_refuse_to_interleave() {
+    let host = start("");
+    let changed = host.admin().put("/v1/classes/late?interleave=false&late-seconds=0", guest("late")).json();
+    assert_eq!((&changed["interleave"], &changed["late_seconds"]), (&Json::Bool(false), &0.into()));
+    let refused = host.get("/late/alice/wait").problem(500, "guest-error");
+    assert_eq!(refused["guest_code"], "late-error");
+    host.post("/late/alice/after?ms=1&write=true", "");
+    eventually("the resume", || (host.get("/late/alice/stored").text() == "resumed").then_some(()));
+}
+
+#[test]
 fn a_stop_runs_what_is_due_soon() {
     let mut host = start("shutdown-seconds = 60");
     host.post("/late/alice/after?ms=1500&write=true", "");

@@ -83,7 +83,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bindings::holdfast::object::later as wit;
-use crate::{Context, Error, Object, Response, Result, declared};
+use crate::{Context, Error, Object, Response, Result, WebSocket, declared};
 
 /// A class that resumes work of earlier turns. Belongs to `#[object(later)]`; see [`mod@crate::late`].
 #[diagnostic::on_unimplemented(
@@ -102,6 +102,7 @@ pub trait LateHandler: Object + declared::Later {
 pub struct Token(pub(crate) u64);
 
 /// The answer of a turn that is given in a later one, from [`Context::defer`]. Kept in the object's struct.
+/// Dropped unanswered, it answers with an error (`unanswered`).
 #[derive(Debug)]
 #[must_use = "its caller waits until it is answered"]
 pub struct Deferred(u64);
@@ -133,6 +134,21 @@ impl Context {
         resume_after(delay, false)
     }
 
+    /// Keeps this instance in memory as long as the socket is open, unless its room is needed. If the instance is dropped
+    /// nevertheless, the socket is closed with code 1012.
+    ///
+    /// # Errors
+    /// [`LateError::Other`] if there is no such socket.
+    pub fn hold_for(&self, socket: WebSocket) -> Result<(), LateError> {
+        Ok(wit::hold_for(socket.id())?)
+    }
+
+    /// While it is on, only resumes come to this object, and all other events wait; the host's own messages come, too.
+    /// After 30 s, or when the instance has no late work, the instance is dropped.
+    pub fn set_exclusive(&self, on: bool) {
+        wit::exclusive(on);
+    }
+
     /// Forgets a resume. Returns whether there was one to forget.
     pub fn cancel(&self, token: Token) -> bool {
         wit::cancel(token.0)
@@ -151,7 +167,8 @@ impl Deferred {
     /// # Errors
     /// [`LateError::Gone`] if its client has gone, [`LateError::WrongKind`] if it is not a request.
     pub fn respond(self, response: Response) -> Result<()> {
-        Ok(self.reply(wit::Answer::Response(response.try_into()?))?)
+        let response = response.try_into()?;
+        Ok(self.reply(wit::Answer::Response(response))?)
     }
 
     /// Ends a deferred event of a WebSocket or an alarm.
@@ -170,6 +187,15 @@ impl Deferred {
         self.reply(wit::Answer::Failed(error.into()))
     }
 
+    /// Accepts the socket that a deferred request asks for. It opens when this is answered with status 101.
+    ///
+    /// # Errors
+    /// [`LateError::WrongKind`] if the request asks for none, [`LateError::TooMany`] beyond the limit of sockets.
+    pub fn accept_websocket(&self, tags: impl IntoIterator<Item = impl Into<String>>) -> Result<WebSocket, LateError> {
+        let tags: Vec<String> = tags.into_iter().map(Into::into).collect();
+        Ok(WebSocket::from_id(wit::accept(self.0, &tags)?))
+    }
+
     /// Resumes this instance when the client has gone that waits for this answer.
     ///
     /// # Errors
@@ -179,7 +205,18 @@ impl Deferred {
     }
 
     fn reply(self, answer: wit::Answer) -> Result<(), LateError> {
-        Ok(wit::reply(self.0, &answer)?)
+        let replied = wit::reply(self.0, &answer);
+        // Whatever came of it, there is nothing more to answer.
+        std::mem::forget(self);
+        Ok(replied?)
+    }
+}
+
+impl Drop for Deferred {
+    fn drop(&mut self) {
+        let error = Error::new("unanswered", "the object dropped the deferred answer without giving it");
+        // Its caller has gone, or the instance is at its end.
+        let _ = wit::reply(self.0, &wit::Answer::Failed(error.into()));
     }
 }
 

@@ -17,13 +17,13 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use tracing::Instrument;
 
-use self::late::wait_for_late_work;
+use self::late::{admits, wait_for_late_work};
 use super::class::Class;
 use super::event::Event;
 use super::handle::{ObjectHandle, Registry};
 use super::host_context::HostContext;
 use super::lifecycle::{self, Left, Quiet};
-use super::mailbox::{Admits, Envelope, Inbox, Mailbox, Message, mailbox};
+use super::mailbox::{Envelope, Inbox, Mailbox, Message, mailbox};
 use super::outbox::Outbox;
 use super::output_gate;
 use super::owed::{Owed, OwedAnswer, OwedTo};
@@ -70,6 +70,10 @@ struct Resident {
     last_event: Duration,
     /// When it leaves because its class has another version or name, whatever it owes.
     leaves_by: Option<Duration>,
+    /// When it is dropped because only its own late work has come for too long.
+    exclusive_until: Option<Duration>,
+    /// Whether a socket is open that holds it, as of the end of its last event.
+    is_held: bool,
 }
 
 /// How a turn has answered its caller.
@@ -132,6 +136,8 @@ enum Due {
     Overdue(u64),
     /// The time for late work is over.
     Leaves,
+    /// The instance was exclusive for too long.
+    Exclusive,
 }
 
 impl ObjectHandle {
@@ -201,15 +207,16 @@ impl Actor {
             if settled && object.is_dormant() && self.mailbox.is_empty() {
                 return Next::Quiet;
             }
+            let admits = admits(object);
             if std::mem::take(&mut self.resumed)
-                && let Some(Some(message)) = self.inbox.next(Admits::All).now_or_never()
+                && let Some(Some(message)) = self.inbox.next(admits).now_or_never()
             {
                 return Next::Message(message);
             }
             let message = tokio::select! {
                 biased;
                 due = wait_for_late_work(&self.host.env, object) => return Next::Late(due),
-                message = self.inbox.next(Admits::All) => message,
+                message = self.inbox.next(admits) => message,
                 reached = self.durable.reached(self.applied), if !settled => match reached {
                     Ok(()) => None,
                     Err(LaneLost) => return Next::LaneLost,
@@ -260,7 +267,7 @@ impl Actor {
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
         let (database, resident) = object.without_instance();
         if let Some(Resident { late, owed, .. }) = resident {
-            _ = self.forget_late_work(&late, owed, "a part of the commit log was lost", database.last_applied());
+            _ = self.forget_late_work(late, owed, "a part of the commit log was lost", database.last_applied());
         }
         self.leave(database)
     }

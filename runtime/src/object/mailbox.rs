@@ -102,7 +102,6 @@ pub(super) enum Admits {
     /// All, in the order of arrival.
     All,
     /// Only those of the host, which overtake the others: a suspended handler occupies its object.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can hold on to its object yet"))]
     Hosts,
 }
 

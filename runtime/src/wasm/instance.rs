@@ -99,6 +99,15 @@ impl Instance {
         }
     }
 
+    /// Returns whether it uses more than three quarters of the memory that an instance may have.
+    pub fn is_nearly_full(&self) -> bool {
+        match self {
+            Self::Component(instance) => instance.store.data().memory.is_nearly_full(),
+            #[cfg(test)]
+            Self::Script(_) => false,
+        }
+    }
+
     /// Sets the object's name, if the object was first reached by id.
     pub fn learn_name(&mut self, name: Option<&ObjectName>) {
         match self {

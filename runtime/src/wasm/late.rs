@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::limits::{DEFERRED_MAX, DELAY_MAX_MS, RESUMES_MAX, RESUMES_PER_TURN};
+use crate::base::socket::SocketId;
 use crate::base::{Chain, FetchAnswer, TakenAlarm, TraceContext, TurnError};
+use crate::sockets::{Accepted, Upgrade};
 
 /// The late work of an instance between two turns.
 #[derive(Default)]
@@ -24,6 +26,10 @@ struct Work {
     /// Those of the resumes that have a time, by it.
     by_due: BTreeSet<(Duration, u64)>,
     deferred: BTreeMap<u64, Deferred>,
+    /// The sockets that hold the instance while they are open.
+    held_for: BTreeSet<SocketId>,
+    /// Only resumes and the host's own messages come to the object.
+    exclusive: bool,
 }
 
 struct Resume {
@@ -37,6 +43,8 @@ struct Resume {
 
 struct Deferred {
     kind: Kind,
+    /// If it is a request for a WebSocket.
+    upgrade: Option<Upgrade>,
     /// The resumes that wait for its caller to go.
     watches: BTreeSet<u64>,
 }
@@ -95,6 +103,10 @@ struct Staged {
     scheduled: BTreeMap<u64, Resume>,
     cancelled: BTreeSet<u64>,
     deferred: Option<(u64, Kind)>,
+    upgrade: Option<Upgrade>,
+    accepted: BTreeMap<u64, Accepted>,
+    held_for: BTreeSet<SocketId>,
+    exclusive: Option<bool>,
     replies: BTreeMap<u64, Given>,
 }
 
@@ -125,7 +137,25 @@ pub enum LateError {
 impl Late {
     /// Returns whether there is neither a resume nor a deferred answer.
     pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_none_or(|work| work.resumes.is_empty() && work.deferred.is_empty() && !work.exclusive)
+    }
+
+    /// Returns whether neither a resume nor a reply will end what the instance waits for.
+    pub fn waits_for_nothing(&self) -> bool {
         self.0.as_ref().is_none_or(|work| work.resumes.is_empty() && work.deferred.is_empty())
+    }
+
+    /// Returns whether only resumes and the host's own messages come to the object.
+    pub fn is_exclusive(&self) -> bool {
+        self.0.as_ref().is_some_and(|work| work.exclusive)
+    }
+
+    /// Returns the sockets that hold the instance, without those that are closed.
+    pub fn held_for(&mut self, is_open: impl Fn(SocketId) -> bool) -> &BTreeSet<SocketId> {
+        static NONE: BTreeSet<SocketId> = BTreeSet::new();
+        let Some(work) = self.0.as_mut() else { return &NONE };
+        work.held_for.retain(|socket| is_open(*socket));
+        &work.held_for
     }
 
     /// Returns the number of resumes that hold the instance.
@@ -229,6 +259,17 @@ impl LateTurn {
         self.staged.as_ref().is_some_and(|staged| staged.deferred.is_some())
     }
 
+    /// Returns the answer that the turn has deferred and given itself.
+    pub fn own_reply(&self) -> Option<&Given> {
+        let staged = self.staged.as_deref()?;
+        staged.replies.get(&staged.deferred?.0)
+    }
+
+    /// Returns whether this is the token of the turn's own answer.
+    pub fn defers(&self, token: u64) -> bool {
+        self.staged.as_deref().and_then(|staged| staged.deferred).is_some_and(|(own, _)| own == token)
+    }
+
     /// Schedules a resume in so many milliseconds.
     pub fn resume_after(&mut self, now: Duration, milliseconds: u64, holds: bool) -> Result<u64, LateError> {
         if milliseconds > DELAY_MAX_MS {
@@ -301,6 +342,59 @@ impl LateTurn {
         Ok(())
     }
 
+    /// Returns the request for a socket that was deferred in an earlier turn.
+    fn upgrade(&mut self, deferred: u64) -> Result<&mut Upgrade, LateError> {
+        self.waits_for(deferred)?;
+        let deferred = self.late.0.as_mut().and_then(|work| work.deferred.get_mut(&deferred));
+        deferred.and_then(|deferred| deferred.upgrade.as_mut()).ok_or(LateError::WrongKind)
+    }
+
+    /// Checks whether the socket of a deferred request may be accepted. Returns whether it is the turn's own request.
+    pub fn may_accept(&mut self, deferred: u64) -> Result<bool, LateError> {
+        if self.defers(deferred) {
+            return self.waits_for(deferred).map(|_| true);
+        }
+        let is_staged = self.staged.as_deref().is_some_and(|staged| staged.accepted.contains_key(&deferred));
+        match self.upgrade(deferred)?.is_accepted() || is_staged {
+            true => Err(LateError::Other("its socket is accepted already".into())),
+            false => Ok(false),
+        }
+    }
+
+    /// Accepts the socket of a deferred request.
+    pub fn accept(&mut self, deferred: u64, accepted: Accepted) {
+        self.staged().accepted.insert(deferred, accepted);
+    }
+
+    /// Takes the accepted socket of a deferred request, to open it with this protocol, if it names one. The turn is to
+    /// reply next.
+    pub fn open(&mut self, deferred: u64, protocol: Option<&[u8]>) -> Result<Accepted, String> {
+        let staged = self.staged.as_mut().and_then(|staged| staged.accepted.remove(&deferred));
+        let upgrade = self.upgrade(deferred).map_err(|_| "its status is 101, but it asks for no socket".to_owned())?;
+        if protocol.is_some_and(|protocol| !upgrade.offers(protocol)) {
+            return Err("its sec-websocket-protocol is none that the client offers".into());
+        }
+        let accepted = staged.or_else(|| upgrade.take_accepted());
+        accepted.ok_or_else(|| "its status is 101, but no turn has accepted its socket".into())
+    }
+
+    /// Notes the request for a socket that is deferred with the turn.
+    pub fn defer_upgrade(&mut self, upgrade: Option<Upgrade>) {
+        if let Some(staged) = self.staged.as_mut() {
+            staged.upgrade = upgrade;
+        }
+    }
+
+    /// Keeps the instance while a socket is open.
+    pub fn hold_for(&mut self, socket: SocketId) {
+        self.staged().held_for.insert(socket);
+    }
+
+    /// Lets only resumes and the host's own messages come, or all again.
+    pub fn set_exclusive(&mut self, on: bool) {
+        self.staged().exclusive = Some(on);
+    }
+
     /// Schedules a resume for when the caller of a deferred answer has gone.
     pub fn on_gone(&mut self, deferred: u64) -> Result<u64, LateError> {
         if self.waits_for(deferred)? != Kind::Response {
@@ -321,8 +415,15 @@ impl LateTurn {
         let work = late.work();
         staged.cancelled.into_iter().for_each(|token| _ = work.take(token));
         if let Some((token, kind)) = staged.deferred {
-            work.deferred.insert(token, Deferred { kind, watches: BTreeSet::new() });
+            work.deferred.insert(token, Deferred { kind, upgrade: staged.upgrade, watches: BTreeSet::new() });
         }
+        for (token, accepted) in staged.accepted {
+            if let Some(upgrade) = work.deferred.get_mut(&token).and_then(|deferred| deferred.upgrade.as_mut()) {
+                upgrade.accept(accepted);
+            }
+        }
+        work.held_for.extend(staged.held_for);
+        work.exclusive = staged.exclusive.unwrap_or(work.exclusive);
         staged.scheduled.into_iter().for_each(|(token, resume)| work.insert(token, resume));
         staged.replies.keys().for_each(|token| work.answered(*token));
         let deferred = staged.deferred.map(|(token, _)| token);

@@ -16,7 +16,7 @@ use crate::base::operation::AlarmRun;
 use crate::base::socket::code;
 use crate::base::{Alarm, Call, CallId, Cause, Env, Occasion, Principal, TakenAlarm, TurnError};
 use crate::object::class::Class;
-use crate::object::mailbox::Leaves;
+use crate::object::mailbox::{Admits, Leaves};
 use crate::object::output_gate;
 use crate::object::reply::ReplyTo;
 use crate::storage::{Database, Lsn};
@@ -24,6 +24,13 @@ use crate::wasm::{Given, Late, LateContext, Origin, Resume, TurnEvent};
 
 /// The longest sleep of an actor. What is due later is looked at again.
 const LOOK: Duration = Duration::from_secs(86_400);
+/// The stamp of an instance that is held for an open socket: it leaves after all others, if its room is needed.
+const HELD: Duration = Duration::from_secs(1 << 33);
+/// For how long an instance may keep all other events out (workerd: 30 s).
+const EXCLUSIVE_MAX: Duration = Duration::from_secs(30);
+const EXCLUSIVE_FOR_TOO_LONG: &str = "it kept other events out for 30 s (a call to blockConcurrencyWhile() waited for too \
+                                      long)";
+const EXCLUSIVE_FOR_NOTHING: &str = "it kept other events out and waited for nothing itself";
 
 impl Resident {
     /// Marks that a turn has ended. One that owes answers stays busy.
@@ -33,11 +40,24 @@ impl Resident {
         }
     }
 
-    /// Returns until when resumes hold the instance, or when its last event was over. The host allows this much after
+    /// Returns until when late work holds the instance, or when its last event was over. The host allows this much after
     /// that.
     fn held_until(&self, class: &Class, host: Duration) -> Duration {
+        if self.is_held {
+            return HELD;
+        }
         let Some(until) = self.late.holds_until() else { return self.last_event };
         until.min(self.last_event.saturating_add(class.late().holds(host))).max(self.last_event)
+    }
+}
+
+/// Returns which messages come to the object: only the host's while an instance is exclusive, or while it owes answers
+/// and has hardly any memory left.
+pub(super) fn admits(object: &mut Object) -> Admits {
+    match object.instance() {
+        Some(resident) if resident.late.is_exclusive() => Admits::Hosts,
+        Some(resident) if !resident.owed.is_empty() && resident.instance.is_nearly_full() => Admits::Hosts,
+        _ => Admits::All,
     }
 }
 
@@ -49,7 +69,8 @@ pub(super) async fn wait_for_late_work(env: &Env, object: &mut Object) -> Due {
     let overdue = resident.owed.first_late().map(|(token, until)| (until, Due::Overdue(token)));
     let resumes = resident.late.next_due().map(|due| (due, Due::Resumes));
     let leaves = resident.leaves_by.map(|by| (by, Due::Leaves));
-    let next = [overdue, resumes, leaves].into_iter().flatten().min_by_key(|(at, _)| *at);
+    let exclusive = resident.exclusive_until.map(|until| (until, Due::Exclusive));
+    let next = [overdue, resumes, leaves, exclusive].into_iter().flatten().min_by_key(|(at, _)| *at);
     let sleeping = async {
         match next {
             Some((at, due)) => {
@@ -94,6 +115,9 @@ impl Actor {
             Due::Leaves if resident.leaves_by.is_some_and(|by| by <= now) => {
                 return self.drop_instance(object, "its class has another version").0;
             }
+            Due::Exclusive if resident.exclusive_until.is_some_and(|until| until <= now) => {
+                return self.drop_instance(object, EXCLUSIVE_FOR_TOO_LONG).0;
+            }
             Due::Gone(token) => {
                 resident.owed.take(token);
                 resident.late.caller_has_gone(token, now);
@@ -113,7 +137,7 @@ impl Actor {
                     self.send(answer, given);
                 }
             }
-            Due::Leaves | Due::Overdue(_) => {}
+            Due::Leaves | Due::Exclusive | Due::Overdue(_) => {}
         }
         self.rest(object, false)
     }
@@ -216,7 +240,7 @@ impl Actor {
     pub(super) async fn turn_has_failed(
         &mut self,
         mut database: Database,
-        (late, owed): (&Late, Owed),
+        (late, owed): (Late, Owed),
         error: Option<&TurnError>,
     ) -> Object {
         let alarm = self.forget_late_work(late, owed, "a turn failed", database.last_applied());
@@ -278,6 +302,17 @@ impl Actor {
         if is_event {
             resident.last_event = self.host.env.elapsed();
         }
+        if resident.late.is_exclusive() {
+            if resident.late.waits_for_nothing() {
+                return self.drop_instance(object, EXCLUSIVE_FOR_NOTHING).0;
+            }
+            let until = self.host.env.elapsed().saturating_add(EXCLUSIVE_MAX);
+            resident.exclusive_until.get_or_insert(until);
+        } else {
+            resident.exclusive_until = None;
+        }
+        let open = |socket| self.sockets.as_ref().is_some_and(|sockets| sockets.listens_to(socket));
+        resident.is_held = !resident.late.held_for(open).is_empty();
         resident.rest(&self.class, self.host.limits.late());
         if resident.owed.is_empty() == object.is_suspended() {
             let (database, resident) = object.begin();
@@ -294,7 +329,9 @@ impl Actor {
         let drain = now.saturating_add(self.host.limits.drain());
         let Some(resident) = object.instance() else { return object };
         let (stays, reason) = match why {
-            Leaves::Idle => (is_suspended || resident.held_until(&class, late) > now, "it was idle"),
+            Leaves::Idle => {
+                (is_suspended || resident.is_held || resident.held_until(&class, late) > now, "it was idle")
+            }
             Leaves::Room => (is_suspended, "its room was needed"),
             Leaves::Version => (is_suspended || is_current, "its class has another version"),
             Leaves::Deletion => (false, "its class is being deleted"),
@@ -319,7 +356,7 @@ impl Actor {
         let (database, resident) = object.without_instance();
         let Some(Resident { late, owed, .. }) = resident else { return (Object::Dormant(database), false) };
         let mut database = database;
-        _ = self.forget_late_work(&late, owed, why, database.last_applied());
+        _ = self.forget_late_work(late, owed, why, database.last_applied());
         self.alarm_is_dropped(&mut database);
         (dormant(database), true)
     }
@@ -328,21 +365,29 @@ impl Actor {
     /// was suspended in it.
     pub(super) fn forget_late_work(
         &mut self,
-        late: &Late,
+        mut late: Late,
         mut owed: Owed,
         why: &str,
         applied: Lsn,
     ) -> Option<TakenAlarm> {
         let (answers, resumes) = (owed.take_all(), late.holding());
-        if answers.is_empty() && resumes == 0 {
+        let sockets = self.sockets.clone();
+        let is_open = |socket| sockets.as_ref().is_some_and(|sockets| sockets.listens_to(socket));
+        let held_for = late.held_for(is_open);
+        if answers.is_empty() && resumes == 0 && held_for.is_empty() {
             return None;
+        }
+        for socket in held_for {
+            let failed = Some((code::RESTART, TurnError::InstanceDropped.code()));
+            self.socket_event_is_over((*socket, false), failed, applied);
         }
         let mut alarm = None;
         self.host.metrics.late_work_dropped.inc();
         let message = format!(
-            "the instance was dropped because {why}: {} deferred answers end with instance-dropped, and {resumes} resumes \
-             that held it are forgotten",
+            "the instance was dropped because {why}: {} deferred answers end with instance-dropped, {resumes} resumes that \
+             held it are forgotten, {} sockets that held it are closed",
             answers.len(),
+            held_for.len(),
         );
         let entry = LogEntry::new(&self.host.env, (&self.address, self.host.calls.next()), Level::Warn, message);
         self.host.logs.add(LogEntry { call: None, ..entry });

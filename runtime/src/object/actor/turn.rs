@@ -6,10 +6,10 @@
 use super::{Actor, Object, Outcome, Resident, after, dormant};
 use crate::base::logs::{Level, LogEntry};
 use crate::base::turn_error::{Failure, Logged};
-use crate::base::{Call, CallId, Create, TurnError};
+use crate::base::{Call, CallId, Create, FetchAnswer, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
-use crate::wasm::{Ends, LateTurn, Signal, TurnAnswer, TurnEvent};
+use crate::wasm::{Ends, Given, LateTurn, Signal, TurnAnswer, TurnEvent};
 
 impl Actor {
     /// Runs one turn of the instance: wakes it, runs the handler, applies or rolls back.
@@ -35,7 +35,7 @@ impl Actor {
             // Others depend on the instance, which a turn that is abandoned takes with it.
             abandoned = None;
         }
-        let Resident { instance, permit, owed, last_event, leaves_by, .. } = resident;
+        let Resident { instance, permit, owed, last_event, leaves_by, exclusive_until, is_held, .. } = resident;
         let object = (self.address.id, self.address.key.clone());
         let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
         let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
@@ -43,14 +43,20 @@ impl Actor {
         let ends = Ends { abandoned, deleted: &mut deleted };
         let end = instance.run(database, (sockets, late), event, call.id, ends).await;
         self.host.metrics.fuel.inc_by(end.fuel);
-        let mut staged = Staged { turn: end.turn, sockets: end.sockets, has_late_work: end.late.has_staged() };
-        if end.late.is_deferred() {
+        let mut late = end.late;
+        let has_late_work = late.has_staged();
+        let opens = matches!(late.own_reply(), Some(Given::Response(Ok(FetchAnswer::Upgrade(..)))));
+        let mut staged = Staged { turn: end.turn, sockets: end.sockets, has_late_work, opens };
+        if late.is_deferred() {
             staged.turn.suspend_alarm();
+            if late.own_reply().is_none() {
+                late.defer_upgrade(staged.sockets.defer());
+            }
         }
         let (database, kept, outcome) = self.end(call.id, staged, end.result).await;
         let (late, effects) = match kept {
-            Kept::All => end.late.apply(),
-            Kept::Memory | Kept::Nothing => (end.late.undo(), Default::default()),
+            Kept::All => late.apply(),
+            Kept::Memory | Kept::Nothing => (late.undo(), Default::default()),
         };
         // What the turn has deferred is answered by `end_event`.
         let outcome = outcome.map(|answer| match effects.deferred {
@@ -60,11 +66,12 @@ impl Actor {
         self.given = effects.replies;
         match end.instance.filter(|_| kept != Kept::Nothing) {
             Some(instance) => {
-                let resident = Resident { instance, permit, late, owed, last_event, leaves_by };
+                let resident =
+                    Resident { instance, permit, late, owed, last_event, leaves_by, exclusive_until, is_held };
                 (after(database, Some(resident)), outcome)
             }
             None => {
-                let object = self.turn_has_failed(database, (&late, owed), outcome.as_ref().err()).await;
+                let object = self.turn_has_failed(database, (late, owed), outcome.as_ref().err()).await;
                 (object, outcome)
             }
         }
@@ -74,7 +81,7 @@ impl Actor {
     async fn end<T: TurnAnswer>(
         &mut self,
         call: CallId,
-        Staged { mut turn, sockets, has_late_work }: Staged,
+        Staged { mut turn, sockets, has_late_work, opens }: Staged,
         result: Result<T, TurnError>,
     ) -> (Database, Kept, Result<T, TurnError>) {
         let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_late_work);
@@ -114,7 +121,7 @@ impl Actor {
         if let Err(error) = applied {
             return (database, Kept::Nothing, Err(error));
         }
-        if let Some(release) = sockets.apply(answer.opens_socket()) {
+        if let Some(release) = sockets.apply(opens || answer.opens_socket()) {
             self.sockets = Some(release.of().clone());
             self.release(release, database.last_applied());
         }
@@ -151,6 +158,8 @@ struct Staged {
     turn: Turn,
     sockets: SocketTurn,
     has_late_work: bool,
+    /// Whether a deferred answer that the turn has given itself opens its socket.
+    opens: bool,
 }
 
 /// What is kept of a turn.

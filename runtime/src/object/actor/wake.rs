@@ -42,7 +42,7 @@ impl Actor {
             }
             // What an instance of another version has set on its connection is reset.
             Some(Resident { late, owed, .. }) => {
-                _ = self.forget_late_work(&late, owed, "its class has another version", database.last_applied());
+                _ = self.forget_late_work(late, owed, "its class has another version", database.last_applied());
                 self.alarm_is_dropped(database);
             }
             None => {}
@@ -56,7 +56,16 @@ impl Actor {
             let mut permit = host.admit(&address.key, code.cost, mailbox, abandoned).await?;
             let instance = host.instantiate(address, code, call, permit.take_memory()).await?;
             let (late, owed, last_event) = (Late::default(), Owed::default(), host.env.elapsed());
-            Ok(Resident { instance, permit, late, owed, last_event, leaves_by: None })
+            Ok(Resident {
+                instance,
+                permit,
+                late,
+                owed,
+                last_event,
+                leaves_by: None,
+                exclusive_until: None,
+                is_held: false,
+            })
         };
         mailbox.deleted(&self.class).or(making).await
     }

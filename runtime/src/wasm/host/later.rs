@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 
+use http::{HeaderValue, StatusCode, header};
 use wasmtime::component::HasData;
 
 use super::logging::ObjectLog;
 use super::{Host, running};
 use crate::base::limits::{FUEL_PER_ENTRY, FUEL_PER_ITEM};
-use crate::base::{Env, FetchAnswer, MemoryAccount, TakenAlarm, TurnError};
+use crate::base::socket::SocketId;
+use crate::base::{Env, FetchAnswer, MemoryAccount, Response, TakenAlarm, TurnError};
+use crate::sockets::{SocketError, SocketTurn};
 use crate::storage::Turn;
 use crate::wasm::bindings::later as wit;
-use crate::wasm::event::guest_failure;
+use crate::wasm::event::{TurnAnswer, guest_failure};
 use crate::wasm::late::{Given, Kind, LateError, LateTurn};
 use crate::wasm::pace::Pace;
 use crate::wasm::response;
@@ -19,6 +22,7 @@ use crate::wasm::response;
 pub(super) struct View<'a> {
     late: &'a mut Option<LateTurn>,
     turn: &'a mut Option<Turn>,
+    sockets: &'a mut Option<SocketTurn>,
     pace: &'a mut Pace,
     env: &'a Env,
     log: &'a Arc<ObjectLog>,
@@ -34,6 +38,7 @@ pub(super) fn view(host: &mut Host) -> View<'_> {
     View {
         late: &mut host.late,
         turn: &mut host.turn,
+        sockets: &mut host.sockets,
         pace: &mut host.pace,
         env: &host.env,
         log: &host.log,
@@ -76,7 +81,8 @@ impl wit::Host for View<'_> {
         let given = match (kind, given) {
             (Kind::Response, wit::Answer::Response(response)) => {
                 let (account, limit) = self.responses;
-                Given::Response(response::returned(response, *limit, account).map(FetchAnswer::Response))
+                let response = response::returned(response, *limit, account);
+                Given::Response(response.and_then(|response| self.opened(deferred, response)))
             }
             (Kind::Response, wit::Answer::Failed(failure)) => Given::Response(Err(self.failed(failure))),
             (Kind::Event | Kind::Alarm(_), wit::Answer::Done) => Given::Done(Ok(())),
@@ -96,23 +102,61 @@ impl wit::Host for View<'_> {
         Ok(answer(self.late()?.on_gone(deferred)))
     }
 
-    fn accept(&mut self, _deferred: u64, _tags: Vec<String>) -> Answer<u64> {
-        self.pace.price(0, FUEL_PER_ENTRY);
-        Ok(Err(wit::Error::Other("this host does not accept sockets of deferred requests yet".into())))
+    fn accept(&mut self, deferred: u64, tags: Vec<String>) -> Answer<u64> {
+        self.pace.price(tags.iter().map(String::len).sum(), FUEL_PER_ENTRY + tags.len() as u64 * FUEL_PER_ITEM);
+        let is_own = match self.late()?.may_accept(deferred) {
+            Ok(is_own) => is_own,
+            Err(error) => return Ok(answer(Err(error))),
+        };
+        if is_own {
+            return Ok(self.socket_turn()?.accept(tags).map(|id| id.0).map_err(refused));
+        }
+        let accepted = match self.socket_turn()?.accept_later(tags) {
+            Ok(accepted) => accepted,
+            Err(error) => return Ok(Err(refused(error))),
+        };
+        let SocketId(id) = accepted.id();
+        self.late()?.accept(deferred, accepted);
+        Ok(Ok(id))
     }
 
-    fn hold_for(&mut self, _socket: u64) -> Answer<()> {
+    fn hold_for(&mut self, socket: u64) -> Answer<()> {
         self.pace.price(0, FUEL_PER_ENTRY);
-        Ok(Err(wit::Error::Other("this host does not hold instances for sockets yet".into())))
+        let socket = SocketId(socket);
+        if let Err(error) = self.socket_turn()?.buffered(socket) {
+            return Ok(Err(refused(error)));
+        }
+        self.late()?.hold_for(socket);
+        Ok(Ok(()))
     }
 
-    fn exclusive(&mut self, _on: bool) -> wasmtime::Result<()> {
+    fn exclusive(&mut self, on: bool) -> wasmtime::Result<()> {
         self.pace.price(0, FUEL_PER_ENTRY);
+        self.late()?.set_exclusive(on);
         Ok(())
     }
 }
 
 impl View<'_> {
+    fn socket_turn(&mut self) -> wasmtime::Result<&mut SocketTurn> {
+        self.sockets.as_mut().ok_or_else(|| wasmtime::format_err!("sockets were used outside of a turn"))
+    }
+
+    /// Returns the answer to a deferred request. A response with status 101 opens the socket that was accepted for it.
+    fn opened(&mut self, deferred: u64, response: Response) -> Result<FetchAnswer, TurnError> {
+        let (Some(late), Some(sockets)) = (self.late.as_mut(), self.sockets.as_mut()) else {
+            return Ok(FetchAnswer::Response(response));
+        };
+        if response.status != StatusCode::SWITCHING_PROTOCOLS || late.defers(deferred) {
+            return FetchAnswer::Response(response).checked(sockets);
+        }
+        let protocol = response.headers.get(header::SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
+        let accepted = late.open(deferred, protocol).map_err(TurnError::InvalidResponse)?;
+        let id = accepted.id();
+        sockets.open_later(accepted);
+        Ok(FetchAnswer::Upgrade(response, id))
+    }
+
     /// Returns the error of a deferred turn whose handler has failed, with what was logged about it.
     fn failed(&mut self, failure: crate::wasm::bindings::types::Failure) -> TurnError {
         let mut error = guest_failure(failure.code, failure.message, failure.retryable);
@@ -135,6 +179,14 @@ fn size(answer: &wit::Answer) -> usize {
         wit::Answer::Value(bytes) | wit::Answer::Refused(bytes) => bytes.len(),
         wit::Answer::Done => 0,
         wit::Answer::Failed(failure) => failure.code.len() + failure.message.len(),
+    }
+}
+
+fn refused(error: SocketError) -> wit::Error {
+    match error {
+        SocketError::NotAnUpgrade => wit::Error::WrongKind,
+        SocketError::TooManySockets(limit) => wit::Error::TooMany(limit),
+        error => wit::Error::Other(error.to_string()),
     }
 }
 

@@ -3,7 +3,8 @@
 //! `GET /wait` is answered by `POST /tell`, which answers all who wait, or `POST /fail-all`; `/show` answers what the
 //! instance knows. `POST /after?ms=&holds=&write=` schedules a resume, `/cancel` the last one; `/save` stores the body
 //! with a debounce; `/spin` schedules resumes without end. `/fail` and `/fail-having-written` fail.
-//! A socket's message `wait` is deferred; any other is echoed and ends those.
+//! A socket's message `wait` is deferred; any other is echoed and ends those. `/socket-later` accepts one in a resume,
+//! `/socket-held` holds the instance. `/exclusive?ms=` keeps other events out for so long, `/exclusive-for-nothing`.
 
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ struct Late {
     spins: bool,
     saving: Debounce,
     text: String,
+    upgrade: Option<(Deferred, Token)>,
+    exclusive: Option<Token>,
 }
 
 /// What the instance knows: its memory.
@@ -64,6 +67,8 @@ impl Object for Late {
             spins: false,
             saving: Debounce::default(),
             text: String::new(),
+            upgrade: None,
+            exclusive: None,
         })
     }
 
@@ -139,6 +144,20 @@ impl Object for Late {
             "/socket" => {
                 return Ok(self.ctx.accept_websocket(&request, ["all"])?.1);
             }
+            "/socket-held" => {
+                let (socket, response) = self.ctx.accept_websocket(&request, ["held"])?;
+                self.ctx.hold_for(socket)?;
+                return Ok(response);
+            }
+            "/socket-later" => {
+                let deferred = self.ctx.defer()?;
+                self.upgrade = Some((deferred, self.ctx.resume_after(Duration::from_millis(20))?));
+            }
+            "/exclusive" => {
+                self.ctx.set_exclusive(true);
+                self.exclusive = Some(self.ctx.resume_after(Duration::from_millis(request.query::<After>()?.ms))?);
+            }
+            "/exclusive-for-nothing" => self.ctx.set_exclusive(true),
             path => return Ok(Response::error(StatusCode::NOT_FOUND, format!("there is no {path}"))),
         }
         Ok(Response::text("not deferred"))
@@ -158,6 +177,14 @@ impl LateHandler for Late {
         }
         if self.writes.extract_if(.., |token| tokens.contains(token)).count() > 0 {
             self.ctx.storage().put("told", "resumed")?;
+        }
+        if let Some((upgrade, _)) = self.upgrade.take_if(|(_, token)| tokens.contains(token)) {
+            let socket = upgrade.accept_websocket(["later"])?;
+            upgrade.respond(Response::new(StatusCode::SWITCHING_PROTOCOLS))?;
+            socket.send("welcome")?;
+        }
+        if self.exclusive.take_if(|token| tokens.contains(token)).is_some() {
+            self.ctx.set_exclusive(false);
         }
         if self.saving.is_due(tokens) {
             self.ctx.storage().put("told", &self.text)?;
