@@ -330,8 +330,8 @@ impl Router {
         ObjectId::unique(&class.key, self.host.env.random())
     }
 
-    /// Deploys a component; see [`Classes::deploy`]. Live instances of the previous version leave between two turns, and
-    /// those that owe answers when they have given them, or after `drain-seconds`.
+    /// Deploys a component; see [`Classes::deploy`]. Live instances of the previous version leave between two turns,
+    /// and those that owe answers when they have given them, or after `drain-seconds`.
     pub async fn deploy(
         &self,
         name: ClassName,

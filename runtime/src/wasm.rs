@@ -15,6 +15,7 @@ mod contract;
 mod copies;
 pub mod engine;
 pub mod event;
+mod failure;
 mod handlers;
 mod host;
 mod host_call;

@@ -22,9 +22,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a turn fails.
 ///
-/// **Returning one undoes the turn**: nothing it wrote is kept, the object's memory is dropped if it wrote anything, and
-/// the caller gets status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not happen. For what
-/// callers do wrong return `Ok` with an answer, for example [`Response::error`](crate::Response::error).
+/// **Returning one undoes the turn**: nothing it wrote is kept, the object's memory is dropped if it wrote anything,
+/// and the caller gets status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not
+/// happen. For what callers do wrong return `Ok` with an answer, for example
+/// [`Response::error`](crate::Response::error).
 ///
 /// Every `std::error::Error` becomes one by `?`; its sources are kept in the message.
 ///
@@ -85,8 +86,9 @@ impl Error {
         &self.code
     }
 
-    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`], [`LateError`] or [`WebSocketError`] that `?` made this
-    /// error of: a stable word of the contract (`wit/`), for example `constraint`. `None` for any other error.
+    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`], [`LateError`] or [`WebSocketError`] that
+    /// `?` made this error of: a stable word of the contract (`wit/`), for example `constraint`. `None` for any other
+    /// error.
     ///
     /// ```
     /// use holdfast::prelude::*;

@@ -134,8 +134,8 @@ impl Context {
         resume_after(delay, false)
     }
 
-    /// Keeps this instance in memory as long as the socket is open, unless its room is needed. If the instance is dropped
-    /// nevertheless, the socket is closed with code 1012.
+    /// Keeps this instance in memory as long as the socket is open, unless its room is needed. If the instance is
+    /// dropped nevertheless, the socket is closed with code 1012.
     ///
     /// # Errors
     /// [`LateError::Other`] if there is no such socket.

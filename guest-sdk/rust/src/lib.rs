@@ -30,9 +30,9 @@
 //!
 //! # Turns
 //! Each call of a handler is a turn, and a turn is atomic. `Ok`: all it wrote stays, and the caller gets the response
-//! once that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, and the caller
-//! gets an error. The instance is dropped, except after an `Err` of a turn that had written nothing. So two writes in one handler need no transaction, and no handler meets half
-//! of another's work. [`Object`] has the details.
+//! once that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, and the caller gets an
+//! error. The instance is dropped, except after an `Err` of a turn that had written nothing. So two writes in one
+//! handler need no transaction, and no handler meets half of another's work. [`Object`] has the details.
 //!
 //! # Requests and responses
 //! Methods, URIs, headers and statuses are those of the [`http`] crate. A path is matched in pieces, bodies and queries

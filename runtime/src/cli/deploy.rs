@@ -26,8 +26,8 @@ pub struct Args {
     /// [default: `create` of the project's holdfast.toml, else the class's current setting, else stored].
     #[arg(long, value_name = "any|stored|internal")]
     create: Option<Create>,
-    /// Whether handlers may defer their answers, so that other events come before they have ended [default: `interleave`
-    /// of the project's holdfast.toml, else the class's current setting, else true].
+    /// Whether handlers may defer their answers, so that other events come before they have ended [default:
+    /// `interleave` of the project's holdfast.toml, else the class's current setting, else true].
     #[arg(long, value_name = "true|false")]
     interleave: Option<bool>,
     /// Seconds after its last event for which resumes may hold an instance, at most the host's [default: `late-seconds`

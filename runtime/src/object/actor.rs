@@ -393,8 +393,8 @@ impl Actor {
             Ok(_) => self.turn(object, call, event, None).await,
             Err(error) => (object, Err(error)),
         };
-        // Without room for an instance nothing was run, and the last event is delivered again. One that is deferred ends
-        // with its reply.
+        // Without room for an instance nothing was run, and the last event is delivered again. One that is deferred
+        // ends with its reply.
         let is_over = !matches!(outcome, Ok(Outcome::Later(_)) | Err(TurnError::NoCapacity));
         if is_over || !is_last {
             let failed = outcome.as_ref().err().map(|error| (code::FAILED, error.code()));

@@ -182,8 +182,8 @@ impl SocketTurn {
         Ok(id)
     }
 
-    /// Takes the request for a socket out of the turn, because its answer is deferred, with the socket that the turn has
-    /// accepted.
+    /// Takes the request for a socket out of the turn, because its answer is deferred, with the socket that the turn
+    /// has accepted.
     pub fn defer(&mut self) -> Option<Upgrade> {
         let accepted = self.accepted.take().map(|(id, socket)| Accepted(id, socket));
         self.offered.take().map(|offered| Upgrade { offered, accepted })

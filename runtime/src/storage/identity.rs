@@ -1,9 +1,9 @@
 //! `_hf_meta`: which object a database file belongs to, kept in the file itself.
 //!
 //! The first applied turn writes the identity. A file without one was left by a crash before that, and does not count.
-//! The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while one is
-//! set (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format 2
-//! do not have); `running-alarm`, in the same form, while a handler is suspended or is tried again.
+//! The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while one
+//! is set (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format
+//! 2 do not have); `running-alarm`, in the same form, while a handler is suspended or is tried again.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
@@ -50,8 +50,8 @@ impl Identity {
         Ok(if identity.id.is_empty() { None } else { Some(identity) })
     }
 
-    /// Reads the row of the alarm in a file of unknown origin, that which is set or else the running one: the inner value
-    /// is none if it is not an alarm.
+    /// Reads the row of the alarm in a file of unknown origin, that which is set or else the running one: the inner
+    /// value is none if it is not an alarm.
     pub fn read_alarm(connection: &Connection) -> rusqlite::Result<Option<Option<Alarm>>> {
         let mut statement = connection.prepare(READ_ALARM)?;
         let read = |row: &rusqlite::Row<'_>| {

@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Full};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
@@ -17,6 +17,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
 use super::context::InstanceContext;
+use super::failure::guest_failure;
 use super::handlers::{Handler, Handlers};
 use super::host::Host;
 use super::late::Kind;
@@ -26,7 +27,7 @@ use super::response;
 #[cfg(test)]
 use super::script::Script;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
-use crate::base::{Failure, FetchAnswer, Request, Response, TakenAlarm, TurnError};
+use crate::base::{FetchAnswer, Request, Response, TakenAlarm, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
@@ -101,19 +102,9 @@ impl TurnAnswer for () {}
 impl TurnAnswer for FetchAnswer {
     /// Checks a response with status 101, which opens the socket that the turn has accepted.
     fn checked(self, sockets: &SocketTurn) -> Result<Self, TurnError> {
-        let response = match self {
-            Self::Response(response) if response.status == StatusCode::SWITCHING_PROTOCOLS => response,
-            other => return Ok(other),
-        };
-        let invalid = |what: &str| Err(TurnError::InvalidResponse(what.into()));
-        let Some(socket) = sockets.accepted() else {
-            return invalid("its status is 101, but the turn accepted no socket");
-        };
-        match response.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
-            Some(protocol) if !sockets.offers(protocol.as_bytes()) => {
-                invalid("its sec-websocket-protocol is none that the client offers")
-            }
-            _ => Ok(Self::Upgrade(response, socket)),
+        match self {
+            Self::Response(response) => response::opening(response, sockets),
+            other => Ok(other),
         }
     }
 
@@ -297,8 +288,8 @@ async fn call_incoming(
     let collected = {
         let (calling, collecting) = (pin!(calling), pin!(collecting));
         match select(calling, collecting).await {
-            // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped or
-            // careless guest still holds would never end.
+            // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped
+            // or careless guest still holds would never end.
             Either::Left((called, collecting)) => called.map(|()| {
                 let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
                 tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
@@ -313,12 +304,4 @@ async fn call_incoming(
         Ok(Err(TurnError::InvalidResponse(_))) if store.data().is_deferred() => Ok(Ok(Response::none())),
         collected => collected,
     }
-}
-
-pub(super) fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {
-    let fits = (1..=64).contains(&code.len())
-        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
-    let code = if fits { code } else { "guest-error".into() };
-    TurnError::Guest(Failure { retryable, ..Failure::new(code, message) })
 }

@@ -18,7 +18,8 @@ use super::class::{ClassCode, Runs};
 use super::clock::TurnClock;
 use super::context::InstanceContext;
 use super::engine::Engine;
-use super::event::{TurnAnswer, TurnEvent, guest_failure};
+use super::event::{TurnAnswer, TurnEvent};
+use super::failure::guest_failure;
 use super::handlers::{Handlers, instantiate};
 use super::host::Host;
 use super::host_call::at_host_call;
@@ -263,8 +264,8 @@ impl ComponentInstance {
             self.share.moved(response.body.len());
         }
         let result = result.and_then(|answer| if late.is_deferred() { Ok(answer) } else { answer.checked(&sockets) });
-        // The handler has ended: it does not know that there is no room for its response, and one that returns a failure
-        // can be called again.
+        // The handler has ended: it does not know that there is no room for its response, and one that returns a
+        // failure can be called again.
         let has_ended = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse | TurnError::Guest(_)));
         let instance = (has_ended && self.init.is_none()).then_some(Instance::Component(self));
         TurnEnd { turn, sockets, late, instance, result, fuel }

@@ -40,8 +40,8 @@ impl Resident {
         }
     }
 
-    /// Returns until when late work holds the instance, or when its last event was over. The host allows this much after
-    /// that.
+    /// Returns until when late work holds the instance, or when its last event was over. The host allows this much
+    /// after that.
     fn held_until(&self, class: &Class, host: Duration) -> Duration {
         if self.is_held {
             return HELD;

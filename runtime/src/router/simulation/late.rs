@@ -38,8 +38,8 @@ struct Class(Mutex<Known>, AtomicBool);
 struct Known {
     order: Option<Order>,
     waiting: BTreeSet<u64>,
-    /// When each resume is due, in milliseconds; 0 for those that wait for a client to go. Those of an instance that was
-    /// dropped stay until their tokens are given anew.
+    /// When each resume is due, in milliseconds; 0 for those that wait for a client to go. Those of an instance that
+    /// was dropped stay until their tokens are given anew.
     scheduled: BTreeMap<u64, u64>,
     now_ms: u64,
     resumed: usize,

@@ -13,7 +13,7 @@ use crate::base::{Env, FetchAnswer, MemoryAccount, Response, TakenAlarm, TurnErr
 use crate::sockets::{SocketError, SocketTurn};
 use crate::storage::Turn;
 use crate::wasm::bindings::later as wit;
-use crate::wasm::event::{TurnAnswer, guest_failure};
+use crate::wasm::failure::guest_failure;
 use crate::wasm::late::{Given, Kind, LateError, LateTurn};
 use crate::wasm::pace::Pace;
 use crate::wasm::response;
@@ -148,7 +148,7 @@ impl View<'_> {
             return Ok(FetchAnswer::Response(response));
         };
         if response.status != StatusCode::SWITCHING_PROTOCOLS || late.defers(deferred) {
-            return FetchAnswer::Response(response).checked(sockets);
+            return response::opening(response, sockets);
         }
         let protocol = response.headers.get(header::SEC_WEBSOCKET_PROTOCOL).map(HeaderValue::as_bytes);
         let accepted = late.open(deferred, protocol).map_err(TurnError::InvalidResponse)?;
