@@ -1,9 +1,9 @@
 //! Defers and resumes as its requests order.
 //!
-//! `GET /wait` is answered by `POST /tell`, which answers all who wait, or `POST /fail-all`; `/show` answers what the
-//! instance knows. `POST /after?ms=&holds=&write=` schedules a resume, `/cancel` the last one; `/save` stores the body
-//! with a debounce; `/spin` schedules resumes without end. `/fail` and `/fail-having-written` fail.
-//! A socket's message `wait` is deferred; any other is echoed and ends those. `/socket-later` accepts one in a resume,
+//! `GET /wait` is answered by `POST /tell`, which answers all who wait, or `POST /fail-all` or `/forget-all`; `/show`
+//! answers what the instance knows. `POST /after?ms=&holds=&write=` schedules a resume, `/cancel` the last one; `/save`
+//! stores the body with a debounce; `/spin` schedules resumes without end. `/fail` and `/fail-having-written` fail. A
+//! socket's message `wait` is deferred; any other is echoed and ends those. `/socket-later` accepts one in a resume,
 //! `/socket-held` holds the instance. `/exclusive?ms=` keeps other events out for so long, `/exclusive-for-nothing`.
 
 use std::time::Duration;
@@ -99,6 +99,7 @@ impl Object for Late {
                     waiting.fail(Error::new("out-of-tea", "none is left"))?;
                 }
             }
+            "/forget-all" => self.waiting.clear(),
             "/wrong-kind" => {
                 if let Some((waiting, _)) = self.waiting.pop() {
                     let error = waiting.done().unwrap_err();
@@ -179,9 +180,13 @@ impl LateHandler for Late {
             self.ctx.storage().put("told", "resumed")?;
         }
         if let Some((upgrade, _)) = self.upgrade.take_if(|(_, token)| tokens.contains(token)) {
-            let socket = upgrade.accept_websocket(["later"])?;
-            upgrade.respond(Response::new(StatusCode::SWITCHING_PROTOCOLS))?;
-            socket.send("welcome")?;
+            match upgrade.accept_websocket(["later"]) {
+                Ok(socket) => {
+                    upgrade.respond(Response::new(StatusCode::SWITCHING_PROTOCOLS))?;
+                    socket.send("welcome")?;
+                }
+                Err(error) => upgrade.respond(Response::error(StatusCode::BAD_REQUEST, error))?,
+            }
         }
         if self.exclusive.take_if(|token| tokens.contains(token)).is_some() {
             self.ctx.set_exclusive(false);
