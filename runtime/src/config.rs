@@ -76,6 +76,11 @@ pub struct ConfigFile {
     pub class: Option<ClassName>,
     /// Who may create its objects.
     pub create: Option<Create>,
+    /// Whether its handlers may defer their answers.
+    pub interleave: Option<bool>,
+    /// Seconds for which resumes may hold an instance.
+    #[serde(rename = "late-seconds")]
+    pub late_seconds: Option<u32>,
     /// `[build]`
     pub build: BuildSection,
     /// `[server]`
@@ -164,6 +169,8 @@ impl ConfigFile {
             ("cpu", limits.cpu_seconds_per_turn),
             ("wall", limits.wall_seconds_per_turn),
             ("idle", limits.idle_seconds),
+            ("late", limits.late_seconds),
+            ("drain", limits.drain_seconds),
             ("shutdown", limits.shutdown_seconds),
             ("header", limits.header_seconds),
             ("idle connection", limits.idle_connection_seconds),

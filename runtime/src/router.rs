@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use dashmap::DashMap;
 use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -25,12 +26,12 @@ use crate::base::operation::Import;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{CloseFrame, SocketId, code};
 use crate::base::{
-    Alarm, Call, CallId, CallIds, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress,
-    ObjectId, ObjectName, TurnError, WorkBudget,
+    Alarm, Call, CallId, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress, ObjectId,
+    ObjectName, TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 pub use crate::object::Operation;
-use crate::object::mailbox::Refusal;
+use crate::object::mailbox::{Leaves, Refusal};
 pub use crate::object::reply::Pending;
 use crate::object::reply::ReplyTo;
 use crate::object::{Event, HostContext, ObjectHandle, Registry};
@@ -43,6 +44,9 @@ const CHECK_PATIENCE: Duration = Duration::from_secs(900);
 /// when it is asked.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
+/// The part of the time for a stop in which late work that is due is still run.
+const STOP_LATE_WORK: f64 = 0.75;
+
 /// Finds objects and starts their actors.
 pub struct Router {
     host: Arc<HostContext>,
@@ -54,7 +58,6 @@ pub struct Router {
     alarm_slots: Arc<Slots>,
     /// Concurrent checks of imports: each has a file, a thread and a database of its own.
     import_slots: Arc<Slots>,
-    calls: CallIds,
 }
 
 /// The maximum number of import checks of one class that wait; each has its upload on the disk.
@@ -70,14 +73,14 @@ struct Objects {
 
 impl Objects {
     /// Asks the matching objects to drop their instances, after which they leave. Returns false if there are none.
-    fn ask_to_leave(&self, these: impl Fn(&ObjectHandle) -> bool) -> bool {
+    fn ask_to_leave(&self, why: Leaves, these: impl Fn(&ObjectHandle) -> bool) -> bool {
         let mut any = false;
         // An actor that has panicked cannot leave by itself.
         self.live.retain(|_, live| {
             if !these(live) {
                 return true;
             }
-            live.drop_instance();
+            live.drop_instance(why);
             let alive = !live.is_dead();
             any |= alive;
             alive
@@ -138,7 +141,6 @@ impl Router {
     /// Creates a router over these classes whose actors run on `guests`.
     pub fn new(host: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
         Self {
-            calls: CallIds::new(&host.env),
             host,
             classes,
             objects: Arc::default(),
@@ -159,7 +161,7 @@ impl Router {
 
     /// Creates the id of a new call.
     pub fn call_id(&self) -> CallId {
-        self.calls.next()
+        self.host.calls.next()
     }
 
     /// Returns the clocks and randomness of the host.
@@ -328,11 +330,41 @@ impl Router {
         ObjectId::unique(&class.key, self.host.env.random())
     }
 
+    /// Deploys a component; see [`Classes::deploy`]. Live instances of the previous version leave between two turns,
+    /// and those that owe answers when they have given them, or after `drain-seconds`.
+    pub async fn deploy(
+        &self,
+        name: ClassName,
+        component: Bytes,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        let deployed = self.classes.deploy(name, component, settings).await?;
+        Ok(self.replaced(deployed))
+    }
+
+    /// Deploys an earlier version again; see [`Classes::roll_back`].
+    pub async fn roll_back(
+        &self,
+        name: ClassName,
+        number: u64,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        let deployed = self.classes.roll_back(name, number, settings).await?;
+        Ok(self.replaced(deployed))
+    }
+
+    fn replaced(&self, deployed: Deployed) -> Deployed {
+        if deployed.changed && !deployed.created {
+            self.objects.ask_to_leave(Leaves::Version, |live| std::ptr::eq(live.class(), &*deployed.class));
+        }
+        deployed
+    }
+
     /// Renames a class, durably. Its objects, alarms and sockets stay as they are, because they belong to its key;
     /// instances that know the old name are replaced at their next turn.
     pub async fn rename_class(&self, from: &ClassName, to: &ClassName) -> Result<Arc<Class>, RenameClassError> {
         let class = self.classes.rename(from, to).await?;
-        self.objects.ask_to_leave(|live| std::ptr::eq(live.class(), &*class));
+        self.objects.ask_to_leave(Leaves::Version, |live| std::ptr::eq(live.class(), &*class));
         Ok(class)
     }
 
@@ -354,7 +386,7 @@ impl Router {
 
     async fn delete_retired(&self, class: &Class, with_objects: bool) -> Result<(), DeleteClassError> {
         let patience = self.host.limits.shutdown();
-        if !self.all_leave(patience, |live| std::ptr::eq(live.class(), class)).await {
+        if !self.all_leave(patience, Leaves::Deletion, |live| std::ptr::eq(live.class(), class)).await {
             return Err(DeleteClassError::StillRunning(patience));
         }
         if !with_objects && self.has_objects(class).await? {
@@ -389,7 +421,9 @@ impl Router {
     /// still running when the time was up.
     pub async fn stop(&self, patience: Duration) -> bool {
         self.stopping.store(true, Ordering::Release);
-        self.all_leave(patience, |_| true).await
+        // Objects whose late work is not over by then end it, so that they have left when the time is up.
+        let until = self.host.env.elapsed() + patience.mul_f64(STOP_LATE_WORK);
+        self.all_leave(patience, Leaves::Stop(until), |_| true).await
     }
 
     /// Closes all WebSockets, and waits until they are closed. Must be called after every object has left.
@@ -399,11 +433,11 @@ impl Router {
 
     /// Waits until none of these objects is live. The caller ensures that none starts. Returns false if some were live
     /// when the time was up.
-    async fn all_leave(&self, patience: Duration, these: impl Fn(&ObjectHandle) -> bool) -> bool {
+    async fn all_leave(&self, patience: Duration, why: Leaves, these: impl Fn(&ObjectHandle) -> bool) -> bool {
         let leaving = async {
             loop {
                 let left = self.objects.left.notified();
-                if !self.objects.ask_to_leave(&these) {
+                if !self.objects.ask_to_leave(why, &these) {
                     return;
                 }
                 let (Ok(()) | Err(TimedOut)) = self.host.env.timeout(ASK_AGAIN, left).await;

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{ClassName, Create, Env, Failpoint, Failures, HostMemory, Metrics};
+use crate::base::{CallIds, ClassName, Env, Failpoint, Failures, HostMemory, Metrics};
 use crate::config::ServerConfig;
 use crate::gateway::{
     ADMIN_CONNECTIONS, AdminService, AdminSettings, AdminToken, DataService, DataSettings, Intake, Patience, Places,
@@ -202,9 +202,13 @@ impl Server {
     }
 
     /// Deploys a component. Blocks.
-    pub fn deploy(&self, class: ClassName, component: Bytes, create: Option<Create>) -> Result<Deployed, DeployError> {
-        let settings = DeploySettings { create, message: None };
-        self.gateway.block_on(self.router.classes().deploy(class, component, settings))
+    pub fn deploy(
+        &self,
+        class: ClassName,
+        component: Bytes,
+        settings: DeploySettings,
+    ) -> Result<Deployed, DeployError> {
+        self.gateway.block_on(self.router.deploy(class, component, settings))
     }
 
     /// Stops: refuses new requests, lets running turns end and sends their answers. Turns that still run when
@@ -264,6 +268,7 @@ fn build(
         logs: logs.clone(),
         failures: Failures::new(logs.clone(), env.clone()),
         metrics: metrics.clone(),
+        calls: CallIds::new(env),
         env: env.clone(),
     });
     let classes = Classes::open(records, host.clone())?;

@@ -27,7 +27,7 @@ use tokio::sync::Notify;
 
 pub use self::object::{Connection, ObjectSockets};
 pub use self::send_queue::{Outgoing, Payload};
-pub use self::turn::{Release, SocketError, SocketTurn};
+pub use self::turn::{Accepted, Release, SocketError, SocketTurn, Upgrade};
 use crate::base::socket::{CloseFrame, SocketId};
 use crate::base::{ClassKey, Env, HostMemory, Limits, Metrics, ObjectId};
 

@@ -29,6 +29,7 @@ mod faults;
 mod heavy;
 mod host_calls;
 mod hosts;
+mod late;
 mod limits;
 mod log;
 mod logs;

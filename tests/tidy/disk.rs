@@ -50,7 +50,7 @@ const OUTSIDE: [&str; 2] = ["runtime/src/cli/", "runtime/src/base/disk/"];
 
 /// Whether the whole file is compiled into tests only.
 fn is_of_tests(path: &str) -> bool {
-    ["/tests/", "/tests.rs", "/fuzz.rs", "/simulation.rs"].iter().any(|part| path.contains(part))
+    ["/tests/", "/tests.rs", "/fuzz.rs", "/simulation.rs", "/simulation/"].iter().any(|part| path.contains(part))
 }
 
 /// Returns the production code of a source without comments and space.

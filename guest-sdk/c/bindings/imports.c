@@ -125,6 +125,32 @@ extern void __wasm_import_holdfast_object_websockets_set_auto_response(int32_t, 
 __attribute__((__import_module__("holdfast:object/websockets@0.2.0"), __import_name__("auto-response-time")))
 extern void __wasm_import_holdfast_object_websockets_auto_response_time(int64_t, uint8_t *);
 
+// Imported Functions from `holdfast:object/later@0.2.0`
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("resume-after")))
+extern void __wasm_import_holdfast_object_later_resume_after(int64_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("cancel")))
+extern int32_t __wasm_import_holdfast_object_later_cancel(int64_t);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("defer")))
+extern void __wasm_import_holdfast_object_later_defer(uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("reply")))
+extern void __wasm_import_holdfast_object_later_reply(int64_t, int32_t, uint8_t *, uint8_t *, uint8_t *, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("on-gone")))
+extern void __wasm_import_holdfast_object_later_on_gone(int64_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("accept")))
+extern void __wasm_import_holdfast_object_later_accept(int64_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("hold-for")))
+extern void __wasm_import_holdfast_object_later_hold_for(int64_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("exclusive")))
+extern void __wasm_import_holdfast_object_later_exclusive(int32_t);
+
 // Imported Functions from `holdfast:object/logging@0.2.0`
 
 __attribute__((__import_module__("holdfast:object/logging@0.2.0"), __import_name__("log")))
@@ -647,6 +673,101 @@ void holdfast_object_websockets_result_option_u64_error_free(holdfast_object_web
     imports_option_u64_free(&ptr->val.ok);
   } else {
     holdfast_object_websockets_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_types_failure_free(holdfast_object_types_failure_t *ptr) {
+  imports_string_free(&ptr->code);
+  imports_string_free(&ptr->message);
+}
+
+void imports_tuple2_string_list_u8_free(imports_tuple2_string_list_u8_t *ptr) {
+  imports_string_free(&ptr->f0);
+  imports_list_u8_free(&ptr->f1);
+}
+
+void imports_list_tuple2_string_list_u8_free(imports_list_tuple2_string_list_u8_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    imports_tuple2_string_list_u8_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+      imports_tuple2_string_list_u8_free(&list_ptr[i]);
+    }
+    free(list_ptr);
+  }
+}
+
+void holdfast_object_http_types_request_free(holdfast_object_http_types_request_t *ptr) {
+  imports_string_free(&ptr->method);
+  imports_string_free(&ptr->uri);
+  imports_list_tuple2_string_list_u8_free(&ptr->headers);
+  imports_list_u8_free(&ptr->body);
+}
+
+void holdfast_object_http_types_response_free(holdfast_object_http_types_response_t *ptr) {
+  imports_list_tuple2_string_list_u8_free(&ptr->headers);
+  imports_list_u8_free(&ptr->body);
+}
+
+void holdfast_object_later_failure_free(holdfast_object_later_failure_t *ptr) {
+  holdfast_object_types_failure_free(ptr);
+}
+
+void holdfast_object_later_response_free(holdfast_object_later_response_t *ptr) {
+  holdfast_object_http_types_response_free(ptr);
+}
+
+void holdfast_object_later_answer_free(holdfast_object_later_answer_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      holdfast_object_later_response_free(&ptr->val.response);
+      break;
+    }
+    case 1: {
+      imports_list_u8_free(&ptr->val.value);
+      break;
+    }
+    case 2: {
+      imports_list_u8_free(&ptr->val.refused);
+      break;
+    }
+    case 4: {
+      holdfast_object_later_failure_free(&ptr->val.failed);
+      break;
+    }
+  }
+}
+
+void holdfast_object_later_error_free(holdfast_object_later_error_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      break;
+    }
+    case 4: {
+      imports_string_free(&ptr->val.other);
+      break;
+    }
+  }
+}
+
+void holdfast_object_later_result_u64_error_free(holdfast_object_later_result_u64_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_object_later_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_later_result_void_error_free(holdfast_object_later_result_void_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_object_later_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_later_result_socket_error_free(holdfast_object_later_result_socket_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_object_later_error_free(&ptr->val.err);
   }
 }
 
@@ -2915,6 +3036,362 @@ bool holdfast_object_websockets_auto_response_time(holdfast_object_websockets_so
     *err = result.val.err;
     return 0;
   }
+}
+
+bool holdfast_object_later_resume_after(uint64_t milliseconds, bool holds, uint64_t *ret, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_resume_after((int64_t) (milliseconds), holds, ptr);
+  holdfast_object_later_result_u64_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.too_many = (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_later_cancel(uint64_t token) {
+  int32_t ret = __wasm_import_holdfast_object_later_cancel((int64_t) (token));
+  return ret;
+}
+
+bool holdfast_object_later_defer(uint64_t *ret, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_defer(ptr);
+  holdfast_object_later_result_u64_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.too_many = (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_later_reply(uint64_t deferred, holdfast_object_later_answer_t *answer, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant4;
+  uint8_t * variant5;
+  uint8_t * variant6;
+  uint8_t * variant7;
+  size_t variant8;
+  switch ((int32_t) (*answer).tag) {
+    case 0: {
+      const holdfast_object_later_response_t *payload = &(*answer).val.response;
+      variant = 0;
+      variant4 = (uint8_t *) (int32_t) ((*payload).status);
+      variant5 = (uint8_t *) ((*payload).headers).ptr;
+      variant6 = (uint8_t *) ((*payload).headers).len;
+      variant7 = (uint8_t *) ((*payload).body).ptr;
+      variant8 = ((*payload).body).len;
+      break;
+    }
+    case 1: {
+      const imports_list_u8_t *payload0 = &(*answer).val.value;
+      variant = 1;
+      variant4 = (uint8_t *) (*payload0).ptr;
+      variant5 = (uint8_t *) (*payload0).len;
+      variant6 = 0;
+      variant7 = 0;
+      variant8 = 0;
+      break;
+    }
+    case 2: {
+      const imports_list_u8_t *payload1 = &(*answer).val.refused;
+      variant = 2;
+      variant4 = (uint8_t *) (*payload1).ptr;
+      variant5 = (uint8_t *) (*payload1).len;
+      variant6 = 0;
+      variant7 = 0;
+      variant8 = 0;
+      break;
+    }
+    case 3: {
+      variant = 3;
+      variant4 = 0;
+      variant5 = 0;
+      variant6 = 0;
+      variant7 = 0;
+      variant8 = 0;
+      break;
+    }
+    case 4: {
+      const holdfast_object_later_failure_t *payload3 = &(*answer).val.failed;
+      variant = 4;
+      variant4 = (uint8_t *) ((*payload3).code).ptr;
+      variant5 = (uint8_t *) ((*payload3).code).len;
+      variant6 = (uint8_t *) ((*payload3).message).ptr;
+      variant7 = (uint8_t *) ((*payload3).message).len;
+      variant8 = (*payload3).retryable;
+      break;
+    }
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_reply((int64_t) (deferred), variant, variant4, variant5, variant6, variant7, variant8, ptr);
+  holdfast_object_later_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant9;
+      variant9.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant9.tag) {
+        case 0: {
+          variant9.val.too_many = (uint32_t) (*((int32_t*) (ptr + (2*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant9.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant9;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_later_on_gone(uint64_t deferred, uint64_t *ret, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_on_gone((int64_t) (deferred), ptr);
+  holdfast_object_later_result_u64_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.too_many = (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_later_accept(uint64_t deferred, imports_list_string_t *tags, holdfast_object_later_socket_t *ret, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[(16+2*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_accept((int64_t) (deferred), (uint8_t *) (*tags).ptr, (*tags).len, ptr);
+  holdfast_object_later_result_socket_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + 8));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.too_many = (uint32_t) (*((int32_t*) (ptr + (8+1*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (8+1*sizeof(void*))))), (*((size_t*) (ptr + (8+2*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_later_hold_for(holdfast_object_later_socket_t socket, holdfast_object_later_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(4*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_later_hold_for((int64_t) (socket), ptr);
+  holdfast_object_later_result_void_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      holdfast_object_later_error_t variant;
+      variant.tag = (int32_t) *((uint8_t*) (ptr + sizeof(void*)));
+      switch ((int32_t) variant.tag) {
+        case 0: {
+          variant.val.too_many = (uint32_t) (*((int32_t*) (ptr + (2*sizeof(void*)))));
+          break;
+        }
+        case 1: {
+          break;
+        }
+        case 2: {
+          break;
+        }
+        case 3: {
+          break;
+        }
+        case 4: {
+          variant.val.other = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = variant;
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void holdfast_object_later_exclusive(bool on) {
+  __wasm_import_holdfast_object_later_exclusive(on);
 }
 
 void holdfast_object_logging_log(holdfast_object_logging_level_t level, imports_string_t *message, imports_list_tuple2_string_string_t *fields) {

@@ -557,6 +557,134 @@ typedef struct {
   } val;
 } holdfast_object_websockets_result_option_u64_error_t;
 
+// The reason why a handler did not do what it was asked. Returning one fails the turn: everything that the turn
+// staged is rolled back, and nothing that it wanted to send is sent. If it had staged anything, the instance is
+// dropped. More than these fields belongs in the object's log (`logging`).
+typedef struct holdfast_object_types_failure_t {
+  // A short stable word that callers can match on, for example `not-found`. The class chooses it: 1 to 64 bytes
+  // of `[a-z0-9-]`. The host shows anything else as `guest-error`. Two have a meaning for the host: `give-up`
+  // of an alarm's handler (`alarm-handler`), and `out-of-memory`, which a language's library returns after a
+  // failed allocation: if the host had refused memory, the turn fails with that error of the host's.
+  imports_string_t   code;
+  // A description of what went wrong, for a person. The host keeps at most 8 KiB (8,192 bytes).
+  imports_string_t   message;
+  // Whether the same request may succeed later. Over HTTP a retryable failure is answered with status 503,
+  // others with 500.
+  bool   retryable;
+} holdfast_object_types_failure_t;
+
+typedef struct {
+  imports_string_t f0;
+  imports_list_u8_t f1;
+} imports_tuple2_string_list_u8_t;
+
+typedef struct {
+  imports_tuple2_string_list_u8_t *ptr;
+  size_t len;
+} imports_list_tuple2_string_list_u8_t;
+
+// An HTTP request.
+typedef struct holdfast_object_http_types_request_t {
+  // The method as sent, for example `GET`.
+  imports_string_t   method;
+  // The path and the query, not decoded. It always begins with `/`.
+  imports_string_t   uri;
+  // Header names in lower case with their values as sent, repeated headers in their order.
+  imports_list_tuple2_string_list_u8_t   headers;
+  // The whole body, at most the host's limit (`request-body`, 32 MiB by default).
+  imports_list_u8_t   body;
+} holdfast_object_http_types_request_t;
+
+// An HTTP response.
+typedef struct holdfast_object_http_types_response_t {
+  // The status, 200 to 599; 101 accepts a WebSocket (`websockets.accept`). Any other fails the turn with
+  // `invalid-response`.
+  uint16_t   status;
+  // Header names and values. One that HTTP does not allow fails the turn with `invalid-response`. `connection`,
+  // `content-length` and `transfer-encoding` belong to the host and are dropped.
+  imports_list_tuple2_string_list_u8_t   headers;
+  // The whole body, at most the host's limit (`response-body`, 32 MiB by default). A longer one fails the turn
+  // with `response-too-large`.
+  imports_list_u8_t   body;
+} holdfast_object_http_types_response_t;
+
+typedef holdfast_object_types_failure_t holdfast_object_later_failure_t;
+
+typedef holdfast_object_http_types_response_t holdfast_object_later_response_t;
+
+typedef holdfast_object_websockets_socket_t holdfast_object_later_socket_t;
+
+// The answer of a deferred turn. It must be of the kind that the turn's caller waits for.
+typedef struct holdfast_object_later_answer_t {
+  uint8_t tag;
+  union {
+    holdfast_object_later_response_t     response;
+    imports_list_u8_t     value;
+    imports_list_u8_t     refused;
+    holdfast_object_later_failure_t     failed;
+  } val;
+} holdfast_object_later_answer_t;
+
+// The response to a request. It is checked as one that `fetch` returns: of one that is not valid or too large
+// the caller gets that error instead. Status 101 opens the socket that `accept` has accepted.
+#define HOLDFAST_OBJECT_LATER_ANSWER_RESPONSE 0
+// The result of a call, encoded. No turn waits for one yet.
+#define HOLDFAST_OBJECT_LATER_ANSWER_VALUE 1
+// The refusal of a call, encoded: what the turn that replies has staged is undone, and the refusal is sent all
+// the same. No turn waits for one yet.
+#define HOLDFAST_OBJECT_LATER_ANSWER_REFUSED 2
+// The end of an alarm or of an event of a WebSocket that were handled.
+#define HOLDFAST_OBJECT_LATER_ANSWER_DONE 3
+// The failure of the deferred handler, of any kind: its caller gets the error. What the turn that replies has
+// staged is applied nevertheless. A failed alarm is tried again as if `alarm` had returned the failure; the
+// socket of a failed event is closed with code 1011.
+#define HOLDFAST_OBJECT_LATER_ANSWER_FAILED 4
+
+// The reason why an operation was refused. A refused operation changed nothing, and the turn can go on.
+typedef struct holdfast_object_later_error_t {
+  uint8_t tag;
+  union {
+    uint32_t     too_many;
+    imports_string_t     other;
+  } val;
+} holdfast_object_later_error_t;
+
+// The instance has as many of them as it may. Carries the limit.
+#define HOLDFAST_OBJECT_LATER_ERROR_TOO_MANY 0
+// The turn that runs cannot be deferred: it is a resume, its answer is deferred already, the handler has not
+// begun (`init`), or the class is deployed with `interleave = false`.
+#define HOLDFAST_OBJECT_LATER_ERROR_NOT_DEFERRABLE 1
+// There is no such deferred answer: it was given, or whoever waited for it has gone.
+#define HOLDFAST_OBJECT_LATER_ERROR_GONE 2
+// The answer is not of the kind that its caller waits for, or the deferred turn is not a request that asks for
+// a WebSocket.
+#define HOLDFAST_OBJECT_LATER_ERROR_WRONG_KIND 3
+// Any other reason, in words.
+#define HOLDFAST_OBJECT_LATER_ERROR_OTHER 4
+
+typedef struct {
+  bool is_err;
+  union {
+    uint64_t ok;
+    holdfast_object_later_error_t err;
+  } val;
+} holdfast_object_later_result_u64_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_object_later_error_t err;
+  } val;
+} holdfast_object_later_result_void_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_object_later_socket_t ok;
+    holdfast_object_later_error_t err;
+  } val;
+} holdfast_object_later_result_socket_error_t;
+
 // The importance of an entry.
 typedef uint8_t holdfast_object_logging_level_t;
 
@@ -693,6 +821,40 @@ extern bool holdfast_object_websockets_set_auto_response(holdfast_object_websock
 // Returns when the host last answered on this socket, in milliseconds since the Unix epoch; none if it never has.
 extern bool holdfast_object_websockets_auto_response_time(holdfast_object_websockets_socket_t socket, imports_option_u64_t *ret, holdfast_object_websockets_error_t *err);
 
+// Imported Functions from `holdfast:object/later@0.2.0`
+// Resumes this instance in a turn of its own, not before so many milliseconds from now (at most 2^53 − 1; 0 comes
+// after this turn). Returns a token that this instance never uses again and that is less than 2^53.
+// 
+// `holds` keeps the instance in memory until then, but no longer than a setting of the class (`late-seconds`, 120
+// by default) after the last event from outside; without it the instance may be dropped first when it is idle or
+// the memory is needed. An instance has at most 1,000 resumes (`too-many`).
+extern bool holdfast_object_later_resume_after(uint64_t milliseconds, bool holds, uint64_t *ret, holdfast_object_later_error_t *err);
+// Forgets a resume by its token. Returns whether there was one to forget: false if it was delivered or cancelled,
+// or never existed.
+extern bool holdfast_object_later_cancel(uint64_t token);
+// Defers the answer of the turn that runs: what its handler returns on success is not sent, and `reply` answers
+// later. In turns of `fetch`, of an alarm and of a WebSocket's events. Returns a token from the same sequence as
+// `resume-after`. A handler that returns a failure fails its turn as always, and nothing is deferred.
+// 
+// The instance stays in memory as long as the caller waits, within the limits of the class. It has at most 1,000
+// deferred answers (`too-many`). If it is dropped nevertheless, all callers get the error `instance-dropped`.
+extern bool holdfast_object_later_defer(uint64_t *ret, holdfast_object_later_error_t *err);
+// Answers a deferred turn, as part of the turn that runs: the answer leaves once everything that this turn wrote
+// is durable.
+extern bool holdfast_object_later_reply(uint64_t deferred, holdfast_object_later_answer_t *answer, holdfast_object_later_error_t *err);
+// Resumes this instance when whoever waits for this answer has gone: a client that disconnected. Returns the
+// token, which `cancel` forgets. It counts as a resume; it is forgotten when the answer is given.
+extern bool holdfast_object_later_on_gone(uint64_t deferred, uint64_t *ret, holdfast_object_later_error_t *err);
+// Accepts the socket of a deferred request that asks for one, with tags as in `websockets.accept`. It opens with
+// the `reply` of status 101; any other reply refuses it. Until then nothing can be sent to it.
+extern bool holdfast_object_later_accept(uint64_t deferred, imports_list_string_t *tags, holdfast_object_later_socket_t *ret, holdfast_object_later_error_t *err);
+// Keeps the instance in memory as long as this socket is open, within the limits of the class. If the instance is
+// dropped nevertheless, the socket is closed with code 1012, so that its peer connects again.
+extern bool holdfast_object_later_hold_for(holdfast_object_later_socket_t socket, holdfast_object_later_error_t *err);
+// Turns exclusive mode on or off. While it is on, only resumes and the host's own messages come to this object,
+// and all other events wait. After 30 s, or when the instance has no resume left, the instance is dropped.
+extern void holdfast_object_later_exclusive(bool on);
+
 // Imported Functions from `holdfast:object/logging@0.2.0`
 // Adds an entry. Message and fields together are cut at 16 KiB, and of a turn's entries those beyond 1,000 are
 // counted and left out. The field `stack` of an error says where it was thrown: if the turn fails, the caller's
@@ -824,6 +986,30 @@ void imports_option_u16_free(imports_option_u16_t *ptr);
 void holdfast_object_websockets_option_auto_response_pair_free(holdfast_object_websockets_option_auto_response_pair_t *ptr);
 
 void holdfast_object_websockets_result_option_u64_error_free(holdfast_object_websockets_result_option_u64_error_t *ptr);
+
+void holdfast_object_types_failure_free(holdfast_object_types_failure_t *ptr);
+
+void imports_tuple2_string_list_u8_free(imports_tuple2_string_list_u8_t *ptr);
+
+void imports_list_tuple2_string_list_u8_free(imports_list_tuple2_string_list_u8_t *ptr);
+
+void holdfast_object_http_types_request_free(holdfast_object_http_types_request_t *ptr);
+
+void holdfast_object_http_types_response_free(holdfast_object_http_types_response_t *ptr);
+
+void holdfast_object_later_failure_free(holdfast_object_later_failure_t *ptr);
+
+void holdfast_object_later_response_free(holdfast_object_later_response_t *ptr);
+
+void holdfast_object_later_answer_free(holdfast_object_later_answer_t *ptr);
+
+void holdfast_object_later_error_free(holdfast_object_later_error_t *ptr);
+
+void holdfast_object_later_result_u64_error_free(holdfast_object_later_result_u64_error_t *ptr);
+
+void holdfast_object_later_result_void_error_free(holdfast_object_later_result_void_error_t *ptr);
+
+void holdfast_object_later_result_socket_error_free(holdfast_object_later_result_socket_error_t *ptr);
 
 void imports_tuple2_string_string_free(imports_tuple2_string_string_t *ptr);
 

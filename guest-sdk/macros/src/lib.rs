@@ -19,13 +19,14 @@ pub fn object(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream)
 }
 
 fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let Declared { alarm, websocket } = parse(arguments)?;
+    let Declared { alarm, websocket, later } = parse(arguments)?;
     let object = check(item)?;
     let name = &object.ident;
     // Spanned so that "has no `impl ..`" points at the struct.
     let init = quote_spanned! { name.span() => ::holdfast::__private::init::<#name> };
     let alarm = alarm.then(|| alarm_export(name));
     let websocket = websocket.then(|| websocket_export(name));
+    let later = later.then(|| later_export(name));
     Ok(quote! {
         // Lives at the root of the crate wherever it is written, so a second one is an error that says its name.
         #[doc(hidden)]
@@ -61,6 +62,7 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
 
             #alarm
             #websocket
+            #later
         };
     })
 }
@@ -84,6 +86,29 @@ fn alarm_export(name: &Ident) -> TokenStream {
 
         #[cfg(target_family = "wasm")]
         __with_alarm::export!(__Exports with_types_in __with_alarm);
+    }
+}
+
+/// The part of a class that does late work.
+fn later_export(name: &Ident) -> TokenStream {
+    let resume = quote_spanned! { name.span() => ::holdfast::__private::resume::<#name> };
+    let result = quote! { ::core::result::Result<(), __holdfast::Failure> };
+    quote! {
+        use __holdfast::bindings::with_later::{self as __with_later, exports::holdfast::object::later_handler as __later};
+
+        impl __holdfast::declared::Later for #name {}
+
+        #[used]
+        static RESUME: fn(::std::vec::Vec<u64>) -> #result = #resume;
+
+        impl __later::Guest for __Exports {
+            fn resume(tokens: ::std::vec::Vec<u64>) -> #result {
+                RESUME(tokens)
+            }
+        }
+
+        #[cfg(target_family = "wasm")]
+        __with_later::export!(__Exports with_types_in __with_later);
     }
 }
 
@@ -125,6 +150,7 @@ fn websocket_export(name: &Ident) -> TokenStream {
 struct Declared {
     alarm: bool,
     websocket: bool,
+    later: bool,
 }
 
 fn parse(arguments: TokenStream) -> syn::Result<Declared> {
@@ -132,7 +158,7 @@ fn parse(arguments: TokenStream) -> syn::Result<Declared> {
     let refusal = |arguments| {
         Error::new_spanned(
             arguments,
-            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm` and `websocket`; its name is \
+            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm`, `websocket` and `later`; its name is \
              `class = \"...\"` in holdfast.toml",
         )
     };
@@ -141,6 +167,7 @@ fn parse(arguments: TokenStream) -> syn::Result<Declared> {
         match handler.to_string().as_str() {
             "alarm" => declared.alarm = true,
             "websocket" => declared.websocket = true,
+            "later" => declared.later = true,
             _ => return Err(refusal(handler.into_token_stream())),
         }
     }
@@ -207,13 +234,14 @@ mod tests {
         };
         let has = |arguments| {
             let written = written(arguments);
-            (written.contains("AlarmInfo"), written.contains("websocket_handler"))
+            (written.contains("AlarmInfo"), written.contains("websocket_handler"), written.contains("later_handler"))
         };
-        assert_eq!(has(quote!()), (false, false));
-        assert_eq!(has(quote!(alarm)), (true, false));
-        assert_eq!(has(quote!(alarm,)), (true, false));
-        assert_eq!(has(quote!(websocket)), (false, true));
-        assert_eq!(has(quote!(websocket, alarm)), (true, true));
+        assert_eq!(has(quote!()), (false, false, false));
+        assert_eq!(has(quote!(alarm)), (true, false, false));
+        assert_eq!(has(quote!(alarm,)), (true, false, false));
+        assert_eq!(has(quote!(websocket)), (false, true, false));
+        assert_eq!(has(quote!(websocket, alarm)), (true, true, false));
+        assert_eq!(has(quote!(later)), (false, false, true));
     }
 
     #[test]

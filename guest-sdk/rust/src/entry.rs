@@ -9,7 +9,9 @@ use crate::bindings::holdfast::object::http_types as wit;
 use crate::bindings::holdfast::object::types::Failure;
 use crate::bindings::holdfast::object::websockets::Message;
 use crate::bindings::with_alarm::exports::holdfast::object::alarm_handler::AlarmInfo;
-use crate::{AlarmHandler, Close, Context, Error, Object, Request, Result, WebSocket, WebSocketHandler, logs};
+use crate::{
+    AlarmHandler, Close, Context, Error, LateHandler, Object, Request, Result, Token, WebSocket, WebSocketHandler, logs,
+};
 
 thread_local! {
     static OBJECT: RefCell<Option<Box<dyn Object>>> = const { RefCell::new(None) };
@@ -33,6 +35,12 @@ pub fn fetch(request: wit::Request) -> Result<wit::Response, Failure> {
 /// Gives an alarm to the instance, which is a `T`.
 pub fn alarm<T: AlarmHandler>(info: AlarmInfo) -> Result<(), Failure> {
     Ok(with_instance(|object: &mut T| object.alarm(info.into()))?)
+}
+
+/// Resumes the instance, which is a `T`.
+pub fn resume<T: LateHandler>(tokens: Vec<u64>) -> Result<(), Failure> {
+    let tokens: Vec<Token> = tokens.into_iter().map(Token).collect();
+    Ok(with_instance(|object: &mut T| object.resume(&tokens))?)
 }
 
 /// What happens on a socket, as the contract has it.

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::bindings::holdfast::object::types::Failure;
-use crate::{AlarmError, BadRequest, SqlError, StorageError, WebSocketError};
+use crate::{AlarmError, BadRequest, LateError, SqlError, StorageError, WebSocketError};
 
 /// What handlers return; the error is [`Error`] unless said otherwise.
 ///
@@ -22,9 +22,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a turn fails.
 ///
-/// **Returning one undoes the turn**: nothing it wrote is kept, the object's memory is dropped, and the caller gets
-/// status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not happen. For what
-/// callers do wrong return `Ok` with an answer, for example [`Response::error`](crate::Response::error).
+/// **Returning one undoes the turn**: nothing it wrote is kept, the object's memory is dropped if it wrote anything,
+/// and the caller gets status 500, or 503 when it is [retryable](Error::retryable). That is right for what should not
+/// happen. For what callers do wrong return `Ok` with an answer, for example
+/// [`Response::error`](crate::Response::error).
 ///
 /// Every `std::error::Error` becomes one by `?`; its sources are kept in the message.
 ///
@@ -85,8 +86,9 @@ impl Error {
         &self.code
     }
 
-    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`] or [`WebSocketError`] that `?` made this
-    /// error of: a stable word of the contract (`wit/`), for example `constraint`. `None` for any other error.
+    /// Returns the case of the [`StorageError`], [`SqlError`], [`AlarmError`], [`LateError`] or [`WebSocketError`] that
+    /// `?` made this error of: a stable word of the contract (`wit/`), for example `constraint`. `None` for any other
+    /// error.
     ///
     /// ```
     /// use holdfast::prelude::*;
@@ -133,6 +135,8 @@ impl<E: StdError + 'static> From<E> for Error {
             ("sql-error", Some(error.case()))
         } else if let Some(error) = any.downcast_ref::<AlarmError>() {
             ("alarm-error", Some(error.case()))
+        } else if let Some(error) = any.downcast_ref::<LateError>() {
+            ("late-error", Some(error.case()))
         } else if let Some(error) = any.downcast_ref::<WebSocketError>() {
             ("websocket-error", Some(error.case()))
         } else if any.is::<BadRequest>() {
@@ -250,6 +254,7 @@ mod tests {
         assert_eq!(Error::from(StorageError::Full).code(), "storage-error");
         assert_eq!(Error::from(SqlError::Full).code(), "sql-error");
         assert_eq!(Error::from(AlarmError::NoHandler).code(), "alarm-error");
+        assert_eq!(Error::from(LateError::Gone).code(), "late-error");
         assert_eq!(Error::from(WebSocketError::Closing).code(), "websocket-error");
         assert_eq!(Error::from(std::fmt::Error).code(), "guest-error");
     }

@@ -30,9 +30,9 @@
 //!
 //! # Turns
 //! Each call of a handler is a turn, and a turn is atomic. `Ok`: all it wrote stays, and the caller gets the response
-//! once that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, the instance is
-//! dropped, and the caller gets an error. So two writes in one handler need no transaction, and no handler meets half
-//! of another's work. [`Object`] has the details.
+//! once that is on disk. `Err`, a panic, or running out of time or memory: nothing of it stays, and the caller gets an
+//! error. The instance is dropped, except after an `Err` of a turn that had written nothing. So two writes in one
+//! handler need no transaction, and no handler meets half of another's work. [`Object`] has the details.
 //!
 //! # Requests and responses
 //! Methods, URIs, headers and statuses are those of the [`http`] crate. A path is matched in pieces, bodies and queries
@@ -82,6 +82,9 @@
 //! An object can accept [`WebSocket`]s, send to them, and with `#[object(websocket)]` handle their messages. The host
 //! holds the connections, also while the object is not in memory. [`mod@websocket`] has the details.
 //!
+//! # Later
+//! A handler can answer in a later turn and go on at a later time, without blocking its object: [`mod@late`].
+//!
 //! # Errors
 //! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one
 //! with a code that callers can match on, and [`ErrorContext::context`] adds what the code was doing.
@@ -104,6 +107,7 @@ mod entry;
 mod error;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
+pub mod late;
 mod logs;
 mod object;
 mod request;
@@ -116,6 +120,7 @@ pub mod websocket;
 
 pub use alarm::{Alarm, AlarmClock, AlarmError, AlarmHandler};
 pub use error::{Error, ErrorContext, Result};
+pub use late::{Debounce, Deferred, LateError, LateHandler, Token};
 pub use object::{Context, Object};
 pub use request::{BadRequest, Request};
 pub use response::Response;
@@ -130,7 +135,8 @@ pub use websocket::{AutoResponse, Close, Message, WebSocket, WebSocketError, Web
 ///
 /// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
 /// `#[object(websocket)]` is for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`];
-/// `#[object(alarm, websocket)]` for one that does both.
+/// `#[object(later)]` for one that does [late work](mod@late) and implements [`LateHandler`]; `#[object(alarm,
+/// websocket)]` for one that does two of them.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -156,9 +162,9 @@ pub use {http, log, serde_json};
 /// Everything a class usually needs: `use holdfast::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Alarm, AlarmError, AlarmHandler, BadRequest, Close, Context, Error, ErrorContext as _, ListOptions, Message,
-        Object, Request, Response, Result, SqlError, StorageError, WebSocket, WebSocketError, WebSocketHandler, bail,
-        ensure, object, params,
+        Alarm, AlarmError, AlarmHandler, BadRequest, Close, Context, Debounce, Deferred, Error, ErrorContext as _,
+        LateError, LateHandler, ListOptions, Message, Object, Request, Response, Result, SqlError, StorageError, Token,
+        WebSocket, WebSocketError, WebSocketHandler, bail, ensure, object, params,
     };
     pub use http::{HeaderMap, Method, StatusCode};
     pub use log::{debug, error, info, trace, warn};
@@ -170,7 +176,7 @@ pub mod prelude {
 pub mod __private {
     pub use crate::bindings::{self, holdfast::object::types::Failure};
     pub use crate::declared;
-    pub use crate::entry::{SocketEvent, alarm, fetch, init, socket_event};
+    pub use crate::entry::{SocketEvent, alarm, fetch, init, resume, socket_event};
 }
 
 /// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because
@@ -183,6 +189,13 @@ pub mod declared {
         label = "write `#[object(alarm)]` on the struct: the host calls only what a class says that it has"
     )]
     pub trait Alarm {}
+
+    /// `#[object(later)]`.
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` does late work and does not say so",
+        label = "write `#[object(later)]` on the struct: the host calls only what a class says that it has"
+    )]
+    pub trait Later {}
 
     /// `#[object(websocket)]`.
     #[diagnostic::on_unimplemented(

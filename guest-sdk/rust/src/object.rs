@@ -9,12 +9,14 @@ use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
 ///
 /// The host makes at most one instance of an object and calls it with one event at a time, so `&mut self` is all the
 /// locking there is. Each call is a **turn**: when it returns `Ok`, everything it wrote and its answer become visible
-/// together; when it returns `Err`, panics, or runs out of its time or memory, nothing of it stays and the instance is
-/// dropped. Between turns an instance may be dropped at any time (it is after some seconds without requests), so fields
-/// are a cache: what must last goes to [`Context::storage`] or [`Context::sql`].
+/// together; when it returns `Err`, panics, or runs out of its time or memory, nothing of it stays. The instance is
+/// then dropped, except after an `Err` of a turn that had written and sent nothing: fields keep what it did to them.
+/// Between turns an instance may be dropped at any time (it is after some seconds without requests), so fields are a
+/// cache: what must last goes to [`Context::storage`] or [`Context::sql`].
 ///
 /// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler), one that listens
-/// to WebSockets [`WebSocketHandler`](crate::WebSocketHandler).
+/// to WebSockets [`WebSocketHandler`](crate::WebSocketHandler), one that goes on later
+/// [`LateHandler`](crate::LateHandler).
 ///
 /// ```no_run
 /// use holdfast::prelude::*;

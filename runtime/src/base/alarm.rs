@@ -47,18 +47,40 @@ impl Alarm {
         (attempt < ATTEMPTS_MAX).then_some(Self { attempt, next_ms, ..self })
     }
 
+    /// Returns the alarm after an attempt that has failed with this error; none after the last attempt, and if the
+    /// handler asks for none.
+    pub fn after_error(self, error: &TurnError, now_ms: u64, env: &Env) -> Option<Self> {
+        if gives_up(error) { None } else { self.after_failure(now_ms, env) }
+    }
+
     /// The delay before the host retries an alarm that failed through no fault of the class.
     pub const HOST_RETRY: Duration = Duration::from_secs(1);
     /// The same delay for failures that need an operator: a damaged object, an outdated class.
     pub const DAMAGED_RETRY: Duration = Duration::from_secs(60);
 }
 
+/// An alarm that was taken to be run. Its serial number says which of the object's alarms it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TakenAlarm {
+    /// The serial number.
+    pub serial: u64,
+    /// The alarm.
+    pub alarm: Alarm,
+    /// Whether it is the running one: its handler was suspended, and failed or ended with its instance.
+    pub again: bool,
+}
+
+/// Reports whether a handler has failed and asks not to be tried again.
+pub fn gives_up(error: &TurnError) -> bool {
+    matches!(error, TurnError::Guest(failure) if failure.gives_up())
+}
+
 /// Reports whether a failed alarm turn is the fault of the class and so counts as an attempt. Failures of the host do
 /// not count, nor does a version without a handler: the alarm waits for a version that has one.
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
-        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, NoCapacity, NoHandler,
-        Overloaded, Stopping, Storage,
+        Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, InstanceDropped, NoCapacity,
+        NoHandler, Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
@@ -69,6 +91,7 @@ pub fn counts_as_attempt(error: &TurnError) -> bool {
             | Deleted
             | Host(_)
             | HostMemory
+            | InstanceDropped
             | NoCapacity
             | NoHandler(_)
             | Overloaded

@@ -34,6 +34,8 @@ pub enum Occasion {
     Alarm,
     /// An event of a WebSocket.
     Socket(SocketId),
+    /// Late work of earlier turns.
+    Resume,
     /// An operation of the admin API; carries its description.
     Admin(&'static str),
 }
@@ -47,6 +49,7 @@ impl fmt::Display for Occasion {
                 write!(f, "{method} {}{}", &path[..end], if end < path.len() { "…" } else { "" })
             }
             Self::Alarm => f.write_str("the alarm"),
+            Self::Resume => f.write_str("late work"),
             Self::Socket(id) => write!(f, "a turn with the WebSocket {id}"),
             Self::Admin(what) => write!(f, "{what} of the admin API"),
         }

@@ -86,6 +86,11 @@ pub struct Limits {
     pub socket_silence_seconds: f64,
     /// Seconds after which an idle instance is dropped.
     pub idle_seconds: f64,
+    /// Seconds after its last event from outside for which resumes may hold an instance: minutes of saving, no job of
+    /// its own.
+    pub late_seconds: f64,
+    /// Seconds after a deploy for which an instance may go on that owes answers: as long as people wait for one.
+    pub drain_seconds: f64,
     /// Seconds for which a shutdown waits for running turns.
     pub shutdown_seconds: f64,
 }
@@ -125,6 +130,8 @@ impl Default for Limits {
             socket_buffers: 1 << 30,
             socket_silence_seconds: 30.0,
             idle_seconds: 10.0,
+            late_seconds: 120.0,
+            drain_seconds: 30.0,
             shutdown_seconds: 20.0,
         }
     }
@@ -149,6 +156,16 @@ impl Limits {
     /// Returns the time for which an instance may be idle.
     pub fn idle(&self) -> Duration {
         Duration::from_secs_f64(self.idle_seconds)
+    }
+
+    /// Returns the time after its last event for which resumes may hold an instance.
+    pub fn late(&self) -> Duration {
+        Duration::from_secs_f64(self.late_seconds)
+    }
+
+    /// Returns the time after a deploy for which an instance may go on that owes answers.
+    pub fn drain(&self) -> Duration {
+        Duration::from_secs_f64(self.drain_seconds)
     }
 
     /// Returns the time for which a shutdown waits for running turns.
@@ -235,6 +252,15 @@ pub const REASON_MAX: usize = 123;
 /// Bytes of messages that one turn may send, each counted once however many peers receive it, with the host's
 /// bookkeeping: they are held until the turn is durable.
 pub const SENDS_PER_TURN_BYTES: u64 = 64 << 20;
+/// Resumes that one instance may have: more than a program has timers.
+pub const RESUMES_MAX: usize = 1_000;
+/// Resumes that one turn delivers.
+pub const RESUMES_PER_TURN: usize = 256;
+/// Milliseconds after which a resume may be due: the largest integer that the numbers of every guest language hold
+/// exactly.
+pub const DELAY_MAX_MS: u64 = (1 << 53) - 1;
+/// Answers that one instance may owe: as many as a mailbox has turns.
+pub const DEFERRED_MAX: usize = 1_000;
 /// Bytes of one log entry, message and fields together.
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.

@@ -31,6 +31,8 @@ pub struct Metrics {
     pub instances_started: Counter,
     /// Instances dropped to make room for others.
     pub instances_evicted: Counter,
+    /// Instances dropped with late work: answers that they owed, or resumes that held them.
+    pub late_work_dropped: Counter,
     /// Instances in memory.
     pub live_instances: Gauge,
     /// Objects in the router's map.
@@ -111,7 +113,9 @@ impl Default for Metrics {
         let (turns, failed_turns) = (Counter::default(), Family::<Code, Counter>::default());
         let (instances_started, instances_evicted) = (Counter::default(), Counter::default());
         let (live_instances, live_objects, fuel) = (Gauge::default(), Gauge::default(), Counter::default());
-        let abandoned_turns = Counter::default();
+        let (abandoned_turns, late_work_dropped) = (Counter::default(), Counter::default());
+        let text = "Instances dropped before they had answered or ended work that held them";
+        registry.register("late_work_dropped", text, late_work_dropped.clone());
         registry.register("abandoned_turns", "Turns given up because their client had gone", abandoned_turns.clone());
         registry.register("turns", "Turns that ended", turns.clone());
         registry.register("failed_turns", "Turns that failed, by error code", failed_turns.clone());
@@ -142,6 +146,7 @@ impl Default for Metrics {
             abandoned_turns,
             instances_started,
             instances_evicted,
+            late_work_dropped,
             live_instances,
             live_objects,
             fuel,

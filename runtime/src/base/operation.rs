@@ -64,7 +64,9 @@ pub enum RunAlarm {
 pub enum AlarmRun {
     /// The alarm was run.
     Ran,
-    /// There is no alarm, or it is not due.
+    /// Its handler goes on in later turns.
+    Suspended,
+    /// There is no alarm, or it is not due, or the handler of one is suspended.
     NotDue,
 }
 
@@ -159,6 +161,13 @@ pub struct Response {
     pub headers: HeaderMap,
     /// The whole body.
     pub body: Bytes,
+}
+
+impl Response {
+    /// Returns a response that stands for one that comes later.
+    pub fn none() -> Self {
+        Self { status: StatusCode::NO_CONTENT, headers: HeaderMap::new(), body: Bytes::new() }
+    }
 }
 
 /// The complete result of a query.

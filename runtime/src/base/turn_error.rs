@@ -177,6 +177,12 @@ pub enum TurnError {
         "the host lost the object's commit log before what the turn did was known to be durable; it may have happened or not"
     )]
     OutcomeUnknown,
+    /// The instance was dropped before it had answered a request that it had deferred. What it had written until then
+    /// stays.
+    #[error(
+        "the object's memory was dropped before it had answered; what it had written by then stays, and the rest was not done"
+    )]
+    InstanceDropped,
     /// The object, or its class, was deleted before the turn had ended. The turn was abandoned.
     #[error("the object was deleted before the request had ended; the turn was abandoned")]
     Deleted,
@@ -215,6 +221,7 @@ impl TurnError {
             Self::NoCapacity => "no-capacity",
             Self::Abandoned => "abandoned",
             Self::OutcomeUnknown => "outcome-unknown",
+            Self::InstanceDropped => "instance-dropped",
             Self::Deleted => "object-deleted",
             Self::Stopping => "stopping",
             Self::Host(_) => "internal",
@@ -224,7 +231,7 @@ impl TurnError {
     /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NoCapacity | Self::Overloaded | Self::Stopping => Fault::Capacity,
+            Self::NoCapacity | Self::Overloaded | Self::Stopping | Self::InstanceDropped => Fault::Capacity,
             Self::StorageFull(_) | Self::Storage(_) | Self::OutcomeUnknown | Self::Host(_) => Fault::Host,
             Self::ClassOutdated(_) | Self::ClassUnavailable(_) => Fault::Host,
             _ => Fault::Guest,
@@ -233,7 +240,15 @@ impl TurnError {
 
     /// Reports whether no turn failed: the request was refused, with the reason as the answer, or its caller was gone.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Query(_) | Self::UnknownObject | Self::Abandoned | Self::Deleted | Self::Stopping)
+        matches!(
+            self,
+            Self::Query(_)
+                | Self::UnknownObject
+                | Self::Abandoned
+                | Self::Deleted
+                | Self::Stopping
+                | Self::InstanceDropped
+        )
     }
 
     /// Returns the key and the value of the limit in `[limits]` that the turn reached, if it failed for that reason.

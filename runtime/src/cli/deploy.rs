@@ -26,6 +26,14 @@ pub struct Args {
     /// [default: `create` of the project's holdfast.toml, else the class's current setting, else stored].
     #[arg(long, value_name = "any|stored|internal")]
     create: Option<Create>,
+    /// Whether handlers may defer their answers, so that other events come before they have ended [default:
+    /// `interleave` of the project's holdfast.toml, else the class's current setting, else true].
+    #[arg(long, value_name = "true|false")]
+    interleave: Option<bool>,
+    /// Seconds after its last event for which resumes may hold an instance, at most the host's [default: `late-seconds`
+    /// of the project's holdfast.toml, else the class's current setting, else the host's].
+    #[arg(long, value_name = "SECONDS")]
+    late_seconds: Option<u32>,
     /// A description of this version, for `holdfast classes versions`; at most 1,024 bytes.
     #[arg(long)]
     message: Option<String>,
@@ -40,17 +48,27 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let is_project = args.source.is_dir();
     // Before the build: a missing token should be reported at once.
     let api = Api::new(&args.connection, is_project.then_some(&args.source))?;
-    let (class, create, file) = if is_project {
-        let create = Project::open(&args.source)?.create;
+    let mut settings = (args.create, args.interleave, args.late_seconds);
+    let (class, file) = if is_project {
+        let Project { create, interleave, late_seconds, .. } = Project::open(&args.source)?;
+        settings = (settings.0.or(create), settings.1.or(interleave), settings.2.or(late_seconds));
         let built = build::build(&args.source)?;
-        (args.class.unwrap_or(built.class), args.create.or(create), built.component)
+        (args.class.unwrap_or(built.class), built.component)
     } else {
-        (args.class.map_or_else(|| class_of_file(&args.source), Ok)?, args.create, args.source)
+        (args.class.map_or_else(|| class_of_file(&args.source), Ok)?, args.source)
     };
     let component = std::fs::read(&file)
         .with_context(|| format!("cannot read {}; name a project's directory or a component's file", file.display()))?;
 
-    let query = path::query(&[("create", create.map(Create::word)), ("message", args.message.as_deref())]);
+    let (create, interleave, late_seconds) = settings;
+    let (interleave, late_seconds) =
+        (interleave.map(|on| on.to_string()), late_seconds.map(|seconds| seconds.to_string()));
+    let query = path::query(&[
+        ("create", create.map(Create::word)),
+        ("interleave", interleave.as_deref()),
+        ("late-seconds", late_seconds.as_deref()),
+        ("message", args.message.as_deref()),
+    ]);
     let value: Value = api.put(&format!("/v1/classes/{class}{query}"), &component)?;
     class_info::print(value, args.json)
 }

@@ -17,6 +17,7 @@ use super::watch::{self, Event, Watch};
 use super::{Server, logs, signals};
 use crate::base::{Env, output};
 use crate::config::{ConfigFile, DEFAULT_DATA};
+use crate::router::DeploySettings;
 
 /// Build a project and serve it; build and deploy again when its sources change.
 ///
@@ -96,8 +97,9 @@ impl Session {
         let component = std::fs::read(&built.component)
             .with_context(|| format!("cannot read the component {}", built.component.display()))?;
         let size = show::bytes(component.len() as u64);
-        let create = Project::open(&self.root)?.create;
-        let deployed = self.server.deploy(built.class.clone(), component.into(), create)?;
+        let Project { create, interleave, late_seconds, .. } = Project::open(&self.root)?;
+        let settings = DeploySettings { create, interleave, late_seconds, message: None };
+        let deployed = self.server.deploy(built.class.clone(), component.into(), settings)?;
         let serving = format!("{} version {}", built.class, deployed.class.info().version);
         match deployed.changed {
             true => self.say("deployed", &format!("{serving}, {size}, built in {took}")),

@@ -19,6 +19,10 @@ pub struct Project {
     pub class: ClassName,
     /// Who may create its objects; none keeps the class's setting.
     pub create: Option<Create>,
+    /// Whether its handlers may defer their answers; none keeps the class's setting.
+    pub interleave: Option<bool>,
+    /// Seconds for which resumes may hold an instance; none keeps the class's setting.
+    pub late_seconds: Option<u32>,
     /// The language of the sources.
     pub language: Language,
     /// The settings of the build.
@@ -45,7 +49,8 @@ impl Project {
             Some(class) => class,
             None => class_of_directory(&root)?,
         };
-        Ok(Self { root, class, create: file.create, language, build: file.build })
+        let ConfigFile { create, interleave, late_seconds, build, .. } = file;
+        Ok(Self { root, class, create, interleave, late_seconds, language, build })
     }
 
     /// Returns the SDK's directory, for languages whose manifest does not name it.

@@ -5,7 +5,8 @@
 //! is the only place that logs the error of a turn with a waiting caller: errors of a guest below `warn`, errors of the
 //! host at `error`.
 //!
-//! Invariant: 503 is the only retryable status, and every 503 is retryable.
+//! Invariant: 503 is the only retryable status, and every 503 is retryable but `instance-dropped`, of which part was
+//! done.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -101,6 +102,7 @@ kinds! {
     ABANDONED "abandoned" SERVICE_UNAVAILABLE "The client disconnected before the turn had written anything"
     OBJECT_DELETED "object-deleted" CONFLICT "The object was deleted before the request had ended"
     STOPPING "stopping" SERVICE_UNAVAILABLE "The host is stopping"
+    INSTANCE_DROPPED "instance-dropped" SERVICE_UNAVAILABLE "The object's memory was dropped before it had answered"
     OUTCOME_UNKNOWN "outcome-unknown" BAD_GATEWAY "The outcome of the turn is unknown"
     INTERNAL "internal" INTERNAL_SERVER_ERROR "The host failed"
 }
@@ -242,7 +244,7 @@ pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
         Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted => true,
-        Stopping | OutcomeUnknown => true,
+        Stopping | OutcomeUnknown | InstanceDropped => true,
     }
 }
 
@@ -278,7 +280,7 @@ struct Members<'a> {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retryable = self.status == StatusCode::SERVICE_UNAVAILABLE;
+        let retryable = self.status == StatusCode::SERVICE_UNAVAILABLE && self.kind.code != INSTANCE_DROPPED.code;
         let members = Members {
             r#type: format!("urn:holdfast:error:{}", self.kind.code),
             title: self.kind.title,
@@ -428,6 +430,7 @@ mod tests {
             let row = match (*code, status.as_str()) {
                 ("guest-error", _) => ("500 or 503", "if 503"),
                 ("class-outdated", _) => ("422 or 500", "no"),
+                ("instance-dropped", status) => (status, "no"),
                 (_, "503") => ("503", "yes"),
                 (_, status) => (status, "no"),
             };

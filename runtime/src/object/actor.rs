@@ -7,30 +7,35 @@
 
 mod administration;
 mod alarm;
+mod late;
+mod turn;
 mod wake;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use tracing::Instrument;
 
+use self::late::{admits, wait_for_late_work};
 use super::class::Class;
 use super::event::Event;
 use super::handle::{ObjectHandle, Registry};
 use super::host_context::HostContext;
 use super::lifecycle::{self, Left, Quiet};
-use super::mailbox::{Admits, Envelope, Inbox, Mailbox, Message, mailbox};
+use super::mailbox::{Envelope, Inbox, Mailbox, Message, mailbox};
 use super::outbox::Outbox;
 use super::output_gate;
-use super::owed::Owed;
+use super::owed::{Owed, OwedAnswer, OwedTo};
 use super::reply::ReplyTo;
 use super::residency::Permit;
-use crate::base::logs::{Level, LogEntry};
-use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, code};
-use crate::base::turn_error::{Failure, Logged};
+use crate::base::logs::Level;
+use crate::base::operation::{AlarmRun, RunAlarm};
+use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, SocketId, code};
 use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
-use crate::sockets::{ObjectSockets, Release, SocketTurn};
-use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError, Turn};
-use crate::wasm::{Ends, Instance, Signal, TurnAnswer, TurnEvent};
+use crate::sockets::{ObjectSockets, Release};
+use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError};
+use crate::wasm::{Given, Instance, Late, Signal};
 
 /// What an actor has beside the object itself.
 struct Actor {
@@ -45,6 +50,10 @@ struct Actor {
     /// None if the object has no sockets and has set nothing for them.
     sockets: Option<Arc<ObjectSockets>>,
     outbox: Outbox,
+    /// The answers of deferred turns that the last turn has given, until they are sent.
+    given: Vec<(u64, Given)>,
+    /// True if the last turn was late work: it alternates with messages, so that neither waits for all of the other.
+    resumed: bool,
 }
 
 /// The object of an actor, between two messages.
@@ -54,8 +63,34 @@ type Object = lifecycle::Object<Database, Resident>;
 struct Resident {
     instance: Instance,
     permit: Permit,
+    late: Late,
     /// The answers that it owes.
     owed: Owed,
+    /// When its last event from outside was over, by `Env::elapsed`.
+    last_event: Duration,
+    /// When it leaves because its class has another version or name, whatever it owes.
+    leaves_by: Option<Duration>,
+    /// When it is dropped because only its own late work has come for too long.
+    exclusive_until: Option<Duration>,
+    /// Whether a socket is open that holds it, as of the end of its last event.
+    is_held: bool,
+}
+
+/// How a turn has answered its caller.
+enum Outcome<T> {
+    /// With this.
+    Now(T),
+    /// Not yet; the answer has this token.
+    Later(u64),
+}
+
+impl<T> Outcome<T> {
+    fn map<U>(self, answer: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Now(answered) => Outcome::Now(answer(answered)),
+            Self::Later(token) => Outcome::Later(token),
+        }
+    }
 }
 
 /// A turn that failed.
@@ -83,10 +118,26 @@ struct Ended {
 enum Next {
     /// Handle this message.
     Message(Message),
+    /// Do late work that is due.
+    Late(Due),
     /// No message waits, and everything applied is durable.
     Quiet,
     /// The object's lane is lost: whether what was applied is durable stays unknown.
     LaneLost,
+}
+
+/// Late work that is due.
+enum Due {
+    /// Resumes.
+    Resumes,
+    /// The caller of this deferred answer has gone.
+    Gone(u64),
+    /// This deferred answer is late.
+    Overdue(u64),
+    /// The time for late work is over.
+    Leaves,
+    /// The instance was exclusive for too long.
+    Exclusive,
 }
 
 impl ObjectHandle {
@@ -104,7 +155,9 @@ impl ObjectHandle {
         let database = host.databases.database(&address);
         let (durable, applied) = (database.durable(), database.last_applied());
         let (sockets, outbox) = (host.sockets.of(&address.id), Outbox::default());
-        let actor = Actor { sockets, outbox, host, registry, class, address, mailbox, inbox, durable, applied };
+        let (given, resumed) = (Vec::new(), false);
+        let actor =
+            Actor { sockets, outbox, host, registry, class, address, mailbox, inbox, durable, applied, given, resumed };
         tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
@@ -124,7 +177,8 @@ impl Actor {
                         false => self.deliver(object, *envelope).instrument(span).await,
                     }
                 }
-                Next::Message(Message::DropInstance) => drop_instance(object).0,
+                Next::Message(Message::DropInstance(why)) => self.asked_to_leave(object, why),
+                Next::Late(due) => self.do_late_work(object, due).await,
                 Next::Quiet => match object.quiet() {
                     Quiet::Stays(object) => object,
                     Quiet::Leaves(database) => match self.leave(database) {
@@ -153,17 +207,20 @@ impl Actor {
             if settled && object.is_dormant() && self.mailbox.is_empty() {
                 return Next::Quiet;
             }
-            let message = if settled {
-                self.inbox.next(Admits::All).await
-            } else {
-                tokio::select! {
-                    biased;
-                    message = self.inbox.next(Admits::All) => message,
-                    reached = self.durable.reached(self.applied) => match reached {
-                        Ok(()) => None,
-                        Err(LaneLost) => return Next::LaneLost,
-                    },
-                }
+            let admits = admits(object);
+            if std::mem::take(&mut self.resumed)
+                && let Some(Some(message)) = self.inbox.next(admits).now_or_never()
+            {
+                return Next::Message(message);
+            }
+            let message = tokio::select! {
+                biased;
+                due = wait_for_late_work(&self.host.env, object) => return Next::Late(due),
+                message = self.inbox.next(admits) => message,
+                reached = self.durable.reached(self.applied), if !settled => match reached {
+                    Ok(()) => None,
+                    Err(LaneLost) => return Next::LaneLost,
+                },
             };
             if let Some(message) = message {
                 return Next::Message(message);
@@ -208,8 +265,10 @@ impl Actor {
             sockets.close_all(&CloseFrame::of_host(code::RESTART, "the host has lost the object")).now();
         }
         self.inbox.refuse_all(&TurnError::OutcomeUnknown);
-        let (database, instance) = object.without_instance();
-        drop(instance);
+        let (database, resident) = object.without_instance();
+        if let Some(Resident { late, owed, .. }) = resident {
+            _ = self.forget_late_work(late, owed, "a part of the commit log was lost", database.last_applied());
+        }
         self.leave(database)
     }
 
@@ -229,22 +288,49 @@ impl Actor {
             Event::Alarm(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
             Event::Fetch(request, mut reply) => {
                 let (object, outcome) = self.fetch(object, &call, request, &mut reply.abandoned()).await;
-                self.answer(object, ended, outcome.map_err(Failed::from), reply)
+                self.end_event(object, ended, outcome.map_err(Failed::from), reply, OwedTo::Fetch)
             }
             Event::Socket(event, reply) => {
-                let (object, outcome) = self.socket(object, call.id, event).await;
-                self.answer(object, ended, outcome.map_err(Failed::from), reply)
+                let (socket, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
+                let (object, outcome) = self.socket(object, &call, event).await;
+                // The permit of a message is given back, so that the next one can be read.
+                let owe = |reply: ReplyTo<()>| OwedTo::Socket(socket, is_last, reply.awaited());
+                self.end_event(object, ended, outcome.map_err(Failed::from), reply, owe)
             }
             Event::Alarm(asked, reply) => {
-                let (object, outcome) = self.alarm(object, call.id, asked).await;
-                self.answer(object, ended, outcome, reply)
+                let (object, outcome, taken) = self.alarm(object, &call, asked).await;
+                let owe = |reply: ReplyTo<AlarmRun>| {
+                    let taken = taken.expect("the turn of an alarm was deferred");
+                    match asked {
+                        RunAlarm::Now => OwedTo::Alarm(taken, Some(reply)),
+                        // The scheduler waits for the segment alone.
+                        RunAlarm::IfDue => {
+                            reply.send_at_once(AlarmRun::Suspended);
+                            OwedTo::Alarm(taken, None)
+                        }
+                    }
+                };
+                self.end_event(object, ended, outcome, reply, owe)
             }
             Event::Administration(asked) => self.administrate(object, ended, asked).await,
         }
     }
 
     /// Counts and reports a turn that has ended, and sends its outcome through the gate.
-    fn answer<T>(&mut self, mut object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
+    fn answer<T>(&mut self, object: Object, ended: Ended, outcome: Result<T, Failed>, reply: ReplyTo<T>) -> Object {
+        let (object, outcome) = self.count(object, &ended, outcome);
+        let after = if ended.had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
+        reply.send(output_gate::hold_outcome(outcome, self.applied, &self.durable), after);
+        object
+    }
+
+    /// Counts and reports a turn that has ended.
+    fn count<T>(
+        &mut self,
+        mut object: Object,
+        ended: &Ended,
+        outcome: Result<T, Failed>,
+    ) -> (Object, Result<T, TurnError>) {
         self.host.metrics.turns.inc();
         let outcome = outcome.map_err(|Failed { error, consequence }| {
             if let TurnError::Abandoned = error {
@@ -255,9 +341,7 @@ impl Actor {
         });
         // What was applied since the last message: by turns, and by failed ones up to where they settled.
         self.applied = object.database().last_applied();
-        let after = if ended.had_sockets || self.sockets.is_some() { self.outbox.if_waiting() } else { None };
-        reply.send(output_gate::hold_outcome(outcome, self.applied, &self.durable), after);
-        object
+        (object, outcome)
     }
 
     /// Runs the turn of a request.
@@ -267,7 +351,7 @@ impl Actor {
         call: &Call<()>,
         request: Request,
         abandoned: Signal<'_>,
-    ) -> (Object, Result<FetchAnswer, TurnError>) {
+    ) -> (Object, Result<Outcome<FetchAnswer>, TurnError>) {
         if call.cause == Cause::Http && self.class.create() == Create::Internal {
             match self.exists(object.database()) {
                 Ok(true) => {}
@@ -275,7 +359,7 @@ impl Actor {
                 Err(error) => return (object, Err(error)),
             }
         }
-        self.turn(object, call.id, request, Some(abandoned)).await
+        self.turn(object, call, request, Some(abandoned)).await
     }
 
     /// Returns whether the object has stored something or has sockets.
@@ -289,14 +373,14 @@ impl Actor {
     async fn socket(
         &mut self,
         mut object: Object,
-        call: CallId,
+        call: &Call<()>,
         event: SocketEvent,
-    ) -> (Object, Result<(), TurnError>) {
+    ) -> (Object, Result<Outcome<()>, TurnError>) {
         let (id, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
-        let Some(sockets) = self.sockets.clone() else { return (object, Ok(())) };
+        let Some(sockets) = self.sockets.clone() else { return (object, Ok(Outcome::Now(()))) };
         let is_for_it = if is_last { sockets.contains(id) } else { sockets.listens_to(id) };
         if !is_for_it {
-            return (object, Ok(()));
+            return (object, Ok(Outcome::Now(())));
         }
         if is_last {
             sockets.mark_closing(id);
@@ -305,144 +389,35 @@ impl Actor {
         let code = deleted.or(self.class.code(&self.host.loader)).await;
         let outcome;
         (object, outcome) = match code {
-            Ok(code) if !code.listens_to_websockets() => (object, Ok(())),
+            Ok(code) if !code.listens_to_websockets() => (object, Ok(Outcome::Now(()))),
             Ok(_) => self.turn(object, call, event, None).await,
             Err(error) => (object, Err(error)),
         };
-        if let Err(error) = &outcome
-            && !is_last
-        {
-            let close_frame = sockets.close_one(id, CloseFrame::of_host(code::FAILED, error.code()));
-            self.release(close_frame, object.database().last_applied());
-        }
-        // Without room for an instance nothing was run, and the event is delivered again.
-        if is_last && !matches!(outcome, Err(TurnError::NoCapacity)) {
-            sockets.remove(id);
+        // Without room for an instance nothing was run, and the last event is delivered again. One that is deferred
+        // ends with its reply.
+        let is_over = !matches!(outcome, Ok(Outcome::Later(_)) | Err(TurnError::NoCapacity));
+        if is_over || !is_last {
+            let failed = outcome.as_ref().err().map(|error| (code::FAILED, error.code()));
+            self.socket_event_is_over((id, is_last), failed, object.database().last_applied());
         }
         (object, outcome)
+    }
+
+    /// Forgets a socket after its last event, and closes it after another one that has failed, with a code and a
+    /// reason.
+    fn socket_event_is_over(&mut self, (id, is_last): (SocketId, bool), failed: Option<(u16, &str)>, applied: Lsn) {
+        let Some(sockets) = self.sockets.clone() else { return };
+        if is_last {
+            sockets.remove(id);
+        } else if let Some((code, reason)) = failed {
+            self.release(sockets.close_one(id, CloseFrame::of_host(code, reason)), applied);
+        }
     }
 
     /// Releases something when everything that the object has applied is durable.
     fn release(&mut self, release: Release, applied: Lsn) {
         self.outbox.put(output_gate::hold(release, applied, &self.durable));
     }
-
-    /// Runs one turn of the instance: wakes it, runs the handler, applies or rolls back.
-    async fn turn<E: TurnEvent>(
-        &mut self,
-        object: Object,
-        call: CallId,
-        event: E,
-        mut abandoned: Option<Signal<'_>>,
-    ) -> (Object, Result<E::Answer, TurnError>) {
-        let code = match self.code().await {
-            Ok(code) => code,
-            Err(error) => return (object, Err(error)),
-        };
-        let (mut database, resident) = object.begin();
-        let waits: Option<Signal<'_>> = abandoned.as_mut().map(|abandoned| &mut **abandoned as _);
-        let Resident { instance, permit, owed } = match self.wake(&mut database, resident, code, call, waits).await {
-            Ok(resident) => resident,
-            Err(error) => return (dormant(database), Err(error)),
-        };
-        let object = (self.address.id, self.address.key.clone());
-        let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
-        let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
-        let mut deleted = self.mailbox.deleted(&self.class);
-        let ends = Ends { abandoned, deleted: &mut deleted };
-        let end = instance.run(database, sockets, event, call, ends).await;
-        self.host.metrics.fuel.inc_by(end.fuel);
-        let (database, kept, outcome) = self.end(call, end.turn, end.sockets, end.result).await;
-        // A turn of which nothing was kept leaves no instance either.
-        let object = match end.instance.filter(|_| kept == Kept::All) {
-            Some(instance) => {
-                permit.mark_idle();
-                after(database, Some(Resident { instance, permit, owed }))
-            }
-            None => dormant(database),
-        };
-        (object, outcome)
-    }
-
-    /// Applies a turn whose handler succeeded, and rolls others back.
-    async fn end<T: TurnAnswer>(
-        &mut self,
-        call: CallId,
-        mut turn: Turn,
-        sockets: SocketTurn,
-        result: Result<T, TurnError>,
-    ) -> (Database, Kept, Result<T, TurnError>) {
-        let answer = match result {
-            Ok(answer) => answer,
-            // A turn that has only read, whose answer was lost on the way: it is applied like any other.
-            Err(error @ TurnError::NoRoomForResponse) if !turn.has_staged() && !sockets.has_staged() => {
-                return match self.apply(turn).await {
-                    (database, Ok(())) => (database, Kept::All, Err(error)),
-                    (database, Err(error)) => (database, Kept::Nothing, Err(error)),
-                };
-            }
-            Err(error) => {
-                // A handler that cannot handle an error of storage returns it or panics; the cause is the error of
-                // storage.
-                let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
-                let cause = cause.map(|cause| cause.clone().into_turn_error(&self.host.limits));
-                let error = match cause {
-                    Some(cause) => {
-                        self.log_words_of(call, error);
-                        cause
-                    }
-                    None => error,
-                };
-                return (turn.roll_back(), Kept::Nothing, Err(error));
-            }
-        };
-        let is_error = answer.response().is_some_and(|response| response.status.as_u16() >= 400);
-        if is_error && self.keeps_nothing_of(&mut turn) {
-            return (turn.roll_back(), Kept::Nothing, Ok(answer));
-        }
-        let (database, applied) = self.apply(turn).await;
-        if let Err(error) = applied {
-            return (database, Kept::Nothing, Err(error));
-        }
-        if let Some(release) = sockets.apply(answer.opens_socket()) {
-            self.sockets = Some(release.of().clone());
-            self.release(release, database.last_applied());
-        }
-        (database, Kept::All, Ok(answer))
-    }
-
-    /// Returns whether the turn of a request that was answered with an error would create an object that holds only
-    /// empty tables.
-    fn keeps_nothing_of(&self, turn: &mut Turn) -> bool {
-        self.class.create() == Create::Stored
-            && turn.makes_only_tables()
-            && self.sockets.as_ref().is_none_or(|sockets| sockets.counts().sockets == 0)
-    }
-
-    /// Logs the guest's text of an error that is replaced by another one.
-    fn log_words_of(&self, call: CallId, error: TurnError) {
-        if let TurnError::Guest(Failure { logged: Some(logged), .. }) = error {
-            let Logged { message, fields } = *logged;
-            let entry = LogEntry::new(&self.host.env, (&self.address, call), Level::Error, message);
-            self.host.logs.add(LogEntry { fields, ..entry });
-        }
-    }
-
-    /// Applies what a turn has staged.
-    async fn apply(&self, mut turn: Turn) -> (Database, Result<(), TurnError>) {
-        turn.make_room().await;
-        let (database, applied) = turn.apply_sliced().await;
-        (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits)))
-    }
-}
-
-/// What is kept of a turn.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    /// All of it, and so the instance.
-    All,
-    /// Nothing: the turn failed, or made only empty tables.
-    Nothing,
 }
 
 /// Returns the object after a turn that leaves this instance.
@@ -459,14 +434,6 @@ fn after(database: Database, resident: Option<Resident>) -> Object {
 fn dormant(mut database: Database) -> Object {
     database.reset_session();
     Object::Dormant(database)
-}
-
-/// Drops the instance. Returns whether there was one.
-fn drop_instance(object: Object) -> (Object, bool) {
-    let (database, resident) = object.without_instance();
-    let had = resident.is_some();
-    drop(resident);
-    (if had { dormant(database) } else { Object::Dormant(database) }, had)
 }
 
 fn storage_failed(error: StorageError) -> TurnError {

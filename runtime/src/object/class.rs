@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
-use crate::base::{ClassKey, ClassName, Create, Digest, TurnError};
+use crate::base::{ClassKey, ClassName, Create, Digest, LateSettings, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
 use crate::wasm::compatibility;
 use crate::wasm::{ClassCode, Engine, LoadError, Version};
@@ -59,6 +59,8 @@ pub struct VersionInfo {
     pub deployed_ms: u64,
     /// What may create objects.
     pub create: Create,
+    /// What the class says about late work.
+    pub late: LateSettings,
     /// The message given at the deploy.
     pub message: Option<String>,
     /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
@@ -159,6 +161,11 @@ impl Class {
         self.current.load().record.current().create
     }
 
+    /// Returns what the current version says about late work.
+    pub fn late(&self) -> LateSettings {
+        self.current.load().record.current().late
+    }
+
     /// Returns the code of the current version, if it is loaded.
     pub fn code_if_loaded(&self) -> Option<Arc<ClassCode>> {
         self.current.load().code.get().cloned()
@@ -180,7 +187,8 @@ impl Class {
     pub fn info(&self) -> VersionInfo {
         let current = self.current.load();
         let record = &current.record;
-        let ClassVersion { number: version, digest, size, deployed_ms, create, message } = record.current().clone();
+        let ClassVersion { number: version, digest, size, deployed_ms, create, late, message } =
+            record.current().clone();
         let (exports, imports, created_ms) = (record.exports.clone(), record.imports.clone(), record.created_ms);
         let built_for = compatibility::built_for(&imports, &exports).map(|(oldest, _)| oldest);
         let outdated = matches!(compatibility::check(&imports, &exports), Err(LoadError::ClassOutdated(_)));
@@ -193,6 +201,7 @@ impl Class {
             created_ms,
             deployed_ms,
             create,
+            late,
             message,
             built_for,
             outdated,

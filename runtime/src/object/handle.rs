@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::class::Class;
 use super::event::Event;
 use super::host_context::HostContext;
-use super::mailbox::{Mailbox, Refusal};
+use super::mailbox::{Leaves, Mailbox, Refusal};
 use crate::base::{Call, MemoryCharge, NoMemory, ObjectId};
 
 /// A reference to a live object.
@@ -44,8 +44,8 @@ impl ObjectHandle {
     }
 
     /// Asks the object to drop its instance between turns. A turn of a class that is being deleted ends at once.
-    pub fn drop_instance(&self) {
-        self.mailbox.ask_to_drop_instance();
+    pub fn drop_instance(&self, why: Leaves) {
+        self.mailbox.ask_to_drop_instance(why);
         self.mailbox.wake_actor();
     }
 

@@ -6,7 +6,7 @@ use super::class::Loader;
 use super::residency::Residency;
 use crate::base::logs::{GuestLogs, Level};
 use crate::base::metrics::Code;
-use crate::base::{CallId, Env, Failures, HostMemory, Limits, Metrics, ObjectAddress, Occasion, TurnError};
+use crate::base::{CallId, CallIds, Env, Failures, HostMemory, Limits, Metrics, ObjectAddress, Occasion, TurnError};
 use crate::sockets::Sockets;
 use crate::storage::Databases;
 use crate::wasm::Engine;
@@ -33,6 +33,8 @@ pub struct HostContext {
     pub failures: Failures,
     /// Counters of the host.
     pub metrics: Arc<Metrics>,
+    /// The ids of calls.
+    pub calls: CallIds,
     /// Clock and randomness.
     pub env: Env,
 }

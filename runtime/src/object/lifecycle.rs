@@ -71,6 +71,19 @@ impl<D, I> Object<D, I> {
         matches!(self, Self::Dormant(_))
     }
 
+    /// Returns the instance, if there is one.
+    pub(super) fn instance(&mut self) -> Option<&mut I> {
+        match self {
+            Self::Dormant(_) => None,
+            Self::Idle(_, instance) | Self::Suspended(_, instance) => Some(instance),
+        }
+    }
+
+    /// Returns whether the instance owes answers.
+    pub(super) fn is_suspended(&self) -> bool {
+        matches!(self, Self::Suspended(..))
+    }
+
     /// Returns the database.
     pub(super) fn database(&mut self) -> &mut D {
         match self {
@@ -98,6 +111,7 @@ mod tests {
         for mut object in states() {
             let is_dormant = object.is_dormant();
             assert_eq!(object.database(), &Database);
+            assert_eq!(object.instance().is_some(), !is_dormant);
             match object.quiet() {
                 Quiet::Leaves(Database) => assert!(is_dormant),
                 Quiet::Stays(object) => assert!(!is_dormant && object.begin().1.is_some()),

@@ -8,6 +8,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::task::AtomicWaker;
@@ -23,8 +24,23 @@ use crate::base::{Call, Limits, MemoryCharge, TurnError};
 pub(super) enum Message {
     /// An event to deliver.
     Deliver(Box<Envelope>),
-    /// Drop the instance: its room is needed, or it was idle for too long.
-    DropInstance,
+    /// Drop the instance, for this reason.
+    DropInstance(Leaves),
+}
+
+/// The reason why an instance is asked to leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaves {
+    /// It was idle for too long.
+    Idle,
+    /// Its room is needed.
+    Room,
+    /// Its class has another version or another name.
+    Version,
+    /// Its class is being deleted.
+    Deletion,
+    /// The host stops, and waits until this time for what is due before.
+    Stop(Duration),
 }
 
 impl Message {
@@ -32,7 +48,7 @@ impl Message {
     fn is_hosts(&self) -> bool {
         match self {
             Self::Deliver(envelope) => envelope.call.event.is_hosts(),
-            Self::DropInstance => true,
+            Self::DropInstance(_) => true,
         }
     }
 }
@@ -86,7 +102,6 @@ pub(super) enum Admits {
     /// All, in the order of arrival.
     All,
     /// Only those of the host, which overtake the others: a suspended handler occupies its object.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can hold on to its object yet"))]
     Hosts,
 }
 
@@ -161,9 +176,9 @@ impl Mailbox {
     }
 
     /// Asks the actor to drop its instance between turns.
-    pub(super) fn ask_to_drop_instance(&self) {
+    pub(super) fn ask_to_drop_instance(&self, why: Leaves) {
         // An actor that has ended has no instance.
-        let _ = self.sender.send(Message::DropInstance);
+        let _ = self.sender.send(Message::DropInstance(why));
     }
 
     fn begin_deletion(&self) -> Deleting {
@@ -299,7 +314,7 @@ mod tests {
 
     fn take(inbox: &mut Inbox, admits: Admits) -> Option<&'static str> {
         Some(match inbox.next(admits).now_or_never()?? {
-            Message::DropInstance => "drop",
+            Message::DropInstance(_) => "drop",
             Message::Deliver(envelope) => match envelope.call.event {
                 Event::Alarm(..) => "alarm",
                 Event::Administration(Administration::Describe(_)) => "describe",
@@ -315,7 +330,7 @@ mod tests {
         let first = put(&mailbox, &ids, RunAlarm::IfDue);
         let look = put(&mailbox, &ids, Describe);
         let second = put(&mailbox, &ids, RunAlarm::Now);
-        mailbox.ask_to_drop_instance();
+        mailbox.ask_to_drop_instance(Leaves::Idle);
         let hosts = [take(&mut inbox, Admits::Hosts), take(&mut inbox, Admits::Hosts), take(&mut inbox, Admits::Hosts)];
         assert_eq!(hosts, [Some("describe"), Some("drop"), None]);
         assert!(!mailbox.is_empty(), "what is put aside still waits");

@@ -43,9 +43,9 @@ pub(super) fn hold_outcome<T>(
     hold(outcome, applied, durable)
 }
 
-/// Returns an error that waits for nothing, because it says nothing about what the object stores.
-pub(super) fn of_host<T>(error: TurnError) -> Gated<Result<T, TurnError>> {
-    Gated { value: Err(error), waits_for: None }
+/// Returns an outcome that waits for nothing, because it says nothing about what the object stores.
+pub(super) fn of_host<T>(outcome: Result<T, TurnError>) -> Gated<Result<T, TurnError>> {
+    Gated { value: outcome, waits_for: None }
 }
 
 impl<T> Gated<T> {

@@ -1,81 +1,143 @@
 //! The answers that an instance owes: those of turns whose handlers have deferred them.
 //!
-//! A deferred answer is named by a token, which the instance never uses again. What must stay true: each is answered
+//! A deferred answer is named by the token that the instance has got for it. What must stay true: each is answered
 //! once; dropping an instance answers all that it owes with an error.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::{AbortHandle, Abortable, BoxFuture};
+use futures_util::stream::FuturesUnordered;
+use parking_lot::Mutex;
 
 use super::reply::ReplyTo;
 use crate::base::operation::AlarmRun;
-use crate::base::{FetchAnswer, TurnError};
-
-/// Answers that one instance may owe.
-const OWED_MAX: usize = 1_000;
+use crate::base::socket::SocketId;
+use crate::base::{CallId, FetchAnswer, Occasion, TakenAlarm, TurnError};
 
 /// The answers that one instance owes.
 #[derive(Default)]
 pub(super) struct Owed {
-    last: u64,
-    answers: BTreeMap<u64, OwedAnswer>,
+    answers: BTreeMap<u64, Entry>,
+    /// The callers that may go.
+    watchers: FuturesUnordered<Abortable<BoxFuture<'static, u64>>>,
 }
 
-/// A deferred answer, by what it answers.
-#[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
-pub(super) enum OwedAnswer {
-    /// A request.
+/// A deferred answer.
+pub(super) struct OwedAnswer {
+    pub to: OwedTo,
+    /// The call and the event whose answer it is, for the log.
+    pub of: (CallId, Occasion),
+}
+
+/// The receiver of a deferred answer.
+pub(super) enum OwedTo {
+    /// The caller of a request.
     Fetch(ReplyTo<FetchAnswer>),
-    /// An event of a WebSocket.
-    Socket(ReplyTo<()>),
-    /// The alarm.
-    Alarm(ReplyTo<AlarmRun>),
+    /// The connection of a WebSocket, which may wait for the end of an event. It is the socket's last one if true.
+    Socket(SocketId, bool, Option<ReplyTo<()>>),
+    /// The caller of this alarm, if it waits for its end.
+    Alarm(TakenAlarm, Option<ReplyTo<AlarmRun>>),
+}
+
+struct Entry {
+    to: EntryTo,
+    of: (CallId, Occasion),
+    /// When the answer is late, by `Env::elapsed`.
+    until: Duration,
+}
+
+enum EntryTo {
+    Fetch(Arc<Mutex<Option<ReplyTo<FetchAnswer>>>>, AbortHandle),
+    Other(OwedTo),
 }
 
 impl Owed {
-    /// Defers an answer. Returns its token, or the answer if the instance owes as many as it may.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
-    pub(super) fn defer(&mut self, answer: OwedAnswer) -> Result<u64, OwedAnswer> {
-        if self.answers.len() >= OWED_MAX {
-            return Err(answer);
-        }
-        self.last += 1;
-        self.answers.insert(self.last, answer);
-        Ok(self.last)
+    /// Adds an answer that is to be given before a time.
+    pub(super) fn add(&mut self, token: u64, OwedAnswer { to, of }: OwedAnswer, until: Duration) {
+        let to = match to {
+            OwedTo::Fetch(reply) => {
+                let reply = Arc::new(Mutex::new(Some(reply)));
+                let (watched, (abort, registration)) = (reply.clone(), AbortHandle::new_pair());
+                let gone = std::future::poll_fn(move |context| match &mut *watched.lock() {
+                    Some(reply) => reply.poll_abandoned(context).map(|()| token),
+                    None => Poll::Pending,
+                });
+                self.watchers.push(Abortable::new(Box::pin(gone), registration));
+                EntryTo::Fetch(reply, abort)
+            }
+            other => EntryTo::Other(other),
+        };
+        self.answers.insert(token, Entry { to, of, until });
     }
 
-    /// Takes an answer, to send it. Returns none if it was taken or its caller has dropped the receiving end.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no handler can defer its answer yet"))]
+    /// Takes an answer, to send it. Returns none if it was taken or its caller has gone.
     pub(super) fn take(&mut self, token: u64) -> Option<OwedAnswer> {
-        self.answers.remove(&token).filter(|answer| !answer.is_gone())
+        let answer = self.answers.remove(&token)?.into_answer()?;
+        if self.answers.is_empty() {
+            self.watchers.clear();
+        }
+        Some(answer)
+    }
+
+    /// Takes all answers, in the order in which they were deferred.
+    pub(super) fn take_all(&mut self) -> Vec<OwedAnswer> {
+        self.watchers.clear();
+        std::mem::take(&mut self.answers).into_values().filter_map(Entry::into_answer).collect()
     }
 
     /// Returns whether the instance owes no answer.
     pub(super) fn is_empty(&self) -> bool {
         self.answers.is_empty()
     }
-}
 
-impl OwedAnswer {
-    fn is_gone(&self) -> bool {
-        match self {
-            Self::Fetch(reply) => reply.is_cancelled(),
-            Self::Socket(reply) => reply.is_cancelled(),
-            Self::Alarm(reply) => reply.is_cancelled(),
-        }
+    /// Returns the token of the oldest answer, and when it is late.
+    pub(super) fn first_late(&self) -> Option<(u64, Duration)> {
+        self.answers.first_key_value().map(|(token, entry)| (*token, entry.until))
     }
 
-    fn refuse(self, error: TurnError) {
+    /// Waits until a caller has gone. Returns the token. Safe to cancel.
+    pub(super) async fn gone(&mut self) -> u64 {
+        loop {
+            match self.watchers.next().await {
+                Some(Ok(token)) if self.answers.contains_key(&token) => return token,
+                Some(_) => {}
+                None => return std::future::pending().await,
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn into_answer(self) -> Option<OwedAnswer> {
+        let to = match self.to {
+            EntryTo::Other(to) => to,
+            EntryTo::Fetch(reply, abort) => {
+                abort.abort();
+                OwedTo::Fetch(reply.lock().take().filter(|reply| !reply.is_cancelled())?)
+            }
+        };
+        Some(OwedAnswer { to, of: self.of })
+    }
+}
+
+impl OwedTo {
+    /// Answers with an error that says nothing about what the object stores.
+    pub(super) fn refuse(self, error: TurnError) {
         match self {
             Self::Fetch(reply) => reply.refuse(error),
-            Self::Socket(reply) => reply.refuse(error),
-            Self::Alarm(reply) => reply.refuse(error),
+            Self::Socket(_, _, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
+            Self::Alarm(_, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
         }
     }
 }
 
 impl Drop for Owed {
     fn drop(&mut self) {
-        let error = || TurnError::Host("the object's instance was dropped before it had answered".into());
-        std::mem::take(&mut self.answers).into_values().for_each(|answer| answer.refuse(error()));
+        self.take_all().into_iter().for_each(|answer| answer.to.refuse(TurnError::InstanceDropped));
     }
 }
 
@@ -84,6 +146,13 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
+    use crate::base::{Alarm, CallIds, Env};
+
+    const SOON: Duration = Duration::from_secs(1);
+
+    fn of() -> (CallId, Occasion) {
+        (CallIds::new(&Env::manual(1).0).next(), Occasion::Alarm)
+    }
 
     #[test]
     fn each_answer_is_given_once_and_none_is_forgotten() {
@@ -91,22 +160,45 @@ mod tests {
         let (fetch, waits_for_fetch) = ReplyTo::caller();
         let (socket, waits_for_socket) = ReplyTo::caller();
         let (alarm, waits_for_alarm) = ReplyTo::caller();
-        let tokens = [OwedAnswer::Fetch(fetch), OwedAnswer::Socket(socket), OwedAnswer::Alarm(alarm)];
-        let tokens = tokens.map(|answer| owed.defer(answer).ok().unwrap());
-        let Some(OwedAnswer::Socket(reply)) = owed.take(tokens[1]) else { panic!("it is owed") };
+        let taken = TakenAlarm { serial: 1, alarm: Alarm::at(1), again: false };
+        let answers =
+            [OwedTo::Fetch(fetch), OwedTo::Socket(SocketId(1), true, Some(socket)), OwedTo::Alarm(taken, Some(alarm))];
+        for (token, to) in (1..).zip(answers) {
+            owed.add(token, OwedAnswer { to, of: of() }, SOON);
+        }
+        assert_eq!(owed.first_late(), Some((1, SOON)));
+        let Some(OwedAnswer { to: OwedTo::Socket(SocketId(1), true, Some(reply)), .. }) = owed.take(2) else {
+            panic!("it is owed")
+        };
         reply.refuse(TurnError::Stopping);
-        assert!(owed.take(tokens[1]).is_none(), "it was given");
+        assert!(owed.take(2).is_none(), "it was given");
         assert_eq!(waits_for_socket.outcome().now_or_never(), Some(Err(TurnError::Stopping)));
-        drop(waits_for_alarm);
-        assert!(owed.take(tokens[2]).is_none() && !owed.is_empty(), "nobody waits for it");
-        drop(owed);
-        assert!(matches!(waits_for_fetch.outcome().now_or_never(), Some(Err(TurnError::Host(_)))));
+        assert!(owed.take(3).is_some() && !owed.is_empty());
+        drop((owed, waits_for_alarm));
+        assert!(matches!(waits_for_fetch.outcome().now_or_never(), Some(Err(TurnError::InstanceDropped))));
     }
 
     #[test]
-    fn an_instance_owes_no_more_than_it_may() {
+    fn a_caller_that_goes_is_noticed_once() {
         let mut owed = Owed::default();
-        let mut defer = || owed.defer(OwedAnswer::Socket(ReplyTo::caller().0)).is_ok();
-        assert!((0..OWED_MAX).all(|_| defer()) && !defer());
+        let mut waits = Vec::new();
+        for token in 1..=300 {
+            let (reply, pending) = ReplyTo::caller();
+            owed.add(token, OwedAnswer { to: OwedTo::Fetch(reply), of: of() }, SOON);
+            waits.push(pending);
+        }
+        assert!(owed.gone().now_or_never().is_none());
+        assert!(owed.take(7).is_some(), "answered, so its caller cannot go");
+        drop(waits.drain(..100));
+        let mut gone: Vec<u64> = std::iter::from_fn(|| {
+            let token = owed.gone().now_or_never()?;
+            assert!(owed.take(token).is_none());
+            Some(token)
+        })
+        .collect();
+        gone.sort_unstable();
+        assert!(gone.len() == 99 && !gone.contains(&7) && !owed.is_empty());
+        assert_eq!(owed.take_all().len(), 200);
+        assert!(owed.is_empty() && owed.gone().now_or_never().is_none());
     }
 }

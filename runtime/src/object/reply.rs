@@ -3,7 +3,7 @@
 //! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn
 //! that has begun completes, except that of a request which has written nothing and only waits: it is rolled back.
 
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -49,9 +49,14 @@ impl<T> ReplyTo<T> {
         }
     }
 
+    /// Sends an answer that says nothing about what the object stores, so it need not wait at the gate.
+    pub(super) fn send_at_once(self, answer: T) {
+        self.send(output_gate::of_host(Ok(answer)), None);
+    }
+
     /// Sends an error that says nothing about what the object stores, so it need not wait at the gate.
     pub(super) fn refuse(self, error: TurnError) {
-        self.send(output_gate::of_host(error), None);
+        self.send(output_gate::of_host(Err(error)), None);
     }
 
     /// Returns a future that ends when the caller drops its receiving end; it pends forever if there is no caller.
@@ -59,10 +64,20 @@ impl<T> ReplyTo<T> {
     where
         T: Send,
     {
-        std::future::poll_fn(move |context| match self {
+        std::future::poll_fn(move |context| self.poll_abandoned(context))
+    }
+
+    /// Polls whether the caller has dropped its receiving end.
+    pub(super) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
             Self::Caller(Caller(sender)) => sender.poll_closed(context),
             Self::Nobody(_) => Poll::Pending,
-        })
+        }
+    }
+
+    /// Returns the reply, if somebody waits for it.
+    pub(super) fn awaited(self) -> Option<Self> {
+        matches!(self, Self::Caller(_)).then_some(self)
     }
 
     /// Returns whether the caller has dropped its receiving end.

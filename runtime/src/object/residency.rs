@@ -24,7 +24,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Leaves, Mailbox};
 use crate::base::env::TimedOut;
 use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
 use crate::wasm::{Cost, InstanceCapacity};
@@ -175,7 +175,7 @@ impl Residency {
         if self.tenant(residents, class).account.is_short()
             && let Some(key) = self.victim(residents, class)
         {
-            residents.by_key[&key].mailbox.ask_to_drop_instance();
+            residents.by_key[&key].mailbox.ask_to_drop_instance(Leaves::Room);
             self.metrics.instances_evicted.inc();
         }
         residents.used = residents.used.plus(cost);
@@ -263,7 +263,7 @@ impl Residency {
         let Some(resident) = residents.by_key.get_mut(&key).filter(|resident| resident.leaves_for.is_none()) else {
             return;
         };
-        resident.mailbox.ask_to_drop_instance();
+        resident.mailbox.ask_to_drop_instance(Leaves::Room);
         resident.leaves_for = Some(class.clone());
         self.tenant(residents, &class).coming += 1;
         self.metrics.instances_evicted.inc();
@@ -301,7 +301,7 @@ impl Residency {
         let Residents { tenants, by_key, .. } = &mut *residents;
         for tenant in tenants.values_mut() {
             while let Some(key) = tenant.oldest_idle(by_key, before, now) {
-                by_key[&key].mailbox.ask_to_drop_instance();
+                by_key[&key].mailbox.ask_to_drop_instance(Leaves::Idle);
             }
         }
     }
@@ -410,11 +410,36 @@ impl Permit {
     }
 
     /// Marks that the turn has ended: the instance may be asked to leave.
+    #[cfg(test)]
     pub(super) fn mark_idle(&self) {
+        self.mark_idle_since(self.residency.env.elapsed());
+    }
+
+    /// Marks that the turn has ended: the instance counts as idle since this time. A later one than now keeps it until
+    /// then, unless its room is needed; it leaves after all that are idle.
+    pub(super) fn mark_idle_since(&self, since: Duration) {
         // Ordered with `waiting`: a turn that begins to wait now either sees this instance idle or is seen here.
-        self.last_used.store(self.residency.now(), Ordering::SeqCst);
+        self.last_used.store(since.as_nanos() as u64, Ordering::SeqCst);
         if self.residency.waiting.load(Ordering::SeqCst) > 0 {
             self.residency.went_idle(self.key);
+        }
+    }
+}
+
+impl Permit {
+    /// Notes that the instance was asked to leave and stays: it may be asked again, and another one leaves instead.
+    pub(super) fn stays(&self) {
+        let residency = &self.residency;
+        let mut residents = residency.residents.lock();
+        let Some(resident) = residents.by_key.get_mut(&self.key) else { return };
+        let (class, asked_for) = (resident.class.clone(), resident.leaves_for.take());
+        let stamp = self.last_used.load(Ordering::SeqCst).min(residency.now());
+        residency.tenant(&mut residents, &class).by_age.push(Reverse((stamp, self.key)));
+        if let Some(waits) = asked_for {
+            if let Some(tenant) = residents.tenants.get_mut(&waits) {
+                tenant.coming = tenant.coming.saturating_sub(1);
+            }
+            residents.forget_if_empty(&waits);
         }
     }
 }

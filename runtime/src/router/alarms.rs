@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 
 use super::{Router, blocking};
 use crate::base::logs::{Level, LogEntry};
-use crate::base::operation::RunAlarm;
+use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::share::{Slot, Slots};
 use crate::base::{Alarm, Call, Cause, ClassKey, ObjectAddress, Principal, TurnError, alarm::counts_as_attempt};
 use crate::storage::alarm_index::{Now, Place};
@@ -141,6 +141,10 @@ impl Router {
         let of_host = (Cause::Alarm, Principal::Host);
         let delivered = self.deliver(Call::new(self.call_id(), target, of_host, RunAlarm::IfDue)).await;
         drop(slot);
+        if let Ok(AlarmRun::Suspended) = delivered {
+            // The object reports when the handler has ended or its instance is dropped.
+            return alarms.has_room();
+        }
         let wait = match delivered {
             Err(TurnError::Damaged(_) | TurnError::ClassOutdated(_)) => Alarm::DAMAGED_RETRY,
             _ => Alarm::HOST_RETRY,

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use super::blocking;
 use crate::base::alone::{Alone, OneAtATime};
 use crate::base::share::TooManyWait;
-use crate::base::{ClassKey, ClassName, Create, Digest, Limits};
+use crate::base::{ClassKey, ClassName, Create, Digest, LateSettings, Limits};
 use crate::object::{Class, HostContext};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
@@ -39,8 +39,21 @@ pub struct Classes {
 pub struct DeploySettings {
     /// The class's `create` setting; none keeps the current one.
     pub create: Option<Create>,
+    /// Whether its handlers may defer their answers; none keeps the current setting.
+    pub interleave: Option<bool>,
+    /// Seconds for which resumes may hold an instance; none keeps the current setting.
+    pub late_seconds: Option<u32>,
     /// A description of the version, at most [`MESSAGE_MAX`](crate::storage::MESSAGE_MAX) bytes; stored with it.
     pub message: Option<String>,
+}
+
+impl DeploySettings {
+    fn late(&self, current: LateSettings) -> LateSettings {
+        LateSettings {
+            interleave: self.interleave.unwrap_or(current.interleave),
+            late_seconds: self.late_seconds.or(current.late_seconds),
+        }
+    }
 }
 
 /// The result of a deploy.
@@ -195,7 +208,7 @@ impl Classes {
         settings: DeploySettings,
     ) -> Result<Deployed, DeployError> {
         let _alone = self.change(&name).await.map_err(|TooManyWait| DeployError::Busy)?;
-        self.deploy_alone(name, component, settings).await
+        self.deploy_alone(name, component, settings, None).await
     }
 
     async fn deploy_alone(
@@ -203,6 +216,7 @@ impl Classes {
         name: ClassName,
         component: Bytes,
         settings: DeploySettings,
+        late: Option<LateSettings>,
     ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.host.limits;
         if component.len() as u64 > limits.component {
@@ -217,9 +231,11 @@ impl Classes {
         let code = self.host.loader.load(&key, digest, component.clone()).await?;
         let create = settings.create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
         let previous = existing.as_ref().map(|class| class.record());
+        let current = || previous.as_ref().map(|record| record.current().late);
+        let late = settings.late(late.or_else(current).unwrap_or_default());
         let is_same = |record: &&ClassRecord| {
             let current = record.current();
-            (current.digest, current.create) == (digest, create)
+            (current.digest, current.create, current.late) == (digest, create, late)
         };
         if let (Some(class), Some(record)) = (&existing, previous.as_ref().filter(is_same)) {
             // Stored even if unchanged: a deploy repairs a damaged component.
@@ -229,8 +245,8 @@ impl Classes {
         let (size, message) = (component.len() as u64, settings.message);
         let deployed_ms = self.host.env.wall_ms();
         let number = previous.as_ref().map_or(0, |record| record.current().number) + 1;
-        let mut record =
-            self.with_version(name, previous, ClassVersion { number, digest, size, deployed_ms, create, message });
+        let version = ClassVersion { number, digest, size, deployed_ms, create, late, message };
+        let mut record = self.with_version(name, previous, version);
         (record.exports, record.imports) = (code.exports.clone(), code.imports.clone());
         self.store(record.clone(), component).await?;
         let created = existing.is_none();
@@ -259,7 +275,7 @@ impl Classes {
     }
 
     /// Makes an earlier version of a class the current one again: its component and, unless the settings override it,
-    /// its `create` setting. It gets a new version number.
+    /// its other settings. It gets a new version number.
     pub async fn roll_back(
         &self,
         name: ClassName,
@@ -274,7 +290,7 @@ impl Classes {
         let (records, _held) = (self.records.clone(), self.records.hold(version.digest));
         let component = blocking(move || records.component(&version.digest)).await?;
         let create = settings.create.or(Some(version.create));
-        self.deploy_alone(name, component.into(), DeploySettings { create, ..settings }).await
+        self.deploy_alone(name, component.into(), DeploySettings { create, ..settings }, Some(version.late)).await
     }
 
     /// Renames a class; the new name is durable when this returns.

@@ -5,6 +5,8 @@
 //! Invariant besides those of storage: a caller that receives an answer finds everything that was sent before it
 //! already delivered, in the order of the turns.
 
+mod late;
+
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -24,19 +26,21 @@ use crate::base::operation::RunAlarm;
 use crate::base::seeded_bugs::SeededBug;
 use crate::base::socket::{Message, SocketEvent, SocketId, Text};
 use crate::base::{
-    Alarm, Call, Cause, Create, Digest, Env, Failure, Failures, HostMemory, Limits, Metrics, Principal, Request,
-    Response, SystemDisk, TurnError,
+    Alarm, Call, CallIds, Cause, Create, Digest, Env, Failure, Failures, HostMemory, LateSettings, Limits, Metrics,
+    Principal, Request, Response, SystemDisk, TurnError,
 };
 use crate::object::class::Loader;
+use crate::object::mailbox::Leaves;
 use crate::object::{HostContext, Residency};
-use crate::sockets::{Connection, Outgoing, SocketTurn, Sockets};
+use crate::sockets::{Connection, Outgoing, Sockets};
 use crate::storage::commit_log::Lsn;
 use crate::storage::tests::simulation::model::State;
 use crate::storage::tests::simulation::schedule::{Dice, End, OBJECTS, Write};
 use crate::storage::tests::simulation::whole_storage::{Storage, limits, object, read, write};
 use crate::storage::tests::simulation::{Failed, Subject, Turned, Until, World, notices, simulate};
-use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir, Turn};
+use crate::storage::{ClassRecord, ClassRecords, ClassVersion, DataDir};
 use crate::wasm::Version;
+use crate::wasm::event::Scripted;
 use crate::wasm::script::Script;
 use crate::wasm::{ClassCode, Engine};
 
@@ -71,7 +75,8 @@ struct Handlers(Arc<Mutex<Orders>>);
 
 impl Handlers {
     /// Executes the orders. `alarm` is the due time of the alarm whose turn it is.
-    fn obey(&self, alarm: Option<u64>, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
+    fn obey(&self, alarm: Option<u64>, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        let Scripted { turn, sockets, .. } = turn;
         let orders = &mut *self.0.lock();
         orders.obeyed = true;
         let done = match orders.reads {
@@ -95,21 +100,25 @@ impl Handlers {
 }
 
 impl Script for Handlers {
-    fn fetch(&self, request: Request, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Response, TurnError> {
+    fn fetch(&self, request: Request, turn: &mut Scripted<'_>) -> Result<Response, TurnError> {
         let mut status = StatusCode::OK;
         if request.websocket {
-            self.0.lock().accepted = Some(sockets.accept(Vec::new()).expect("there is room for a socket"));
+            self.0.lock().accepted = Some(turn.sockets.accept(Vec::new()).expect("there is room for a socket"));
             status = StatusCode::SWITCHING_PROTOCOLS;
         }
-        self.obey(None, turn, sockets)?;
+        self.obey(None, turn)?;
         Ok(Response { status, headers: HeaderMap::new(), body: Default::default() })
     }
 
-    fn alarm(&self, alarm: Alarm, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        self.obey(Some(alarm.due_ms), turn, sockets)
+    fn alarm(&self, alarm: Alarm, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        self.obey(Some(alarm.due_ms), turn)
     }
 
-    fn socket(&self, _event: SocketEvent, _turn: &mut Turn, _sockets: &mut SocketTurn) -> Result<(), TurnError> {
+    fn socket(&self, _event: SocketEvent, _turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        Ok(())
+    }
+
+    fn resume(&self, _tokens: Vec<u64>, _turn: &mut Scripted<'_>) -> Result<(), TurnError> {
         Ok(())
     }
 }
@@ -185,14 +194,15 @@ fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostCo
         failures: Failures::new(logs.clone(), env.clone()),
         logs,
         metrics,
+        calls: CallIds::new(env),
         env: env.clone(),
     })
 }
 
 fn class(code: ClassCode) -> Class {
     let address = object(0);
-    let (digest, create) = (Digest::of(b"script"), Create::Any);
-    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, message: None };
+    let (digest, create, late) = (Digest::of(b"script"), Create::Any, LateSettings::default());
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, message: None };
     let mut record = ClassRecord::new(address.class, address.key, version);
     // Scripts handle alarms.
     record.exports = vec![format!("holdfast:object/alarm-handler@{}", Version::newest())];
@@ -400,7 +410,7 @@ impl Subject for Actors {
 
     fn leave(&mut self, number: usize) {
         if let Some(live) = self.router.objects.live.get(&object(number).id) {
-            live.drop_instance();
+            live.drop_instance(Leaves::Room);
         }
         self.run();
     }

@@ -65,6 +65,8 @@ pub struct SocketTurn {
     /// The sub-protocols that the client offers, if the turn is about an upgrade request.
     offered: Option<Vec<String>>,
     accepted: Option<(SocketId, Socket)>,
+    /// The sockets of deferred requests that the turn opens.
+    opened: BTreeMap<SocketId, Socket>,
     attachments: BTreeMap<SocketId, Option<Bytes>>,
     closed: BTreeSet<SocketId>,
     auto_response: Option<Option<AutoResponse>>,
@@ -74,6 +76,45 @@ pub struct SocketTurn {
     /// Bytes of its sends beside messages that have charges of their own, and the charge for them.
     held: u64,
     charge: Option<MemoryCharge>,
+}
+
+/// A request for a WebSocket whose answer is deferred.
+#[derive(Default)]
+pub struct Upgrade {
+    offered: Vec<String>,
+    accepted: Option<Accepted>,
+}
+
+/// A socket that was accepted and is not open yet.
+pub struct Accepted(SocketId, Socket);
+
+impl Accepted {
+    /// Returns its id.
+    pub fn id(&self) -> SocketId {
+        self.0
+    }
+}
+
+impl Upgrade {
+    /// Returns whether its socket was accepted.
+    pub fn is_accepted(&self) -> bool {
+        self.accepted.is_some()
+    }
+
+    /// Takes the accepted socket.
+    pub fn take_accepted(&mut self) -> Option<Accepted> {
+        self.accepted.take()
+    }
+
+    /// Notes that its socket was accepted.
+    pub fn accept(&mut self, accepted: Accepted) {
+        self.accepted = Some(accepted);
+    }
+
+    /// Returns whether the client offers this sub-protocol.
+    pub fn offers(&self, protocol: &[u8]) -> bool {
+        self.offered.iter().any(|offered| offered.as_bytes() == protocol)
+    }
 }
 
 enum Send {
@@ -104,6 +145,7 @@ impl SocketTurn {
             applied,
             offered,
             accepted: None,
+            opened: BTreeMap::new(),
             attachments: BTreeMap::new(),
             closed: BTreeSet::new(),
             auto_response: None,
@@ -122,6 +164,7 @@ impl SocketTurn {
     /// Returns whether the turn has staged any change of sockets.
     pub fn has_staged(&self) -> bool {
         self.accepted.is_some()
+            || !self.opened.is_empty()
             || self.auto_response.is_some()
             || !(self.sends.is_empty() && self.attachments.is_empty() && self.closed.is_empty())
     }
@@ -134,6 +177,25 @@ impl SocketTurn {
         if self.accepted.is_some() {
             return Err(SocketError::AlreadyAccepted);
         }
+        let Accepted(id, socket) = self.accept_later(tags)?;
+        self.accepted = Some((id, socket));
+        Ok(id)
+    }
+
+    /// Takes the request for a socket out of the turn, because its answer is deferred, with the socket that the turn
+    /// has accepted.
+    pub fn defer(&mut self) -> Option<Upgrade> {
+        let accepted = self.accepted.take().map(|(id, socket)| Accepted(id, socket));
+        self.offered.take().map(|offered| Upgrade { offered, accepted })
+    }
+
+    /// Opens the socket of a deferred request when the turn is applied.
+    pub fn open_later(&mut self, Accepted(id, socket): Accepted) {
+        self.opened.insert(id, socket);
+    }
+
+    /// Accepts the socket of a deferred request, which is not open yet.
+    pub fn accept_later(&mut self, tags: Vec<String>) -> Result<Accepted, SocketError> {
         let limit = self.host.limits.sockets_per_object;
         if self.with_table(|table| table.sockets.len()).unwrap_or(0) >= limit as usize {
             return Err(SocketError::TooManySockets(limit));
@@ -145,9 +207,7 @@ impl SocketTurn {
         if let Some(tag) = tags.iter().find(|tag| !(1..=TAG_MAX).contains(&tag.len())) {
             return Err(SocketError::BadTag(format!("a tag has {} bytes; it may have 1 to {TAG_MAX}", tag.len())));
         }
-        let id = self.host.next_id();
-        self.accepted = Some((id, Socket::new(tags.into_iter().collect())));
-        Ok(id)
+        Ok(Accepted(self.host.next_id(), Socket::new(tags.into_iter().collect())))
     }
 
     /// Returns the socket that this turn has accepted.
@@ -173,13 +233,11 @@ impl SocketTurn {
             open.map(|(id, socket)| each(id, socket)).collect()
         });
         let mut sockets: Vec<T> = of_table.unwrap_or_default();
-        // Its id is the highest.
-        if let Some((id, socket)) = &self.accepted
-            && is_open(*id, socket)
-            && tag.is_none_or(|tag| socket.tags.iter().any(|of_socket| **of_socket == *tag))
-        {
-            sockets.push(each(*id, socket));
-        }
+        let has_tag = |socket: &Socket| tag.is_none_or(|tag| socket.tags.iter().any(|of_socket| **of_socket == *tag));
+        // Their ids are the highest.
+        let new = self.opened.iter().chain(self.accepted.as_ref().map(|(id, socket)| (id, socket)));
+        let new = new.filter(|(id, socket)| is_open(**id, socket) && has_tag(socket));
+        sockets.extend(new.map(|(id, socket)| each(*id, socket)));
         sockets
     }
 
@@ -303,6 +361,9 @@ impl SocketTurn {
         {
             return Ok(of(socket));
         }
+        if let Some(socket) = self.opened.get(&id) {
+            return Ok(of(socket));
+        }
         let of_table = self.with_table(|table| table.sockets.get(&id).map(of)).flatten();
         of_table.ok_or(SocketError::UnknownSocket)
     }
@@ -315,7 +376,8 @@ impl SocketTurn {
     /// socket; otherwise it is dropped. Returns none if there is nothing to release.
     pub fn apply(mut self, open: bool) -> Option<Release> {
         let accepted = self.accepted.take().filter(|_| open);
-        let changes_nothing = accepted.is_none() && self.attachments.is_empty() && self.sends.is_empty();
+        let changes_nothing =
+            accepted.is_none() && self.opened.is_empty() && self.attachments.is_empty() && self.sends.is_empty();
         if changes_nothing && self.auto_response.is_none() {
             return None;
         }
@@ -327,6 +389,7 @@ impl SocketTurn {
         if let Some((id, socket)) = accepted {
             table.insert(id, socket);
         }
+        self.opened.into_iter().for_each(|(id, socket)| table.insert(id, socket));
         for (id, attachment) in self.attachments {
             if let Some(socket) = table.sockets.get_mut(&id) {
                 socket.attachment = attachment;

@@ -295,6 +295,13 @@ impl Alarms {
         put_back
     }
 
+    /// Notes that an alarm which stays taken is not run at this moment: another one may be admitted.
+    pub fn has_room(&self) {
+        if self.near.lock().refused {
+            self.changed.notify_one();
+        }
+    }
+
     /// Removes a taken alarm whose object was deleted.
     pub fn forget(&self, id: &ObjectId) {
         self.near.lock().untake(id);

@@ -7,16 +7,17 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::StorageError;
 use super::capture::{Wal, capture};
 use super::catalog::Change;
-use super::commit_log::{AlarmChange, Alarms, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
+use super::commit_log::{AlarmChange, Encoded, Lsn, Reservation, TurnEncoder, TurnHead};
 use super::database::{Database, FileState, Made, Stored};
 use super::sums::sums_path;
 #[cfg(test)]
 use crate::base::seeded_bugs::{self, SeededBug};
-use crate::base::{Alarm, Failpoint, ObjectName};
+use crate::base::{Alarm, Failpoint, ObjectName, TakenAlarm};
 
 impl Database {
     /// Does everything that can fail, before a turn's COMMIT: between the COMMIT and its record nothing may fail.
@@ -83,6 +84,10 @@ impl Database {
     /// Updates the index of all alarms with the object's alarm. Called after the record of a change is appended,
     /// because a reader of the catalog must find the alarm there or in the index.
     fn note_alarm(&self, alarm: Option<Alarm>) {
+        // Its handler is suspended: it stays taken, and another alarm waits for its end.
+        if self.alarm_suspended {
+            return;
+        }
         self.shared.alarms.note(&self.address.key, self.address.id, alarm);
     }
 
@@ -98,6 +103,24 @@ impl Database {
         }
         self.note_alarm(alarm);
         Ok(())
+    }
+
+    /// Takes the alarm that is to be run at this time; none while a handler is suspended.
+    pub fn take_alarm(&mut self, now_ms: u64) -> Result<Option<TakenAlarm>, StorageError> {
+        Ok(if self.alarm_suspended { None } else { self.alarms()?.take(now_ms) })
+    }
+
+    /// Returns whether the handler of the object's alarm is suspended.
+    pub fn is_alarm_suspended(&self) -> bool {
+        self.alarm_suspended
+    }
+
+    /// Notes that the instance was dropped in which the handler of the alarm was suspended. It is run again, not before
+    /// this time on the monotonic clock.
+    pub fn alarm_is_dropped(&mut self, again: Duration) {
+        if std::mem::take(&mut self.alarm_suspended) {
+            self.shared.alarms.settled(&self.address.id, again);
+        }
     }
 
     /// Discards what the log has of an object that could not be recovered.
@@ -121,9 +144,7 @@ impl Database {
             adopted: file.made == Some(Made::FromFile),
             bytes: file.bytes,
             name: name.filter(|_| !known || file.made.is_some()).map(ObjectName::as_str),
-            alarms: told
-                .is_none_or(|told| told.alarm != file.alarm())
-                .then_some(Alarms { set: file.alarm, running: None }),
+            alarms: told.is_none_or(|told| told.alarms != file.alarms).then_some(file.alarms),
             ..self.head()
         };
         let template = (file.made == Some(Made::FromTemplate)).then_some(&self.shared.template);
@@ -151,13 +172,14 @@ impl Database {
     /// Returns what the last turn changed in the list of objects, if anything, and the alarm if it is part of that.
     fn change(&mut self) -> (Option<Change>, Option<Option<Alarm>>) {
         let FileState::Open(file) = &self.file else { return (None, None) };
-        let (name, alarm) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarm());
-        let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm });
+        let (name, alarms) = (file.identity.as_ref().and_then(|identity| identity.name.clone()), file.alarms);
+        let alarm = alarms.next();
+        let now = Some(Stored { name: name.clone(), bytes: file.bytes, alarm, alarms });
         if self.told == now {
             return (None, None);
         }
         let (class, id, bytes) = (self.address.key.clone(), self.address.id, file.bytes);
-        let changed = self.told.as_ref().is_none_or(|told| told.alarm != alarm).then_some(alarm);
+        let changed = self.told.as_ref().is_none_or(|told| told.alarms != alarms).then_some(alarm);
         self.told = now;
         (Some(Change::Object { class, id, name, bytes, alarm: Some(AlarmChange::to(alarm)) }), changed)
     }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::components::{self, Components, HeldComponent, paths};
 use super::{DataDir, StorageError};
 use crate::base::disk::ReplaceError;
-use crate::base::{ClassKey, ClassName, Create, Digest, Disk, Failpoint};
+use crate::base::{ClassKey, ClassName, Create, Digest, Disk, Failpoint, LateSettings};
 
 /// The format that this program writes.
 const FORMAT: u32 = 2;
@@ -61,6 +61,9 @@ pub struct ClassVersion {
     pub deployed_ms: u64,
     /// The origin of requests that may create objects.
     pub create: Create,
+    /// What the class says about late work. Left out if nothing was set, as in records of before there was any.
+    #[serde(default, skip_serializing_if = "LateSettings::is_default")]
+    pub late: LateSettings,
     /// The message given at the deploy, at most [`MESSAGE_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -117,7 +120,8 @@ struct RecordOfOne {
 impl From<RecordOfOne> for ClassRecord {
     fn from(one: RecordOfOne) -> Self {
         let RecordOfOne { name, key, version, digest, size, exports, imports, created_ms, deployed_ms, create } = one;
-        let versions = vec![ClassVersion { number: version, digest, size, deployed_ms, create, message: None }];
+        let late = LateSettings::default();
+        let versions = vec![ClassVersion { number: version, digest, size, deployed_ms, create, late, message: None }];
         Self { format: FORMAT, name, key, created_ms, exports, imports, versions }
     }
 }
@@ -287,7 +291,8 @@ mod tests {
     use super::*;
 
     fn version(number: u64, digest: Digest) -> ClassVersion {
-        ClassVersion { number, digest, size: 4, deployed_ms: 6, create: Create::Internal, message: None }
+        let (create, late) = (Create::Internal, LateSettings::default());
+        ClassVersion { number, digest, size: 4, deployed_ms: 6, create, late, message: None }
     }
 
     fn record(name: &str, digest: Digest) -> ClassRecord {

@@ -19,7 +19,7 @@ use rusqlite::ErrorCode;
 
 use super::StorageError;
 use super::capture::{Wal, cut_wal, wal_length, wal_path};
-use super::commit_log::{DurableWatch, LaneWriter, Lsn, NoRoom, NumberedAlarm, Reservation};
+use super::commit_log::{Alarms, DurableWatch, LaneWriter, Lsn, NoRoom, Reservation};
 use super::connection::Connection;
 use super::dirty::DirtyObject;
 use super::heap::Heap;
@@ -71,6 +71,9 @@ pub struct Database {
     pub(super) scratch: bool,
     /// Incarnations whose files exist and none of which can be used. They are removed when they are replaced.
     pub(super) unusable: Vec<u32>,
+    /// The handler of the object's running alarm is suspended in an instance. Meanwhile the index of all alarms counts
+    /// the object's as being delivered, and none is.
+    pub(super) alarm_suspended: bool,
 }
 
 /// The state of the file. `Unknown` → `Absent` or `Open` when it is looked at; `Absent` → `Open` when a turn needs it;
@@ -90,8 +93,8 @@ pub(super) struct OpenFile {
     pub(super) wal: Option<Wal>,
     /// The identity stored in the file; none until the first turn is applied.
     pub identity: Option<Identity>,
-    /// The alarm that is set.
-    pub alarm: Option<NumberedAlarm>,
+    /// The alarms that applied turns have left.
+    pub alarms: Alarms,
     /// Bytes of pages in use after the last applied turn.
     pub bytes: u64,
     /// How the file was made, if nothing of it is in the log yet.
@@ -114,8 +117,10 @@ pub struct Stored {
     pub name: Option<ObjectName>,
     /// Pages in use × 4,096.
     pub bytes: u64,
-    /// The alarm, if one is set.
+    /// The alarm that comes next, if there is one.
     pub alarm: Option<Alarm>,
+    /// All alarms.
+    pub(super) alarms: Alarms,
 }
 
 impl Database {
@@ -135,12 +140,18 @@ impl Database {
     /// Returns a summary of what is stored; none if the object does not exist. Makes no file.
     pub fn description(&mut self) -> Result<Option<Stored>, StorageError> {
         let Some(bytes) = self.look()?.map(|file| file.bytes) else { return Ok(None) };
-        Ok(Some(Stored { name: self.name()?, bytes, alarm: self.alarm()? }))
+        let alarms = self.alarms()?;
+        Ok(Some(Stored { name: self.name()?, bytes, alarm: alarms.next(), alarms }))
     }
 
-    /// Returns the alarm that applied turns have set.
+    /// Returns the alarm that comes next.
     pub fn alarm(&mut self) -> Result<Option<Alarm>, StorageError> {
-        Ok(self.look()?.and_then(|file| file.alarm()))
+        Ok(self.alarms()?.next())
+    }
+
+    /// Returns the alarms that applied turns have left.
+    pub(super) fn alarms(&mut self) -> Result<Alarms, StorageError> {
+        Ok(self.look()?.map_or_else(Alarms::default, |file| file.alarms))
     }
 
     /// Removes everything that the object stored, as a turn does; the removal is final once it is durable. Returns
@@ -469,11 +480,11 @@ impl Database {
         self.lane.appended()
     }
 
-    /// Returns the alarm of what the running turn replaces.
-    pub(super) fn aside_alarm(&self) -> Option<NumberedAlarm> {
+    /// Returns the alarms of what the running turn replaces.
+    pub(super) fn aside_alarms(&self) -> Alarms {
         match &self.aside {
-            Some((_, FileState::Open(file))) => file.alarm,
-            _ => None,
+            Some((_, FileState::Open(file))) => file.alarms,
+            _ => Alarms::default(),
         }
     }
 
@@ -526,6 +537,10 @@ impl Drop for Database {
             self.discard();
             self.restore_aside();
         }
+        if self.alarm_suspended {
+            // Its actor has died of a bug: otherwise it has said what becomes of it.
+            self.alarm_is_dropped(Duration::ZERO);
+        }
         let _ = self.reset_wal();
         self.keep_sums();
         self.file = FileState::Unknown;
@@ -536,11 +551,6 @@ impl Drop for Database {
 }
 
 impl OpenFile {
-    /// Returns the alarm that is set.
-    pub fn alarm(&self) -> Option<Alarm> {
-        self.alarm.map(|numbered| numbered.alarm)
-    }
-
     fn is_of(&self, address: &ObjectAddress) -> bool {
         let of = |identity: &Identity| identity.class == address.key.as_str() && identity.id == address.id.to_string();
         self.identity.as_ref().is_some_and(of)
@@ -553,8 +563,8 @@ pub(super) fn open_file(path: &Path, sums: Arc<PageSums>, max_pages: u32, heap: 
     let connection = Connection::open_checked(path, sums.clone(), max_pages, heap)?;
     let identity = connection.host(Identity::read)?;
     let bytes = connection.bytes()?;
-    let alarm = identity.as_ref().and_then(|identity| identity.alarm);
-    Ok(OpenFile { connection, sums, wal: None, identity, alarm, bytes, made: None })
+    let alarms = identity.as_ref().map_or_else(Alarms::default, |identity| identity.alarms);
+    Ok(OpenFile { connection, sums, wal: None, identity, alarms, bytes, made: None })
 }
 
 /// Returns why SQLite did not open a file.

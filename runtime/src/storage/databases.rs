@@ -149,6 +149,7 @@ impl Databases {
             handles: 0,
             scratch: false,
             unusable: Vec::new(),
+            alarm_suspended: false,
         }
     }
 

@@ -1,15 +1,17 @@
 //! `_hf_meta`: which object a database file belongs to, kept in the file itself.
 //!
 //! The first applied turn writes the identity. A file without one was left by a crash before that, and does not count.
-//! The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while there
-//! is one (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format
-//! 2 do not have).
+//! The name is added when it becomes known. Rows: `class`, `id`, `incarnation`, perhaps `name`, and `alarm` while one
+//! is set (numbers: when it is due, attempts, when it is tried next, and its serial number, which files of data format
+//! 2 do not have); `running-alarm`, in the same form, while a handler is suspended or is tried again.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension};
 
-use super::commit_log::NumberedAlarm;
+use super::commit_log::{Alarms, NumberedAlarm};
 use crate::base::{Alarm, ObjectAddress, ObjectName};
+
+const READ_ALARM: &str = "SELECT value FROM _hf_meta WHERE key IN ('alarm', 'running-alarm') ORDER BY key LIMIT 1";
 
 /// What a database says of itself.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -17,8 +19,8 @@ pub(super) struct Identity {
     pub class: String,
     pub id: String,
     pub name: Option<ObjectName>,
-    /// As it was read.
-    pub alarm: Option<NumberedAlarm>,
+    /// As they were read.
+    pub alarms: Alarms,
 }
 
 impl Identity {
@@ -40,16 +42,18 @@ impl Identity {
                 "class" => identity.class = text,
                 "id" => identity.id = text,
                 "name" => identity.name = ObjectName::parse(&text).ok(),
-                "alarm" => identity.alarm = parse_alarm(&text),
+                "alarm" => identity.alarms.set = parse_alarm(&text),
+                "running-alarm" => identity.alarms.running = parse_alarm(&text),
                 _ => {}
             }
         }
         Ok(if identity.id.is_empty() { None } else { Some(identity) })
     }
 
-    /// Reads the row of the alarm in a file of unknown origin: the inner value is none if it is not an alarm.
+    /// Reads the row of the alarm in a file of unknown origin, that which is set or else the running one: the inner
+    /// value is none if it is not an alarm.
     pub fn read_alarm(connection: &Connection) -> rusqlite::Result<Option<Option<Alarm>>> {
-        let mut statement = connection.prepare("SELECT value FROM _hf_meta WHERE key = 'alarm'")?;
+        let mut statement = connection.prepare(READ_ALARM)?;
         let read = |row: &rusqlite::Row<'_>| {
             let numbered = row.get_ref(0)?.as_str().ok().and_then(parse_alarm);
             Ok(numbered.map(|numbered| numbered.alarm))
@@ -72,15 +76,20 @@ impl Identity {
         Ok(())
     }
 
-    /// Writes the alarm, inside the turn that is being applied.
-    pub fn write_alarm(connection: &Connection, alarm: Option<NumberedAlarm>) -> rusqlite::Result<()> {
-        match alarm {
-            Some(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } }) => connection.execute(
-                "INSERT OR REPLACE INTO _hf_meta (key, value) VALUES ('alarm', ?1)",
-                [format!("{due_ms} {attempt} {next_ms} {serial}")],
-            )?,
-            None => connection.execute("DELETE FROM _hf_meta WHERE key = 'alarm'", [])?,
-        };
+    /// Writes the alarms, inside the turn that is being applied. `before` are those of the file.
+    pub fn write_alarms(connection: &Connection, alarms: Alarms, before: Alarms) -> rusqlite::Result<()> {
+        for (key, alarm, before) in
+            [("alarm", alarms.set, before.set), ("running-alarm", alarms.running, before.running)]
+        {
+            match alarm {
+                _ if alarm == before => 0,
+                Some(NumberedAlarm { serial, alarm: Alarm { due_ms, attempt, next_ms } }) => connection.execute(
+                    "INSERT OR REPLACE INTO _hf_meta (key, value) VALUES (?1, ?2)",
+                    (key, format!("{due_ms} {attempt} {next_ms} {serial}")),
+                )?,
+                None => connection.execute("DELETE FROM _hf_meta WHERE key = ?1", [key])?,
+            };
+        }
         Ok(())
     }
 }

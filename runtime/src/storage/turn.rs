@@ -22,7 +22,7 @@ use super::statement::{SqlCursor, SqliteError, last_error, pages_written};
 use super::template::PAGE;
 use super::{Database, Lsn, StorageError};
 use crate::base::limits::{CURSORS_MAX, FUEL_PER_SQL_STEP, TURN_WRITE_MAX};
-use crate::base::{Exhausted, WorkBudget};
+use crate::base::{Alarm, Exhausted, TakenAlarm, WorkBudget};
 
 /// The explanation of SQLite's `out of memory` if the host has refused it no memory.
 const TOO_MANY_INSTRUCTIONS: &str = "a statement may compile to 250,000 instructions (or the machine has no memory)";
@@ -56,6 +56,12 @@ pub struct Turn {
     /// The open savepoints, the outermost first.
     pub(super) savepoints: Vec<OpenSavepoint>,
     pub(super) alarm: StagedAlarm,
+    /// The alarm whose handler the turn runs, and whether it is suspended at the turn's end.
+    pub(super) taken: Option<(TakenAlarm, bool)>,
+    /// The running alarm that the turn ends, by its serial number, and when it is tried again.
+    pub(super) ended: Option<(u64, Option<Alarm>)>,
+    /// Whether the handler of the running alarm was suspended before the turn.
+    alarm_was_suspended: bool,
     /// The room in the commit log that is reserved for what the turn has written.
     room: Option<Reservation>,
     /// The stack for its SQL, with its budget; none before the first call, and while a call runs.
@@ -107,6 +113,7 @@ impl Turn {
         if let Some(file) = database.opened() {
             file.connection.session.begin_turn(&work, access == Access::Reads);
         }
+        let alarm_was_suspended = database.alarm_suspended;
         Self {
             cursors: HashMap::new(),
             database,
@@ -119,6 +126,9 @@ impl Turn {
             beginnings: Beginnings::default(),
             savepoints: Vec::new(),
             alarm: StagedAlarm::AsItIs,
+            taken: None,
+            ended: None,
+            alarm_was_suspended,
             room: None,
             stack: None,
         }
@@ -159,13 +169,19 @@ impl Turn {
             None if !self.savepoints.is_empty() => Err(ApplyError::SavepointOpen),
             None => self.write_alarm().and_then(|()| self.commit()),
         };
+        if applied.is_err() {
+            self.database.alarm_suspended = self.alarm_was_suspended;
+        }
         let wrote = applied.as_ref().is_ok_and(|applied| applied.wrote);
         (self.end(wrote), applied)
     }
 
     /// Whether the turn has staged writes. Writes before its last settling point do not count.
     pub fn has_staged(&self) -> bool {
-        self.will_append()
+        matches!(self.stage, Stage::Writing { .. })
+            || self.database.has_aside()
+            || self.alarm != StagedAlarm::AsItIs
+            || self.ended.is_some()
     }
 
     /// Returns what has broken the turn, if something has.
@@ -225,7 +241,7 @@ impl Turn {
 
     /// Whether applying the turn may append something.
     fn will_append(&self) -> bool {
-        matches!(self.stage, Stage::Writing { .. }) || self.database.has_aside() || self.alarm != StagedAlarm::AsItIs
+        self.has_staged() || self.taken.is_some()
     }
 
     /// Returns the most bytes that the turn's records take: all pages that it has written, and all that its
@@ -261,7 +277,7 @@ impl Turn {
     fn nothing_stored(&mut self) -> Result<bool, ApplyError> {
         const NOTHING: &str = "SELECT NOT EXISTS (SELECT 1 FROM _hf_kv) AND NOT EXISTS (SELECT 1 FROM sqlite_schema
              WHERE tbl_name NOT IN ('_hf_kv', '_hf_meta') AND substr(name, 1, 7) <> 'sqlite_')
-             AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key = 'alarm')";
+             AND NOT EXISTS (SELECT 1 FROM _hf_meta WHERE key IN ('alarm', 'running-alarm'))";
         let Some(file) = self.database.opened() else { return Ok(true) };
         let asked = file.connection.host(|sqlite| sqlite.prepare_cached(NOTHING)?.query_row([], |row| row.get(0)));
         asked.map_err(|_| at_commit(file))
@@ -350,7 +366,7 @@ impl Turn {
         {
             // What `write_identity` and `write_alarm` noted was rolled back with the turn.
             match file.connection.host(Identity::read) {
-                Ok(Some(identity)) => (file.alarm, file.identity) = (identity.alarm, Some(identity)),
+                Ok(Some(identity)) => (file.alarms, file.identity) = (identity.alarms, Some(identity)),
                 // Read again, alarm and all, when it is next looked at.
                 _ => self.database.close(),
             }

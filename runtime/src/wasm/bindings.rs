@@ -26,7 +26,7 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub use exports::holdfast::object::{alarm_handler, fetch_handler, init_handler, websocket_handler};
+pub use exports::holdfast::object::{alarm_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 pub use holdfast::object::{
-    alarms, http_types, identity, key_value, logging, packed_sql, sql, storage, types, websockets,
+    alarms, http_types, identity, key_value, later, logging, packed_sql, sql, storage, types, websockets,
 };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
+use super::bindings::{alarm_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 use super::capacity::Cost;
 use super::compatibility;
 use super::engine::Engine;
@@ -37,6 +37,7 @@ pub struct ClassCode {
     pub imports: Vec<String>,
     /// What one instance takes of the host's capacity.
     pub cost: Cost,
+    has_late_work: bool,
     pub(super) runs: Runs,
 }
 
@@ -55,6 +56,7 @@ pub(super) struct Exports {
     pub(super) handler: RequestHandler,
     pub(super) alarm: Option<alarm_handler::GuestIndices>,
     pub(super) websocket: Option<websocket_handler::GuestIndices>,
+    pub(super) later: Option<later_handler::GuestIndices>,
     pub(super) init: Option<init_handler::GuestIndices>,
 }
 
@@ -63,6 +65,20 @@ impl ClassCode {
     pub fn listens_to_websockets(&self) -> bool {
         match &self.runs {
             Runs::Component(exports) => exports.websocket.is_some(),
+            #[cfg(test)]
+            Runs::Script(_) => true,
+        }
+    }
+
+    /// Returns whether its instances may have late work.
+    pub fn has_late_work(&self) -> bool {
+        self.has_late_work
+    }
+
+    /// Returns whether resumes are delivered to its objects.
+    pub fn handles_resumes(&self) -> bool {
+        match &self.runs {
+            Runs::Component(exports) => exports.later.is_some(),
             #[cfg(test)]
             Runs::Script(_) => true,
         }
@@ -87,7 +103,8 @@ impl ClassCode {
     #[cfg(test)]
     pub fn script(script: Arc<dyn Script>) -> Self {
         let (exports, imports, digest) = (Vec::new(), Vec::new(), Digest::of(b"script"));
-        Self { digest, exports, imports, cost: Cost::of(1, 1, 0), runs: Runs::Script(script) }
+        let has_late_work = true;
+        Self { digest, exports, imports, cost: Cost::of(1, 1, 0), has_late_work, runs: Runs::Script(script) }
     }
 
     fn link(engine: &Engine, digest: Digest, component: &Component) -> Result<Self, LoadError> {
@@ -116,14 +133,17 @@ impl ClassCode {
         let alarm = alarm.transpose().map_err(invalid)?;
         let websocket = has("websocket-handler").then(|| websocket_handler::GuestIndices::new(&pre));
         let websocket = websocket.transpose().map_err(invalid)?;
+        let later = has("later-handler").then(|| later_handler::GuestIndices::new(&pre));
+        let later = later.transpose().map_err(invalid)?;
         let init = has("init-handler").then(|| init_handler::GuestIndices::new(&pre));
         let init = init.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
         if !engine.capacity.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, init }));
-        Ok(Self { digest, exports, imports, cost, runs })
+        let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, later, init }));
+        let has_late_work = compatibility::exports(&imports, "later");
+        Ok(Self { digest, exports, imports, cost, has_late_work, runs })
     }
 }
 

@@ -90,7 +90,7 @@ mod tests {
             (&["holdfast:object/later@0.3.0"], &[FETCH], "newer 0.3.0"),
             (&[&at("0.2.1")], &[FETCH], "newer 0.2.1"),
             (&[&at("10.0.0")], &[FETCH], "newer 10.0.0"),
-            (&["holdfast:object/later@0.2.0"], &[FETCH], "refused holdfast:object/later@0.2.0"),
+            (&["holdfast:object/outgoing@0.2.0"], &[FETCH], "refused holdfast:object/outgoing@0.2.0"),
             (&["holdfast:object/fetch-handler@0.2.0"], &[FETCH], "refused holdfast:object/fetch-handler@0.2.0"),
             (&["holdfast:object/sql"], &[FETCH], "refused holdfast:object/sql"),
             (&[&at("0.2"), &at("0.2.0-rc"), &at("0.2.0.0"), &at("+0.2.0")], &[FETCH], {

@@ -21,6 +21,7 @@ pub(super) const CONTRACTS: &[Contract] = &[Contract {
         "http-types",
         "identity",
         "key-value",
+        "later",
         "logging",
         "packed-sql",
         "sql",
@@ -28,7 +29,7 @@ pub(super) const CONTRACTS: &[Contract] = &[Contract {
         "types",
         "websockets",
     ],
-    exports: &["alarm-handler", "fetch-handler", "init-handler", "websocket-handler"],
+    exports: &["alarm-handler", "fetch-handler", "init-handler", "later-handler", "websocket-handler"],
 }];
 
 /// A version of the contract: major, minor, patch.

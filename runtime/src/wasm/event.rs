@@ -8,7 +8,7 @@ use std::pin::pin;
 
 use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, header};
 use http_body_util::{BodyExt, Full};
 use wasmtime::Store;
 use wasmtime_wasi_http::WasiHttpView;
@@ -17,13 +17,17 @@ use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
 use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
 use super::context::InstanceContext;
+use super::failure::guest_failure;
 use super::handlers::{Handler, Handlers};
 use super::host::Host;
+use super::late::Kind;
+#[cfg(test)]
+use super::late::LateTurn;
 use super::response;
 #[cfg(test)]
 use super::script::Script;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
-use crate::base::{Alarm, Failure, FetchAnswer, Request, Response, TurnError};
+use crate::base::{FetchAnswer, Request, Response, TakenAlarm, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
@@ -39,6 +43,9 @@ pub trait TurnEvent: Sized + Send {
     fn offered_protocols(&self) -> Option<Vec<String>> {
         None
     }
+
+    /// Returns what the caller waits for, if the answer can be deferred.
+    fn waits_for(&self) -> Option<Kind>;
 
     /// Returns how many bytes of body are handed to the guest.
     fn body_bytes(&self) -> usize {
@@ -58,7 +65,18 @@ pub trait TurnEvent: Sized + Send {
 
     /// Runs a handler that is a script.
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<Self::Answer, TurnError>;
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<Self::Answer, TurnError>;
+}
+
+/// A turn as a script sees it.
+#[cfg(test)]
+pub struct Scripted<'a> {
+    /// The storage.
+    pub turn: &'a mut Turn,
+    /// The sockets.
+    pub sockets: &'a mut SocketTurn,
+    /// The late work.
+    pub late: &'a mut LateTurn,
 }
 
 /// The answer of a turn, as the object layer uses it.
@@ -84,19 +102,9 @@ impl TurnAnswer for () {}
 impl TurnAnswer for FetchAnswer {
     /// Checks a response with status 101, which opens the socket that the turn has accepted.
     fn checked(self, sockets: &SocketTurn) -> Result<Self, TurnError> {
-        let response = match self {
-            Self::Response(response) if response.status == StatusCode::SWITCHING_PROTOCOLS => response,
-            other => return Ok(other),
-        };
-        let invalid = |what: &str| Err(TurnError::InvalidResponse(what.into()));
-        let Some(socket) = sockets.accepted() else {
-            return invalid("its status is 101, but the turn accepted no socket");
-        };
-        match response.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
-            Some(protocol) if !sockets.offers(protocol.as_bytes()) => {
-                invalid("its sec-websocket-protocol is none that the client offers")
-            }
-            _ => Ok(Self::Upgrade(response, socket)),
+        match self {
+            Self::Response(response) => response::opening(response, sockets),
+            other => Ok(other),
         }
     }
 
@@ -114,6 +122,10 @@ impl TurnAnswer for FetchAnswer {
 
 impl TurnEvent for Request {
     type Answer = FetchAnswer;
+
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Response)
+    }
 
     fn offered_protocols(&self) -> Option<Vec<String>> {
         self.websocket.then(|| self.websocket_protocols())
@@ -137,36 +149,65 @@ impl TurnEvent for Request {
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<FetchAnswer, TurnError> {
-        script.fetch(self, turn, sockets).map(FetchAnswer::Response)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<FetchAnswer, TurnError> {
+        script.fetch(self, turn).map(FetchAnswer::Response)
     }
 }
 
-/// The object's alarm, which is removed if the turn succeeds.
-impl TurnEvent for Alarm {
+/// The object's alarm, which is consumed if the turn succeeds. One that the handler sets is a new one.
+impl TurnEvent for TakenAlarm {
     type Answer = ();
 
-    /// Removes the alarm. One that the handler sets is a new one.
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Alarm(*self))
+    }
+
     fn begin(&self, turn: &mut Turn) {
-        turn.set_alarm(None);
+        turn.run_alarm(*self);
     }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         // An earlier version of the class had a handler when the alarm was set.
         let Some(guest) = &handlers.alarm else { return Ok(Err(TurnError::NoHandler("alarm"))) };
-        let info = alarm_handler::AlarmInfo { scheduled: self.due_ms, retry_count: self.attempt };
+        let info = alarm_handler::AlarmInfo { scheduled: self.alarm.due_ms, retry_count: self.alarm.attempt };
         let called = guest.call_alarm(store, info).await?;
         Ok(called.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        script.alarm(self, turn, sockets)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.alarm(self.alarm, turn)
+    }
+}
+
+/// Resumes, by their tokens.
+pub struct Resume(pub Vec<u64>);
+
+impl TurnEvent for Resume {
+    type Answer = ();
+
+    fn waits_for(&self) -> Option<Kind> {
+        None
+    }
+
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
+        let Some(guest) = &handlers.later else { return Ok(Ok(())) };
+        let called = guest.call_resume(store, &self.0).await?;
+        Ok(called.map_err(|failure| guest_failure(failure.code, failure.message, failure.retryable)))
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.resume(self.0, turn)
     }
 }
 
 impl TurnEvent for SocketEvent {
     type Answer = ();
+
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Event)
+    }
 
     async fn call(self, store: &mut Store<Host>, handlers: &Handlers, _context: &InstanceContext) -> Called<()> {
         let Some(guest) = &handlers.websocket else { return Ok(Ok(())) };
@@ -187,8 +228,8 @@ impl TurnEvent for SocketEvent {
     }
 
     #[cfg(test)]
-    fn script(self, script: &dyn Script, turn: &mut Turn, sockets: &mut SocketTurn) -> Result<(), TurnError> {
-        script.socket(self, turn, sockets)
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<(), TurnError> {
+        script.socket(self, turn)
     }
 }
 
@@ -203,7 +244,8 @@ async fn call_fetch(
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request =
         http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
-    Ok(match guest.call_fetch(store, request).await? {
+    Ok(match guest.call_fetch(&mut *store, request).await? {
+        Ok(_) if store.data().is_deferred() => Ok(Response::none()),
         Ok(response) => response::returned(response, context.limits.response_body, &context.memory),
         Err(failure) => Err(guest_failure(failure.code, failure.message, failure.retryable)),
     })
@@ -243,24 +285,23 @@ async fn call_incoming(
             error => error,
         })
     };
-    let (calling, collecting) = (pin!(calling), pin!(collecting));
-    match select(calling, collecting).await {
-        // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped or
-        // careless guest still holds would never end.
-        Either::Left((called, collecting)) => called.map(|()| {
-            let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
-            tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
-        }),
-        Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
-        // The host takes no more of the response, even if the guest goes on.
-        Either::Right((refused, _)) => Ok(refused),
+    let collected = {
+        let (calling, collecting) = (pin!(calling), pin!(collecting));
+        match select(calling, collecting).await {
+            // What the guest has sent is available now, and the handler sends nothing more: a response that a trapped
+            // or careless guest still holds would never end.
+            Either::Left((called, collecting)) => called.map(|()| {
+                let unfinished = || Err(TurnError::InvalidResponse("the handler returned without finishing it".into()));
+                tokio::task::unconstrained(collecting).now_or_never().unwrap_or_else(unfinished)
+            }),
+            Either::Right((Ok(response), calling)) => calling.await.map(|()| Ok(response)),
+            // The host takes no more of the response, even if the guest goes on.
+            Either::Right((refused, _)) => Ok(refused),
+        }
+    };
+    // A handler that defers its answer need not set one.
+    match collected {
+        Ok(Err(TurnError::InvalidResponse(_))) if store.data().is_deferred() => Ok(Ok(Response::none())),
+        collected => collected,
     }
-}
-
-pub(super) fn guest_failure(code: String, mut message: String, retryable: bool) -> TurnError {
-    let fits = (1..=64).contains(&code.len())
-        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    message.truncate(message.floor_char_boundary(Failure::MESSAGE_MAX));
-    let code = if fits { code } else { "guest-error".into() };
-    TurnError::Guest(Failure { retryable, ..Failure::new(code, message) })
 }

@@ -3,7 +3,7 @@
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
-use super::bindings::{alarm_handler, fetch_handler, init_handler, websocket_handler};
+use super::bindings::{alarm_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 use super::class::{Exports, RequestHandler};
 use super::host::Host;
 
@@ -12,6 +12,7 @@ pub struct Handlers {
     pub(super) request: Handler,
     pub(super) alarm: Option<alarm_handler::Guest>,
     pub(super) websocket: Option<websocket_handler::Guest>,
+    pub(super) later: Option<later_handler::Guest>,
 }
 
 /// The handler of requests.
@@ -35,5 +36,6 @@ pub(super) async fn instantiate(
     let init = exports.init.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     let alarm = exports.alarm.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
     let websocket = exports.websocket.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
-    Ok((Handlers { request, alarm, websocket }, init))
+    let later = exports.later.as_ref().map(|indices| indices.load(&mut *store, &instance)).transpose()?;
+    Ok((Handlers { request, alarm, websocket, later }, init))
 }

@@ -7,6 +7,7 @@ mod alarms;
 mod http;
 mod identity;
 mod key_value;
+mod later;
 mod logging;
 mod sql;
 mod storage;
@@ -25,9 +26,10 @@ use super::bindings;
 use super::clock::TurnClock;
 use super::context::InstanceContext;
 use super::copies::Copies;
+use super::late::LateTurn;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
-use crate::base::{Env, ObjectAddress, WorkBudget};
+use crate::base::{Env, MemoryAccount, ObjectAddress, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
@@ -40,6 +42,8 @@ pub struct Host {
     pub(super) turn: Option<Turn>,
     /// The sockets of the running turn.
     pub(super) sockets: Option<SocketTurn>,
+    /// The late work of the running turn.
+    pub(super) late: Option<LateTurn>,
     pub(super) address: ObjectAddress,
     /// True if the class has a handler for alarms.
     handles_alarms: bool,
@@ -53,6 +57,8 @@ pub struct Host {
     pub(super) clock: Arc<TurnClock>,
     pub(super) env: Env,
     pub(super) log: Arc<ObjectLog>,
+    /// The account that responses are charged to, and the bytes that one may have.
+    pub(super) responses: (MemoryAccount, u64),
     pub(super) table: ResourceTable,
     wasi: WasiCtx,
     http: WasiHttpCtx,
@@ -77,6 +83,7 @@ impl Host {
         Self {
             turn: None,
             sockets: None,
+            late: None,
             address: context.address.clone(),
             handles_alarms,
             memory,
@@ -87,6 +94,7 @@ impl Host {
             clock,
             env: context.env.clone(),
             log,
+            responses: (context.memory.clone(), context.limits.response_body),
             table,
             wasi,
             http: WasiHttpCtx::new(),
@@ -97,7 +105,14 @@ impl Host {
     /// Returns whether the running turn has staged anything. The caller of such a turn may count on it once it has
     /// begun. What the turn has settled is not included.
     pub(super) fn has_written(&self) -> bool {
-        self.turn.as_ref().is_some_and(Turn::has_staged) || self.sockets.as_ref().is_some_and(SocketTurn::has_staged)
+        self.turn.as_ref().is_some_and(Turn::has_staged)
+            || self.sockets.as_ref().is_some_and(SocketTurn::has_staged)
+            || self.late.as_ref().is_some_and(LateTurn::has_staged)
+    }
+
+    /// Returns whether the answer of the running turn is deferred.
+    pub(super) fn is_deferred(&self) -> bool {
+        self.late.as_ref().is_some_and(LateTurn::is_deferred)
     }
 }
 
@@ -117,6 +132,7 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::alarms::add_to_linker::<_, alarms::View>(&mut linker, alarms::view)?;
     bindings::identity::add_to_linker::<_, identity::View>(&mut linker, identity::view)?;
     bindings::key_value::add_to_linker::<_, key_value::View>(&mut linker, key_value::view)?;
+    bindings::later::add_to_linker::<_, later::View>(&mut linker, later::view)?;
     bindings::logging::add_to_linker::<_, logging::View>(&mut linker, logging::view)?;
     bindings::packed_sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;
     bindings::sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;

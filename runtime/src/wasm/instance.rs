@@ -18,10 +18,12 @@ use super::class::{ClassCode, Runs};
 use super::clock::TurnClock;
 use super::context::InstanceContext;
 use super::engine::Engine;
-use super::event::{TurnAnswer, TurnEvent, guest_failure};
+use super::event::{TurnAnswer, TurnEvent};
+use super::failure::guest_failure;
 use super::handlers::{Handlers, instantiate};
 use super::host::Host;
 use super::host_call::at_host_call;
+use super::late::LateTurn;
 use super::meter::MemoryMeter;
 use super::pace::FUEL_PER_SLICE;
 use super::timed::{Ends, Timed};
@@ -44,7 +46,7 @@ pub enum Instance {
 pub struct ComponentInstance {
     store: Store<Host>,
     handlers: Handlers,
-    /// The handler `init`, until the first turn has called it.
+    /// The handler `init`, until it has succeeded in the first turn.
     init: Option<init_handler::Guest>,
     /// True until the first turn begins, which gets the fuel that making the instance has left.
     fresh: bool,
@@ -59,7 +61,10 @@ pub struct TurnEnd<T> {
     pub turn: Turn,
     /// What the handler has done with sockets, to be applied or dropped with the turn.
     pub sockets: SocketTurn,
-    /// The instance; none if it must not be used again. A caller that rolls the turn back drops the instance.
+    /// What the handler has done with late work, to be applied or dropped with the turn.
+    pub late: LateTurn,
+    /// The instance; none if it must not be used again. A caller that rolls back what the turn has staged drops the
+    /// instance.
     pub instance: Option<Instance>,
     /// The answer of the handler.
     pub result: Result<T, TurnError>,
@@ -95,6 +100,15 @@ impl Instance {
         }
     }
 
+    /// Returns whether it uses more than three quarters of the memory that an instance may have.
+    pub fn is_nearly_full(&self) -> bool {
+        match self {
+            Self::Component(instance) => instance.store.data().memory.is_nearly_full(),
+            #[cfg(test)]
+            Self::Script(_) => false,
+        }
+    }
+
     /// Sets the object's name, if the object was first reached by id.
     pub fn learn_name(&mut self, name: Option<&ObjectName>) {
         match self {
@@ -104,22 +118,22 @@ impl Instance {
         }
     }
 
-    /// Runs the turn of a call on a database and sockets that no other turn uses, unless `ends` ends it.
+    /// Runs the turn of a call on a database, sockets and late work that no other turn uses, unless `ends` ends it.
     pub async fn run<E: TurnEvent>(
         self,
         database: Database,
-        sockets: SocketTurn,
+        (sockets, late): (SocketTurn, LateTurn),
         event: E,
         call: CallId,
         ends: Ends<'_, '_>,
     ) -> TurnEnd<E::Answer> {
         match self {
-            Self::Component(instance) => instance.run(database, sockets, event, call, ends).await,
+            Self::Component(instance) => instance.run(database, (sockets, late), event, call, ends).await,
             #[cfg(test)]
             Self::Script(instance) => {
                 let code = instance.0.clone();
                 let Runs::Script(script) = &code.runs else { unreachable!("it was made of a script") };
-                let (end, instance) = instance.run(&**script, database, sockets, event);
+                let (end, instance) = instance.run(&**script, database, sockets, late, event);
                 TurnEnd { instance: instance.map(Self::Script), ..end }
             }
         }
@@ -177,7 +191,7 @@ impl ComponentInstance {
     async fn run<E: TurnEvent>(
         mut self,
         database: Database,
-        sockets: SocketTurn,
+        (sockets, late): (SocketTurn, LateTurn),
         event: E,
         call_id: CallId,
         ends: Ends<'_, '_>,
@@ -195,11 +209,10 @@ impl ComponentInstance {
         event.begin(&mut turn);
         self.share.moved(event.body_bytes());
         self.store.data().log.begin_turn(call_id);
-        let clock = self.begin(turn, sockets, &work);
+        let clock = self.begin(turn, sockets, late, &work);
         let pace = self.store.data().pace.shared();
         let called = {
-            let init = self.init.take();
-            let call = std::pin::pin!(call(&mut self.store, init, &self.handlers, event, &self.context));
+            let call = std::pin::pin!(call(&mut self.store, &mut self.init, &self.handlers, event, &self.context));
             Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
         };
         self.store.data_mut().copies.end();
@@ -214,7 +227,7 @@ impl ComponentInstance {
         self.end(result, &work)
     }
 
-    fn begin(&mut self, turn: Turn, sockets: SocketTurn, work: &WorkBudget) -> Arc<TurnClock> {
+    fn begin(&mut self, turn: Turn, sockets: SocketTurn, late: LateTurn, work: &WorkBudget) -> Arc<TurnClock> {
         let host = self.store.data_mut();
         host.work = work.clone();
         host.pace.begin_turn(self.context.env.elapsed());
@@ -222,6 +235,7 @@ impl ComponentInstance {
         host.clock.advance(&self.context.env);
         host.turn = Some(turn);
         host.sockets = Some(sockets);
+        host.late = Some(late);
         host.clock.clone()
     }
 
@@ -245,14 +259,16 @@ impl ComponentInstance {
         host.log.end_turn();
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
+        let late = host.late.take().expect("`begin` put it there and nothing else takes it");
         if let Some(response) = result.as_ref().ok().and_then(TurnAnswer::response) {
             self.share.moved(response.body.len());
         }
-        let result = result.and_then(|answer| answer.checked(&sockets));
-        // The handler has ended well: it does not know that there is no room for its response.
-        let has_ended_well = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse));
-        let instance = has_ended_well.then_some(Instance::Component(self));
-        TurnEnd { turn, sockets, instance, result, fuel }
+        let result = result.and_then(|answer| if late.is_deferred() { Ok(answer) } else { answer.checked(&sockets) });
+        // The handler has ended: it does not know that there is no room for its response, and one that returns a
+        // failure can be called again.
+        let has_ended = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse | TurnError::Guest(_)));
+        let instance = (has_ended && self.init.is_none()).then_some(Instance::Component(self));
+        TurnEnd { turn, sockets, late, instance, result, fuel }
     }
 }
 
@@ -264,16 +280,18 @@ fn prepare_fuel(store: &mut Store<Host>, limits: &Limits) -> wasmtime::Result<()
 /// Calls `init` if this is the instance's first turn, then the handler. The outer error is a trap.
 async fn call<E: TurnEvent>(
     store: &mut Store<Host>,
-    init: Option<init_handler::Guest>,
+    init: &mut Option<init_handler::Guest>,
     handlers: &Handlers,
     event: E,
     context: &InstanceContext,
 ) -> wasmtime::Result<Result<E::Answer, TurnError>> {
-    if let Some(init) = init {
-        if let Err(failure) = init.call_init(&mut *store).await? {
+    if let Some(handler) = init {
+        if let Err(failure) = handler.call_init(&mut *store).await? {
             return Ok(Err(guest_failure(failure.code, failure.message, failure.retryable)));
         }
+        *init = None;
         store.data_mut().turn.iter_mut().for_each(Turn::handler_begins);
     }
+    store.data_mut().late.iter_mut().for_each(LateTurn::handler_begins);
     event.call(store, handlers, context).await
 }

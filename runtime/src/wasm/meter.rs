@@ -61,6 +61,11 @@ impl MemoryMeter {
         self.used
     }
 
+    /// Returns whether more than three quarters of the limit are used.
+    pub(super) fn is_nearly_full(&self) -> bool {
+        self.used > self.limit - self.limit / 4
+    }
+
     /// Returns why memory was refused in this turn, if it was. A trap after a refusal is caused by the refusal.
     pub(super) fn refusal(&self) -> Option<Refusal> {
         self.refusal

@@ -12,7 +12,8 @@ use http_body_util::BodyExt;
 
 use super::bindings::fetch_handler;
 use crate::base::limits::{RESPONSE_HEAD_MAX, UNCHARGED_BODY_MAX, UNCHARGED_HEAD_MAX};
-use crate::base::{MemoryAccount, MemoryCharge, MemoryUse, NoMemory, Response, TurnError};
+use crate::base::{FetchAnswer, MemoryAccount, MemoryCharge, MemoryUse, NoMemory, Response, TurnError};
+use crate::sockets::SocketTurn;
 
 /// Headers that belong to the connection, and so to the host. So does `content-length`, which the gateway sets, except
 /// in the answer to HEAD.
@@ -76,6 +77,23 @@ pub(super) fn returned(
         appended.map_err(|_| invalid("it has too many headers".into()))?;
     }
     finish(status, headers, body, memory)
+}
+
+/// Returns the answer with this response. One with status 101 opens the socket that the turn has accepted.
+pub(super) fn opening(response: Response, sockets: &SocketTurn) -> Result<FetchAnswer, TurnError> {
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(FetchAnswer::Response(response));
+    }
+    let invalid = |what: &str| Err(TurnError::InvalidResponse(what.into()));
+    let Some(socket) = sockets.accepted() else {
+        return invalid("its status is 101, but the turn accepted no socket");
+    };
+    match response.headers.get(header::SEC_WEBSOCKET_PROTOCOL) {
+        Some(protocol) if !sockets.offers(protocol.as_bytes()) => {
+            invalid("its sec-websocket-protocol is none that the client offers")
+        }
+        _ => Ok(FetchAnswer::Upgrade(response, socket)),
+    }
 }
 
 /// Checks the head of a response whose body is charged, and charges the head.

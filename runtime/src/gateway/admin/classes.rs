@@ -6,7 +6,7 @@ use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
-use crate::base::{ClassName, Create, Digest};
+use crate::base::{ClassName, Create, Digest, LateSettings};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
 use crate::storage::{ClassVersion, MESSAGE_MAX};
@@ -23,6 +23,9 @@ struct Shown {
     created: u64,
     deployed: u64,
     create: Create,
+    /// Only what is set.
+    #[serde(skip_serializing_if = "LateSettings::is_default", flatten)]
+    late: LateSettings,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     /// The version of the contract that it was built for; null if it uses none of its interfaces.
@@ -45,14 +48,16 @@ struct ShownVersion {
     size: u64,
     deployed: u64,
     create: Create,
+    #[serde(skip_serializing_if = "LateSettings::is_default", flatten)]
+    late: LateSettings,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
 
 impl From<ClassVersion> for ShownVersion {
     fn from(version: ClassVersion) -> Self {
-        let ClassVersion { number: version, digest, size, deployed_ms: deployed, create, message } = version;
-        Self { version, digest, size, deployed, create, message }
+        let ClassVersion { number: version, digest, size, deployed_ms: deployed, create, late, message } = version;
+        Self { version, digest, size, deployed, create, late, message }
     }
 }
 
@@ -74,6 +79,7 @@ impl Shown {
             created: info.created_ms,
             deployed: info.deployed_ms,
             create: info.create,
+            late: info.late,
             message: info.message,
             built_for: info.built_for.map(|version| format!("holdfast:object@{version}")),
             outdated: info.outdated,
@@ -100,6 +106,9 @@ struct RenameQuery {
 #[serde(deny_unknown_fields)]
 struct DeployQuery {
     create: Option<Create>,
+    interleave: Option<bool>,
+    #[serde(rename = "late-seconds")]
+    late_seconds: Option<u32>,
     /// A description of the version, stored with it.
     message: Option<String>,
     /// Deploys this version again, instead of a component in the body.
@@ -108,11 +117,12 @@ struct DeployQuery {
 
 impl DeployQuery {
     fn settings(self) -> Result<DeploySettings, Problem> {
-        let message = self.message.filter(|message| !message.is_empty());
+        let message = self.message.clone().filter(|message| !message.is_empty());
         if message.as_ref().is_some_and(|message| message.len() > MESSAGE_MAX) {
             return Err(Problem::new(&problem::BAD_QUERY, format!("a message has at most {MESSAGE_MAX} bytes")));
         }
-        Ok(DeploySettings { create: self.create, message })
+        let Self { create, interleave, late_seconds, .. } = self;
+        Ok(DeploySettings { create, interleave, late_seconds, message })
     }
 }
 
@@ -163,7 +173,7 @@ impl Admin {
         let (component, charge) = self.collect(body, limit, &problem::COMPONENT_TOO_LARGE).await?;
         let router = self.router.clone();
         let deploying = async move {
-            let deployed = router.classes().deploy(name, component, settings).await;
+            let deployed = router.deploy(name, component, settings).await;
             drop(charge);
             deployed
         };
@@ -183,7 +193,7 @@ impl Admin {
         }
         self.deployed(name.as_str())?;
         let router = self.router.clone();
-        shown(to_the_end(async move { router.classes().roll_back(name, version, settings).await }).await?)
+        shown(to_the_end(async move { router.roll_back(name, version, settings).await }).await?)
     }
 }
 

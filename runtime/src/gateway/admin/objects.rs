@@ -198,10 +198,11 @@ impl<'a> ObjectRoute<'a> {
             ran: bool,
         }
         match self.deliver(RunAlarm::Now).await? {
-            AlarmRun::Ran => Ok(json(StatusCode::OK, &Ran { ran: true })),
+            AlarmRun::Ran | AlarmRun::Suspended => Ok(json(StatusCode::OK, &Ran { ran: true })),
             AlarmRun::NotDue => {
                 self.deliver(Describe).await?.ok_or_else(|| self.unknown())?;
-                Err(Problem::new(&problem::NO_ALARM, "no alarm is set").about(&self.address))
+                Err(Problem::new(&problem::NO_ALARM, "no alarm is set, or the handler of one goes on")
+                    .about(&self.address))
             }
         }
     }

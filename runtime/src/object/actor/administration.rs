@@ -9,7 +9,7 @@ use std::pin::pin;
 use super::super::event::Administration;
 use super::super::output_gate;
 use super::super::reply::ReplyTo;
-use super::{Actor, Ended, Failed, Object, after, drop_instance, storage_failed};
+use super::{Actor, Ended, Failed, Object, after, storage_failed};
 use crate::base::logs::Level;
 use crate::base::operation::{Deletion, Description, Eviction};
 use crate::base::socket::{CloseFrame, code};
@@ -25,12 +25,12 @@ impl Actor {
                 self.answer(object, ended, description.map_err(Failed::from), reply)
             }
             Administration::Delete(reply) => {
-                let (mut object, _) = drop_instance(object);
+                let (mut object, _) = self.drop_instance(object, "the object is deleted");
                 let deleted = self.delete(object.database()).await;
                 self.answer(object, ended, deleted.map_err(Failed::from), reply)
             }
             Administration::Evict(reply) => {
-                let (object, had) = drop_instance(object);
+                let (object, had) = self.drop_instance(object, "it was evicted");
                 let eviction = if had { Eviction::Evicted } else { Eviction::Dormant };
                 self.answer(object, ended, Ok(eviction), reply)
             }
@@ -80,7 +80,7 @@ impl Actor {
             Err(error) => return (object, Err(storage_failed(error))),
         }
         if query.write {
-            (object, _) = drop_instance(object);
+            (object, _) = self.drop_instance(object, "a query of the admin API writes");
         }
         let share = self.host.engine.heavy_work.of(&self.address.key);
         let timer = CpuTimer::new(&self.host.limits, &self.host.env, share);
@@ -138,7 +138,7 @@ impl Actor {
     }
 
     async fn import(&mut self, object: Object, file: CheckedDatabase) -> (Object, Result<(), TurnError>) {
-        let (object, _) = drop_instance(object);
+        let (object, _) = self.drop_instance(object, "a database is imported");
         let (database, resident) = object.begin();
         let (database, applied) = database.import(file).await;
         let imported = applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits));

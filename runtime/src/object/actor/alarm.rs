@@ -1,65 +1,82 @@
-//! How an actor runs its object's alarm: the row in the database says whether it is due, and what happens when it
+//! How an actor runs its object's alarm: the rows in the database say whether it is due, and what happens when it
 //! fails.
 
-use super::{Actor, Failed, Object, after, storage_failed};
-use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt};
+use super::{Actor, Failed, Object, Outcome, after, storage_failed};
+use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt, gives_up};
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
-use crate::base::{Alarm, CallId, TurnError, WorkBudget};
+use crate::base::{Alarm, Call, TakenAlarm, TurnError, WorkBudget};
 use crate::storage::Turn;
 
 impl Actor {
     /// Runs the alarm if it is due, and reports to the index what the alarm is afterwards, changed or not. When the
-    /// host has failed nothing is reported, so the alarm is delivered again.
+    /// host has failed nothing is reported, so the alarm is delivered again. Returns the alarm that was run, too.
     pub(super) async fn alarm(
         &mut self,
         mut object: Object,
-        call: CallId,
+        call: &Call<()>,
         asked: RunAlarm,
-    ) -> (Object, Result<AlarmRun, Failed>) {
-        let alarm = match object.database().alarm() {
-            Ok(alarm) => alarm,
-            Err(error) => return (object, Err(storage_failed(error).into())),
+    ) -> (Object, Result<Outcome<AlarmRun>, Failed>, Option<TakenAlarm>) {
+        let now_ms = match asked {
+            RunAlarm::Now => u64::MAX,
+            RunAlarm::IfDue => self.host.env.wall_ms(),
         };
-        // Otherwise it was deleted or set to another time meanwhile, or the clock was set back.
-        let due = alarm.filter(|alarm| asked == RunAlarm::Now || self.host.env.wall_ms() >= alarm.next_ms);
-        let outcome = match due {
-            None => Ok(AlarmRun::NotDue),
-            Some(alarm) => {
-                let ran;
-                (object, ran) = self.run_alarm(object, call, alarm).await;
-                match ran {
-                    Ok(()) => Ok(AlarmRun::Ran),
-                    Err(error) if counts_as_attempt(&error) => {
-                        let consequence;
-                        let is_last = matches!(&error, TurnError::Guest(failure) if failure.gives_up());
-                        (object, consequence) = self.alarm_failed(object, alarm, is_last).await;
-                        match consequence {
-                            Ok(consequence) => Err(Failed { error, consequence }),
-                            Err(error) => return (object, Err(error.into())),
-                        }
-                    }
-                    Err(error) => {
-                        let what = match error {
-                            TurnError::NoHandler(_) => " and waits for a version that handles alarms",
-                            _ => " and is tried again",
-                        };
-                        return (object, Err(Failed { error, consequence: (what.into(), Level::Warn) }));
-                    }
-                }
-            }
+        // None if it was deleted or set to another time meanwhile, or the clock was set back.
+        let taken = match object.database().take_alarm(now_ms) {
+            Ok(taken) => taken,
+            Err(error) => return (object, Err(storage_failed(error).into()), None),
         };
+        let (is_told, outcome);
+        (object, is_told, outcome) = match taken {
+            None => (object, true, Ok(Outcome::Now(AlarmRun::NotDue))),
+            Some(taken) => self.run_taken(object, call, taken).await,
+        };
+        if !is_told {
+            return (object, outcome, taken);
+        }
         match object.database().report_alarm() {
-            Ok(()) => (object, outcome),
-            Err(error) => (object, Err(storage_failed(error).into())),
+            Ok(()) => (object, outcome, taken),
+            Err(error) => (object, Err(storage_failed(error).into()), taken),
         }
     }
 
-    async fn run_alarm(&mut self, object: Object, call: CallId, alarm: Alarm) -> (Object, Result<(), TurnError>) {
+    /// Runs an alarm. Returns whether what becomes of it is stored.
+    async fn run_taken(
+        &mut self,
+        object: Object,
+        call: &Call<()>,
+        taken: TakenAlarm,
+    ) -> (Object, bool, Result<Outcome<AlarmRun>, Failed>) {
+        let (object, ran) = self.run_alarm(object, call, taken).await;
+        match ran {
+            Ok(ran) => (object, true, Ok(ran.map(|()| AlarmRun::Ran))),
+            Err(error) if counts_as_attempt(&error) => match self.alarm_failed(object, taken, &error).await {
+                (object, Ok(again_ms)) => {
+                    let consequence = self.alarm_consequence(taken.alarm, &error, again_ms);
+                    (object, true, Err(Failed { error, consequence }))
+                }
+                (object, Err(error)) => (object, false, Err(error.into())),
+            },
+            Err(error) => {
+                let what = match error {
+                    TurnError::NoHandler(_) => " and waits for a version that handles alarms",
+                    _ => " and is tried again",
+                };
+                (object, false, Err(Failed { error, consequence: (what.into(), Level::Warn) }))
+            }
+        }
+    }
+
+    async fn run_alarm(
+        &mut self,
+        object: Object,
+        call: &Call<()>,
+        taken: TakenAlarm,
+    ) -> (Object, Result<Outcome<()>, TurnError>) {
         self.host.metrics.alarms.inc();
         let host = self.host.clone();
         match host.databases.alarm_runs().begin(self.address.id) {
-            Some(_running) => self.turn(object, call, alarm, None).await,
+            Some(_running) => self.turn(object, call, taken, None).await,
             None => {
                 let reason = "the host ended three times in a row while it ran".into();
                 (object, Err(TurnError::Trap { reason, stack: None }))
@@ -67,35 +84,37 @@ impl Actor {
         }
     }
 
-    /// Records in a turn of the host's own when the alarm is retried, or that it is given up, as the handler can ask
-    /// for (`is_last`). Returns what happens to it, in words.
-    async fn alarm_failed(
+    /// Records in a turn of the host's own when the alarm is retried, or that it is given up. Returns in how many
+    /// milliseconds it is retried.
+    pub(super) async fn alarm_failed(
         &mut self,
         object: Object,
-        alarm: Alarm,
-        is_last: bool,
-    ) -> (Object, Result<(String, Level), TurnError>) {
+        taken: TakenAlarm,
+        error: &TurnError,
+    ) -> (Object, Result<Option<u64>, TurnError>) {
         let now_ms = self.host.env.wall_ms();
-        let next = if is_last { None } else { alarm.after_failure(now_ms, &self.host.env) };
+        let next = taken.alarm.after_error(error, now_ms, &self.host.env);
         let (database, resident) = object.begin();
         let mut turn = Turn::begin(database, WorkBudget::unlimited());
-        turn.set_alarm(next);
-        let (database, applied) = self.apply(turn).await;
-        let object = after(database, resident);
-        if let Err(error) = applied {
-            return (object, Err(error));
+        match taken.again {
+            true => turn.end_alarm(taken.serial, next),
+            false => turn.set_alarm(next),
         }
-        let attempt = format!(" (attempt {} of {ATTEMPTS_MAX})", alarm.attempt + 1);
-        let consequence = match next {
-            Some(next) => {
-                let seconds = next.next_ms.saturating_sub(now_ms) as f64 / 1000.0;
-                (format!("{attempt} and is tried again in {seconds:.1} s"), Level::Warn)
-            }
-            None => {
-                self.host.metrics.alarms_given_up.inc();
-                (format!("{attempt} and is given up"), Level::Error)
-            }
-        };
-        (object, Ok(consequence))
+        let (database, applied) = self.apply(turn).await;
+        let again_ms = next.map(|next| next.next_ms.saturating_sub(now_ms));
+        (after(database, resident), applied.map(|()| again_ms))
+    }
+
+    /// Counts an alarm that has failed for the last time. Returns what happens to it, in words; the time until it is
+    /// tried again is in milliseconds.
+    pub(super) fn alarm_consequence(&self, alarm: Alarm, error: &TurnError, again_ms: Option<u64>) -> (String, Level) {
+        let attempt = alarm.attempt + 1;
+        let text = format!(" (attempt {attempt} of {ATTEMPTS_MAX})");
+        if attempt >= ATTEMPTS_MAX || gives_up(error) {
+            self.host.metrics.alarms_given_up.inc();
+            return (format!("{text} and is given up"), Level::Error);
+        }
+        let when = again_ms.map_or_else(String::new, |ms| format!(" in {:.1} s", ms as f64 / 1000.0));
+        (format!("{text} and is tried again{when}"), Level::Warn)
     }
 }

@@ -9,7 +9,7 @@ use crate::object::mailbox::Mailbox;
 use crate::object::owed::Owed;
 use crate::object::residency::Permit;
 use crate::storage::Database;
-use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Signal};
+use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Late, Signal};
 
 impl Actor {
     /// Returns the code that the next turn runs.
@@ -34,13 +34,18 @@ impl Actor {
         abandoned: Option<Signal<'_>>,
     ) -> Result<Resident, TurnError> {
         match resident {
-            Some(mut resident) if Arc::ptr_eq(resident.instance.code(), &code) => {
+            // One that owes answers ends them first; when it is late, it is dropped between turns.
+            Some(mut resident) if Arc::ptr_eq(resident.instance.code(), &code) || !resident.owed.is_empty() => {
                 resident.permit.mark_busy();
                 resident.instance.learn_name(self.address.name.as_ref());
                 return Ok(resident);
             }
             // What an instance of another version has set on its connection is reset.
-            of_another => drop(of_another),
+            Some(Resident { late, owed, .. }) => {
+                _ = self.forget_late_work(late, owed, "its class has another version", database.last_applied());
+                self.alarm_is_dropped(database);
+            }
+            None => {}
         }
         database.reset_session();
         // A new instance knows the class by its present name.
@@ -50,7 +55,17 @@ impl Actor {
         let making = async {
             let mut permit = host.admit(&address.key, code.cost, mailbox, abandoned).await?;
             let instance = host.instantiate(address, code, call, permit.take_memory()).await?;
-            Ok(Resident { instance, permit, owed: Owed::default() })
+            let (late, owed, last_event) = (Late::default(), Owed::default(), host.env.elapsed());
+            Ok(Resident {
+                instance,
+                permit,
+                late,
+                owed,
+                last_event,
+                leaves_by: None,
+                exclusive_until: None,
+                is_held: false,
+            })
         };
         mailbox.deleted(&self.class).or(making).await
     }

@@ -43,7 +43,7 @@ async fn fill(class: &str, house: &Arc<Residency>) -> Vec<(Permit, Inbox)> {
 }
 
 async fn is_asked_to_leave(inbox: &mut Inbox) -> bool {
-    tokio::select! { biased; message = inbox.next(Admits::All) => matches!(message, Some(Message::DropInstance)), () = std::future::ready(()) => false }
+    tokio::select! { biased; message = inbox.next(Admits::All) => matches!(message, Some(Message::DropInstance(_))), () = std::future::ready(()) => false }
 }
 
 #[tokio::test]

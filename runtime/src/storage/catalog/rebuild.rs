@@ -10,7 +10,6 @@ use rusqlite::ErrorCode;
 use super::notes::Change;
 use crate::base::{ClassKey, ObjectId};
 use crate::storage::StorageError;
-use crate::storage::commit_log::AlarmChange;
 use crate::storage::on_disk;
 
 /// Visits every object that `wanted` accepts: the newest incarnation of each that has an identity.
@@ -38,8 +37,7 @@ fn newest(
     for path in files {
         match on_disk::read(&path) {
             Ok(Some((identity, bytes))) if identity.class == class.as_str() && identity.id == id.to_string() => {
-                let (class, alarm) =
-                    (class.clone(), Some(AlarmChange::to(identity.alarm.map(|numbered| numbered.alarm))));
+                let (class, alarm) = (class.clone(), Some(identity.alarms.change()));
                 return Ok(Some(Change::Object { class, id, name: identity.name, bytes, alarm }));
             }
             Ok(Some(_)) => tracing::warn!("{} is the database of another object and is not listed", path.display()),

@@ -9,7 +9,7 @@ use super::format::{FRAME, finish_frame};
 use super::page::{PAGE, Packed, pack};
 use super::position::Lsn;
 use super::reader::{Damage, Reader};
-use crate::base::Alarm;
+use crate::base::{Alarm, TakenAlarm};
 
 /// Longest class key in bytes.
 pub const CLASS_MAX: usize = 255;
@@ -127,7 +127,7 @@ pub struct TurnHead<'a> {
 pub struct Alarms {
     /// The one that is set.
     pub set: Option<NumberedAlarm>,
-    /// The one whose handler runs. This version writes none.
+    /// The one that was taken and whose handler is suspended, or has failed and is tried again.
     pub running: Option<NumberedAlarm>,
 }
 
@@ -141,9 +141,23 @@ pub struct NumberedAlarm {
 }
 
 impl Alarms {
-    /// Returns the change for an object with one alarm. An alarm that was running when the process ended is run again.
+    /// Returns the alarm that comes next. One that was running when the process ended is run again.
+    pub fn next(&self) -> Option<Alarm> {
+        let alarms = self.running.into_iter().chain(self.set).map(|numbered| numbered.alarm);
+        alarms.min_by_key(|alarm| alarm.next_ms)
+    }
+
+    /// Takes the alarm that is to be run at this time: a running one first, because it was due before.
+    pub fn take(&self, now_ms: u64) -> Option<TakenAlarm> {
+        let taken = |again| move |NumberedAlarm { serial, alarm }| TakenAlarm { serial, alarm, again };
+        let due = |numbered: &NumberedAlarm| numbered.alarm.next_ms <= now_ms;
+        let running = self.running.filter(due).map(taken(true));
+        running.or_else(|| self.set.filter(due).map(taken(false)))
+    }
+
+    /// Returns the change of the object's alarm in the catalog.
     pub fn change(&self) -> AlarmChange {
-        AlarmChange::to(self.set.or(self.running).map(|numbered| numbered.alarm))
+        AlarmChange::to(self.next())
     }
 }
 

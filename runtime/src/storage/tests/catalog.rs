@@ -7,7 +7,7 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::base::Alarm;
-use crate::storage::commit_log::{Durable, DurableWatch, Lane, Lsn, NumberedAlarm};
+use crate::storage::commit_log::{Alarms, Durable, DurableWatch, Lane, Lsn, NumberedAlarm};
 use crate::storage::identity::Identity;
 use crate::storage::template::Template;
 
@@ -151,7 +151,8 @@ fn with_alarm(address: &ObjectAddress, incarnation: u32, padding: u32, alarm: Op
     Identity::write(&database, address, incarnation).unwrap();
     address.name.iter().for_each(|name| Identity::write_name(&database, name).unwrap());
     let numbered = alarm.map(|alarm| NumberedAlarm { serial: 1, alarm });
-    Identity::write_alarm(&database, numbered).unwrap();
+    let alarms = Alarms { set: numbered, running: None };
+    Identity::write_alarms(&database, alarms, Alarms::default()).unwrap();
     database.execute("INSERT INTO _hf_kv VALUES ('padding', zeroblob(?1))", [padding]).unwrap();
     let count = |pragma| database.query_row(pragma, [], |row| row.get::<_, u32>(0)).unwrap();
     let pages = count("PRAGMA page_count") - count("PRAGMA freelist_count");

@@ -63,7 +63,15 @@ fn end_process(root: &Path, disk: &SimulatedDisk, end: u64) -> Arc<SimulatedDisk
 fn deploy(records: &ClassRecords, component: &[u8]) -> Result<(), StorageError> {
     let digest = Digest::of(component);
     let _held = records.hold(digest);
-    let version = |number| ClassVersion { number, digest, size: 3, deployed_ms: 1, create: Create::Any, message: None };
+    let version = |number| ClassVersion {
+        number,
+        digest,
+        size: 3,
+        deployed_ms: 1,
+        create: Create::Any,
+        late: Default::default(),
+        message: None,
+    };
     let record = match records.load_all()?.pop() {
         Some(mut record) => {
             record.add(version(record.current().number + 1));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::TurnEnd;
-use crate::base::WorkBudget;
+use crate::base::{TurnError, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
 use crate::wasm::class::ClassCode;
-use crate::wasm::event::{TurnAnswer, TurnEvent};
+use crate::wasm::event::{Scripted, TurnAnswer, TurnEvent};
+use crate::wasm::late::LateTurn;
 use crate::wasm::script::Script;
 
 /// The instance of a class that is a script; it has no memory.
@@ -19,13 +20,15 @@ impl ScriptInstance {
         script: &dyn Script,
         database: Database,
         mut sockets: SocketTurn,
+        mut late: LateTurn,
         event: E,
     ) -> (TurnEnd<E::Answer>, Option<Self>) {
         let mut turn = Turn::begin(database, WorkBudget::unlimited());
         event.begin(&mut turn);
-        let result = event.script(script, &mut turn, &mut sockets);
-        let result = result.and_then(|answer| answer.checked(&sockets));
-        let instance = result.is_ok().then_some(self);
-        (TurnEnd { turn, sockets, instance: None, result, fuel: 1 }, instance)
+        late.handler_begins();
+        let result = event.script(script, &mut Scripted { turn: &mut turn, sockets: &mut sockets, late: &mut late });
+        let result = result.and_then(|answer| if late.is_deferred() { Ok(answer) } else { answer.checked(&sockets) });
+        let instance = matches!(result, Ok(_) | Err(TurnError::Guest(_))).then_some(self);
+        (TurnEnd { turn, sockets, late, instance: None, result, fuel: 1 }, instance)
     }
 }
