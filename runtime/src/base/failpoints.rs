@@ -67,8 +67,10 @@ failpoints! {
     LogClose = "log-close",
     /// Before each step that creates an object's file.
     ObjectCreate = "object-create",
-    /// Before each file of an object is removed.
+    /// Before each file of an object is removed that was deleted or replaced.
     ObjectRemove = "object-remove",
+    /// Before each file of an object is removed that never counted: what a failed turn or a crash has left.
+    ObjectDiscard = "object-discard",
     /// Before the first open of an object by this process writes the log's pages to its file, and before each step of
     /// that but the pages.
     ObjectRecover = "object-recover",

@@ -230,7 +230,7 @@ impl Database {
         let gone = matches!(self.file, FileState::Absent) && self.aside.is_none();
         if removed.is_ok() && gone && state.incarnation != FIRST {
             // Nothing is left, so the next life of the object is a first one again.
-            removed = self.incarnations.unmark();
+            removed = self.incarnations.unmark(Failpoint::ObjectRemove);
             state.incarnation = FIRST;
         }
         let incarnation = state.incarnation;
@@ -412,7 +412,7 @@ impl Database {
     }
 
     fn remove_incarnations(&self, incarnations: &[u32]) -> Result<(), StorageError> {
-        let remove = |incarnation: &u32| self.incarnations.remove(*incarnation);
+        let remove = |incarnation: &u32| self.incarnations.remove(Failpoint::ObjectDiscard, *incarnation);
         incarnations.iter().try_for_each(remove).map_err(StorageError::io("cannot remove", &self.path))
     }
 
@@ -513,7 +513,7 @@ impl Database {
     pub(super) fn discard(&mut self) {
         self.file = FileState::Unknown;
         // If the file stays it has no identity, so it is replaced when the object is next looked at.
-        if self.incarnations.remove(self.incarnation).is_ok() {
+        if self.incarnations.remove(Failpoint::ObjectDiscard, self.incarnation).is_ok() {
             self.file = FileState::Absent;
         }
     }

@@ -218,7 +218,7 @@ impl State {
     /// Removes the files of replaced incarnations, whose successor is durable.
     pub fn remove_stale(&mut self, files: &Incarnations) -> io::Result<()> {
         while let Some(incarnation) = self.stale.last() {
-            files.remove(*incarnation)?;
+            files.remove(Failpoint::ObjectRemove, *incarnation)?;
             self.stale.pop();
         }
         Ok(())

@@ -82,24 +82,24 @@ impl Incarnations {
     }
 
     /// Removes one incarnation's files; the removal is not flushed.
-    pub fn remove(&self, incarnation: u32) -> io::Result<()> {
+    pub fn remove(&self, failpoint: Failpoint, incarnation: u32) -> io::Result<()> {
         let file = self.file(incarnation);
         // First, so that sums do not meet a file of the same name that is made later.
         [sums_path(&file), file.clone(), wal_path(&file)]
             .iter()
-            .try_for_each(|path| self.disk.remove_if_there(Failpoint::ObjectRemove, path).map(drop))
+            .try_for_each(|path| self.disk.remove_if_there(failpoint, path).map(drop))
     }
 
     /// Removes every file of the object; the removal is not flushed.
-    pub fn remove_all(&self) -> io::Result<()> {
+    pub fn remove_all(&self, failpoint: Failpoint) -> io::Result<()> {
         for incarnation in self.candidates()? {
-            self.remove(incarnation)?;
+            self.remove(failpoint, incarnation)?;
         }
-        self.unmark()
+        self.unmark(failpoint)
     }
 
     /// Removes the mark: there is no file beyond incarnation 1.
-    pub fn unmark(&self) -> io::Result<()> {
-        self.disk.remove_if_there(Failpoint::ObjectRemove, &self.mark_path()).map(drop)
+    pub fn unmark(&self, failpoint: Failpoint) -> io::Result<()> {
+        self.disk.remove_if_there(failpoint, &self.mark_path()).map(drop)
     }
 }

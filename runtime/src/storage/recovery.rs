@@ -128,7 +128,7 @@ impl Recovery {
         let failed = |error| StorageError::io("cannot recover", &path)(error);
         files.disk.at(Failpoint::ObjectRecover).map_err(failed)?;
         let incarnation = if live.deleted {
-            files.remove_all().map_err(failed)?;
+            files.remove_all(Failpoint::ObjectRecover).map_err(failed)?;
             None
         } else {
             live.write_back(files, log)?;
@@ -192,7 +192,7 @@ impl Live {
         sums.write().map_err(failed)?;
         let others = files.candidates().map_err(failed)?;
         for other in others.into_iter().filter(|other| *other != self.incarnation) {
-            files.remove(other).map_err(failed)?;
+            files.remove(Failpoint::ObjectRecover, other).map_err(failed)?;
         }
         Ok(())
     }

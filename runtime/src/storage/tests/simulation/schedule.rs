@@ -15,13 +15,14 @@ const KEYS: u64 = 5;
 const TICK: u64 = 20_000;
 
 /// The failpoints at which disks fail.
-const FAULTY: [Failpoint; 14] = [
+const FAULTY: [Failpoint; 15] = [
     Failpoint::LogWrite,
     Failpoint::LogFlush,
     Failpoint::SegmentCreate,
     Failpoint::SegmentDrop,
     Failpoint::ObjectCreate,
     Failpoint::ObjectRemove,
+    Failpoint::ObjectDiscard,
     Failpoint::ObjectRecover,
     Failpoint::ObjectRecoverPage,
     Failpoint::SumsWrite,
