@@ -96,6 +96,8 @@ pub(super) struct Permit {
     residency: Arc<Residency>,
     key: u64,
     last_used: Arc<AtomicU64>,
+    /// The stamp that the order by age may have of it.
+    ordered_by: AtomicU64,
     /// The bytes that the instance may begin with, until it is made.
     memory: MemoryCharge,
 }
@@ -187,7 +189,7 @@ impl Residency {
         let (class, stamp) = (class.clone(), last_used.clone());
         residents.by_key.insert(key, Resident { class, last_used: stamp, mailbox, cost, leaves_for: None });
         self.metrics.live_instances.set(residents.by_key.len() as i64);
-        Permit { residency: self.clone(), key, last_used, memory }
+        Permit { residency: self.clone(), key, last_used, ordered_by: AtomicU64::new(0), memory }
     }
 
     /// Gives room to turns that wait, as far as it goes: first to the class that holds least.
@@ -306,6 +308,17 @@ impl Residency {
         }
     }
 
+    /// Puts an instance into the order by age by an earlier stamp than before.
+    fn order_again(&self, key: u64, stamp: u64) {
+        let mut residents = self.residents.lock();
+        let Residents { tenants, by_key, .. } = &mut *residents;
+        let Some(resident) = by_key.get(&key).filter(|resident| resident.leaves_for.is_none()) else { return };
+        if let Some(tenant) = tenants.get_mut(&resident.class) {
+            tenant.by_age.retain(|Reverse((_, other))| *other != key);
+            tenant.by_age.push(Reverse((stamp, key)));
+        }
+    }
+
     fn now(&self) -> u64 {
         self.env.elapsed().as_nanos() as u64
     }
@@ -419,7 +432,12 @@ impl Permit {
     /// then, unless its room is needed; it leaves after all that are idle.
     pub(super) fn mark_idle_since(&self, since: Duration) {
         // Ordered with `waiting`: a turn that begins to wait now either sees this instance idle or is seen here.
-        self.last_used.store(since.as_nanos() as u64, Ordering::SeqCst);
+        let stamp = since.as_nanos() as u64;
+        self.last_used.store(stamp, Ordering::SeqCst);
+        // It was kept until a later time, and is not any more: the order must not have it as younger than it is.
+        if self.ordered_by.swap(stamp, Ordering::Relaxed) > stamp {
+            self.residency.order_again(self.key, stamp);
+        }
         if self.residency.waiting.load(Ordering::SeqCst) > 0 {
             self.residency.went_idle(self.key);
         }

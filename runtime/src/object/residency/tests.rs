@@ -275,3 +275,23 @@ async fn a_queue_of_one_class_does_not_stop_another() {
     assert!(house.residents.lock().tenants.is_empty());
     assert_eq!(fill("greedy", &house).await.len(), 16);
 }
+
+/// An instance that late work has held until a later time, and holds no more, is as old as its last turn.
+#[tokio::test]
+async fn an_instance_that_is_no_longer_held_is_asked_to_leave() {
+    let (house, clock) = house(4);
+    let (permit, mut inbox) = live_in(&house).await;
+    let (second, now) = (Duration::from_secs(1), || house.env.elapsed());
+    permit.mark_idle_since(now() + 1_000 * second);
+    clock.advance(10 * second);
+    house.sweep(second);
+    assert!(!is_asked_to_leave(&mut inbox).await, "it is held");
+    permit.mark_busy();
+    permit.mark_idle_since(now());
+    clock.advance(2 * second);
+    house.sweep(second);
+    assert!(is_asked_to_leave(&mut inbox).await);
+    permit.stays();
+    house.sweep(second);
+    assert!(is_asked_to_leave(&mut inbox).await, "it stayed, and is asked again");
+}
