@@ -67,7 +67,7 @@ async function build({ entry, out, class: name, engine }) {
     `import "holdfast:sdk/globals";
      import { serve } from "holdfast:sdk/serve";
      import * as module from ${JSON.stringify(entry)};
-     export const { fetchHandler, alarmHandler, websocketHandler } = serve(module, ${JSON.stringify(name)});`,
+     export const { fetchHandler, alarmHandler, laterHandler, websocketHandler } = serve(module, ${JSON.stringify(name)});`,
     engine.bundling,
   );
   mkdirSync(dirname(out), { recursive: true });
@@ -75,7 +75,7 @@ async function build({ entry, out, class: name, engine }) {
   const scratch = mkdtempSync(join(tmpdir(), "holdfast-"));
   try {
     const world = join(scratch, "wit");
-    writeWorld(world, handlers);
+    writeWorld(world, handlers, engine.exports);
     writeFileSync(out, await engine.componentize(bundle, world, scratch));
   } finally {
     rmSync(scratch, { recursive: true });
@@ -138,9 +138,13 @@ const sdk = {
 const OUR_ASYNC = "var __async, __useAsync = (run) => (__async = run);";
 const ASYNC = /^var __async = \(__this, __arguments, generator\) => \{\n[^]*?\n\};\n/m;
 
-/** Each engine: how a class is bundled for it, and what makes a component of the bundle. */
+/**
+ * Each engine: what its components export beside the class's handlers, how a class is bundled for it, and what makes a
+ * component of the bundle.
+ */
 const ENGINES = {
   quickjs: {
+    exports: ["later-handler"],
     bundling: { supported: LOWERED },
     async componentize(bundle, witPath) {
       const jsSource = bundle.replace(ASYNC, (own) => OUR_ASYNC + own.replace(/.+/g, ""));
@@ -154,6 +158,7 @@ const ENGINES = {
     },
   },
   starlingmonkey: {
+    exports: [],
     bundling: { supported: LOWERED, plugins: [starlingmonkey(), sdk], external: [] },
     async componentize(source, witPath, scratch) {
       const options = {
@@ -251,10 +256,10 @@ function evaluated(module, complaint) {
 }
 
 /** The contract's package with a world for this class: the imports of every class, and the exports of its handlers. */
-function writeWorld(directory, handlers) {
+function writeWorld(directory, handlers, more) {
   cpSync(CONTRACT, directory, { recursive: true });
   cpSync(join(SDK, "wit"), join(directory, "deps"), { recursive: true });
-  const exports = ["fetch-handler"];
+  const exports = ["fetch-handler", ...more];
   if (handlers.includes("alarm")) exports.push("alarm-handler");
   if (handlers.some((handler) => handler.startsWith("webSocket"))) exports.push("websocket-handler");
   const world = `package holdfast:object@0.2.0;

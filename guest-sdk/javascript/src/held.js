@@ -1,15 +1,20 @@
 // What a turn has until its end, on either engine: work that keeps it going, resources of the host, and an error that
 // it cannot survive. Not here: running the turn, which is `turn.js`.
 
-import { forget } from "./jobs.js";
+/** Bytes of rows that cursors may bring into memory at the end of one turn. */
+const ROWS_MAX = 8 << 20;
 
 let background = [];
-const resources = new Set();
+/** With each resource, a weak reference to the cursor that reads from it, if it is one. */
+const resources = new Map();
 let fatal;
 
+/** With this method a cursor reads the rest of its rows into memory, given the bytes that it may. Answers what is left. */
+export const keepRows = Symbol("keep rows");
+
 /** Hold a resource of the host for the turn: what the class leaves open is closed at its end. */
-export function hold(resource) {
-  resources.add(resource);
+export function hold(resource, cursor) {
+  resources.set(resource, cursor && new WeakRef(cursor));
   return resource;
 }
 
@@ -20,7 +25,7 @@ export function release(resource) {
   resource[Symbol.dispose]?.();
 }
 
-/** Keep the turn going until this promise has settled. */
+/** Have the turn, where it can, go on until this promise has settled, and its rejection logged. */
 export function waitUntil(promise) {
   background.push(promise);
 }
@@ -51,11 +56,13 @@ export function throwIfDoomed() {
   if (fatal) throw fatal.error;
 }
 
-/** The turn is over. */
-export function letGo() {
-  if (forget() > 0)
-    console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
-  resources.forEach(release);
+/** The turn is over. If work goes on after it, cursors that are still in use read the rest of their rows first. */
+export function letGo(goesOn = false) {
+  let room = ROWS_MAX;
+  for (const [resource, cursor] of resources) {
+    if (goesOn) room = cursor?.deref()?.[keepRows](room) ?? room;
+    release(resource);
+  }
   background = [];
   fatal = undefined;
 }

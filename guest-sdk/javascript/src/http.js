@@ -18,6 +18,12 @@ export function toRequest({ method, uri, headers, body }) {
   return new Request(new Arrival(method, url, make, body));
 }
 
+/** Whether a request asks for a WebSocket. */
+export function asksForSocket({ headers }) {
+  const found = headers.find(([name]) => name === "upgrade");
+  return found !== undefined && /websocket/i.test(toLatin1(found[1]));
+}
+
 export function toRecord(response) {
   if (!(response instanceof Response)) {
     throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");

@@ -1,12 +1,17 @@
-// The queue of jobs that promises and `queueMicrotask` fill, and timers. Owns: what runs next within a turn. Does not
-// own: when a turn begins and ends (`turn.js`), and which section may run (`context.js`).
+// The queue of jobs that promises and `queueMicrotask` fill, and timers. Owns: what runs next within a turn, and which
+// resume of the host (`wit/later.wit`) stands for which timer between turns. Does not own: when a turn begins and ends
+// (`turn.js`), and which section may run (`context.js`).
 //
 // A handler of the contract returns when its turn is done, so the SDK must be able to run all jobs before it returns.
 // The engine gives a script no way to run its own queue; that is why there is one here, and a `Promise` that uses it.
 
+import later from "holdfast:object/later@0.2.0";
 import monotonicClock from "wasi:clocks/monotonic-clock@0.2.0";
 
 import { current, enter, firstWaiting, leaveAll, mayRun, runWaiting } from "./context.js";
+import { REFUSAL, hostOf } from "./errors.js";
+
+const host = hostOf("guest-error");
 
 let queue = [];
 let head = 0;
@@ -26,16 +31,32 @@ export function drain() {
 const timers = new Map();
 let lastTimer = 0;
 
+/** Timers that no resume stands for yet, by their ids. */
+let fresh = [];
+/** The timers that resumes of the host stand for, by token. */
+const resumes = new Map();
+
 /** Add a timer. An interval repeats until it is removed. */
 export function addTimer(callback, delay, args, repeats) {
   const wait = Math.max(repeats ? 1 : 0, Math.min(Number(delay) || 0, 2 ** 31 - 1));
-  timers.set(++lastTimer, { callback, args, due: now() + wait, every: repeats ? wait : undefined, section: current });
-  return lastTimer;
+  const id = ++lastTimer;
+  const every = repeats ? wait : undefined;
+  timers.set(id, { id, callback, args, due: now() + wait, every, section: current, token: undefined });
+  fresh.push(id);
+  return id;
 }
 
 /** Remove a timer, if it is there. */
 export function removeTimer(id) {
+  const timer = timers.get(id);
+  if (timer === undefined) return;
   timers.delete(id);
+  forgetResume(timer);
+}
+
+/** Whether there is a timer. */
+export function hasTimers() {
+  return timers.size > 0;
 }
 
 /**
@@ -49,28 +70,92 @@ export function runNext() {
     runWaiting(waiting);
     return true;
   }
-  let first;
-  for (const entry of timers)
-    if (mayRun(entry[1].section) && (first === undefined || entry[1].due < first[1].due)) first = entry;
-  if (first === undefined) return false;
-  const [id, timer] = first;
+  const timer = next(Infinity);
+  if (timer === undefined) return false;
   const wait = timer.due - now();
   if (wait > 0) sleep(wait);
-  if (timer.every === undefined) timers.delete(id);
-  else timer.due += timer.every;
-  enter(timer.section);
-  timer.callback(...timer.args);
+  fire(timer);
   return true;
 }
 
-/** Forget all jobs and timers. Answers how many timers there were. */
+/** Returns when the timers are due that the host resumes the object for: of these tokens, and of what is due now. */
+export function dueWith(tokens) {
+  let until = now();
+  for (const token of tokens) {
+    const timer = resumes.get(token);
+    if (timer === undefined) continue;
+    resumes.delete(token);
+    timer.token = undefined;
+    fresh.push(timer.id);
+    until = Math.max(until, timer.due);
+  }
+  return until;
+}
+
+/** Run the next timer that is due at that time. False if there is none. */
+export function runDue(until) {
+  const timer = next(until);
+  if (timer === undefined) return false;
+  fire(timer);
+  return true;
+}
+
+/** Returns the first timer that is due at that time and may run. */
+function next(until) {
+  let first;
+  for (const timer of timers.values())
+    if (timer.due <= until && mayRun(timer.section) && (first === undefined || timer.due < first.due)) first = timer;
+  return first;
+}
+
+function fire(timer) {
+  forgetResume(timer);
+  if (timer.every === undefined) {
+    timers.delete(timer.id);
+  } else {
+    // One that is late does not catch up.
+    timer.due = Math.max(timer.due + timer.every, now());
+    fresh.push(timer.id);
+  }
+  enter(timer.section);
+  timer.callback(...timer.args);
+}
+
+/**
+ * Have the host resume the object for the timers that are left. Those that are due first come first: where the host
+ * takes no more, the others follow when some of these have run.
+ */
+export function scheduleTimers() {
+  if (fresh.length === 0) return;
+  const left = [...new Set(fresh)].map((id) => timers.get(id)).filter((timer) => timer && timer.token === undefined);
+  fresh = [];
+  left.sort((one, other) => one.due - other.due || one.id - other.id);
+  const at = now();
+  for (const [index, timer] of left.entries()) {
+    const wait = Math.max(0, Math.ceil(timer.due - at));
+    try {
+      timer.token = host(later.resumeAfter, wait, timer.every === undefined);
+    } catch (error) {
+      if (error[REFUSAL] !== "too-many") throw error;
+      fresh = left.slice(index).map(({ id }) => id);
+      return;
+    }
+    resumes.set(timer.token, timer);
+  }
+}
+
+function forgetResume(timer) {
+  if (timer.token === undefined) return;
+  resumes.delete(timer.token);
+  later.cancel(timer.token);
+  timer.token = undefined;
+}
+
+/** Forget all jobs and sections of a turn that has failed. */
 export function forget() {
-  const left = timers.size;
-  timers.clear();
   leaveAll();
   queue = [];
   head = 0;
-  return left;
 }
 
 function now() {

@@ -6,12 +6,12 @@ import environment from "wasi:cli/environment@0.2.0";
 import { bytesOf } from "./bytes.js";
 import { ClassError } from "./errors.js";
 import { makeRandom, startClock } from "./globals.js";
-import { toRecord, toRequest } from "./http.js";
+import { asksForSocket, toRecord, toRequest } from "./http.js";
 import { collectAfterTurn, count } from "./memory.js";
 import { classOf } from "./select.js";
 import { DurableObjectState, unblocked } from "./state.js";
 import { whenAsked } from "./storage.js";
-import { run } from "./turn.js";
+import { doom, resume, run } from "./turn.js";
 import { forgetSocket, hasNoHandlers, markClosed, socketOf } from "./websocket.js";
 import { start } from "./web/console.js";
 
@@ -19,6 +19,16 @@ function bufferOf(bytes) {
   count(bytes.length);
   return bytesOf(bytes).slice().buffer;
 }
+
+/** What the host is answered with while the answer of a request comes later. */
+const NOTHING = { status: 200, headers: [], body: new Uint8Array() };
+
+const toResponse = (val) => ({ tag: "response", val });
+const toDone = () => ({ tag: "done" });
+
+/** A request for a WebSocket: the host can accept the socket in the request's own turn only. */
+const IN_ITS_TURN = { staysInTurn: true };
+const ALARM = { isAlarm: true };
 
 /** What a module with a class exports as a component. */
 export function serve(module, name) {
@@ -30,30 +40,42 @@ export function serve(module, name) {
     startClock();
     Math.random = makeRandom();
     whenAsked(() => object === undefined || typeof object.alarm === "function");
-    object = new Class(new DurableObjectState(), Object.fromEntries(environment.getEnvironment()));
+    try {
+      object = new Class(new DurableObjectState(), Object.fromEntries(environment.getEnvironment()));
+    } catch (error) {
+      throw doom(error);
+    }
     return unblocked();
   };
   /** One turn: a method of the object, with all that it starts. */
-  const turn = (handle, isAlarm) => {
-    const result = run(() => (object ? handle() : wake().then(handle)), isAlarm);
+  const turn = (handle, toAnswer = toDone, options = undefined) => {
+    const result = run(() => (object ? handle() : wake().then(handle)), toAnswer, options);
     collectAfterTurn();
     return result;
   };
 
   return {
     fetchHandler: {
-      fetch: (request) =>
-        turn(async () => {
+      fetch: (request) => {
+        const handle = async () => {
           if (typeof object.fetch !== "function")
             throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
           return toRecord(await object.fetch(toRequest(request)));
-        }),
+        };
+        return turn(handle, toResponse, asksForSocket(request) ? IN_ITS_TURN : undefined) ?? NOTHING;
+      },
     },
     alarmHandler: {
       alarm: ({ scheduled, retryCount }) =>
         turn(async () => {
           await object.alarm({ scheduledTime: Number(scheduled), retryCount, isRetry: retryCount > 0 });
-        }, true),
+        }, toDone, ALARM),
+    },
+    laterHandler: {
+      resume: (tokens) => {
+        resume(Array.from(tokens, Number));
+        collectAfterTurn();
+      },
     },
     websocketHandler: {
       message: (id, { tag, val }) =>

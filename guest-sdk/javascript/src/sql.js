@@ -10,10 +10,10 @@ import storage from "holdfast:object/storage@0.2.0";
 
 import { mistyped, text } from "./arguments.js";
 import { bytesOf, toTextLossy } from "./bytes.js";
-import { hostOf } from "./errors.js";
+import { ClassError, hostOf } from "./errors.js";
+import { hold, keepRows, release } from "./held.js";
 import { count } from "./memory.js";
 import { mustBeInside } from "./sections.js";
-import { hold, release } from "./turn.js";
 
 const host = hostOf("sql-error");
 const storageHost = hostOf("storage-error");
@@ -40,12 +40,15 @@ export class SqlStorageCursor {
   #columns = [];
   #batch;
   #more;
+  /** Batches that were read ahead, and why there are no more of them. */
+  #ahead;
+  #refusal;
   #read = 0;
   #written;
 
   constructor({ changes, packed, more }) {
     this.#written = changes;
-    this.#more = more && hold(more);
+    this.#more = more && hold(more, this);
     this.#batch = new Rows(packed);
     if (packed !== null) this.#columns = this.#batch.header();
   }
@@ -92,6 +95,28 @@ export class SqlStorageCursor {
     return Iterator.from({ next: () => this.next() });
   }
 
+  /** What the host has still to give ends with the turn, and the code that reads it goes on after it. */
+  [keepRows](room) {
+    this.#ahead = [];
+    try {
+      for (;;) {
+        const packed = host(packedSql.next, this.#more, BATCH);
+        if (packed.length === 0) break;
+        room -= packed.length;
+        if (room < 0)
+          throw new ClassError(
+            "too-many-rows",
+            "more than 8 MiB of rows were left in cursors when the turn ended: read them before awaiting anything but storage",
+          );
+        this.#ahead.push(new Rows(packed));
+      }
+    } catch (error) {
+      this.#refusal = error;
+    }
+    this.#more = undefined;
+    return Math.max(room, 0);
+  }
+
   #object(values) {
     const row = {};
     for (let i = 0; i < values.length; i++) row[this.#columns[i]] = values[i];
@@ -99,7 +124,10 @@ export class SqlStorageCursor {
   }
 
   #next() {
-    if (this.#batch.done && this.#more) {
+    if (this.#batch.done && this.#ahead) {
+      if (this.#ahead.length === 0 && this.#refusal) throw this.#refusal;
+      this.#batch = this.#ahead.shift() ?? this.#batch;
+    } else if (this.#batch.done && this.#more) {
       this.#batch = new Rows(host(packedSql.next, this.#more, BATCH));
       if (this.#batch.done) this.#more = void release(this.#more);
     }

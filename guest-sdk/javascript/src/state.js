@@ -74,14 +74,17 @@ export class DurableObjectState {
     return this.#storage;
   }
 
-  /** Keep the turn, and with it the answer, waiting for a promise. */
+  /**
+   * Have the rejection of a promise logged. The answer does not wait for it, unless the class is deployed with
+   * `interleave = false`.
+   */
   waitUntil(...promises) {
     if (promises.length === 0) throw mistyped("waitUntil", STATE, 1, "Promise");
     waitUntil(promises[0]);
   }
 
   /**
-   * Run a callback, and no timer or transaction outside of it meanwhile. In the constructor, the first handler waits
+   * Run a callback, and no event, timer or transaction outside of it meanwhile. In the constructor, the first handler waits
    * for it. If it fails, so does the turn.
    */
   blockConcurrencyWhile(callback) {

@@ -7,10 +7,23 @@ export const stored = { keys: new Map(), alarm: null, log: [] };
 let clock = 0;
 const savepoints = [];
 
+/** Late work: resumes by token, answers that were deferred and given, and whether handlers may defer theirs. */
+export const late = { last: 0, resumes: new Map(), deferred: new Set(), replies: [], interleave: true };
+
+/** The tokens of the resumes that are due next, at whose time the clock is then. */
+export function nextResumes() {
+  const due = Math.min(...[...late.resumes.values()].map(({ due }) => due));
+  const tokens = [...late.resumes].filter(([, resume]) => resume.due === due).map(([token]) => token);
+  tokens.forEach((token) => late.resumes.delete(token));
+  if (tokens.length > 0) clock = Math.max(clock, due);
+  return tokens;
+}
+
 /** Forget everything. */
 export function reset() {
   restore({ keys: new Map(), alarm: null });
   stored.log = [];
+  Object.assign(late, { resumes: new Map(), deferred: new Set(), replies: [], interleave: true });
   savepoints.length = 0;
 }
 
@@ -70,6 +83,20 @@ export const modules = {
       const batches = [sorted()];
       return { next: () => batches.pop() ?? [] };
     },
+  },
+  later: {
+    resumeAfter: (milliseconds, holds) => {
+      if (late.resumes.size >= 1000) refuse("too-many", 1000);
+      late.resumes.set(++late.last, { due: clock + milliseconds * 1e6, holds });
+      return late.last;
+    },
+    cancel: (token) => late.resumes.delete(token),
+    defer: () => {
+      if (!late.interleave) refuse("not-deferrable");
+      late.deferred.add(++late.last);
+      return late.last;
+    },
+    reply: (token, answer) => void (late.deferred.delete(token) ? late.replies.push([token, answer]) : refuse("gone")),
   },
   logging: { log: (level, message, fields) => void stored.log.push({ level, message, fields }) },
   "monotonic-clock": {

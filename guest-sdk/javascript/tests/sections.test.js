@@ -8,9 +8,9 @@ import { Promise as OwnPromise } from "../src/promise.js";
 import { section } from "../src/sections.js";
 import { deserialize } from "../src/serialize.js";
 import { DurableObjectStorage } from "../src/storage.js";
-import { run } from "../src/turn.js";
+import { resume, run } from "../src/turn.js";
 import { timers } from "../src/web/timers.js";
-import { reset, stored } from "./host.js";
+import { nextResumes, reset, stored } from "./host.js";
 
 const storage = new DurableObjectStorage();
 const nap = (milliseconds) => new OwnPromise((resolve) => timers.setTimeout(resolve, milliseconds));
@@ -24,11 +24,15 @@ const no = () => {
   throw new Error("no");
 };
 
-/** A turn on an empty object; what its handler, which is given a list to write to, has written. */
+/** A handler on an empty object, with the turns after its own; what it, which is given a list, has written to that. */
 function turn(handler) {
   reset();
   const trace = [];
-  run(() => handler(trace));
+  run(
+    () => handler(trace),
+    () => ({ tag: "done" }),
+  );
+  for (let tokens = nextResumes(); tokens.length > 0; tokens = nextResumes()) resume(tokens);
   return trace;
 }
 

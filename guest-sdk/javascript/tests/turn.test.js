@@ -5,6 +5,7 @@ import { ClassError, failure, hostOf, refusal } from "../src/errors.js";
 import { Promise as OwnPromise } from "../src/promise.js";
 import { SOURCES, stackOf } from "../src/stack.js";
 import { doom, hold, run, waitUntil } from "../src/turn.js";
+import { late } from "./host.js";
 
 test("a turn ends when its promise and what it waits for have settled", () => {
   const order = [];
@@ -28,6 +29,7 @@ test("what a handler throws, or a promise that nothing settles, fails the turn",
     { code: "guest-error", message: "at once" },
   );
   assert.throws(() => run(() => OwnPromise.reject(new ClassError("later", "no"))), { code: "later", message: "no" });
+  late.interleave = false;
   assert.throws(() => run(() => new OwnPromise(() => {})), { code: "never-settles" });
   assert.equal(
     run(() => "the next one is not affected"),

@@ -1,7 +1,7 @@
 // Proof that a class written for Durable Objects runs unchanged: one source, on workerd and on Holdfast, gives the same
 // answers to the same requests.
 //
-//   npm ci && node run.mjs --holdfast BINARY
+//   npm ci && node run.mjs --holdfast BINARY [--only SCRIPT]
 //
 // Prints each difference; the exit code is 1 if there is one.
 
@@ -19,7 +19,7 @@ import { parseArgs } from "node:util";
 import esbuild from "esbuild";
 import workerd from "workerd";
 
-import { SCRIPTS } from "./script.mjs";
+import { OWN, SCRIPTS, TIMED } from "./script.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const CLASSES = {
@@ -31,20 +31,26 @@ const CLASSES = {
   programs: "Programs",
   refusals: "Refusals",
   transactions: "Transactions",
+  interleaving: "Interleaving",
   chat: "Chat",
 };
 
-const { values: options } = parseArgs({ options: { holdfast: { type: "string", default: "holdfast" } } });
+const { values: options } = parseArgs({
+  options: { holdfast: { type: "string", default: "holdfast" }, only: { type: "string" } },
+});
 process.chdir(HERE);
 const scratch = mkdtempSync(join(tmpdir(), "holdfast-compat-"));
 const running = [];
 let failures = 0;
 try {
   const hosts = await Promise.all([startWorkerd(), startHoldfast()]);
-  for (const [name, script] of Object.entries(SCRIPTS)) {
+  const chosen = (scripts) => Object.entries(scripts).filter(([name]) => [undefined, name].includes(options.only));
+  for (const [name, script] of chosen(SCRIPTS)) {
     const [theirs, ours] = await Promise.all(hosts.map((host) => script(host)));
     failures += compare(name, theirs, ours);
   }
+  for (const [name, script] of chosen(OWN)) failures += compare(name, ...(await script(hosts[1])));
+  for (const [name, script] of chosen(TIMED)) failures += await compareTimed(name, script, hosts);
 } finally {
   for (const child of running) child.kill("SIGKILL");
   rmSync(scratch, { recursive: true });
@@ -64,6 +70,31 @@ function compare(name, theirs, ours) {
   }
   console.log(`${different === 0 ? "ok    " : "DIFFER"} ${name}: ${theirs.length} answers`);
   return different;
+}
+
+/** Compares programs, and those that differ again with more time. */
+async function compareTimed(name, { count, units, run }, hosts) {
+  let seeds = Array.from({ length: count }, (_, index) => index + 1);
+  for (const unit of units) {
+    const [theirs, ours] = await Promise.all(hosts.map((host) => run(host, seeds, unit)));
+    const isLast = unit === units.at(-1);
+    const differing = seeds.map((_, index) => index).filter((index) => !equal(theirs[index], ours[index]));
+    console.log(`${name}: ${differing.length} of ${seeds.length} programs differ at ${unit} ms`);
+    if (differing.length === 0 || isLast) {
+      const only = (list) => differing.map((index) => list[index]);
+      return compare(name, only(theirs), only(ours));
+    }
+    seeds = differing.map((index) => seeds[index]);
+  }
+}
+
+function equal(one, other) {
+  try {
+    assert.deepEqual(one, other);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 async function startWorkerd() {

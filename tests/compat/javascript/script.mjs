@@ -4,6 +4,7 @@ import { once } from "node:events";
 
 import WebSocket from "ws";
 
+import { programOf as interleavingOf } from "./interleaving.mjs";
 import { programOf } from "./transactions.mjs";
 
 const HEADERS = ["content-type", "location", "set-cookie", "x-method", "x-custom", "sec-websocket-protocol"];
@@ -66,6 +67,23 @@ async function transactions(base, seed) {
   return { program: JSON.stringify(program), status, ...body };
 }
 
+/**
+ * Runs the program of a seed: its clients begin, and go on together. Returns their statuses, the trace, and what is
+ * stored in the end.
+ */
+async function interleaving(base, seed, unit) {
+  const object = `/interleaving/program-${seed}-${unit}`;
+  const program = interleavingOf(seed);
+  const clients = program.clients.map((steps, index) =>
+    ask(base, `${object}/client?name=c${index}`, post(JSON.stringify(steps))),
+  );
+  await eventually(base, `${object}/result`, ({ begun }) => begun === clients.length);
+  const { status } = await ask(base, `${object}/go?unit=${unit}&throws=${program.throws}`);
+  const statuses = (await Promise.all(clients)).map((answer) => answer.status);
+  const { body } = await eventually(base, `${object}/result`, ({ open }) => open === 0);
+  return { program: JSON.stringify(program), statuses: [status, ...statuses], ...body };
+}
+
 const isEnd = (line) => line.startsWith("main:");
 
 /** Maps a list, so many at once. */
@@ -80,6 +98,53 @@ async function inParallel(count, list, map) {
 }
 
 const PROGRAMS = Number(process.env.HOLDFAST_COMPAT_PROGRAMS ?? 250);
+
+const INTERLEAVINGS = Number(process.env.HOLDFAST_COMPAT_INTERLEAVINGS ?? 150);
+
+/** Milliseconds between two timers of a program. On a busy machine timers that are close change places. */
+const UNITS = [20, 200, 1500];
+
+/**
+ * What runs programs whose order a busy machine may change: those that differ are run again with more time between
+ * their timers.
+ */
+export const TIMED = {
+  interleaving: {
+    count: INTERLEAVINGS,
+    units: UNITS,
+    run: ({ base }, seeds, unit) => inParallel(25, seeds, (seed) => interleaving(base, seed, unit)),
+  },
+};
+
+/** What is Holdfast's own: each returns the answers that are right, and those that it got. */
+export const OWN = {
+  "others wait": async ({ base, sleep }) => {
+    const object = "/interleaving/others-wait";
+    const nineteen = (steps) => {
+      const clients = Array.from({ length: 19 }, (_, index) =>
+        ask(base, `${object}/client?name=c${index}`, post(JSON.stringify(steps))),
+      );
+      return clients.map((client) => client.then(({ status, body }) => [status, body.code ?? body]));
+    };
+    const begun = (count) => eventually(base, `${object}/result`, (body) => body.begun === count);
+    // The twentieth throws in the turn in which the others go on.
+    const answered = nineteen([["nap", 1], ["put", "a"]]);
+    await begun(19);
+    const { status } = await ask(base, `${object}/go?unit=50&throws=true`);
+    const first = await Promise.all(answered);
+    await sleep("interleaving", "others-wait");
+    const waiting = nineteen([["nap", 1]]);
+    await begun(19);
+    const { body: quick } = await ask(base, `${object}/result`);
+    await sleep("interleaving", "others-wait");
+    const dropped = (await Promise.all(waiting)).map(([code, text]) => [code, text.includes("instance-dropped")]);
+    const each = (answer) => Array.from({ length: 19 }, () => answer);
+    return [
+      [500, ...each([200, ""]), 19, ...each([503, true])],
+      [status, ...first, quick.begun, ...dropped],
+    ];
+  },
+};
 
 export const SCRIPTS = {
   counter: requests(
@@ -164,6 +229,11 @@ export const SCRIPTS = {
       Array.from({ length: PROGRAMS }, (_, index) => index + 1),
       (seed) => transactions(base, seed),
     ),
+
+  "late work": async ({ base }) => [
+    await ask(base, "/interleaving/late/forgotten"),
+    await eventually(base, "/interleaving/late/result", ({ keys }) => keys.length === 3),
+  ],
 
   chat: async ({ base, sleep }) => {
     const ann = await connect(base, "/chat/room/?name=ann");

@@ -3,7 +3,7 @@
 // What would come in another order on a busy machine, or differs by `docs/languages/javascript.md`, is in none of them.
 
 /** A generator of numbers below a bound, always the same for a seed (xorshift32). */
-function random(seed) {
+export function random(seed) {
   let state = (seed * 2654435761) >>> 0 || 1;
   return (bound) => {
     state ^= state << 13;

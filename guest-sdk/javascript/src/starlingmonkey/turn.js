@@ -3,13 +3,23 @@
 import { idle } from "../context.js";
 import { failure } from "../errors.js";
 import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "../held.js";
+import { forget } from "../jobs.js";
 import { logError } from "../web/console.js";
 
 export { doom, hold, release, waitUntil } from "../held.js";
 
-export async function run(handler, isAlarm = false) {
-  // The engine runs jobs to their end after the handler's promise has settled, and they may have started something.
+/** Nothing is ever suspended here, so nothing is resumed. */
+export function resume() {}
+
+function end() {
+  if (forget() > 0)
+    console.warn("timers that the handler did not wait for were dropped at the end of its turn; use an alarm");
   letGo();
+}
+
+export async function run(handler, _toAnswer, { isAlarm = false } = {}) {
+  // The engine runs jobs to their end after the handler's promise has settled, and they may have started something.
+  end();
   try {
     const value = await handler();
     for (;;) {
@@ -27,6 +37,6 @@ export async function run(handler, isAlarm = false) {
     const isLast = isAlarm && gaveUp();
     throw failure(error, isLast);
   } finally {
-    letGo();
+    end();
   }
 }

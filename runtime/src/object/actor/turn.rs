@@ -44,9 +44,9 @@ impl Actor {
         let end = instance.run(database, (sockets, late), event, call.id, ends).await;
         self.host.metrics.fuel.inc_by(end.fuel);
         let mut late = end.late;
-        let has_late_work = late.has_staged();
+        let late_work = (late.has_staged(), late.has_answers());
         let opens = matches!(late.own_reply(), Some(Given::Response(Ok(FetchAnswer::Upgrade(..)))));
-        let mut staged = Staged { turn: end.turn, sockets: end.sockets, has_late_work, opens };
+        let mut staged = Staged { turn: end.turn, sockets: end.sockets, late_work, opens };
         if late.is_deferred() {
             staged.turn.suspend_alarm();
             if late.own_reply().is_none() {
@@ -55,8 +55,9 @@ impl Actor {
         }
         let (database, kept, outcome) = self.end(call.id, staged, end.result).await;
         let (late, effects) = match kept {
-            Kept::All => late.apply(),
-            Kept::Memory | Kept::Nothing => (late.undo(), Default::default()),
+            // Of late work a turn whose memory alone is kept has staged resumes at most, which that memory counts on.
+            Kept::All | Kept::Memory => late.apply(),
+            Kept::Nothing => (late.undo(), Default::default()),
         };
         // What the turn has deferred is answered by `end_event`.
         let outcome = outcome.map(|answer| match effects.deferred {
@@ -81,10 +82,10 @@ impl Actor {
     async fn end<T: TurnAnswer>(
         &mut self,
         call: CallId,
-        Staged { mut turn, sockets, has_late_work, opens }: Staged,
+        Staged { mut turn, sockets, late_work: (has_late_work, has_answers), opens }: Staged,
         result: Result<T, TurnError>,
     ) -> (Database, Kept, Result<T, TurnError>) {
-        let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_late_work);
+        let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_answers);
         let answer = match result {
             Ok(answer) => answer,
             // A turn that has only read, whose answer was lost on the way: it is applied like any other.
@@ -157,7 +158,8 @@ impl Actor {
 struct Staged {
     turn: Turn,
     sockets: SocketTurn,
-    has_late_work: bool,
+    /// Whether there is late work, and whether answers are among it.
+    late_work: (bool, bool),
     /// Whether a deferred answer that the turn has given itself opens its socket.
     opens: bool,
 }
@@ -167,7 +169,7 @@ struct Staged {
 enum Kept {
     /// All of it, and so the instance.
     All,
-    /// The instance alone: the turn failed and had staged nothing.
+    /// The instance with its resumes: the turn failed and had staged nothing else.
     Memory,
     /// Nothing: the turn failed, or made only empty tables.
     Nothing,

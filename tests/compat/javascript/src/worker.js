@@ -3,6 +3,7 @@
 export { Alarms } from "./alarms.js";
 export { Chat } from "./chat.js";
 export { Counter } from "./counter.js";
+export { Interleaving } from "./interleaving.js";
 export { Kv } from "./kv.js";
 export { Programs } from "./programs.js";
 export { Refusals } from "./refusals.js";
