@@ -9,7 +9,7 @@ let background = [];
 const resources = new Map();
 let fatal;
 
-/** With this method a cursor reads the rest of its rows into memory, given the bytes that it may. Answers what is left. */
+/** A cursor's method that reads the rest of its rows into memory, given the bytes that it may; answers what is left. */
 export const keepRows = Symbol("keep rows");
 
 /** Hold a resource of the host for the turn: what the class leaves open is closed at its end. */

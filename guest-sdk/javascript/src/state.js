@@ -84,8 +84,8 @@ export class DurableObjectState {
   }
 
   /**
-   * Run a callback, and no event, timer or transaction outside of it meanwhile. In the constructor, the first handler waits
-   * for it. If it fails, so does the turn.
+   * Run a callback, and no event, timer or transaction outside of it meanwhile. In the constructor, the first handler
+   * waits for it. If it fails, so does the turn.
    */
   blockConcurrencyWhile(callback) {
     return promised(() => {

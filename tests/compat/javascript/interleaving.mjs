@@ -1,6 +1,6 @@
 // Generated programs of several clients of one object: each waits for timers, for other clients and for storage, starts
-// timers and work that it does not wait for, and may throw. `src/interleaving.js` runs them. All timers of a program have
-// different times, so that its trace is the same wherever it is run.
+// timers and work that it does not wait for, and may throw. `src/interleaving.js` runs them. All timers of a program
+// have different times, so that its trace is the same wherever it is run.
 
 import { random } from "./transactions.mjs";
 
@@ -57,6 +57,7 @@ export function programOf(seed) {
     return steps;
   };
 
-  const clients = Array.from({ length: 2 + below(2) }, () => block(2 + below(3), 1)).filter((steps) => steps.length > 0);
+  const blocks = Array.from({ length: 2 + below(2) }, () => block(2 + below(3), 1));
+  const clients = blocks.filter((steps) => steps.length > 0);
   return { clients, throws: below(4) === 0 };
 }
