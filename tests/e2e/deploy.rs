@@ -134,8 +134,8 @@ fn the_same_component_again_changes_nothing() {
 fn a_running_turn_ends_on_its_old_version() {
     let host = Host::start();
     host.deploy("shape", guest("faults"));
-    // Built and compiled before the clock runs, and before an instance is idle: the deploy below takes the code from the
-    // cache.
+    // Built and compiled before the clock runs, and before an instance is idle: the deploy below takes the code from
+    // the cache.
     host.deploy("other", guest("counter"));
     assert_eq!(host.get("/shape/alice/put?n=7").text(), "7");
     std::thread::scope(|scope| {

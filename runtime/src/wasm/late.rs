@@ -254,8 +254,8 @@ impl LateTurn {
         self.staged.is_some()
     }
 
-    /// Returns whether the turn has deferred or given an answer. Resumes alone belong to the instance's memory, and stay
-    /// with it.
+    /// Returns whether the turn has deferred or given an answer. Resumes alone belong to the instance's memory, and
+    /// stay with it.
     pub fn has_answers(&self) -> bool {
         self.staged.as_ref().is_some_and(|staged| staged.deferred.is_some() || !staged.replies.is_empty())
     }
