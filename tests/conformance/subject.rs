@@ -77,9 +77,9 @@ impl Object<'_> {
         assert_eq!(answers.len(), expected.len(), "{answers:?}");
     }
 
-    /// Fails a turn, so that the instance is dropped.
+    /// Fails a turn that has written, so that the instance is dropped.
     pub fn drop_instance(&self) {
-        self.run("fail dropped as%20asked false").problem(500, "guest-error");
+        self.run("put dropped 1\nfail dropped as%20asked false").problem(500, "guest-error");
     }
 
     /// Returns `level message` of the object's log entries.

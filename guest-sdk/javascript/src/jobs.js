@@ -9,7 +9,7 @@ import later from "holdfast:object/later@0.2.0";
 import monotonicClock from "wasi:clocks/monotonic-clock@0.2.0";
 
 import { current, enter, firstWaiting, leaveAll, mayRun, runWaiting } from "./context.js";
-import { REFUSAL, hostOf } from "./errors.js";
+import { hostOf } from "./errors.js";
 
 const host = hostOf("guest-error");
 
@@ -136,7 +136,7 @@ export function scheduleTimers() {
     try {
       timer.token = host(later.resumeAfter, wait, timer.every === undefined);
     } catch (error) {
-      if (error[REFUSAL] !== "too-many") throw error;
+      if (error.code !== "too-many") throw error;
       fresh = left.slice(index).map(({ id }) => id);
       return;
     }

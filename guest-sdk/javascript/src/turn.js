@@ -8,7 +8,7 @@ import keyValue from "holdfast:object/key-value@0.2.0";
 import later from "holdfast:object/later@0.2.0";
 
 import { enter, isBusy } from "./context.js";
-import { ClassError, REFUSAL, failure, hostOf } from "./errors.js";
+import { ClassError, failure, hostOf } from "./errors.js";
 import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "./held.js";
 import { drain, dueWith, forget, hasTimers, runDue, runNext, scheduleTimers } from "./jobs.js";
 import { Promise, takeUnhandled } from "./promise.js";
@@ -49,7 +49,7 @@ class Handler {
     try {
       this.token = host(later.defer);
     } catch (error) {
-      if (error[REFUSAL] === "not-deferrable") interleaves = false;
+      if (error.code === "not-deferrable") interleaves = false;
       return false;
     }
     interleaves = true;
@@ -67,7 +67,7 @@ class Handler {
       host(later.reply, this.token, answer);
     } catch (refusal) {
       // Whoever asked does not wait any more.
-      if (refusal[REFUSAL] !== "gone") throw refusal;
+      if (refusal.code !== "gone") throw refusal;
     }
   }
 }

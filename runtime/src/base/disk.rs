@@ -195,7 +195,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Makes a directory, and those above it; not flushed.
     fn make_dir(&self, failpoint: Failpoint, dir: &Path) -> io::Result<()> {
         self.at(failpoint)?;
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|error| match error.kind() {
+            // A file has the name: what is below it cannot be made.
+            io::ErrorKind::AlreadyExists => Errno::NOTDIR.into(),
+            _ => error,
+        })
     }
 
     /// Makes the directory entry of `path` durable.
