@@ -57,6 +57,7 @@ if TYPE_CHECKING or find_spec("wit_world"):
         http_types,
         identity,
         key_value,
+        later,  # noqa: F401  # pyright: ignore[reportUnusedImport]
         logging,
         packed_sql,
         sql,

@@ -115,6 +115,7 @@
   ;; The host has read the answer: what the turn allocated can be used again.
   (func $end-turn (param $answer i32)
     (global.set $free (global.get $heap))
+    (global.set $failed (i32.const 0))
     (global.set $out-size (i32.const 0))
     (global.set $out-room (i32.const 0))
     (global.set $header-count (i32.const 0)))
