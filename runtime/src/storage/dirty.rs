@@ -184,9 +184,22 @@ impl From<io::Error> for CatchUpError {
 }
 
 /// Copies the frames of a WAL into the database file, while the object's connection may use both.
+///
+/// Only the last frame of each page. An earlier checkpoint may have copied frames and had them trimmed, because the WAL
+/// begins anew later: an older frame must not be written over a page that the log does not have any more.
 fn copy_back(disk: &dyn Disk, database: &Path, frames: u32, sums: &PageSums) -> io::Result<()> {
     let file = disk.open(Failpoint::WalReset, database)?;
-    Wal::open(database)?.read(0..frames, |page, _, image| {
+    let wal = Wal::open(database)?;
+    let (mut last, mut frame) = (HashMap::new(), 0_u32..);
+    wal.read(0..frames, |page, _, _| {
+        last.insert(page, frame.next());
+        Ok(())
+    })?;
+    let mut frame = 0_u32..;
+    wal.read(0..frames, |page, _, image| {
+        if last.get(&page) != Some(&frame.next()) {
+            return Ok(());
+        }
         disk.write_all_at(Failpoint::CheckpointPage, &file, image, (u64::from(page) - 1) * PAGE as u64)?;
         sums.set(page, sum(page, image))
     })?;
