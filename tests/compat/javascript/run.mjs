@@ -43,7 +43,12 @@ const scratch = mkdtempSync(join(tmpdir(), "holdfast-compat-"));
 const running = [];
 let failures = 0;
 try {
-  const hosts = await Promise.all([startWorkerd(), startHoldfast()]);
+  // Both have started, or failed, before what runs is ended.
+  const started = await Promise.allSettled([startWorkerd(), startHoldfast()]);
+  const hosts = started.map(({ value, reason }) => {
+    if (reason !== undefined) throw reason;
+    return value;
+  });
   const chosen = (scripts) => Object.entries(scripts).filter(([name]) => [undefined, name].includes(options.only));
   for (const [name, script] of chosen(SCRIPTS)) {
     const [theirs, ours] = await Promise.all(hosts.map((host) => script(host)));
@@ -140,7 +145,7 @@ const main :Workerd.Worker = (
 }
 
 async function startHoldfast() {
-  const components = Object.entries(CLASSES).map(async ([key, name]) => {
+  const building = Object.entries(CLASSES).map(async ([key, name]) => {
     const out = join(scratch, `${key}.wasm`);
     await finish(
       start(process.execPath, [
@@ -155,12 +160,15 @@ async function startHoldfast() {
     );
     return [key, out];
   });
+  const components = Promise.all(building);
+  // Reported below, where it is awaited; without this a build that fails before that would end the process at once.
+  components.catch(() => {});
   const data = join(scratch, "holdfast");
   const serve = ["serve", "--json", "--data", data, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"];
   const [line] = await once(createInterface(start(options.holdfast, serve, "pipe").stdout), "line");
   const ready = JSON.parse(line);
   const server = ["--server", `http://${ready.admin}`, "--data", data];
-  for (const [key, file] of await Promise.all(components)) {
+  for (const [key, file] of await components) {
     await finish(start(options.holdfast, ["deploy", file, "--class", key, ...server]));
   }
   const sleep = (...object) => finish(start(options.holdfast, ["objects", "evict", ...object, ...server]));
