@@ -44,7 +44,7 @@ impl Actor {
         let end = instance.run(database, (sockets, late), event, call.id, ends).await;
         self.host.metrics.fuel.inc_by(end.fuel);
         let mut late = end.late;
-        let late_work = (late.has_staged(), late.has_answers());
+        let late_work = (late.has_staged(), late.has_more_than_resumes());
         let opens = matches!(late.own_reply(), Some(Given::Response(Ok(FetchAnswer::Upgrade(..)))));
         let mut staged = Staged { turn: end.turn, sockets: end.sockets, late_work, opens };
         if late.is_deferred() {
@@ -82,10 +82,10 @@ impl Actor {
     async fn end<T: TurnAnswer>(
         &mut self,
         call: CallId,
-        Staged { mut turn, sockets, late_work: (has_late_work, has_answers), opens }: Staged,
+        Staged { mut turn, sockets, late_work: (has_late_work, has_more_than_resumes), opens }: Staged,
         result: Result<T, TurnError>,
     ) -> (Database, Kept, Result<T, TurnError>) {
-        let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_answers);
+        let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_more_than_resumes);
         let answer = match result {
             Ok(answer) => answer,
             // A turn that has only read, whose answer was lost on the way: it is applied like any other.
@@ -158,7 +158,7 @@ impl Actor {
 struct Staged {
     turn: Turn,
     sockets: SocketTurn,
-    /// Whether there is late work, and whether answers are among it.
+    /// Whether there is late work, and whether more than resumes.
     late_work: (bool, bool),
     /// Whether a deferred answer that the turn has given itself opens its socket.
     opens: bool,
