@@ -49,15 +49,15 @@ class _NoHost:
 
 
 if TYPE_CHECKING or find_spec("wit_world"):
-    # componentize-py looks there for what a class exports, when nothing can be imported any more.
+    # componentize-py looks for what a class exports and imports when nothing can be imported any more.
     import wit_world.exports  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import wit_world.imports.later  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from componentize_py_types import Err
     from wit_world.imports import (
         alarms,
         http_types,
         identity,
         key_value,
-        later,  # noqa: F401  # pyright: ignore[reportUnusedImport]
         logging,
         packed_sql,
         sql,

@@ -375,6 +375,8 @@ def install() -> None:
         types=Types,
         websockets=WebSockets(),
     )
+    # No part of the SDK uses it.
+    module("wit_world.imports.later")
 
 
 def reset() -> Host:
