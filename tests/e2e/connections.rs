@@ -100,8 +100,10 @@ fn idle_connections_leave_descriptors_for_the_log() {
 /// need.
 #[test]
 fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
-    let limits = "[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\nidle-connection-seconds = 3600.0\n";
-    let mut host = Host::with_descriptors(limits, Some(2_200));
+    // However long it takes to open them all, none is closed for that.
+    let patience = "header-seconds = 3600.0\nidle-connection-seconds = 3600.0\n";
+    let limits = format!("[limits]\nlog-segment = 1_048_576\nlog-capacity = 16_777_216\n{patience}");
+    let mut host = Host::with_descriptors(&limits, Some(2_200));
     host.deploy("storage", guest("storage"));
     let put = |host: &Host, n: usize| {
         let ops = json!([{ "op": "put", "key": "k", "value": noise(MIB / 4) }]);
@@ -113,9 +115,13 @@ fn five_thousand_idle_connections_take_no_descriptor_that_the_host_needs() {
     let mut idle = Vec::new();
     let many = raise_own_descriptors().saturating_sub(1_000).min(5_000);
     assert!(many > 3_000, "this process may not open enough connections");
-    for _ in 0..many {
+    for n in 0..many {
         // The host may close each at once; the kernel's queue may be full for a moment.
         idle.push(eventually("a connection", || TcpStream::connect(address).ok()));
+        // The client itself closes a connection that it does not use for some seconds.
+        if n % 100 == 0 {
+            put(&host, 0);
+        }
     }
     let refused = eventually("connections to be refused", || {
         let refused = host.metric("holdfast_connections_refused_total");
