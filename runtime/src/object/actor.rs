@@ -57,7 +57,7 @@ struct Actor {
 }
 
 /// The object of an actor, between two messages.
-type Object = lifecycle::Object<Database, Resident>;
+type Object = lifecycle::Object<Box<Database>, Resident>;
 
 /// A live instance with its permit.
 struct Resident {
@@ -178,7 +178,7 @@ impl Actor {
                     }
                 }
                 Next::Message(Message::DropInstance(why)) => self.asked_to_leave(object, why),
-                Next::Late(due) => self.do_late_work(object, due).await,
+                Next::Late(due) => Box::pin(self.do_late_work(object, due)).await,
                 Next::Quiet => match object.quiet() {
                     Quiet::Stays(object) => object,
                     Quiet::Leaves(database) => match self.leave(database) {
@@ -238,7 +238,7 @@ impl Actor {
     }
 
     /// Leaves the map. Returns the object again if a message has arrived meanwhile.
-    fn leave(&mut self, database: Database) -> Option<Object> {
+    fn leave(&mut self, database: Box<Database>) -> Option<Object> {
         // Closed before the map admits a successor, which will open the same file.
         drop(database);
         // All of it is durable. What the successor sends comes after it.
@@ -312,7 +312,7 @@ impl Actor {
                 };
                 self.end_event(object, ended, outcome, reply, owe)
             }
-            Event::Administration(asked) => self.administrate(object, ended, asked).await,
+            Event::Administration(asked) => Box::pin(self.administrate(object, ended, asked)).await,
         }
     }
 
@@ -421,7 +421,7 @@ impl Actor {
 }
 
 /// Returns the object after a turn that leaves this instance.
-fn after(database: Database, resident: Option<Resident>) -> Object {
+fn after(database: Box<Database>, resident: Option<Resident>) -> Object {
     let left = |resident: &Resident| if resident.owed.is_empty() { Left::Nothing } else { Left::Answers };
     let resident = resident.map(|resident| {
         let left = left(&resident);
@@ -431,7 +431,7 @@ fn after(database: Database, resident: Option<Resident>) -> Object {
 }
 
 /// Returns the object after its instance was dropped. What the instance has set on its connection is reset.
-fn dormant(mut database: Database) -> Object {
+fn dormant(mut database: Box<Database>) -> Object {
     database.reset_session();
     Object::Dormant(database)
 }

@@ -58,7 +58,7 @@ impl Turn {
 
     /// As [`apply`](Self::apply). What SQL left for the end of the transaction (a full-text index writes itself then)
     /// runs on a stack, too.
-    pub async fn apply_sliced(mut self) -> (Database, Result<Applied, ApplyError>) {
+    pub async fn apply_sliced(mut self) -> (Box<Database>, Result<Applied, ApplyError>) {
         let Some((stack, work)) = self.stack.take() else { return self.apply() };
         let mut applied = None;
         let applying = OnStack::new(stack, &work, || applied = Some(self.apply()));

@@ -108,20 +108,25 @@ impl Databases {
 
     /// Returns the database of an object. Does no I/O. The caller ensures that there is one `Database` per object, and
     /// drops it only when everything applied is durable.
-    pub fn database(&self, address: &ObjectAddress) -> Database {
+    pub fn database(&self, address: &ObjectAddress) -> Box<Database> {
         // What an earlier `Database` of this process has left.
         let left = self.0.dirty.of(&address.id);
         self.database_below(&self.0.objects, address, left)
     }
 
     /// Returns a database in another directory than the objects', to which no turn is applied.
-    pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Database {
+    pub(super) fn scratch(&self, directory: &Path, address: &ObjectAddress) -> Box<Database> {
         let mut database = self.database_below(directory, address, None);
         database.scratch = true;
         database
     }
 
-    fn database_below(&self, directory: &Path, address: &ObjectAddress, left: Option<Arc<DirtyObject>>) -> Database {
+    fn database_below(
+        &self,
+        directory: &Path,
+        address: &ObjectAddress,
+        left: Option<Arc<DirtyObject>>,
+    ) -> Box<Database> {
         let files = Incarnations::of(&self.0.disk, directory, address);
         let lane = self.0.lane(&address.id).clone();
         let durable = lane.durable();
@@ -131,7 +136,7 @@ impl Databases {
             let state = dirty.lock();
             (state.incarnation, state.last)
         };
-        Database {
+        Box::new(Database {
             shared: self.0.clone(),
             address: address.clone(),
             path: files.file(incarnation),
@@ -150,7 +155,7 @@ impl Databases {
             scratch: false,
             unusable: Vec::new(),
             alarm_suspended: false,
-        }
+        })
     }
 
     /// The list of all objects.

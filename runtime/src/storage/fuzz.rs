@@ -145,7 +145,7 @@ impl World {
 }
 
 /// Reads and empties every table that a guest can name.
-fn use_all(database: Database) -> Database {
+fn use_all(database: Box<Database>) -> Box<Database> {
     let mut turn = Turn::begin(database, WorkBudget::new(10 * FUEL, || false));
     let before = keys(&mut turn);
     let tables = "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view')

@@ -122,7 +122,7 @@ fn by_id(name: &str) -> ObjectAddress {
 }
 
 /// An object between turns.
-struct Object(Option<Database>);
+struct Object(Option<Box<Database>>);
 
 impl Object {
     fn database(&mut self) -> &mut Database {

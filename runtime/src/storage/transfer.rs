@@ -84,7 +84,7 @@ impl Database {
     }
 
     /// Puts a database in the place of what is stored, as one turn. A damaged object can be replaced.
-    pub async fn import(self, file: CheckedDatabase) -> (Self, Result<Applied, ApplyError>) {
+    pub async fn import(self: Box<Self>, file: CheckedDatabase) -> (Box<Self>, Result<Applied, ApplyError>) {
         let mut turn = Turn::begin(self, WorkBudget::unlimited());
         match turn.adopt(&file) {
             Ok(()) => {

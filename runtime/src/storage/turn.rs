@@ -44,7 +44,7 @@ const PAGE_OVERHEAD: u64 = 16;
 pub struct Turn {
     /// Declared before the database, so that open statements are dropped first.
     cursors: HashMap<Cursor, OpenCursor>,
-    database: Database,
+    database: Box<Database>,
     work: WorkBudget,
     pub(super) stage: Stage,
     broken: Option<ApplyError>,
@@ -100,16 +100,16 @@ pub struct Applied {
 
 impl Turn {
     /// Begins a turn, whose work is charged to the budget. Does no I/O.
-    pub fn begin(database: Database, work: WorkBudget) -> Self {
+    pub fn begin(database: Box<Database>, work: WorkBudget) -> Self {
         Self::new(database, work, Access::Writes)
     }
 
     /// Begins a turn whose writes are refused.
-    pub fn begin_reading(database: Database, work: WorkBudget) -> Self {
+    pub fn begin_reading(database: Box<Database>, work: WorkBudget) -> Self {
         Self::new(database, work, Access::Reads)
     }
 
-    fn new(mut database: Database, work: WorkBudget, access: Access) -> Self {
+    fn new(mut database: Box<Database>, work: WorkBudget, access: Access) -> Self {
         if let Some(file) = database.opened() {
             file.connection.session.begin_turn(&work, access == Access::Reads);
         }
@@ -162,7 +162,7 @@ impl Turn {
     }
 
     /// Applies the turn: its writes are in the database and appended to the commit log, which makes them durable.
-    pub fn apply(mut self) -> (Database, Result<Applied, ApplyError>) {
+    pub fn apply(mut self) -> (Box<Database>, Result<Applied, ApplyError>) {
         self.close_cursors();
         let applied = match self.broken.clone().or(self.work.check().err().map(ApplyError::Exhausted)) {
             Some(broken) => Err(broken),
@@ -190,7 +190,7 @@ impl Turn {
     }
 
     /// Undoes the turn without a trace.
-    pub fn roll_back(mut self) -> Database {
+    pub fn roll_back(mut self) -> Box<Database> {
         self.close_cursors();
         self.end(false)
     }
@@ -348,7 +348,7 @@ impl Turn {
     }
 
     /// Ends the transaction if it is still open, and removes a file to which nothing was applied.
-    fn end(mut self, wrote: bool) -> Database {
+    fn end(mut self, wrote: bool) -> Box<Database> {
         let wrote_something = !matches!(self.stage, Stage::Reading);
         let failed = matches!(
             self.broken,

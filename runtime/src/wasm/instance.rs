@@ -33,10 +33,9 @@ use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
 
 /// The live memory of one object.
-#[cfg_attr(test, allow(clippy::large_enum_variant, reason = "only tests have the small one"))]
 pub enum Instance {
     /// The instance of a component.
-    Component(ComponentInstance),
+    Component(Box<ComponentInstance>),
     /// The instance of a class that is a script.
     #[cfg(test)]
     Script(ScriptInstance),
@@ -83,9 +82,10 @@ impl Instance {
         memory: MemoryCharge,
     ) -> Result<Self, TurnError> {
         match &code.runs {
-            Runs::Component(_) => {
-                ComponentInstance::new(engine, code.clone(), context, call, memory).await.map(Self::Component)
-            }
+            Runs::Component(_) => ComponentInstance::new(engine, code.clone(), context, call, memory)
+                .await
+                .map(Box::new)
+                .map(Self::Component),
             #[cfg(test)]
             Runs::Script(_) => Ok(Self::Script(ScriptInstance(code.clone()))),
         }
@@ -121,7 +121,7 @@ impl Instance {
     /// Runs the turn of a call on a database, sockets and late work that no other turn uses, unless `ends` ends it.
     pub async fn run<E: TurnEvent>(
         self,
-        database: Database,
+        database: Box<Database>,
         (sockets, late): (SocketTurn, LateTurn),
         event: E,
         call: CallId,
@@ -189,8 +189,8 @@ impl ComponentInstance {
     }
 
     async fn run<E: TurnEvent>(
-        mut self,
-        database: Database,
+        mut self: Box<Self>,
+        database: Box<Database>,
         (sockets, late): (SocketTurn, LateTurn),
         event: E,
         call_id: CallId,
@@ -241,7 +241,7 @@ impl ComponentInstance {
 
     /// Ends the turn. Guest code and storage count fuel separately, each up to the limit, so that storage calls need
     /// not read the store; the sum counts.
-    fn end<T: TurnAnswer>(mut self, mut result: Result<T, TurnError>, work: &WorkBudget) -> TurnEnd<T> {
+    fn end<T: TurnAnswer>(mut self: Box<Self>, mut result: Result<T, TurnError>, work: &WorkBudget) -> TurnEnd<T> {
         let limit = self.context.limits.fuel_per_turn;
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let fuel = used_by_code + limit.saturating_sub(work.remaining());

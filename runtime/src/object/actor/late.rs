@@ -239,7 +239,7 @@ impl Actor {
     /// failed with it if the class is at fault, so that it does not run without end.
     pub(super) async fn turn_has_failed(
         &mut self,
-        mut database: Database,
+        mut database: Box<Database>,
         (late, owed): (Late, Owed),
         error: Option<&TurnError>,
     ) -> Object {

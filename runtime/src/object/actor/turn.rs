@@ -72,7 +72,9 @@ impl Actor {
                 (after(database, Some(resident)), outcome)
             }
             None => {
-                let object = self.turn_has_failed(database, (late, owed), outcome.as_ref().err()).await;
+                // Boxed: a turn that succeeds has no room for it.
+                let failed = self.turn_has_failed(database, (late, owed), outcome.as_ref().err());
+                let object = Box::pin(failed).await;
                 (object, outcome)
             }
         }
@@ -84,7 +86,7 @@ impl Actor {
         call: CallId,
         Staged { mut turn, sockets, late_work: (has_late_work, has_more_than_resumes), opens }: Staged,
         result: Result<T, TurnError>,
-    ) -> (Database, Kept, Result<T, TurnError>) {
+    ) -> (Box<Database>, Kept, Result<T, TurnError>) {
         let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_more_than_resumes);
         let answer = match result {
             Ok(answer) => answer,
@@ -147,7 +149,7 @@ impl Actor {
     }
 
     /// Applies what a turn has staged.
-    pub(super) async fn apply(&self, mut turn: Turn) -> (Database, Result<(), TurnError>) {
+    pub(super) async fn apply(&self, mut turn: Turn) -> (Box<Database>, Result<(), TurnError>) {
         turn.make_room().await;
         let (database, applied) = turn.apply_sliced().await;
         (database, applied.map(drop).map_err(|error| error.into_turn_error(&self.host.limits)))

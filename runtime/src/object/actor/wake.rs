@@ -67,7 +67,7 @@ impl Actor {
                 is_held: false,
             })
         };
-        mailbox.deleted(&self.class).or(making).await
+        mailbox.deleted(&self.class).or(Box::pin(making)).await
     }
 
     /// Reads the name of an object that was reached by id, if it was ever stored with one.

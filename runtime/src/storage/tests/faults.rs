@@ -124,7 +124,7 @@ fn a_deploy_that_fails_leaves_one_of_the_two_versions_whole() {
 }
 
 /// A new storage with an object that stores `old`, and the bytes of an export of one that stores `new`.
-fn with_export(root: &Path, disk: &Arc<SimulatedDisk>) -> (Storage, Database, Vec<u8>) {
+fn with_export(root: &Path, disk: &Arc<SimulatedDisk>) -> (Storage, Box<Database>, Vec<u8>) {
     let storage = Storage::open(root, disk.clone(), &Env::manual(1).0).unwrap();
     let old = put(storage.databases.database(&object(0)), "old");
     let mut new = put(storage.databases.database(&object(1)), "new");
@@ -136,7 +136,7 @@ fn with_export(root: &Path, disk: &Arc<SimulatedDisk>) -> (Storage, Database, Ve
     (storage, old, bytes)
 }
 
-fn put(database: Database, value: &str) -> Database {
+fn put(database: Box<Database>, value: &str) -> Box<Database> {
     let mut turn = Turn::begin(database, WorkBudget::unlimited());
     turn.put("k", value.as_bytes()).unwrap();
     let (database, applied) = turn.apply();
@@ -144,7 +144,7 @@ fn put(database: Database, value: &str) -> Database {
     database
 }
 
-fn exec(database: Database, sql: &str) -> Database {
+fn exec(database: Box<Database>, sql: &str) -> Box<Database> {
     let mut turn = Turn::begin(database, WorkBudget::unlimited());
     turn.exec(sql, &[]).unwrap();
     let (database, applied) = turn.apply();
@@ -152,7 +152,7 @@ fn exec(database: Database, sql: &str) -> Database {
     database
 }
 
-fn stored(database: Database) -> (Database, Option<String>) {
+fn stored(database: Box<Database>) -> (Box<Database>, Option<String>) {
     let mut turn = Turn::begin_reading(database, WorkBudget::unlimited());
     let keys: BTreeMap<_, _> = read(&mut turn).unwrap().keys.into_iter().collect();
     (turn.roll_back(), keys.get("k").map(|value| String::from_utf8(value.clone()).unwrap()))
@@ -166,7 +166,7 @@ fn upload(storage: &Storage, bytes: &[u8]) -> Result<CheckedDatabase, String> {
 }
 
 /// Uploads and imports. Returns the object with whether it was imported.
-fn import(storage: &Storage, database: Database, bytes: &[u8]) -> (Database, bool) {
+fn import(storage: &Storage, database: Box<Database>, bytes: &[u8]) -> (Box<Database>, bool) {
     let Ok(checked) = upload(storage, bytes) else { return (database, false) };
     let (database, applied) = wait(database.import(checked));
     (database, applied.is_ok())

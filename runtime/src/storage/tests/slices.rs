@@ -57,7 +57,7 @@ fn run_all(statements: impl IntoIterator<Item = String> + Send + 'static) {
 }
 
 impl Object {
-    fn apply_sliced(&self, turn: Turn) -> Database {
+    fn apply_sliced(&self, turn: Turn) -> Box<Database> {
         let (database, applied) = wait(turn.apply_sliced());
         applied.unwrap();
         database

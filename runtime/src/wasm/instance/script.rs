@@ -18,7 +18,7 @@ impl ScriptInstance {
     pub(super) fn run<E: TurnEvent>(
         self,
         script: &dyn Script,
-        database: Database,
+        database: Box<Database>,
         mut sockets: SocketTurn,
         mut late: LateTurn,
         event: E,

@@ -35,7 +35,7 @@ pub(crate) struct Storage {
 }
 
 pub(crate) struct WholeStorage {
-    objects: [Option<Database>; OBJECTS],
+    objects: [Option<Box<Database>>; OBJECTS],
     storage: Storage,
 }
 
@@ -258,11 +258,11 @@ fn damage_one(files: &[PathBuf], dice: &mut Dice) {
 }
 
 impl WholeStorage {
-    fn take(&mut self, number: usize) -> Database {
+    fn take(&mut self, number: usize) -> Box<Database> {
         self.objects[number].take().unwrap_or_else(|| self.storage.databases.database(&object(number)))
     }
 
-    fn put(&mut self, number: usize, database: Database) -> Until {
+    fn put(&mut self, number: usize, database: Box<Database>) -> Until {
         Until::Durable(self.objects[number].insert(database).last_applied())
     }
 }
