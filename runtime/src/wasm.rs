@@ -33,7 +33,7 @@ mod trap;
 
 pub use capacity::{Cost, InstanceCapacity, machine_memory};
 pub use class::ClassCode;
-pub use context::InstanceContext;
+pub use context::{GrowthRoom, InstanceContext};
 pub use contract::Version;
 pub use engine::Engine;
 pub use event::{Resume, TurnAnswer, TurnEvent};

@@ -41,6 +41,18 @@ fn a_class_that_takes_much_memory_leaves_some_to_another() {
     assert!(host.metric("holdfast_memory_bytes{purpose=\"instances\"}") > 0);
 }
 
+/// Idle instances keep the memory that they have grown to, and leave when another one needs it to grow.
+#[test]
+fn idle_instances_leave_for_one_that_grows() {
+    const MIB: u64 = 1 << 20;
+    let host = Host::with(&format!("live-instance-bytes = {}\nmemory-per-instance = {}", 64 * MIB, 60 * MIB));
+    host.deploy("faults", guest("faults"));
+    for object in 0..5 {
+        assert_eq!(host.get(&format!("/faults/object-{object}/grow?n=20")).text(), "grown", "{object}");
+    }
+    assert!(host.metric("holdfast_live_instances") < 3, "two have all that the class may have");
+}
+
 #[test]
 fn bytes_that_wait_are_charged_to_their_class() {
     let host = Host::with("host-memory = 1_000_000");

@@ -80,7 +80,7 @@ pub fn gives_up(error: &TurnError) -> bool {
 pub fn counts_as_attempt(error: &TurnError) -> bool {
     use TurnError::{
         Abandoned, ClassOutdated, ClassUnavailable, Damaged, Deleted, Host, HostMemory, InstanceDropped, NoCapacity,
-        NoHandler, Overloaded, Stopping, Storage,
+        NoHandler, NoRoomToGrow, Overloaded, Stopping, Storage,
     };
     !matches!(
         error,
@@ -93,6 +93,7 @@ pub fn counts_as_attempt(error: &TurnError) -> bool {
             | HostMemory
             | InstanceDropped
             | NoCapacity
+            | NoRoomToGrow
             | NoHandler(_)
             | Overloaded
             | Stopping

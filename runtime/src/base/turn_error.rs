@@ -168,6 +168,11 @@ pub enum TurnError {
     /// The host has no room for another live instance.
     #[error("the host has no room for another live instance; try again later")]
     NoCapacity,
+    /// The instance could not grow: its class has its share of the host's memory.
+    #[error(
+        "the host's memory is short and the class has its share of it, so the instance could not grow; try again later"
+    )]
+    NoRoomToGrow,
     /// The client had disconnected, and the turn had written nothing and only waited, or waited for room to begin.
     #[error("the client disconnected before the turn had written anything; the turn was abandoned")]
     Abandoned,
@@ -218,7 +223,7 @@ impl TurnError {
             Self::ClassOutdated(_) => "class-outdated",
             Self::ClassUnavailable(_) => "class-unavailable",
             Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => "overloaded",
-            Self::NoCapacity => "no-capacity",
+            Self::NoCapacity | Self::NoRoomToGrow => "no-capacity",
             Self::Abandoned => "abandoned",
             Self::OutcomeUnknown => "outcome-unknown",
             Self::InstanceDropped => "instance-dropped",
@@ -231,7 +236,9 @@ impl TurnError {
     /// Returns the party at fault.
     pub fn fault(&self) -> Fault {
         match self {
-            Self::NoCapacity | Self::Overloaded | Self::Stopping | Self::InstanceDropped => Fault::Capacity,
+            Self::NoCapacity | Self::NoRoomToGrow | Self::Overloaded | Self::Stopping | Self::InstanceDropped => {
+                Fault::Capacity
+            }
             Self::StorageFull(_) | Self::Storage(_) | Self::OutcomeUnknown | Self::Host(_) => Fault::Host,
             Self::ClassOutdated(_) | Self::ClassUnavailable(_) => Fault::Host,
             _ => Fault::Guest,
@@ -282,7 +289,7 @@ impl TurnError {
         match self {
             Self::Guest(failure) => failure.retryable,
             Self::Overloaded | Self::HostMemory | Self::NoRoomForResponse => true,
-            Self::NoCapacity | Self::Abandoned | Self::Stopping => true,
+            Self::NoCapacity | Self::NoRoomToGrow | Self::Abandoned | Self::Stopping => true,
             _ => false,
         }
     }

@@ -243,7 +243,7 @@ pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
-        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted => true,
+        Overloaded | HostMemory | NoRoomForResponse | NoCapacity | NoRoomToGrow | Abandoned | Deleted => true,
         Stopping | OutcomeUnknown | InstanceDropped => true,
     }
 }
@@ -361,7 +361,7 @@ mod tests {
             ClassUnavailable(text()),
             ClassOutdated("built for 0.1.0".into()),
         ]);
-        all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity]);
+        all.extend([Overloaded, HostMemory, NoRoomForResponse, SqlMemory(1), NoCapacity, NoRoomToGrow]);
         all.extend([Abandoned, Deleted, Stopping, OutcomeUnknown, Host(text())]);
         all
     }

@@ -6,8 +6,8 @@
 //! share by having its idle instances leave. A host with little room keeps one place for a class that has none.
 //!
 //! Room is stacks, memories and tables, and the bytes that an instance begins with and may grow by in its first turn;
-//! later growth is refused when there are no bytes (`wasm/meter.rs`). A class that lacks bytes has instances leave of
-//! the classes that use more of them.
+//! later growth that finds no bytes waits for some, too (`wasm/meter.rs`). A class that lacks bytes has instances leave
+//! of the classes that use more of them.
 //!
 //! Turns wait in one queue for each class. Room that is given back is passed on to the waiting class that holds least.
 //! For a turn that waits, instances are asked to leave: the least recently used idle ones of the largest class or of
@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use super::mailbox::{Leaves, Mailbox};
 use crate::base::env::TimedOut;
 use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
-use crate::wasm::{Cost, InstanceCapacity};
+use crate::wasm::{Cost, GrowthRoom, InstanceCapacity};
 
 /// How long a turn waits for room before it is refused.
 const ADMISSION_PATIENCE: Duration = Duration::from_secs(5);
@@ -321,6 +321,16 @@ impl Residency {
 
     fn now(&self) -> u64 {
         self.env.elapsed().as_nanos() as u64
+    }
+}
+
+impl GrowthRoom for Residency {
+    fn ask_for_bytes(&self, class: &ClassKey) -> bool {
+        let mut residents = self.residents.lock();
+        if let Some(key) = self.victim(&mut residents, class) {
+            self.ask_for_room(&mut residents, key, class.clone());
+        }
+        residents.by_key.len() > 1
     }
 }
 

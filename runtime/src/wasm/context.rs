@@ -3,7 +3,14 @@
 use std::sync::Arc;
 
 use crate::base::logs::GuestLogs;
-use crate::base::{Env, Limits, MemoryAccount, ObjectAddress};
+use crate::base::{ClassKey, Env, Limits, MemoryAccount, ObjectAddress};
+
+/// Finds room for an instance that grows while the bytes of all instances are short.
+pub trait GrowthRoom: Send + Sync {
+    /// Asks an idle instance of the class, or of one that uses more, to leave. Returns whether there is any other
+    /// instance, so that waiting can help.
+    fn ask_for_bytes(&self, class: &ClassKey) -> bool;
+}
 
 /// The context in which an instance is made.
 #[derive(Clone)]
@@ -16,6 +23,8 @@ pub struct InstanceContext {
     pub memory: MemoryAccount,
     /// The logs that its entries go to.
     pub logs: Arc<GuestLogs>,
+    /// Where its memory finds room to grow.
+    pub room: Arc<dyn GrowthRoom>,
     /// Clock and randomness.
     pub env: Env,
 }

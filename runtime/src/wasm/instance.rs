@@ -150,7 +150,7 @@ impl ComponentInstance {
     ) -> Result<Self, TurnError> {
         #[cfg_attr(not(test), allow(irrefutable_let_patterns, reason = "only tests have scripts"))]
         let Runs::Component(exports) = &code.runs else { unreachable!("the caller has looked") };
-        let memory = MemoryMeter::new(memory, context.limits.memory_per_instance);
+        let memory = MemoryMeter::new(memory, &context);
         let share = engine.heavy_work.of(&context.address.key);
         let cpu = CpuTimer::new(&context.limits, &context.env, share.clone());
         let work = WorkBudget::timed(context.limits.fuel_per_turn, cpu.clone());
@@ -158,7 +158,7 @@ impl ComponentInstance {
         let host = Host::new(&context, memory, copies, work, exports.alarm.is_some());
         let mut store = Store::new(&engine.wasmtime, host);
         store.data().log.begin_turn(call);
-        store.limiter(|host| &mut host.memory);
+        store.limiter_async(|host| &mut host.memory);
         store.call_hook(at_host_call);
         prepare_fuel(&mut store, &context.limits).expect("the engine was made with fuel");
         // Bounds what one call may copy to the host: a list that names a few bytes of guest memory often enough would

@@ -1,13 +1,23 @@
 //! The memory meter of an instance: counts its linear memory and tables, and refuses growth beyond its limit or the
 //! host's.
+//!
+//! Idle instances keep their memory, and leave when it is needed. So growth that finds no bytes waits for some of them
+//! to leave, as a turn that begins waits for room; once a turn, or an interpreter that retries would wait without end.
 
-use wasmtime::ResourceLimiter;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::ResourceLimiterAsync;
 
 use super::capacity::TABLE_ELEMENTS;
-use crate::base::MemoryCharge;
+use super::context::{GrowthRoom, InstanceContext};
+use crate::base::{ClassKey, Env, MemoryCharge};
 
 /// Bytes that an element of a table takes.
 const TABLE_ELEMENT: u64 = 8;
+/// How long growth waits for bytes before it is refused, and how often it looks.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// The memory of one instance, counted against its own limit and its class's share of the host's memory.
 pub(super) struct MemoryMeter {
@@ -16,6 +26,9 @@ pub(super) struct MemoryMeter {
     used: u64,
     limit: u64,
     refusal: Option<Refusal>,
+    class: ClassKey,
+    room: Arc<dyn GrowthRoom>,
+    env: Env,
 }
 
 /// The reason why memory was refused.
@@ -29,8 +42,10 @@ pub(super) enum Refusal {
 
 impl MemoryMeter {
     /// Creates a meter. `charge` is the one with which the instance was admitted.
-    pub(super) fn new(charge: MemoryCharge, limit: u64) -> Self {
-        Self { charge, used: 0, limit, refusal: None }
+    pub(super) fn new(charge: MemoryCharge, context: &InstanceContext) -> Self {
+        let InstanceContext { address, limits, room, env, .. } = context;
+        let (class, room, env) = (address.key.clone(), room.clone(), env.clone());
+        Self { charge, used: 0, limit: limits.memory_per_instance, refusal: None, class, room, env }
     }
 
     /// Forgets refusals of earlier turns, because the guest may have handled them.
@@ -56,6 +71,26 @@ impl MemoryMeter {
         false
     }
 
+    /// Does `take`, and waits while idle instances leave if that can give it the bytes.
+    async fn take_patiently(&mut self, more: u64) -> bool {
+        let refused = self.refusal;
+        if self.take(more) {
+            return true;
+        }
+        if refused.is_some() || self.refusal != Some(Refusal::Host) {
+            return false;
+        }
+        let until = self.env.elapsed().saturating_add(PATIENCE);
+        while self.env.elapsed() < until && self.room.ask_for_bytes(&self.class) {
+            self.env.sleep(LOOK_EVERY).await;
+            if self.take(more) {
+                self.refusal = None;
+                return true;
+            }
+        }
+        false
+    }
+
     /// Returns the bytes of memory and tables.
     pub(super) fn used(&self) -> u64 {
         self.used
@@ -72,29 +107,57 @@ impl MemoryMeter {
     }
 }
 
-impl ResourceLimiter for MemoryMeter {
+#[async_trait::async_trait]
+impl ResourceLimiterAsync for MemoryMeter {
     /// Counts growth. A refusal makes `memory.grow` return −1, as the specification defines it: interpreters may
     /// collect garbage and retry.
-    fn memory_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(self.take(desired.saturating_sub(current) as u64))
+    async fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        Ok(self.take_patiently(desired.saturating_sub(current) as u64).await)
     }
 
-    fn table_growing(&mut self, current: usize, desired: usize, _maximum: Option<usize>) -> wasmtime::Result<bool> {
+    async fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        _maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current) as u64;
-        Ok(desired <= TABLE_ELEMENTS && self.take(more * TABLE_ELEMENT))
+        Ok(desired <= TABLE_ELEMENTS && self.take_patiently(more * TABLE_ELEMENT).await)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+
     use super::*;
-    use crate::base::{ClassKey, HostMemory, MemoryUse};
+    use crate::base::{HostMemory, MemoryUse};
+
+    /// The idle instances of others, which leave when they are asked, one at a time.
+    #[derive(Default)]
+    struct Idle(Mutex<Vec<MemoryCharge>>);
+
+    impl GrowthRoom for Idle {
+        fn ask_for_bytes(&self, _class: &ClassKey) -> bool {
+            self.0.lock().pop().is_some()
+        }
+    }
+
+    fn meter(charge: MemoryCharge, idle: &Arc<Idle>) -> MemoryMeter {
+        let (class, env) = (ClassKey::new("class"), Env::system());
+        MemoryMeter { charge, used: 0, limit: 6_000, refusal: None, class, room: idle.clone(), env }
+    }
 
     #[test]
     fn what_an_instance_was_admitted_with_pays_for_its_growth_and_goes_back_when_it_is_not_used() {
         let memory = HostMemory::new(10_000);
         let account = memory.account(&ClassKey::new("class"));
-        let mut meter = MemoryMeter::new(account.take(MemoryUse::Instances, 3_000).unwrap(), 6_000);
+        let mut meter = meter(account.take(MemoryUse::Instances, 3_000).unwrap(), &Arc::default());
         assert!(meter.take(1_000));
         meter.keep(500);
         assert_eq!(account.used(), 1_500);
@@ -108,5 +171,29 @@ mod tests {
         assert!(!meter.take(2_000) && meter.refusal() == Some(Refusal::Host));
         drop((meter, others));
         assert_eq!(memory.used(), 0);
+    }
+
+    #[tokio::test]
+    async fn growth_waits_while_idle_instances_leave_once_a_turn() {
+        let memory = HostMemory::new(10_000);
+        let idle = Arc::new(Idle::default());
+        let other = memory.account(&ClassKey::new("other"));
+        *idle.0.lock() = (0..4).map(|_| other.take(MemoryUse::Instances, 1_500).unwrap()).collect();
+        let account = memory.account(&ClassKey::new("class"));
+        let mut meter = meter(account.none(MemoryUse::Instances), &idle);
+        assert!(meter.memory_growing(0, 5_000, None).await.unwrap(), "two of them had to leave");
+        assert_eq!((idle.0.lock().len(), meter.refusal()), (2, None));
+        assert!(!meter.memory_growing(5_000, 6_001, None).await.unwrap(), "beyond its own limit");
+        assert_eq!((idle.0.lock().len(), meter.refusal()), (2, Some(Refusal::Limit)));
+        meter.begin_turn();
+        let busy = memory.account(&ClassKey::new("busy")).take(MemoryUse::Instances, 1_600).unwrap();
+        idle.0.lock().clear();
+        let _still = other.take(MemoryUse::Instances, 2_400).unwrap();
+        assert!(!meter.memory_growing(5_000, 6_000, None).await.unwrap(), "none is left that could leave");
+        assert_eq!(meter.refusal(), Some(Refusal::Host));
+        *idle.0.lock() = vec![busy];
+        assert!(!meter.memory_growing(5_000, 6_000, None).await.unwrap(), "it has waited in this turn");
+        meter.begin_turn();
+        assert!(meter.memory_growing(5_000, 6_000, None).await.unwrap());
     }
 }

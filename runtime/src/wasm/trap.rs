@@ -29,7 +29,7 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
     match (trap, host.memory.refusal()) {
         (Some(Trap::OutOfFuel), _) => return TurnError::OutOfFuel { limit: limits.fuel_per_turn, stack },
         (_, Some(Refusal::Limit)) => return TurnError::OutOfMemory { limit: limits.memory_per_instance, stack },
-        (_, Some(Refusal::Host)) => return TurnError::NoCapacity,
+        (_, Some(Refusal::Host)) => return TurnError::NoRoomToGrow,
         _ => {}
     }
     let last_words = host.log.last_error();
@@ -53,7 +53,7 @@ pub(super) fn memory_ran_out(failure: &Failure, refusal: Option<Refusal>, limits
     }
     Some(match refusal? {
         Refusal::Limit => TurnError::OutOfMemory { limit: limits.memory_per_instance, stack: failure.stack.clone() },
-        Refusal::Host => TurnError::NoCapacity,
+        Refusal::Host => TurnError::NoRoomToGrow,
     })
 }
 

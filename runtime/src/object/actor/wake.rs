@@ -41,7 +41,9 @@ impl Actor {
                 return Ok(resident);
             }
             // What an instance of another version has set on its connection is reset.
-            Some(Resident { late, owed, .. }) => {
+            Some(Resident { instance, permit, late, owed, .. }) => {
+                // Its room may be what the new instance needs.
+                drop((instance, permit));
                 _ = self.forget_late_work(late, owed, "its class has another version", database.last_applied());
                 self.alarm_is_dropped(database);
             }
@@ -112,6 +114,7 @@ impl HostContext {
             limits: self.limits.clone(),
             memory: self.memory.account(&address.key),
             logs: self.logs.clone(),
+            room: self.residency.clone(),
             env: self.env.clone(),
         };
         self.metrics.instances_started.inc();

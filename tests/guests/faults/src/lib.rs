@@ -38,6 +38,11 @@ impl Object for Faults {
                 std::thread::sleep(Duration::from_millis(query.ms));
                 Ok(Response::text("slept"))
             }
+            // The memory stays as large.
+            "/grow" => {
+                drop(black_box(vec![1u8; (query.n as usize) << 20]));
+                Ok(Response::text("grown"))
+            }
             fault => {
                 self.store(999)?;
                 self.fail(fault, &query.kind)
