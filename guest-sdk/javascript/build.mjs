@@ -144,7 +144,7 @@ const ASYNC = /^var __async = \(__this, __arguments, generator\) => \{\n[^]*?\n\
  */
 const ENGINES = {
   quickjs: {
-    exports: ["later-handler"],
+    exports: ["websocket-handler", "later-handler"],
     bundling: { supported: LOWERED },
     async componentize(bundle, witPath) {
       const jsSource = bundle.replace(ASYNC, (own) => OUR_ASYNC + own.replace(/.+/g, ""));
@@ -158,7 +158,7 @@ const ENGINES = {
     },
   },
   starlingmonkey: {
-    exports: [],
+    exports: ["websocket-handler"],
     bundling: { supported: LOWERED, plugins: [starlingmonkey(), sdk], external: [] },
     async componentize(source, witPath, scratch) {
       const options = {
@@ -261,7 +261,6 @@ function writeWorld(directory, handlers, more) {
   cpSync(join(SDK, "wit"), join(directory, "deps"), { recursive: true });
   const exports = ["fetch-handler", ...more];
   if (handlers.includes("alarm")) exports.push("alarm-handler");
-  if (handlers.some((handler) => handler.startsWith("webSocket"))) exports.push("websocket-handler");
   const world = `package holdfast:object@0.2.0;
 world class {
     include imports;

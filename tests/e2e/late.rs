@@ -209,6 +209,22 @@ fn an_exclusive_instance_keeps_other_events_out() {
 }
 
 #[test]
+fn an_instance_may_ask_to_be_dropped() {
+    let host = start("");
+    let answers = while_they_wait(&host, "alice", 2, || assert_eq!(host.get("/late/alice/drop").status, 200));
+    let mut statuses: Vec<u16> = answers.iter().map(|answer| answer.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 503], "what the turn has answered counts: {answers:?}");
+    assert!(logged(&host, "because it asked for it"));
+    assert_eq!(number(&host, "alice", "turns"), 1);
+    let answers = while_they_wait(&host, "alice", 2, || {
+        host.get("/late/alice/drop-and-fail").problem(500, "guest-error");
+    });
+    assert!(answers.iter().all(|answer| answer.status == 503), "nothing of a failed turn counts: {answers:?}");
+    assert_eq!(number(&host, "alice", "turns"), 1);
+}
+
+#[test]
 fn a_class_may_refuse_to_interleave() {
     let host = start("");
     let changed = host.admin().put("/v1/classes/late?interleave=false&late-seconds=0", guest("late")).json();

@@ -1,11 +1,14 @@
-// Sections of a turn: a transaction, or what `blockConcurrencyWhile` runs. Owns: to which section running code belongs,
-// which section is open, and what waits until its own section is the innermost one. Promises, microtasks and timers
-// carry the section of the code that made them, so code belongs to a section wherever in the turn it goes on.
+// Sections: a transaction, or what `blockConcurrencyWhile` runs. Owns: to which handler and section running code
+// belongs, which section is open, and what waits until its own section is the innermost one. Promises, microtasks and
+// timers carry the context of the code that made them, so code belongs to its handler and section wherever it goes on.
 //
 // What must stay true: only code of the innermost open section touches storage. Sections begin and end between jobs,
-// never inside one.
+// never inside one. A transaction ends with its turn; other sections may span turns.
 
-/** The section of the code that runs; undefined outside of all. Each job sets it before it runs. */
+/**
+ * The context of the code that runs: its section, or the handler (`turn.js`) if it is in none; undefined outside of
+ * both. Each job sets it before it runs.
+ */
 export let current;
 
 let innermost;
@@ -22,14 +25,26 @@ let whenIdle = [];
 class Section {
   ended = false;
 
-  constructor(parent) {
+  constructor(parent, handler, spansTurns) {
     this.parent = parent;
+    this.handler = handler;
+    this.spansTurns = spansTurns;
   }
 }
 
-/** The code that runs from here on belongs to this section. */
-export function enter(section) {
-  current = section;
+/** The context of a handler's code outside of sections: like a section that is over, with nothing around it. */
+export class Root {
+  ended = true;
+  parent = undefined;
+
+  get handler() {
+    return this;
+  }
+}
+
+/** The code that runs from here on has this context. */
+export function enter(context) {
+  current = context;
 }
 
 /** Whether code of a section may touch storage now. */
@@ -43,9 +58,9 @@ export function isInside(section, outer) {
   return false;
 }
 
-/** Begins a section inside that of the running code. */
-export function begin() {
-  innermost = current = new Section(openOf(current));
+/** Begins a section inside that of the running code. Whether it may still be open when its turn ends. */
+export function begin(spansTurns = false) {
+  innermost = current = new Section(openOf(current), current?.handler, spansTurns);
   return innermost;
 }
 
@@ -62,8 +77,8 @@ export function end(section) {
  * Has a function called, between two jobs, when the section is the innermost one; in the order of calls. It must not
  * throw.
  */
-export function wait(run, section = current) {
-  waiting.push({ section: openOf(section), run });
+export function wait(run, context = current) {
+  waiting.push({ section: openOf(context), context, run });
   changed();
 }
 
@@ -91,7 +106,7 @@ export function firstWaiting() {
 /** Runs what has waited, in its section. */
 export function runWaiting(entry) {
   waiting.splice(waiting.indexOf(entry), 1);
-  current = entry.section;
+  current = entry.context;
   entry.run();
   settled();
 }
@@ -101,7 +116,18 @@ export function isBusy() {
   return innermost !== undefined || waiting.length > 0;
 }
 
-/** The turn is over: no section is open any more. */
+/** Whether a section is open. */
+export function isOpen() {
+  return innermost !== undefined;
+}
+
+/** Whether the turn cannot end: a section is open that ends with it, or something has waited and may run. */
+export function mustGoOn() {
+  for (let section = innermost; section !== undefined; section = section.parent) if (!section.spansTurns) return true;
+  return firstWaiting() !== undefined;
+}
+
+/** Whatever was open is not any more: the instance is dropped, or its engine keeps nothing between turns. */
 export function leaveAll() {
   for (let section = innermost; section !== undefined; section = section.parent) section.ended = true;
   innermost = current = undefined;

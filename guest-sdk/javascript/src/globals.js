@@ -6,7 +6,16 @@ import { install } from "./stack.js";
 import { WebSocket, WebSocketPair, WebSocketRequestResponsePair } from "./websocket.js";
 import { console } from "./web/console.js";
 import { crypto, makeRandom } from "./web/crypto.js";
-import { AbortController, AbortSignal, CustomEvent, Event, EventTarget } from "./web/events.js";
+import {
+  AbortController,
+  AbortSignal,
+  CloseEvent,
+  CustomEvent,
+  ErrorEvent,
+  Event,
+  EventTarget,
+  MessageEvent,
+} from "./web/events.js";
 import { Headers } from "./web/headers.js";
 import { Request, Response } from "./web/message.js";
 import { performance, startClock } from "./web/performance.js";
@@ -17,12 +26,15 @@ import { URL, URLSearchParams } from "./web/url.js";
 const globals = {
   AbortController,
   AbortSignal,
+  CloseEvent,
   console,
   crypto,
   CustomEvent,
+  ErrorEvent,
   Event,
   EventTarget,
   Headers,
+  MessageEvent,
   performance,
   Promise,
   Request,

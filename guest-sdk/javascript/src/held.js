@@ -46,6 +46,11 @@ export function doom(error, givesUp = false) {
   return error;
 }
 
+/** Whether the turn is doomed. */
+export function isDoomed() {
+  return fatal !== undefined;
+}
+
 /** Whether the turn was doomed as the last attempt of its alarm. */
 export function gaveUp() {
   return fatal?.givesUp === true;

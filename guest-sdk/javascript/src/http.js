@@ -4,7 +4,7 @@ import { fromLatin1, toLatin1 } from "./bytes.js";
 import { count } from "./memory.js";
 import { Headers } from "./web/headers.js";
 import { Arrival, Request, Response, takeBody } from "./web/message.js";
-import { mustStayOpen } from "./websocket.js";
+import { mustBeAccepted } from "./websocket.js";
 
 export function toRequest({ method, uri, headers, body }) {
   const header = (name) => {
@@ -18,12 +18,6 @@ export function toRequest({ method, uri, headers, body }) {
   return new Request(new Arrival(method, url, make, body));
 }
 
-/** Whether a request asks for a WebSocket. */
-export function asksForSocket({ headers }) {
-  const found = headers.find(([name]) => name === "upgrade");
-  return found !== undefined && /websocket/i.test(toLatin1(found[1]));
-}
-
 export function toRecord(response) {
   if (!(response instanceof Response)) {
     throw new TypeError("Incorrect type for Promise: the Promise did not resolve to 'Response'.");
@@ -31,7 +25,7 @@ export function toRecord(response) {
   const { status, webSocket } = response;
   // A class of its own can say anything.
   if (!Number.isInteger(status) || status < 0 || status > 65535) throw new RangeError("the response has no status");
-  if (status === 101) mustStayOpen(webSocket);
+  if (status === 101) mustBeAccepted(webSocket);
   const headers = [];
   for (const [name, value] of new Headers(response.headers)) headers.push([name, fromLatin1(value)]);
   return { status, headers, body: takeBody(response) ?? new Uint8Array() };

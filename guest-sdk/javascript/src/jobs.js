@@ -41,7 +41,7 @@ export function addTimer(callback, delay, args, repeats) {
   const wait = Math.max(repeats ? 1 : 0, Math.min(Number(delay) || 0, 2 ** 31 - 1));
   const id = ++lastTimer;
   const every = repeats ? wait : undefined;
-  timers.set(id, { id, callback, args, due: now() + wait, every, section: current, token: undefined });
+  timers.set(id, { id, callback, args, due: now() + wait, every, context: current, token: undefined });
   fresh.push(id);
   return id;
 }
@@ -104,7 +104,7 @@ export function runDue(until) {
 function next(until) {
   let first;
   for (const timer of timers.values())
-    if (timer.due <= until && mayRun(timer.section) && (first === undefined || timer.due < first.due)) first = timer;
+    if (timer.due <= until && mayRun(timer.context) && (first === undefined || timer.due < first.due)) first = timer;
   return first;
 }
 
@@ -117,18 +117,20 @@ function fire(timer) {
     timer.due = Math.max(timer.due + timer.every, now());
     fresh.push(timer.id);
   }
-  enter(timer.section);
+  enter(timer.context);
   timer.callback(...timer.args);
 }
 
 /**
  * Have the host resume the object for the timers that are left. Those that are due first come first: where the host
- * takes no more, the others follow when some of these have run.
+ * takes no more, the others follow when some of these have run. Timers outside of the section that is open follow after
+ * its end.
  */
 export function scheduleTimers() {
   if (fresh.length === 0) return;
-  const left = [...new Set(fresh)].map((id) => timers.get(id)).filter((timer) => timer && timer.token === undefined);
-  fresh = [];
+  const all = [...new Set(fresh)].map((id) => timers.get(id)).filter((timer) => timer && timer.token === undefined);
+  const left = all.filter(({ context }) => mayRun(context));
+  fresh = all.filter(({ context }) => !mayRun(context)).map(({ id }) => id);
   left.sort((one, other) => one.due - other.due || one.id - other.id);
   const at = now();
   for (const [index, timer] of left.entries()) {
@@ -137,7 +139,7 @@ export function scheduleTimers() {
       timer.token = host(later.resumeAfter, wait, timer.every === undefined);
     } catch (error) {
       if (error.code !== "too-many") throw error;
-      fresh = left.slice(index).map(({ id }) => id);
+      fresh.push(...left.slice(index).map(({ id }) => id));
       return;
     }
     resumes.set(timer.token, timer);
@@ -151,7 +153,7 @@ function forgetResume(timer) {
   timer.token = undefined;
 }
 
-/** Forget all jobs and sections of a turn that has failed. */
+/** Forget all jobs and sections: the turn has failed, and the instance is dropped with it. */
 export function forget() {
   leaveAll();
   queue = [];

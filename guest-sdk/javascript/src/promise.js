@@ -67,9 +67,9 @@ export class Promise {
       return this.#reject(error);
     }
     if (typeof then !== "function") return this.#settle(FULFILLED, value);
-    const section = current;
+    const context = current;
     enqueue(() => {
-      enter(section);
+      enter(context);
       this.#follow((resolve, reject) => then.call(value, resolve, reject));
     });
   }
@@ -87,8 +87,8 @@ export class Promise {
     if (reactions) for (const reaction of reactions) enqueue(() => this.#react(reaction));
   }
 
-  #react({ onFulfilled, onRejected, next, section }) {
-    enter(section);
+  #react({ onFulfilled, onRejected, next, context }) {
+    enter(context);
     const handler = this.#state === FULFILLED ? onFulfilled : onRejected;
     if (typeof handler !== "function") {
       return this.#state === FULFILLED ? next.resolve(this.#value) : next.reject(this.#value);
@@ -105,7 +105,7 @@ export class Promise {
   then(onFulfilled, onRejected) {
     const constructor = speciesOf(this);
     const next = constructor === Promise ? Promise.#next() : capability(constructor);
-    this.#add({ onFulfilled, onRejected, next, section: current });
+    this.#add({ onFulfilled, onRejected, next, context: current });
     return next.promise;
   }
 
@@ -158,7 +158,7 @@ export class Promise {
       }
       Promise.#goOn(promise, steps, result);
     };
-    const reaction = { onFulfilled: step("next"), onRejected: step("throw"), next: NO_NEXT, section: current };
+    const reaction = { onFulfilled: step("next"), onRejected: step("throw"), next: NO_NEXT, context: current };
     resolved(Promise, value).#add(reaction);
   }
 

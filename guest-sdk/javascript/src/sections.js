@@ -7,12 +7,12 @@ import { Promise, promised } from "./promise.js";
 /**
  * Runs a callback as a section, as soon as no other one is open but those around it. Returns a promise of what it
  * resolves to. It never begins inside this call, and ends when its promise has settled and the sections inside it have
- * ended.
+ * ended. `spansTurns`: it may go on in later turns.
  */
-export function section(callback) {
+export function section(callback, spansTurns = false) {
   return new Promise((resolve, reject) => {
     const run = () => {
-      const opened = begin();
+      const opened = begin(spansTurns);
       const settle = (how) => (value) => operation(() => end(opened)).then(() => how(value));
       promised(() => callback(opened)).then(settle(resolve), settle(reject));
     };

@@ -6,13 +6,13 @@ import environment from "wasi:cli/environment@0.2.0";
 import { bytesOf } from "./bytes.js";
 import { ClassError } from "./errors.js";
 import { makeRandom, startClock } from "./globals.js";
-import { asksForSocket, toRecord, toRequest } from "./http.js";
+import { toRecord, toRequest } from "./http.js";
 import { collectAfterTurn, count } from "./memory.js";
 import { classOf } from "./select.js";
 import { DurableObjectState, unblocked } from "./state.js";
 import { whenAsked } from "./storage.js";
 import { doom, resume, run } from "./turn.js";
-import { forgetSocket, hasNoHandlers, markClosed, socketOf } from "./websocket.js";
+import { dispatch, forgetSocket, hasListeners, isForListeners, markClosed, socketOf } from "./websocket.js";
 import { start } from "./web/console.js";
 
 function bufferOf(bytes) {
@@ -26,8 +26,6 @@ const NOTHING = { status: 200, headers: [], body: new Uint8Array() };
 const toResponse = (val) => ({ tag: "response", val });
 const toDone = () => ({ tag: "done" });
 
-/** A request for a WebSocket: the host can accept the socket in the request's own turn only. */
-const IN_ITS_TURN = { staysInTurn: true };
 const ALARM = { isAlarm: true };
 
 /** What a module with a class exports as a component. */
@@ -62,7 +60,7 @@ export function serve(module, name) {
             throw new ClassError("no-fetch", "Handler does not export a fetch() function.");
           return toRecord(await object.fetch(toRequest(request)));
         };
-        return turn(handle, toResponse, asksForSocket(request) ? IN_ITS_TURN : undefined) ?? NOTHING;
+        return turn(handle, toResponse) ?? NOTHING;
       },
     },
     alarmHandler: {
@@ -80,18 +78,25 @@ export function serve(module, name) {
     websocketHandler: {
       message: (id, { tag, val }) =>
         turn(async () => {
-          await object.webSocketMessage?.(socketOf(Number(id)), tag === "text" ? val : bufferOf(val));
+          const socket = socketOf(Number(id));
+          const message = tag === "text" ? val : bufferOf(val);
+          if (hasListeners(socket)) dispatch.message(socket, message);
+          else await object.webSocketMessage?.(socket, message);
         }),
       close: (id, code, reason, wasClean) =>
         turn(async () => {
           const socket = socketOf(Number(id));
           markClosed(socket);
-          if (!hasNoHandlers(Number(id))) await object.webSocketClose?.(socket, code, reason, wasClean);
+          // Its listeners may have been those of an instance that was dropped.
+          if (hasListeners(socket)) dispatch.close(socket, code, reason, wasClean);
+          else if (!isForListeners(Number(id))) await object.webSocketClose?.(socket, code, reason, wasClean);
           forgetSocket(Number(id));
         }),
       error: (id, text) =>
         turn(async () => {
-          await object.webSocketError?.(socketOf(Number(id)), new Error(text));
+          const socket = socketOf(Number(id));
+          if (hasListeners(socket)) dispatch.error(socket, new Error(text));
+          else if (!isForListeners(Number(id))) await object.webSocketError?.(socket, new Error(text));
         }),
     },
   };

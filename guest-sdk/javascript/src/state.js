@@ -8,15 +8,17 @@ import { ClassError, hostOf } from "./errors.js";
 import { Promise, promised } from "./promise.js";
 import { section } from "./sections.js";
 import { DurableObjectStorage } from "./storage.js";
-import { doom, waitUntil } from "./turn.js";
+import { breakWith, doom, waitUntil } from "./turn.js";
 import {
   WebSocket,
   WebSocketRequestResponsePair,
   accept,
+  attachedTags,
   fromTag,
+  hasListeners,
   idOf,
-  isForTurn,
   partsOf,
+  pendingSockets,
   socketOf,
   toMessage,
   toTag,
@@ -84,20 +86,20 @@ export class DurableObjectState {
   }
 
   /**
-   * Run a callback, and no event, timer or transaction outside of it meanwhile. In the constructor, the first handler
-   * waits for it. If it fails, so does the turn.
+   * Run a callback, and no event, timer or transaction outside of it meanwhile, for at most 30 s. In the constructor,
+   * the first handler waits for it. If it fails, the next turn begins with a new instance.
    */
   blockConcurrencyWhile(callback) {
     return promised(() => {
-      const done = section(callable(callback, "blockConcurrencyWhile", STATE));
-      const settled = done.catch(doom);
-      if (blocking) blocking.push(settled);
+      const done = section(callable(callback, "blockConcurrencyWhile", STATE), true);
+      const settled = done.catch(breakWith);
+      if (blocking) blocking.push(done);
       else waitUntil(settled);
       return done;
     });
   }
 
-  /** Accept the WebSocket that this turn's request asks for, with up to 10 tags of at most 256 bytes. */
+  /** Accept the WebSocket that the handler's request asks for, with up to 10 tags of at most 256 bytes. */
   acceptWebSocket(socket, tags = []) {
     checkSocket(socket, "acceptWebSocket");
     if (!Array.isArray(tags)) throw mistyped("acceptWebSocket", STATE, 2, "Array");
@@ -106,12 +108,15 @@ export class DurableObjectState {
 
   /** The open sockets with this tag, or all of them, oldest first. */
   getWebSockets(tag) {
-    const sockets = host(websockets.sockets, tag === undefined ? null : toTag(tag)).map(socketOf);
-    return sockets.filter((socket) => !isForTurn(socket));
+    const ids = host(websockets.sockets, tag === undefined ? null : toTag(tag));
+    const pending = pendingSockets(tag).map(idOf);
+    const all = pending.length === 0 ? ids : [...new Set([...ids, ...pending])].sort((one, other) => one - other);
+    return all.map(socketOf).filter((socket) => !hasListeners(socket));
   }
 
   getTags(socket) {
-    return host(websockets.tags, idOf(checkSocket(socket, "getTags"))).map(fromTag);
+    const id = idOf(checkSocket(socket, "getTags"));
+    return (attachedTags(socket) ?? host(websockets.tags, id)).map(fromTag);
   }
 
   /**
@@ -119,7 +124,10 @@ export class DurableObjectState {
    * there are.
    */
   broadcast(message, tag) {
-    return host(websockets.broadcast, tag === undefined ? null : toTag(tag), toMessage(message));
+    const pending = pendingSockets(tag);
+    const count = host(websockets.broadcast, tag === undefined ? null : toTag(tag), toMessage(message));
+    for (const socket of pending) socket.send(message);
+    return count + pending.length;
   }
 
   setWebSocketAutoResponse(pair) {

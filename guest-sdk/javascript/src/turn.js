@@ -1,15 +1,15 @@
 // One turn: runs a handler, with all jobs and transactions it started, until it ends or can only wait for a later turn.
 // Owns: when a turn is over, which handlers are suspended, and how each of them is answered.
 //
-// What must stay true: a handler is suspended only while no section is open (`context.js`); each suspended handler is
-// answered once; a turn that fails without having stored anything leaves what other handlers and timers wait for.
+// What must stay true: a turn ends only while no section is open that ends with it (`context.js`); while another one is
+// open, the host lets no events in; each suspended handler is answered once; a turn that fails without having stored
+// anything leaves what other handlers and timers wait for.
 
-import keyValue from "holdfast:object/key-value@0.2.0";
 import later from "holdfast:object/later@0.2.0";
 
-import { enter, isBusy } from "./context.js";
+import { Root, enter, isOpen, mustGoOn } from "./context.js";
 import { ClassError, failure, hostOf } from "./errors.js";
-import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "./held.js";
+import { doom, gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "./held.js";
 import { drain, dueWith, forget, hasTimers, runDue, runNext, scheduleTimers } from "./jobs.js";
 import { Promise, takeUnhandled } from "./promise.js";
 import { logError } from "./web/console.js";
@@ -22,18 +22,29 @@ const host = hostOf("guest-error");
 let suspended = 0;
 /** Handlers that were suspended and have settled since, in that order. */
 let settled = [];
+/** Whether one of them is the alarm's. */
+let hasSuspendedAlarm = false;
 /** Whether the class lets handlers defer their answers; undefined until one wanted to. */
 let interleaves;
+/** Whether the host keeps other events out. */
+let isExclusive = false;
+/** Whether the instance is to be dropped after a turn that succeeds. */
+let breaks = false;
 
-/** A handler from the beginning of its turn to its answer. */
-class Handler {
+/** A handler from the beginning of its turn to its answer, and the context of its code. */
+class Handler extends Root {
   outcome;
   /** That of its deferred answer, if it is suspended. */
   token;
+  /** Whether it was answered. */
+  isOver = false;
+  /** Called once with whether the socket was opened that it has accepted, if it has (`websocket.js`). */
+  whenAnswered = () => {};
 
-  constructor(toAnswer, staysInTurn) {
+  constructor(toAnswer, isAlarm) {
+    super();
     this.toAnswer = toAnswer;
-    this.staysInTurn = staysInTurn;
+    this.isAlarm = isAlarm;
   }
 
   settle(outcome) {
@@ -45,7 +56,7 @@ class Handler {
 
   /** Have it answered in a later turn. False if it must be answered in this one. */
   suspend() {
-    if (this.staysInTurn || interleaves === false) return false;
+    if (interleaves === false) return false;
     try {
       this.token = host(later.defer);
     } catch (error) {
@@ -53,6 +64,7 @@ class Handler {
       return false;
     }
     interleaves = true;
+    hasSuspendedAlarm ||= this.isAlarm;
     if (this.outcome === undefined) suspended += 1;
     else settled.push(this);
     return true;
@@ -63,12 +75,22 @@ class Handler {
     const { error, value } = this.outcome;
     if ("error" in this.outcome) logError(error);
     const answer = "error" in this.outcome ? { tag: "failed", val: failure(error) } : this.toAnswer(value);
+    if (this.isAlarm) hasSuspendedAlarm = false;
+    let isTaken = true;
     try {
       host(later.reply, this.token, answer);
     } catch (refusal) {
       // Whoever asked does not wait any more.
       if (refusal.code !== "gone") throw refusal;
+      isTaken = false;
     }
+    this.end(isTaken);
+  }
+
+  /** It is answered. */
+  end(isTaken) {
+    this.isOver = true;
+    this.whenAnswered(isTaken && this.outcome.value?.status === 101);
   }
 }
 
@@ -76,12 +98,12 @@ class Handler {
  * Call a handler and answer what its promise resolves to; undefined if the answer is given in a later turn, as
  * `toAnswer` makes it. What it throws, or is rejected with, is logged and thrown as a `failure`.
  *
- * `isAlarm`: its failure can say that it is the last attempt. `staysInTurn`: it waits inside the turn.
+ * `isAlarm`: its failure can say that it is the last attempt.
  */
-export function run(handler, toAnswer, { isAlarm = false, staysInTurn = false } = {}) {
-  const own = new Handler(toAnswer, staysInTurn);
+export function run(handler, toAnswer, { isAlarm = false } = {}) {
+  const own = new Handler(toAnswer, isAlarm);
   return turn(isAlarm, () => {
-    enter(undefined);
+    enter(own);
     Promise.try(handler).then(
       (value) => own.settle({ value }),
       (error) => own.settle({ error }),
@@ -98,6 +120,7 @@ export function run(handler, toAnswer, { isAlarm = false, staysInTurn = false } 
 export function resume(tokens) {
   const until = dueWith(tokens);
   turn(false, () => {
+    enter(undefined);
     while (runDue(until)) {
       drain();
       endSections();
@@ -112,6 +135,8 @@ function turn(isAlarm, act) {
     reportUnhandled();
     throwIfDoomed();
     const value = end(own);
+    tellExclusive();
+    if (breaks) dropInstance();
     letGo(suspended > 0 || hasTimers());
     return value;
   } catch (thrown) {
@@ -119,7 +144,7 @@ function turn(isAlarm, act) {
     const error = keepsInstance ? thrown.error : thrown;
     logError(error);
     reportUnhandled();
-    const isLast = isAlarm && gaveUp();
+    const isLast = gaveUp() && (isAlarm || hasSuspendedAlarm);
     letGo();
     if (!keepsInstance) dropInstance();
     throw failure(error, isLast);
@@ -136,17 +161,35 @@ class Failed {
 /** Give the answers that the turn has, and see to the timers that it leaves. */
 function end(own) {
   const fails = own !== undefined && own.token === undefined && "error" in own.outcome;
-  // The answers of others count although this handler fails.
-  const isDeferred = fails && settled.length > 0 && own.suspend();
+  // The answers of others count although this handler fails, and what keeps other events out goes on.
+  const isDeferred = fails && (settled.length > 0 || isOpen()) && own.suspend();
   for (const handler of fails && !isDeferred ? [] : settled.splice(0)) handler.answer();
   scheduleTimers();
   if (fails && !isDeferred) throw new Failed(own.outcome.error);
-  return own?.token === undefined ? own?.outcome.value : undefined;
+  if (own === undefined || own.token !== undefined) return undefined;
+  own.end(true);
+  return own.outcome.value;
 }
 
-/** Run until no transaction is open, also of those that the handler did not wait for. */
+/** Have the host keep other events out as long as a section is open. */
+function tellExclusive() {
+  if (isOpen() === isExclusive) return;
+  isExclusive = isOpen();
+  host(later.exclusive, isExclusive);
+}
+
+/**
+ * What a section has thrown that may span turns makes the object unusable, whoever handles it. In its first turn it
+ * fails the turn; in a later one the instance is dropped after its callers were answered.
+ */
+export function breakWith(error) {
+  if (isExclusive) breaks = true;
+  else doom(error);
+}
+
+/** Run until the turn can end: until no transaction is open, also of those that the handler did not wait for. */
 function endSections() {
-  while (isBusy()) advance("a transaction");
+  while (mustGoOn()) advance("a transaction");
   throwIfDoomed();
 }
 
@@ -179,12 +222,9 @@ function reportUnhandled() {
   drain();
 }
 
-/** Have the host drop the instance with the turn, which fails: it keeps one that has stored nothing. */
+/** Have the host drop the instance with the turn. It keeps one that has failed and stored nothing. */
 function dropInstance() {
+  breaks = false;
   forget();
-  try {
-    keyValue.put("\0", new Uint8Array(1));
-  } catch {
-    // Storage that takes nothing fails the turn as well.
-  }
+  host(later.dropInstance);
 }

@@ -1,17 +1,24 @@
 // WebSockets. The host owns them; a `WebSocket` here is a name for one. It is the same object as long as the instance
-// lives, and a new one after that, with nothing but its tags and its attachment.
+// lives, and a new one after that, with nothing but its tags and its attachment. Those that are opened with `accept()`
+// have listeners in the instance's memory, so they hold it, and are closed when it is dropped.
+//
+// A handler that is suspended opens its socket when it answers (`turn.js`). Until then the host knows nothing of it, so
+// what is done with it waits here.
 
+import later from "holdfast:object/later@0.2.0";
 import websockets from "holdfast:object/websockets@0.2.0";
 
 import { mistyped, text } from "./arguments.js";
 import { bytesOf, fromText } from "./bytes.js";
+import { current } from "./context.js";
 import { hostOf, refusal } from "./errors.js";
 import { deserialize, hostObject, serialize } from "./serialize.js";
+import { CloseEvent, ErrorEvent, EventTarget, MessageEvent } from "./web/events.js";
 
 const host = hostOf("websocket-error");
 
 /** The tag of sockets that were opened with `accept()`: it says so when the instance is another one, too. */
-const FOR_TURN = "\0accept";
+const WITH_LISTENERS = "\0accept";
 
 /** Bytes of the reason of a close frame. */
 const REASON_MAX = 123;
@@ -23,13 +30,19 @@ const secret = Symbol("socket");
 
 /** The sockets that this instance has seen, by the host's id. */
 const known = new Map();
+/** The sockets of suspended handlers that were accepted and are not open yet. */
+const pending = new Set();
 
-/** Have the server's half of a pair stand for the WebSocket that the turn's request asks for. */
+/** Have the server's half of a pair stand for the WebSocket that the handler's request asks for. */
 export let accept;
-/** Refuses what is not the client's half of a pair whose other half was accepted, and can be left to the host. */
-export let mustStayOpen;
+/** Refuses what is not the client's half of a pair whose other half was accepted. */
+export let mustBeAccepted;
 /** Whether a socket was opened with `accept()`. */
-export let isForTurn;
+export let hasListeners;
+/** The sockets with this tag, or all, that were accepted by suspended handlers. */
+export let pendingSockets;
+/** The tags of a socket, as the host has them, if it is one of those. */
+export let attachedTags;
 /** The `WebSocket` of the host's id. */
 export let socketOf;
 /** The host's id of a socket. */
@@ -37,32 +50,37 @@ export let idOf;
 /** The connection is over: nothing more can be sent. */
 export let markClosed;
 
-export class WebSocket {
+export class WebSocket extends EventTarget {
   #id;
   #peer;
   #state = STATES.CONNECTING;
-  /** What is attached before the host knows the socket. */
+  /** What is attached while the host does not know the socket. */
   #attachment = null;
   /** Whether it was opened with `accept()`. */
-  #isForTurn = false;
+  #hasListeners = false;
+  /** The handler whose answer opens it, until it is answered. */
+  #handler;
+  #tags = [];
+  /** What is done with it once it is open. */
+  #waiting = [];
 
   static {
     accept = (socket, tags) => {
       if (socket.#id !== undefined)
         throw new Error("Cannot call `acceptWebSocket()` if the WebSocket was already accepted via `accept()`");
-      socket.#open(host(websockets.accept, tags));
-      if (socket.#attachment !== null) host(websockets.setAttachment, socket.#id, socket.#attachment);
+      socket.#accept(tags);
     };
-    mustStayOpen = (socket) => {
+    mustBeAccepted = (socket) => {
       const server = socket instanceof WebSocket ? socket.#peer : undefined;
       if (server?.#id === undefined)
-        throw new TypeError("the WebSocket of the response was not accepted with ctx.acceptWebSocket()");
-      if (server.#isForTurn && server.#state === STATES.OPEN)
         throw new TypeError(
-          "accept() keeps the object in memory for the socket's events, which this host does not; use ctx.acceptWebSocket()",
+          "the WebSocket of the response was accepted neither with ctx.acceptWebSocket() nor with accept()",
         );
     };
-    isForTurn = (socket) => socket.#isForTurn;
+    hasListeners = (socket) => socket.#hasListeners;
+    pendingSockets = (tag) =>
+      [...pending].filter((socket) => socket.#isPending && socket.#state === STATES.OPEN && socket.#has(tag));
+    attachedTags = (socket) => (socket.#isPending ? socket.#tags : undefined);
     socketOf = (id) => known.get(id) ?? new WebSocket(secret).#open(id);
     idOf = (socket) => {
       if (socket.#id === undefined)
@@ -75,6 +93,7 @@ export class WebSocket {
   }
 
   constructor(key, peer) {
+    super();
     if (key !== secret) throw new TypeError("an object of this host makes no WebSocket connections of its own");
     this.#peer = peer;
   }
@@ -86,25 +105,85 @@ export class WebSocket {
     return this;
   }
 
+  /** Whether the host knows it only when the handler is answered that is suspended. */
+  get #isPending() {
+    return this.#handler?.token !== undefined;
+  }
+
+  #accept(tags) {
+    const handler = current?.handler;
+    // The turn may be about another request.
+    if (handler?.isOver) throw refusal("websocket-error", "not-an-upgrade");
+    const isSuspended = handler?.token !== undefined;
+    this.#open(isSuspended ? host(later.accept, handler.token, tags) : host(websockets.accept, tags));
+    if (!isSuspended && this.#attachment !== null) host(websockets.setAttachment, this.#id, this.#attachment);
+    if (!isSuspended && this.#hasListeners) host(later.holdFor, this.#id);
+    if (handler === undefined) return;
+    this.#handler = handler;
+    this.#tags = [...new Set(tags)].sort();
+    pending.add(this);
+    handler.whenAnswered = (opens) => this.#answered(opens);
+  }
+
+  /** The handler is answered: the host knows the socket from now on, or never. */
+  #answered(opens) {
+    const wasPending = this.#isPending;
+    this.#handler = undefined;
+    pending.delete(this);
+    const waiting = this.#waiting.splice(0);
+    if (!opens) {
+      this.#state = STATES.CLOSED;
+      known.delete(this.#id);
+    } else if (wasPending) {
+      try {
+        if (this.#attachment !== null) host(websockets.setAttachment, this.#id, this.#attachment);
+        if (this.#hasListeners) host(later.holdFor, this.#id);
+        for (const act of waiting) act();
+      } catch (error) {
+        // The response was not valid; its caller gets that error.
+        if (error.code !== "unknown-socket" && error.code !== "other") throw error;
+        this.#state = STATES.CLOSED;
+      }
+    }
+  }
+
+  #has(tag) {
+    return tag === undefined || this.#tags.includes(toTag(tag));
+  }
+
+  /** Do something with the socket in the host, once it is open. */
+  #act(act) {
+    if (this.#isPending) this.#waiting.push(act);
+    else act();
+  }
+
   get readyState() {
     return this.#state;
   }
 
   send(...messages) {
     if (messages.length === 0) throw mistyped("send", "WebSocket", 1, "ArrayBuffer or ArrayBufferView or string");
+    const id = idOf(this);
+    // What the host would say of a socket that it does not know yet.
+    if (this.#isPending && this.#state !== STATES.OPEN) throw refusal("websocket-error", "closing");
     const message = toMessage(messages[0]);
-    host(websockets.send, idOf(this), message);
+    // The bytes may be changed before they are sent.
+    if (this.#isPending && message.tag === "binary") message.val = message.val.slice();
+    this.#act(() => host(websockets.send, id, message));
   }
 
   /** Close the connection. Nothing happens if it is closing already. */
   close(code, reason) {
     const [status, words] = closing(code, reason);
     if (this.#state >= STATES.CLOSING) return;
-    try {
-      host(websockets.close, idOf(this), status, words);
-    } catch (error) {
-      if (!["closing", "unknown-socket"].includes(error.code)) throw error;
-    }
+    const id = idOf(this);
+    this.#act(() => {
+      try {
+        host(websockets.close, id, status, words);
+      } catch (error) {
+        if (!["closing", "unknown-socket"].includes(error.code)) throw error;
+      }
+    });
     this.#state = STATES.CLOSING;
   }
 
@@ -112,32 +191,28 @@ export class WebSocket {
   serializeAttachment(...values) {
     if (values.length === 0) throw mistyped("serializeAttachment", "WebSocket", 1, "Value");
     const bytes = serialize(values[0]);
-    if (this.#id === undefined) this.#attachment = bytes;
-    else host(websockets.setAttachment, this.#id, bytes);
+    const isKnown = this.#id !== undefined && !this.#isPending;
+    if (isKnown) host(websockets.setAttachment, this.#id, bytes);
+    // A handler that is not answered yet may still be suspended.
+    if (!isKnown || this.#handler !== undefined) this.#attachment = bytes;
   }
 
   deserializeAttachment() {
-    const bytes = this.#id === undefined ? this.#attachment : host(websockets.attachment, this.#id);
+    const isKnown = this.#id !== undefined && !this.#isPending;
+    const bytes = isKnown ? host(websockets.attachment, this.#id) : this.#attachment;
     return bytes === null ? null : deserialize(bytes);
   }
 
   /**
-   * Open the socket for the rest of the turn: to send, for example, an error, and to close it. No handler is called for
-   * it.
+   * Open the socket for the listeners that are added to it. It holds the instance in memory while it is open; if the
+   * instance is dropped nevertheless, it is closed with code 1012. `ctx.acceptWebSocket()` opens it for the class's
+   * handlers instead.
    */
   accept() {
     if (this.#id !== undefined) throw new TypeError("the WebSocket was accepted already");
-    this.#isForTurn = true;
-    accept(this, [FOR_TURN]);
+    this.#hasListeners = true;
+    accept(this, [WITH_LISTENERS]);
   }
-
-  /**
-   * Here because programs call it. As on Durable Objects, events of accepted sockets come to the class's handlers
-   * instead.
-   */
-  addEventListener() {}
-
-  removeEventListener() {}
 }
 WebSocket.prototype[hostObject] = true;
 for (const [name, value] of Object.entries(STATES)) {
@@ -182,13 +257,18 @@ export class WebSocketRequestResponsePair {
   }
 }
 
-/**
- * Whether the host's socket of this id has no handlers, because it was opened with `accept()`, by this instance or
- * another one.
- */
-export function hasNoHandlers(id) {
-  return host(websockets.tags, id).includes(FOR_TURN);
+/** Whether the host's socket of this id was opened with `accept()`, by this instance or another one. */
+export function isForListeners(id) {
+  return host(websockets.tags, id).includes(WITH_LISTENERS);
 }
+
+/** Has the listeners of a socket called with an event. */
+export const dispatch = {
+  message: (socket, data) => socket.dispatchEvent(new MessageEvent("message", { data })),
+  close: (socket, code, reason, wasClean) =>
+    socket.dispatchEvent(new CloseEvent("close", { code, reason, wasClean })),
+  error: (socket, error) => socket.dispatchEvent(new ErrorEvent("error", { error, message: error.message })),
+};
 
 /** A tag as the host takes it, which knows no empty ones. */
 export function toTag(tag) {

@@ -8,7 +8,12 @@ let clock = 0;
 const savepoints = [];
 
 /** Late work: resumes by token, answers that were deferred and given, and whether handlers may defer theirs. */
-export const late = { last: 0, resumes: new Map(), deferred: new Set(), replies: [], interleave: true };
+export const late = { last: 0 };
+
+/** The sockets that are open, by id: tags, attachment and messages. */
+export const sockets = new Map();
+
+const accepted = new Map();
 
 /** The tokens of the resumes that are due next, at whose time the clock is then. */
 export function nextResumes() {
@@ -24,6 +29,9 @@ export function reset() {
   restore({ keys: new Map(), alarm: null });
   stored.log = [];
   Object.assign(late, { resumes: new Map(), deferred: new Set(), replies: [], interleave: true });
+  Object.assign(late, { exclusive: false, dropped: false, held: [] });
+  sockets.clear();
+  accepted.clear();
   savepoints.length = 0;
 }
 
@@ -64,6 +72,8 @@ class Savepoint {
 
 const sorted = () => [...stored.keys].map(([key, value]) => ({ key, value })).sort((a, b) => (a.key < b.key ? -1 : 1));
 
+const socket = (id) => sockets.get(id) ?? refuse("unknown-socket");
+
 export const modules = {
   alarms: {
     get: () => stored.alarm,
@@ -96,7 +106,20 @@ export const modules = {
       late.deferred.add(++late.last);
       return late.last;
     },
-    reply: (token, answer) => void (late.deferred.delete(token) ? late.replies.push([token, answer]) : refuse("gone")),
+    reply: (token, answer) => {
+      if (!late.deferred.delete(token)) refuse("gone");
+      late.replies.push([token, answer]);
+      const socket = accepted.get(token);
+      if (socket && answer.val?.status === 101) sockets.set(socket.id, socket);
+    },
+    accept: (token, tags) => {
+      if (!late.deferred.has(token)) refuse("gone");
+      accepted.set(token, { id: ++late.last, tags, attachment: null, messages: [] });
+      return late.last;
+    },
+    holdFor: (id) => void (sockets.has(id) ? late.held.push(id) : refuse("other", "the socket is closed")),
+    exclusive: (on) => void (late.exclusive = on),
+    dropInstance: () => void (late.dropped = true),
   },
   logging: { log: (level, message, fields) => void stored.log.push({ level, message, fields }) },
   "monotonic-clock": {
@@ -111,5 +134,19 @@ export const modules = {
     deleteAll: () => (savepoints.length > 0 ? refuse("savepoint-open") : restore({ keys: new Map(), alarm: null })),
     sync: () => savepoints.length > 0 && refuse("savepoint-open"),
   },
-  websockets: { sockets: () => [], tags: () => [] },
+  websockets: {
+    accept: (tags) => {
+      sockets.set(++late.last, { id: late.last, tags, attachment: null, messages: [] });
+      return late.last;
+    },
+    sockets: () => [...sockets.keys()],
+    broadcast: () => sockets.size,
+    tags: (id) => socket(id).tags,
+    attachment: (id) => socket(id).attachment,
+    setAttachment: (id, bytes) => void (socket(id).attachment = bytes),
+    send: (id, { val }) => void socket(id).messages.push(val),
+    close: (id, code) => void socket(id).messages.push(code),
+  },
 };
+
+reset();

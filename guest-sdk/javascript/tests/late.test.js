@@ -10,10 +10,14 @@ import { DurableObjectStorage } from "../src/storage.js";
 import { doom, resume, run, waitUntil } from "../src/turn.js";
 import { start } from "../src/web/console.js";
 import { timers } from "../src/web/timers.js";
-import { late, nextResumes, reset, stored } from "./host.js";
+import { DurableObjectState, unblocked } from "../src/state.js";
+import { WebSocketPair } from "../src/websocket.js";
+import { late, nextResumes, reset, sockets, stored } from "./host.js";
 
 start();
 const storage = new DurableObjectStorage();
+const ctx = new DurableObjectState();
+unblocked();
 const nap = (milliseconds) => new OwnPromise((resolve) => timers.setTimeout(resolve, milliseconds));
 const no = () => {
   throw new Error("no");
@@ -81,7 +85,7 @@ test("one that throws takes neither others nor timers with it", () => {
       }),
     { message: "no" },
   );
-  assert.equal(stored.keys.size, 0, "it does not have the instance dropped");
+  assert.ok(!late.dropped, "it does not have the instance dropped");
   ask(() => nap(10).then(no));
   goOn();
   assert.deepEqual([trace, answers()], [["timer"], ["no", "slow"]]);
@@ -137,7 +141,7 @@ test("while a transaction is open the handler waits inside its turn", () => {
   assert.deepEqual([value, late.resumes.size], ["stored", 0]);
   ask(() => void timers.setTimeout(() => storage.transaction(() => new OwnPromise(() => {})), 1));
   assert.throws(() => goOn(), { code: "never-settles" });
-  assert.ok(stored.keys.has("\0"), "the instance is dropped");
+  assert.ok(late.dropped, "the instance is dropped");
 });
 
 test("an aborted turn has the instance dropped", () => {
@@ -149,7 +153,7 @@ test("an aborted turn has the instance dropped", () => {
       }),
     { message: "enough" },
   );
-  assert.ok(stored.keys.has("\0"));
+  assert.ok(late.dropped && stored.keys.size === 0);
 });
 
 test("cursors are read ahead when their handler is suspended, and closed with it otherwise", () => {
@@ -167,4 +171,133 @@ test("cursors are read ahead when their handler is suspended, and closed with it
   });
   assert.deepEqual([kept, closed], [[8 << 20, (8 << 20) - 5], 3]);
   goOn();
+});
+
+test("blockConcurrencyWhile keeps events and timers out in later turns, and its handler goes on after it", () => {
+  reset();
+  const trace = [];
+  const value = ask(() => {
+    timers.setTimeout(() => trace.push("outside"), 5);
+    const done = ctx.blockConcurrencyWhile(() => nap(10).then(() => trace.push("inside")));
+    return done.then(() => trace.push("after")).then(() => "done");
+  });
+  assert.deepEqual([value, late.exclusive, late.resumes.size], [undefined, true, 1], "the timer outside comes later");
+  goOn(1);
+  assert.deepEqual([late.exclusive, trace, answers()], [false, ["inside", "after", "outside"], ["done"]]);
+  goOn();
+  assert.ok(!late.dropped);
+});
+
+test("a transaction inside blockConcurrencyWhile ends with its turn", () => {
+  reset();
+  ask(() => ctx.blockConcurrencyWhile(() => nap(5).then(() => storage.transaction(() => nap(5)))));
+  goOn(1);
+  assert.deepEqual([late.exclusive, late.resumes.size, answers()], [false, 0, [undefined]]);
+});
+
+test("what blockConcurrencyWhile throws has the instance dropped, after its caller was answered", () => {
+  reset();
+  assert.throws(() => ask(() => ctx.blockConcurrencyWhile(no).catch(() => "handled")), { message: "no" });
+  assert.ok(late.dropped);
+  reset();
+  ask(() => ctx.blockConcurrencyWhile(() => nap(5).then(no)));
+  goOn();
+  assert.deepEqual([late.dropped, late.exclusive, answers()], [true, false, ["no"]]);
+});
+
+test("one that fails and leaves others out is answered all the same", () => {
+  reset();
+  const act = () => {
+    ctx.blockConcurrencyWhile(() => nap(5));
+    no();
+  };
+  assert.equal(ask(act), undefined);
+  assert.deepEqual([late.exclusive, answers()], [true, ["no"]]);
+  goOn();
+  assert.ok(!late.exclusive && !late.dropped);
+});
+
+test("an alarm that aborts in a later turn can say that it is not tried again", () => {
+  for (const [retryAlarm, code] of [
+    [false, "give-up"],
+    [true, "guest-error"],
+  ]) {
+    reset();
+    const alarm = () => nap(5).then(() => ctx.abort(new Error("enough"), { retryAlarm }));
+    run(alarm, () => ({ tag: "done" }), { isAlarm: true });
+    assert.throws(() => goOn(), { code });
+    assert.ok(late.dropped);
+  }
+});
+
+test("a socket is accepted and used before its handler is answered, in whatever turn that is", () => {
+  for (const early of [true, false]) {
+    reset();
+    const pair = new WebSocketPair();
+    const accept = () => {
+      ctx.acceptWebSocket(pair[1], ["b", "a", "a"]);
+      pair[1].serializeAttachment("early");
+    };
+    const act = () => {
+      if (early) accept();
+      return nap(5).then(() => {
+        if (!early) accept();
+        pair[1].send("hello");
+        pair[1].serializeAttachment("attached");
+        assert.deepEqual([ctx.getTags(pair[1]), pair[1].deserializeAttachment()], [["a", "b"], "attached"]);
+        assert.deepEqual([ctx.getWebSockets("a"), ctx.getWebSockets("c")], [[pair[1]], []]);
+        assert.equal(ctx.broadcast("all", "b"), 1);
+        return { status: 101 };
+      });
+    };
+    assert.equal(ask(act), undefined);
+    // As the host does: a deferred request takes its socket out of the turn.
+    const taken = [...sockets.values()];
+    sockets.clear();
+    const reply = late.replies.push.bind(late.replies);
+    late.replies.push = (...all) => (taken.forEach((socket) => sockets.set(socket.id, socket)), reply(...all));
+    goOn();
+    const [socket] = sockets.values();
+    assert.deepEqual(socket.messages, ["hello", "all"]);
+    assert.equal(pair[1].deserializeAttachment(), "attached");
+    assert.deepEqual(ctx.getWebSockets(), [pair[1]]);
+  }
+});
+
+test("a socket whose request is answered otherwise is closed", () => {
+  reset();
+  const pair = new WebSocketPair();
+  ask(() => nap(5).then(() => (ctx.acceptWebSocket(pair[1]), pair[1].send("lost"), { status: 404 })));
+  goOn();
+  assert.deepEqual([pair[1].readyState, ctx.getWebSockets(), sockets.size], [3, [], 0]);
+});
+
+test("code of a handler that was answered accepts no socket of another one's request", () => {
+  reset();
+  let refused;
+  const accept = () => ctx.acceptWebSocket(new WebSocketPair()[1]);
+  ask(() => {
+    timers.setTimeout(() => {
+      try {
+        accept();
+      } catch (error) {
+        refused = error.code;
+      }
+    }, 5);
+    return "early";
+  });
+  goOn();
+  assert.deepEqual([refused, sockets.size], ["not-an-upgrade", 0]);
+});
+
+test("a socket with listeners holds the instance", () => {
+  reset();
+  const pair = new WebSocketPair();
+  ask(() => (pair[1].accept(), { status: 101 }));
+  assert.deepEqual([late.held, ctx.getWebSockets()], [[...sockets.keys()], []]);
+  reset();
+  const next = new WebSocketPair();
+  ask(() => nap(5).then(() => (next[1].accept(), next[1].send("hello"), { status: 101 })));
+  goOn();
+  assert.deepEqual([late.held, [...sockets.values()][0].messages], [[...sockets.keys()], ["hello"]]);
 });

@@ -149,6 +149,12 @@ impl Context {
         wit::exclusive(on);
     }
 
+    /// Has this instance dropped when the turn has ended, whether it succeeds or fails: the next turn begins with a new
+    /// one. A failed turn alone keeps the instance if it has stored and sent nothing.
+    pub fn drop_instance(&self) {
+        wit::drop_instance();
+    }
+
     /// Forgets a resume. Returns whether there was one to forget.
     pub fn cancel(&self, token: Token) -> bool {
         wit::cancel(token.0)

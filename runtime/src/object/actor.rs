@@ -74,6 +74,8 @@ struct Resident {
     exclusive_until: Option<Duration>,
     /// Whether a socket is open that holds it, as of the end of its last event.
     is_held: bool,
+    /// Whether it has asked to be dropped.
+    asks_to_leave: bool,
 }
 
 /// How a turn has answered its caller.

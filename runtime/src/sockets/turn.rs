@@ -183,9 +183,13 @@ impl SocketTurn {
     }
 
     /// Takes the request for a socket out of the turn, because its answer is deferred, with the socket that the turn
-    /// has accepted.
+    /// has accepted and what it has done with it.
     pub fn defer(&mut self) -> Option<Upgrade> {
-        let accepted = self.accepted.take().map(|(id, socket)| Accepted(id, socket));
+        let accepted = self.accepted.take().map(|(id, mut socket)| {
+            socket.attachment = self.attachments.remove(&id).flatten();
+            socket.closing = self.closed.remove(&id);
+            Accepted(id, socket)
+        });
         self.offered.take().map(|offered| Upgrade { offered, accepted })
     }
 

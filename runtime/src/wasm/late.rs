@@ -108,6 +108,8 @@ struct Staged {
     held_for: BTreeSet<SocketId>,
     exclusive: Option<bool>,
     replies: BTreeMap<u64, Given>,
+    /// The instance is dropped after the turn.
+    drops: bool,
 }
 
 /// What an applied turn has done that concerns others.
@@ -258,10 +260,10 @@ impl LateTurn {
     /// stay with it; all else is gone when the turn fails.
     pub fn has_more_than_resumes(&self) -> bool {
         self.staged.as_deref().is_some_and(|staged| {
-            let Staged { scheduled: _, cancelled: _, deferred, upgrade: _, accepted, held_for, exclusive, replies } =
-                staged;
+            let Staged { scheduled: _, cancelled: _, upgrade: _, .. } = staged;
+            let Staged { deferred, accepted, held_for, exclusive, replies, drops, .. } = staged;
             let has_answers = deferred.is_some() || !replies.is_empty();
-            has_answers || !accepted.is_empty() || !held_for.is_empty() || exclusive.is_some()
+            has_answers || !accepted.is_empty() || !held_for.is_empty() || exclusive.is_some() || *drops
         })
     }
 
@@ -404,6 +406,16 @@ impl LateTurn {
     /// Lets only resumes and the host's own messages come, or all again.
     pub fn set_exclusive(&mut self, on: bool) {
         self.staged().exclusive = Some(on);
+    }
+
+    /// Has the instance dropped after the turn.
+    pub fn drop_instance(&mut self) {
+        self.staged().drops = true;
+    }
+
+    /// Returns whether the instance is dropped after the turn.
+    pub fn drops_instance(&self) -> bool {
+        self.staged.as_deref().is_some_and(|staged| staged.drops)
     }
 
     /// Schedules a resume for when the caller of a deferred answer has gone.

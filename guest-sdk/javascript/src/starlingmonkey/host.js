@@ -4,6 +4,7 @@
 /** Functions whose first parameter has 64 bits, by interface. */
 const WIDE = {
   alarms: ["set"],
+  later: ["accept", "holdFor"],
   websockets: ["tags", "attachment", "setAttachment", "send", "buffered", "close", "autoResponseTime"],
 };
 

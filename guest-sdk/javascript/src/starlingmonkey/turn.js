@@ -1,12 +1,16 @@
 // In place of `src/turn.js`: this engine runs jobs and timers until the promise of a handler has settled.
 
+import later from "holdfast:object/later@0.2.0";
+
 import { idle } from "../context.js";
 import { failure } from "../errors.js";
-import { gaveUp, letGo, rejected, takeBackground, throwIfDoomed } from "../held.js";
+import { doom, gaveUp, isDoomed, letGo, rejected, takeBackground, throwIfDoomed } from "../held.js";
 import { forget } from "../jobs.js";
 import { logError } from "../web/console.js";
 
 export { doom, hold, release, waitUntil } from "../held.js";
+/** What `blockConcurrencyWhile` has run has failed, which fails the turn. */
+export const breakWith = doom;
 
 /** Nothing is ever suspended here, so nothing is resumed. */
 export function resume() {}
@@ -35,6 +39,7 @@ export async function run(handler, _toAnswer, { isAlarm = false } = {}) {
     logError(error);
     // What the turn was doomed by is known until it has let go.
     const isLast = isAlarm && gaveUp();
+    if (isDoomed()) later.dropInstance();
     throw failure(error, isLast);
   } finally {
     end();

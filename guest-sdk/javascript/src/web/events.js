@@ -46,6 +46,30 @@ export class CustomEvent extends Event {
   }
 }
 
+/** What a WebSocket receives. */
+export class MessageEvent extends Event {
+  constructor(type, { data = null, ...options } = {}) {
+    super(type, options);
+    this.data = data;
+  }
+}
+
+/** The end of a WebSocket. */
+export class CloseEvent extends Event {
+  constructor(type, { code = 0, reason = "", wasClean = false, ...options } = {}) {
+    super(type, options);
+    Object.assign(this, { code, reason, wasClean });
+  }
+}
+
+/** The failure of a WebSocket. */
+export class ErrorEvent extends Event {
+  constructor(type, { message = "", error = undefined, ...options } = {}) {
+    super(type, options);
+    Object.assign(this, { message, error });
+  }
+}
+
 export class EventTarget {
   #listeners = [];
 

@@ -17,9 +17,9 @@ function reporting(where, callback) {
 
 function queueMicrotask(callback) {
   const job = reporting("a microtask", callback);
-  const section = current;
+  const context = current;
   enqueue(() => {
-    enter(section);
+    enter(context);
     job();
   });
 }

@@ -299,6 +299,9 @@ impl Actor {
     /// Notes that a turn is over: the instance may leave when it is idle, unless late work keeps it.
     fn rest(&mut self, mut object: Object, is_event: bool) -> Object {
         let Some(resident) = object.instance() else { return object };
+        if resident.asks_to_leave {
+            return self.drop_instance(object, "it asked for it").0;
+        }
         if is_event {
             resident.last_event = self.host.env.elapsed();
         }

@@ -35,7 +35,8 @@ impl Actor {
             // Others depend on the instance, which a turn that is abandoned takes with it.
             abandoned = None;
         }
-        let Resident { instance, permit, owed, last_event, leaves_by, exclusive_until, is_held, .. } = resident;
+        let Resident { instance, permit, owed, last_event, leaves_by, exclusive_until, is_held, asks_to_leave, .. } =
+            resident;
         let object = (self.address.id, self.address.key.clone());
         let (sockets, offered) = (self.sockets.clone(), event.offered_protocols());
         let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
@@ -45,6 +46,7 @@ impl Actor {
         self.host.metrics.fuel.inc_by(end.fuel);
         let mut late = end.late;
         let late_work = (late.has_staged(), late.has_more_than_resumes());
+        let asks_to_leave = asks_to_leave || late.drops_instance();
         let opens = matches!(late.own_reply(), Some(Given::Response(Ok(FetchAnswer::Upgrade(..)))));
         let mut staged = Staged { turn: end.turn, sockets: end.sockets, late_work, opens };
         if late.is_deferred() {
@@ -67,8 +69,17 @@ impl Actor {
         self.given = effects.replies;
         match end.instance.filter(|_| kept != Kept::Nothing) {
             Some(instance) => {
-                let resident =
-                    Resident { instance, permit, late, owed, last_event, leaves_by, exclusive_until, is_held };
+                let resident = Resident {
+                    instance,
+                    permit,
+                    late,
+                    owed,
+                    last_event,
+                    leaves_by,
+                    exclusive_until,
+                    is_held,
+                    asks_to_leave,
+                };
                 (after(database, Some(resident)), outcome)
             }
             None => {

@@ -67,6 +67,7 @@ impl Actor {
                 leaves_by: None,
                 exclusive_until: None,
                 is_held: false,
+                asks_to_leave: false,
             })
         };
         mailbox.deleted(&self.class).or(Box::pin(making)).await

@@ -135,6 +135,12 @@ impl wit::Host for View<'_> {
         self.late()?.set_exclusive(on);
         Ok(())
     }
+
+    fn drop_instance(&mut self) -> wasmtime::Result<()> {
+        self.pace.price(0, FUEL_PER_ENTRY);
+        self.late()?.drop_instance();
+        Ok(())
+    }
 }
 
 impl View<'_> {

@@ -65,6 +65,7 @@ fn only_resumes_and_their_ends_stay_with_the_memory_of_a_turn_that_fails() {
     assert!(stages(|turn| turn.hold_for(SocketId(1))));
     assert!(stages(|turn| turn.set_exclusive(true)));
     assert!(stages(|turn| turn.set_exclusive(false)));
+    assert!(stages(LateTurn::drop_instance));
 }
 
 #[test]

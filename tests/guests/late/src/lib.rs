@@ -5,6 +5,7 @@
 //! stores the body with a debounce; `/spin` schedules resumes without end. `/fail` and `/fail-having-written` fail. A
 //! socket's message `wait` is deferred; any other is echoed and ends those. `/socket-later` accepts one in a resume,
 //! `/socket-held` holds the instance. `/exclusive?ms=` keeps other events out for so long, `/exclusive-for-nothing`.
+//! `/drop` and `/drop-and-fail` answer one and have the instance dropped.
 
 use std::time::Duration;
 
@@ -159,6 +160,15 @@ impl Object for Late {
                 self.exclusive = Some(self.ctx.resume_after(Duration::from_millis(request.query::<After>()?.ms))?);
             }
             "/exclusive-for-nothing" => self.ctx.set_exclusive(true),
+            "/drop" | "/drop-and-fail" => {
+                self.ctx.drop_instance();
+                if let Some((waiting, _)) = self.waiting.pop() {
+                    waiting.respond(Response::text("last words"))?;
+                }
+                if request.path() == "/drop-and-fail" {
+                    bail!("refused", "as ordered");
+                }
+            }
             path => return Ok(Response::error(StatusCode::NOT_FOUND, format!("there is no {path}"))),
         }
         Ok(Response::text("not deferred"))
