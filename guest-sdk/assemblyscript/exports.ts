@@ -1,6 +1,7 @@
 // The handlers as the host calls them: functions of the canonical ABI, around those of the class. `transform.js` has asc compile this file, names
 // the class's functions `class_…`, and exports those that the class has under the contract's names.
-import { Slice, bytesAt, done, lend, lendList, readText, storeBytes, storeText, textAt } from "./abi";
+import { Slice, bytesAt, done, readText, storeBytes, storeText, textAt } from "./abi";
+import { HEADER, lendHeaders } from "./headers";
 import { Failure, Header, Request, Response } from "./http";
 import { closeAll } from "./open";
 import { refusals } from "./refusal";
@@ -11,8 +12,6 @@ export { cabi_realloc, cabi_realloc_adapter } from "./abi";
 
 /** A `result<response, failure>` is the largest: 24 bytes. */
 const RETURNED: usize = memory.data(24, 4);
-/** A name and a value. */
-const HEADER: usize = 16;
 
 export function fetch(
   method: usize, methodSize: usize, uri: usize, uriSize: usize, headers: usize, headerCount: usize, body: usize, bodySize: usize,
@@ -56,6 +55,14 @@ export function webSocketError(socket: u64, what: usize, whatSize: usize): usize
   begin();
   // @ts-ignore: defined by the transform
   return end(isDefined(class_webSocketError) ? class_webSocketError(new Socket(socket), words) : null);
+}
+
+export function resume(tokens: usize, count: usize): usize {
+  const due = new Array<u64>(<i32>count);
+  for (let i = 0; i < due.length; i++) due[i] = load<u64>(tokens + <usize>i * 8);
+  begin();
+  // @ts-ignore: defined by the transform
+  return end(isDefined(class_resume) ? class_resume(due) : null);
 }
 
 /** The host has read what a handler returned. */
@@ -107,21 +114,4 @@ function latin1(at: usize, size: usize): string {
   const text = changetype<string>(__new(size << 1, idof<string>()));
   for (let i: usize = 0; i < size; i++) store<u16>(changetype<usize>(text) + (i << 1), load<u8>(at + i));
   return text;
-}
-
-function lendHeaders(headers: Header[]): Slice {
-  const list = lendList(headers.length, HEADER);
-  for (let i = 0; i < headers.length; i++) {
-    const to = list.at + <usize>i * HEADER, value = headers[i].value;
-    storeText(to, headers[i].name);
-    const bytes = lend(value.length);
-    for (let j = 0; j < value.length; j++) {
-      const character = value.charCodeAt(j);
-      if (character > 0xff) throw new RangeError(`the header ${headers[i].name} has a character beyond U+00FF`);
-      store<u8>(bytes + j, character);
-    }
-    store<usize>(to, bytes, 8);
-    store<usize>(to, value.length, 12);
-  }
-  return list;
 }

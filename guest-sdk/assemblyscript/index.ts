@@ -2,6 +2,7 @@
 export { Level, Field, log } from "./log";
 export { Entry, ListOptions, Listing, kv } from "./key-value";
 export { Failure, Header, Request, Response } from "./http";
+export { Debounce, Deferred, late } from "./late";
 export { Refusal, refusals } from "./refusal";
 export { decode, decodePercent, encode } from "./text";
 export { object } from "./object";

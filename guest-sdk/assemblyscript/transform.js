@@ -18,6 +18,7 @@ const HANDLERS = {
   "init-handler": { init: "init" },
   "alarm-handler": { alarm: "alarm" },
   "websocket-handler": { webSocketMessage: "message", webSocketClose: "close", webSocketError: "error" },
+  "later-handler": { resume: "resume" },
 };
 
 /** An error of the class's, without a stack of ours. */

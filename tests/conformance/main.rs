@@ -35,7 +35,6 @@ const SKIPPED: &[(&str, &str, &str)] = &[
         "late/*",
         "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it",
     ),
-    ("assemblyscript", "late/*", "not written yet"),
     ("python", "late/*", "not written yet"),
 ];
 

@@ -1,6 +1,9 @@
 // The class of the conformance suite in AssemblyScript: docs/CONFORMANCE.md specifies it.
-import { Failure, Message, Request, Response, Socket, decode, decodePercent, encode, kv, object, refusals, sockets } from "holdfast";
+import {
+  Deferred, Failure, Message, Request, Response, Socket, decode, decodePercent, kv, late, object, refusals, sockets,
+} from "holdfast";
 
+import { Caller, begin, resumed } from "./late";
 import { About, Script, refused } from "./script";
 import { encodedText } from "./words";
 
@@ -13,20 +16,54 @@ export function init(): Failure | null {
 export function fetch(request: Request): Response {
   const path = request.path;
   if (path.startsWith("/echo")) return echo(request);
-  if (path.startsWith("/accept/")) return accept(path.substring(8).split("/"));
+  if (path.startsWith("/accept/")) return accept(path.substring(8).split("/"), null);
+  if (path.startsWith("/accept-held/")) {
+    const response = accept(path.substring(13).split("/"), null);
+    if (response.status == 101) late.holdFor(newest);
+    return response;
+  }
+  if (path.startsWith("/accept-later/")) {
+    const words = path.substring(14).split("/");
+    const failure = begin(new Script(`wait ${words[0]}`, new About()), new Accepting(words.slice(1)));
+    return failure ? failure : new Response(204);
+  }
   if (path.startsWith("/status/")) {
     return new Response(<u16>I32.parseInt(path.substring(8))).header("set-cookie", "a=1").header("set-cookie", "b=2");
   }
   if (path != "/run") return new Response(path == "/refuse" ? 403 : 404);
   const script = new Script(request.text(), new About());
-  const failure = script.run();
+  const failure = begin(script, new Caller());
   return failure ? failure : Response.text(script.answers);
+}
+
+/** The client of a request for a socket that is accepted later. */
+class Accepting extends Caller {
+  constructor(private words: string[]) {
+    super();
+  }
+
+  answer(script: Script, deferred: Deferred | null): void {
+    deferred!.respond(accept(this.words, deferred));
+  }
+}
+
+/** Whoever waits for the end of an event. */
+class EventCaller extends Caller {
+  answer(script: Script, deferred: Deferred | null): void {
+    const socket = script.about.socket;
+    if (socket) socket.sendText(script.answers);
+    if (deferred) deferred.done();
+  }
+}
+
+export function resume(tokens: u64[]): Failure | null {
+  return resumed(tokens);
 }
 
 export function alarm(scheduled: i64, retryCount: u32): Failure | null {
   note(`alarm ${scheduled} ${retryCount}`);
   const script = kv.getText("on-alarm");
-  return script === null ? null : new Script(script, new About(null, true, retryCount)).run();
+  return script === null ? null : begin(new Script(script, new About(null, true, retryCount)), new EventCaller());
 }
 
 export function webSocketMessage(socket: Socket, message: Message): Failure | null {
@@ -34,10 +71,7 @@ export function webSocketMessage(socket: Socket, message: Message): Failure | nu
     socket.send(message);
     return null;
   }
-  const script = new Script(message.text(), new About(socket));
-  const failure = script.run();
-  if (!failure) socket.sendText(script.answers);
-  return failure;
+  return begin(new Script(message.text(), new About(socket)), new EventCaller());
 }
 
 export function webSocketClose(socket: Socket, code: u16, reason: string, wasClean: bool): Failure | null {
@@ -56,9 +90,14 @@ function note(line: string): void {
   kv.putText("events", `${events === null ? "" : events}${line}\n`);
 }
 
-function accept(words: string[]): Response {
+/** The socket that was accepted last. */
+let newest: Socket = new Socket(0);
+
+/** Without `deferred`, the socket of this turn's request. */
+function accept(words: string[], deferred: Deferred | null): Response {
+  const tags = words.slice(1).map<string>((word) => decode(decodePercent(word)));
   refusals.hold();
-  sockets.accept(words.slice(1).map<string>((word) => decode(decodePercent(word))));
+  newest = deferred ? deferred.accept(tags) : sockets.accept(tags);
   const refusal = refusals.take();
   if (refusal) return Response.text(`${refused(refusal)}\n`, 409);
   const response = new Response(101);

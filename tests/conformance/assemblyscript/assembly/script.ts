@@ -4,6 +4,7 @@ import {
   alarms, encode, kv, log, object, refusals, sockets, sql, storage,
 } from "holdfast";
 
+import { Waits, lateCommand } from "./late";
 import { Words, encoded, encodedText, option, shown } from "./words";
 
 let count = 0;
@@ -13,13 +14,14 @@ export class About {
   constructor(readonly socket: Socket | null = null, readonly isAlarm: bool = false, readonly retryCount: u32 = 0) {}
 }
 
-/** A script while it runs. */
+/** A script that has begun. */
 export class Script {
   private lines: string[];
   private at: i32 = 0;
-  private answered: string[] = [];
+  answered: string[] = [];
+  waits: Waits = new Waits();
 
-  constructor(text: string, private about: About) {
+  constructor(text: string, readonly about: About) {
     this.lines = text.split("\n");
   }
 
@@ -27,15 +29,15 @@ export class Script {
     return this.answered.length ? this.answered.join("\n") + "\n" : "";
   }
 
-  /** Up to its end, or that of the transaction. */
+  /** Up to its end, or that of the transaction, or until it waits. */
   run(inTransaction: bool = false): Failure | null {
-    while (this.at < this.lines.length) {
+    while (this.at < this.lines.length && !this.waits.isWaiting) {
       const line = this.lines[this.at++];
       if (inTransaction && line == "end") return null;
       if (line == "transaction keep" || line == "transaction undo") {
         const failure = this.transaction(line.endsWith("keep"));
         if (failure) return failure;
-      } else if (line.length) {
+      } else if (line.length && !lateCommand(this, line)) {
         const failure = this.command(line);
         if (failure) return failure;
       }
@@ -53,7 +55,7 @@ export class Script {
     return null;
   }
 
-  private command(line: string): Failure | null {
+  command(line: string): Failure | null {
     const words = new Words(line.split(" "));
     let name = words.next();
     const isCaught = name != "uncaught";

@@ -16,6 +16,13 @@ export class Words {
     return this.more ? this.words[this.at++] : "";
   }
 
+  /** All words that are left, as a line. */
+  rest(): string {
+    const rest = this.words.slice(this.at).join(" ");
+    this.at = this.words.length;
+    return rest;
+  }
+
   bytes(): Uint8Array {
     return decodePercent(this.next());
   }

@@ -127,7 +127,11 @@ const Rest = std.mem.SplitIterator(u8, .scalar);
 
 fn command(script: *Script, known: Command, rest: *Rest, out: *std.Io.Writer) script_.Error!void {
     switch (known) {
-        .wait => script.waits.pause = .{ .until = try wait(script, rest) },
+        // A refused wait must leave the pause as it is, so it comes before the assignment.
+        .wait => {
+            const token = try wait(script, rest);
+            script.waits.pause = .{ .until = token };
+        },
         .@"wait-exclusive" => {
             const token = try wait(script, rest);
             h.hf_exclusive(true);
@@ -135,7 +139,8 @@ fn command(script: *Script, known: Command, rest: *Rest, out: *std.Io.Writer) sc
         },
         .@"wait-for" => {
             try deferAnswer(script);
-            script.waits.pause = .{ .told = try allocator.dupe(u8, try word(rest)) };
+            const topic = try allocator.dupe(u8, try word(rest));
+            script.waits.pause = .{ .told = topic };
             return;
         },
         .tell => return out.print("{d}\n", .{try tell(try word(rest), try word(rest))}),
