@@ -16,6 +16,7 @@ mod copies;
 pub mod engine;
 pub mod event;
 mod failure;
+mod guest_stack;
 mod handlers;
 mod host;
 mod host_call;

@@ -30,6 +30,7 @@ mod heavy;
 mod host_calls;
 mod hosts;
 mod late;
+mod late_javascript;
 mod limits;
 mod log;
 mod logs;

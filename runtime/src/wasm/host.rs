@@ -26,6 +26,7 @@ use super::bindings;
 use super::clock::TurnClock;
 use super::context::InstanceContext;
 use super::copies::Copies;
+use super::guest_stack::GuestStack;
 use super::late::LateTurn;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
@@ -48,6 +49,7 @@ pub struct Host {
     /// True if the class has a handler for alarms.
     handles_alarms: bool,
     pub(super) memory: MemoryMeter,
+    pub(super) stack: GuestStack,
     /// The remaining budget of the running turn.
     pub(super) work: WorkBudget,
     pub(super) pace: Pace,
@@ -87,6 +89,7 @@ impl Host {
             address: context.address.clone(),
             handles_alarms,
             memory,
+            stack: GuestStack::default(),
             work,
             pace,
             copies,

@@ -176,8 +176,14 @@ impl ComponentInstance {
                 store.data_mut().memory.keep(FIRST_GROWTH);
                 Ok(Self { store, handlers, init, fresh: true, code, context, share })
             }
-            Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
-            Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
+            Ok(Err(error)) => {
+                store.data_mut().stack.end_turn();
+                Err(trapped(&store, &context.limits, &error))
+            }
+            Err(time_up) => {
+                store.data_mut().stack.end_turn();
+                Err(time_up.into_turn_error(store.data_mut().stopped_at.take()))
+            }
         }
     }
 
@@ -249,6 +255,8 @@ impl ComponentInstance {
             result = Err(TurnError::OutOfFuel { limit, stack: None });
         }
         let host = self.store.data_mut();
+        host.stack.end_turn();
+        host.memory.end_turn();
         if let Err(TurnError::Guest(failure)) = &mut result {
             failure.stack = host.log.last_error().and_then(|error| error.stack);
             failure.logged = host.log.take_cause(&failure.message).map(Box::new);

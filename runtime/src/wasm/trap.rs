@@ -35,6 +35,9 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
     let last_words = host.log.last_error();
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
+        // Compiled languages have a second stack, in their memory, which can be used up first: it ends where the memory
+        // does.
+        (Some(Trap::MemoryOutOfBounds), _) if host.stack.was_deep() => TurnError::StackOverflow { stack },
         (Some(trap), _) => {
             host.log.drop_cause();
             let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));
