@@ -158,6 +158,15 @@ void hf_panic_at(const char *file, int line, const char *format, ...) {
     __builtin_trap();
 }
 
+bool hf_take_failure_(hf_text *code, hf_text *message) {
+    if (!failure.code.data) failing("guest-error", hf_str("it failed without hf_fail"), false);
+    bool retryable = failure.retryable;
+    *code = failure.code;
+    *message = failure.message;
+    memset(&failure, 0, sizeof failure);
+    return retryable;
+}
+
 static const char *const NAMES[] = {
     [HF_OK] = "ok", [HF_KEY_SIZE] = "key-size", [HF_VALUE_SIZE] = "value-size", [HF_TOO_MANY] = "too-many",
     [HF_BAD_RANGE] = "bad-range", [HF_SAVEPOINT_OPEN] = "savepoint-open", [HF_TOO_DEEP] = "too-deep",
@@ -166,6 +175,7 @@ static const char *const NAMES[] = {
     [HF_NOT_AN_UPGRADE] = "not-an-upgrade", [HF_ALREADY_ACCEPTED] = "already-accepted",
     [HF_TOO_MANY_SOCKETS] = "too-many-sockets", [HF_BAD_TAG] = "bad-tag", [HF_UNKNOWN_SOCKET] = "unknown-socket",
     [HF_CLOSING] = "closing", [HF_TOO_MUCH] = "too-much", [HF_BAD_CODE] = "bad-code", [HF_TOO_LARGE] = "too-large",
+    [HF_NOT_DEFERRABLE] = "not-deferrable", [HF_GONE] = "gone", [HF_WRONG_KIND] = "wrong-kind",
     [HF_FULL] = "full", [HF_CLOSED] = "closed", [HF_OTHER] = "other",
 };
 

@@ -12,7 +12,8 @@
  *     HF_FETCH(fetch)
  *
  * TURNS. Each call of a handler is a turn, and a turn is atomic: when it returns HF_DONE, all it wrote stays and its answer goes
- * out once that is on disk; when it fails or panics, nothing of it stays and the instance is dropped. Static variables are
+ * out once that is on disk; when it fails or panics, nothing of it stays and the instance is dropped (after a failure only if it
+ * has stored or sent something). Static variables are
  * the object's memory: fast, and gone when the instance is dropped, which may be after any turn.
  *
  * MEMORY. Whatever this library gives (texts, bytes, lists) lives until the handler returns and is freed then; free nothing of
@@ -85,6 +86,7 @@ typedef enum hf_error {
     HF_NO_STATEMENT, HF_NOT_AUTHORIZED, HF_PARAMETER_COUNT, HF_CONSTRAINT, HF_SQLITE,
     HF_BAD_TIME, HF_NO_HANDLER,
     HF_NOT_AN_UPGRADE, HF_ALREADY_ACCEPTED, HF_TOO_MANY_SOCKETS, HF_BAD_TAG, HF_UNKNOWN_SOCKET, HF_CLOSING, HF_TOO_MUCH, HF_BAD_CODE,
+    HF_NOT_DEFERRABLE, HF_GONE, HF_WRONG_KIND,
     HF_TOO_LARGE, HF_FULL, HF_CLOSED, HF_OTHER,
 } hf_error;
 
@@ -101,7 +103,8 @@ typedef struct hf_refusal {
 
 /* The last refusal of this turn. */
 hf_refusal hf_last_error(void);
-/* Fails the turn with the last refusal, code `storage-error`, `sql-error`, `alarm-error` or `websocket-error`. */
+/* Fails the turn with the last refusal, code `storage-error`, `sql-error`, `alarm-error`, `websocket-error` or
+ * `late-error`. */
 hf_result hf_fail_last(void);
 
 /* `HF_TRY(hf_put_int("n", 1));` in a function that returns hf_result: fails the turn if it is refused. */
@@ -332,6 +335,58 @@ hf_error hf_set_auto_response(const char *request, const char *response);
 /* When it last did on this socket, in milliseconds since 1970; 0 if never. */
 hf_error hf_auto_response_time(hf_socket socket, uint64_t *time);
 
+/* ---- Late work ----
+ *
+ * What goes on after its turn: answers that are given in a later turn, and turns at later times (HF_LATER). A handler that waits for
+ * the outside is several turns; each is atomic, and others may come between them. None of it is durable: it lives in the instance, and
+ * when that is dropped (by a deploy, an error, a lack of memory, a stop) callers get the error `instance-dropped`, and resumes do not
+ * come. What must happen belongs in storage with an alarm. */
+
+/* Names a resume; an instance never uses one again. */
+typedef uint64_t hf_token;
+/* The answer of a turn that is given in a later one. Its caller waits, so keep it in a static variable. */
+typedef uint64_t hf_deferred;
+
+/* Defers the answer of the turn that runs: what its handler answers with HF_DONE is not sent. HF_NOT_DEFERRABLE in a resume, in
+ * HF_INIT, when it is deferred already, or if the class is deployed with `interleave = false`; HF_TOO_MANY beyond 1,000. */
+hf_error hf_defer(hf_deferred *deferred);
+/* Answer a deferred turn, as part of the turn that runs: a request; an event of a WebSocket or an alarm that was handled; any of them
+ * with the failure of the last `hf_fail`, which then does not fail this turn. HF_GONE if the caller has gone, or has its answer. */
+hf_error hf_reply(hf_deferred deferred, const hf_response *response);
+hf_error hf_reply_done(hf_deferred deferred);
+hf_error hf_reply_failed(hf_deferred deferred);
+/* Accepts the socket that a deferred request asks for; it opens with the reply of status 101. HF_WRONG_KIND if it asks for none. */
+hf_error hf_accept_deferred(hf_deferred deferred, const char *const tags[], size_t count, hf_socket *socket);
+/* Resumes this instance when the client has gone that waits for this answer. */
+hf_error hf_on_gone(hf_deferred deferred, hf_token *token);
+
+/* Resumes this instance in a turn of its own after so many milliseconds. `holds` keeps it in memory until then, at most for the
+ * `late-seconds` of the class after the last event from outside. HF_TOO_MANY beyond 1,000 resumes. */
+hf_error hf_resume_after(uint64_t milliseconds, bool holds, hf_token *token);
+/* Forgets a resume. Returns whether there was one to forget. */
+bool hf_cancel(hf_token token);
+
+/* Keeps this instance in memory as long as the socket is open, unless its room is needed; it is closed with 1012 then. */
+hf_error hf_hold_for(hf_socket socket);
+/* While it is on, only resumes come to this object, and all other events wait. After 30 s, or when the instance has no late work, the
+ * instance is dropped. */
+void hf_exclusive(bool on);
+/* Has this instance dropped when the turn has ended, whether it succeeds or fails. */
+void hf_drop_instance(void);
+
+/* Puts something off until it has not been asked for for a while, such as saving what changes often. All zero at first. */
+typedef struct hf_debounce {
+    hf_token token;
+    bool is_set;
+} hf_debounce;
+
+/* Puts it off until so many milliseconds from now, whatever it was put off to before. */
+hf_error hf_put_off(hf_debounce *debounce, uint64_t milliseconds);
+/* Does it no more. Returns whether it was to be done. */
+bool hf_cancel_debounce(hf_debounce *debounce);
+/* Whether these tokens of HF_LATER say that it is to be done now. Once. */
+bool hf_is_due(hf_debounce *debounce, const hf_token tokens[], size_t count);
+
 /* ---- The log ---- */
 
 typedef enum hf_level { HF_TRACE, HF_DEBUG, HF_INFO, HF_WARN, HF_ERROR } hf_level;
@@ -394,6 +449,15 @@ void hf_log_fields(hf_level level, hf_text message, const hf_field fields[], siz
     HF_POST_(message, "websocket-handler@0.2.0#message") \
     HF_POST_(close, "websocket-handler@0.2.0#close") \
     HF_POST_(error, "websocket-handler@0.2.0#error")
+
+/* Resumes what is due: one turn for all tokens that are due at this moment, at most 256. Each comes once, also if this fails.
+ * `hf_result resume(const hf_token tokens[], size_t count)` */
+#define HF_LATER(function) \
+    __attribute__((export_name("holdfast:object/later-handler@0.2.0#resume"))) \
+    void *hf_export_resume_(const hf_token *tokens, size_t count) { \
+        return hf_end_(function(tokens, count)); \
+    } \
+    HF_POST_(resume, "later-handler@0.2.0#resume")
 
 /* What the macros above are made of. The parameters are as the canonical ABI has them. */
 #define HF_REQUEST_ \

@@ -16,6 +16,9 @@ void hf_close_(int32_t handle, void (*drop)(int32_t handle));
 /* Remembers a refusal, for hf_last_error, and returns its case. `code` is that of the failure that it may become. */
 hf_error hf_refused_(const char *code, hf_error error, int32_t sqlite, hf_text message);
 
+/* Takes the failure of the last hf_fail, and returns whether it is retryable. */
+bool hf_take_failure_(hf_text *code, hf_text *message);
+
 hf_text hf_format_list_(const char *format, va_list arguments);
 /* Sets a text as the arguments after `format` have it. */
 #define FORMAT(result, format) \

@@ -38,14 +38,16 @@
 // # Turns
 //
 // Each call of a handler is a turn, and a turn is atomic. Nil: all it wrote stays, and the caller gets the response once that is on disk. An
-// error, a panic, or running out of time or memory: nothing of it stays, the instance is dropped, and the caller gets an error. So two
+// error, a panic, or running out of time or memory: nothing of it stays, and the caller gets an error. So two
 // writes in one handler need no transaction, and no handler meets half of another's work. [Object] has the details.
+//
+// A handler that waits for the outside is several turns; each is atomic, and others may come between them. [Late] has such waits.
 //
 // # What an object has
 //
 // [Context] gives it [Storage], an ordered map from strings to bytes; [SQL], a SQLite database; [Alarm], a time at which it is called whether or
-// not a client is connected; and [Sockets], WebSockets that outlive its instance. Handlers for the last two are in the packages alarm and
-// websocket: importing one is what gives a class that handler.
+// not a client is connected; [Sockets], WebSockets that outlive its instance; and [Late], what goes on after its turn. Handlers for the
+// last three are in the packages alarm, websocket and late: importing one is what gives a class that handler.
 //
 // # Errors
 //
@@ -59,7 +61,7 @@
 // math/rand/v2 and crypto/rand. There are no files, network connections or environment.
 //
 // Goroutines run while a handler runs, one at a time: there is one thread. One that is left when the handler returns goes on in the next
-// turn, if there is one.
+// turn, if there is one; [Late.ResumeAfter] makes sure that there is.
 //
 // # On your machine
 //

@@ -10,12 +10,12 @@ import (
 
 // Error is why a turn fails, with a code that callers can match on.
 //
-// Returning an error undoes the turn: nothing it wrote is kept, the object's memory is dropped, and the caller gets status 500, or 503 when
-// it is retryable. That is right for what should not happen. For what callers do wrong answer them, for example with
+// Returning an error undoes the turn: nothing it wrote is kept, the object's memory is dropped if the turn has stored or sent anything, and the caller gets status 500,
+// or 503 when it is retryable. That is right for what should not happen. For what callers do wrong answer them, for example with
 // [http.Error], and return nil.
 //
-// Any error will do; one that is no Error and wraps none has the code "guest-error" ("storage-error", "sql-error", "alarm-error"
-// or "websocket-error" for a [RefusedError]).
+// Any error will do; one that is no Error and wraps none has the code "guest-error" ("storage-error", "sql-error", "alarm-error",
+// "websocket-error" or "late-error" for a [RefusedError]).
 type Error struct {
 	// Code is 1 to 64 bytes of a-z, 0-9 and "-"; the host shows others as "guest-error".
 	Code string
@@ -59,7 +59,7 @@ const (
 	ErrKeySize Case = "key-size"
 	// Key and value together are longer than 2,000,000 bytes.
 	ErrValueSize Case = "value-size"
-	// More than 128 keys or entries in one call.
+	// More than 128 keys or entries in one call, or more late work than an instance may have.
 	ErrTooMany Case = "too-many"
 	// The options of a listing contradict each other.
 	ErrBadRange Case = "bad-range"
@@ -104,6 +104,13 @@ const (
 	ErrTooMuch Case = "too-much"
 	// Not a code that an application may close with.
 	ErrBadCode Case = "bad-code"
+
+	// The answer of this turn cannot be deferred.
+	ErrNotDeferrable Case = "not-deferrable"
+	// The deferred answer was given, or its caller has gone.
+	ErrGone Case = "gone"
+	// The caller waits for another kind of answer.
+	ErrWrongKind Case = "wrong-kind"
 )
 
 func (c Case) Error() string { return string(c) }
@@ -149,6 +156,7 @@ var codes = map[contract.Interface]string{
 	contract.SQL:        "sql-error",
 	contract.Alarms:     "alarm-error",
 	contract.WebSockets: "websocket-error",
+	contract.Later:      "late-error",
 }
 
 func inWords(r *contract.Refusal) string {
@@ -162,6 +170,9 @@ func inWords(r *contract.Refusal) string {
 	case ErrValueSize:
 		return fmt.Sprintf("key and value of %d bytes: together they are at most 2,000,000 bytes long", r.A)
 	case ErrTooMany:
+		if r.Interface == contract.Later {
+			return fmt.Sprintf("the instance has %d of them, as many as it may", r.A)
+		}
 		return fmt.Sprintf("%d keys in one call: at most 128 are allowed", r.A)
 	case ErrBadRange:
 		return "the options of the listing contradict each other: " + r.Text
@@ -200,6 +211,12 @@ func inWords(r *contract.Refusal) string {
 		return fmt.Sprintf("the messages of one turn are at most %d bytes", r.A)
 	case ErrBadCode:
 		return fmt.Sprintf("%d is no code to close with: use 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999", r.A)
+	case ErrNotDeferrable:
+		return "the answer of this turn cannot be deferred"
+	case ErrGone:
+		return "the deferred answer was given, or its caller has gone"
+	case ErrWrongKind:
+		return "the caller waits for another kind of answer"
 	default:
 		return r.Text
 	}

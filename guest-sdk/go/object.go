@@ -11,11 +11,11 @@ import (
 //
 // The host makes at most one instance of an object and gives it one event at a time, so a handler needs no locks. Each call is a
 // turn: when it returns nil, all it wrote and its answer become visible together; when it returns an error, panics, or runs out of its time or
-// memory, nothing of it stays and the instance is dropped. Between turns an instance may be dropped at any time (it is after some
+// memory, nothing of it stays, and the instance is dropped (it stays after an error of a turn that has stored and sent nothing). Between turns an instance may be dropped at any time (it is after some
 // seconds without requests), so what is in memory is a cache: what must last goes to [Context.Storage] or [Context.SQL].
 //
-// A class that sets alarms implements alarm.Handler, one that listens to its WebSockets websocket.Handler; the packages of these
-// names have them.
+// A class that sets alarms implements alarm.Handler, one that listens to its WebSockets websocket.Handler, one that goes on later
+// late.Handler; the packages of these names have them.
 type Object interface {
 	// Fetch answers one HTTP request, as [http.Handler] does: [http.ServeMux] and all that is made for it can be used. What it wrote to
 	// w is sent when it returns nil, and forgotten otherwise. The body of r is there as a whole, at most 32 MiB by default.
@@ -37,7 +37,7 @@ func Register(create func(*Context) (Object, error)) {
 	}
 }
 
-// Context is what an object has of its own: who it is, its storage, its database, its alarm and its WebSockets.
+// Context is what an object has of its own: who it is, its storage, its database, its alarm, its WebSockets, and its work for later.
 type Context struct {
 	// Storage is the object's map from strings to bytes, and what concerns all of its storage.
 	Storage *Storage
@@ -47,13 +47,17 @@ type Context struct {
 	Alarm *Alarm
 	// Sockets are the object's WebSockets.
 	Sockets *Sockets
+	// Late is what goes on after its turn.
+	Late *Late
 
 	host contract.Host
 }
 
 func newContext(host contract.Host) *Context {
 	storage := &Storage{host}
-	return &Context{Storage: storage, SQL: &SQL{host, storage}, Alarm: &Alarm{host}, Sockets: &Sockets{host}, host: host}
+	return &Context{
+		Storage: storage, SQL: &SQL{host, storage}, Alarm: &Alarm{host}, Sockets: &Sockets{host}, Late: &Late{host}, host: host,
+	}
 }
 
 func init() { turn.NewContext = func(host contract.Host) any { return newContext(host) } }

@@ -39,12 +39,22 @@ type Host struct {
 	AlarmHandler bool
 	// Upgrade says that the request of this turn asks for a WebSocket; accepting one takes it back.
 	Upgrade bool
+	// Deferrable says that the answer of this turn can be deferred; deferring it takes that back.
+	Deferrable bool
 	// SQL answers statements. Parameters and values are nil, int64, float64, string or []byte. A [holdfast.RefusedError] is passed on.
 	SQL func(text string, parameters []any) (columns []string, rows [][]any, err error)
 	// Stored is what the object has stored.
 	Stored map[string][]byte
 	// Sockets are those that were accepted, by their ids, closed ones too.
 	Sockets map[uint64]*Socket
+	// Deferred are the answers that were deferred, by the order in which they were.
+	Deferred []*Answer
+	// Resumes are those that are scheduled, by their tokens.
+	Resumes map[holdfast.Token]Resume
+	// Held are the sockets that keep the instance in memory.
+	Held []holdfast.Socket
+	// Exclusive says that no other events come, and Dropped that the instance is to be dropped after this turn.
+	Exclusive, Dropped bool
 	// Log is what was logged.
 	Log []LogEntry
 
@@ -52,6 +62,7 @@ type Host struct {
 	alarm        uint64
 	savepoints   []saved
 	autoResponse *contract.AutoResponse
+	tokens       uint64
 }
 
 // Socket is a WebSocket as its peer sees it.
@@ -80,7 +91,9 @@ type saved struct {
 
 // NewHost makes a host with an object of this name that has stored nothing.
 func NewHost(name string) *Host {
-	return &Host{Name: name, Stored: map[string][]byte{}, Sockets: map[uint64]*Socket{}}
+	return &Host{
+		Name: name, Stored: map[string][]byte{}, Sockets: map[uint64]*Socket{}, Resumes: map[holdfast.Token]Resume{},
+	}
 }
 
 // Context is what the object is given.

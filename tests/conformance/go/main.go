@@ -11,6 +11,7 @@ import (
 
 	"holdfast.dev/holdfast"
 	"holdfast.dev/holdfast/alarm"
+	_ "holdfast.dev/holdfast/late"
 	"holdfast.dev/holdfast/websocket"
 )
 
@@ -20,6 +21,7 @@ type Conformance struct {
 	mux *http.ServeMux
 	// count is the in-memory counter.
 	count int
+	late  lateWork
 }
 
 func init() { holdfast.Register(newKit) }
@@ -54,17 +56,22 @@ func (k *Conformance) Fetch(w http.ResponseWriter, r *http.Request) error {
 		return echo(w, r)
 	case strings.HasPrefix(path, "/accept/"):
 		return k.accept(w, r)
+	case strings.HasPrefix(path, "/accept-held/"):
+		return k.accept(w, r)
+	case strings.HasPrefix(path, "/accept-later/"):
+		return k.acceptLater(r)
 	case path == "/run" && r.Method == http.MethodPost:
 		script, err := io.ReadAll(r.Body)
 		if err != nil {
 			return err
 		}
-		answers, err := k.run(string(script), nil)
-		if err != nil {
+		return k.begin(string(script), turn{}, func(answers string, deferred *holdfast.Deferred) error {
+			if deferred != nil {
+				return deferred.Respond(func(w http.ResponseWriter) { io.WriteString(w, answers) })
+			}
+			_, err := io.WriteString(w, answers)
 			return err
-		}
-		_, err = io.WriteString(w, answers)
-		return err
+		})
 	}
 	k.mux.ServeHTTP(w, r)
 	return nil
@@ -93,30 +100,64 @@ func status(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(number)
 }
 
-// accept answers /accept/PROTOCOL/TAG/TAG…
+// accept answers /accept/PROTOCOL/TAG/TAG… and /accept-held/PROTOCOL.
 func (k *Conformance) accept(w http.ResponseWriter, r *http.Request) error {
-	words := strings.Split(r.URL.EscapedPath(), "/")[2:]
+	words, err := segments(r)
+	if err != nil {
+		return err
+	}
+	socket, err := k.ctx.Sockets.Accept(words[2:]...)
+	if err == nil && words[0] == "accept-held" {
+		err = k.ctx.Late.HoldFor(socket)
+	}
+	if err != nil {
+		return refuse(w, err)
+	}
+	switchProtocols(w, words[1])
+	return nil
+}
+
+// acceptLater answers /accept-later/MS/PROTOCOL/TAG/TAG…
+func (k *Conformance) acceptLater(r *http.Request) error {
+	words, err := segments(r)
+	if err != nil {
+		return err
+	}
+	return k.begin("wait "+words[1], turn{}, func(_ string, deferred *holdfast.Deferred) error {
+		if _, err := deferred.Accept(words[3:]...); err != nil {
+			return err
+		}
+		return deferred.Respond(func(w http.ResponseWriter) { switchProtocols(w, words[2]) })
+	})
+}
+
+func segments(r *http.Request) ([]string, error) {
+	words := strings.Split(r.URL.EscapedPath(), "/")[1:]
 	for i, word := range words {
 		decoded, err := url.PathUnescape(word)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		words[i] = decoded
 	}
-	if _, err := k.ctx.Sockets.Accept(words[1:]...); err != nil {
-		refusal, err := inCase(err)
-		if err != nil {
-			return err
-		}
-		w.WriteHeader(http.StatusConflict)
-		fmt.Fprintln(w, refusal)
-		return nil
+	return words, nil
+}
+
+func refuse(w http.ResponseWriter, err error) error {
+	refusal, err := inCase(err)
+	if err != nil {
+		return err
 	}
-	if words[0] != "-" {
-		w.Header().Set("Sec-WebSocket-Protocol", words[0])
+	w.WriteHeader(http.StatusConflict)
+	fmt.Fprintln(w, refusal)
+	return nil
+}
+
+func switchProtocols(w http.ResponseWriter, protocol string) {
+	if protocol != "-" {
+		w.Header().Set("Sec-WebSocket-Protocol", protocol)
 	}
 	w.WriteHeader(http.StatusSwitchingProtocols)
-	return nil
 }
 
 // Alarm implements [alarm.Handler].
@@ -128,8 +169,9 @@ func (k *Conformance) Alarm(event alarm.Event) error {
 	if err != nil {
 		return err
 	}
-	_, err = k.run(string(script), &turn{alarm: &event})
-	return err
+	return k.begin(string(script), turn{alarm: &event}, func(_ string, deferred *holdfast.Deferred) error {
+		return done(deferred)
+	})
 }
 
 // WebSocketMessage implements [websocket.Handler].
@@ -138,11 +180,12 @@ func (k *Conformance) WebSocketMessage(socket holdfast.Socket, message holdfast.
 	if !isText {
 		return socket.Send(message)
 	}
-	answers, err := k.run(string(script), &turn{socket: &socket})
-	if err != nil {
-		return err
-	}
-	return socket.Send(holdfast.Text(answers))
+	return k.begin(string(script), turn{socket: &socket}, func(answers string, deferred *holdfast.Deferred) error {
+		if err := socket.Send(holdfast.Text(answers)); err != nil {
+			return err
+		}
+		return done(deferred)
+	})
 }
 
 // WebSocketClose implements [websocket.Handler].

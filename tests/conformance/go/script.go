@@ -21,27 +21,16 @@ type turn struct {
 	alarm  *alarm.Event
 }
 
-// script is one that runs.
+// script is one that has begun.
 type script struct {
 	*Conformance
 	turn    turn
 	lines   []string
 	answers strings.Builder
+	waits
 }
 
-// run runs a script and returns its answers.
-func (k *Conformance) run(text string, about *turn) (string, error) {
-	s := &script{Conformance: k, lines: strings.Split(text, "\n")}
-	if about != nil {
-		s.turn = *about
-	}
-	if err := s.untilEnd(false); err != nil {
-		return "", err
-	}
-	return s.answers.String(), nil
-}
-
-// untilEnd runs lines up to the `end` of a transaction, or all of them.
+// untilEnd runs lines up to the `end` of a transaction, or all of them, or until the script waits.
 func (s *script) untilEnd(inTransaction bool) error {
 	for len(s.lines) > 0 {
 		line := s.lines[0]
@@ -60,7 +49,13 @@ func (s *script) untilEnd(inTransaction bool) error {
 		if err != nil {
 			return err
 		}
-		s.answers.WriteString(answer + "\n")
+		// What `wait-for` answers comes with what it waits for.
+		if s.topic == nil {
+			s.answer(answer)
+		}
+		if s.isWaiting() {
+			return nil
+		}
 	}
 	if inTransaction {
 		return badScript("a transaction has no end")
@@ -134,6 +129,14 @@ func init() {
 		"alarm-get":    {0, 0, (*script).alarmGet},
 		"alarm-set":    {1, 1, (*script).alarmSet},
 		"alarm-delete": {0, 0, func(s *script, _ []string) (string, error) { return ok(s.ctx.Alarm.Delete()) }},
+
+		"wait":           {1, 1, (*script).wait},
+		"wait-for":       {1, 1, (*script).waitFor},
+		"wait-exclusive": {1, 1, (*script).waitExclusive},
+		"tell":           {2, 2, (*script).tell},
+		"later":          {3, -1, (*script).later},
+		"cancel":         {1, 1, (*script).cancel},
+		"on-gone":        {1, 1, (*script).onGone},
 
 		"sockets":       {0, 1, (*script).sockets},
 		"tags":          {1, 1, (*script).tags},

@@ -51,3 +51,7 @@ var webSocketErrors = errors{contract.WebSockets, 8, []errorCase{
 	{"unknown-socket", nothing}, {"closing", nothing}, {"too-large", pair64}, {"too-much", number64},
 	{"bad-code", number16}, {"other", words},
 }}
+
+var laterErrors = errors{contract.Later, 4, []errorCase{
+	{"too-many", number32}, {"not-deferrable", nothing}, {"gone", nothing}, {"wrong-kind", nothing}, {"other", words},
+}}

@@ -53,25 +53,40 @@ func Done(failure *contract.Failure) unsafe.Pointer {
 		return unsafe.Pointer(&answer)
 	}
 	kept = [3]any{failure}
-	code, message := spanOf(failure.Code), spanOf(failure.Message)
-	answer = outcome{failed: 1, payload: [5]uint32{code.address, code.length, message.address, message.length, 0}}
-	if failure.Retryable {
-		answer.payload[4] = 1
-	}
+	answer = outcome{failed: 1, payload: lowerFailure(failure)}
 	return unsafe.Pointer(&answer)
+}
+
+func lowerFailure(failure *contract.Failure) [5]uint32 {
+	code, message := spanOf(failure.Code), spanOf(failure.Message)
+	lowered := [5]uint32{code.address, code.length, message.address, message.length, 0}
+	if failure.Retryable {
+		lowered[4] = 1
+	}
+	return lowered
 }
 
 // Respond is the result of an export that answers a response.
 func Respond(status uint16, headers []contract.Header, body []byte) unsafe.Pointer {
-	lowered := make([]entry, len(headers))
-	for i := range headers {
-		lowered[i] = entry{spanOf(headers[i].Name), spanOf(headers[i].Value)}
-	}
+	lowered := entriesOf(headers)
 	kept = [3]any{headers, lowered, body}
 	answer = outcome{payload: [5]uint32{
 		uint32(status), address32(first(lowered)), uint32(len(lowered)), address32(first(body)), uint32(len(body)),
 	}}
 	return unsafe.Pointer(&answer)
+}
+
+func entriesOf(headers []contract.Header) []entry {
+	lowered := make([]entry, len(headers))
+	for i := range headers {
+		lowered[i] = entry{spanOf(headers[i].Name), spanOf(headers[i].Value)}
+	}
+	return lowered
+}
+
+// Numbers copies a list of numbers that the host passes to an export.
+func Numbers[T ~uint64](address, count uint32) []T {
+	return append([]T{}, unsafe.Slice((*T)(pointer(uintptr(address))), count)...)
 }
 
 // Forget is what follows an export once the host has read its result.

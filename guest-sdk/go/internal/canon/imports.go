@@ -118,5 +118,32 @@ func websocketsSetAutoResponse(hasPair int32, request, response string, result u
 //go:wasmimport holdfast:object/websockets@0.2.0 auto-response-time
 func websocketsAutoResponseTime(socket uint64, result unsafe.Pointer)
 
+//go:wasmimport holdfast:object/later@0.2.0 resume-after
+func laterResumeAfter(millis uint64, holds bool, result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 cancel
+func laterCancel(token uint64) bool
+
+//go:wasmimport holdfast:object/later@0.2.0 defer
+func laterDefer(result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 reply
+func laterReply(deferred uint64, kind, a, b, c, d, e uint32, result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 on-gone
+func laterOnGone(deferred uint64, result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 accept
+func laterAccept(deferred uint64, tags unsafe.Pointer, count uint32, result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 hold-for
+func laterHoldFor(socket uint64, result unsafe.Pointer)
+
+//go:wasmimport holdfast:object/later@0.2.0 exclusive
+func laterExclusive(on bool)
+
+//go:wasmimport holdfast:object/later@0.2.0 drop-instance
+func laterDropInstance()
+
 //go:wasmimport holdfast:object/logging@0.2.0 log
 func loggingLog(level uint32, message string, fields unsafe.Pointer, count uint32)

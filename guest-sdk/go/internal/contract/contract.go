@@ -52,6 +52,16 @@ type Host interface {
 	SetAutoResponse(pair *AutoResponse) error
 	AutoResponseTime(socket uint64) (millis uint64, ok bool, err error)
 
+	ResumeAfter(millis uint64, holds bool) (token uint64, err error)
+	Cancel(token uint64) (existed bool)
+	Defer() (deferred uint64, err error)
+	Reply(deferred uint64, answer Answer) error
+	OnGone(deferred uint64) (token uint64, err error)
+	AcceptDeferred(deferred uint64, tags []string) (socket uint64, err error)
+	HoldFor(socket uint64) error
+	Exclusive(on bool)
+	DropInstance()
+
 	Log(level Level, message string, fields []Field)
 }
 
@@ -112,6 +122,27 @@ type AutoResponse struct {
 	Request, Response string
 }
 
+// Answer is that of a deferred turn.
+type Answer struct {
+	Kind AnswerKind
+	// Of a Response.
+	Status  uint16
+	Headers []Header
+	Body    []byte
+	// Of one that Failed.
+	Failure Failure
+}
+
+// AnswerKind is which of the fields of an [Answer] count.
+type AnswerKind uint8
+
+// The kinds that there are callers for, by their places in the contract's variant.
+const (
+	Response AnswerKind = 0
+	Done     AnswerKind = 3
+	Failed   AnswerKind = 4
+)
+
 // Level is how much a log entry matters.
 type Level uint8
 
@@ -150,6 +181,7 @@ const (
 	Storage    Interface = "storage"
 	Alarms     Interface = "alarms"
 	WebSockets Interface = "websockets"
+	Later      Interface = "later"
 )
 
 // Refusal is an operation that the host refused.

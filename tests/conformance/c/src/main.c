@@ -6,14 +6,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "late.h"
 #include "words.h"
-
-/* The event of a turn, as far as scripts need it. */
-typedef struct about {
-    hf_socket socket;
-    bool has_socket, is_alarm;
-    uint32_t retry_count;
-} about;
 
 static uint64_t count;
 
@@ -239,7 +233,7 @@ static bool is_one_of(const char *command, const char *const names[]) {
     return *names != NULL;
 }
 
-static hf_result run_command(const char *line, about turn, text *answers) {
+hf_result run_command(const char *line, about turn, text *answers) {
     bool is_caught = strncmp(line, "uncaught ", 9);
     if (!is_caught) line += 9;
     static const char *const KEYS[] = {"put", "get", "delete", "put-many", "get-many", "delete-many", NULL};
@@ -301,28 +295,28 @@ static const char *next_line(const char **script) {
     return hf_format("%.*s", (int)(*script - start), start).data;
 }
 
-/* Up to the end of the script, or of the transaction. */
-static hf_result run_lines(const char **script, bool in_transaction, about turn, text *answers) {
-    const char *line;
-    while ((line = next_line(script))) {
-        if (in_transaction && !strcmp(line, "end")) return HF_DONE;
-        if (strcmp(line, "transaction keep") && strcmp(line, "transaction undo")) {
-            HF_DO(run_command(line, turn, answers));
-            continue;
-        }
-        bool keep = line[12] == 'k';
-        hf_savepoint savepoint;
-        HF_TRY(hf_begin(&savepoint));
-        HF_DO(run_lines(script, true, turn, answers));
-        HF_TRY(keep ? hf_keep(savepoint) : hf_undo(savepoint));
-        add(answers, keep ? "kept\n" : "undone\n");
-    }
-    return in_transaction ? bad_script("a transaction has no end") : HF_DONE;
+/* Runs a line; one that begins a transaction with all lines up to its end. */
+static hf_result run_line(const char *line, script *script) {
+    if (strcmp(line, "transaction keep") && strcmp(line, "transaction undo"))
+        return run_command(line, script->about, &script->answers);
+    bool keep = line[12] == 'k';
+    hf_savepoint savepoint;
+    HF_TRY(hf_begin(&savepoint));
+    while ((line = next_line(&script->at)) && strcmp(line, "end")) HF_DO(run_line(line, script));
+    if (!line) return bad_script("a transaction has no end");
+    HF_TRY(keep ? hf_keep(savepoint) : hf_undo(savepoint));
+    add(&script->answers, keep ? "kept\n" : "undone\n");
+    return HF_DONE;
 }
 
-static hf_result run(hf_bytes script, about turn, text *answers) {
-    const char *at = hf_format("%.*s", (int)script.size, (const char *)script.data).data;
-    return run_lines(&at, false, turn, answers);
+hf_result run_script(script *script) {
+    const char *line;
+    while (script->pause == NONE && (line = next_line(&script->at))) {
+        bool is_late;
+        HF_DO(late_command(line, script, &is_late));
+        if (!is_late) HF_DO(run_line(line, script));
+    }
+    return HF_DONE;
 }
 
 /* ---- Handlers ---- */
@@ -348,7 +342,8 @@ static hf_result init(void) {
     return hf_equal(name, "init-fails") ? hf_fail("bad-name", "not to be made") : HF_DONE;
 }
 
-static hf_result accept(const char *path, hf_response *response) {
+/* The path is `/<protocol>/<tag>…`. `deferred` is NULL for the request of this turn. */
+static hf_error accept_path(const char *path, const hf_deferred *deferred, hf_socket *socket, hf_response *response) {
     const char *tags[16];
     size_t size = 0;
     const char *protocol = NULL;
@@ -359,16 +354,21 @@ static hf_result accept(const char *path, hf_response *response) {
         if (!protocol) protocol = word;
         else if (size < 16) tags[size++] = word;
     }
-    hf_socket socket;
-    hf_error error = hf_accept(tags, size, &socket);
+    hf_error error = deferred ? hf_accept_deferred(*deferred, tags, size, socket) : hf_accept(tags, size, socket);
     if (error) {
         text answer = {0};
         add_refusal(&answer, error);
-        return hf_answer(response, 409, "%s\n", answer.data);
+        hf_answer(response, 409, "%s\n", answer.data);
+        return error;
     }
     if (protocol && strcmp(protocol, "-")) hf_add_header(response, "sec-websocket-protocol", hf_str(protocol));
     response->status = 101;
-    return HF_DONE;
+    return HF_OK;
+}
+
+void accept_later(const char *path, hf_deferred deferred, hf_response *response) {
+    hf_socket socket;
+    accept_path(path, &deferred, &socket, response);
 }
 
 static hf_result echo(const hf_request *request, hf_response *response) {
@@ -389,7 +389,21 @@ static hf_result echo(const hf_request *request, hf_response *response) {
 static hf_result fetch(const hf_request *request, hf_response *response) {
     const char *path = hf_format("%.*s", (int)hf_path(request).size, request->uri.data).data;
     if (!strncmp(path, "/echo", 5)) return echo(request, response);
-    if (!strncmp(path, "/accept", 7)) return accept(path + 7, response);
+    hf_socket socket;
+    if (!strncmp(path, "/accept/", 8)) {
+        accept_path(path + 7, NULL, &socket, response);
+        return HF_DONE;
+    }
+    if (!strncmp(path, "/accept-held/", 13)) {
+        if (!accept_path(path + 12, NULL, &socket, response)) HF_TRY(hf_hold_for(socket));
+        return HF_DONE;
+    }
+    if (!strncmp(path, "/accept-later/", 14)) {
+        size_t digits = strcspn(path + 14, "/");
+        script *waiting = new_script(hf_bytes_of(hf_format("wait %.*s", (int)digits, path + 14)), (about){0}, UPGRADE);
+        waiting->path = strdup(path + 14 + digits);
+        return begin(waiting, NULL);
+    }
     if (!strncmp(path, "/status/", 8)) {
         response->status = (uint16_t)atoi(path + 8);
         hf_add_header(response, "set-cookie", hf_str("a=1"));
@@ -398,7 +412,7 @@ static hf_result fetch(const hf_request *request, hf_response *response) {
     }
     if (!strcmp(path, "/run")) {
         text answers = {0};
-        HF_DO(run(request->body, (about){0}, &answers));
+        HF_DO(begin(new_script(request->body, (about){0}, REQUEST), &answers));
         return hf_answer_bytes(response, 200, "text/plain", (hf_bytes){(const uint8_t *)answers.data, answers.size});
     }
     response->status = strcmp(path, "/refuse") ? 404 : 403;
@@ -409,8 +423,7 @@ static hf_result alarm(uint64_t scheduled, uint32_t retry_count) {
     HF_DO(note(hf_format("alarm %llu %u\n", (unsigned long long)scheduled, retry_count)));
     hf_bytes script;
     HF_TRY(hf_get("on-alarm", &script));
-    text answers = {0};
-    return run(script, (about){.is_alarm = true, .retry_count = retry_count}, &answers);
+    return begin(new_script(script, (about){.is_alarm = true, .retry_count = retry_count}, EVENT), NULL);
 }
 
 static hf_result message(hf_socket socket, hf_message message) {
@@ -418,10 +431,7 @@ static hf_result message(hf_socket socket, hf_message message) {
         HF_TRY(hf_send(socket, message));
         return HF_DONE;
     }
-    text answers = {0};
-    HF_DO(run(message.data, (about){.socket = socket, .has_socket = true}, &answers));
-    HF_TRY(hf_send(socket, (hf_message){false, {(const uint8_t *)answers.data, answers.size}}));
-    return HF_DONE;
+    return begin(new_script(message.data, (about){.socket = socket, .has_socket = true}, EVENT), NULL);
 }
 
 static hf_result closed(hf_socket socket, uint16_t code, hf_text reason, bool was_clean) {
@@ -440,3 +450,4 @@ HF_INIT(init)
 HF_FETCH(fetch)
 HF_ALARM(alarm)
 HF_WEBSOCKET(message, closed, failed)
+HF_LATER(resume)
