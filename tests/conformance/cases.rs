@@ -5,6 +5,7 @@ mod alarm;
 mod errors;
 mod fetch;
 mod key_value;
+mod late;
 mod logs;
 mod memory;
 mod sockets;
@@ -18,7 +19,7 @@ type Case = (&'static str, fn(&Subject));
 
 /// Returns all cases.
 pub fn all() -> impl Iterator<Item = Case> {
-    let parts: [&[Case]; 10] = [
+    let parts: [&[Case]; 11] = [
         fetch::CASES,
         memory::CASES,
         key_value::CASES,
@@ -27,6 +28,7 @@ pub fn all() -> impl Iterator<Item = Case> {
         storage::CASES,
         alarm::CASES,
         sockets::CASES,
+        late::CASES,
         errors::CASES,
         logs::CASES,
     ];

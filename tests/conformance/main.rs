@@ -24,9 +24,20 @@ use harness::guests::build_project;
 use harness::{Host, root};
 use subject::Subject;
 
-/// The cases that a language cannot pass, with the reason.
-const SKIPPED: &[(&str, &str, &str)] =
-    &[("javascript", "sql/whole-reals", ONE_NUMBER), ("typescript", "sql/whole-reals", ONE_NUMBER)];
+/// The cases that a language cannot pass, with the reason. A part of the suite that a language has nothing of is listed
+/// whole, as `late/*`, and is not run.
+const SKIPPED: &[(&str, &str, &str)] = &[
+    ("javascript", "sql/whole-reals", ONE_NUMBER),
+    ("javascript", "late/gone", "`request.signal` says nothing yet of a client that has gone"),
+    ("typescript", "sql/whole-reals", ONE_NUMBER),
+    ("typescript", "late/*", "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it"),
+    ("assemblyscript", "late/*", "not written yet"),
+    ("python", "late/*", "not written yet"),
+    ("go", "late/*", "not written yet"),
+    ("c", "late/*", "not written yet"),
+    ("cpp", "late/*", "not written yet"),
+    ("zig", "late/*", "not written yet"),
+];
 
 const ONE_NUMBER: &str =
     "JavaScript has one type of numbers: a float without a fraction is bound and read as an integer";
@@ -65,15 +76,17 @@ languages! {
 fn passes(language: &'static str, thrown_in: &'static str) {
     let component = class_of(language);
     let host = Host::start();
-    host.deploy("conformance", std::fs::read(component).expect("it was just built"));
+    let component = std::fs::read(component).expect("it was just built");
+    host.deploy("conformance", &component);
     let mut failures = BTreeMap::new();
     let mut surprises = Vec::new();
-    let is_for_it = |case: &str| !CORE_ONLY.contains(&language) || cases::is_core(case);
+    let is_skipped = |what: &str| SKIPPED.iter().any(|(skipping, skipped, _)| (*skipping, *skipped) == (language, what));
+    let has_part = |case: &str| !case.split_once('/').is_some_and(|(part, _)| is_skipped(&format!("{part}/*")));
+    let is_for_it = |case: &str| has_part(case) && (!CORE_ONLY.contains(&language) || cases::is_core(case));
     for (case, run) in cases::all().filter(|(case, _)| is_for_it(case)) {
-        let subject = Subject { host: &host, case, thrown_in };
+        let subject = Subject { host: &host, case, thrown_in, component: &component };
         let error = catch_unwind(AssertUnwindSafe(|| run(&subject))).err().map(|payload| message(&*payload));
-        let is_skipped = SKIPPED.iter().any(|(skipping, skipped, _)| (*skipping, *skipped) == (language, case));
-        match (&error, is_skipped) {
+        match (&error, is_skipped(case)) {
             (Some(error), false) => surprises.push(format!("{case}: {error}")),
             (None, true) => surprises.push(format!("{case} passes, and is listed as skipped")),
             _ => {}

@@ -11,30 +11,33 @@ pub struct Subject<'a> {
     pub case: &'static str,
     /// The source file in which `throw` throws.
     pub thrown_in: &'static str,
+    /// The class itself.
+    pub component: &'a [u8],
 }
 
 impl<'a> Subject<'a> {
     /// Returns an object that only this case uses.
     pub fn object(&self, name: &str) -> Object<'a> {
-        Object { host: self.host, name: format!("{}-{name}", self.case.replace('/', "-")) }
+        self.named(&format!("{}-{name}", self.case.replace('/', "-")))
     }
 
     /// Returns an object by its full name.
     pub fn named(&self, name: &str) -> Object<'a> {
-        Object { host: self.host, name: name.into() }
+        Object { host: self.host, class: "conformance", name: name.into() }
     }
 }
 
 /// One object.
 pub struct Object<'a> {
     pub host: &'a Host,
+    pub class: &'static str,
     /// As in paths.
     pub name: String,
 }
 
 impl Object<'_> {
     pub fn path(&self, below: &str) -> String {
-        format!("/conformance/{}{below}", self.name)
+        format!("/{}/{}{below}", self.class, self.name)
     }
 
     pub fn send(&self, method: &str, below: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {

@@ -8,6 +8,10 @@ export class Conformance extends DurableObject {
   constructor(ctx, env) {
     super(ctx, env);
     this.count = 0;
+    /** What goes on with the scripts that wait for a topic. */
+    this.topics = new Map();
+    /** The timers of `later`, by name. */
+    this.timers = new Map();
     if (ctx.id.name?.startsWith("init")) {
       const { kv } = ctx.storage;
       kv.put("inits", bytes(String(Number(read(kv.get("inits")) || 0) + 1)));
@@ -27,6 +31,15 @@ export class Conformance extends DurableObject {
       return new Response(null, { status: Number(rest[0]), headers });
     }
     if (first === "accept") return this.accept(rest);
+    if (first === "accept-held") {
+      const { 0: client, 1: server } = new WebSocketPair();
+      server.accept();
+      return new Response(null, { status: 101, webSocket: client });
+    }
+    if (first === "accept-later") {
+      await sleep(rest[0]);
+      return this.accept(rest.slice(1));
+    }
     if (first === "refuse") return new Response(null, { status: 403 });
     if (first === "run") return new Response(await this.run(await request.text(), {}));
     return new Response(null, { status: 404 });
@@ -132,6 +145,7 @@ function refusal(error) {
   return `error ${error.code} ${error.detail.code} ${encode(error.detail.message)}`;
 }
 
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, Number(ms)));
 const bytes = (string) => new TextEncoder().encode(string);
 const read = (stored) => (stored === undefined ? "" : new TextDecoder().decode(stored));
 const pairs = (map) => [...map].map(([key, stored]) => `${encode(key)} ${encode(stored)}`).join(" ");
@@ -259,6 +273,36 @@ const COMMANDS = {
   },
   throw([reason]) {
     failDeeply(text(reason));
+  },
+  async wait([ms]) {
+    await sleep(ms);
+  },
+  async "wait-for"([topic]) {
+    const told = await new Promise((resolve) => {
+      this.topics.set(topic, [...(this.topics.get(topic) ?? []), resolve]);
+    });
+    return encode(told);
+  },
+  tell([topic, told]) {
+    const waiting = this.topics.get(topic) ?? [];
+    this.topics.delete(topic);
+    for (const resolve of waiting) resolve(text(told));
+    return waiting.length;
+  },
+  async "wait-exclusive"([ms]) {
+    await this.ctx.blockConcurrencyWhile(() => sleep(ms));
+  },
+  later([ms, name, command, ...words]) {
+    clearTimeout(this.timers.get(name));
+    const run = () => {
+      this.timers.delete(name);
+      return COMMANDS[command].call(this, words, {});
+    };
+    this.timers.set(name, setTimeout(run, Number(ms)));
+  },
+  cancel([name]) {
+    clearTimeout(this.timers.get(name));
+    return this.timers.delete(name);
   },
   log([level, entry, ...words]) {
     const fields = {};

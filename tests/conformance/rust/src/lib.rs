@@ -1,5 +1,6 @@
 //! The class of the conformance suite in Rust, as `docs/CONFORMANCE.md` specifies it.
 
+mod late;
 mod words;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,15 +9,17 @@ use holdfast::log::{Level, Record, kv};
 use holdfast::prelude::*;
 use holdfast::sql::Value;
 
+use late::{Answering, Pause, Script, Step, Work};
 use words::{Words, bad_script, decode, encode, option, refusal, show};
 
-#[object(alarm, websocket)]
+#[object(alarm, websocket, later)]
 struct Conformance {
     ctx: Context,
     count: u64,
+    late: Work,
 }
 
-/// The event of a turn, as far as scripts need it.
+/// The event of a script, as far as it needs it.
 #[derive(Clone, Copy, Default)]
 struct About {
     socket: Option<WebSocket>,
@@ -32,7 +35,7 @@ impl Object for Conformance {
             ctx.storage().put_bytes("inits", (inits + 1).to_string())?;
         }
         ensure!(name != "init-fails", "bad-name", "not to be made");
-        Ok(Self { ctx, count: 0 })
+        Ok(Self { ctx, count: 0, late: Work::default() })
     }
 
     fn fetch(&mut self, request: Request) -> Result<Response> {
@@ -46,8 +49,21 @@ impl Object for Conformance {
                 Ok(response)
             }
             ["accept", protocol, tags @ ..] => self.accept(&request, protocol, tags),
+            ["accept-held", protocol] => {
+                let (socket, response) = self.ctx.accept_websocket(&request, [""; 0])?;
+                self.ctx.hold_for(socket)?;
+                Ok(if *protocol == "-" { response } else { response.with_header("sec-websocket-protocol", *protocol) })
+            }
+            ["accept-later", wait, protocol, tags @ ..] => {
+                let answering = Answering::Upgrade { protocol: (*protocol).into(), tags: texts(tags)? };
+                self.begin(&format!("wait {wait}"), answering, About::default())?;
+                Ok(Response::new(StatusCode::NO_CONTENT))
+            }
             ["refuse"] => Ok(Response::new(StatusCode::FORBIDDEN)),
-            ["run"] => Ok(Response::text(self.run(request.text()?, About::default())?)),
+            ["run"] => {
+                let answers = self.begin(request.text()?, Answering::Request, About::default())?;
+                Ok(Response::text(answers.unwrap_or_default()))
+            }
             _ => Ok(Response::new(StatusCode::NOT_FOUND)),
         }
     }
@@ -57,20 +73,19 @@ impl AlarmHandler for Conformance {
     fn alarm(&mut self, alarm: Alarm) -> Result<()> {
         self.note(&format!("alarm {} {}", millis(alarm.scheduled)?, alarm.retry_count))?;
         let script = self.ctx.storage().get_bytes("on-alarm")?.unwrap_or_default();
-        self.run(str::from_utf8(&script)?, About { retry_count: Some(alarm.retry_count), ..About::default() })?;
+        let about = About { retry_count: Some(alarm.retry_count), ..About::default() };
+        self.begin(str::from_utf8(&script)?, Answering::Event, about)?;
         Ok(())
     }
 }
 
 impl WebSocketHandler for Conformance {
     fn message(&mut self, socket: WebSocket, message: Message) -> Result<()> {
-        let answer = match &message {
-            Message::Text(script) => {
-                Message::Text(self.run(script, About { socket: Some(socket), ..About::default() })?)
-            }
-            Message::Binary(_) => message,
-        };
-        socket.send(answer)?;
+        let Message::Text(script) = &message else { return Ok(socket.send(message).map(drop)?) };
+        let about = About { socket: Some(socket), ..About::default() };
+        if let Some(answers) = self.begin(script, Answering::Event, about)? {
+            socket.send(answers)?;
+        }
         Ok(())
     }
 
@@ -85,8 +100,7 @@ impl WebSocketHandler for Conformance {
 
 impl Conformance {
     fn accept(&self, request: &Request, protocol: &str, tags: &[&str]) -> Result<Response> {
-        let tags: Vec<String> = tags.iter().map(|tag| Ok(String::from_utf8(decode(tag))?)).collect::<Result<_>>()?;
-        match self.ctx.accept_websocket(request, tags) {
+        match self.ctx.accept_websocket(request, texts(tags)?) {
             Ok((_, response)) if protocol == "-" => Ok(response),
             Ok((_, response)) => Ok(response.with_header("sec-websocket-protocol", protocol)),
             Err(error) => Ok(Response::text(refusal(error.into())? + "\n").with_status(StatusCode::CONFLICT)),
@@ -100,48 +114,46 @@ impl Conformance {
         Ok(self.ctx.storage().put_bytes("events", events)?)
     }
 
-    fn run(&mut self, script: &str, about: About) -> Result<String> {
-        let mut answers = String::new();
-        let mut lines = script.lines().filter(|line| !line.is_empty());
-        self.run_lines(&mut lines, false, about, &mut answers)?;
-        Ok(answers)
+    /// Runs the lines of a script up to its end or a pause, and returns the pause.
+    fn run(&mut self, script: &mut Script) -> Result<Option<Pause>> {
+        while let Some(line) = script.lines.pop_front() {
+            match self.late_command(&line, script).or_else(|error| refusal(error).map(Step::Answer))? {
+                Step::Answer(answer) => script.answer(&answer),
+                Step::Pause(pause) => return Ok(Some(pause)),
+                Step::NotLate => self.run_line(&line, script)?,
+            }
+        }
+        Ok(None)
     }
 
-    /// Runs lines up to the end of the script, or of the transaction.
-    fn run_lines(
-        &mut self,
-        lines: &mut dyn Iterator<Item = &str>,
-        in_transaction: bool,
-        about: About,
-        answers: &mut String,
-    ) -> Result<()> {
-        while let Some(line) = lines.next() {
-            let answer = match line {
-                "end" if in_transaction => return Ok(()),
-                "transaction keep" => self.transaction(lines, true, about, answers)?,
-                "transaction undo" => self.transaction(lines, false, about, answers)?,
-                line => match line.strip_prefix("uncaught ") {
-                    Some(line) => self.command(line, about)?,
-                    None => self.command(line, about).or_else(refusal)?,
-                },
-            };
-            answers.push_str(&answer);
-            answers.push('\n');
-        }
-        ensure!(!in_transaction, "bad-script", "a transaction has no end");
+    fn run_line(&mut self, line: &str, script: &mut Script) -> Result<()> {
+        let answer = match line {
+            "transaction keep" => self.transaction(script, true)?,
+            "transaction undo" => self.transaction(script, false)?,
+            line => match line.strip_prefix("uncaught ") {
+                Some(line) => self.command(line, script.about)?,
+                None => self.command(line, script.about).or_else(refusal)?,
+            },
+        };
+        script.answer(&answer);
         Ok(())
     }
 
-    fn transaction(
-        &mut self,
-        lines: &mut dyn Iterator<Item = &str>,
-        keep: bool,
-        about: About,
-        answers: &mut String,
-    ) -> Result<String> {
+    /// Runs the lines up to the end of a transaction.
+    fn run_transaction(&mut self, script: &mut Script) -> Result<()> {
+        while let Some(line) = script.lines.pop_front() {
+            if line == "end" {
+                return Ok(());
+            }
+            self.run_line(&line, script)?;
+        }
+        bail!("bad-script", "a transaction has no end")
+    }
+
+    fn transaction(&mut self, script: &mut Script, keep: bool) -> Result<String> {
         let storage = self.ctx.storage();
         let ended = storage.transaction(|| {
-            self.run_lines(lines, true, about, answers)?;
+            self.run_transaction(script)?;
             ensure!(keep, "undo", "as asked");
             Ok("kept".to_owned())
         });
@@ -151,7 +163,7 @@ impl Conformance {
                 // The transaction was not begun: its lines are skipped.
                 let mut depth = 1;
                 while depth > 0 {
-                    match lines.next() {
+                    match script.lines.pop_front().as_deref() {
                         Some("end") => depth -= 1,
                         Some(line) if line.starts_with("transaction ") => depth += 1,
                         Some(_) => {}
@@ -289,6 +301,10 @@ impl Conformance {
         };
         Ok(if closing { "error closing" } else { "ok" }.into())
     }
+}
+
+fn texts(words: &[&str]) -> Result<Vec<String>> {
+    words.iter().map(|word| Ok(String::from_utf8(decode(word))?)).collect()
 }
 
 fn echo_back(request: &Request) -> Response {

@@ -29,6 +29,11 @@ impl<'a> Words<'a> {
         self.next().ok_or_else(|| self.bad())
     }
 
+    /// Returns all words that are left, as a line.
+    pub fn rest(&mut self) -> String {
+        self.words.by_ref().collect::<Vec<_>>().join(" ")
+    }
+
     pub fn bytes(&mut self) -> Result<Vec<u8>> {
         Ok(decode(self.word()?))
     }
