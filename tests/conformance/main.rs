@@ -32,7 +32,6 @@ const SKIPPED: &[(&str, &str, &str)] = &[
     ("typescript", "sql/whole-reals", ONE_NUMBER),
     ("typescript", "late/*", "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it"),
     ("assemblyscript", "late/*", "not written yet"),
-    ("python", "late/*", "not written yet"),
     ("cpp", "late/*", "not written yet"),
     ("zig", "late/*", "not written yet"),
 ];
