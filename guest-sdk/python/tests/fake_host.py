@@ -375,8 +375,9 @@ def install() -> None:
         types=Types,
         websockets=WebSockets(),
     )
-    # No part of the SDK uses it.
-    module("wit_world.imports.later")
+    # No part of the SDK uses them.
+    for unused in ("later", "objects", "turn"):
+        module(f"wit_world.imports.{unused}")
 
 
 def reset() -> Host:

@@ -90,6 +90,10 @@ kinds! {
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
+    NO_METHOD "no-method" NOT_FOUND "The class has no such method"
+    BAD_ARGUMENTS "bad-arguments" BAD_REQUEST "The arguments do not fit the method"
+    REFUSED "refused" UNPROCESSABLE_ENTITY "The method refused"
+    DEADLINE "deadline" GATEWAY_TIMEOUT "The time of the call was up"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what is to be written"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
@@ -242,6 +246,8 @@ pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
+        NoMethod(_) | BadArguments(_) => false,
+        Deadline => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
         Overloaded | HostMemory | NoRoomForResponse | NoCapacity | Abandoned | Deleted => true,
         Stopping | OutcomeUnknown | InstanceDropped => true,

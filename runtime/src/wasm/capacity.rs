@@ -57,6 +57,16 @@ impl Cost {
         self.instances * MAPS_PER_STACK + self.memories * MAPS_PER_MEMORY
     }
 
+    /// Returns the larger of both costs in each dimension.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            instances: self.instances.max(other.instances),
+            memories: self.memories.max(other.memories),
+            tables: self.tables.max(other.tables),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
     /// Returns the sum of both costs.
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -117,6 +127,13 @@ impl InstanceCapacity {
             && cost.memories <= self.memories
             && cost.tables <= self.tables
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
+    }
+
+    /// Returns the room that is kept for the turns of calls: `rungs` instances of this cost, and at most half of all.
+    pub fn kept_for_calls(&self, cost: Cost, rungs: u32) -> Cost {
+        let kept = |each: u32, total: u32| each.saturating_mul(rungs).min(total / 2);
+        let (instances, memories) = (kept(cost.instances, self.instances), kept(cost.memories, self.memories));
+        Cost { instances, memories, tables: kept(cost.tables, self.tables), bytes: 0 }
     }
 
     /// Returns whether a class whose instances take `held` may have another that takes `more`, while all instances take

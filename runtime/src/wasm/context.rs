@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::logs::GuestLogs;
+use super::calls::CallerOf;
 use crate::base::{Env, Limits, MemoryAccount, ObjectAddress};
 
 /// The context in which an instance is made.
@@ -18,4 +19,6 @@ pub struct InstanceContext {
     pub logs: Arc<GuestLogs>,
     /// Clock and randomness.
     pub env: Env,
+    /// Its calls to other objects; none if it may call nobody.
+    pub caller: Option<CallerOf>,
 }

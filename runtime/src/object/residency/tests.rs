@@ -10,6 +10,12 @@ use crate::object::mailbox::{Admits, Inbox, Message, mailbox};
 const MIB: u64 = 1 << 20;
 const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 
+/// What an instance of a class needs that calls nobody.
+fn plain(cost: Cost) -> Need {
+    Need { cost, depth: 0, may_call: false }
+}
+
+
 fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
     let (env, clock) = Env::manual(1);
     let capacity = InstanceCapacity::derive(&Limits { live_instances: rooms, ..Limits::default() });
@@ -30,7 +36,7 @@ async fn live_in(house: &Arc<Residency>) -> (Permit, Inbox) {
 
 async fn of_class(class: &str, house: &Arc<Residency>) -> (Permit, Inbox) {
     let (mailbox, inbox) = mailbox();
-    (house.admit(&ClassKey::new(class), ONE, &mailbox).await.expect("there is room"), inbox)
+    (house.admit(&ClassKey::new(class), plain(ONE), &mailbox).await.expect("there is room"), inbox)
 }
 
 /// Returns as many places as the class gets at once.
@@ -218,7 +224,7 @@ async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
         let house = house.clone();
         async move {
             let (mailbox, _inbox) = mailbox();
-            house.admit(&ClassKey::new("modest"), cost, &mailbox).await.expect("there will be room")
+            house.admit(&ClassKey::new("modest"), plain(cost), &mailbox).await.expect("there will be room")
         }
     });
     tokio::task::yield_now().await;
@@ -235,7 +241,7 @@ async fn bytes_that_a_turn_gives_back_go_to_a_turn_that_waits() {
     let (house, capacity, _clock) = house_of_bytes(100 * MIB);
     let admit = |bytes: u64| {
         let (house, (mailbox, inbox)) = (house.clone(), mailbox());
-        async move { Some((house.admit(&ClassKey::new("class"), Cost { bytes, ..ONE }, &mailbox).await?, inbox)) }
+        async move { Some((house.admit(&ClassKey::new("class"), plain(Cost { bytes, ..ONE }), &mailbox).await?, inbox)) }
     };
     let (mut first, mut inbox) = admit(69 * MIB).await.expect("there is room");
     let charge = first.take_memory();
