@@ -90,10 +90,16 @@ kinds! {
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
+    // Calls.
     NO_METHOD "no-method" NOT_FOUND "The class has no such method"
     BAD_ARGUMENTS "bad-arguments" BAD_REQUEST "The arguments do not fit the method"
     REFUSED "refused" UNPROCESSABLE_ENTITY "The method refused"
+    BAD_RESULT "bad-result" INTERNAL_SERVER_ERROR "The result of the method has no form in JSON"
     DEADLINE "deadline" GATEWAY_TIMEOUT "The time of the call was up"
+    NOT_GRANTED "not-granted" FORBIDDEN "The class may not call this class"
+    CALL_CYCLE "call-cycle" CONFLICT "The call would wait for its own caller"
+    CALL_DEPTH "call-depth" LOOP_DETECTED "Too many turns wait for one another"
+    TOO_MANY_CALLS "too-many-calls" TOO_MANY_REQUESTS "The turn, or its chain, has made too many calls"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what is to be written"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
@@ -134,6 +140,8 @@ pub struct Problem {
     call: Option<CallId>,
     guest: Option<Box<OfGuest>>,
     allow: Option<&'static str>,
+    /// The value of a refusal.
+    error: Option<serde_json::Value>,
 }
 
 /// The guest's description of its failure.
@@ -149,7 +157,7 @@ impl Problem {
     /// Creates a problem of this kind; the detail says what is wrong in this case and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
-        Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None }
+        Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None, error: None }
     }
 
     /// Creates the problem for a method that a route does not support; `allow` lists the supported ones.
@@ -198,6 +206,7 @@ impl Problem {
                 stack: error.stack().filter(|_| details).map(str::to_owned),
             })),
             allow: None,
+            error: None,
         }
     }
 
@@ -217,6 +226,11 @@ impl Problem {
     /// Adds the call.
     pub fn of_call(self, call: CallId) -> Self {
         Self { call: Some(call), ..self }
+    }
+
+    /// Adds the value of a refusal.
+    pub fn with_error(self, error: Option<serde_json::Value>) -> Self {
+        Self { error, ..self }
     }
 
     /// Reports whether the rest of the request should be read and discarded.
@@ -280,6 +294,8 @@ struct Members<'a> {
     object: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<CallId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<serde_json::Value>,
     #[serde(flatten)]
     guest: Option<Box<OfGuest>>,
 }
@@ -296,6 +312,7 @@ impl IntoResponse for Problem {
             retryable,
             object: self.object,
             call: self.call,
+            error: self.error,
             guest: self.guest,
         };
         let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");
@@ -357,6 +374,9 @@ mod tests {
         ]);
         all.extend([
             NoHandler("fetch"),
+            NoMethod(text()),
+            BadArguments(text()),
+            Deadline,
             NotApplied(text()),
             SavepointOpen,
             UnknownObject,
