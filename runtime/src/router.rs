@@ -29,8 +29,8 @@ use crate::base::operation::Import;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{CloseFrame, SocketId, code};
 use crate::base::{
-    Alarm, Call, CallId, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectId,
-    ObjectName, TurnError, WorkBudget,
+    Alarm, Call, CallId, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectId, ObjectName,
+    TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 pub use crate::object::Operation;

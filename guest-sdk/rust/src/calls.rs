@@ -55,8 +55,8 @@
 //! ```
 //!
 //! # What a call does to the turn that makes it
-//! What the turn has written so far is made durable before the call leaves, and stays even if the turn fails later. So a
-//! turn with calls is several steps, not one: write down what you are about to do, and undo by another call what must
+//! What the turn has written so far is made durable before the call leaves, and stays even if the turn fails later. So
+//! a turn with calls is several steps, not one: write down what you are about to do, and undo by another call what must
 //! not stay. While a turn waits for a call, its object does nothing else.
 //!
 //! # Errors
@@ -255,10 +255,7 @@ impl ObjectRef {
         Response::try_from(response).map_err(|error| CallError::local("bad-result", error.to_string()))
     }
 
-    fn again<T>(
-        &self,
-        mut make: impl FnMut(wit::CallOptions) -> Result<T, wit::CallError>,
-    ) -> Result<T, CallError> {
+    fn again<T>(&self, mut make: impl FnMut(wit::CallOptions) -> Result<T, wit::CallError>) -> Result<T, CallError> {
         let timeout_ms = self.timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
         let mut wait = RETRY_WAIT;
         for _ in 0..RETRIES {
@@ -371,13 +368,15 @@ fn arguments_of(arguments: &impl Serialize) -> Result<Vec<u8>, CallError> {
 }
 
 pub(crate) fn encode(value: &(impl Serialize + ?Sized)) -> Result<Vec<u8>> {
-    minicbor_serde::to_vec(value).map_err(|error| Error::new("bad-value", error))
+    let mut bytes = Vec::new();
+    ciborium::into_writer(value, &mut bytes).map_err(|error| Error::new("bad-value", error))?;
+    Ok(bytes)
 }
 
 fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
-    let mut decoder = minicbor_serde::Deserializer::new(bytes);
-    let value = T::deserialize(&mut decoder).map_err(|error| error.to_string())?;
-    if decoder.decoder().position() == bytes.len() { Ok(value) } else { Err("there is more after the value".into()) }
+    let mut rest = bytes;
+    let value = ciborium::from_reader(&mut rest).map_err(|error| error.to_string())?;
+    if rest.is_empty() { Ok(value) } else { Err("there is more after the value".into()) }
 }
 
 #[cfg(test)]

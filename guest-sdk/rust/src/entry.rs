@@ -8,10 +8,11 @@ use std::cell::RefCell;
 use crate::bindings::holdfast::object::http_types as wit;
 use crate::bindings::holdfast::object::types::Failure;
 use crate::bindings::holdfast::object::websockets::Message;
-use crate::bindings::with_calls::exports::holdfast::object::call_handler::Answer;
 use crate::bindings::with_alarm::exports::holdfast::object::alarm_handler::AlarmInfo;
+use crate::bindings::with_calls::exports::holdfast::object::call_handler::Answer;
 use crate::{
-    AlarmHandler, Arguments, CallHandler, Close, Context, Error, LateHandler, Object, Request, Result, Token, WebSocket, WebSocketHandler, logs,
+    AlarmHandler, Arguments, CallHandler, Close, Context, Error, LateHandler, Object, Request, Result, Token,
+    WebSocket, WebSocketHandler, logs,
 };
 
 thread_local! {

@@ -140,9 +140,9 @@ pub use websocket::{AutoResponse, Close, Message, WebSocket, WebSocketError, Web
 ///
 /// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
 /// `#[object(websocket)]` is for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`];
-/// `#[object(later)]` for one that does [late work](mod@late) and implements [`LateHandler`]; `#[object(calls)]` for one
-/// that [other objects call](mod@calls) and implements [`CallHandler`]; `#[object(alarm, websocket)]` for one that does
-/// two of them.
+/// `#[object(later)]` for one that does [late work](mod@late) and implements [`LateHandler`]; `#[object(calls)]` for
+/// one that [other objects call](mod@calls) and implements [`CallHandler`]; `#[object(alarm, websocket)]` for one that
+/// does two of them.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -168,9 +168,10 @@ pub use {http, log, serde_json};
 /// Everything a class usually needs: `use holdfast::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Alarm, AlarmError, AlarmHandler, Arguments, BadRequest, CallError, CallHandler, Close, Context, Debounce, Deferred, Error, ErrorContext as _, Fate,
-        LateError, LateHandler, ListOptions, Message, Object, Reply, Request, Response, Result, SqlError, StorageError, Token,
-        WebSocket, WebSocketError, WebSocketHandler, bail, ensure, object, params,
+        Alarm, AlarmError, AlarmHandler, Arguments, BadRequest, CallError, CallHandler, Close, Context, Debounce,
+        Deferred, Error, ErrorContext as _, Fate, LateError, LateHandler, ListOptions, Message, Object, Reply, Request,
+        Response, Result, SqlError, StorageError, Token, WebSocket, WebSocketError, WebSocketHandler, bail, ensure,
+        object, params,
     };
     pub use http::{HeaderMap, Method, StatusCode};
     pub use log::{debug, error, info, trace, warn};

@@ -158,9 +158,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_named() {
-        for (text, part) in
-            [("room", "NAME=CLASS"), ("a=Room", "not a class name"), ("ä=room", "for a class"), ("=room", "for a class")]
-        {
+        for (text, part) in [
+            ("room", "NAME=CLASS"),
+            ("a=Room", "not a class name"),
+            ("ä=room", "for a class"),
+            ("=room", "for a class"),
+        ] {
             let error = text.parse::<Calls>().unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }

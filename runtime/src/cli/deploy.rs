@@ -34,8 +34,8 @@ pub struct Args {
     /// of the project's holdfast.toml, else the class's current setting, else the host's].
     #[arg(long, value_name = "SECONDS")]
     late_seconds: Option<u32>,
-    /// The classes that it may call, by the names that its code has for them; an empty text: none [default: `[calls]` of
-    /// the project's holdfast.toml, else the class's current setting, else none].
+    /// The classes that it may call, by the names that its code has for them; an empty text: none [default: `[calls]`
+    /// of the project's holdfast.toml, else the class's current setting, else none].
     #[arg(long, value_name = "NAME=CLASS,…")]
     calls: Option<Calls>,
     /// The methods that anyone may call; an empty text: none [default: `public` under `[methods]` of the project's

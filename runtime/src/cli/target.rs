@@ -205,7 +205,8 @@ impl Words for ObjectAndMethod {
     fn of(words: &[&OsStr]) -> Result<Self, String> {
         let words = texts(words)?;
         let (object, rest) = Target::read_whole(&words)?;
-        let (method, rest) = rest.split_first().ok_or("the method is missing, for example `holdfast call stock/tea left`")?;
+        let (method, rest) =
+            rest.split_first().ok_or("the method is missing, for example `holdfast call stock/tea left`")?;
         let (arguments, rest) = rest.split_first().map_or(("[]", rest), |(arguments, rest)| (*arguments, rest));
         nothing_more(rest)?;
         let arguments: serde_json::Value =

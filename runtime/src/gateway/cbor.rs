@@ -1,9 +1,9 @@
 //! Arguments and results of calls: JSON outside, CBOR (RFC 8949) inside.
 //!
-//! Both ways are read and written piece by piece: a tree of values would take a multiple of their bytes. Arrays and maps
-//! are written with their lengths, which decoders may ask for; so JSON is read twice. What JSON has no
-//! form for is written as other formats commonly do: integers beyond ±(2^53 − 1) as decimal texts, bytes as base64,
-//! numbers that are not finite as their names, `undefined` as null, tagged values without their tag.
+//! Both ways are read and written piece by piece: a tree of values would take a multiple of their bytes. Arrays and
+//! maps are written with their lengths, which decoders may ask for; so JSON is read twice. JSON has no form for some
+//! values: integers beyond ±(2^53 − 1) are written as decimal texts, bytes as base64, numbers that are not finite as
+//! their names, `undefined` as null, tagged values without their tag.
 
 use std::fmt;
 
@@ -402,7 +402,7 @@ mod tests {
         for text in [
             r#"[]"#,
             r#"[1,-1,0,255,65536,9007199254740991,-9007199254740991]"#,
-            r#"[1.5,-0.0,1e300,0.1]"#,
+            r#"[1.5,-0.0,1e+300,0.1]"#,
             r#"[null,true,false,"","é\n\u0000\"",[[]],{}]"#,
             r#"{"a":[1,{"b":null}],"":"x"}"#,
         ] {

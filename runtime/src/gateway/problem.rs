@@ -140,24 +140,25 @@ pub struct Problem {
     call: Option<CallId>,
     guest: Option<Box<OfGuest>>,
     allow: Option<&'static str>,
-    /// The value of a refusal.
-    error: Option<serde_json::Value>,
 }
 
 /// The guest's description of its failure.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct OfGuest {
     #[serde(skip_serializing_if = "Option::is_none")]
     guest_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<String>,
+    /// The value of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<serde_json::Value>,
 }
 
 impl Problem {
     /// Creates a problem of this kind; the detail says what is wrong in this case and what to do.
     pub fn new(kind: &'static Kind, detail: impl Into<Cow<'static, str>>) -> Self {
         let detail = Some(detail.into());
-        Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None, error: None }
+        Self { kind, status: kind.status, detail, object: None, call: None, guest: None, allow: None }
     }
 
     /// Creates the problem for a method that a route does not support; `allow` lists the supported ones.
@@ -204,9 +205,9 @@ impl Problem {
                     _ => None,
                 },
                 stack: error.stack().filter(|_| details).map(str::to_owned),
+                error: None,
             })),
             allow: None,
-            error: None,
         }
     }
 
@@ -230,7 +231,7 @@ impl Problem {
 
     /// Adds the value of a refusal.
     pub fn with_error(self, error: Option<serde_json::Value>) -> Self {
-        Self { error, ..self }
+        Self { guest: Some(Box::new(OfGuest { error, ..OfGuest::default() })), ..self }
     }
 
     /// Reports whether the rest of the request should be read and discarded.
@@ -294,8 +295,6 @@ struct Members<'a> {
     object: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     call: Option<CallId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<serde_json::Value>,
     #[serde(flatten)]
     guest: Option<Box<OfGuest>>,
 }
@@ -312,7 +311,6 @@ impl IntoResponse for Problem {
             retryable,
             object: self.object,
             call: self.call,
-            error: self.error,
             guest: self.guest,
         };
         let body = serde_json::to_vec(&members).expect("strings and numbers have a JSON form");

@@ -33,9 +33,7 @@ use super::ticket::Ticket;
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, SocketId, code};
-use crate::base::{
-    Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError,
-};
+use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
 use crate::sockets::{ObjectSockets, Release};
 use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError};
 use crate::wasm::{Caller, Given, Instance, Late, Signal};
@@ -98,7 +96,7 @@ impl<T> Outcome<T> {
     }
 }
 
-/// What a turn knows of whoever waits for it.
+/// What a turn knows of its caller.
 #[derive(Default)]
 struct Waiter<'a> {
     /// Ends when it has gone. None for turns that are always finished.

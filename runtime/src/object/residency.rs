@@ -10,16 +10,16 @@
 //! the classes that use more of them.
 //!
 //! A turn that waits for a call keeps its instance, so instances of turns that wait could fill all room. Some of it is
-//! kept for the turns of calls: an instance that may call others and whose turn is the `d`th of its chain leaves room
-//! for 16 − d more ([`Need`]), and a deeper turn may take a little more than its class's share. So the turns that others
-//! wait for find room, up to the depth that is kept. Classes that call nobody are not concerned: their turns end by
-//! themselves.
+//! kept for the turns of calls: an instance that may call others leaves room for one more at each depth below its own
+//! ([`Need`]), and a deeper turn may take a little more than its class's share. So the turns that others wait for find
+//! room, up to the depth that is kept. Classes that call nobody are not concerned: their turns end by themselves.
 //!
-//! Turns wait in one queue for each class, those that most others wait for first. Room that is given back is passed on to the waiting class that holds least.
-//! For a turn that waits, instances are asked to leave: the least recently used idle ones of the largest class or of
-//! its own. Uses are stamped without a lock, so a turn of a live instance costs an atomic store and a load here. What
-//! must stay true: a turn that waits for room is woken when there is some; an instance that becomes idle while its room
-//! could help a waiting turn is asked to leave; no more are asked than turns wait.
+//! Turns wait in one queue for each class, those that most others wait for first. Room that is given back is passed on
+//! to the waiting class that holds least. For a turn that waits, instances are asked to leave: the least recently used
+//! idle ones of the largest class or of its own. Uses are stamped without a lock, so a turn of a live instance costs an
+//! atomic store and a load here. What must stay true: a turn that waits for room is woken when there is some; an
+//! instance that becomes idle while its room could help a waiting turn is asked to leave; no more are asked than turns
+//! wait.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -189,8 +189,8 @@ impl Residency {
 
     /// Returns whether an instance may be admitted, and whether only beyond the share of its class.
     fn has_room(&self, residents: &Residents, tenant: &Tenant, Need { cost, depth, may_call }: Need) -> Option<bool> {
-        let rungs = if may_call { CALL_DEPTH_MAX.saturating_sub(depth) as u32 } else { 0 };
-        let used = residents.used.plus(self.capacity.kept_for_calls(residents.dearest, rungs));
+        let depth_kept = if may_call { depth } else { CALL_DEPTH_MAX };
+        let used = residents.used.plus(self.capacity.kept_for_calls(residents.dearest, depth_kept, CALL_DEPTH_MAX));
         match self.capacity.may_take(tenant.held, cost, used) {
             true => Some(false),
             // A turn that others wait for does not wait for the share.
@@ -239,7 +239,8 @@ impl Residency {
                 let beyond = self.has_room(residents, tenant, first.need)?;
                 InstanceCapacity::has_bytes(&tenant.account, first.need.cost).then_some(beyond)
             };
-            let waiting = residents.tenants.iter().filter_map(|(class, tenant)| Some((class, tenant, may_have(tenant)?)));
+            let waiting =
+                residents.tenants.iter().filter_map(|(class, tenant)| Some((class, tenant, may_have(tenant)?)));
             let next = waiting.min_by_key(|(_, tenant, _)| (tenant.held.instances, tenant.served));
             let Some((class, beyond)) = next.map(|(class, _, beyond)| (class.clone(), beyond)) else { return granted };
             let tenant = residents.tenants.get_mut(&class).expect("it was found there");

@@ -1,14 +1,14 @@
 //! The state of a call of one object to another, as both sides see it: whether its turn has begun.
 //!
-//! What must stay true: a call that its caller has withdrawn does not begin, and one that has begun cannot be withdrawn,
-//! so a call that is reported as not run has not run.
+//! What must stay true: a call that its caller has withdrawn does not begin, and one that has begun cannot be
+//! withdrawn, so a call that is reported as not run has not run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 
-use super::waits::Wait;
+use super::waits::{Cycle, Wait};
 
 /// It waits in the mailbox, or for an instance. → `BEGUN`, `WITHDRAWN`
 const QUEUED: u8 = 0;
@@ -22,14 +22,45 @@ const WITHDRAWN: u8 = 3;
 /// The state of one call.
 pub struct Ticket {
     state: AtomicU8,
-    /// The caller's wait for the answer, until it is given.
-    wait: Mutex<Option<Wait>>,
+    wait: Mutex<CallerWait>,
+}
+
+/// The caller's wait for the answer.
+enum CallerWait {
+    /// It does other things. → `Waits`, `Over`
+    NotYet,
+    /// It waits. → `NotYet`, `Over`
+    Waits { _edge: Wait },
+    /// The answer is given, or is not waited for any more.
+    Over,
 }
 
 impl Ticket {
-    /// Creates the ticket of a call that its caller waits for.
+    /// Creates the ticket of a call. Its caller waits for it from the beginning if there is a wait.
     pub fn new(wait: Option<Wait>) -> Arc<Self> {
+        let wait = wait.map_or(CallerWait::NotYet, |edge| CallerWait::Waits { _edge: edge });
         Arc::new(Self { state: AtomicU8::new(QUEUED), wait: Mutex::new(wait) })
+    }
+
+    /// Notes that the caller waits from now on, unless the answer is given already.
+    pub fn begin_wait(&self, begin: impl FnOnce() -> Result<Wait, Cycle>) -> Result<(), Cycle> {
+        // Held while the edge is added, so that an answer which is sent meanwhile finds it.
+        let mut wait = self.wait.lock();
+        if let CallerWait::NotYet = *wait {
+            *wait = CallerWait::Waits { _edge: begin()? };
+        }
+        Ok(())
+    }
+
+    /// Notes that the caller does other things again.
+    pub fn pause_wait(&self) {
+        let mut wait = self.wait.lock();
+        let paused = match &*wait {
+            CallerWait::Waits { .. } => std::mem::replace(&mut *wait, CallerWait::NotYet),
+            CallerWait::NotYet | CallerWait::Over => return,
+        };
+        drop(wait);
+        drop(paused);
     }
 
     /// Begins the turn. Returns false if the call was withdrawn.
@@ -64,9 +95,9 @@ impl Ticket {
 
     /// Ends the caller's wait: the answer is given, or is not waited for.
     pub fn end_wait(&self) {
-        // Dropped outside of the lock.
-        let wait = self.wait.lock().take();
-        drop(wait);
+        let over = std::mem::replace(&mut *self.wait.lock(), CallerWait::Over);
+        // Outside of the lock.
+        drop(over);
     }
 
     fn change(&self, from: u8, to: u8) -> bool {

@@ -88,18 +88,21 @@ impl Drop for Wait {
 }
 
 #[cfg(test)]
+mod worlds;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::base::{ClassKey, ClassName, ObjectName};
 
-    fn object(name: &str) -> Arc<ObjectAddress> {
+    pub(super) fn object(name: &str) -> Arc<ObjectAddress> {
         let (key, name) = (ClassKey::new("key"), ObjectName::parse(name).unwrap());
         let id = ObjectId::from_name(&key, &name);
         Arc::new(ObjectAddress { class: ClassName::parse("room").unwrap(), key, id, name: Some(name) })
     }
 
     #[test]
-    fn whoever_closes_a_circle_gets_its_path() {
+    fn the_caller_that_closes_a_circle_gets_its_path() {
         let waits = Arc::<Waits>::default();
         let [a, b, c] = ["a", "b", "c"].map(object);
         let own = waits.begin(&a, &a).err().unwrap();

@@ -1,4 +1,4 @@
-//! Calls of objects to other objects: what the caller waits for, and what it learns of a call that failed.
+//! Calls of objects to other objects: what the caller waits for, and what it receives for a call that failed.
 //!
 //! What must stay true: a call that is reported as not run has not run; a wait that cannot end is refused at once; a
 //! caller waits no longer than its time and a second.

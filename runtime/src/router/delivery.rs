@@ -44,7 +44,7 @@ impl Delivery {
     pub(super) fn put(&self, mut call: Call<Event>) -> Result<(), TurnError> {
         loop {
             // Objects whose turns run may call others while the host stops. They are live meanwhile, so the map is not
-            // empty, and whoever waits for that sees what is added.
+            // empty, and the task that waits for that sees what is added.
             let is_inner = call.chain.depth() > 0;
             let sent = match self.objects.live.get(&call.target.id) {
                 Some(live) => self.admits(live.class(), is_inner).map(|()| live.send(call, &self.host)),
@@ -88,7 +88,7 @@ impl Delivery {
 
     fn start(&self, class: Arc<Class>, address: ObjectAddress) -> ObjectHandle {
         let _guests = self.guests.enter();
-        let me = self.me.upgrade().expect("whoever calls a method holds it");
+        let me = self.me.upgrade().expect("the caller of a method holds it");
         ObjectHandle::start(self.host.clone(), self.objects.clone(), me, class, address)
     }
 

@@ -204,8 +204,7 @@ fn class(code: ClassCode) -> Class {
     let address = object(0);
     let (digest, create, late) = (Digest::of(b"script"), Create::Any, LateSettings::default());
     let (calls, methods, message) = Default::default();
-    let version =
-        ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, calls, methods, message };
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, calls, methods, message };
     let mut record = ClassRecord::new(address.class, address.key, version);
     // Scripts handle alarms.
     record.exports = vec![format!("holdfast:object/alarm-handler@{}", Version::newest())];

@@ -92,7 +92,11 @@ impl TurnCalls {
         self.made += 1;
         let timeout = Duration::from_millis(timeout_ms.unwrap_or(CALL_TIMEOUT_MS).into());
         let deadline = now.saturating_add(timeout).min(self.ends);
-        if deadline <= now { Err(CallError::not_run("deadline", "there is no time left for the call")) } else { Ok(deadline) }
+        if deadline <= now {
+            Err(CallError::not_run("deadline", "there is no time left for the call"))
+        } else {
+            Ok(deadline)
+        }
     }
 
     /// Returns the envelope of a call that this object makes.

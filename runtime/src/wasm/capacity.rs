@@ -129,11 +129,15 @@ impl InstanceCapacity {
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
     }
 
-    /// Returns the room that is kept for the turns of calls: `rungs` instances of this cost, and at most half of all.
-    pub fn kept_for_calls(&self, cost: Cost, rungs: u32) -> Cost {
-        let kept = |each: u32, total: u32| each.saturating_mul(rungs).min(total / 2);
-        let (instances, memories) = (kept(cost.instances, self.instances), kept(cost.memories, self.memories));
-        Cost { instances, memories, tables: kept(cost.tables, self.tables), bytes: 0 }
+    /// Returns the room that a turn of this depth, of `deepest` at most, leaves for the turns that it may wait for: for
+    /// an instance of this cost at each further depth. No more than half of the room is kept, so on a small host fewer
+    /// depths have any.
+    pub fn kept_for_calls(&self, cost: Cost, depth: usize, deepest: usize) -> Cost {
+        let fit = |each: u32, total: u32| (total / 2).checked_div(each).unwrap_or(u32::MAX);
+        let rungs = fit(cost.instances, self.instances).min(fit(cost.memories, self.memories));
+        let rungs = rungs.min(fit(cost.tables, self.tables)).min(deepest as u32);
+        let left = rungs.saturating_sub(depth as u32);
+        Cost { instances: cost.instances * left, memories: cost.memories * left, tables: cost.tables * left, bytes: 0 }
     }
 
     /// Returns whether a class whose instances take `held` may have another that takes `more`, while all instances take

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{
-    alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler,
-};
+use super::bindings::{alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 use super::capacity::Cost;
 use super::compatibility;
 use super::engine::Engine;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::base::logs::GuestLogs;
 use super::calls::CallerOf;
+use crate::base::logs::GuestLogs;
 use crate::base::{Env, Limits, MemoryAccount, ObjectAddress};
 
 /// The context in which an instance is made.

@@ -31,14 +31,7 @@ pub(super) const CONTRACTS: &[Contract] = &[Contract {
         "types",
         "websockets",
     ],
-    exports: &[
-        "alarm-handler",
-        "call-handler",
-        "fetch-handler",
-        "init-handler",
-        "later-handler",
-        "websocket-handler",
-    ],
+    exports: &["alarm-handler", "call-handler", "fetch-handler", "init-handler", "later-handler", "websocket-handler"],
 }];
 
 /// A version of the contract: major, minor, patch.

@@ -3,9 +3,7 @@
 use wasmtime::Store;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
-use super::bindings::{
-    alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler,
-};
+use super::bindings::{alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 use super::class::{Exports, RequestHandler};
 use super::host::Host;
 

@@ -13,10 +13,10 @@ use wasmtime::Store;
 #[cfg(test)]
 use self::script::ScriptInstance;
 use super::bindings::init_handler;
+use super::calls::TurnCalls;
 use super::capacity::FIRST_GROWTH;
 use super::class::{ClassCode, Runs};
 use super::clock::TurnClock;
-use super::calls::TurnCalls;
 use super::context::InstanceContext;
 use super::engine::Engine;
 use super::event::{TurnAnswer, TurnEvent};

@@ -6,8 +6,8 @@ use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
-use crate::base::{Calls, ClassName, Create, Digest, LateSettings, Methods, PublicMethods};
 use crate::base::call_settings::BadCalls;
+use crate::base::{Calls, ClassName, Create, Digest, LateSettings, Methods, PublicMethods};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
 use crate::storage::{ClassVersion, MESSAGE_MAX};
@@ -65,8 +65,17 @@ struct ShownVersion {
 
 impl From<ClassVersion> for ShownVersion {
     fn from(version: ClassVersion) -> Self {
-        let ClassVersion { number: version, digest, size, deployed_ms: deployed, create, late, calls, methods, message } =
-            version;
+        let ClassVersion {
+            number: version,
+            digest,
+            size,
+            deployed_ms: deployed,
+            create,
+            late,
+            calls,
+            methods,
+            message,
+        } = version;
         Self { version, digest, size, deployed, create, late, calls, methods, message }
     }
 }

@@ -15,7 +15,6 @@ fn plain(cost: Cost) -> Need {
     Need { cost, depth: 0, may_call: false }
 }
 
-
 fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
     let (env, clock) = Env::manual(1);
     let capacity = InstanceCapacity::derive(&Limits { live_instances: rooms, ..Limits::default() });
@@ -300,4 +299,34 @@ async fn an_instance_that_is_no_longer_held_is_asked_to_leave() {
     permit.stays();
     house.sweep(second);
     assert!(is_asked_to_leave(&mut inbox).await, "it stayed, and is asked again");
+}
+
+/// Whatever waits, the deepest turn finds room.
+#[tokio::test]
+async fn turns_that_wait_leave_room_for_those_that_they_wait_for() {
+    let (house, _clock) = house(20);
+    let at = |class: &'static str, depth: usize| {
+        let house = house.clone();
+        async move {
+            let (mailbox, inbox) = mailbox();
+            let need = Need { cost: ONE, depth, may_call: true };
+            Some((house.admit(&ClassKey::new(class), need, &mailbox).await?, inbox))
+        }
+    };
+    let mut held = Vec::new();
+    let mut fill = |class: &'static str, depth: usize| {
+        let before = held.len();
+        while let Some(Some(resident)) = at(class, depth).now_or_never() {
+            held.push(resident);
+        }
+        held.len() - before
+    };
+    assert_eq!(fill("class", 0) + fill("other", 0), 9, "half of a small host, but for the place that is free");
+    for depth in 1..=10 {
+        assert_eq!(fill("class", depth), 1, "at depth {depth}");
+    }
+    assert_eq!((fill("class", 16), fill("class", 16)), (1, 0), "all is taken");
+    drop(held);
+    // One that calls nobody may have what is kept for those that wait.
+    assert!(self::fill("plain", &house).await.len() > 10);
 }

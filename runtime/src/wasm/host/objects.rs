@@ -12,8 +12,8 @@ use super::{Host, running};
 use crate::base::id::IdError;
 use crate::base::limits::{CALL_BYTES_MAX, FUEL_PER_CALL, FUEL_PER_COPIED_BYTE, FUEL_PER_ITEM};
 use crate::base::{
-    Call, CallAnswer, CallError, CallId, ClassKey, ClassName, Env, Failpoint, Fate, FetchAnswer, MemoryAccount, MemoryCharge, MemoryUse,
-    MethodCall, MethodName, ObjectAddress, ObjectId, ObjectName, Request, Response,
+    Call, CallAnswer, CallError, CallId, ClassKey, ClassName, Env, Failpoint, Fate, FetchAnswer, MemoryAccount,
+    MemoryCharge, MemoryUse, MethodCall, MethodName, ObjectAddress, ObjectId, ObjectName, Request, Response,
 };
 use crate::storage::{Turn, WholeError};
 use crate::wasm::bindings::http_types;
@@ -191,7 +191,8 @@ impl View<'_> {
         let Response { status, headers, body } = response;
         let bytes = body.len() + headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
         self.pace.add_price(bytes as u64 * FUEL_PER_COPIED_BYTE + headers.len() as u64 * FUEL_PER_ITEM);
-        let headers = headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+        let headers =
+            headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
         Ok(http_types::Response { status: status.as_u16(), headers, body: Vec::from(body) })
     }
 
@@ -202,7 +203,10 @@ impl View<'_> {
 
     fn caller(&self) -> Result<&CallerOf, CallError> {
         self.caller.as_ref().ok_or_else(|| {
-            CallError::not_run("not-granted", "the class may call nobody; name the classes under [calls] in holdfast.toml")
+            CallError::not_run(
+                "not-granted",
+                "the class may call nobody; name the classes under [calls] in holdfast.toml",
+            )
         })
     }
 

@@ -1,8 +1,9 @@
 //! Calls others as its requests and callers order, and is called.
 //!
-//! `POST /call` with `{"class","name","id","method","arguments","timeout","put"}` calls a method, having written `put` if
-//! it is there, and answers `{"value"}` or `{"error"}`. `/fetch` with `{"class","name","path"}` sends a request. `/many`
-//! makes so many calls. `/savepoint` calls inside a transaction. `/ids` answers ids. `/get?key=` what is stored.
+//! `POST /call` with `{"class","name","id","method","arguments","timeout","put"}` calls a method, having written `put`
+//! if it is there, and answers `{"value"}` or `{"error"}`. `/fetch` with `{"class","name","path"}` sends a request.
+//! `/many` makes so many calls. `/savepoint` calls inside a transaction. `/ids` answers ids. `/get?key=` what is
+//! stored.
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
@@ -59,7 +60,9 @@ impl Object for Peers {
         if request.path() == "/echo" {
             let header = request.header("x-test").unwrap_or_default().to_owned();
             let told = format!("{} {} {header}", request.method(), request.uri());
-            return Ok(Response::new(StatusCode::IM_A_TEAPOT).with_header("x-told", told).with_body(request.into_body()));
+            return Ok(Response::new(StatusCode::IM_A_TEAPOT)
+                .with_header("x-told", told)
+                .with_body(request.into_body()));
         }
         let ask: Ask = request.json()?;
         Ok(Response::json(&match request.path() {
