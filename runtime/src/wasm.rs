@@ -6,6 +6,7 @@
 
 mod bindings;
 mod cache;
+mod calls;
 pub mod capacity;
 pub mod class;
 mod clock;
@@ -32,6 +33,7 @@ pub mod script;
 mod timed;
 mod trap;
 
+pub use calls::{Caller, CallerOf, Calling};
 pub use capacity::{Cost, InstanceCapacity, machine_memory};
 pub use class::ClassCode;
 pub use context::{GrowthRoom, InstanceContext};

@@ -30,7 +30,11 @@ const SKIPPED: &[(&str, &str, &str)] = &[
     ("javascript", "sql/whole-reals", ONE_NUMBER),
     ("javascript", "late/gone", "`request.signal` says nothing yet of a client that has gone"),
     ("typescript", "sql/whole-reals", ONE_NUMBER),
-    ("typescript", "late/*", "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it"),
+    (
+        "typescript",
+        "late/*",
+        "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it",
+    ),
     ("assemblyscript", "late/*", "not written yet"),
     ("cpp", "late/*", "not written yet"),
     ("zig", "late/*", "not written yet"),
@@ -77,7 +81,8 @@ fn passes(language: &'static str, thrown_in: &'static str) {
     host.deploy("conformance", &component);
     let mut failures = BTreeMap::new();
     let mut surprises = Vec::new();
-    let is_skipped = |what: &str| SKIPPED.iter().any(|(skipping, skipped, _)| (*skipping, *skipped) == (language, what));
+    let is_skipped =
+        |what: &str| SKIPPED.iter().any(|(skipping, skipped, _)| (*skipping, *skipped) == (language, what));
     let has_part = |case: &str| !case.split_once('/').is_some_and(|(part, _)| is_skipped(&format!("{part}/*")));
     let is_for_it = |case: &str| has_part(case) && (!CORE_ONLY.contains(&language) || cases::is_core(case));
     for (case, run) in cases::all().filter(|(case, _)| is_for_it(case)) {

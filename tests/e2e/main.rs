@@ -14,6 +14,7 @@ mod admin;
 mod alarms;
 mod beginnings;
 mod browser;
+mod calls;
 mod cli;
 mod clients;
 mod connections;

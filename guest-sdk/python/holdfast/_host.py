@@ -52,6 +52,8 @@ class _NoHost:
 if TYPE_CHECKING or find_spec("wit_world"):
     # componentize-py looks for what a class exports when nothing can be imported any more.
     import wit_world.exports  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import wit_world.imports.objects  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import wit_world.imports.turn  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from componentize_py_types import Err
     from wit_world.imports import (
         alarms,

@@ -432,6 +432,9 @@ def install() -> None:
         types=Types,
         websockets=WebSockets(),
     )
+    # No part of the SDK uses them.
+    for unused in ("objects", "turn"):
+        module(f"wit_world.imports.{unused}")
 
 
 def reset() -> Host:

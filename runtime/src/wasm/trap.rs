@@ -3,7 +3,7 @@
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::host::Host;
+use super::host::{FailedTurn, Host};
 use super::meter::Refusal;
 use crate::base::{Exhausted, Failure, Limits, TurnError};
 use crate::storage::LaneLost;
@@ -18,6 +18,9 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
             Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
             Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
         };
+    }
+    if let Some(FailedTurn(failed)) = error.downcast_ref::<FailedTurn>() {
+        return failed.clone();
     }
     if error.is::<LaneLost>() {
         return TurnError::OutcomeUnknown;

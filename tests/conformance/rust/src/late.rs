@@ -181,7 +181,8 @@ impl Conformance {
 impl LateHandler for Conformance {
     fn resume(&mut self, tokens: &[Token]) -> Result<()> {
         for token in tokens {
-            let due = |pause: &Pause| matches!(pause, Pause::Until(until) | Pause::UntilExclusive(until) if until == token);
+            let due =
+                |pause: &Pause| matches!(pause, Pause::Until(until) | Pause::UntilExclusive(until) if until == token);
             for (pause, script) in self.late.waiting.extract_if(.., |(pause, _)| due(pause)) {
                 if matches!(pause, Pause::UntilExclusive(_)) {
                     self.ctx.set_exclusive(false);
