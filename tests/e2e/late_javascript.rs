@@ -27,8 +27,7 @@ fn evict(host: &Host, object: &str) {
 /// Runs `act` while 19 clients wait, and returns their answers.
 fn while_nineteen_wait(host: &Host, object: &str, act: impl FnOnce()) -> Vec<Answer> {
     std::thread::scope(|scope| {
-        let waiting: Vec<_> =
-            (0..19).map(|_| scope.spawn(|| host.get(&format!("/late/{object}/wait")))).collect();
+        let waiting: Vec<_> = (0..19).map(|_| scope.spawn(|| host.get(&format!("/late/{object}/wait")))).collect();
         let count = || host.get(&format!("/late/{object}/waiting"));
         eventually("all to wait", || (count().text() == "19").then_some(()));
         act();

@@ -151,6 +151,9 @@ extern void __wasm_import_holdfast_object_later_hold_for(int64_t, uint8_t *);
 __attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("exclusive")))
 extern void __wasm_import_holdfast_object_later_exclusive(int32_t);
 
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("drop-instance")))
+extern void __wasm_import_holdfast_object_later_drop_instance(void);
+
 // Imported Functions from `holdfast:object/logging@0.2.0`
 
 __attribute__((__import_module__("holdfast:object/logging@0.2.0"), __import_name__("log")))
@@ -3392,6 +3395,10 @@ bool holdfast_object_later_hold_for(holdfast_object_later_socket_t socket, holdf
 
 void holdfast_object_later_exclusive(bool on) {
   __wasm_import_holdfast_object_later_exclusive(on);
+}
+
+void holdfast_object_later_drop_instance(void) {
+  __wasm_import_holdfast_object_later_drop_instance();
 }
 
 void holdfast_object_logging_log(holdfast_object_logging_level_t level, imports_string_t *message, imports_list_tuple2_string_string_t *fields) {

@@ -854,6 +854,10 @@ extern bool holdfast_object_later_hold_for(holdfast_object_later_socket_t socket
 // Turns exclusive mode on or off. While it is on, only resumes and the host's own messages come to this object,
 // and all other events wait. After 30 s, or when the instance has no resume left, the instance is dropped.
 extern void holdfast_object_later_exclusive(bool on);
+// Has the host drop this instance when the turn that runs has ended, whether it succeeds or fails: what it knows
+// and its late work are gone, as with a trap. A failed turn alone leaves an instance that has staged nothing. It
+// cannot be taken back.
+extern void holdfast_object_later_drop_instance(void);
 
 // Imported Functions from `holdfast:object/logging@0.2.0`
 // Adds an entry. Message and fields together are cut at 16 KiB, and of a turn's entries those beyond 1,000 are
