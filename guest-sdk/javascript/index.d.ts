@@ -160,6 +160,8 @@ declare global {
 
   interface WebSocket {
     readonly readyState: number;
+    /** What a message of bytes is, for listeners. It cannot be changed. */
+    binaryType: "arraybuffer";
     send(message: string | ArrayBuffer | ArrayBufferView): void;
     close(code?: number, reason?: string): void;
     /** Keep a structured value of at most 16,384 bytes with the socket. */

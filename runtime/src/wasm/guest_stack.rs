@@ -6,7 +6,10 @@
 
 use std::ptr;
 
-use super::engine::{FIBER_STACK, GUEST_STACK};
+/// Guest stack in bytes; the rest of a fiber's stack is for host functions. SQL has stacks of its own; SQLite calls of
+/// the host itself take less than a tenth of what is left here.
+pub(super) const GUEST_STACK: usize = 8 << 20;
+pub(super) const FIBER_STACK: usize = GUEST_STACK + (1536 << 10);
 
 /// Bytes of the stack that every instance may use and keep.
 const FREE: usize = 256 << 10;

@@ -235,6 +235,8 @@ export const SCRIPTS = {
     await eventually(base, "/interleaving/late/result", ({ keys }) => keys.length === 3),
   ],
 
+  depth: requests(["/waits/deep/deep"]),
+
   "keeping out": async ({ base }) => {
     const answers = [];
     for (const how of ["", "catches", "forgets", "fails", "fails&catches", "fails&forgets"]) {

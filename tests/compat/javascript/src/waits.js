@@ -31,12 +31,41 @@ export class Waits extends DurableObject {
       case "/say":
         this.say(name);
         return new Response(name);
+      case "/deep":
+        return this.deep();
       case "/block":
         return this.block(url.searchParams);
       case "/socket":
         return this.socket(url.searchParams);
     }
     return new Response(null, { status: 404 });
+  }
+
+  /** As deep as programs go, and once too deep. */
+  async deep() {
+    const plain = (levels) => (levels === 0 ? 0 : 1 + plain(levels - 1));
+    const asynchronous = async (levels) => (levels === 0 ? 0 : 1 + (await asynchronous(levels - 1)));
+    let nested = [];
+    for (let level = 0; level < 2000; level++) nested = level % 2 ? [nested] : { nested };
+    await this.ctx.storage.put("nested", nested);
+    const stored = JSON.stringify(await this.ctx.storage.get("nested"));
+    const generator = function* () {
+      yield* generator();
+    };
+    const object = {
+      get again() {
+        return `${object.again}`;
+      },
+    };
+    const caught = [() => plain(1e7), () => [...generator()], () => object.again].map((recurse) => {
+      try {
+        return recurse();
+      } catch (error) {
+        return error.name;
+      }
+    });
+    const same = stored === JSON.stringify(JSON.parse(stored)) && stored === JSON.stringify(structuredClone(nested));
+    return Response.json([plain(5000), await asynchronous(2000), stored.length, same, caught]);
   }
 
   /** Keeps others out, waiting for it or not, and fails in the end or not. */
@@ -77,6 +106,7 @@ export class Waits extends DurableObject {
     const [client, server] = Object.values(new WebSocketPair());
     const open = () => {
       if (parameters.has("listens")) {
+        server.binaryType = "arraybuffer";
         server.addEventListener("message", ({ data }) => {
           if (data === "close") server.close(4000, "as asked");
           else if (typeof data === "string") setTimeout(() => server.send(`heard ${data}`), 5);
