@@ -36,8 +36,6 @@ const SKIPPED: &[(&str, &str, &str)] = &[
         "the class is built for StarlingMonkey, which keeps its promises to itself; QuickJS has it",
     ),
     ("assemblyscript", "late/*", "not written yet"),
-    ("cpp", "late/*", "not written yet"),
-    ("zig", "late/*", "not written yet"),
 ];
 
 const ONE_NUMBER: &str =

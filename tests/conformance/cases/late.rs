@@ -118,7 +118,7 @@ fn failed(subject: &Subject) {
 
 fn gone(subject: &Subject) {
     let object = subject.object("a");
-    let script = "on-gone left\nput began 1\nwait-for ever";
+    let script = "on-gone left\nput began 1\nwait-for nothing";
     let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}", object.path("/run"), script.len());
     let client = object.host.data().write(format!("{head}\r\n\r\n{script}"));
     becomes(&object, "get began", "some 1");
@@ -131,12 +131,12 @@ fn gone(subject: &Subject) {
 
 fn dropped(subject: &Subject) {
     let object = subject.object("a");
-    let answers = while_they_run(&object, &["put began 1\nwait-for ever"], || {
+    let answers = while_they_run(&object, &["put began 1\nwait-for nothing"], || {
         becomes(&object, "get began", "some 1");
         object.drop_instance();
     });
     answers[0].problem(503, "instance-dropped");
-    object.says(&[("tell ever x", "0")]);
+    object.says(&[("tell nothing x", "0")]);
 }
 
 /// Sets the alarm to now, with this script.
@@ -217,7 +217,8 @@ fn exclusive(subject: &Subject) {
 
 fn one_turn(subject: &Subject) {
     let deployed = subject.host.admin().put("/v1/classes/one-turn?create=any&interleave=false", subject.component);
-    assert_eq!(deployed.json()["interleave"], false);
+    let shown = String::from_utf8_lossy(&deployed.body);
+    assert!(deployed.status == 201 && shown.contains(r#""interleave":false"#), "{deployed:?}");
     let object = Object { host: subject.host, class: "one-turn", name: "a".into() };
     for answers in at_once(4, |_| object.ask("count\nwait 50\ncount")) {
         let [before, waited, after] = answers.as_slice() else { panic!("three answers: {answers:?}") };

@@ -30,8 +30,8 @@ hf_result init() {
     return name == "init-fails" ? hf_fail("bad-name", "not to be made") : HF_DONE;
 }
 
-// `protocol_and_tags` is the path below `/accept`.
-hf_result accept(std::string_view protocol_and_tags, hf_response *response) {
+// `protocol_and_tags` is the path below `/accept`. Without `deferred` it is the request of this turn.
+hf_error accept(std::string_view protocol_and_tags, std::optional<hf_deferred> deferred, hf_socket *socket, hf_response *response) {
     std::vector<std::string> segments;
     while (!protocol_and_tags.empty()) {
         protocol_and_tags.remove_prefix(1);
@@ -40,12 +40,15 @@ hf_result accept(std::string_view protocol_and_tags, hf_response *response) {
         protocol_and_tags.remove_prefix(segment.size());
     }
     const auto tags = c_strings(segments, 1);
-    hf_socket socket;
-    if (hf_error error = hf_accept(tags.data(), tags.size(), &socket))
-        return hf_answer(response, 409, "%s\n", refusal(error).c_str());
+    const hf_error error = deferred ? hf_accept_deferred(*deferred, tags.data(), tags.size(), socket)
+                                    : hf_accept(tags.data(), tags.size(), socket);
+    if (error) {
+        hf_answer(response, 409, "%s\n", refusal(error).c_str());
+        return error;
+    }
     if (!segments.empty() && segments[0] != "-") hf_add_header(response, "sec-websocket-protocol", text(segments[0]));
     response->status = 101;
-    return HF_DONE;
+    return HF_OK;
 }
 
 hf_result echo(const hf_request &request, hf_response *response) {
@@ -66,7 +69,19 @@ hf_result echo(const hf_request &request, hf_response *response) {
 hf_result fetch(const hf_request *request, hf_response *response) {
     const std::string_view path = view(hf_path(request));
     if (begins_with(path, "/echo")) return echo(*request, response);
-    if (begins_with(path, "/accept")) return accept(path.substr(7), response);
+    hf_socket socket;
+    if (begins_with(path, "/accept/")) {
+        accept(path.substr(7), std::nullopt, &socket, response);
+        return HF_DONE;
+    }
+    if (begins_with(path, "/accept-held/")) {
+        if (!accept(path.substr(12), std::nullopt, &socket, response)) HF_TRY(hf_hold_for(socket));
+        return HF_DONE;
+    }
+    if (begins_with(path, "/accept-later/")) {
+        const size_t end = path.find('/', 14);
+        return begin({"wait " + std::string(path.substr(14, end - 14)), {}, Caller::upgrade, std::string(path.substr(end))});
+    }
     if (begins_with(path, "/status/")) {
         response->status = static_cast<uint16_t>(number(std::string(path.substr(8))));
         hf_add_header(response, "set-cookie", hf_str("a=1"));
@@ -75,7 +90,7 @@ hf_result fetch(const hf_request *request, hf_response *response) {
     }
     if (path == "/run") {
         std::string answers;
-        HF_DO(run(view(request->body), {}, answers));
+        HF_DO(begin({std::string(view(request->body)), {}, Caller::request, {}}, &answers));
         return hf_answer_bytes(response, 200, "text/plain", hf_copy(bytes(answers)));
     }
     response->status = path == "/refuse" ? 403 : 404;
@@ -86,16 +101,11 @@ hf_result alarm(uint64_t scheduled, uint32_t retry_count) {
     HF_DO(note("alarm " + std::to_string(scheduled) + ' ' + std::to_string(retry_count)));
     hf_bytes script{};
     HF_TRY(hf_get("on-alarm", &script));
-    std::string answers;
-    return run(view(script), {std::nullopt, retry_count}, answers);
+    return begin({std::string(view(script)), {std::nullopt, retry_count}, Caller::event, {}});
 }
 
 hf_result on_message(hf_socket socket, hf_message message) {
-    std::string answers;
-    if (!message.is_binary) {
-        HF_DO(run(view(message.data), {socket, std::nullopt}, answers));
-        message.data = bytes(answers);
-    }
+    if (!message.is_binary) return begin({std::string(view(message.data)), {socket, std::nullopt}, Caller::event, {}});
     HF_TRY(hf_send(socket, message));
     return HF_DONE;
 }
@@ -108,7 +118,13 @@ hf_result on_error(hf_socket, hf_text) { return note("error"); }
 
 } // namespace
 
+void accept_later(const Script &script, hf_response *response) {
+    hf_socket socket;
+    accept(script.path, script.deferred, &socket, response);
+}
+
 HF_INIT(init)
 HF_FETCH(fetch)
 HF_ALARM(alarm)
 HF_WEBSOCKET(on_message, on_close, on_error)
+HF_LATER(resume)

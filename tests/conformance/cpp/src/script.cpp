@@ -277,6 +277,8 @@ constexpr Command COMMANDS[] = {
 
 hf_result bad_script(std::string_view line) { return hf_fail("bad-script", "%s", std::string(line).c_str()); }
 
+} // namespace
+
 hf_result run_command(std::string_view line, const About &about, std::string &answers) {
     constexpr std::string_view UNCAUGHT = "uncaught ";
     const bool is_caught = line.substr(0, UNCAUGHT.size()) != UNCAUGHT;
@@ -293,6 +295,8 @@ hf_result run_command(std::string_view line, const About &about, std::string &an
     answers += '\n';
     return HF_DONE;
 }
+
+namespace {
 
 // Undone unless it is kept, also when an error leaves its scope.
 class Transaction {
@@ -317,29 +321,37 @@ private:
     bool is_open_;
 };
 
-// Runs lines, taking them off the script, up to its end or that of the transaction.
-hf_result run_lines(std::string_view &script, bool in_transaction, const About &about, std::string &answers) {
-    while (!script.empty()) {
-        const std::string_view line = script.substr(0, script.find('\n'));
-        script.remove_prefix(std::min(line.size() + 1, script.size()));
-        if (line.empty()) continue;
-        if (in_transaction && line == "end") return HF_DONE;
-        const bool keep = line == "transaction keep";
-        if (!keep && line != "transaction undo") {
-            HF_DO(run_command(line, about, answers));
-            continue;
-        }
-        Transaction transaction;
-        HF_TRY(transaction.refused());
-        HF_DO(run_lines(script, true, about, answers));
-        if (keep) HF_TRY(transaction.keep());
-        answers += keep ? "kept\n" : "undone\n";
-    }
-    return in_transaction ? bad_script("a transaction has no end") : HF_DONE;
+// Takes the next line off a script, if there is one.
+std::optional<std::string> next_line(Script &script) {
+    const size_t start = script.lines.find_first_not_of('\n');
+    if (start == std::string::npos) return std::nullopt;
+    const size_t end = std::min(script.lines.find('\n', start), script.lines.size());
+    std::string line = script.lines.substr(start, end - start);
+    script.lines.erase(0, end);
+    return line;
+}
+
+// Runs a line; one that begins a transaction with all lines up to its end.
+hf_result run_line(const std::string &line, Script &script) {
+    const bool keep = line == "transaction keep";
+    if (!keep && line != "transaction undo") return run_command(line, script.about, script.answers);
+    Transaction transaction;
+    HF_TRY(transaction.refused());
+    auto next = next_line(script);
+    for (; next && *next != "end"; next = next_line(script)) HF_DO(run_line(*next, script));
+    if (!next) return bad_script("a transaction has no end");
+    if (keep) HF_TRY(transaction.keep());
+    script.answers += keep ? "kept\n" : "undone\n";
+    return HF_DONE;
 }
 
 } // namespace
 
-hf_result run(std::string_view script, const About &about, std::string &answers) {
-    return run_lines(script, false, about, answers);
+hf_result run(Script &script) {
+    while (script.pause == Pause::none) {
+        const auto line = next_line(script);
+        if (!line) break;
+        if (!run_late(*line, script)) HF_DO(run_line(*line, script));
+    }
+    return HF_DONE;
 }

@@ -2,7 +2,7 @@
 const std = @import("std");
 const h = @import("holdfast");
 
-const Script = @import("script.zig").Script;
+const late = @import("late.zig");
 const turn = @import("turn.zig");
 const words = @import("words.zig");
 
@@ -29,13 +29,26 @@ fn init() !void {
 fn fetch(request: *const h.hf_request, response: *h.hf_response) !void {
     const path = words.slice(request.path());
     if (std.mem.startsWith(u8, path, "/echo")) return echo(request, response);
-    if (std.mem.cutPrefix(u8, path, "/accept/")) |rest| return accept(rest, response);
+    if (std.mem.cutPrefix(u8, path, "/accept/")) |rest| {
+        _ = try accept(rest, null, response);
+        return;
+    }
+    if (std.mem.cutPrefix(u8, path, "/accept-held/")) |rest| {
+        if (try accept(rest, null, response)) |socket| try turn.check(h.hf_hold_for(socket));
+        return;
+    }
+    if (std.mem.cutPrefix(u8, path, "/accept-later/")) |rest| {
+        const milliseconds, const segments = std.mem.cutScalar(u8, rest, '/') orelse return error.BadPath;
+        const script = try std.fmt.allocPrint(turn.allocator, "wait {s}", .{milliseconds});
+        _ = try late.begin(script, .{}, .{ .upgrade = try late.allocator.dupe(u8, segments) });
+        return;
+    }
     if (std.mem.cutPrefix(u8, path, "/status/")) |status| {
         response.status = try std.fmt.parseInt(u16, status, 10);
         response.header("set-cookie", words.text("a=1"));
         response.header("set-cookie", words.text("b=2"));
     } else if (std.mem.eql(u8, path, "/run")) {
-        const answers = try Script.run(words.slice(request.body), .{});
+        const answers = try late.begin(words.slice(request.body), .{}, .request) orelse return;
         _ = response.bytes(200, "text/plain", words.bytes(answers));
     } else {
         response.status = if (std.mem.eql(u8, path, "/refuse")) 403 else 404;
@@ -53,29 +66,33 @@ fn echo(request: *const h.hf_request, response: *h.hf_response) !void {
     _ = response.bytes(200, "application/octet-stream", request.body);
 }
 
-/// Of `<protocol>/<tag>/<tag>…`.
-fn accept(segments: []const u8, response: *h.hf_response) !void {
+/// Of `<protocol>/<tag>/<tag>…`. Without `deferred` it is the request of this turn.
+pub fn accept(segments: []const u8, deferred: ?h.hf_deferred, response: *h.hf_response) !?h.hf_socket {
     const protocol, const tags = try words.firstAndRest(segments, '/');
     var socket: h.hf_socket = undefined;
-    const refused = h.hf_accept(tags.ptr, tags.len, &socket);
+    const refused = if (deferred) |answer|
+        h.hf_accept_deferred(answer, tags.ptr, tags.len, &socket)
+    else
+        h.hf_accept(tags.ptr, tags.len, &socket);
     if (refused != h.HF_OK) {
         _ = response.answer(409, "error %s\n", h.hf_error_name(refused));
-        return;
+        return null;
     }
     if (!std.mem.eql(u8, protocol, "-")) response.header("sec-websocket-protocol", words.text(protocol));
     response.status = 101;
+    return socket;
 }
 
 fn alarm(scheduled: u64, retry_count: u32) !void {
     try note("alarm {d} {d}", .{ scheduled, retry_count });
     var script: h.hf_bytes = undefined;
     try turn.check(h.hf_get("on-alarm", &script));
-    _ = try Script.run(words.slice(script), .{ .retry_count = retry_count });
+    _ = try late.begin(words.slice(script), .{ .retry_count = retry_count }, .event);
 }
 
 fn message(socket: h.hf_socket, said: h.hf_message) !void {
-    const answer = if (said.is_binary) words.slice(said.data) else try Script.run(words.slice(said.data), .{ .socket = socket });
-    try turn.check(h.hf_send(socket, .{ .is_binary = said.is_binary, .data = words.bytes(answer) }));
+    if (said.is_binary) return turn.check(h.hf_send(socket, said));
+    _ = try late.begin(words.slice(said.data), .{ .socket = socket }, .event);
 }
 
 fn closed(code: u16, reason: []const u8, was_clean: bool) !void {
@@ -131,6 +148,10 @@ export fn @"holdfast:object/websocket-handler@0.2.0#error"(_: h.hf_socket, _: [*
     return h.hf_end_(turn.result(note("error", .{})));
 }
 
+export fn @"holdfast:object/later-handler@0.2.0#resume"(tokens: [*c]const h.hf_token, count: usize) ?*anyopaque {
+    return h.hf_end_(turn.result(late.resumeAll(tokens[0..count])));
+}
+
 comptime {
     for (.{
         "init-handler@0.2.0#init",
@@ -139,6 +160,7 @@ comptime {
         "websocket-handler@0.2.0#message",
         "websocket-handler@0.2.0#close",
         "websocket-handler@0.2.0#error",
+        "later-handler@0.2.0#resume",
     }) |handler| @export(&freeTurn, .{ .name = "cabi_post_holdfast:object/" ++ handler });
 }
 

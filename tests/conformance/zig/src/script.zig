@@ -3,10 +3,11 @@ const std = @import("std");
 const h = @import("holdfast");
 
 const turn = @import("turn.zig");
+const late = @import("late.zig");
 const words = @import("words.zig");
 
 const Words = []const [:0]const u8;
-const Error = turn.Error || error{ UnknownSocket, BadScript, Overflow, InvalidCharacter } ||
+pub const Error = turn.Error || error{ UnknownSocket, BadScript, Overflow, InvalidCharacter } ||
     std.mem.Allocator.Error || std.Io.Writer.Error;
 
 /// The event of a turn, as far as scripts need it.
@@ -22,20 +23,19 @@ const io = std.Io.Threaded.global_single_threaded.io();
 /// The object's memory.
 var counter: u64 = 0;
 
+/// A script that has begun. Its memory is that of the instance: it may outlive its turn.
 pub const Script = struct {
     about: About,
     lines: std.mem.TokenIterator(u8, .scalar),
     answers: std.Io.Writer.Allocating,
+    waits: late.Waits,
 
-    /// Runs a script and returns its answers.
-    pub fn run(text: []const u8, about: About) ![]const u8 {
-        var script: Script = .{
-            .about = about,
-            .lines = std.mem.tokenizeScalar(u8, text, '\n'),
-            .answers = .init(turn.allocator),
-        };
-        while (script.lines.next()) |line| try script.runLine(line);
-        return script.answers.written();
+    /// Runs it to its end, or until it waits.
+    pub fn run(script: *Script) Error!void {
+        while (script.waits.pause == .none) {
+            const line = script.lines.next() orelse return;
+            if (!try late.run(script, line)) try script.runLine(line);
+        }
     }
 
     fn runLine(script: *Script, line: []const u8) Error!void {
@@ -65,7 +65,7 @@ pub const Script = struct {
         try out.writeByte('\n');
     }
 
-    fn runCommand(script: *Script, line: []const u8, out: *std.Io.Writer) Error!void {
+    pub fn runCommand(script: *Script, line: []const u8, out: *std.Io.Writer) Error!void {
         var all: std.ArrayList([:0]const u8) = .empty;
         var parts = std.mem.splitScalar(u8, line, ' ');
         while (parts.next()) |part| try all.append(turn.allocator, words.decoded(part));
