@@ -57,7 +57,8 @@ class _Handler:
         self._gone: int | None = None
         self._has_gone = False
         self.is_over = False
-        self.token: int | None = None
+        # That of its deferred answer, if it is suspended.
+        self.token: Any = None
         self.value: Any = None
         self.error: BaseException | None = None
         if request is not None:
@@ -134,6 +135,7 @@ class _Handler:
     def answer(self) -> None:
         """Answers it, as part of the turn that runs."""
         _watched.pop(self._gone or 0, None)
+        answer: Any
         if self.error is None:
             answer = _host.later.Answer_Done() if self.value is None else _host.later.Answer_Response(self.value)
         elif self._has_gone and isinstance(self.error, asyncio.CancelledError):

@@ -28,6 +28,10 @@ _LONGEST = 2.0**53 - 1
 """Milliseconds that the host can wait."""
 
 
+# Its types ask for what an object has not, such as sockets: calling that is a `NotImplementedError`.
+_Abstract: Any = asyncio.AbstractEventLoop
+
+
 class _Timer(NamedTuple):
     due: float
     number: int
@@ -35,7 +39,7 @@ class _Timer(NamedTuple):
     context: contextvars.Context
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop(_Abstract):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
     """The loop of the one object of this component."""
 
     def __init__(self) -> None:
