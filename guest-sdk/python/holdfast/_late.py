@@ -3,9 +3,9 @@
 Owns: when a turn is over, which handlers are suspended, and how each of them is answered. Imported only for a class
 with coroutines, so that no other one pays for it.
 
-What must stay true: a turn ends only while no transaction is open; while `Context.exclusive` is, the host lets no events
-in; each suspended handler is answered once; a turn that fails without having stored anything leaves what other handlers
-and timers wait for.
+What must stay true: a turn ends only while no transaction is open; while `Context.exclusive` is, the host lets no
+events in; each suspended handler is answered once; a turn that fails without having stored anything leaves what other
+handlers and timers wait for.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The event loop of an object: `asyncio`'s tasks, futures, locks and timers on the turns of the host.
 
-Owns: what runs next within a turn, and the one resume of the host (`wit/later.wit`) that stands for the next timer. Does
-not own: when a turn begins and ends, which is `_late`. A loop elsewhere waits for sockets and is never done; this one is
-run by each turn until it has nothing more to do.
+Owns: what runs next within a turn, and the one resume of the host (`wit/later.wit`) that stands for the next timer.
+Does not own: when a turn begins and ends, which is `_late`. A loop elsewhere waits for sockets and is never done; this
+one is run by each turn until it has nothing more to do.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ class Loop(_Abstract):  # type: ignore[misc]  # pyright: ignore[reportUntypedBas
         return bool(self._ready)
 
     def run_due(self, until: float) -> None:
-        """Runs the timers that are due at that time, and what becomes ready by them. Timers that are made meanwhile come
-        in a turn of their own.
+        """Runs the timers that are due at that time, and what becomes ready by them. Timers that are made meanwhile
+        come in a turn of their own.
         """
         before = self._count
         while timer := self._take(until, before):

@@ -46,8 +46,9 @@ class Context:
         """Accept the WebSocket that `request`, this turn's, asks for; `fetch` returns the response.
 
         It can be sent to at once, and is the object's when the turn has succeeded. After an `await` it is open when the
-        response is sent, and so is what it was sent before; until then its tags and its attachment cannot be read. Up to 10 tags of 1 to 256 bytes
-        select it later; `protocol` is one of those that the client offers in the header `sec-websocket-protocol`.
+        response is sent, and what it was sent before follows then; until then its tags and its attachment cannot be
+        read. Up to 10 tags of 1 to 256 bytes select it later; `protocol` is one of those that the client offers in the
+        header `sec-websocket-protocol`.
 
         ```python
         ws, response = self.ctx.accept_websocket(request, tags=["lobby"])
