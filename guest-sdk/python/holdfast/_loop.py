@@ -212,7 +212,7 @@ class Loop(_Abstract):  # type: ignore[misc]  # pyright: ignore[reportUntypedBas
 
     @staticmethod
     def _log(_: Loop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
+        error: BaseException | None = context.get("exception")
         trace = (type(error), error, error.__traceback__) if error is not None else None
         said = context.get("message") or "unhandled exception in the event loop"
         message = said if error is None else f"{said}: {type(error).__name__}: {error}"
