@@ -3,9 +3,9 @@
 Owns: when a turn is over, which handlers are suspended, and how each of them is answered. Imported only for a class
 with coroutines, so that no other one pays for it.
 
-What must stay true: a turn ends only while no transaction is open; while `Context.exclusive` is, the host lets no events
-in; each suspended handler is answered once; a turn that fails without having stored anything leaves what other handlers
-and timers wait for.
+What must stay true: a turn ends only while no transaction is open; while `Context.exclusive` is, the host lets no
+events in; each suspended handler is answered once; a turn that fails without having stored anything leaves what other
+handlers and timers wait for.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class _Handler:
         self._gone: int | None = None
         self._has_gone = False
         self.is_over = False
-        self.token: int | None = None
+        # That of its deferred answer, if it is suspended.
+        self.token: Any = None
         self.value: Any = None
         self.error: BaseException | None = None
         if request is not None:
@@ -134,6 +135,7 @@ class _Handler:
     def answer(self) -> None:
         """Answers it, as part of the turn that runs."""
         _watched.pop(self._gone or 0, None)
+        answer: Any
         if self.error is None:
             answer = _host.later.Answer_Done() if self.value is None else _host.later.Answer_Response(self.value)
         elif self._has_gone and isinstance(self.error, asyncio.CancelledError):

@@ -1,8 +1,8 @@
 """The event loop of an object: `asyncio`'s tasks, futures, locks and timers on the turns of the host.
 
-Owns: what runs next within a turn, and the one resume of the host (`wit/later.wit`) that stands for the next timer. Does
-not own: when a turn begins and ends, which is `_late`. A loop elsewhere waits for sockets and is never done; this one is
-run by each turn until it has nothing more to do.
+Owns: what runs next within a turn, and the one resume of the host (`wit/later.wit`) that stands for the next timer.
+Does not own: when a turn begins and ends, which is `_late`. A loop elsewhere waits for sockets and is never done; this
+one is run by each turn until it has nothing more to do.
 """
 
 from __future__ import annotations
@@ -28,6 +28,10 @@ _LONGEST = 2.0**53 - 1
 """Milliseconds that the host can wait."""
 
 
+# Its types ask for what an object has not, such as sockets: calling that is a `NotImplementedError`.
+_Abstract: Any = asyncio.AbstractEventLoop
+
+
 class _Timer(NamedTuple):
     due: float
     number: int
@@ -35,7 +39,7 @@ class _Timer(NamedTuple):
     context: contextvars.Context
 
 
-class Loop(asyncio.AbstractEventLoop):
+class Loop(_Abstract):  # type: ignore[misc]  # pyright: ignore[reportUntypedBaseClass]
     """The loop of the one object of this component."""
 
     def __init__(self) -> None:
@@ -70,8 +74,8 @@ class Loop(asyncio.AbstractEventLoop):
         return bool(self._ready)
 
     def run_due(self, until: float) -> None:
-        """Runs the timers that are due at that time, and what becomes ready by them. Timers that are made meanwhile come
-        in a turn of their own.
+        """Runs the timers that are due at that time, and what becomes ready by them. Timers that are made meanwhile
+        come in a turn of their own.
         """
         before = self._count
         while timer := self._take(until, before):
@@ -208,7 +212,7 @@ class Loop(asyncio.AbstractEventLoop):
 
     @staticmethod
     def _log(_: Loop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
+        error: BaseException | None = context.get("exception")
         trace = (type(error), error, error.__traceback__) if error is not None else None
         said = context.get("message") or "unhandled exception in the event loop"
         message = said if error is None else f"{said}: {type(error).__name__}: {error}"

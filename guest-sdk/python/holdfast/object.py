@@ -46,8 +46,9 @@ class Context:
         """Accept the WebSocket that `request`, this turn's, asks for; `fetch` returns the response.
 
         It can be sent to at once, and is the object's when the turn has succeeded. After an `await` it is open when the
-        response is sent, and so is what it was sent before; until then its tags and its attachment cannot be read. Up to 10 tags of 1 to 256 bytes
-        select it later; `protocol` is one of those that the client offers in the header `sec-websocket-protocol`.
+        response is sent, and what it was sent before follows then; until then its tags and its attachment cannot be
+        read. Up to 10 tags of 1 to 256 bytes select it later; `protocol` is one of those that the client offers in the
+        header `sec-websocket-protocol`.
 
         ```python
         ws, response = self.ctx.accept_websocket(request, tags=["lobby"])
@@ -66,7 +67,7 @@ class Context:
     def hold_for(self, ws: WebSocket) -> None:
         """Keep this instance in memory as long as the WebSocket is open, unless its room is needed.
 
-        If the instance is dropped nevertheless, the WebSocket is closed with code 1012, so that its peer connects again.
+        If the instance is dropped nevertheless, the WebSocket is closed with code 1012, and its peer connects again.
         """
         websocket.hold_for(ws)
 
@@ -117,7 +118,9 @@ class Exclusive:
         self._section = _section.enter(spans_turns=True)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         _section.leave(self._section)
 
 
@@ -126,8 +129,8 @@ class DurableObject:
 
     The host makes at most one instance of an object and calls it with one event at a time. Each call is a **turn**: if
     it returns, everything it wrote and its answer become visible together; if it raises, nothing of it stays, and the
-    instance is dropped if it wrote anything. Between turns an instance may be dropped at any time, so attributes are a cache: what must last
-    goes to `ctx.storage` or `ctx.sql`.
+    instance is dropped if it wrote anything. Between turns an instance may be dropped at any time, so attributes are a
+    cache: what must last goes to `ctx.storage` or `ctx.sql`.
 
     ```python
     class Counter(DurableObject):

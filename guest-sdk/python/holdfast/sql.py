@@ -23,6 +23,7 @@ SqlValue = Union[None, int, float, str, bytes]
 _exec = _host.refused_as(sql_error, _host.packed_sql.exec)
 _next = _host.refused_as(sql_error, _host.packed_sql.next)
 
+
 class Row(tuple[Any, ...]):
     """One row: a tuple whose items also have the names of the columns.
 

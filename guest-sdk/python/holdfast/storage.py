@@ -34,6 +34,7 @@ _size = _host.refused_as(StorageError, _host.storage.size)
 _delete_all = _host.refused_as(StorageError, _host.storage.delete_all)
 _sync = _host.refused_as(StorageError, _host.storage.sync)
 
+
 class Storage:
     """An ordered map from strings to values, kept on disk; ordered by the keys' UTF-8 bytes.
 

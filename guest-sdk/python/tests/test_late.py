@@ -387,7 +387,9 @@ class LateTests(unittest.TestCase):
             storage, sql = self.ctx.storage, self.ctx.sql
             storage.put_many({str(n): n for n in range(3)})
             entries = storage.list()
-            rows = sql.execute("WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 600) SELECT x FROM n")
+            rows = sql.execute(
+                "WITH RECURSIVE n(x) AS (VALUES (1) UNION ALL SELECT x + 1 FROM n LIMIT 600) SELECT x FROM n"
+            )
             first = next(entries), next(rows)
             await asyncio.sleep(1)
             return Response.json([first, [key for key, _ in entries], sum(row[0] for row in rows)])
