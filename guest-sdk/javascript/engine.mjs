@@ -1,16 +1,20 @@
-// Sets the stack limit of QuickJS in a component. The engine compares its stack with a limit before each call, and
-// throws a RangeError beyond it, but it is built for WebAssembly without one: then an endless recursion ends the
-// instance, which nothing can catch.
+// Gives QuickJS in a component a larger stack, and a limit. The engine compares its stack with a limit before each
+// call, and throws a RangeError beyond it, but it is built for WebAssembly without one: then an endless recursion ends
+// the instance, which nothing can catch.
 //
-// The limit is a word of the engine's state in the component's memory. Its place is that of one version of the engine,
-// so everything that is assumed about it is looked for, and must be found once. Otherwise the component stays as it is.
+// The stack is in the component's memory. The engine is built with 1 MiB at its beginning; here the stack begins at the
+// end of some pages that are added to the memory. The limit is a word of the engine's state. Both are those of one
+// version of the engine, so everything that is assumed about them is looked for, and must be found once. Otherwise the
+// component stays as it is.
 
 /**
- * Bytes of the engine's stack that calls may use. Of the host's 512 KiB for guests a call takes 2.3 to 2.5 times what
- * it takes of this one: 680 and 290 bytes for a plain function. So this limit is reached first, with room for what the
- * engine calls.
+ * Bytes of the engine's stack that calls may use. Of the host's 8 MiB for guests a call takes 2.3 to 3.5 times what it
+ * takes of this one, so this limit is reached first. The engine's parsers take more, and reach the host's limit.
  */
-const USABLE = 192 << 10;
+const USABLE = 2304 << 10;
+/** Bytes below, for functions of the engine that do not look at the limit, and for the host's results. */
+const BELOW = 256 << 10;
+const PAGE = 64 << 10;
 
 /** Fields of the engine's state (`JSRuntime`): what stands around the limit. Empty lists point to themselves. */
 const EMPTY_LISTS = [604, 612];
@@ -54,9 +58,10 @@ function limited(component) {
   const memories = modules.filter((module) => sectionsOf(module).has(MEMORY) && sectionsOf(module).has(DATA));
   if (memories.length !== 1) throw unknown(`${memories.length} modules have its memory`);
   const [memory] = memories;
-  const limit = stackTop(memory) - USABLE;
-  const patched = withSegment(memory, limitAddress(memory), limit);
-  return replaced(component, memory, patched);
+  const pages = Math.ceil((USABLE + BELOW) / PAGE);
+  const top = (memoryPages(memory) + pages) * PAGE;
+  const limited = withSegment(memory, limitAddress(memory), top - USABLE);
+  return replaced(component, memory, withStack(limited, pages, top));
 }
 
 function unknown(what) {
@@ -101,6 +106,11 @@ function imageOf(module) {
 
 /** Where the stack begins, from which it grows down to 0. */
 function stackTop(module) {
+  return stackPointer(module).value;
+}
+
+/** The value with which the stack pointer begins, and where in the section of globals it is. */
+function stackPointer(module) {
   const sections = sectionsOf(module);
   const exports = new Reader(sections.get(EXPORT));
   let index;
@@ -113,11 +123,30 @@ function stackTop(module) {
   for (let at = 0, count = globals.number(); at < count; at++) {
     globals.take(2);
     if (globals.number() !== 0x41) throw unknown("its globals are not as expected");
+    const start = globals.at;
     const value = globals.signed();
+    const end = globals.at;
     globals.take(1);
-    if (at === index) return value;
+    if (at === index) return { value, start, end };
   }
   throw unknown("it has no stack pointer");
+}
+
+/** The pages with which the memory begins. */
+function memoryPages(module) {
+  const reader = new Reader(sectionsOf(module).get(MEMORY));
+  if (reader.number() !== 1 || reader.number() !== 0) throw unknown("its memory is not as expected");
+  return reader.number();
+}
+
+/** The module with so many pages more, and a stack that begins at their end. */
+function withStack(module, pages, top) {
+  const { start, end } = stackPointer(module);
+  return rebuilt(module, (id, content) => {
+    if (id === MEMORY) return new Uint8Array([1, 0, ...unsigned(memoryPages(module) + pages)]);
+    if (id === GLOBAL) return concat([content.subarray(0, start), signed(top), content.subarray(end)]);
+    return content;
+  });
 }
 
 /** The module with one more segment of data: a word. */
@@ -176,6 +205,10 @@ class Reader {
 
   constructor(bytes) {
     this.#bytes = bytes;
+  }
+
+  get at() {
+    return this.#at;
   }
 
   get done() {

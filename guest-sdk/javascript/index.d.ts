@@ -160,15 +160,21 @@ declare global {
 
   interface WebSocket {
     readonly readyState: number;
+    /** What a message of bytes is, for listeners. It cannot be changed. */
+    binaryType: "arraybuffer";
     send(message: string | ArrayBuffer | ArrayBufferView): void;
     close(code?: number, reason?: string): void;
     /** Keep a structured value of at most 16,384 bytes with the socket. */
     serializeAttachment(value: unknown): void;
     deserializeAttachment<T = any>(): T | null;
-    /** Open the socket for the rest of the turn, to send something and to close it: for `acceptWebSocket` it stays open. */
+    /**
+     * Open the socket for its listeners. It holds the instance in memory while it is open, and is closed with code 1012 if the instance is dropped.
+     * With `ctx.acceptWebSocket()` events come to the class's handlers instead, and no instance is held.
+     */
     accept(): void;
-    /** Does nothing: the events of sockets come to the class's handlers. */
-    addEventListener(type: string, listener: (event: any) => void): void;
+    addEventListener(type: "message", listener: (event: MessageEvent) => void): void;
+    addEventListener(type: "close", listener: (event: CloseEvent) => void): void;
+    addEventListener(type: "error", listener: (event: ErrorEvent) => void): void;
     removeEventListener(type: string, listener: (event: any) => void): void;
   }
   var WebSocket: {
@@ -331,6 +337,27 @@ declare global {
   class CustomEvent<T = unknown> extends Event {
     constructor(type: string, options?: { cancelable?: boolean; detail?: T });
     readonly detail: T;
+  }
+
+  /** A message that a WebSocket has received. */
+  class MessageEvent extends Event {
+    constructor(type: string, init?: { data?: unknown });
+    readonly data: any;
+  }
+
+  /** The end of a WebSocket. */
+  class CloseEvent extends Event {
+    constructor(type: string, init?: { code?: number; reason?: string; wasClean?: boolean });
+    readonly code: number;
+    readonly reason: string;
+    readonly wasClean: boolean;
+  }
+
+  /** The failure of a WebSocket. */
+  class ErrorEvent extends Event {
+    constructor(type: string, init?: { message?: string; error?: unknown });
+    readonly message: string;
+    readonly error: any;
   }
 
   type Listener = ((event: Event) => void) | { handleEvent(event: Event): void };

@@ -17,6 +17,7 @@ macro_rules! note {
 pub mod build;
 
 mod api;
+mod call;
 mod class_info;
 mod classes;
 mod data;
@@ -95,6 +96,7 @@ enum Command {
     Classes(classes::Args),
     Objects(objects::Args),
     Invoke(invoke::Args),
+    Call(call::Args),
     Logs(logs::Args),
     Data(data::Args),
 }
@@ -133,6 +135,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Classes(args) => classes::run(args),
         Command::Objects(args) => objects::run(args),
         Command::Invoke(args) => invoke::run(args),
+        Command::Call(args) => call::run(args),
         Command::Logs(args) => logs::run(args),
         Command::Data(args) => data::run(args),
     }

@@ -4,6 +4,12 @@
 //! class = "counter"            # the class this project deploys as; default: the directory's name
 //! create = "stored"            # who creates its objects: "any", "stored", "internal"; default: the class's setting, or "stored"
 //!
+//! [calls]                      # the classes that it may call, by their names in its code; without it: none
+//! stock = "stock"
+//!
+//! [methods]
+//! public = ["order"]           # methods that anyone may call; without it: none
+//!
 //! [build]
 //! language = "rust"            # default: what the project's own manifest shows
 //! profile = "release"          # Rust: the Cargo profile
@@ -35,7 +41,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::base::{ClassName, Create, Limits};
+use crate::base::{Calls, ClassName, Create, Limits, Methods};
 use crate::gateway::{HostSettings, Network};
 
 pub use language::Language;
@@ -81,6 +87,10 @@ pub struct ConfigFile {
     /// Seconds for which resumes may hold an instance.
     #[serde(rename = "late-seconds")]
     pub late_seconds: Option<u32>,
+    /// `[calls]`: the classes that it may call, by the names that its code has for them.
+    pub calls: Option<Calls>,
+    /// `[methods]`
+    pub methods: Option<Methods>,
     /// `[build]`
     pub build: BuildSection,
     /// `[server]`

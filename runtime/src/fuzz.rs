@@ -11,8 +11,9 @@ use crate::{cli, config, gateway, storage};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, in the order in which bytes enter the host.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("heads", gateway::fuzz::heads),
+    ("calm", gateway::fuzz::calm),
     ("frames", gateway::fuzz::frames),
     ("hosts", gateway::fuzz::hosts),
     ("path", gateway::fuzz::path),

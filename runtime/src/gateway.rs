@@ -10,6 +10,7 @@
 mod admin;
 mod body;
 mod calm;
+mod cbor;
 mod connections;
 mod data;
 mod frames;

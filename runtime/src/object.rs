@@ -15,9 +15,13 @@ mod output_gate;
 mod owed;
 pub mod reply;
 pub mod residency;
+pub mod ticket;
+pub mod waits;
 
 pub use class::{Class, VersionInfo};
 pub use event::{Event, Operation};
 pub use handle::{ObjectHandle, Registry};
 pub use host_context::HostContext;
 pub use residency::Residency;
+pub use ticket::Ticket;
+pub use waits::{Cycle, Waits};

@@ -70,10 +70,12 @@ fn what_a_page_lacks_and_what_is_gone_are_found() {
 #[test]
 fn every_key_of_the_configuration_is_documented() {
     let page = page("configuration.md");
-    for (heading, section) in [("## Project", ""), ("## `[build]`", "[build]"), ("## `[server]`", "[server]")] {
-        let sections = ["build", "server", "limits"];
+    let tables = [("## `[methods]`", "[methods]"), ("## `[build]`", "[build]"), ("## `[server]`", "[server]")];
+    for (heading, section) in [("## Project", "")].into_iter().chain(tables) {
+        // Those of `[calls]` are names of the class's own.
+        let sections = ["calls", "methods", "build", "server", "limits"];
         let keys: BTreeSet<String> = keys(section).into_iter().filter(|key| !sections.contains(&&**key)).collect();
-        assert!(keys.len() > 1, "{section}: {keys:?}");
+        assert!(!keys.is_empty(), "{section}: {keys:?}");
         assert_same("configuration.md", rows(&page, heading).keys(), &keys);
     }
 }
@@ -96,6 +98,7 @@ fn every_metric_is_documented_with_its_type_and_labels() {
     let of_purpose = |purpose: MemoryUse| crate::base::metrics::Purpose { purpose: purpose.name() };
     // A family without a member is not encoded.
     _ = metrics.failed_turns.get_or_create(&crate::base::metrics::Code { code: "internal" });
+    _ = metrics.calls_not_run.get_or_create(&crate::base::metrics::Code { code: "call-cycle" });
     MemoryUse::ALL.into_iter().for_each(|purpose| _ = metrics.memory.get_or_create(&of_purpose(purpose)));
     let text = metrics.encode();
 

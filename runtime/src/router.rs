@@ -4,14 +4,16 @@
 //! and with an empty mailbox; so no call is ever sent to an actor that has left.
 
 mod alarms;
+mod calls;
 pub mod classes;
+mod delivery;
 #[cfg(test)]
 mod simulation;
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,21 +22,22 @@ use tempfile::NamedTempFile;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
 
 pub use self::classes::{Classes, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
+use self::delivery::Delivery;
 use crate::base::env::TimedOut;
 use crate::base::metrics::Purpose;
 use crate::base::operation::Import;
 use crate::base::share::{Slots, TooManyWait};
 use crate::base::socket::{CloseFrame, SocketId, code};
 use crate::base::{
-    Alarm, Call, CallId, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectAddress, ObjectId,
-    ObjectName, TurnError, WorkBudget,
+    Alarm, Call, CallId, ClassKey, ClassName, Descriptors, Env, MemoryAccount, MemoryUse, ObjectId, ObjectName,
+    TurnError, WorkBudget,
 };
 pub use crate::object::Class;
 pub use crate::object::Operation;
-use crate::object::mailbox::{Leaves, Refusal};
+use crate::object::mailbox::Leaves;
 pub use crate::object::reply::Pending;
 use crate::object::reply::ReplyTo;
-use crate::object::{Event, HostContext, ObjectHandle, Registry};
+use crate::object::{HostContext, ObjectHandle, Registry};
 use crate::sockets::Connection;
 use crate::storage::{ImportError, StorageError};
 
@@ -50,11 +53,9 @@ const STOP_LATE_WORK: f64 = 0.75;
 /// Finds objects and starts their actors.
 pub struct Router {
     host: Arc<HostContext>,
-    classes: Classes,
+    classes: Arc<Classes>,
     objects: Arc<Objects>,
-    /// The tokio runtime of actors: separate from the gateway's, because guests compute and disks block.
-    guests: tokio::runtime::Handle,
-    stopping: AtomicBool,
+    delivery: Arc<Delivery>,
     alarm_slots: Arc<Slots>,
     /// Concurrent checks of imports: each has a file, a thread and a database of its own.
     import_slots: Arc<Slots>,
@@ -140,12 +141,13 @@ pub enum ImportFailed {
 impl Router {
     /// Creates a router over these classes whose actors run on `guests`.
     pub fn new(host: Arc<HostContext>, classes: Classes, guests: tokio::runtime::Handle) -> Self {
+        let (classes, objects) = (Arc::new(classes), Arc::<Objects>::default());
+        let delivery = Delivery::new(host.clone(), classes.clone(), objects.clone(), guests);
         Self {
             host,
             classes,
-            objects: Arc::default(),
-            guests,
-            stopping: AtomicBool::new(false),
+            objects,
+            delivery,
             alarm_slots: alarms::slots(),
             import_slots: Slots::brief(
                 std::thread::available_parallelism().map_or(1, usize::from),
@@ -245,62 +247,13 @@ impl Router {
     /// Delivers a call whose outcome the caller awaits separately. Calls that are sent one after the other to one
     /// object are delivered in that order.
     pub fn send<O: Operation>(&self, call: Call<O>) -> Result<Pending<O::Answer>, TurnError> {
-        let (reply, pending) = ReplyTo::caller();
-        self.put(call.with(|operation| operation.event(reply)))?;
-        Ok(pending)
+        self.delivery.send(call)
     }
 
     /// Delivers a call, in the same order, without a receiver for its outcome. The permit is released when its turn is
     /// over.
     pub fn post<O: Operation>(&self, call: Call<O>, permit: OwnedSemaphorePermit) -> Result<(), TurnError> {
-        self.put(call.with(|operation| operation.event(ReplyTo::Nobody(permit))))
-    }
-
-    fn put(&self, mut call: Call<Event>) -> Result<(), TurnError> {
-        loop {
-            let sent = match self.objects.live.get(&call.target.id) {
-                Some(live) => self.admits(live.class()).map(|()| live.send(call, &self.host)),
-                None => {
-                    let class = self.class_of(&call.target)?;
-                    let entry = self.objects.live.entry(call.target.id);
-                    // Checked while the entry is locked: a task that waits for the map to be empty has set its flag
-                    // before, so no entry is added after its check.
-                    self.admits(&class).map(|()| {
-                        let live = entry.or_insert_with(|| self.start(class, call.target.clone()));
-                        live.send(call, &self.host)
-                    })
-                }
-            };
-            match sent? {
-                Ok(()) => return Ok(()),
-                Err(Refusal::Full) => return Err(TurnError::Overloaded),
-                Err(Refusal::Dead(returned)) => {
-                    tracing::error!(object = %returned.target, "the object's actor died; starting another");
-                    self.objects.live.remove_if(&returned.target.id, |_, live| live.is_dead());
-                    call = *returned;
-                }
-            }
-        }
-    }
-
-    /// Checks whether turns of this class may begin.
-    fn admits(&self, class: &Class) -> Result<(), TurnError> {
-        match (self.is_stopping(), class.is_retired()) {
-            (true, _) => Err(TurnError::Stopping),
-            (_, true) => Err(TurnError::ClassUnavailable("it is being deleted".into())),
-            (false, false) => Ok(()),
-        }
-    }
-
-    fn class_of(&self, address: &ObjectAddress) -> Result<Arc<Class>, TurnError> {
-        // By its key: the class may have been renamed since the object was addressed.
-        let class = self.classes.with_key(&address.key);
-        class.ok_or_else(|| TurnError::ClassUnavailable("it was deleted".into()))
-    }
-
-    fn start(&self, class: Arc<Class>, address: ObjectAddress) -> ObjectHandle {
-        let _guests = self.guests.enter();
-        ObjectHandle::start(self.host.clone(), self.objects.clone(), class, address)
+        self.delivery.put(call.with(|operation| operation.event(ReplyTo::Nobody(permit))))
     }
 
     /// Returns one page of the objects of a class whose names begin with `prefix`.
@@ -406,7 +359,7 @@ impl Router {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.delivery.is_stopping()
     }
 
     /// Asks instances to leave that have been idle for too long, and reports failures that were only counted. Must be
@@ -420,7 +373,7 @@ impl Router {
     /// Refuses new calls, lets accepted ones end, and waits until every object has left. Returns false if some were
     /// still running when the time was up.
     pub async fn stop(&self, patience: Duration) -> bool {
-        self.stopping.store(true, Ordering::Release);
+        self.delivery.stop();
         // Objects whose late work is not over by then end it, so that they have left when the time is up.
         let until = self.host.env.elapsed() + patience.mul_f64(STOP_LATE_WORK);
         self.all_leave(patience, Leaves::Stop(until), |_| true).await

@@ -261,6 +261,7 @@ fn build(
         loader: Loader::new(engine.clone(), records.clone()),
         engine,
         databases: databases.clone(),
+        waits: Arc::default(),
         sockets: Arc::new(Sockets::new(limits.clone(), memory.clone(), metrics.clone(), env.clone())),
         residency,
         memory,

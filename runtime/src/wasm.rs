@@ -6,6 +6,7 @@
 
 mod bindings;
 mod cache;
+mod calls;
 pub mod capacity;
 pub mod class;
 mod clock;
@@ -16,6 +17,7 @@ mod copies;
 pub mod engine;
 pub mod event;
 mod failure;
+mod guest_stack;
 mod handlers;
 mod host;
 mod host_call;
@@ -31,6 +33,7 @@ pub mod script;
 mod timed;
 mod trap;
 
+pub use calls::{Caller, CallerOf, Calling};
 pub use capacity::{Cost, InstanceCapacity, machine_memory};
 pub use class::ClassCode;
 pub use context::{GrowthRoom, InstanceContext};

@@ -13,6 +13,7 @@ mod ledger;
 mod log_files;
 mod world;
 
+mod calls;
 mod damage;
 mod disk;
 mod failpoints;

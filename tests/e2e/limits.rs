@@ -27,6 +27,31 @@ fn request_bodies() {
     host.assert_alive();
 }
 
+/// Of a deep stack only the pages that a turn has touched take memory, and not longer than the turn.
+#[test]
+fn stacks() {
+    let mut host = Host::start();
+    host.deploy("faults", guest("faults"));
+    let status = format!("/proc/{}/status", host.process_id());
+    let resident_kib = || {
+        let status = std::fs::read_to_string(&status).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap()
+    };
+    let all = |path: &dyn Fn(usize) -> String| (0..40).for_each(|i| assert_eq!(host.get(&path(i)).status, 200));
+    all(&|i| format!("/faults/{i}/deep?n=100"));
+    let before = resident_kib();
+    all(&|i| format!("/faults/{i}/deep?n=50000"));
+    let kib_each = resident_kib().saturating_sub(before) / 40;
+    assert!(kib_each < 500, "{kib_each} KiB");
+    for i in 0..40 {
+        host.get(&format!("/faults/{i}/recurse")).problem(500, "stack-overflow");
+    }
+    let kib_each = resident_kib().saturating_sub(before) / 40;
+    assert!(kib_each < 500, "{kib_each} KiB after those that overflowed");
+    host.assert_alive();
+}
+
 #[test]
 fn response_bodies() {
     let mut host = Host::with("response-body = 1_048_576");

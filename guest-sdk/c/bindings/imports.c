@@ -154,6 +154,34 @@ extern void __wasm_import_holdfast_object_later_exclusive(int32_t);
 __attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("drop-instance")))
 extern void __wasm_import_holdfast_object_later_drop_instance(void);
 
+// Imported Functions from `holdfast:object/objects@0.2.0`
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("call")))
+extern void __wasm_import_holdfast_object_objects_call(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("fetch")))
+extern void __wasm_import_holdfast_object_objects_fetch(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("id-of")))
+extern void __wasm_import_holdfast_object_objects_id_of(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("new-id")))
+extern void __wasm_import_holdfast_object_objects_new_id(uint8_t *, size_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("check-id")))
+extern void __wasm_import_holdfast_object_objects_check_id(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
+
+// Imported Functions from `holdfast:object/turn@0.2.0`
+
+__attribute__((__import_module__("holdfast:object/turn@0.2.0"), __import_name__("caller")))
+extern void __wasm_import_holdfast_object_turn_caller(uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/turn@0.2.0"), __import_name__("deadline")))
+extern void __wasm_import_holdfast_object_turn_deadline(uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/turn@0.2.0"), __import_name__("fail")))
+extern void __wasm_import_holdfast_object_turn_fail(uint8_t *, size_t, uint8_t *, size_t, int32_t);
+
 // Imported Functions from `holdfast:object/logging@0.2.0`
 
 __attribute__((__import_module__("holdfast:object/logging@0.2.0"), __import_name__("log")))
@@ -774,6 +802,32 @@ void holdfast_object_later_result_socket_error_free(holdfast_object_later_result
   }
 }
 
+void holdfast_object_objects_request_free(holdfast_object_objects_request_t *ptr) {
+  holdfast_object_http_types_request_free(ptr);
+}
+
+void holdfast_object_objects_response_free(holdfast_object_objects_response_t *ptr) {
+  holdfast_object_http_types_response_free(ptr);
+}
+
+void holdfast_object_objects_address_free(holdfast_object_objects_address_t *ptr) {
+  switch ((int32_t) ptr->tag) {
+    case 0: {
+      imports_string_free(&ptr->val.name);
+      break;
+    }
+    case 1: {
+      imports_string_free(&ptr->val.id);
+      break;
+    }
+  }
+}
+
+void holdfast_object_objects_target_free(holdfast_object_objects_target_t *ptr) {
+  imports_string_free(&ptr->class_);
+  holdfast_object_objects_address_free(&ptr->object);
+}
+
 void imports_tuple2_string_string_free(imports_tuple2_string_string_t *ptr) {
   imports_string_free(&ptr->f0);
   imports_string_free(&ptr->f1);
@@ -787,6 +841,64 @@ void imports_list_tuple2_string_string_free(imports_list_tuple2_string_string_t 
       imports_tuple2_string_string_free(&list_ptr[i]);
     }
     free(list_ptr);
+  }
+}
+
+void holdfast_object_objects_call_error_free(holdfast_object_objects_call_error_t *ptr) {
+  imports_string_free(&ptr->code);
+  imports_string_free(&ptr->message);
+  imports_option_list_u8_free(&ptr->refusal);
+  imports_list_tuple2_string_string_free(&ptr->other);
+}
+
+void holdfast_object_objects_call_options_free(holdfast_object_objects_call_options_t *ptr) {
+  imports_option_u32_free(&ptr->timeout_ms);
+}
+
+void holdfast_object_objects_result_list_u8_call_error_free(holdfast_object_objects_result_list_u8_call_error_t *ptr) {
+  if (!ptr->is_err) {
+    imports_list_u8_free(&ptr->val.ok);
+  } else {
+    holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_objects_result_response_call_error_free(holdfast_object_objects_result_response_call_error_t *ptr) {
+  if (!ptr->is_err) {
+    holdfast_object_objects_response_free(&ptr->val.ok);
+  } else {
+    holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_objects_result_string_call_error_free(holdfast_object_objects_result_string_call_error_t *ptr) {
+  if (!ptr->is_err) {
+    imports_string_free(&ptr->val.ok);
+  } else {
+    holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_objects_result_void_call_error_free(holdfast_object_objects_result_void_call_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_turn_failure_free(holdfast_object_turn_failure_t *ptr) {
+  holdfast_object_types_failure_free(ptr);
+}
+
+void holdfast_object_turn_peer_free(holdfast_object_turn_peer_t *ptr) {
+  imports_string_free(&ptr->class_);
+  imports_string_free(&ptr->id);
+  imports_option_string_free(&ptr->name);
+}
+
+void holdfast_object_turn_option_peer_free(holdfast_object_turn_option_peer_t *ptr) {
+  if (ptr->is_some) {
+    holdfast_object_turn_peer_free(&ptr->val);
   }
 }
 
@@ -3399,6 +3511,369 @@ void holdfast_object_later_exclusive(bool on) {
 
 void holdfast_object_later_drop_instance(void) {
   __wasm_import_holdfast_object_later_drop_instance();
+}
+
+bool holdfast_object_objects_call(holdfast_object_objects_target_t *to, imports_string_t *method, imports_list_u8_t *arguments, holdfast_object_objects_call_options_t *options, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant1;
+  size_t variant2;
+  switch ((int32_t) ((*to).object).tag) {
+    case 0: {
+      const imports_string_t *payload = &((*to).object).val.name;
+      variant = 0;
+      variant1 = (uint8_t *) (*payload).ptr;
+      variant2 = (*payload).len;
+      break;
+    }
+    case 1: {
+      const imports_string_t *payload0 = &((*to).object).val.id;
+      variant = 1;
+      variant1 = (uint8_t *) (*payload0).ptr;
+      variant2 = (*payload0).len;
+      break;
+    }
+  }
+  int32_t option;
+  int32_t option5;
+  if (((*options).timeout_ms).is_some) {
+    const uint32_t *payload4 = &((*options).timeout_ms).val;
+    option = 1;
+    option5 = (int32_t) (*payload4);
+  } else {
+    option = 0;
+    option5 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_call((uint8_t *) ((*to).class_).ptr, ((*to).class_).len, variant, variant1, variant2, (uint8_t *) (*method).ptr, (*method).len, (uint8_t *) (*arguments).ptr, (*arguments).len, option, option5, ptr);
+  holdfast_object_objects_result_list_u8_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option6;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option6.is_some = false;
+          break;
+        }
+        case 1: {
+          option6.is_some = true;
+          option6.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option6,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_fetch(holdfast_object_objects_target_t *to, holdfast_object_objects_request_t *request, holdfast_object_objects_call_options_t *options, holdfast_object_objects_response_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant1;
+  size_t variant2;
+  switch ((int32_t) ((*to).object).tag) {
+    case 0: {
+      const imports_string_t *payload = &((*to).object).val.name;
+      variant = 0;
+      variant1 = (uint8_t *) (*payload).ptr;
+      variant2 = (*payload).len;
+      break;
+    }
+    case 1: {
+      const imports_string_t *payload0 = &((*to).object).val.id;
+      variant = 1;
+      variant1 = (uint8_t *) (*payload0).ptr;
+      variant2 = (*payload0).len;
+      break;
+    }
+  }
+  int32_t option;
+  int32_t option5;
+  if (((*options).timeout_ms).is_some) {
+    const uint32_t *payload4 = &((*options).timeout_ms).val;
+    option = 1;
+    option5 = (int32_t) (*payload4);
+  } else {
+    option = 0;
+    option5 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_fetch((uint8_t *) ((*to).class_).ptr, ((*to).class_).len, variant, variant1, variant2, (uint8_t *) ((*request).method).ptr, ((*request).method).len, (uint8_t *) ((*request).uri).ptr, ((*request).uri).len, (uint8_t *) ((*request).headers).ptr, ((*request).headers).len, (uint8_t *) ((*request).body).ptr, ((*request).body).len, option, option5, ptr);
+  holdfast_object_objects_result_response_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (holdfast_object_http_types_response_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+        (imports_list_tuple2_string_list_u8_t) (imports_list_tuple2_string_list_u8_t) { (imports_tuple2_string_list_u8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+        (imports_list_u8_t) (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option6;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option6.is_some = false;
+          break;
+        }
+        case 1: {
+          option6.is_some = true;
+          option6.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option6,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_id_of(imports_string_t *class_, imports_string_t *name, imports_string_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_id_of((uint8_t *) (*class_).ptr, (*class_).len, (uint8_t *) (*name).ptr, (*name).len, ptr);
+  holdfast_object_objects_result_string_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_new_id(imports_string_t *class_, imports_string_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_new_id((uint8_t *) (*class_).ptr, (*class_).len, ptr);
+  holdfast_object_objects_result_string_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_check_id(imports_string_t *class_, imports_string_t *id, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_check_id((uint8_t *) (*class_).ptr, (*class_).len, (uint8_t *) (*id).ptr, (*id).len, ptr);
+  holdfast_object_objects_result_void_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_turn_caller(holdfast_object_turn_peer_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(8*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_turn_caller(ptr);
+  holdfast_object_turn_option_peer_t option0;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option0.is_some = false;
+      break;
+    }
+    case 1: {
+      option0.is_some = true;
+      imports_option_string_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (5*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (6*sizeof(void*))))), (*((size_t*) (ptr + (7*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      option0.val = (holdfast_object_turn_peer_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (imports_option_string_t) option,
+      };
+      break;
+    }
+  }
+  *ret = option0.val;
+  return option0.is_some;
+}
+
+bool holdfast_object_turn_deadline(uint64_t *ret) {
+  __attribute__((__aligned__(8)))
+  uint8_t ret_area[16];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_turn_deadline(ptr);
+  imports_option_u64_t option;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      option.is_some = false;
+      break;
+    }
+    case 1: {
+      option.is_some = true;
+      option.val = (uint64_t) (*((int64_t*) (ptr + 8)));
+      break;
+    }
+  }
+  *ret = option.val;
+  return option.is_some;
+}
+
+void holdfast_object_turn_fail(holdfast_object_turn_failure_t *failure) {
+  __wasm_import_holdfast_object_turn_fail((uint8_t *) ((*failure).code).ptr, ((*failure).code).len, (uint8_t *) ((*failure).message).ptr, ((*failure).message).len, (*failure).retryable);
 }
 
 void holdfast_object_logging_log(holdfast_object_logging_level_t level, imports_string_t *message, imports_list_tuple2_string_string_t *fields) {

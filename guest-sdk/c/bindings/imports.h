@@ -628,10 +628,9 @@ typedef struct holdfast_object_later_answer_t {
 // The response to a request. It is checked as one that `fetch` returns: of one that is not valid or too large
 // the caller gets that error instead. Status 101 opens the socket that `accept` has accepted.
 #define HOLDFAST_OBJECT_LATER_ANSWER_RESPONSE 0
-// The result of a call, encoded. No turn waits for one yet.
+// The result of a call, in CBOR.
 #define HOLDFAST_OBJECT_LATER_ANSWER_VALUE 1
-// The refusal of a call, encoded: what the turn that replies has staged is undone, and the refusal is sent all
-// the same. No turn waits for one yet.
+// The refusal of a call, in CBOR. It undoes nothing: what the turn that replies has staged is applied.
 #define HOLDFAST_OBJECT_LATER_ANSWER_REFUSED 2
 // The end of an alarm or of an event of a WebSocket that were handled.
 #define HOLDFAST_OBJECT_LATER_ANSWER_DONE 3
@@ -685,6 +684,125 @@ typedef struct {
   } val;
 } holdfast_object_later_result_socket_error_t;
 
+typedef holdfast_object_http_types_request_t holdfast_object_objects_request_t;
+
+typedef holdfast_object_http_types_response_t holdfast_object_objects_response_t;
+
+// How an object is named.
+typedef struct holdfast_object_objects_address_t {
+  uint8_t tag;
+  union {
+    imports_string_t     name;
+    imports_string_t     id;
+  } val;
+} holdfast_object_objects_address_t;
+
+// By its name: 1 to 1,024 bytes.
+#define HOLDFAST_OBJECT_OBJECTS_ADDRESS_NAME 0
+// By its id: 64 lowercase hex digits.
+#define HOLDFAST_OBJECT_OBJECTS_ADDRESS_ID 1
+
+// An object.
+typedef struct holdfast_object_objects_target_t {
+  // A name under `[calls]` of the settings of the class that calls.
+  imports_string_t   class_;
+  // The object in that class.
+  holdfast_object_objects_address_t   object;
+} holdfast_object_objects_target_t;
+
+// What is known of the turn of a call that failed.
+typedef uint8_t holdfast_object_objects_fate_t;
+
+// It has not run, so it certainly had no effect.
+#define HOLDFAST_OBJECT_OBJECTS_FATE_NOT_RUN 0
+// It ran and was rolled back. What it had settled before stays (`storage.sync`, calls of its own).
+#define HOLDFAST_OBJECT_OBJECTS_FATE_FAILED 1
+// It may have run.
+#define HOLDFAST_OBJECT_OBJECTS_FATE_UNKNOWN 2
+
+typedef struct {
+  imports_string_t f0;
+  imports_string_t f1;
+} imports_tuple2_string_string_t;
+
+typedef struct {
+  imports_tuple2_string_string_t *ptr;
+  size_t len;
+} imports_list_tuple2_string_string_t;
+
+// Why a call failed. Fails nothing by itself.
+typedef struct holdfast_object_objects_call_error_t {
+  // The error code of the host (docs/ERRORS.md), or of the object that was called if `guest` is true.
+  imports_string_t   code;
+  // A description for a person, at most 8 KiB.
+  imports_string_t   message;
+  // Whether the object that was called has chosen code and message.
+  bool   guest;
+  // Whether the same call may succeed later.
+  bool   retryable;
+  // What is known of the call's turn.
+  holdfast_object_objects_fate_t   fate;
+  // The refusal that the method has returned, in CBOR (code `refused`).
+  imports_option_list_u8_t   refusal;
+  // More about the error, by name: `cycle` has the objects of a `call-cycle`.
+  imports_list_tuple2_string_string_t   other;
+} holdfast_object_objects_call_error_t;
+
+// How a call is made.
+typedef struct holdfast_object_objects_call_options_t {
+  // Milliseconds after which the call fails with `deadline`, 30,000 by default. Never later than the end of the
+  // turn that calls, or of the calls that wait for it.
+  imports_option_u32_t   timeout_ms;
+} holdfast_object_objects_call_options_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    imports_list_u8_t ok;
+    holdfast_object_objects_call_error_t err;
+  } val;
+} holdfast_object_objects_result_list_u8_call_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_object_objects_response_t ok;
+    holdfast_object_objects_call_error_t err;
+  } val;
+} holdfast_object_objects_result_response_call_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    imports_string_t ok;
+    holdfast_object_objects_call_error_t err;
+  } val;
+} holdfast_object_objects_result_string_call_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_object_objects_call_error_t err;
+  } val;
+} holdfast_object_objects_result_void_call_error_t;
+
+typedef holdfast_object_types_failure_t holdfast_object_turn_failure_t;
+
+// An object that calls another.
+typedef struct holdfast_object_turn_peer_t {
+  // The name of its class.
+  imports_string_t   class_;
+  // Its id.
+  imports_string_t   id;
+  // Its name, if it was reached by one.
+  imports_option_string_t   name;
+} holdfast_object_turn_peer_t;
+
+typedef struct {
+  bool is_some;
+  holdfast_object_turn_peer_t val;
+} holdfast_object_turn_option_peer_t;
+
 // The importance of an entry.
 typedef uint8_t holdfast_object_logging_level_t;
 
@@ -698,16 +816,6 @@ typedef uint8_t holdfast_object_logging_level_t;
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_WARN 3
 // A failure.
 #define HOLDFAST_OBJECT_LOGGING_LEVEL_ERROR 4
-
-typedef struct {
-  imports_string_t f0;
-  imports_string_t f1;
-} imports_tuple2_string_string_t;
-
-typedef struct {
-  imports_tuple2_string_string_t *ptr;
-  size_t len;
-} imports_list_tuple2_string_string_t;
 
 // Imported Functions from `holdfast:object/identity@0.2.0`
 // Returns the object's id: 64 lowercase hex digits. It never changes.
@@ -833,8 +941,8 @@ extern bool holdfast_object_later_resume_after(uint64_t milliseconds, bool holds
 // or never existed.
 extern bool holdfast_object_later_cancel(uint64_t token);
 // Defers the answer of the turn that runs: what its handler returns on success is not sent, and `reply` answers
-// later. In turns of `fetch`, of an alarm and of a WebSocket's events. Returns a token from the same sequence as
-// `resume-after`. A handler that returns a failure fails its turn as always, and nothing is deferred.
+// later. In turns of `fetch`, of a call, of an alarm and of a WebSocket's events. Returns a token from the same
+// sequence as `resume-after`. A handler that returns a failure fails its turn as always, and nothing is deferred.
 // 
 // The instance stays in memory as long as the caller waits, within the limits of the class. It has at most 1,000
 // deferred answers (`too-many`). If it is dropped nevertheless, all callers get the error `instance-dropped`.
@@ -842,8 +950,9 @@ extern bool holdfast_object_later_defer(uint64_t *ret, holdfast_object_later_err
 // Answers a deferred turn, as part of the turn that runs: the answer leaves once everything that this turn wrote
 // is durable.
 extern bool holdfast_object_later_reply(uint64_t deferred, holdfast_object_later_answer_t *answer, holdfast_object_later_error_t *err);
-// Resumes this instance when whoever waits for this answer has gone: a client that disconnected. Returns the
-// token, which `cancel` forgets. It counts as a resume; it is forgotten when the answer is given.
+// Resumes this instance when whoever waits for this answer has gone: a client that disconnected, a caller whose
+// time was up. Returns the token, which `cancel` forgets. It counts as a resume; it is forgotten when the answer is
+// given.
 extern bool holdfast_object_later_on_gone(uint64_t deferred, uint64_t *ret, holdfast_object_later_error_t *err);
 // Accepts the socket of a deferred request that asks for one, with tags as in `websockets.accept`. It opens with
 // the `reply` of status 101; any other reply refuses it. Until then nothing can be sent to it.
@@ -858,6 +967,37 @@ extern void holdfast_object_later_exclusive(bool on);
 // and its late work are gone, as with a trap. A failed turn alone leaves an instance that has staged nothing. It
 // cannot be taken back.
 extern void holdfast_object_later_drop_instance(void);
+
+// Imported Functions from `holdfast:object/objects@0.2.0`
+// Calls a method of an object and waits for its result. It is a turn of that object.
+// 
+// A settling point: what this turn has written so far is made durable before the call leaves, as by `storage.sync`,
+// and stays even if this turn fails later. With an open savepoint the call fails with `savepoint-open`.
+// 
+// `arguments` is an array in CBOR (RFC 8949), or a map of arguments by name, of at most 32 MiB; the result is a
+// value in CBOR. Arrays, maps, texts and bytes have definite lengths, so that simple decoders read them. A turn
+// makes at most 1,000 calls.
+extern bool holdfast_object_objects_call(holdfast_object_objects_target_t *to, imports_string_t *method, imports_list_u8_t *arguments, holdfast_object_objects_call_options_t *options, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err);
+// Sends a request to an object and waits for its response: as `call`, but a `fetch` turn. It cannot open a
+// WebSocket.
+extern bool holdfast_object_objects_fetch(holdfast_object_objects_target_t *to, holdfast_object_objects_request_t *request, holdfast_object_objects_call_options_t *options, holdfast_object_objects_response_t *ret, holdfast_object_objects_call_error_t *err);
+// Returns the id of the object with this name.
+extern bool holdfast_object_objects_id_of(imports_string_t *class_, imports_string_t *name, imports_string_t *ret, holdfast_object_objects_call_error_t *err);
+// Returns the id of a new object without a name. It cannot be guessed. The object exists once it has stored
+// something.
+extern bool holdfast_object_objects_new_id(imports_string_t *class_, imports_string_t *ret, holdfast_object_objects_call_error_t *err);
+// Checks that an id is one of this class. Does not tell whether the object exists.
+extern bool holdfast_object_objects_check_id(imports_string_t *class_, imports_string_t *id, holdfast_object_objects_call_error_t *err);
+
+// Imported Functions from `holdfast:object/turn@0.2.0`
+// Returns the object that has called this one, whose turn waits for this one. None in all other turns: requests
+// from outside, calls of an operator, alarms, events of WebSockets, resumes.
+extern bool holdfast_object_turn_caller(holdfast_object_turn_peer_t *ret);
+// Returns when the turn is given up, in milliseconds since the Unix epoch: its limit of time, or the end of the
+// time that its caller has. None in a resume.
+extern bool holdfast_object_turn_deadline(uint64_t *ret);
+// Fails the turn with a failure, as if its handler had returned it, and drops the instance. Does not return.
+extern void holdfast_object_turn_fail(holdfast_object_turn_failure_t *failure);
 
 // Imported Functions from `holdfast:object/logging@0.2.0`
 // Adds an entry. Message and fields together are cut at 16 KiB, and of a turn's entries those beyond 1,000 are
@@ -1015,9 +1155,35 @@ void holdfast_object_later_result_void_error_free(holdfast_object_later_result_v
 
 void holdfast_object_later_result_socket_error_free(holdfast_object_later_result_socket_error_t *ptr);
 
+void holdfast_object_objects_request_free(holdfast_object_objects_request_t *ptr);
+
+void holdfast_object_objects_response_free(holdfast_object_objects_response_t *ptr);
+
+void holdfast_object_objects_address_free(holdfast_object_objects_address_t *ptr);
+
+void holdfast_object_objects_target_free(holdfast_object_objects_target_t *ptr);
+
 void imports_tuple2_string_string_free(imports_tuple2_string_string_t *ptr);
 
 void imports_list_tuple2_string_string_free(imports_list_tuple2_string_string_t *ptr);
+
+void holdfast_object_objects_call_error_free(holdfast_object_objects_call_error_t *ptr);
+
+void holdfast_object_objects_call_options_free(holdfast_object_objects_call_options_t *ptr);
+
+void holdfast_object_objects_result_list_u8_call_error_free(holdfast_object_objects_result_list_u8_call_error_t *ptr);
+
+void holdfast_object_objects_result_response_call_error_free(holdfast_object_objects_result_response_call_error_t *ptr);
+
+void holdfast_object_objects_result_string_call_error_free(holdfast_object_objects_result_string_call_error_t *ptr);
+
+void holdfast_object_objects_result_void_call_error_free(holdfast_object_objects_result_void_call_error_t *ptr);
+
+void holdfast_object_turn_failure_free(holdfast_object_turn_failure_t *ptr);
+
+void holdfast_object_turn_peer_free(holdfast_object_turn_peer_t *ptr);
+
+void holdfast_object_turn_option_peer_free(holdfast_object_turn_option_peer_t *ptr);
 
 // Sets the string `ret` to reference the input string `s` without copying it
 void imports_string_set(imports_string_t *ret, const char*s);

@@ -28,8 +28,8 @@ let hasSuspendedAlarm = false;
 let interleaves;
 /** Whether the host keeps other events out. */
 let isExclusive = false;
-/** Whether the instance is to be dropped after a turn that succeeds. */
-let breaks = false;
+/** The reason why the instance is dropped after a turn that succeeds, if it is. */
+let broken;
 
 /** A handler from the beginning of its turn to its answer, and the context of its code. */
 class Handler extends Root {
@@ -72,6 +72,7 @@ class Handler extends Root {
 
   /** Answer it, as part of the turn that runs. */
   answer() {
+    this.outcome = broken ?? this.outcome;
     const { error, value } = this.outcome;
     if ("error" in this.outcome) logError(error);
     const answer = "error" in this.outcome ? { tag: "failed", val: failure(error) } : this.toAnswer(value);
@@ -136,7 +137,7 @@ function turn(isAlarm, act) {
     throwIfDoomed();
     const value = end(own);
     tellExclusive();
-    if (breaks) dropInstance();
+    if (broken) dropInstance();
     letGo(suspended > 0 || hasTimers());
     return value;
   } catch (thrown) {
@@ -180,10 +181,10 @@ function tellExclusive() {
 
 /**
  * What a section has thrown that may span turns makes the object unusable, whoever handles it. In its first turn it
- * fails the turn; in a later one the instance is dropped after its callers were answered.
+ * fails the turn; in a later one the instance is dropped after its callers have got the error.
  */
 export function breakWith(error) {
-  if (isExclusive) breaks = true;
+  if (isExclusive) broken ??= { error };
   else doom(error);
 }
 
@@ -224,7 +225,7 @@ function reportUnhandled() {
 
 /** Have the host drop the instance with the turn. It keeps one that has failed and stored nothing. */
 function dropInstance() {
-  breaks = false;
+  broken = undefined;
   forget();
   host(later.dropInstance);
 }

@@ -161,6 +161,13 @@ export class WebSocket extends EventTarget {
     return this.#state;
   }
 
+  /** What a message of bytes is, for listeners: never a `Blob`. */
+  get binaryType() {
+    return "arraybuffer";
+  }
+
+  set binaryType(_) {}
+
   send(...messages) {
     if (messages.length === 0) throw mistyped("send", "WebSocket", 1, "ArrayBuffer or ArrayBufferView or string");
     const id = idOf(this);

@@ -200,7 +200,7 @@ test("what blockConcurrencyWhile throws has the instance dropped, after its call
   assert.throws(() => ask(() => ctx.blockConcurrencyWhile(no).catch(() => "handled")), { message: "no" });
   assert.ok(late.dropped);
   reset();
-  ask(() => ctx.blockConcurrencyWhile(() => nap(5).then(no)));
+  ask(() => ctx.blockConcurrencyWhile(() => nap(5).then(no)).catch(() => "handled"));
   goOn();
   assert.deepEqual([late.dropped, late.exclusive, answers()], [true, false, ["no"]]);
 });

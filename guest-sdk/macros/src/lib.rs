@@ -19,7 +19,7 @@ pub fn object(arguments: proc_macro::TokenStream, item: proc_macro::TokenStream)
 }
 
 fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    let Declared { alarm, websocket, later } = parse(arguments)?;
+    let Declared { alarm, websocket, later, calls } = parse(arguments)?;
     let object = check(item)?;
     let name = &object.ident;
     // Spanned so that "has no `impl ..`" points at the struct.
@@ -27,6 +27,7 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
     let alarm = alarm.then(|| alarm_export(name));
     let websocket = websocket.then(|| websocket_export(name));
     let later = later.then(|| later_export(name));
+    let calls = calls.then(|| calls_export(name));
     Ok(quote! {
         // Lives at the root of the crate wherever it is written, so a second one is an error that says its name.
         #[doc(hidden)]
@@ -63,6 +64,7 @@ fn exports(arguments: TokenStream, item: TokenStream) -> syn::Result<TokenStream
             #alarm
             #websocket
             #later
+            #calls
         };
     })
 }
@@ -112,6 +114,30 @@ fn later_export(name: &Ident) -> TokenStream {
     }
 }
 
+/// The part of a class that is called by other objects.
+fn calls_export(name: &Ident) -> TokenStream {
+    let call = quote_spanned! { name.span() => ::holdfast::__private::call::<#name> };
+    let result = quote! { ::core::result::Result<__calls::Answer, __holdfast::Failure> };
+    let (method, arguments) = (quote! { ::std::string::String }, quote! { ::std::vec::Vec<u8> });
+    quote! {
+        use __holdfast::bindings::with_calls::{self as __with_calls, exports::holdfast::object::call_handler as __calls};
+
+        impl __holdfast::declared::Calls for #name {}
+
+        #[used]
+        static CALL: fn(#method, #arguments) -> #result = #call;
+
+        impl __calls::Guest for __Exports {
+            fn call(method: #method, arguments: #arguments) -> #result {
+                CALL(method, arguments)
+            }
+        }
+
+        #[cfg(target_family = "wasm")]
+        __with_calls::export!(__Exports with_types_in __with_calls);
+    }
+}
+
 /// The part of a class that listens to WebSockets.
 fn websocket_export(name: &Ident) -> TokenStream {
     let event = quote_spanned! { name.span() => ::holdfast::__private::socket_event::<#name> };
@@ -151,6 +177,7 @@ struct Declared {
     alarm: bool,
     websocket: bool,
     later: bool,
+    calls: bool,
 }
 
 fn parse(arguments: TokenStream) -> syn::Result<Declared> {
@@ -158,7 +185,7 @@ fn parse(arguments: TokenStream) -> syn::Result<Declared> {
     let refusal = |arguments| {
         Error::new_spanned(
             arguments,
-            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm`, `websocket` and `later`; its name is \
+            "#[object] takes the handlers that a class has beside `fetch`, which can be `alarm`, `websocket`, `later` and `calls`; its name is \
              `class = \"...\"` in holdfast.toml",
         )
     };
@@ -168,6 +195,7 @@ fn parse(arguments: TokenStream) -> syn::Result<Declared> {
             "alarm" => declared.alarm = true,
             "websocket" => declared.websocket = true,
             "later" => declared.later = true,
+            "calls" => declared.calls = true,
             _ => return Err(refusal(handler.into_token_stream())),
         }
     }
@@ -242,6 +270,7 @@ mod tests {
         assert_eq!(has(quote!(websocket)), (false, true, false));
         assert_eq!(has(quote!(websocket, alarm)), (true, true, false));
         assert_eq!(has(quote!(later)), (false, false, true));
+        assert!(written(quote!(calls)).contains("call_handler") && !written(quote!()).contains("call_handler"));
     }
 
     #[test]

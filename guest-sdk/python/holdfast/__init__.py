@@ -11,13 +11,14 @@ class Counter(DurableObject):
 ```
 
 Each call of a handler is a turn, and a turn is atomic: if the handler returns, all that it wrote stays, and the caller
-gets the answer once that is on disk; if it raises, nothing of it stays. `DurableObject` has the details, `Storage` and
+gets the answer once that is on disk; if it raises, nothing of it stays. A handler that is `async def` and waits is
+several turns. `DurableObject` has the details, `Storage` and
 `Sql` what an object can store, and `docs/languages/python.md` of Holdfast what differs from Python elsewhere.
 """
 
 from ._logs import TRACE
 from .alarm import AlarmClock, AlarmInfo
-from .errors import AlarmError, Failure, HostError, IntegrityError, SqlError, StorageError, WebSocketError
+from .errors import AlarmError, Failure, HostError, IntegrityError, LateError, SqlError, StorageError, WebSocketError
 from .http import BadRequest, Headers, Request, Response
 from .object import Context, DurableObject
 from .sql import Cursor, Row, Sql, SqlValue
@@ -37,6 +38,7 @@ __all__ = [
     "Headers",
     "HostError",
     "IntegrityError",
+    "LateError",
     "Message",
     "Request",
     "Response",

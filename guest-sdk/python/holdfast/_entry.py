@@ -9,24 +9,21 @@ from __future__ import annotations
 
 import gc
 import linecache
-import logging
 import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import PurePath
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from . import _host, _logs
+from ._failure import failure
 from ._host import data, number
 from ._json import decode, encode
 from .alarm import AlarmInfo, time
-from .errors import Failure, HostError
 from .http import Headers, Request, Response
 from .object import Context, DurableObject
 from .websocket import WebSocket
-
-Result = TypeVar("Result")
 
 # Modules that are imported when they are first used, which is too late: what `datetime.strptime` needs, and what
 # componentize-py asks for after everything else, so that each object has random numbers of its own.
@@ -39,10 +36,14 @@ _class: type[DurableObject]
 _object: DurableObject
 
 
-def register(cls: type[DurableObject]) -> None:
-    """Makes `cls` the class of this component and its memory ready to be kept."""
-    global _class
-    _rehearse()
+def register(cls: type[DurableObject], waits: bool = False) -> None:
+    """Makes `cls` the class of this component and its memory ready to be kept. Whether it is one that can wait."""
+    global _class, _run
+    if waits:
+        late = import_module("holdfast._late")
+        late.install()
+        _run = late.run
+    _rehearse(waits)
     _class = cls
     project = PurePath(sys.modules[cls.__module__].__file__ or "").parent
     _logs.install(str(project))
@@ -54,7 +55,7 @@ def register(cls: type[DurableObject]) -> None:
     gc.freeze()
 
 
-def _rehearse() -> None:
+def _rehearse(waits: bool = False) -> None:
     """Makes objects and has them answer.
 
     What Python finds out when it does something for the first few times, such as what is an instance of what and which
@@ -64,7 +65,13 @@ def _rehearse() -> None:
     global _class, _object
 
     class Rehearsal(DurableObject):
-        def fetch(self, request: Request) -> Response:
+        def fetch(self, request: Request) -> Any:
+            return self.answer_later(request) if waits else self.answer(request)
+
+        async def answer_later(self, request: Request) -> Response:
+            return self.answer(request)
+
+        def answer(self, request: Request) -> Response:
             name, page = request.segments[0], int(request.query.get("page", "0"))
             if page == 0:
                 return Response(name)
@@ -84,7 +91,7 @@ class InitHandler:
 
     def init(self) -> None:
         global _object
-        _object = _turn(_class, Context())
+        _object = _turn(_run, _class, _same, Context())
 
 
 class FetchHandler:
@@ -92,60 +99,71 @@ class FetchHandler:
 
     def fetch(self, request: Any) -> Any:
         headers = Headers.of_raw(request.headers)
-        return _turn(_answer, Request(request.method, request.uri, headers, request.body))
+        received = Request(request.method, request.uri, headers, request.body)
+        answer = _turn(_run, _object.fetch, _response, received, request=received)
+        # What is returned is not sent if the answer comes later.
+        return _host.http_types.Response(204, [], b"") if answer is None else answer
 
 
 class AlarmHandler:
     """Exports `alarm-handler`."""
 
     def alarm(self, info: Any) -> None:
-        _turn(_object.alarm, AlarmInfo(time(info.scheduled), info.retry_count))
+        _turn(_run, _object.alarm, _nothing, AlarmInfo(time(info.scheduled), info.retry_count))
 
 
 class WebsocketHandler:
     """Exports `websocket-handler`."""
 
     def message(self, socket: int, message: Any) -> None:
-        _turn(_object.websocket_message, WebSocket(socket), message.value)
+        _turn(_run, _object.websocket_message, _nothing, WebSocket(socket), message.value)
 
     def close(self, socket: int, code: int, reason: str, was_clean: bool) -> None:
-        _turn(_object.websocket_close, WebSocket(socket), code, reason, was_clean)
+        _turn(_run, _object.websocket_close, _nothing, WebSocket(socket), code, reason, was_clean)
 
     def error(self, socket: int, text: str) -> None:
-        _turn(_object.websocket_error, WebSocket(socket), text)
+        _turn(_run, _object.websocket_error, _nothing, WebSocket(socket), text)
 
 
-def _answer(request: Request) -> Any:
-    response = _object.fetch(request)
-    if not isinstance(response, Response):  # pyright: ignore[reportUnnecessaryIsInstance]
+class LaterHandler:
+    """Exports `later-handler`, in a class that can wait."""
+
+    def resume(self, tokens: list[int]) -> None:
+        # Whatever resumes the object, `_late` has asked for it.
+        _turn(import_module("holdfast._late").resume, tokens)
+
+
+def _response(response: Any) -> Any:
+    if not isinstance(response, Response):
         raise TypeError(f"fetch returned {response!r}, which is no Response")
     return _host.http_types.Response(number(response.status, 16), response.headers.raw, data(response.body))
 
 
-def _turn(handler: Callable[..., Result], *arguments: Any) -> Result:
+def _same(result: Any) -> Any:
+    return result
+
+
+def _nothing(_: Any) -> None:
+    pass
+
+
+def _now(
+    handler: Callable[..., Any], to_answer: Callable[[Any], Any], *arguments: Any, request: Request | None = None
+) -> Any:
+    return to_answer(handler(*arguments))
+
+
+_run = _now
+"""Runs a handler of the class. `_late.run`, if the class is one that can wait."""
+
+
+def _turn(act: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
     try:
-        return handler(*arguments)
-    except Failure as failure:
-        _fail(failure.code, failure.message, failure.retryable)
+        return act(*arguments, **options)
     except BaseException as error:  # `sys.exit()` and the like, too: only an error that is returned has a message.
-        trace = error.__traceback__
-        while trace and trace.tb_frame.f_globals is globals():
-            trace = trace.tb_next
-        message = f"{type(error).__name__}: {error}"
-        logging.getLogger("holdfast").error("%s", message, exc_info=(type(error), error, trace))
-        _fail(_code(error), message, False)
+        raise _host.Err(failure(error)) from None
     finally:
         _logs.flush()
-
-
-def _code(error: BaseException) -> str:
-    if isinstance(error, HostError):
-        return error.code
-    return "out-of-memory" if isinstance(error, MemoryError) else "guest-error"
-
-
-def _fail(code: str, message: str, retryable: bool) -> NoReturn:
-    raise _host.Err(_host.types.Failure(_host.readable(code), _host.readable(message), retryable)) from None
 
 
 def _keep_sources(project: PurePath) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "http_types",
     "identity",
     "key_value",
+    "later",
     "logging",
     "number",
     "packed_sql",
@@ -49,15 +50,17 @@ class _NoHost:
 
 
 if TYPE_CHECKING or find_spec("wit_world"):
-    # componentize-py looks for what a class exports and imports when nothing can be imported any more.
+    # componentize-py looks for what a class exports when nothing can be imported any more.
     import wit_world.exports  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    import wit_world.imports.later  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import wit_world.imports.objects  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    import wit_world.imports.turn  # noqa: F401  # pyright: ignore[reportUnusedImport]
     from componentize_py_types import Err
     from wit_world.imports import (
         alarms,
         http_types,
         identity,
         key_value,
+        later,
         logging,
         packed_sql,
         sql,
@@ -66,9 +69,8 @@ if TYPE_CHECKING or find_spec("wit_world"):
         websockets,
     )
 else:
-    alarms = http_types = identity = key_value = logging = packed_sql = sql = storage = types = websockets = (
-        _NoHost()
-    )
+    alarms = http_types = identity = key_value = later = logging = packed_sql = _NoHost()
+    sql = storage = types = websockets = _NoHost()
 
     class Err(Exception):
         """What the host raises when it refuses."""

@@ -58,14 +58,21 @@ def exports(cls: type[DurableObject]) -> list[str]:
     defined = ["init-handler"]
     for interface, handlers in HANDLERS.items():
         own = [name for name in handlers if getattr(cls, name) is not getattr(DurableObject, name)]
-        for name in own:
-            if inspect.iscoroutinefunction(getattr(cls, name)):
-                raise BuildError(f"{cls.__name__}.{name} is `async`; handlers are plain functions: write `def`")
         if own:
             defined.append(interface)
     if "fetch-handler" not in defined:
         raise BuildError(f"{cls.__name__} has no method `fetch`, which every class has")
+    if waits(cls):
+        defined.append("later-handler")
     return defined
+
+
+def waits(cls: type[DurableObject]) -> bool:
+    """Whether a class can wait: it has a coroutine, or something that it imports uses `asyncio`."""
+    methods = (getattr(cls, name) for name in dir(cls))
+    return "asyncio" in sys.modules or any(
+        inspect.iscoroutinefunction(inspect.unwrap(method)) for method in methods if callable(method)
+    )
 
 
 def import_project(project: Path, name: str) -> ModuleType:
@@ -95,8 +102,9 @@ def build(project: Path, module: str, output: Path) -> None:
             # Compiled files beside the sources would look like changes to a program that watches them.
             "import sys\nsys.dont_write_bytecode = True\n"
             f"from {module} import {cls.__name__}\n"
-            "from holdfast._entry import AlarmHandler, FetchHandler, InitHandler, WebsocketHandler, register\n"
-            f"register({cls.__name__})\n"
+            "from holdfast._entry import AlarmHandler, FetchHandler, InitHandler, LaterHandler, WebsocketHandler\n"
+            "from holdfast._entry import register\n"
+            f"register({cls.__name__}, waits={waits(cls)})\n"
         )
         componentize(work, project, output)
 

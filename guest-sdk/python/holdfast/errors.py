@@ -5,7 +5,16 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-__all__ = ["AlarmError", "Failure", "HostError", "IntegrityError", "SqlError", "StorageError", "WebSocketError"]
+__all__ = [
+    "AlarmError",
+    "Failure",
+    "HostError",
+    "IntegrityError",
+    "LateError",
+    "SqlError",
+    "StorageError",
+    "WebSocketError",
+]
 
 
 class Failure(Exception):
@@ -127,4 +136,16 @@ class WebSocketError(HostError):
         "too-large": "{0.size} bytes: at most {0.limit} are allowed",
         "too-much": "the messages of this turn are over {} bytes",
         "bad-code": "{} is no code to close with: use 1000, 1001, 1003, 1007 to 1014, or 3000 to 4999",
+    }
+
+
+class LateError(HostError):
+    """The host refused late work: what goes on after its turn."""
+
+    code = "late-error"
+    _messages = {
+        "too-many": "the object has {} of them, as many as it may",
+        "not-deferrable": "the answer of this turn cannot be deferred",
+        "gone": "nothing waits for the answer any more",
+        "wrong-kind": "the request does not ask for a WebSocket",
     }

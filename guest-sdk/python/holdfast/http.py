@@ -105,6 +105,8 @@ class Request:
     """Path and query below the object: `/add?n=2` for a request to `/counter/alice/add?n=2`."""
     headers: Headers
     body: bytes
+    handler: Any = None
+    """The SDK's own: the handler that this is the request of."""
 
     def __init__(self, method: str, uri: str = "/", headers: Headers | HeaderItems = (), body: bytes = b"") -> None:
         self.method = method

@@ -11,6 +11,7 @@ from struct import Struct
 from typing import Any, ClassVar, Union
 
 from . import _host
+from ._batches import Batches
 from ._host import text
 from .errors import sql_error
 
@@ -21,9 +22,6 @@ SqlValue = Union[None, int, float, str, bytes]
 
 _exec = _host.refused_as(sql_error, _host.packed_sql.exec)
 _next = _host.refused_as(sql_error, _host.packed_sql.next)
-
-_BATCH = 256
-"""How many rows are asked for at once; the host also ends a batch at about 1 MiB."""
 
 
 class Row(tuple[Any, ...]):
@@ -52,7 +50,8 @@ class Row(tuple[Any, ...]):
 class Cursor:
     """The result of a statement: an iterator over its rows, which it reads in batches.
 
-    A loop over a million rows needs no more memory than one over a thousand. It ends with the turn.
+    A loop over a million rows needs no more memory than one over a thousand. It ends with the turn; if a
+    handler that uses it waits, what it has left is read into memory, at most 8 MiB in a turn.
     """
 
     columns: tuple[str, ...]
@@ -71,7 +70,8 @@ class Cursor:
         self._rows: Iterator[Row] = iter(())
         if result.packed is not None:
             self.columns, row, start = _head(result.packed)
-            self._rows = _rows(row, len(self.columns), result.packed, start, result.more)
+            more = None if result.more is None else Batches(result.more, _next, len)
+            self._rows = _rows(row, len(self.columns), result.packed, start, more)
 
     def __iter__(self) -> Iterator[Row]:
         return self._rows
@@ -166,14 +166,14 @@ def _head(result: bytes) -> tuple[tuple[str, ...], type[Row], int]:
     return columns, _row_type(columns), at
 
 
-def _rows(row: type[Row], width: int, batch: bytes, start: int, more: Any) -> Iterator[Row]:
+def _rows(row: type[Row], width: int, batch: bytes, start: int, more: Batches | None) -> Iterator[Row]:
     while True:
         values = _values(batch, start)
         for first in range(0, len(values), width):
             yield row(values[first : first + width])
         if more is None:
             return
-        batch, start = _next(more, _BATCH), 0
+        batch, start = more.next(), 0
         if not batch:
             return
 

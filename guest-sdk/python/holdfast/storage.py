@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from . import _host
+from . import _host, _section
+from ._batches import Batches
 from ._host import data, number, text
 from ._json import decode, encode
 from .errors import StorageError
@@ -32,9 +33,6 @@ _undo = _host.refused_as(StorageError, _host.storage.Savepoint.undo)
 _size = _host.refused_as(StorageError, _host.storage.size)
 _delete_all = _host.refused_as(StorageError, _host.storage.delete_all)
 _sync = _host.refused_as(StorageError, _host.storage.sync)
-
-_BATCH = 256
-"""How many entries a list asks for at once; the host also ends a batch at about 1 MiB."""
 
 
 class Storage:
@@ -192,19 +190,21 @@ class Storage:
         prefix, start, start_after, end = (key if key is None else text(key) for key in keys)
         limit = limit if limit is None else number(limit, 32)
         entries = _list(_host.key_value.ListOptions(start, start_after, end, prefix, bool(reverse), limit))
-        return _read(entries, read)
+        return _read(Batches(entries, _next, _bytes), read)
 
 
 class Transaction:
     """What `Storage.transaction` makes: a context manager for one `with`."""
 
-    __slots__ = ("_savepoint",)
+    __slots__ = ("_savepoint", "_section")
 
     def __enter__(self) -> Transaction:
         self._savepoint = _open_savepoint()
+        self._section = _section.enter()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        _section.leave(self._section)
         with self._savepoint as savepoint:
             if kind is None:
                 _keep(savepoint)
@@ -212,10 +212,14 @@ class Transaction:
                 _undo(savepoint)
 
 
-def _read(entries: Any, read: Callable[[bytes], Value]) -> Iterator[tuple[str, Value]]:
-    while batch := _next(entries, _BATCH):
+def _read(batches: Batches, read: Callable[[bytes], Value]) -> Iterator[tuple[str, Value]]:
+    while batch := batches.next():
         for entry in batch:
             yield entry.key, read(entry.value)
+
+
+def _bytes(batch: list[Any]) -> int:
+    return sum(len(entry.key) + len(entry.value) for entry in batch)
 
 
 def _as_it_is(value: bytes) -> bytes:

@@ -6,7 +6,7 @@ if it fails.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any, Union
 
@@ -14,7 +14,7 @@ from . import _host
 from ._host import data, number, text
 from ._json import decode, encode
 from .alarm import time
-from .errors import WebSocketError
+from .errors import LateError, WebSocketError
 
 __all__ = ["Message", "WebSocket"]
 
@@ -30,7 +30,11 @@ _broadcast = _host.refused_as(WebSocketError, _host.websockets.broadcast)
 _buffered = _host.refused_as(WebSocketError, _host.websockets.buffered)
 _close = _host.refused_as(WebSocketError, _host.websockets.close)
 _set_auto_response = _host.refused_as(WebSocketError, _host.websockets.set_auto_response)
+_hold_for = _host.refused_as(LateError, _host.later.hold_for)
 _auto_response_time = _host.refused_as(WebSocketError, _host.websockets.auto_response_time)
+
+_unopened: dict[int, list[Callable[[], None]]] = {}
+"""What is to be done to WebSockets that are open only when their requests are answered, which is in a later turn."""
 
 
 class WebSocket:
@@ -46,7 +50,7 @@ class WebSocket:
 
     def send(self, message: Message) -> None:
         """Send a message. A peer that is too slow to take what is sent to it is closed with code 1013."""
-        _send(self.id, pack(message))
+        self._once_open(_send, pack(message))
 
     def close(self, code: int | None = None, reason: str = "") -> None:
         """Close it, after what was sent.
@@ -54,7 +58,7 @@ class WebSocket:
         The code is 1000, 1001, 1003, 1007 to 1014 or 3000 to 4999, the reason at most 123 bytes. The close event comes
         when the peer has answered.
         """
-        _close(self.id, code if code is None else number(code, 16), text(reason))
+        self._once_open(_close, code if code is None else number(code, 16), text(reason))
 
     @property
     def tags(self) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ class WebSocket:
 
     @attachment.setter
     def attachment(self, value: Any) -> None:
-        _set_attachment(self.id, None if value is None else encode(value))
+        self._once_open(_set_attachment, None if value is None else encode(value))
 
     @property
     def attachment_bytes(self) -> bytes | None:
@@ -81,7 +85,7 @@ class WebSocket:
 
     @attachment_bytes.setter
     def attachment_bytes(self, value: bytes | None) -> None:
-        _set_attachment(self.id, value if value is None else data(value))
+        self._once_open(_set_attachment, value if value is None else data(value))
 
     @property
     def buffered(self) -> int:
@@ -93,6 +97,12 @@ class WebSocket:
         """When the host last answered on this WebSocket for the object; `None` if it never has."""
         millis = _auto_response_time(self.id)
         return None if millis is None else time(millis)
+
+    def _once_open(self, act: Callable[..., None], *arguments: Any) -> None:
+        if self.id in _unopened:
+            _unopened[self.id].append(lambda: act(self.id, *arguments))
+        else:
+            act(self.id, *arguments)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, WebSocket) and self.id == other.id
@@ -107,6 +117,27 @@ class WebSocket:
 def accept(tags: Iterable[str]) -> WebSocket:
     """Accepts the WebSocket that the turn's request asks for."""
     return WebSocket(_accept([*map(text, tags)]))
+
+
+def hold_back(socket: WebSocket) -> None:
+    """The WebSocket is open only when its request is answered: keeps what is done to it until then."""
+    _unopened[socket.id] = []
+
+
+def let_go(socket: WebSocket) -> None:
+    """The request of a WebSocket is answered: does what was kept."""
+    for act in _unopened.pop(socket.id, ()):
+        try:
+            act()
+        except WebSocketError as refusal:
+            # It was not opened, by the class or because the response is not valid.
+            if refusal.case != "unknown-socket":
+                raise
+
+
+def hold_for(socket: WebSocket) -> None:
+    """Keeps the instance in memory as long as it is open."""
+    socket._once_open(_hold_for)
 
 
 def sockets(tag: str | None) -> list[WebSocket]:

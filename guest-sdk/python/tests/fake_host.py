@@ -125,6 +125,18 @@ class Host:
         self.attachments: dict[int, bytes | None] = {}
         self.sent: list[tuple[Any, ...]] = []
         self.auto_response: AutoResponsePair | None = None
+        self.last_token = 0
+        self.interleaves = True
+        self.resumes: dict[int, int | None] = {}
+        self.deferred: dict[int, Any] = {}
+        self.watched: dict[int, int] = {}
+        self.held: list[int] = []
+        self.exclusive: list[bool] = []
+        self.drops = 0
+
+    def token(self) -> int:
+        self.last_token += 1
+        return self.last_token
 
 
 host = Host()
@@ -317,6 +329,50 @@ class WebSockets:
         return 1_500
 
 
+class Later:
+    """Late work. The turn's own deferred answer is the one that was deferred last and has no answer."""
+
+    Answer_Response, Answer_Failed = case("Answer_Response"), case("Answer_Failed")
+    Answer_Done = case("Answer_Done", has_value=False)
+
+    def resume_after(self, milliseconds: int, holds: bool) -> int:
+        token = host.token()
+        host.resumes[token] = milliseconds
+        return token
+
+    def cancel(self, token: int) -> bool:
+        return host.resumes.pop(token, self) is not self
+
+    def defer(self) -> int:
+        if not host.interleaves:
+            raise refuse("NotDeferrable")
+        token = host.token()
+        host.deferred[token] = None
+        return token
+
+    def reply(self, deferred: int, answer: Any) -> None:
+        if host.deferred.get(deferred, self) is not None:
+            raise refuse("Gone")
+        host.deferred[deferred] = answer
+
+    def on_gone(self, deferred: int) -> int:
+        token = host.token()
+        host.watched[token] = deferred
+        return token
+
+    def accept(self, deferred: int, tags: list[str]) -> int:
+        return WebSockets().accept([*tags, f"deferred {deferred}"])
+
+    def hold_for(self, socket: int) -> None:
+        host.held.append(socket)
+
+    def exclusive(self, on: bool) -> None:
+        host.exclusive.append(on)
+
+    def drop_instance(self) -> None:
+        host.drops += 1
+
+
 class Identity:
     def id(self) -> str:
         return "0" * 64
@@ -368,6 +424,7 @@ def install() -> None:
         http_types=HttpTypes,
         identity=Identity(),
         key_value=KeyValue(),
+        later=Later(),
         logging=Logging(),
         packed_sql=PackedSql(),
         sql=Sql(),
@@ -375,8 +432,9 @@ def install() -> None:
         types=Types,
         websockets=WebSockets(),
     )
-    # No part of the SDK uses it.
-    module("wit_world.imports.later")
+    # No part of the SDK uses them.
+    for unused in ("objects", "turn"):
+        module(f"wit_world.imports.{unused}")
 
 
 def reset() -> Host:

@@ -1,10 +1,12 @@
 """Which class a build takes, and what it exports. Making the component itself is tested with the host."""
 
 import contextlib
+import functools
 import io
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +15,7 @@ from tests import fake_host
 fake_host.install()
 
 from holdfast import DurableObject, Request, Response  # noqa: E402
-from holdfast.build import BuildError, complaint, exports, find_class, import_project  # noqa: E402
+from holdfast.build import BuildError, complaint, exports, find_class, import_project, waits  # noqa: E402
 
 
 def module(*classes: type) -> ModuleType:
@@ -55,22 +57,36 @@ class BuildTests(unittest.TestCase):
             def websocket_error(self, ws: object, error: str) -> None:
                 pass
 
-        self.assertEqual(exports(Counter), ["init-handler", "fetch-handler"])
-        self.assertEqual(exports(Reminder), ["init-handler", "fetch-handler", "alarm-handler"])
-        self.assertEqual(exports(Room), ["init-handler", "fetch-handler", "alarm-handler", "websocket-handler"])
+        with unittest.mock.patch.dict(sys.modules):
+            sys.modules.pop("asyncio", None)
+            self.assertEqual(exports(Counter), ["init-handler", "fetch-handler"])
+            self.assertEqual(exports(Reminder), ["init-handler", "fetch-handler", "alarm-handler"])
+            self.assertEqual(exports(Room), ["init-handler", "fetch-handler", "alarm-handler", "websocket-handler"])
+
+    def test_a_class_can_wait_if_it_has_a_coroutine_or_knows_asyncio(self) -> None:
+        class Waiting(Counter):
+            async def alarm(self, info: object) -> None:
+                pass
+
+        class Wrapping(Counter):
+            @functools.wraps(Waiting.alarm)
+            def help(self) -> None:
+                pass
+
+        with unittest.mock.patch.dict(sys.modules):
+            sys.modules.pop("asyncio", None)
+            self.assertFalse(waits(Counter))
+            self.assertTrue(waits(Waiting) and waits(Wrapping))
+            self.assertEqual(exports(Waiting), ["init-handler", "fetch-handler", "alarm-handler", "later-handler"])
+            sys.modules["asyncio"] = ModuleType("asyncio")
+            self.assertTrue(waits(Counter))
 
     def test_mistakes_are_told(self) -> None:
         class Silent(DurableObject):
             pass
 
-        class Waiting(Counter):
-            async def alarm(self, info: object) -> None:  # type: ignore[override]
-                pass
-
         with self.assertRaisesRegex(BuildError, "Silent has no method `fetch`"):
             exports(Silent)
-        with self.assertRaisesRegex(BuildError, "Waiting.alarm is `async`"):
-            exports(Waiting)
 
     def test_what_is_wrong_with_a_module_is_shown_as_its_author_knows_it(self) -> None:
         self.addCleanup(setattr, sys, "path", sys.path[:])

@@ -27,6 +27,17 @@ pub mod with_alarm {
 }
 
 /// See [`with_alarm`].
+pub mod with_calls {
+    wit_bindgen::generate!({
+        path: "../../wit",
+        inline: "package holdfast:sdk; world with-calls { export holdfast:object/call-handler@0.2.0; }",
+        world: "holdfast:sdk/with-calls",
+        with: { "holdfast:object/types@0.2.0": crate::bindings::holdfast::object::types },
+        pub_export_macro: true,
+    });
+}
+
+/// See [`with_alarm`].
 pub mod with_later {
     wit_bindgen::generate!({
         path: "../../wit",

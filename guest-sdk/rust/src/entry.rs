@@ -9,8 +9,10 @@ use crate::bindings::holdfast::object::http_types as wit;
 use crate::bindings::holdfast::object::types::Failure;
 use crate::bindings::holdfast::object::websockets::Message;
 use crate::bindings::with_alarm::exports::holdfast::object::alarm_handler::AlarmInfo;
+use crate::bindings::with_calls::exports::holdfast::object::call_handler::Answer;
 use crate::{
-    AlarmHandler, Close, Context, Error, LateHandler, Object, Request, Result, Token, WebSocket, WebSocketHandler, logs,
+    AlarmHandler, Arguments, CallHandler, Close, Context, Error, LateHandler, Object, Request, Result, Token,
+    WebSocket, WebSocketHandler, logs,
 };
 
 thread_local! {
@@ -35,6 +37,12 @@ pub fn fetch(request: wit::Request) -> Result<wit::Response, Failure> {
 /// Gives an alarm to the instance, which is a `T`.
 pub fn alarm<T: AlarmHandler>(info: AlarmInfo) -> Result<(), Failure> {
     Ok(with_instance(|object: &mut T| object.alarm(info.into()))?)
+}
+
+/// Gives a call to the instance, which is a `T`.
+pub fn call<T: CallHandler>(method: String, arguments: Vec<u8>) -> Result<Answer, Failure> {
+    let reply = with_instance(|object: &mut T| object.call(&method, Arguments::new(arguments)))?;
+    Ok(reply.into_answer())
 }
 
 /// Resumes the instance, which is a `T`.
@@ -64,7 +72,7 @@ pub fn socket_event<T: WebSocketHandler>(socket: u64, event: SocketEvent) -> Res
     Ok(with_instance(handle)?)
 }
 
-fn with_instance<T: Object>(handle: impl FnOnce(&mut T) -> Result<()>) -> Result<()> {
+fn with_instance<T: Object, A>(handle: impl FnOnce(&mut T) -> Result<A>) -> Result<A> {
     with_object(|object| match (object as &mut dyn Any).downcast_mut() {
         Some(object) => handle(object),
         None => Err(Error::new("not-initialized", "the instance is of another class")),

@@ -7,7 +7,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use crate::bindings::holdfast::object::types::Failure;
-use crate::{AlarmError, BadRequest, LateError, SqlError, StorageError, WebSocketError};
+use crate::{AlarmError, BadRequest, CallError, LateError, SqlError, StorageError, WebSocketError};
 
 /// What handlers return; the error is [`Error`] unless said otherwise.
 ///
@@ -62,6 +62,12 @@ impl Error {
     /// ```
     pub fn new(code: impl Into<Cow<'static, str>>, message: impl fmt::Display) -> Self {
         Self { code: code.into(), message: message.to_string(), retryable: false, case: None, source: None }
+    }
+
+    /// The error of a [`CallHandler`](crate::CallHandler) that has no such method. The caller learns that the call has
+    /// not run.
+    pub fn no_method(method: &str) -> Self {
+        Self::new("no-method", method)
     }
 
     /// Says that the same request may succeed later: callers get status 503 in place of 500.
@@ -129,6 +135,7 @@ impl fmt::Display for Error {
 impl<E: StdError + 'static> From<E> for Error {
     fn from(error: E) -> Self {
         let any: &dyn Any = &error;
+        let call = any.downcast_ref::<CallError>().map(|error| (error.code().to_owned(), error.is_retryable()));
         let (code, case) = if let Some(error) = any.downcast_ref::<StorageError>() {
             ("storage-error", Some(error.case()))
         } else if let Some(error) = any.downcast_ref::<SqlError>() {
@@ -150,7 +157,9 @@ impl<E: StdError + 'static> From<E> for Error {
             message = format!("{message}: {cause}");
             source = cause.source();
         }
-        Self { case, source: Some(Box::new(error)), ..Self::new(code, message) }
+        // That of a call keeps its own code.
+        let (code, retryable) = call.map_or((code.into(), false), |(code, retryable)| (Cow::Owned(code), retryable));
+        Self { case, retryable, source: Some(Box::new(error)), ..Self::new(code, message) }
     }
 }
 

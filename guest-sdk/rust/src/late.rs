@@ -83,6 +83,9 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bindings::holdfast::object::later as wit;
+use serde::Serialize;
+
+use crate::calls::encode;
 use crate::{Context, Error, Object, Response, Result, WebSocket, declared};
 
 /// A class that resumes work of earlier turns. Belongs to `#[object(later)]`; see [`mod@crate::late`].
@@ -175,6 +178,24 @@ impl Deferred {
     pub fn respond(self, response: Response) -> Result<()> {
         let response = response.try_into()?;
         Ok(self.reply(wit::Answer::Response(response))?)
+    }
+
+    /// Answers a deferred call, as part of the turn that runs.
+    ///
+    /// # Errors
+    /// [`LateError::Gone`] if its caller has gone, [`LateError::WrongKind`] if it is not a call.
+    pub fn return_value(self, value: &(impl Serialize + ?Sized)) -> Result<()> {
+        let value = encode(value)?;
+        Ok(self.reply(wit::Answer::Value(value))?)
+    }
+
+    /// Refuses a deferred call with a value. It undoes nothing.
+    ///
+    /// # Errors
+    /// As [`return_value`](Self::return_value).
+    pub fn refuse(self, value: &(impl Serialize + ?Sized)) -> Result<()> {
+        let value = encode(value)?;
+        Ok(self.reply(wit::Answer::Refused(value))?)
     }
 
     /// Ends a deferred event of a WebSocket or an alarm.

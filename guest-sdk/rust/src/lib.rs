@@ -85,6 +85,9 @@
 //! # Later
 //! A handler can answer in a later turn and go on at a later time, without blocking its object: [`mod@late`].
 //!
+//! # Other objects
+//! An object calls methods of other objects, and is called by them: [`mod@calls`].
+//!
 //! # Errors
 //! `?` turns every error into an [`Error`], which fails the turn. [`Error::new`], [`bail!`] and [`ensure!`] make one
 //! with a code that callers can match on, and [`ErrorContext::context`] adds what the code was doing.
@@ -102,6 +105,7 @@
 pub mod alarm;
 #[doc(hidden)] // Public for `__private` only.
 pub mod bindings;
+pub mod calls;
 mod encoding;
 mod entry;
 mod error;
@@ -119,6 +123,7 @@ pub mod storage;
 pub mod websocket;
 
 pub use alarm::{Alarm, AlarmClock, AlarmError, AlarmHandler};
+pub use calls::{Arguments, CallError, CallHandler, Fate, ObjectRef, Objects, Peer, Reply};
 pub use error::{Error, ErrorContext, Result};
 pub use late::{Debounce, Deferred, LateError, LateHandler, Token};
 pub use object::{Context, Object};
@@ -135,8 +140,9 @@ pub use websocket::{AutoResponse, Close, Message, WebSocket, WebSocketError, Web
 ///
 /// `#[object(alarm)]` is for a class that sets [alarms](mod@alarm): it implements [`AlarmHandler`], too.
 /// `#[object(websocket)]` is for one that listens to [WebSockets](mod@websocket) and implements [`WebSocketHandler`];
-/// `#[object(later)]` for one that does [late work](mod@late) and implements [`LateHandler`]; `#[object(alarm,
-/// websocket)]` for one that does two of them.
+/// `#[object(later)]` for one that does [late work](mod@late) and implements [`LateHandler`]; `#[object(calls)]` for
+/// one that [other objects call](mod@calls) and implements [`CallHandler`]; `#[object(alarm, websocket)]` for one that
+/// does two of them.
 ///
 /// ```no_run
 /// use holdfast::prelude::*;
@@ -162,9 +168,10 @@ pub use {http, log, serde_json};
 /// Everything a class usually needs: `use holdfast::prelude::*`.
 pub mod prelude {
     pub use crate::{
-        Alarm, AlarmError, AlarmHandler, BadRequest, Close, Context, Debounce, Deferred, Error, ErrorContext as _,
-        LateError, LateHandler, ListOptions, Message, Object, Request, Response, Result, SqlError, StorageError, Token,
-        WebSocket, WebSocketError, WebSocketHandler, bail, ensure, object, params,
+        Alarm, AlarmError, AlarmHandler, Arguments, BadRequest, CallError, CallHandler, Close, Context, Debounce,
+        Deferred, Error, ErrorContext as _, Fate, LateError, LateHandler, ListOptions, Message, Object, Reply, Request,
+        Response, Result, SqlError, StorageError, Token, WebSocket, WebSocketError, WebSocketHandler, bail, ensure,
+        object, params,
     };
     pub use http::{HeaderMap, Method, StatusCode};
     pub use log::{debug, error, info, trace, warn};
@@ -176,7 +183,7 @@ pub mod prelude {
 pub mod __private {
     pub use crate::bindings::{self, holdfast::object::types::Failure};
     pub use crate::declared;
-    pub use crate::entry::{SocketEvent, alarm, fetch, init, resume, socket_event};
+    pub use crate::entry::{SocketEvent, alarm, call, fetch, init, resume, socket_event};
 }
 
 /// What `#[object(..)]` says that a class has, as traits: a handler cannot be implemented without being said, because
@@ -189,6 +196,13 @@ pub mod declared {
         label = "write `#[object(alarm)]` on the struct: the host calls only what a class says that it has"
     )]
     pub trait Alarm {}
+
+    /// `#[object(calls)]`.
+    #[diagnostic::on_unimplemented(
+        message = "`{Self}` handles calls and does not say so",
+        label = "write `#[object(calls)]` on the struct: the host calls only what a class says that it has"
+    )]
+    pub trait Calls {}
 
     /// `#[object(later)]`.
     #[diagnostic::on_unimplemented(

@@ -16,7 +16,7 @@ use crate::{AlarmClock, Request, Response, Result, Sql, Storage};
 ///
 /// A class that is also called at times that it sets implements [`AlarmHandler`](crate::AlarmHandler), one that listens
 /// to WebSockets [`WebSocketHandler`](crate::WebSocketHandler), one that goes on later
-/// [`LateHandler`](crate::LateHandler).
+/// [`LateHandler`](crate::LateHandler), one that other objects call [`CallHandler`](crate::CallHandler).
 ///
 /// ```no_run
 /// use holdfast::prelude::*;

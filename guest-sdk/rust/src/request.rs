@@ -218,6 +218,15 @@ impl TryFrom<wit::Request> for Request {
     }
 }
 
+impl From<Request> for wit::Request {
+    fn from(request: Request) -> Self {
+        let (head, body) = request.http.into_parts();
+        let headers = head.headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+        let uri = head.uri.path_and_query().map_or_else(|| "/".into(), ToString::to_string);
+        Self { method: head.method.to_string(), uri, headers, body }
+    }
+}
+
 fn split(path: &str) -> impl Iterator<Item = &str> {
     let path = path.strip_prefix('/').unwrap_or(path);
     path.split('/').filter(move |_| !path.is_empty())

@@ -189,6 +189,19 @@ impl TryFrom<Response> for wit::Response {
     }
 }
 
+impl TryFrom<wit::Response> for Response {
+    type Error = Error;
+
+    fn try_from(response: wit::Response) -> Result<Self> {
+        let invalid = |error: http::Error| Error::new("invalid-response", error);
+        let mut built = http::Response::builder().status(response.status);
+        for (name, value) in response.headers {
+            built = built.header(name, value);
+        }
+        Ok(built.body(response.body).map_err(invalid)?.into())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

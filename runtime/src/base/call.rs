@@ -6,11 +6,13 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::limits::CALLS_PER_CHAIN;
 use super::{Env, ObjectAddress, ObjectId};
 
 /// The id of one call. Displayed as 32 hex digits.
@@ -115,7 +117,7 @@ impl Cause {
 }
 
 /// The principal on whose behalf a call is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
     /// A client of the data listener. The host does not know its identity.
     Client,
@@ -123,8 +125,18 @@ pub enum Principal {
     Admin,
     /// The host itself, for alarms.
     Host,
-    /// Another object.
-    Object(ObjectId),
+    /// Another object, whose turn makes the call.
+    Object(Arc<ObjectAddress>),
+}
+
+impl Principal {
+    /// Returns the object that makes the call.
+    pub fn object(&self) -> Option<&Arc<ObjectAddress>> {
+        match self {
+            Self::Object(object) => Some(object),
+            Self::Client | Self::Admin | Self::Host => None,
+        }
+    }
 }
 
 /// The calls that wait for a call, and the objects through which it came.
@@ -134,7 +146,46 @@ pub struct Chain {
     pub root: CallId,
     /// Objects whose turns wait for the call, outermost first. Empty for calls from outside.
     pub through: Vec<ObjectId>,
+    /// The calls that the chain has made, once it has made one.
+    pub budget: Option<CallBudget>,
 }
+
+impl Chain {
+    /// Returns the number of calls that wait for the call.
+    pub fn depth(&self) -> usize {
+        self.through.len()
+    }
+
+    /// Returns the chain's budget of calls, which all of it share from now on.
+    pub fn budget(&mut self) -> &CallBudget {
+        self.budget.get_or_insert_default()
+    }
+}
+
+/// The calls that all turns of one chain have made together.
+#[derive(Debug, Clone, Default)]
+pub struct CallBudget(Arc<AtomicU32>);
+
+impl CallBudget {
+    /// Counts a call. Returns false if the chain has made as many as it may ([`CALLS_PER_CHAIN`]).
+    pub fn take(&self) -> bool {
+        let more = |made: u32| (made < CALLS_PER_CHAIN).then_some(made + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+    }
+
+    /// Returns the number of calls made.
+    pub fn made(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl PartialEq for CallBudget {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for CallBudget {}
 
 /// W3C trace context: the trace that a client's request belongs to. It is passed on and never trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -201,7 +252,7 @@ pub struct Call<E> {
 impl<E> Call<E> {
     /// Creates a call from outside: only its caller waits for it, and it has no deadline of its own.
     pub fn new(id: CallId, target: ObjectAddress, (cause, principal): (Cause, Principal), event: E) -> Self {
-        let chain = Chain { root: id, through: Vec::new() };
+        let chain = Chain { root: id, through: Vec::new(), budget: None };
         Self { id, target, cause, chain, deadline: None, trace: None, principal, event }
     }
 

@@ -47,6 +47,10 @@ failpoints! {
     SecretWrite = "secret-write",
     /// A turn is applied in the object's SQLite database, and not yet in the commit log.
     TurnApplied = "turn-applied",
+    /// What a turn has written before it calls another object is durable; before the call is delivered.
+    CallSettled = "call-settled",
+    /// A call is in the mailbox of its object.
+    CallDelivered = "call-delivered",
     /// Before the bytes of a group are written to a segment.
     LogWrite = "log-write",
     /// A group is written; before its flush.

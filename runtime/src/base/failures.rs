@@ -16,7 +16,7 @@ use super::limits::{FAILURES_COUNTED_APART, FAILURES_OF_CLASS, FAILURES_OF_OBJEC
 use super::logs::{GuestLogs, Level, LogEntry, shown};
 use super::socket::SocketId;
 use super::turn_error::{Failure, Fault};
-use super::{CallId, ClassKey, ClassName, Env, ObjectAddress, TurnError};
+use super::{CallId, ClassKey, ClassName, Env, MethodName, ObjectAddress, TurnError};
 
 /// The time window in which failures are counted together.
 const WINDOW: Duration = Duration::from_secs(FAILURES_WINDOW_SECONDS);
@@ -30,6 +30,8 @@ const EXAMPLE_MAX: usize = 256;
 pub enum Occasion {
     /// A request. Reports contain only the path of the URI: queries may contain secrets.
     Fetch(Method, Uri),
+    /// A call of a method.
+    Call(MethodName),
     /// The object's alarm.
     Alarm,
     /// An event of a WebSocket.
@@ -48,6 +50,7 @@ impl fmt::Display for Occasion {
                 let end = path.floor_char_boundary(PATH_MAX);
                 write!(f, "{method} {}{}", &path[..end], if end < path.len() { "…" } else { "" })
             }
+            Self::Call(method) => write!(f, "a call of {method}"),
             Self::Alarm => f.write_str("the alarm"),
             Self::Resume => f.write_str("late work"),
             Self::Socket(id) => write!(f, "a turn with the WebSocket {id}"),

@@ -261,6 +261,18 @@ pub const RESUMES_PER_TURN: usize = 256;
 pub const DELAY_MAX_MS: u64 = (1 << 53) - 1;
 /// Answers that one instance may owe: as many as a mailbox has turns.
 pub const DEFERRED_MAX: usize = 1_000;
+/// Turns that may wait for one another: deeper than programs are layered.
+pub const CALL_DEPTH_MAX: usize = 16;
+/// Calls that one turn may make (Workers: 1,000 subrequests).
+pub const CALLS_PER_TURN: u32 = 1_000;
+/// Calls that a request may cause in all: it bounds what a tree of calls multiplies to.
+pub const CALLS_PER_CHAIN: u32 = 10_000;
+/// Milliseconds after which a call fails that sets no time of its own: as long as people wait for an answer.
+pub const CALL_TIMEOUT_MS: u32 = 30_000;
+/// Bytes of the arguments of one call, and of its result.
+pub const CALL_BYTES_MAX: usize = 32 << 20;
+/// Fuel per call: about 10 µs of the host's work, most of it for another thread to wake.
+pub const FUEL_PER_CALL: u64 = 100_000;
 /// Bytes of one log entry, message and fields together.
 pub const LOG_ENTRY_MAX: usize = 16 * 1024;
 /// Log entries of one turn.

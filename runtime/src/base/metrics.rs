@@ -33,6 +33,10 @@ pub struct Metrics {
     pub instances_evicted: Counter,
     /// Instances dropped with late work: answers that they owed, or resumes that held them.
     pub late_work_dropped: Counter,
+    /// Calls of objects that were delivered to other objects.
+    pub calls: Counter,
+    /// Calls that were refused before they were delivered, by code.
+    pub calls_not_run: Family<Code, Counter>,
     /// Instances in memory.
     pub live_instances: Gauge,
     /// Objects in the router's map.
@@ -114,6 +118,10 @@ impl Default for Metrics {
         let (instances_started, instances_evicted) = (Counter::default(), Counter::default());
         let (live_instances, live_objects, fuel) = (Gauge::default(), Gauge::default(), Counter::default());
         let (abandoned_turns, late_work_dropped) = (Counter::default(), Counter::default());
+        let (calls, calls_not_run) = (Counter::default(), Family::<Code, Counter>::default());
+        registry.register("calls", "Calls of objects that were delivered to other objects", calls.clone());
+        let text = "Calls of objects that were refused before they were delivered, by error code";
+        registry.register("calls_not_run", text, calls_not_run.clone());
         let text = "Instances dropped before they had answered or ended work that held them";
         registry.register("late_work_dropped", text, late_work_dropped.clone());
         registry.register("abandoned_turns", "Turns given up because their client had gone", abandoned_turns.clone());
@@ -147,6 +155,8 @@ impl Default for Metrics {
             instances_started,
             instances_evicted,
             late_work_dropped,
+            calls,
+            calls_not_run,
             live_instances,
             live_objects,
             fuel,

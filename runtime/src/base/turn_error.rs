@@ -39,6 +39,12 @@ impl Failure {
     /// whose code survives that (`wit/types.wit`).
     pub const OUT_OF_MEMORY: &str = "out-of-memory";
 
+    /// The code that means, of the handler of calls, that the class has no such method (`wit/call-handler.wit`).
+    pub const NO_METHOD: &str = "no-method";
+
+    /// The code that means, of the handler of calls, that the arguments do not fit the method.
+    pub const BAD_ARGUMENTS: &str = "bad-arguments";
+
     /// Returns whether an alarm whose handler fails so is given up at once.
     pub fn gives_up(&self) -> bool {
         self.code == Self::GIVE_UP
@@ -125,6 +131,15 @@ pub enum TurnError {
     /// The class exports no handler for the event.
     #[error("the class exports no {0} handler")]
     NoHandler(&'static str),
+    /// The class has no such method; carries its name, or what the class says about it.
+    #[error("the class has no such method: {0}")]
+    NoMethod(String),
+    /// The arguments of a call do not fit the method; carries what the class says about them.
+    #[error("the arguments do not fit the method: {0}")]
+    BadArguments(String),
+    /// The time was up that the caller had.
+    #[error("the time of the call was up before its turn had ended")]
+    Deadline,
     /// There is no room to store what the turn wrote.
     #[error("no room to store what the turn wrote: {0}")]
     StorageFull(String),
@@ -213,6 +228,9 @@ impl TurnError {
             Self::InvalidResponse(_) => "invalid-response",
             Self::ResponseTooLarge(_) => "response-too-large",
             Self::NoHandler(_) => "no-handler",
+            Self::NoMethod(_) => "no-method",
+            Self::BadArguments(_) => "bad-arguments",
+            Self::Deadline => "deadline",
             Self::StorageFull(_) => "storage-full",
             Self::NotApplied(_) => "not-applied",
             Self::SavepointOpen => "savepoint-open",
@@ -256,6 +274,11 @@ impl TurnError {
                 | Self::Stopping
                 | Self::InstanceDropped
         )
+    }
+
+    /// Reports whether the handler has returned the error: it has ended, and can be called again.
+    pub fn is_returned(&self) -> bool {
+        matches!(self, Self::Guest(_) | Self::NoMethod(_) | Self::BadArguments(_))
     }
 
     /// Returns the key and the value of the limit in `[limits]` that the turn reached, if it failed for that reason.

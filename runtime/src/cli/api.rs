@@ -191,6 +191,8 @@ struct Problem {
     #[serde(default)]
     detail: String,
     code: String,
+    /// The value of a refusal.
+    error: Option<serde_json::Value>,
 }
 
 impl std::error::Error for Problem {}
@@ -198,8 +200,10 @@ impl std::error::Error for Problem {}
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.title)?;
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
+        match &self.error {
+            Some(error) => write!(f, ": {error}")?,
+            None if self.detail.is_empty() => {}
+            None => write!(f, ": {}", self.detail)?,
         }
         write!(f, " ({})", self.code)?;
         match next_step(&self.code) {

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::api::{Api, Connection};
 use super::project::Project;
 use super::{build, class_info, path};
-use crate::base::{ClassName, Create};
+use crate::base::{Calls, ClassName, Create, PublicMethods};
 
 /// Build a project and deploy it, or deploy a component.
 ///
@@ -34,6 +34,14 @@ pub struct Args {
     /// of the project's holdfast.toml, else the class's current setting, else the host's].
     #[arg(long, value_name = "SECONDS")]
     late_seconds: Option<u32>,
+    /// The classes that it may call, by the names that its code has for them; an empty text: none [default: `[calls]`
+    /// of the project's holdfast.toml, else the class's current setting, else none].
+    #[arg(long, value_name = "NAME=CLASS,…")]
+    calls: Option<Calls>,
+    /// The methods that anyone may call; an empty text: none [default: `public` under `[methods]` of the project's
+    /// holdfast.toml, else the class's current setting, else none].
+    #[arg(long, value_name = "METHOD,…")]
+    public: Option<PublicMethods>,
     /// A description of this version, for `holdfast classes versions`; at most 1,024 bytes.
     #[arg(long)]
     message: Option<String>,
@@ -49,9 +57,11 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     // Before the build: a missing token should be reported at once.
     let api = Api::new(&args.connection, is_project.then_some(&args.source))?;
     let mut settings = (args.create, args.interleave, args.late_seconds);
+    let mut of_calls = (args.calls, args.public);
     let (class, file) = if is_project {
-        let Project { create, interleave, late_seconds, .. } = Project::open(&args.source)?;
+        let Project { create, interleave, late_seconds, calls, public, .. } = Project::open(&args.source)?;
         settings = (settings.0.or(create), settings.1.or(interleave), settings.2.or(late_seconds));
+        of_calls = (of_calls.0.or(calls), of_calls.1.or(public));
         let built = build::build(&args.source)?;
         (args.class.unwrap_or(built.class), built.component)
     } else {
@@ -63,10 +73,14 @@ pub fn run(args: Args) -> anyhow::Result<()> {
     let (create, interleave, late_seconds) = settings;
     let (interleave, late_seconds) =
         (interleave.map(|on| on.to_string()), late_seconds.map(|seconds| seconds.to_string()));
+    let calls = of_calls.0.map(|calls| calls.to_string());
+    let public = of_calls.1.map(|public| public.to_string());
     let query = path::query(&[
         ("create", create.map(Create::word)),
         ("interleave", interleave.as_deref()),
         ("late-seconds", late_seconds.as_deref()),
+        ("calls", calls.as_deref()),
+        ("public", public.as_deref()),
         ("message", args.message.as_deref()),
     ]);
     let value: Value = api.put(&format!("/v1/classes/{class}{query}"), &component)?;

@@ -97,8 +97,8 @@ impl Session {
         let component = std::fs::read(&built.component)
             .with_context(|| format!("cannot read the component {}", built.component.display()))?;
         let size = show::bytes(component.len() as u64);
-        let Project { create, interleave, late_seconds, .. } = Project::open(&self.root)?;
-        let settings = DeploySettings { create, interleave, late_seconds, message: None };
+        let Project { create, interleave, late_seconds, calls, public, .. } = Project::open(&self.root)?;
+        let settings = DeploySettings { create, interleave, late_seconds, calls, public, message: None };
         let deployed = self.server.deploy(built.class.clone(), component.into(), settings)?;
         let serving = format!("{} version {}", built.class, deployed.class.info().version);
         match deployed.changed {

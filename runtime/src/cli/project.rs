@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 
 use super::sdk;
-use crate::base::{ClassName, Create};
+use crate::base::{Calls, ClassName, Create, PublicMethods};
 use crate::config::{BuildSection, ConfigFile, DEFAULT_DATA, FILE_NAME, Language};
 
 /// The properties of a project that a build and a deploy need.
@@ -23,6 +23,10 @@ pub struct Project {
     pub interleave: Option<bool>,
     /// Seconds for which resumes may hold an instance; none keeps the class's setting.
     pub late_seconds: Option<u32>,
+    /// The classes that it may call; none keeps the class's setting.
+    pub calls: Option<Calls>,
+    /// The methods that are public; none keeps the class's setting.
+    pub public: Option<PublicMethods>,
     /// The language of the sources.
     pub language: Language,
     /// The settings of the build.
@@ -49,8 +53,9 @@ impl Project {
             Some(class) => class,
             None => class_of_directory(&root)?,
         };
-        let ConfigFile { create, interleave, late_seconds, build, .. } = file;
-        Ok(Self { root, class, create, interleave, late_seconds, language, build })
+        let ConfigFile { create, interleave, late_seconds, calls, methods, build, .. } = file;
+        let public = methods.map(|methods| methods.public);
+        Ok(Self { root, class, create, interleave, late_seconds, calls, public, language, build })
     }
 
     /// Returns the SDK's directory, for languages whose manifest does not name it.

@@ -132,6 +132,16 @@ pub struct ObjectAndSql {
     pub sql: String,
 }
 
+/// The arguments of a command about one object and one of its methods.
+pub struct ObjectAndMethod {
+    /// The object.
+    pub object: Target,
+    /// The method.
+    pub method: String,
+    /// An array of arguments, or an object of arguments by name.
+    pub arguments: serde_json::Value,
+}
+
 /// The arguments of a command about one object and one file.
 pub struct ObjectAndFile {
     /// The object.
@@ -184,6 +194,27 @@ impl Words for ObjectAndSql {
             rest.split_first().ok_or("the statements are missing; quote them, so that they are one argument")?;
         nothing_more(rest)?;
         Ok(Self { object, sql: (*sql).into() })
+    }
+}
+
+impl Words for ObjectAndMethod {
+    const NAMES: &[&str] = &["OBJECT", "METHOD"];
+    const HELP: &str = "The object, as CLASS/NAME, CLASS/@ID or CLASS NAME; then the method; then its arguments as JSON, an array or an object \
+                        of arguments by name";
+
+    fn of(words: &[&OsStr]) -> Result<Self, String> {
+        let words = texts(words)?;
+        let (object, rest) = Target::read_whole(&words)?;
+        let (method, rest) =
+            rest.split_first().ok_or("the method is missing, for example `holdfast call stock/tea left`")?;
+        let (arguments, rest) = rest.split_first().map_or(("[]", rest), |(arguments, rest)| (*arguments, rest));
+        nothing_more(rest)?;
+        let arguments: serde_json::Value =
+            serde_json::from_str(arguments).map_err(|error| format!("the arguments are not JSON: {error}"))?;
+        if !arguments.is_array() && !arguments.is_object() {
+            return Err("write the arguments as an array, for example `[3]`, or as an object by name".into());
+        }
+        Ok(Self { object, method: (*method).into(), arguments })
     }
 }
 
@@ -313,8 +344,7 @@ macro_rules! clap_arguments {
         }
     )*};
 }
-
-clap_arguments! { ObjectArg ObjectAndSql ObjectAndFile RequestTarget Scope }
+clap_arguments! { ObjectArg ObjectAndSql ObjectAndMethod ObjectAndFile RequestTarget Scope }
 
 #[cfg(test)]
 mod tests {

@@ -6,6 +6,7 @@
 //!
 //! Routes are matched by hand on raw segments, because an object's segment must be read as sent (`path`).
 
+mod calls;
 mod classes;
 mod objects;
 pub(super) mod sql;
@@ -114,6 +115,9 @@ impl Admin {
             ["v1", "classes", class, "objects", object] => route(class, object, "DELETE, GET, HEAD")?.object().await,
             ["v1", "classes", class, "objects", object, "evict"] => route(class, object, "POST")?.evict().await,
             ["v1", "classes", class, "objects", object, "alarm"] => route(class, object, "POST")?.alarm().await,
+            ["v1", "classes", class, "objects", object, "call", method] => {
+                route(class, object, "POST")?.call_method(method, body).await
+            }
             ["v1", "classes", class, "objects", object, "sql"] => route(class, object, "POST")?.sql(body).await,
             ["v1", "classes", class, "objects", object, "export"] => route(class, object, "GET, HEAD")?.export().await,
             ["v1", "classes", class, "objects", object, "import"] => route(class, object, "PUT")?.import(body).await,

@@ -19,6 +19,7 @@ const A_REQUEST: u64 = 4;
 const BYTES: u64 = 256;
 
 /// The parser state of a connection.
+#[derive(Debug, PartialEq, Eq)]
 pub struct Calm {
     at: At,
     /// Idle frames since the last check, and how many more than the free ones are allowed.
@@ -26,6 +27,7 @@ pub struct Calm {
     allowed: u64,
 }
 
+#[derive(Debug, PartialEq, Eq)]
 enum At {
     /// This many bytes of the preface were read.
     Preface(usize),

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::AsyncWriteExt;
 
 use super::admin::sql;
+use super::calm::Calm;
 use super::frames::Frames;
 use super::heads::Heads;
 use super::hosts::{HostSettings, Hosts};
@@ -63,6 +64,17 @@ pub fn heads(input: &[u8]) {
     let served = served(input);
     // The first request with a fault is refused, and the connection ends with it.
     assert!(served <= complete || fault.is_some(), "{served} requests were served and {complete} were seen");
+}
+
+/// Tests HTTP/2 input: what was counted is the same for every way of splitting the bytes.
+pub fn calm(input: &[u8]) {
+    let read = |cut: usize| {
+        let mut calm = Calm::default();
+        input.chunks(cut).for_each(|bytes| _ = calm.read(bytes));
+        calm
+    };
+    let at_once = read(input.len().max(1));
+    assert!([1, 3, 10].iter().all(|cut| read(*cut) == at_once));
 }
 
 /// Returns the number of requests that the HTTP library finds and reads to their end.

@@ -58,6 +58,11 @@ pub fn object(class: ClassName, key: &ClassKey, segment: &str) -> Result<ObjectA
     Ok(ObjectAddress { class, key: key.clone(), id, name })
 }
 
+/// Percent-decodes a segment that is no object.
+pub(super) fn decoded(segment: &str) -> Result<Cow<'_, str>, Problem> {
+    decode(segment)
+}
+
 /// Percent-decodes to UTF-8. A `%` without two hex digits is an error, not a literal: two spellings of a name that a
 /// proxy could treat differently must not address two objects.
 fn decode(segment: &str) -> Result<Cow<'_, str>, Problem> {

@@ -90,6 +90,16 @@ kinds! {
     RESPONSE_TOO_LARGE "response-too-large" INTERNAL_SERVER_ERROR "The object's response is too large"
     RESPONSE_DROPPED "response-dropped" INTERNAL_SERVER_ERROR "No memory to hold the response of a turn that succeeded"
     NO_HANDLER "no-handler" NOT_IMPLEMENTED "The class does not handle this kind of event"
+    // Calls.
+    NO_METHOD "no-method" NOT_FOUND "The class has no such method"
+    BAD_ARGUMENTS "bad-arguments" BAD_REQUEST "The arguments do not fit the method"
+    REFUSED "refused" UNPROCESSABLE_ENTITY "The method refused"
+    BAD_RESULT "bad-result" INTERNAL_SERVER_ERROR "The result of the method has no form in JSON"
+    DEADLINE "deadline" GATEWAY_TIMEOUT "The time of the call was up"
+    NOT_GRANTED "not-granted" FORBIDDEN "The class may not call this class"
+    CALL_CYCLE "call-cycle" CONFLICT "The call would wait for its own caller"
+    CALL_DEPTH "call-depth" LOOP_DETECTED "Too many turns wait for one another"
+    TOO_MANY_CALLS "too-many-calls" TOO_MANY_REQUESTS "The turn, or its chain, has made too many calls"
     // Turns: the host.
     STORAGE_FULL "storage-full" INSUFFICIENT_STORAGE "No room to store what is to be written"
     NOT_APPLIED "not-applied" INTERNAL_SERVER_ERROR "What the turn wrote could not be applied"
@@ -133,12 +143,15 @@ pub struct Problem {
 }
 
 /// The guest's description of its failure.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 struct OfGuest {
     #[serde(skip_serializing_if = "Option::is_none")]
     guest_code: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<String>,
+    /// The value of a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<serde_json::Value>,
 }
 
 impl Problem {
@@ -192,6 +205,7 @@ impl Problem {
                     _ => None,
                 },
                 stack: error.stack().filter(|_| details).map(str::to_owned),
+                error: None,
             })),
             allow: None,
         }
@@ -213,6 +227,11 @@ impl Problem {
     /// Adds the call.
     pub fn of_call(self, call: CallId) -> Self {
         Self { call: Some(call), ..self }
+    }
+
+    /// Adds the value of a refusal.
+    pub fn with_error(self, error: Option<serde_json::Value>) -> Self {
+        Self { guest: Some(Box::new(OfGuest { error, ..OfGuest::default() })), ..self }
     }
 
     /// Reports whether the rest of the request should be read and discarded.
@@ -242,6 +261,8 @@ pub(super) fn log(error: &TurnError, object: &str, call: CallId) -> bool {
         Guest(_) | Query(_) | Trap { .. } | InvalidResponse(_) | NotApplied(_) => false,
         StorageFull(_) | Storage(_) | Damaged(_) | ClassUnavailable(_) | Host(_) => false,
         StackOverflow { .. } | OutOfFuel { .. } | CpuTime { .. } | WallTime { .. } | OutOfMemory { .. } => true,
+        NoMethod(_) | BadArguments(_) => false,
+        Deadline => true,
         SqlMemory(_) | ResponseTooLarge(_) | NoHandler(_) | SavepointOpen | UnknownObject | ClassOutdated(_) => true,
         Overloaded | HostMemory | NoRoomForResponse | NoCapacity | NoRoomToGrow | Abandoned | Deleted => true,
         Stopping | OutcomeUnknown | InstanceDropped => true,
@@ -351,6 +372,9 @@ mod tests {
         ]);
         all.extend([
             NoHandler("fetch"),
+            NoMethod(text()),
+            BadArguments(text()),
+            Deadline,
             NotApplied(text()),
             SavepointOpen,
             UnknownObject,

@@ -29,18 +29,21 @@ use super::output_gate;
 use super::owed::{Owed, OwedAnswer, OwedTo};
 use super::reply::ReplyTo;
 use super::residency::Permit;
+use super::ticket::Ticket;
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
 use crate::base::socket::{CloseFrame, SocketEvent, SocketEventKind, SocketId, code};
 use crate::base::{Call, CallId, Cause, Create, FetchAnswer, ObjectAddress, Occasion, Request, TurnError};
 use crate::sockets::{ObjectSockets, Release};
 use crate::storage::{Database, DurableWatch, LaneLost, Lsn, StorageError};
-use crate::wasm::{Given, Instance, Late, Signal};
+use crate::wasm::{Caller, Given, Instance, Late, Signal};
 
 /// What an actor has beside the object itself.
 struct Actor {
     host: Arc<HostContext>,
     registry: Arc<dyn Registry>,
+    /// Delivers the calls of the object to others.
+    caller: Arc<dyn Caller>,
     class: Arc<Class>,
     address: ObjectAddress,
     mailbox: Mailbox,
@@ -95,6 +98,15 @@ impl<T> Outcome<T> {
     }
 }
 
+/// What a turn knows of its caller.
+#[derive(Default)]
+struct Waiter<'a> {
+    /// Ends when it has gone. None for turns that are always finished.
+    gone: Option<Signal<'a>>,
+    /// If it is another object.
+    ticket: Option<Arc<Ticket>>,
+}
+
 /// A turn that failed.
 struct Failed {
     error: TurnError,
@@ -147,6 +159,7 @@ impl ObjectHandle {
     pub fn start(
         host: Arc<HostContext>,
         registry: Arc<dyn Registry>,
+        caller: Arc<dyn Caller>,
         class: Arc<Class>,
         address: ObjectAddress,
     ) -> Self {
@@ -158,8 +171,21 @@ impl ObjectHandle {
         let (durable, applied) = (database.durable(), database.last_applied());
         let (sockets, outbox) = (host.sockets.of(&address.id), Outbox::default());
         let (given, resumed) = (Vec::new(), false);
-        let actor =
-            Actor { sockets, outbox, host, registry, class, address, mailbox, inbox, durable, applied, given, resumed };
+        let actor = Actor {
+            sockets,
+            outbox,
+            host,
+            registry,
+            caller,
+            class,
+            address,
+            mailbox,
+            inbox,
+            durable,
+            applied,
+            given,
+            resumed,
+        };
         tokio::spawn(actor.live(Object::Dormant(database)));
         handle
     }
@@ -286,11 +312,24 @@ impl Actor {
         let deleted = || Failed::from(TurnError::Deleted);
         match event {
             Event::Fetch(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
+            Event::Call(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
             Event::Socket(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
             Event::Alarm(_, reply) if self.mailbox.is_deleted() => self.answer(object, ended, Err(deleted()), reply),
             Event::Fetch(request, mut reply) => {
-                let (object, outcome) = self.fetch(object, &call, request, &mut reply.abandoned()).await;
+                let ticket = reply.ticket();
+                let (object, outcome) = {
+                    let mut gone = reply.abandoned();
+                    self.fetch(object, &call, request, Waiter { gone: Some(&mut gone), ticket }).await
+                };
                 self.end_event(object, ended, outcome.map_err(Failed::from), reply, OwedTo::Fetch)
+            }
+            Event::Call(asked, mut reply) => {
+                let ticket = reply.ticket();
+                let (object, outcome) = {
+                    let mut gone = reply.abandoned();
+                    self.turn(object, &call, asked, Waiter { gone: Some(&mut gone), ticket }).await
+                };
+                self.end_event(object, ended, outcome.map_err(Failed::from), reply, OwedTo::Call)
             }
             Event::Socket(event, reply) => {
                 let (socket, is_last) = (event.socket, matches!(event.kind, SocketEventKind::Close { .. }));
@@ -352,7 +391,7 @@ impl Actor {
         mut object: Object,
         call: &Call<()>,
         request: Request,
-        abandoned: Signal<'_>,
+        waiter: Waiter<'_>,
     ) -> (Object, Result<Outcome<FetchAnswer>, TurnError>) {
         if call.cause == Cause::Http && self.class.create() == Create::Internal {
             match self.exists(object.database()) {
@@ -361,7 +400,7 @@ impl Actor {
                 Err(error) => return (object, Err(error)),
             }
         }
-        self.turn(object, call, request, Some(abandoned)).await
+        self.turn(object, call, request, waiter).await
     }
 
     /// Returns whether the object has stored something or has sockets.
@@ -392,7 +431,7 @@ impl Actor {
         let outcome;
         (object, outcome) = match code {
             Ok(code) if !code.listens_to_websockets() => (object, Ok(Outcome::Now(()))),
-            Ok(_) => self.turn(object, call, event, None).await,
+            Ok(_) => self.turn(object, call, event, Waiter::default()).await,
             Err(error) => (object, Err(error)),
         };
         // Without room for an instance nothing was run, and the last event is delivered again. One that is deferred

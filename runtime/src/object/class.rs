@@ -10,7 +10,7 @@ use tokio::sync::{OnceCell, oneshot};
 
 use crate::base::alone::OneAtATime;
 use crate::base::share::{Slots, TooManyWait};
-use crate::base::{ClassKey, ClassName, Create, Digest, LateSettings, TurnError};
+use crate::base::{Calls, ClassKey, ClassName, Create, Digest, LateSettings, Methods, TurnError};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion};
 use crate::wasm::compatibility;
 use crate::wasm::{ClassCode, Engine, LoadError, Version};
@@ -28,6 +28,8 @@ pub struct Class {
 struct CurrentVersion {
     record: ClassRecord,
     code: OnceCell<Arc<ClassCode>>,
+    /// The classes that it may call, as its instances hold them.
+    calls: Arc<Calls>,
     handles_alarms: bool,
     /// True once it was reported that alarms wait for a version that handles them.
     told_that_alarms_wait: AtomicBool,
@@ -36,7 +38,8 @@ struct CurrentVersion {
 impl CurrentVersion {
     fn new(record: ClassRecord, code: OnceCell<Arc<ClassCode>>) -> Self {
         let handles_alarms = compatibility::exports(&record.exports, "alarm-handler");
-        Self { record, code, handles_alarms, told_that_alarms_wait: AtomicBool::new(false) }
+        let calls = Arc::new(record.current().calls.clone());
+        Self { record, code, calls, handles_alarms, told_that_alarms_wait: AtomicBool::new(false) }
     }
 }
 
@@ -61,6 +64,10 @@ pub struct VersionInfo {
     pub create: Create,
     /// What the class says about late work.
     pub late: LateSettings,
+    /// The classes that it may call.
+    pub calls: Calls,
+    /// Which of its methods are public.
+    pub methods: Methods,
     /// The message given at the deploy.
     pub message: Option<String>,
     /// The version of the contract (`wit/`) that the component was built for; none if it uses none of its interfaces.
@@ -166,6 +173,11 @@ impl Class {
         self.current.load().record.current().late
     }
 
+    /// Returns the classes that the current version may call.
+    pub fn calls(&self) -> Arc<Calls> {
+        self.current.load().calls.clone()
+    }
+
     /// Returns the code of the current version, if it is loaded.
     pub fn code_if_loaded(&self) -> Option<Arc<ClassCode>> {
         self.current.load().code.get().cloned()
@@ -187,7 +199,7 @@ impl Class {
     pub fn info(&self) -> VersionInfo {
         let current = self.current.load();
         let record = &current.record;
-        let ClassVersion { number: version, digest, size, deployed_ms, create, late, message } =
+        let ClassVersion { number: version, digest, size, deployed_ms, create, late, calls, methods, message } =
             record.current().clone();
         let (exports, imports, created_ms) = (record.exports.clone(), record.imports.clone(), record.created_ms);
         let built_for = compatibility::built_for(&imports, &exports).map(|(oldest, _)| oldest);
@@ -202,6 +214,8 @@ impl Class {
             deployed_ms,
             create,
             late,
+            calls,
+            methods,
             message,
             built_for,
             outdated,

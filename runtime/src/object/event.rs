@@ -10,7 +10,7 @@ use crate::base::operation::{
     AlarmRun, Delete, Deletion, Describe, Description, Evict, Eviction, Export, Import, RunAlarm,
 };
 use crate::base::socket::SocketEvent;
-use crate::base::{FetchAnswer, MemoryUse, Occasion, Query, Request, Table, TurnError, Value};
+use crate::base::{CallAnswer, FetchAnswer, MemoryUse, MethodCall, Occasion, Query, Request, Table, TurnError, Value};
 
 /// Bytes that an event takes beside its text and bodies, estimated.
 const EVENT_BYTES: u64 = 256;
@@ -29,6 +29,8 @@ pub trait Operation {
 pub enum Event {
     /// A request for the guest's fetch handler.
     Fetch(Request, ReplyTo<FetchAnswer>),
+    /// A call of a method.
+    Call(MethodCall, ReplyTo<CallAnswer>),
     /// An event of a WebSocket of the object.
     Socket(SocketEvent, ReplyTo<()>),
     /// The object's alarm.
@@ -58,6 +60,14 @@ impl Operation for Request {
 
     fn event(self, reply: ReplyTo<FetchAnswer>) -> Event {
         Event::Fetch(self, reply)
+    }
+}
+
+impl Operation for MethodCall {
+    type Answer = CallAnswer;
+
+    fn event(self, reply: ReplyTo<CallAnswer>) -> Event {
+        Event::Call(self, reply)
     }
 }
 
@@ -137,6 +147,7 @@ impl Event {
                 let parameters: usize = query.parameters.iter().map(Value::heap_bytes).sum();
                 (query.text.len() + parameters) as u64
             }
+            Self::Call(call, _) => (call.method.as_str().len() + call.arguments.len()) as u64,
             Self::Socket(event, _) => event.kind.size(),
             Self::Alarm(..) | Self::Administration(_) => 0,
         };
@@ -146,7 +157,8 @@ impl Event {
     /// Returns the purpose of the event's bytes, and how many of them are charged already.
     pub(super) fn charged(&self) -> (MemoryUse, u64) {
         match self {
-            Self::Fetch(Request { charge: Some(charge), .. }, _) => (MemoryUse::Requests, charge.bytes()),
+            Self::Fetch(Request { charge: Some(charge), .. }, _)
+            | Self::Call(MethodCall { charge: Some(charge), .. }, _) => (MemoryUse::Requests, charge.bytes()),
             Self::Socket(..) => (MemoryUse::Sockets, 0),
             _ => (MemoryUse::Requests, 0),
         }
@@ -156,6 +168,7 @@ impl Event {
     pub(super) fn occasion(&self) -> Occasion {
         match self {
             Self::Fetch(request, _) => Occasion::Fetch(request.method.clone(), request.uri.clone()),
+            Self::Call(call, _) => Occasion::Call(call.method.clone()),
             Self::Alarm(..) => Occasion::Alarm,
             Self::Socket(event, _) => Occasion::Socket(event.socket),
             Self::Administration(asked) => Occasion::Admin(match asked {
@@ -180,6 +193,7 @@ impl Event {
     pub(super) fn is_cancelled(&self) -> bool {
         match self {
             Self::Fetch(_, reply) => reply.is_cancelled(),
+            Self::Call(_, reply) => reply.is_cancelled(),
             Self::Socket(_, reply) => reply.is_cancelled(),
             Self::Alarm(_, reply) => reply.is_cancelled(),
             Self::Administration(asked) => match asked {
@@ -197,6 +211,7 @@ impl Event {
     pub(super) fn refuse(self, error: TurnError) {
         match self {
             Self::Fetch(_, reply) => reply.refuse(error),
+            Self::Call(_, reply) => reply.refuse(error),
             Self::Socket(_, reply) => reply.refuse(error),
             Self::Alarm(_, reply) => reply.refuse(error),
             Self::Administration(asked) => match asked {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::class::Loader;
 use super::residency::Residency;
+use super::waits::Waits;
 use crate::base::logs::{GuestLogs, Level};
 use crate::base::metrics::Code;
 use crate::base::{CallId, CallIds, Env, Failures, HostMemory, Limits, Metrics, ObjectAddress, Occasion, TurnError};
@@ -21,6 +22,8 @@ pub struct HostContext {
     pub databases: Databases,
     /// WebSockets of objects.
     pub sockets: Arc<Sockets>,
+    /// Which objects wait for which.
+    pub waits: Arc<Waits>,
     /// Admits instances to memory.
     pub residency: Arc<Residency>,
     /// The memory that classes use of the host's.

@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::reply::ReplyTo;
 use crate::base::operation::AlarmRun;
 use crate::base::socket::SocketId;
-use crate::base::{CallId, FetchAnswer, Occasion, TakenAlarm, TurnError};
+use crate::base::{CallAnswer, CallId, FetchAnswer, Occasion, TakenAlarm, TurnError};
 
 /// The answers that one instance owes.
 #[derive(Default)]
@@ -37,6 +37,8 @@ pub(super) struct OwedAnswer {
 pub(super) enum OwedTo {
     /// The caller of a request.
     Fetch(ReplyTo<FetchAnswer>),
+    /// The caller of a method.
+    Call(ReplyTo<CallAnswer>),
     /// The connection of a WebSocket, which may wait for the end of an event. It is the socket's last one if true.
     Socket(SocketId, bool, Option<ReplyTo<()>>),
     /// The caller of this alarm, if it waits for its end.
@@ -51,27 +53,34 @@ struct Entry {
 }
 
 enum EntryTo {
-    Fetch(Arc<Mutex<Option<ReplyTo<FetchAnswer>>>>, AbortHandle),
+    Fetch(Watched<FetchAnswer>),
+    Call(Watched<CallAnswer>),
     Other(OwedTo),
 }
+
+/// A reply whose receiver may go, and the watch for that.
+struct Watched<T>(Arc<Mutex<Option<ReplyTo<T>>>>, AbortHandle);
 
 impl Owed {
     /// Adds an answer that is to be given before a time.
     pub(super) fn add(&mut self, token: u64, OwedAnswer { to, of }: OwedAnswer, until: Duration) {
         let to = match to {
-            OwedTo::Fetch(reply) => {
-                let reply = Arc::new(Mutex::new(Some(reply)));
-                let (watched, (abort, registration)) = (reply.clone(), AbortHandle::new_pair());
-                let gone = std::future::poll_fn(move |context| match &mut *watched.lock() {
-                    Some(reply) => reply.poll_abandoned(context).map(|()| token),
-                    None => Poll::Pending,
-                });
-                self.watchers.push(Abortable::new(Box::pin(gone), registration));
-                EntryTo::Fetch(reply, abort)
-            }
+            OwedTo::Fetch(reply) => EntryTo::Fetch(self.watch(token, reply)),
+            OwedTo::Call(reply) => EntryTo::Call(self.watch(token, reply)),
             other => EntryTo::Other(other),
         };
         self.answers.insert(token, Entry { to, of, until });
+    }
+
+    fn watch<T: Send + 'static>(&mut self, token: u64, reply: ReplyTo<T>) -> Watched<T> {
+        let reply = Arc::new(Mutex::new(Some(reply)));
+        let (watched, (abort, registration)) = (reply.clone(), AbortHandle::new_pair());
+        let gone = std::future::poll_fn(move |context| match &mut *watched.lock() {
+            Some(reply) => reply.poll_abandoned(context).map(|()| token),
+            None => Poll::Pending,
+        });
+        self.watchers.push(Abortable::new(Box::pin(gone), registration));
+        Watched(reply, abort)
     }
 
     /// Takes an answer, to send it. Returns none if it was taken or its caller has gone.
@@ -115,12 +124,18 @@ impl Entry {
     fn into_answer(self) -> Option<OwedAnswer> {
         let to = match self.to {
             EntryTo::Other(to) => to,
-            EntryTo::Fetch(reply, abort) => {
-                abort.abort();
-                OwedTo::Fetch(reply.lock().take().filter(|reply| !reply.is_cancelled())?)
-            }
+            EntryTo::Fetch(reply) => OwedTo::Fetch(reply.take()?),
+            EntryTo::Call(reply) => OwedTo::Call(reply.take()?),
         };
         Some(OwedAnswer { to, of: self.of })
+    }
+}
+
+impl<T> Watched<T> {
+    /// Takes the reply, unless its receiver has gone.
+    fn take(self) -> Option<ReplyTo<T>> {
+        self.1.abort();
+        self.0.lock().take().filter(|reply| !reply.is_cancelled())
     }
 }
 
@@ -129,6 +144,7 @@ impl OwedTo {
     pub(super) fn refuse(self, error: TurnError) {
         match self {
             Self::Fetch(reply) => reply.refuse(error),
+            Self::Call(reply) => reply.refuse(error),
             Self::Socket(_, _, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
             Self::Alarm(_, reply) => reply.into_iter().for_each(|reply| reply.refuse(error.clone())),
         }

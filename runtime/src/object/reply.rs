@@ -3,12 +3,14 @@
 //! Dropping the receiving end ([`Pending`]) cancels a call that is queued or waits for room for an instance. A turn
 //! that has begun completes, except that of a request which has written nothing and only waits: it is rolled back.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::outbox::Outbox;
 use super::output_gate::{self, Gated};
+use super::ticket::Ticket;
 use crate::base::TurnError;
 
 /// The receiver of a turn's outcome.
@@ -20,7 +22,11 @@ pub enum ReplyTo<T> {
 }
 
 /// The sending end of a reply.
-pub struct Caller<T>(oneshot::Sender<Answer<T>>);
+pub struct Caller<T> {
+    sender: oneshot::Sender<Answer<T>>,
+    /// If the caller is another object.
+    ticket: Option<Arc<Ticket>>,
+}
 
 /// An outcome behind the gate, and what the object has sent that must be released before it: a caller that sees the
 /// outcome must also see what was sent before.
@@ -37,13 +43,32 @@ pub struct Pending<T> {
 impl<T> ReplyTo<T> {
     /// Creates a reply and its receiving end.
     pub fn caller() -> (Self, Pending<T>) {
+        Self::with(None)
+    }
+
+    /// Creates the reply to a call of another object.
+    pub fn calling(ticket: Arc<Ticket>) -> (Self, Pending<T>) {
+        Self::with(Some(ticket))
+    }
+
+    fn with(ticket: Option<Arc<Ticket>>) -> (Self, Pending<T>) {
         let (sender, reply) = oneshot::channel();
-        (Self::Caller(Caller(sender)), Pending { reply })
+        (Self::Caller(Caller { sender, ticket }), Pending { reply })
+    }
+
+    /// Returns the ticket of the call, if the caller is another object.
+    pub(super) fn ticket(&self) -> Option<Arc<Ticket>> {
+        match self {
+            Self::Caller(Caller { ticket, .. }) => ticket.clone(),
+            Self::Nobody(_) => None,
+        }
     }
 
     /// Sends the outcome, to be seen after what `after` releases.
     pub(super) fn send(self, outcome: Gated<Result<T, TurnError>>, after: Option<Outbox>) {
-        if let Self::Caller(Caller(sender)) = self {
+        if let Self::Caller(Caller { sender, ticket }) = self {
+            // Before this object takes its next turn, which may call the one that waits.
+            ticket.iter().for_each(|ticket| ticket.end_wait());
             // The caller may have dropped the receiving end; the turn has happened all the same.
             let _ = sender.send(Answer { outcome, after });
         }
@@ -70,7 +95,7 @@ impl<T> ReplyTo<T> {
     /// Polls whether the caller has dropped its receiving end.
     pub(super) fn poll_abandoned(&mut self, context: &mut Context<'_>) -> Poll<()> {
         match self {
-            Self::Caller(Caller(sender)) => sender.poll_closed(context),
+            Self::Caller(Caller { sender, .. }) => sender.poll_closed(context),
             Self::Nobody(_) => Poll::Pending,
         }
     }
@@ -82,7 +107,12 @@ impl<T> ReplyTo<T> {
 
     /// Returns whether the caller has dropped its receiving end.
     pub(super) fn is_cancelled(&self) -> bool {
-        matches!(self, Self::Caller(Caller(sender)) if sender.is_closed())
+        match self {
+            Self::Caller(Caller { sender, ticket }) => {
+                sender.is_closed() || ticket.as_ref().is_some_and(|ticket| ticket.is_withdrawn())
+            }
+            Self::Nobody(_) => false,
+        }
     }
 }
 

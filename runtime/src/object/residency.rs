@@ -9,11 +9,17 @@
 //! later growth that finds no bytes waits for some, too (`wasm/meter.rs`). A class that lacks bytes has instances leave
 //! of the classes that use more of them.
 //!
-//! Turns wait in one queue for each class. Room that is given back is passed on to the waiting class that holds least.
-//! For a turn that waits, instances are asked to leave: the least recently used idle ones of the largest class or of
-//! its own. Uses are stamped without a lock, so a turn of a live instance costs an atomic store and a load here. What
-//! must stay true: a turn that waits for room is woken when there is some; an instance that becomes idle while its room
-//! could help a waiting turn is asked to leave; no more are asked than turns wait.
+//! A turn that waits for a call keeps its instance, so instances of turns that wait could fill all room. Some of it is
+//! kept for the turns of calls: an instance that may call others leaves room for one more at each depth below its own
+//! ([`Need`]), and a deeper turn may take a little more than its class's share. So the turns that others wait for find
+//! room, up to the depth that is kept. Classes that call nobody are not concerned: their turns end by themselves.
+//!
+//! Turns wait in one queue for each class, those that most others wait for first. Room that is given back is passed on
+//! to the waiting class that holds least. For a turn that waits, instances are asked to leave: the least recently used
+//! idle ones of the largest class or of its own. Uses are stamped without a lock, so a turn of a live instance costs an
+//! atomic store and a load here. What must stay true: a turn that waits for room is woken when there is some; an
+//! instance that becomes idle while its room could help a waiting turn is asked to leave; no more are asked than turns
+//! wait.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
@@ -26,6 +32,7 @@ use tokio::sync::oneshot;
 
 use super::mailbox::{Leaves, Mailbox};
 use crate::base::env::TimedOut;
+use crate::base::limits::CALL_DEPTH_MAX;
 use crate::base::{ClassKey, Env, MemoryAccount, MemoryCharge, Metrics};
 use crate::wasm::{Cost, GrowthRoom, InstanceCapacity};
 
@@ -50,9 +57,23 @@ pub struct Residency {
     waiting: AtomicUsize,
 }
 
+/// What an instance needs, and how many turns wait for its first one.
+#[derive(Clone, Copy)]
+pub(super) struct Need {
+    pub(super) cost: Cost,
+    /// The number of calls that wait for the turn.
+    pub(super) depth: usize,
+    /// Whether its turns may wait for calls.
+    pub(super) may_call: bool,
+}
+
 #[derive(Default)]
 struct Residents {
     used: Cost,
+    /// The most that an instance has cost so far.
+    dearest: Cost,
+    /// The instances that were admitted beyond the share of their class, because turns wait for them.
+    beyond: usize,
     /// The next key of a resident or ticket; its order is also that of grants.
     next_key: u64,
     by_key: HashMap<u64, Resident>,
@@ -77,7 +98,7 @@ struct Tenant {
 /// A turn that waits for room.
 struct Waiting {
     ticket: u64,
-    cost: Cost,
+    need: Need,
     mailbox: Mailbox,
     granted: oneshot::Sender<Permit>,
 }
@@ -87,6 +108,8 @@ struct Resident {
     last_used: Arc<AtomicU64>,
     mailbox: Mailbox,
     cost: Cost,
+    /// Whether it was admitted beyond the share of its class.
+    beyond: bool,
     /// The class for whose turn the instance was asked to leave.
     leaves_for: Option<ClassKey>,
 }
@@ -114,20 +137,20 @@ impl Residency {
 
     /// Waits for room for one instance of a class, asking idle ones to leave. Returns none after
     /// [`ADMISSION_PATIENCE`]. Safe to cancel.
-    pub(super) async fn admit(self: &Arc<Self>, class: &ClassKey, cost: Cost, mailbox: &Mailbox) -> Option<Permit> {
-        if let Some(permit) = self.try_admit(&mut self.residents.lock(), class, cost, mailbox) {
+    pub(super) async fn admit(self: &Arc<Self>, class: &ClassKey, need: Need, mailbox: &Mailbox) -> Option<Permit> {
+        if let Some(permit) = self.try_admit(&mut self.residents.lock(), class, need, mailbox) {
             return Some(permit);
         }
         let waits = Waits::begin(self, class);
         let mut granted = {
             let mut residents = self.residents.lock();
             // Checked again: from now on instances that become idle or leave see that a turn waits.
-            if let Some(permit) = self.try_admit(&mut residents, class, cost, mailbox) {
+            if let Some(permit) = self.try_admit(&mut residents, class, need, mailbox) {
                 return Some(permit);
             }
             let (sender, granted) = oneshot::channel();
-            let waiting = Waiting { ticket: waits.ticket, cost, mailbox: mailbox.clone(), granted: sender };
-            self.tenant(&mut residents, class).waiting.push_back(waiting);
+            let waiting = Waiting { ticket: waits.ticket, need, mailbox: mailbox.clone(), granted: sender };
+            self.tenant(&mut residents, class).queue(waiting);
             self.ask_to_leave(&mut residents, class, 0);
             granted
         };
@@ -146,22 +169,33 @@ impl Residency {
         self: &Arc<Self>,
         residents: &mut Residents,
         class: &ClassKey,
-        cost: Cost,
+        need: Need,
         mailbox: &Mailbox,
     ) -> Option<Permit> {
-        let used = residents.used;
+        residents.dearest = residents.dearest.max(need.cost);
         let tenant = self.tenant(residents, class);
-        let may_have = tenant.waiting.is_empty() && self.capacity.may_take(tenant.held, cost, used);
-        let memory = may_have.then(|| InstanceCapacity::take_bytes(&tenant.account, cost).ok()).flatten()?;
-        Some(self.grant(residents, class, cost, mailbox.clone(), memory))
+        // Deeper turns are queued first.
+        if tenant.waiting.front().is_some_and(|first| first.need.depth >= need.depth) {
+            return None;
+        }
+        let beyond = self.has_room(residents, residents.tenants.get(class)?, need)?;
+        let memory = InstanceCapacity::take_bytes(&residents.tenants.get(class)?.account, need.cost).ok()?;
+        Some(self.grant(residents, class, (need.cost, beyond), mailbox.clone(), memory))
     }
 
     fn tenant<'a>(&self, residents: &'a mut Residents, class: &ClassKey) -> &'a mut Tenant {
         residents.tenants.entry(class.clone()).or_insert_with(|| Tenant::new(self.capacity.account(class)))
     }
 
-    fn has_room(&self, used: Cost, tenant: &Tenant, cost: Cost) -> bool {
-        self.capacity.may_take(tenant.held, cost, used) && InstanceCapacity::has_bytes(&tenant.account, cost)
+    /// Returns whether an instance may be admitted, and whether only beyond the share of its class.
+    fn has_room(&self, residents: &Residents, tenant: &Tenant, Need { cost, depth, may_call }: Need) -> Option<bool> {
+        let depth_kept = if may_call { depth } else { CALL_DEPTH_MAX };
+        let used = residents.used.plus(self.capacity.kept_for_calls(residents.dearest, depth_kept, CALL_DEPTH_MAX));
+        match self.capacity.may_take(tenant.held, cost, used) {
+            true => Some(false),
+            // A turn that others wait for does not wait for the share.
+            false => (residents.beyond < depth && self.capacity.holds(used.plus(cost))).then_some(true),
+        }
     }
 
     /// Admits an instance. `memory` is what [`InstanceCapacity::take_bytes`] has taken.
@@ -169,7 +203,7 @@ impl Residency {
         self: &Arc<Self>,
         residents: &mut Residents,
         class: &ClassKey,
-        cost: Cost,
+        (cost, beyond): (Cost, bool),
         mailbox: Mailbox,
         memory: MemoryCharge,
     ) -> Permit {
@@ -181,13 +215,14 @@ impl Residency {
             self.metrics.instances_evicted.inc();
         }
         residents.used = residents.used.plus(cost);
+        residents.beyond += usize::from(beyond);
         let (key, now) = (residents.next_key(), self.now());
         let last_used = Arc::new(AtomicU64::new(BUSY));
         let tenant = self.tenant(residents, class);
         (tenant.held, tenant.served) = (tenant.held.plus(cost), key);
         tenant.by_age.push(Reverse((now, key)));
         let (class, stamp) = (class.clone(), last_used.clone());
-        residents.by_key.insert(key, Resident { class, last_used: stamp, mailbox, cost, leaves_for: None });
+        residents.by_key.insert(key, Resident { class, last_used: stamp, mailbox, cost, beyond, leaves_for: None });
         self.metrics.live_instances.set(residents.by_key.len() as i64);
         Permit { residency: self.clone(), key, last_used, ordered_by: AtomicU64::new(0), memory }
     }
@@ -200,20 +235,23 @@ impl Residency {
         }
         loop {
             let may_have = |tenant: &Tenant| {
-                let first = tenant.waiting.front();
-                first.is_some_and(|first| self.has_room(residents.used, tenant, first.cost))
+                let first = tenant.waiting.front()?;
+                let beyond = self.has_room(residents, tenant, first.need)?;
+                InstanceCapacity::has_bytes(&tenant.account, first.need.cost).then_some(beyond)
             };
-            let waiting = residents.tenants.iter().filter(|(_, tenant)| may_have(tenant));
-            let next = waiting.min_by_key(|(_, tenant)| (tenant.held.instances, tenant.served));
-            let Some(class) = next.map(|(class, _)| class.clone()) else { return granted };
+            let waiting =
+                residents.tenants.iter().filter_map(|(class, tenant)| Some((class, tenant, may_have(tenant)?)));
+            let next = waiting.min_by_key(|(_, tenant, _)| (tenant.held.instances, tenant.served));
+            let Some((class, beyond)) = next.map(|(class, _, beyond)| (class.clone(), beyond)) else { return granted };
             let tenant = residents.tenants.get_mut(&class).expect("it was found there");
             let first = tenant.waiting.pop_front().expect("it waits");
-            let Ok(memory) = InstanceCapacity::take_bytes(&tenant.account, first.cost) else {
+            let Ok(memory) = InstanceCapacity::take_bytes(&tenant.account, first.need.cost) else {
                 // Live instances, which grow without this lock, have taken the bytes meanwhile.
                 tenant.waiting.push_front(first);
                 return granted;
             };
-            granted.push((first.granted, self.grant(residents, &class, first.cost, first.mailbox, memory)));
+            let taken = (first.need.cost, beyond);
+            granted.push((first.granted, self.grant(residents, &class, taken, first.mailbox, memory)));
         }
     }
 
@@ -249,7 +287,7 @@ impl Residency {
         let first = residents.tenants.get(class).and_then(|tenant| tenant.waiting.front());
         let account = residents.tenants.get(class).map(|tenant| &tenant.account);
         let lacks_bytes =
-            first.zip(account).is_none_or(|(first, account)| !InstanceCapacity::has_bytes(account, first.cost));
+            first.zip(account).is_none_or(|(first, account)| !InstanceCapacity::has_bytes(account, first.need.cost));
         let size = |tenant: &Tenant| {
             if lacks_bytes { tenant.account.used() } else { u64::from(tenant.held.instances) }
         };
@@ -397,6 +435,12 @@ impl Tenant {
         }
     }
 
+    /// Queues a turn behind those that as many or more others wait for.
+    fn queue(&mut self, waiting: Waiting) {
+        let at = self.waiting.partition_point(|other| other.need.depth >= waiting.need.depth);
+        self.waiting.insert(at, waiting);
+    }
+
     /// Takes the least recently used idle instance out of the order, if its last turn ended at `before` or earlier.
     /// Returns each one once.
     fn oldest_idle(&mut self, residents: &HashMap<u64, Resident>, before: u64, now: u64) -> Option<u64> {
@@ -479,6 +523,7 @@ impl Drop for Permit {
         let mut residents = self.residency.residents.lock();
         let Some(resident) = residents.by_key.remove(&self.key) else { return };
         residents.used = residents.used.minus(resident.cost);
+        residents.beyond -= usize::from(resident.beyond);
         if let Some(tenant) = residents.tenants.get_mut(&resident.class) {
             tenant.held = tenant.held.minus(resident.cost);
         }

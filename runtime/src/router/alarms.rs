@@ -66,7 +66,7 @@ impl Router {
                 }
             }
             for (class, place, slot) in round.due {
-                self.guests.spawn(self.clone().run_alarm(class, place, slot));
+                self.delivery.guests.spawn(self.clone().run_alarm(class, place, slot));
             }
         }
     }

@@ -13,7 +13,7 @@ use dashmap::DashMap;
 use super::blocking;
 use crate::base::alone::{Alone, OneAtATime};
 use crate::base::share::TooManyWait;
-use crate::base::{ClassKey, ClassName, Create, Digest, LateSettings, Limits};
+use crate::base::{Calls, ClassKey, ClassName, Create, Digest, LateSettings, Limits, Methods, PublicMethods};
 use crate::object::{Class, HostContext};
 use crate::storage::{ClassRecord, ClassRecords, ClassVersion, StorageError};
 use crate::wasm::LoadError;
@@ -43,6 +43,10 @@ pub struct DeploySettings {
     pub interleave: Option<bool>,
     /// Seconds for which resumes may hold an instance; none keeps the current setting.
     pub late_seconds: Option<u32>,
+    /// The classes that it may call; none keeps the current setting.
+    pub calls: Option<Calls>,
+    /// The methods that are public; none keeps the current setting.
+    pub public: Option<PublicMethods>,
     /// A description of the version, at most [`MESSAGE_MAX`](crate::storage::MESSAGE_MAX) bytes; stored with it.
     pub message: Option<String>,
 }
@@ -216,7 +220,7 @@ impl Classes {
         name: ClassName,
         component: Bytes,
         settings: DeploySettings,
-        late: Option<LateSettings>,
+        again: Option<ClassVersion>,
     ) -> Result<Deployed, DeployError> {
         let limits: &Limits = &self.host.limits;
         if component.len() as u64 > limits.component {
@@ -229,13 +233,18 @@ impl Classes {
         // A new class has no key yet; any key that is unique to it is sufficient here.
         let key = existing.as_ref().map_or_else(|| ClassKey::new(name.as_str()), |class| class.key.clone());
         let code = self.host.loader.load(&key, digest, component.clone()).await?;
-        let create = settings.create.or(existing.as_ref().map(|class| class.create())).unwrap_or_default();
         let previous = existing.as_ref().map(|class| class.record());
-        let current = || previous.as_ref().map(|record| record.current().late);
-        let late = settings.late(late.or_else(current).unwrap_or_default());
+        // What the deploy does not say stays as it is, or as it was in the version that is deployed again.
+        let kept = again.or_else(|| previous.as_ref().map(|record| record.current().clone()));
+        let create = settings.create.or(kept.as_ref().map(|kept| kept.create)).unwrap_or_default();
+        let late = settings.late(kept.as_ref().map(|kept| kept.late).unwrap_or_default());
+        let (kept_calls, kept_methods) = kept.map(|kept| (kept.calls, kept.methods)).unwrap_or_default();
+        let calls = settings.calls.unwrap_or(kept_calls);
+        let methods = settings.public.map(|public| Methods { public }).unwrap_or(kept_methods);
         let is_same = |record: &&ClassRecord| {
             let current = record.current();
             (current.digest, current.create, current.late) == (digest, create, late)
+                && (&current.calls, &current.methods) == (&calls, &methods)
         };
         if let (Some(class), Some(record)) = (&existing, previous.as_ref().filter(is_same)) {
             // Stored even if unchanged: a deploy repairs a damaged component.
@@ -245,7 +254,7 @@ impl Classes {
         let (size, message) = (component.len() as u64, settings.message);
         let deployed_ms = self.host.env.wall_ms();
         let number = previous.as_ref().map_or(0, |record| record.current().number) + 1;
-        let version = ClassVersion { number, digest, size, deployed_ms, create, late, message };
+        let version = ClassVersion { number, digest, size, deployed_ms, create, late, calls, methods, message };
         let mut record = self.with_version(name, previous, version);
         (record.exports, record.imports) = (code.exports.clone(), code.imports.clone());
         self.store(record.clone(), component).await?;
@@ -289,8 +298,7 @@ impl Classes {
         let version = version.ok_or(DeployError::UnknownVersion(number))?;
         let (records, _held) = (self.records.clone(), self.records.hold(version.digest));
         let component = blocking(move || records.component(&version.digest)).await?;
-        let create = settings.create.or(Some(version.create));
-        self.deploy_alone(name, component.into(), DeploySettings { create, ..settings }, Some(version.late)).await
+        self.deploy_alone(name, component.into(), settings, Some(version)).await
     }
 
     /// Renames a class; the new name is durable when this returns.

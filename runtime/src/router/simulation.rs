@@ -187,6 +187,7 @@ fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostCo
         loader: Loader::new(engine.clone(), records.clone()),
         residency: Arc::new(Residency::new(engine.capacity.clone(), env.clone(), metrics.clone())),
         engine,
+        waits: Arc::default(),
         databases: storage.databases.clone(),
         sockets: Arc::new(Sockets::new(limits.clone(), memory.clone(), metrics.clone(), env.clone())),
         memory,
@@ -202,7 +203,8 @@ fn host(storage: &Storage, env: &Env, records: &Arc<ClassRecords>) -> Arc<HostCo
 fn class(code: ClassCode) -> Class {
     let address = object(0);
     let (digest, create, late) = (Digest::of(b"script"), Create::Any, LateSettings::default());
-    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, message: None };
+    let (calls, methods, message) = Default::default();
+    let version = ClassVersion { number: 1, digest, size: 0, deployed_ms: 0, create, late, calls, methods, message };
     let mut record = ClassRecord::new(address.class, address.key, version);
     // Scripts handle alarms.
     record.exports = vec![format!("holdfast:object/alarm-handler@{}", Version::newest())];

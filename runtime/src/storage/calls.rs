@@ -7,7 +7,7 @@
 use super::commit_log::DurableWatch;
 use super::stacks::{OnStack, Stack};
 use super::{Applied, ApplyError, Cursor, Database, ExecResult, Lsn, PackedResult, SqlError, Turn, Value, WholeError};
-use crate::base::{Computing, Exhausted, Table, WorkBudget};
+use crate::base::{Computing, Exhausted, Failpoint, Table, WorkBudget};
 
 impl Turn {
     /// Runs one or more statements. All but the last run to their end and take no parameters.
@@ -76,6 +76,22 @@ impl Turn {
             return self.apply_so_far();
         }
         self.on_stack(Self::apply_so_far).await
+    }
+
+    /// As [`apply_so_far_sliced`](Self::apply_so_far_sliced), with room for what was written; does nothing if that is
+    /// nothing. The position covers what earlier turns have applied, too.
+    pub async fn settle_sliced(&mut self) -> Result<(Lsn, DurableWatch), WholeError> {
+        if self.savepoints.is_empty() && !self.has_staged() {
+            self.check()?;
+            return Ok((self.database().last_applied(), self.database().durable()));
+        }
+        self.make_room().await;
+        self.apply_so_far_sliced().await
+    }
+
+    /// Notes that the turn has reached a failpoint.
+    pub fn reach(&mut self, failpoint: Failpoint) -> std::io::Result<()> {
+        self.database().reach(failpoint)
     }
 
     /// Runs a call on the turn's stack.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::components::{self, Components, HeldComponent, paths};
 use super::{DataDir, StorageError};
 use crate::base::disk::ReplaceError;
-use crate::base::{ClassKey, ClassName, Create, Digest, Disk, Failpoint, LateSettings};
+use crate::base::{Calls, ClassKey, ClassName, Create, Digest, Disk, Failpoint, LateSettings, Methods};
 
 /// The format that this program writes.
 const FORMAT: u32 = 2;
@@ -64,6 +64,12 @@ pub struct ClassVersion {
     /// What the class says about late work. Left out if nothing was set, as in records of before there was any.
     #[serde(default, skip_serializing_if = "LateSettings::is_default")]
     pub late: LateSettings,
+    /// The classes that it may call; likewise.
+    #[serde(default, skip_serializing_if = "Calls::is_empty")]
+    pub calls: Calls,
+    /// Which of its methods are public; likewise.
+    #[serde(default, skip_serializing_if = "Methods::is_default")]
+    pub methods: Methods,
     /// The message given at the deploy, at most [`MESSAGE_MAX`] bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
@@ -121,7 +127,9 @@ impl From<RecordOfOne> for ClassRecord {
     fn from(one: RecordOfOne) -> Self {
         let RecordOfOne { name, key, version, digest, size, exports, imports, created_ms, deployed_ms, create } = one;
         let late = LateSettings::default();
-        let versions = vec![ClassVersion { number: version, digest, size, deployed_ms, create, late, message: None }];
+        let (calls, methods, message) = Default::default();
+        let first = ClassVersion { number: version, digest, size, deployed_ms, create, late, calls, methods, message };
+        let versions = vec![first];
         Self { format: FORMAT, name, key, created_ms, exports, imports, versions }
     }
 }
@@ -292,7 +300,8 @@ mod tests {
 
     fn version(number: u64, digest: Digest) -> ClassVersion {
         let (create, late) = (Create::Internal, LateSettings::default());
-        ClassVersion { number, digest, size: 4, deployed_ms: 6, create, late, message: None }
+        let (calls, methods, message) = Default::default();
+        ClassVersion { number, digest, size: 4, deployed_ms: 6, create, late, calls, methods, message }
     }
 
     fn record(name: &str, digest: Digest) -> ClassRecord {

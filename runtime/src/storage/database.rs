@@ -201,6 +201,11 @@ impl Database {
         self.durable.clone()
     }
 
+    /// Notes that a turn has reached a failpoint.
+    pub(super) fn reach(&self, failpoint: Failpoint) -> std::io::Result<()> {
+        self.shared.disk.at(failpoint)
+    }
+
     /// Returns the last applied position. What was read after it may become visible once a [`DurableWatch`] covers it.
     pub fn last_applied(&self) -> Lsn {
         self.last

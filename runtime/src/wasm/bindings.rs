@@ -8,13 +8,15 @@
 wasmtime::component::bindgen!({
     path: "../wit",
     world: "full-object",
-    // SQL and settling points can be suspended.
+    // SQL, settling points and calls can be suspended.
     imports: {
         "holdfast:object/storage.sync": async | trappable,
         "holdfast:object/sql.exec": async | trappable,
         "holdfast:object/sql.[method]cursor.next": async | trappable,
         "holdfast:object/packed-sql.exec": async | trappable,
         "holdfast:object/packed-sql.next": async | trappable,
+        "holdfast:object/objects.call": async | trappable,
+        "holdfast:object/objects.fetch": async | trappable,
         default: trappable,
     },
     exports: { default: async },
@@ -26,7 +28,9 @@ wasmtime::component::bindgen!({
     },
 });
 
-pub use exports::holdfast::object::{alarm_handler, fetch_handler, init_handler, later_handler, websocket_handler};
+pub use exports::holdfast::object::{
+    alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler,
+};
 pub use holdfast::object::{
-    alarms, http_types, identity, key_value, later, logging, packed_sql, sql, storage, types, websockets,
+    alarms, http_types, identity, key_value, later, logging, objects, packed_sql, sql, storage, turn, types, websockets,
 };

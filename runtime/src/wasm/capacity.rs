@@ -57,6 +57,16 @@ impl Cost {
         self.instances * MAPS_PER_STACK + self.memories * MAPS_PER_MEMORY
     }
 
+    /// Returns the larger of both costs in each dimension.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            instances: self.instances.max(other.instances),
+            memories: self.memories.max(other.memories),
+            tables: self.tables.max(other.tables),
+            bytes: self.bytes.max(other.bytes),
+        }
+    }
+
     /// Returns the sum of both costs.
     pub fn plus(self, other: Self) -> Self {
         Self {
@@ -117,6 +127,17 @@ impl InstanceCapacity {
             && cost.memories <= self.memories
             && cost.tables <= self.tables
             && cost.maps() <= self.maps.max(self.instances * (MAPS_PER_STACK + MAPS_PER_MEMORY))
+    }
+
+    /// Returns the room that a turn of this depth, of `deepest` at most, leaves for the turns that it may wait for: for
+    /// an instance of this cost at each further depth. No more than half of the room is kept, so on a small host fewer
+    /// depths have any.
+    pub fn kept_for_calls(&self, cost: Cost, depth: usize, deepest: usize) -> Cost {
+        let fit = |each: u32, total: u32| (total / 2).checked_div(each).unwrap_or(u32::MAX);
+        let rungs = fit(cost.instances, self.instances).min(fit(cost.memories, self.memories));
+        let rungs = rungs.min(fit(cost.tables, self.tables)).min(deepest as u32);
+        let left = rungs.saturating_sub(depth as u32);
+        Cost { instances: cost.instances * left, memories: cost.memories * left, tables: cost.tables * left, bytes: 0 }
     }
 
     /// Returns whether a class whose instances take `held` may have another that takes `more`, while all instances take

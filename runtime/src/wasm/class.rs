@@ -9,7 +9,7 @@ use std::sync::Arc;
 use wasmtime::component::{Component, InstancePre};
 use wasmtime_wasi_http::p2::bindings::ProxyIndices;
 
-use super::bindings::{alarm_handler, fetch_handler, init_handler, later_handler, websocket_handler};
+use super::bindings::{alarm_handler, call_handler, fetch_handler, init_handler, later_handler, websocket_handler};
 use super::capacity::Cost;
 use super::compatibility;
 use super::engine::Engine;
@@ -25,6 +25,8 @@ pub(super) enum RequestHandler {
     Fetch(fetch_handler::GuestIndices),
     /// `wasi:http/incoming-handler`.
     Incoming(ProxyIndices),
+    /// None: its objects are called by others only.
+    None,
 }
 
 /// The compiled code of one class version.
@@ -38,6 +40,7 @@ pub struct ClassCode {
     /// What one instance takes of the host's capacity.
     pub cost: Cost,
     has_late_work: bool,
+    may_call: bool,
     pub(super) runs: Runs,
 }
 
@@ -57,6 +60,7 @@ pub(super) struct Exports {
     pub(super) alarm: Option<alarm_handler::GuestIndices>,
     pub(super) websocket: Option<websocket_handler::GuestIndices>,
     pub(super) later: Option<later_handler::GuestIndices>,
+    pub(super) call: Option<call_handler::GuestIndices>,
     pub(super) init: Option<init_handler::GuestIndices>,
 }
 
@@ -73,6 +77,11 @@ impl ClassCode {
     /// Returns whether its instances may have late work.
     pub fn has_late_work(&self) -> bool {
         self.has_late_work
+    }
+
+    /// Returns whether its code can call other objects.
+    pub fn may_call(&self) -> bool {
+        self.may_call
     }
 
     /// Returns whether resumes are delivered to its objects.
@@ -103,8 +112,8 @@ impl ClassCode {
     #[cfg(test)]
     pub fn script(script: Arc<dyn Script>) -> Self {
         let (exports, imports, digest) = (Vec::new(), Vec::new(), Digest::of(b"script"));
-        let has_late_work = true;
-        Self { digest, exports, imports, cost: Cost::of(1, 1, 0), has_late_work, runs: Runs::Script(script) }
+        let (has_late_work, may_call, cost) = (true, true, Cost::of(1, 1, 0));
+        Self { digest, exports, imports, cost, has_late_work, may_call, runs: Runs::Script(script) }
     }
 
     fn link(engine: &Engine, digest: Digest, component: &Component) -> Result<Self, LoadError> {
@@ -127,6 +136,7 @@ impl ClassCode {
             (true, true) => return Err(LoadError::TwoHandlers),
             (true, false) => RequestHandler::Fetch(fetch_handler::GuestIndices::new(&pre).map_err(invalid)?),
             (false, true) => RequestHandler::Incoming(ProxyIndices::new(&pre).map_err(invalid)?),
+            (false, false) if has("call-handler") => RequestHandler::None,
             (false, false) => return Err(LoadError::NoHandler(exports)),
         };
         let alarm = has("alarm-handler").then(|| alarm_handler::GuestIndices::new(&pre));
@@ -135,15 +145,18 @@ impl ClassCode {
         let websocket = websocket.transpose().map_err(invalid)?;
         let later = has("later-handler").then(|| later_handler::GuestIndices::new(&pre));
         let later = later.transpose().map_err(invalid)?;
+        let call = has("call-handler").then(|| call_handler::GuestIndices::new(&pre));
+        let call = call.transpose().map_err(invalid)?;
         let init = has("init-handler").then(|| init_handler::GuestIndices::new(&pre));
         let init = init.transpose().map_err(invalid)?;
         let cost = cost_of(component)?;
         if !engine.capacity.holds(cost) {
             return Err(LoadError::TooCostly(format!("{} memories and {} tables", cost.memories, cost.tables)));
         }
-        let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, later, init }));
+        let runs = Runs::Component(Box::new(Exports { pre, handler, alarm, websocket, later, call, init }));
         let has_late_work = compatibility::exports(&imports, "later");
-        Ok(Self { digest, exports, imports, cost, has_late_work, runs })
+        let may_call = compatibility::exports(&imports, "objects");
+        Ok(Self { digest, exports, imports, cost, has_late_work, may_call, runs })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::calls::CallerOf;
 use crate::base::logs::GuestLogs;
 use crate::base::{ClassKey, Env, Limits, MemoryAccount, ObjectAddress};
 
@@ -27,4 +28,6 @@ pub struct InstanceContext {
     pub room: Arc<dyn GrowthRoom>,
     /// Clock and randomness.
     pub env: Env,
+    /// Its calls to other objects; none if it may call nobody.
+    pub caller: Option<CallerOf>,
 }

@@ -23,13 +23,15 @@ pub(super) const CONTRACTS: &[Contract] = &[Contract {
         "key-value",
         "later",
         "logging",
+        "objects",
         "packed-sql",
         "sql",
         "storage",
+        "turn",
         "types",
         "websockets",
     ],
-    exports: &["alarm-handler", "fetch-handler", "init-handler", "later-handler", "websocket-handler"],
+    exports: &["alarm-handler", "call-handler", "fetch-handler", "init-handler", "later-handler", "websocket-handler"],
 }];
 
 /// A version of the contract: major, minor, patch.

@@ -12,13 +12,9 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, OptLevel, PoolingAll
 use super::cache::CodeCache;
 use super::capacity::{self, InstanceCapacity};
 use super::copies::CopyRoom;
+use super::guest_stack::{FIBER_STACK, GUEST_STACK};
 use super::host::{self, Host};
 use crate::base::{Disk, Env, HeavyWork, Limits};
-
-/// Guest stack in bytes; the rest of a fiber's 2 MiB is for host functions. SQL has stacks of its own; SQLite calls of
-/// the host itself take less than a tenth of what is left here.
-const GUEST_STACK: usize = 512 << 10;
-const FIBER_STACK: usize = 2 << 20;
 
 /// Written bytes of a memory and of a table that are reset by copying when the instance is dropped, and stay resident
 /// for the next instance in the same place. Returning pages to the kernel interrupts every core, and each page that is

@@ -15,7 +15,7 @@ use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::Proxy;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
 
-use super::bindings::{alarm_handler, fetch_handler, http_types, websocket_handler};
+use super::bindings::{alarm_handler, call_handler, fetch_handler, http_types, websocket_handler};
 use super::context::InstanceContext;
 use super::failure::guest_failure;
 use super::handlers::{Handler, Handlers};
@@ -27,7 +27,7 @@ use super::response;
 #[cfg(test)]
 use super::script::Script;
 use crate::base::socket::{Message, SocketEvent, SocketEventKind};
-use crate::base::{FetchAnswer, Request, Response, TakenAlarm, TurnError};
+use crate::base::{CallAnswer, Failure, FetchAnswer, MethodCall, Request, Response, TakenAlarm, TurnError};
 use crate::sockets::SocketTurn;
 use crate::storage::Turn;
 
@@ -95,6 +95,27 @@ pub trait TurnAnswer: Send + Sized + 'static {
     fn opens_socket(&self) -> bool {
         false
     }
+
+    /// Returns whether what the turn has staged is undone, although it is answered.
+    fn undoes(&self) -> bool {
+        false
+    }
+
+    /// Returns the bytes that the answer takes out of the guest.
+    fn bytes(&self) -> usize {
+        self.response().map_or(0, |response| response.body.len())
+    }
+}
+
+impl TurnAnswer for CallAnswer {
+    fn undoes(&self) -> bool {
+        matches!(self, Self::Refused(_))
+    }
+
+    fn bytes(&self) -> usize {
+        let (Self::Value(bytes) | Self::Refused(bytes)) = self;
+        bytes.len()
+    }
 }
 
 impl TurnAnswer for () {}
@@ -144,6 +165,7 @@ impl TurnEvent for Request {
         let response = match &handlers.request {
             Handler::Fetch(guest) => call_fetch(store, guest, &self, context).await,
             Handler::Incoming(proxy) => call_incoming(store, proxy, self, context).await,
+            Handler::None => return Ok(Err(TurnError::NoHandler("fetch"))),
         };
         Ok(response?.map(FetchAnswer::Response))
     }
@@ -151,6 +173,48 @@ impl TurnEvent for Request {
     #[cfg(test)]
     fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<FetchAnswer, TurnError> {
         script.fetch(self, turn).map(FetchAnswer::Response)
+    }
+}
+
+impl TurnEvent for MethodCall {
+    type Answer = CallAnswer;
+
+    fn waits_for(&self) -> Option<Kind> {
+        Some(Kind::Value)
+    }
+
+    fn body_bytes(&self) -> usize {
+        self.arguments.len()
+    }
+
+    async fn call(self, store: &mut Store<Host>, handlers: &Handlers, context: &InstanceContext) -> Called<CallAnswer> {
+        let Some(guest) = &handlers.call else {
+            return Ok(Err(TurnError::NoMethod("it exports no call-handler".into())));
+        };
+        let called = guest.call_call(&mut *store, self.method.as_str(), &self.arguments).await?;
+        let result = |bytes| response::result(bytes, context.limits.response_body, &context.memory);
+        Ok(match called {
+            Ok(_) if store.data().is_deferred() => Ok(CallAnswer::Value(Default::default())),
+            Ok(call_handler::Answer::Value(value)) => result(value).map(CallAnswer::Value),
+            Ok(call_handler::Answer::Refused(value)) => result(value).map(CallAnswer::Refused),
+            Err(failure) => Err(failed_call(guest_failure(failure.code, failure.message, failure.retryable))),
+        })
+    }
+
+    #[cfg(test)]
+    fn script(self, script: &dyn Script, turn: &mut Scripted<'_>) -> Result<CallAnswer, TurnError> {
+        script.call(self, turn)
+    }
+}
+
+/// Returns the error of a call whose handler has returned a failure. Two codes have a meaning for the host.
+fn failed_call(error: TurnError) -> TurnError {
+    match error {
+        TurnError::Guest(Failure { code, message, .. }) if code == Failure::NO_METHOD => TurnError::NoMethod(message),
+        TurnError::Guest(Failure { code, message, .. }) if code == Failure::BAD_ARGUMENTS => {
+            TurnError::BadArguments(message)
+        }
+        error => error,
     }
 }
 
@@ -243,7 +307,7 @@ async fn call_fetch(
     let headers: Vec<(&str, &[u8])> =
         request.headers.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     let request =
-        http_types::Request { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
+        http_types::RequestParam { method: request.method.as_str(), uri: &uri, headers: &headers, body: &request.body };
     Ok(match guest.call_fetch(&mut *store, request).await? {
         Ok(_) if store.data().is_deferred() => Ok(Response::none()),
         Ok(response) => response::returned(response, context.limits.response_body, &context.memory),

@@ -9,10 +9,14 @@ mod identity;
 mod key_value;
 mod later;
 mod logging;
+mod objects;
 mod sql;
 mod storage;
+mod turn;
 mod wasi;
 mod websockets;
+
+pub(super) use self::turn::FailedTurn;
 
 use std::sync::Arc;
 
@@ -23,9 +27,11 @@ use wasmtime_wasi_http::WasiHttpCtx;
 use self::http::NoOutgoing;
 use self::logging::ObjectLog;
 use super::bindings;
+use super::calls::{CallerOf, TurnCalls};
 use super::clock::TurnClock;
 use super::context::InstanceContext;
 use super::copies::Copies;
+use super::guest_stack::GuestStack;
 use super::late::LateTurn;
 use super::meter::MemoryMeter;
 use super::pace::Pace;
@@ -44,10 +50,15 @@ pub struct Host {
     pub(super) sockets: Option<SocketTurn>,
     /// The late work of the running turn.
     pub(super) late: Option<LateTurn>,
+    /// The calls of the running turn.
+    pub(super) calls: Option<TurnCalls>,
+    /// The calls that the instance may make; none if it may call nobody.
+    pub(super) caller: Option<CallerOf>,
     pub(super) address: ObjectAddress,
     /// True if the class has a handler for alarms.
     handles_alarms: bool,
     pub(super) memory: MemoryMeter,
+    pub(super) stack: GuestStack,
     /// The remaining budget of the running turn.
     pub(super) work: WorkBudget,
     pub(super) pace: Pace,
@@ -84,9 +95,12 @@ impl Host {
             turn: None,
             sockets: None,
             late: None,
+            calls: None,
+            caller: context.caller.clone(),
             address: context.address.clone(),
             handles_alarms,
             memory,
+            stack: GuestStack::default(),
             work,
             pace,
             copies,
@@ -134,9 +148,11 @@ pub(super) fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> 
     bindings::key_value::add_to_linker::<_, key_value::View>(&mut linker, key_value::view)?;
     bindings::later::add_to_linker::<_, later::View>(&mut linker, later::view)?;
     bindings::logging::add_to_linker::<_, logging::View>(&mut linker, logging::view)?;
+    bindings::objects::add_to_linker::<_, objects::View>(&mut linker, objects::view)?;
     bindings::packed_sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;
     bindings::sql::add_to_linker::<_, sql::View>(&mut linker, sql::view)?;
     bindings::storage::add_to_linker::<_, storage::View>(&mut linker, storage::view)?;
+    bindings::turn::add_to_linker::<_, turn::View>(&mut linker, turn::view)?;
     bindings::websockets::add_to_linker::<_, websockets::View>(&mut linker, websockets::view)?;
     Ok(linker)
 }

@@ -19,7 +19,9 @@ pub(super) fn at_host_call(store: StoreContextMut<'_, Host>, transition: CallHoo
 }
 
 fn calling_code(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
-    store.data_mut().copies.end();
+    let host = store.data_mut();
+    host.stack.enter();
+    host.copies.end();
     Ok(())
 }
 
@@ -31,6 +33,10 @@ fn code_returned(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
 
 fn before(mut store: StoreContextMut<'_, Host>) -> wasmtime::Result<()> {
     let host = store.data_mut();
+    let deep = host.stack.in_use();
+    if deep > 0 && !host.memory.deepen(deep) {
+        return Err(wasmtime::format_err!("the class has its share of the host's memory; no more stack"));
+    }
     host.copies.in_host_call(true);
     if !host.pace.has_written() && host.has_written() {
         host.pace.note_written();

@@ -13,6 +13,7 @@ use wasmtime::Store;
 #[cfg(test)]
 use self::script::ScriptInstance;
 use super::bindings::init_handler;
+use super::calls::TurnCalls;
 use super::capacity::FIRST_GROWTH;
 use super::class::{ClassCode, Runs};
 use super::clock::TurnClock;
@@ -28,7 +29,7 @@ use super::meter::MemoryMeter;
 use super::pace::FUEL_PER_SLICE;
 use super::timed::{Ends, Timed};
 use super::trap::{memory_ran_out, trapped};
-use crate::base::{CallId, ClassShare, CpuTimer, Limits, MemoryCharge, ObjectName, TurnError, WorkBudget};
+use crate::base::{Call, CallId, ClassShare, CpuTimer, Limits, MemoryCharge, ObjectName, TurnError, WorkBudget};
 use crate::sockets::SocketTurn;
 use crate::storage::{Database, Turn};
 
@@ -124,7 +125,7 @@ impl Instance {
         database: Box<Database>,
         (sockets, late): (SocketTurn, LateTurn),
         event: E,
-        call: CallId,
+        call: &Call<()>,
         ends: Ends<'_, '_>,
     ) -> TurnEnd<E::Answer> {
         match self {
@@ -176,8 +177,14 @@ impl ComponentInstance {
                 store.data_mut().memory.keep(FIRST_GROWTH);
                 Ok(Self { store, handlers, init, fresh: true, code, context, share })
             }
-            Ok(Err(error)) => Err(trapped(&store, &context.limits, &error)),
-            Err(time_up) => Err(time_up.into_turn_error(store.data_mut().stopped_at.take())),
+            Ok(Err(error)) => {
+                store.data_mut().stack.end_turn();
+                Err(trapped(&store, &context.limits, &error))
+            }
+            Err(time_up) => {
+                store.data_mut().stack.end_turn();
+                Err(time_up.into_turn_error(store.data_mut().stopped_at.take()))
+            }
         }
     }
 
@@ -193,7 +200,7 @@ impl ComponentInstance {
         database: Box<Database>,
         (sockets, late): (SocketTurn, LateTurn),
         event: E,
-        call_id: CallId,
+        of: &Call<()>,
         ends: Ends<'_, '_>,
     ) -> TurnEnd<E::Answer> {
         let cpu = CpuTimer::new(&self.context.limits, &self.context.env, self.share.clone());
@@ -208,29 +215,37 @@ impl ComponentInstance {
         let mut turn = Turn::begin(database, work.clone());
         event.begin(&mut turn);
         self.share.moved(event.body_bytes());
-        self.store.data().log.begin_turn(call_id);
-        let clock = self.begin(turn, sockets, late, &work);
+        self.store.data().log.begin_turn(of.id);
+        let clock = self.begin((turn, sockets, late), of, &work);
         let pace = self.store.data().pace.shared();
         let called = {
             let call = std::pin::pin!(call(&mut self.store, &mut self.init, &self.handlers, event, &self.context));
-            Timed::new(call, &self.context, &cpu, &clock, &pace).unless(ends).await
+            Timed::new(call, &self.context, &cpu, &clock, &pace).until(of.deadline).unless(ends).await
         };
         self.store.data_mut().copies.end();
         if is_first {
             self.store.data_mut().memory.keep(0);
         }
+        let has_returned = matches!(called, Ok(Ok(_)));
         let result = match called {
             Ok(Ok(result)) => result,
             Ok(Err(error)) => Err(trapped(&self.store, &self.context.limits, &error)),
             Err(time_up) => Err(time_up.into_turn_error(self.store.data_mut().stopped_at.take())),
         };
-        self.end(result, &work)
+        self.end(result, has_returned, &work)
     }
 
-    fn begin(&mut self, turn: Turn, sockets: SocketTurn, late: LateTurn, work: &WorkBudget) -> Arc<TurnClock> {
+    fn begin(
+        &mut self,
+        (turn, sockets, late): (Turn, SocketTurn, LateTurn),
+        of: &Call<()>,
+        work: &WorkBudget,
+    ) -> Arc<TurnClock> {
         let host = self.store.data_mut();
         host.work = work.clone();
-        host.pace.begin_turn(self.context.env.elapsed());
+        let now = self.context.env.elapsed();
+        host.pace.begin_turn(now);
+        host.calls = Some(TurnCalls::begin(of, now, self.context.limits.wall_time()));
         host.memory.begin_turn();
         host.clock.advance(&self.context.env);
         host.turn = Some(turn);
@@ -241,7 +256,12 @@ impl ComponentInstance {
 
     /// Ends the turn. Guest code and storage count fuel separately, each up to the limit, so that storage calls need
     /// not read the store; the sum counts.
-    fn end<T: TurnAnswer>(mut self: Box<Self>, mut result: Result<T, TurnError>, work: &WorkBudget) -> TurnEnd<T> {
+    fn end<T: TurnAnswer>(
+        mut self: Box<Self>,
+        mut result: Result<T, TurnError>,
+        has_returned: bool,
+        work: &WorkBudget,
+    ) -> TurnEnd<T> {
         let limit = self.context.limits.fuel_per_turn;
         let used_by_code = limit.saturating_sub(self.store.get_fuel().unwrap_or(0));
         let fuel = used_by_code + limit.saturating_sub(work.remaining());
@@ -249,6 +269,8 @@ impl ComponentInstance {
             result = Err(TurnError::OutOfFuel { limit, stack: None });
         }
         let host = self.store.data_mut();
+        host.stack.end_turn();
+        host.memory.end_turn();
         if let Err(TurnError::Guest(failure)) = &mut result {
             failure.stack = host.log.last_error().and_then(|error| error.stack);
             failure.logged = host.log.take_cause(&failure.message).map(Box::new);
@@ -257,17 +279,21 @@ impl ComponentInstance {
             }
         }
         host.log.end_turn();
+        host.calls = None;
         let turn = host.turn.take().expect("`begin` put the turn there and nothing else takes it");
         let sockets = host.sockets.take().expect("`begin` put them there and nothing else takes them");
         let late = host.late.take().expect("`begin` put it there and nothing else takes it");
-        if let Some(response) = result.as_ref().ok().and_then(TurnAnswer::response) {
-            self.share.moved(response.body.len());
+        if let Ok(answer) = &result {
+            self.share.moved(answer.bytes());
         }
         let result = result.and_then(|answer| if late.is_deferred() { Ok(answer) } else { answer.checked(&sockets) });
         // The handler has ended: it does not know that there is no room for its response, and one that returns a
         // failure can be called again.
-        let has_ended = matches!(result, Ok(_) | Err(TurnError::NoRoomForResponse | TurnError::Guest(_)));
-        let instance = (has_ended && self.init.is_none()).then_some(Instance::Component(self));
+        let has_ended = match &result {
+            Ok(_) | Err(TurnError::NoRoomForResponse) => true,
+            Err(error) => error.is_returned(),
+        };
+        let instance = (has_ended && has_returned && self.init.is_none()).then_some(Instance::Component(self));
         TurnEnd { turn, sockets, late, instance, result, fuel }
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::limits::{DEFERRED_MAX, DELAY_MAX_MS, RESUMES_MAX, RESUMES_PER_TURN};
 use crate::base::socket::SocketId;
-use crate::base::{Chain, FetchAnswer, TakenAlarm, TraceContext, TurnError};
+use crate::base::{CallAnswer, CallBudget, Chain, FetchAnswer, TakenAlarm, TraceContext, TurnError};
 use crate::sockets::{Accepted, Upgrade};
 
 /// The late work of an instance between two turns.
@@ -63,6 +63,8 @@ pub struct Origin {
 pub enum Kind {
     /// A response.
     Response,
+    /// The result of a method.
+    Value,
     /// The end of the handler of a WebSocket's event.
     Event,
     /// The end of the handler of this alarm.
@@ -74,6 +76,8 @@ pub enum Kind {
 pub enum Given {
     /// To a request.
     Response(Result<FetchAnswer, TurnError>),
+    /// To a call of a method.
+    Value(Result<CallAnswer, TurnError>),
     /// To an alarm or an event of a WebSocket.
     Done(Result<(), TurnError>),
 }
@@ -176,14 +180,17 @@ impl Late {
         work.by_due.iter().rev().find(|(_, token)| work.resumes[token].holds).map(|(due, _)| *due)
     }
 
-    /// Takes the tokens that are due, as many as one turn may have, with the longest chain of those that scheduled
-    /// them.
+    /// Takes the tokens that are due, as many as one turn may have, with the chain of those that scheduled
+    /// them that is longest and has made most calls.
     pub fn take_due(&mut self, now: Duration) -> Option<(Vec<u64>, Origin)> {
         let work = self.0.as_mut()?;
         let due = work.by_due.iter().take_while(|(due, _)| *due <= now).take(RESUMES_PER_TURN);
         let tokens: Vec<u64> = due.map(|(_, token)| *token).collect();
         let taken: Vec<Resume> = tokens.iter().filter_map(|token| work.take(*token)).collect();
-        let origin = taken.iter().map(|resume| &resume.origin).max_by_key(|origin| origin.chain.through.len())?;
+        let origin = taken.iter().map(|resume| &resume.origin).max_by_key(|origin| {
+            let made = origin.chain.budget.as_ref().map_or(0, CallBudget::made);
+            (origin.chain.depth(), made)
+        })?;
         Some((tokens, Origin::clone(origin)))
     }
 
@@ -239,6 +246,13 @@ impl LateTurn {
     /// Begins a turn. Without a context it has no late work.
     pub fn begin(late: Late, context: Option<LateContext>) -> Self {
         Self { late, context, origin: None, handling: false, staged: None }
+    }
+
+    /// Sets the budget of calls that resumes share with the turn that schedules them.
+    pub fn share_budget(&mut self, budget: &CallBudget) {
+        if let Some(context) = &mut self.context {
+            context.origin.chain.budget = Some(budget.clone());
+        }
     }
 
     /// Returns whether no earlier turn has left late work.
@@ -347,8 +361,12 @@ impl LateTurn {
 
     /// Answers a deferred turn.
     pub fn reply(&mut self, deferred: u64, answer: Given) -> Result<(), LateError> {
-        let is_response = matches!(answer, Given::Response(_));
-        if (self.waits_for(deferred)? == Kind::Response) != is_response {
+        let is_right = match self.waits_for(deferred)? {
+            Kind::Response => matches!(answer, Given::Response(_)),
+            Kind::Value => matches!(answer, Given::Value(_)),
+            Kind::Event | Kind::Alarm(_) => matches!(answer, Given::Done(_)),
+        };
+        if !is_right {
             return Err(LateError::WrongKind);
         }
         self.staged().replies.insert(deferred, answer);
@@ -420,7 +438,7 @@ impl LateTurn {
 
     /// Schedules a resume for when the caller of a deferred answer has gone.
     pub fn on_gone(&mut self, deferred: u64) -> Result<u64, LateError> {
-        if self.waits_for(deferred)? != Kind::Response {
+        if !matches!(self.waits_for(deferred)?, Kind::Response | Kind::Value) {
             return Err(LateError::WrongKind);
         }
         self.schedule(None, Some(deferred), false)

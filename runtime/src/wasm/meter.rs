@@ -24,6 +24,8 @@ pub(super) struct MemoryMeter {
     /// The charge, which covers at least what is used: the beginning was charged at admission.
     charge: MemoryCharge,
     used: u64,
+    /// Bytes of the stack that the turn is charged for.
+    stack: u64,
     limit: u64,
     refusal: Option<Refusal>,
     class: ClassKey,
@@ -45,12 +47,32 @@ impl MemoryMeter {
     pub(super) fn new(charge: MemoryCharge, context: &InstanceContext) -> Self {
         let InstanceContext { address, limits, room, env, .. } = context;
         let (class, room, env) = (address.key.clone(), room.clone(), env.clone());
-        Self { charge, used: 0, limit: limits.memory_per_instance, refusal: None, class, room, env }
+        Self { charge, used: 0, stack: 0, limit: limits.memory_per_instance, refusal: None, class, room, env }
     }
 
     /// Forgets refusals of earlier turns, because the guest may have handled them.
     pub(super) fn begin_turn(&mut self) {
         self.refusal = None;
+    }
+
+    /// Ends a turn: its stack is not used any more.
+    pub(super) fn end_turn(&mut self) {
+        if std::mem::take(&mut self.stack) > 0 {
+            self.keep(0);
+        }
+    }
+
+    /// Charges so many bytes of the stack until the end of the turn, if the turn is not charged for them already.
+    pub(super) fn deepen(&mut self, stack: u64) -> bool {
+        if stack <= self.stack {
+            return true;
+        }
+        if self.charge.grow(self.used.saturating_add(stack).saturating_sub(self.charge.bytes())).is_err() {
+            self.refusal = Some(Refusal::Host);
+            return false;
+        }
+        self.stack = stack;
+        true
     }
 
     /// Keeps what is used and `more` bytes of the charge; gives the rest back.
@@ -62,7 +84,7 @@ impl MemoryMeter {
         let used = self.used.saturating_add(more);
         if used > self.limit {
             self.refusal = Some(Refusal::Limit);
-        } else if self.charge.grow(used.saturating_sub(self.charge.bytes())).is_err() {
+        } else if self.charge.grow(used.saturating_add(self.stack).saturating_sub(self.charge.bytes())).is_err() {
             self.refusal = Some(Refusal::Host);
         } else {
             self.used = used;
@@ -150,7 +172,7 @@ mod tests {
 
     fn meter(charge: MemoryCharge, idle: &Arc<Idle>) -> MemoryMeter {
         let (class, env) = (ClassKey::new("class"), Env::system());
-        MemoryMeter { charge, used: 0, limit: 6_000, refusal: None, class, room: idle.clone(), env }
+        MemoryMeter { charge, used: 0, stack: 0, limit: 6_000, refusal: None, class, room: idle.clone(), env }
     }
 
     #[test]
@@ -195,5 +217,17 @@ mod tests {
         assert!(!meter.memory_growing(5_000, 6_000, None).await.unwrap(), "it has waited in this turn");
         meter.begin_turn();
         assert!(meter.memory_growing(5_000, 6_000, None).await.unwrap());
+    }
+
+    #[test]
+    fn the_stack_of_a_turn_is_charged_until_its_end() {
+        let memory = HostMemory::new(10_000);
+        let account = memory.account(&ClassKey::new("class"));
+        let mut meter = meter(account.take(MemoryUse::Instances, 1_000).unwrap(), &Arc::default());
+        assert!(meter.take(1_000) && meter.deepen(300) && meter.deepen(200) && meter.take(100));
+        assert_eq!(account.used(), 1_400);
+        assert!(!meter.deepen(20_000) && meter.refusal() == Some(Refusal::Host));
+        meter.end_turn();
+        assert_eq!(account.used(), 1_100);
     }
 }

@@ -50,6 +50,18 @@ fn no_room(_: NoMemory) -> TurnError {
     TurnError::NoRoomForResponse
 }
 
+/// Charges the result of a method, which is held until its caller takes it.
+pub(super) fn result(bytes: Vec<u8>, limit: u64, memory: &MemoryAccount) -> Result<Bytes, TurnError> {
+    if bytes.len() as u64 > limit {
+        return Err(TurnError::ResponseTooLarge(limit));
+    }
+    if bytes.len() <= UNCHARGED_BODY_MAX {
+        return Ok(bytes.into());
+    }
+    let charge = memory.take(MemoryUse::Responses, bytes.len() as u64).map_err(no_room)?;
+    Ok(charged(bytes, charge))
+}
+
 /// Checks the response that a handler has returned.
 pub(super) fn returned(
     response: fetch_handler::Response,

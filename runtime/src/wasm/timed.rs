@@ -37,6 +37,10 @@ pub(super) struct Timed<'a, 'b, 'c, F> {
     abandoned: Option<Signal<'b>>,
     deleted: Option<Signal<'c>>,
     wall: Option<Sleep>,
+    /// When the caller's time is up, by `Env::elapsed`.
+    deadline: Option<Duration>,
+    /// Whether `wall` ends at the deadline, before the limit of the turn.
+    ends_at_deadline: bool,
 }
 
 /// The reason why a timed call ended without a result.
@@ -46,6 +50,8 @@ pub(super) enum TimeUp {
     Cpu(Duration),
     /// It took its wall time.
     Wall(Duration),
+    /// The time of its caller was up.
+    Deadline,
     /// It waited for something, had written nothing, and its caller was gone.
     Abandoned,
     /// Its object is to be deleted.
@@ -71,7 +77,15 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
             abandoned: None,
             deleted: None,
             wall: None,
+            deadline: None,
+            ends_at_deadline: false,
         }
+    }
+
+    /// Ends the call, too, when its caller's time is up.
+    pub(super) fn until(mut self, deadline: Option<Duration>) -> Self {
+        self.deadline = deadline;
+        self
     }
 
     /// Ends the call, too, when one of these signals does.
@@ -103,8 +117,14 @@ impl<'a, 'b, 'c, F: Future> Timed<'a, 'b, 'c, F> {
             return Poll::Ready(TimeUp::Abandoned);
         }
         let limit = limits.wall_time();
-        let wall = self.wall.get_or_insert_with(|| self.context.env.sleep(limit));
-        Pin::new(wall).poll(context).map(|()| TimeUp::Wall(limit))
+        let wall = self.wall.get_or_insert_with(|| {
+            let env = &self.context.env;
+            let left = self.deadline.map(|deadline| deadline.saturating_sub(env.elapsed()));
+            self.ends_at_deadline = left.is_some_and(|left| left < limit);
+            env.sleep(left.map_or(limit, |left| left.min(limit)))
+        });
+        let time_up = if self.ends_at_deadline { TimeUp::Deadline } else { TimeUp::Wall(limit) };
+        Pin::new(wall).poll(context).map(|()| time_up)
     }
 }
 
@@ -135,6 +155,7 @@ impl TimeUp {
         match self {
             Self::Cpu(limit) => TurnError::CpuTime { limit, stack },
             Self::Wall(limit) => TurnError::WallTime { limit, stack },
+            Self::Deadline => TurnError::Deadline,
             Self::Abandoned => TurnError::Abandoned,
             Self::Deleted => TurnError::Deleted,
             Self::Overloaded => TurnError::Overloaded,

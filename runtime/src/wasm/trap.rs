@@ -3,7 +3,7 @@
 use wasmtime::{PoolConcurrencyLimitError, Store, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 
-use super::host::Host;
+use super::host::{FailedTurn, Host};
 use super::meter::Refusal;
 use crate::base::{Exhausted, Failure, Limits, TurnError};
 use crate::storage::LaneLost;
@@ -18,6 +18,9 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
             Exhausted::CpuTime => TurnError::CpuTime { limit: limits.cpu_time(), stack },
             Exhausted::Overloaded | Exhausted::Cancelled => TurnError::Overloaded,
         };
+    }
+    if let Some(FailedTurn(failed)) = error.downcast_ref::<FailedTurn>() {
+        return failed.clone();
     }
     if error.is::<LaneLost>() {
         return TurnError::OutcomeUnknown;
@@ -35,6 +38,9 @@ pub(super) fn trapped(store: &Store<Host>, limits: &Limits, error: &wasmtime::Er
     let last_words = host.log.last_error();
     match (trap, error.downcast_ref::<I32Exit>()) {
         (Some(Trap::StackOverflow), _) => TurnError::StackOverflow { stack },
+        // Compiled languages have a second stack, in their memory, which can be used up first: it ends where the memory
+        // does.
+        (Some(Trap::MemoryOutOfBounds), _) if host.stack.was_deep() => TurnError::StackOverflow { stack },
         (Some(trap), _) => {
             host.log.drop_cause();
             let mut reason = last_words.map_or_else(|| trap.to_string(), |words| format!("{trap}: {}", words.message));

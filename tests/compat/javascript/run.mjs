@@ -33,6 +33,7 @@ const CLASSES = {
   transactions: "Transactions",
   interleaving: "Interleaving",
   chat: "Chat",
+  waits: "Waits",
 };
 
 const { values: options } = parseArgs({

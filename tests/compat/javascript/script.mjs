@@ -235,6 +235,60 @@ export const SCRIPTS = {
     await eventually(base, "/interleaving/late/result", ({ keys }) => keys.length === 3),
   ],
 
+  depth: requests(["/waits/deep/deep"]),
+
+  "keeping out": async ({ base }) => {
+    const answers = [];
+    for (const how of ["", "catches", "forgets", "fails", "fails&catches", "fails&forgets"]) {
+      const object = `/waits/${how.replace("&", "-") || "plain"}`;
+      const say = (name) => ask(base, `${object}/say?name=${name}`);
+      const later = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+      // The first two come while the constructor waits.
+      const first = say("first");
+      await later(60);
+      answers.push(await Promise.all([first, say("second")]));
+      const blocked = ask(base, `${object}/block?${how}`);
+      await later(180);
+      const third = await say("third");
+      // The text of an error is each host's own.
+      const { status, body } = await blocked;
+      if (!how.startsWith("fails")) answers.push(body, third);
+      // What is forgotten is answered here before it fails. Who waits meanwhile is answered by the next instance.
+      else if (!how.endsWith("forgets")) answers.push(status);
+      await later(150);
+      const trace = await ask(base, `${object}/trace`);
+      answers.push(how.startsWith("fails") ? trace.body.filter((said) => said !== "third") : trace);
+    }
+    return answers;
+  },
+
+  "sockets after a wait": async ({ base }) => {
+    const answers = [];
+    for (const how of ["early", "late", "listens", "listens&late"]) {
+      const { socket, received, count, closed } = await connect(base, `/waits/${how.replace("&", "-")}/socket?${how}`);
+      await count(how.startsWith("listens") ? 3 : 5);
+      socket.send("hello");
+      await count(how.startsWith("listens") ? 4 : 6);
+      if (how.startsWith("listens")) {
+        socket.send(new Uint8Array([7, 8]));
+        await count(5);
+      }
+      socket.send("close");
+      await closed;
+      answers.push(received);
+    }
+    for (const how of ["", "late", "listens", "listens&late"]) {
+      const socket = new WebSocket(`${base.replace("http", "ws")}/waits/refuses/socket?refuses&${how}`);
+      const refused = new Promise((resolve) => {
+        socket.on("unexpected-response", (_request, { statusCode }) => resolve(statusCode));
+      });
+      socket.on("error", () => {});
+      answers.push(await refused);
+    }
+    answers.push(await ask(base, "/waits/refuses/say?name=afterwards"));
+    return answers;
+  },
+
   chat: async ({ base, sleep }) => {
     const ann = await connect(base, "/chat/room/?name=ann");
     const bob = await connect(base, "/chat/room/?name=bob");

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import struct
@@ -46,13 +47,15 @@ class Conformance(DurableObject):
     def __init__(self, ctx: Context) -> None:
         super().__init__(ctx)
         self.counter = 0
+        self.topics: dict[str, list[asyncio.Future[str]]] = {}
+        self.later: dict[str, asyncio.TimerHandle] = {}
         if (ctx.name or "").startswith("init"):
             inits = int(ctx.storage.get_bytes("inits") or b"0") + 1
             ctx.storage.put_bytes("inits", b"%d" % inits)
         if ctx.name == "init-fails":
             raise Failure("bad-name", "not to be made")
 
-    def fetch(self, request: Request) -> Response:
+    async def fetch(self, request: Request) -> Response:
         if request.path.startswith("/echo"):
             return echo(request)
         match request.method, request.segments:
@@ -60,28 +63,35 @@ class Conformance(DurableObject):
                 return Response(status=int(number), headers=[("set-cookie", "a=1"), ("set-cookie", "b=2")])
             case "GET", ("accept", protocol, *tags):
                 return self.accept(request, protocol, tags)
+            case "GET", ("accept-held", protocol):
+                return self.accept(request, protocol, [], holds=True)
+            case "GET", ("accept-later", millis, protocol, *tags):
+                await asyncio.sleep(int(millis) / 1000)
+                return self.accept(request, protocol, tags)
             case "GET", ("refuse",):
                 return Response(status=403)
             case "POST", ("run",):
-                return Response(Script(self, request.text()).run())
+                return Response(await Script(self, request.text()).run())
             case _:
                 return Response.error(404, f"there is no {request.path}")
 
-    def accept(self, request: Request, protocol: str, tags: list[str]) -> Response:
+    def accept(self, request: Request, protocol: str, tags: list[str], holds: bool = False) -> Response:
         try:
-            _, response = self.ctx.accept_websocket(request, tags, None if protocol == "-" else protocol)
+            ws, response = self.ctx.accept_websocket(request, tags, None if protocol == "-" else protocol)
         except WebSocketError as refusal:
             return Response(f"error {refusal.case}\n", 409)
+        if holds:
+            self.ctx.hold_for(ws)
         return response
 
-    def alarm(self, info: AlarmInfo) -> None:
+    async def alarm(self, info: AlarmInfo) -> None:
         self.add_event(f"alarm {(info.scheduled - EPOCH) // MILLISECOND} {info.retry_count}")
         script = self.ctx.storage.get_bytes("on-alarm")
         if script is not None:
-            Script(self, script.decode(), retry_count=info.retry_count).run()
+            await Script(self, script.decode(), retry_count=info.retry_count).run()
 
-    def websocket_message(self, ws: WebSocket, message: Message) -> None:
-        ws.send(Script(self, message, socket=ws).run() if isinstance(message, str) else message)
+    async def websocket_message(self, ws: WebSocket, message: Message) -> None:
+        ws.send(await Script(self, message, socket=ws).run() if isinstance(message, str) else message)
 
     def websocket_close(self, ws: WebSocket, code: int, reason: str, was_clean: bool) -> None:
         self.add_event(f"close {code} {write(reason)} {write_bool(was_clean)}")
@@ -102,7 +112,7 @@ def echo(request: Request) -> Response:
 
 
 class Script:
-    """The lines of one turn: what they do, and what they answer."""
+    """The lines of one request, message or alarm: what they do, and what they answer."""
 
     def __init__(self, conformance: Conformance, text: str, socket: WebSocket | None = None, retry_count: int | None = None) -> None:
         self.conformance = conformance
@@ -110,29 +120,86 @@ class Script:
         self.lines = iter([line for line in text.split("\n") if line])
         self.socket = socket
         self.retry_count = retry_count
+        self.says_gone: str | None = None
 
-    def run(self) -> str:
-        return "".join(f"{answer}\n" for answer in self.answers())
+    async def run(self) -> str:
+        answers: list[str] = []
+        try:
+            for line in self.lines:
+                command, *words = line.split(" ")
+                waited = await self.wait(command, [unquote_to_bytes(word).decode(errors="replace") for word in words])
+                answers += self.answers(command, words) if waited is None else [waited]
+        except asyncio.CancelledError:
+            if self.says_gone is not None:
+                self.ctx.storage.put_bytes(self.says_gone, b"gone")
+            raise
+        return "".join(f"{answer}\n" for answer in answers)
 
-    def answers(self) -> Iterator[str]:
-        """Runs the lines up to an `end`, or all of them."""
-        for line in self.lines:
-            command, *words = line.split(" ")
-            if command == "end":
-                return
-            if command == "transaction":
+    async def wait(self, command: str, words: list[str]) -> str | None:
+        topics = self.conformance.topics
+        match command, words:
+            case "wait", [millis]:
+                await asyncio.sleep(int(millis) / 1000)
+            case "wait-for", [topic]:
+                told = asyncio.get_running_loop().create_future()
+                topics.setdefault(topic, []).append(told)
+                return write(await told)
+            case "wait-exclusive", [millis]:
+                with self.ctx.exclusive():
+                    await asyncio.sleep(int(millis) / 1000)
+            case "on-gone", [key]:
+                self.says_gone = key
+            case "tell", [topic, text]:
+                waiting = [told for told in topics.pop(topic, []) if not told.done()]
+                for told in waiting:
+                    told.set_result(text)
+                return str(len(waiting))
+            case _:
+                return None
+        return "ok"
+
+    def answers(self, command: str, words: list[str]) -> Iterator[str]:
+        match command:
+            case "transaction":
                 yield from self.transaction(words)
-            elif command == "uncaught":
+            case "uncaught":
                 yield self.answer(words[0], words[1:])
-            else:
+            case "later":
+                yield self.do_later(*words)
+            case "cancel":
+                timer = self.conformance.later.pop(words[0], None)
+                if timer is not None:
+                    timer.cancel()
+                yield write_bool(timer is not None)
+            case _:
                 yield self.caught(command, words)
+
+    def answers_to_end(self) -> Iterator[str]:
+        """Runs the lines up to an `end`."""
+        for line in self.lines:
+            if line == "end":
+                return
+            command, *words = line.split(" ")
+            yield from self.answers(command, words)
+
+    def do_later(self, millis: str, name: str, command: str, *words: str) -> str:
+        later = self.conformance.later
+
+        def run() -> None:
+            del later[name]
+            self.answer(command, list(words))
+
+        if earlier := later.get(name):
+            earlier.cancel()
+        later[name] = asyncio.get_running_loop().call_later(int(millis) / 1000, run)
+        return "ok"
 
     def transaction(self, words: list[str]) -> Iterator[str]:
         undo = words == ["undo"]
         answers: list[str] = []
         try:
             with self.ctx.storage.transaction():
-                answers += self.answers()
+                answers += self.answers_to_end()
                 if undo:
                     raise Undone
         except Undone:

@@ -6,7 +6,8 @@ use http::{Method, StatusCode, Uri};
 use serde::{Deserialize, Serialize};
 
 use super::{Admin, NoQuery, json, only_get, problem, query, to_the_end};
-use crate::base::{ClassName, Create, Digest, LateSettings};
+use crate::base::call_settings::BadCalls;
+use crate::base::{Calls, ClassName, Create, Digest, LateSettings, Methods, PublicMethods};
 use crate::gateway::problem::Problem;
 use crate::router::{Class, DeleteClassError, DeployError, DeploySettings, Deployed, RenameClassError};
 use crate::storage::{ClassVersion, MESSAGE_MAX};
@@ -26,6 +27,10 @@ struct Shown {
     /// Only what is set.
     #[serde(skip_serializing_if = "LateSettings::is_default", flatten)]
     late: LateSettings,
+    #[serde(skip_serializing_if = "Calls::is_empty")]
+    calls: Calls,
+    #[serde(skip_serializing_if = "Methods::is_default")]
+    methods: Methods,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
     /// The version of the contract that it was built for; null if it uses none of its interfaces.
@@ -50,14 +55,28 @@ struct ShownVersion {
     create: Create,
     #[serde(skip_serializing_if = "LateSettings::is_default", flatten)]
     late: LateSettings,
+    #[serde(skip_serializing_if = "Calls::is_empty")]
+    calls: Calls,
+    #[serde(skip_serializing_if = "Methods::is_default")]
+    methods: Methods,
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
 }
 
 impl From<ClassVersion> for ShownVersion {
     fn from(version: ClassVersion) -> Self {
-        let ClassVersion { number: version, digest, size, deployed_ms: deployed, create, late, message } = version;
-        Self { version, digest, size, deployed, create, late, message }
+        let ClassVersion {
+            number: version,
+            digest,
+            size,
+            deployed_ms: deployed,
+            create,
+            late,
+            calls,
+            methods,
+            message,
+        } = version;
+        Self { version, digest, size, deployed, create, late, calls, methods, message }
     }
 }
 
@@ -80,6 +99,8 @@ impl Shown {
             deployed: info.deployed_ms,
             create: info.create,
             late: info.late,
+            calls: info.calls,
+            methods: info.methods,
             message: info.message,
             built_for: info.built_for.map(|version| format!("holdfast:object@{version}")),
             outdated: info.outdated,
@@ -109,6 +130,10 @@ struct DeployQuery {
     interleave: Option<bool>,
     #[serde(rename = "late-seconds")]
     late_seconds: Option<u32>,
+    /// The classes that it may call: `NAME=CLASS,NAME=CLASS`.
+    calls: Option<String>,
+    /// The methods that are public: `METHOD,METHOD`.
+    public: Option<String>,
     /// A description of the version, stored with it.
     message: Option<String>,
     /// Deploys this version again, instead of a component in the body.
@@ -121,8 +146,11 @@ impl DeployQuery {
         if message.as_ref().is_some_and(|message| message.len() > MESSAGE_MAX) {
             return Err(Problem::new(&problem::BAD_QUERY, format!("a message has at most {MESSAGE_MAX} bytes")));
         }
-        let Self { create, interleave, late_seconds, .. } = self;
-        Ok(DeploySettings { create, interleave, late_seconds, message })
+        let Self { create, interleave, late_seconds, calls, public, .. } = self;
+        let bad = |error: BadCalls| Problem::new(&problem::BAD_QUERY, error.to_string());
+        let calls = calls.map(|text| text.parse::<Calls>()).transpose().map_err(bad)?;
+        let public = public.map(|text| text.parse::<PublicMethods>()).transpose().map_err(bad)?;
+        Ok(DeploySettings { create, interleave, late_seconds, calls, public, message })
     }
 }
 

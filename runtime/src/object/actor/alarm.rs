@@ -1,7 +1,7 @@
 //! How an actor runs its object's alarm: the rows in the database say whether it is due, and what happens when it
 //! fails.
 
-use super::{Actor, Failed, Object, Outcome, after, storage_failed};
+use super::{Actor, Failed, Object, Outcome, Waiter, after, storage_failed};
 use crate::base::alarm::{ATTEMPTS_MAX, counts_as_attempt, gives_up};
 use crate::base::logs::Level;
 use crate::base::operation::{AlarmRun, RunAlarm};
@@ -76,7 +76,7 @@ impl Actor {
         self.host.metrics.alarms.inc();
         let host = self.host.clone();
         match host.databases.alarm_runs().begin(self.address.id) {
-            Some(_running) => self.turn(object, call, taken, None).await,
+            Some(_running) => self.turn(object, call, taken, Waiter::default()).await,
             None => {
                 let reason = "the host ended three times in a row while it ran".into();
                 (object, Err(TurnError::Trap { reason, stack: None }))

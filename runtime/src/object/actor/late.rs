@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::Instrument;
 
-use super::{Actor, Due, Ended, Failed, Object, Outcome, Owed, OwedAnswer, OwedTo, Resident, after, dormant};
+use super::{Actor, Due, Ended, Failed, Object, Outcome, Owed, OwedAnswer, OwedTo, Resident, Waiter, after, dormant};
 use crate::base::alarm::counts_as_attempt;
 use crate::base::logs::{Level, LogEntry};
 use crate::base::operation::AlarmRun;
@@ -128,6 +128,7 @@ impl Actor {
                     let error = TurnError::WallTime { limit: self.host.limits.wall_time(), stack: None };
                     let given = match answer.to {
                         OwedTo::Fetch(_) => Given::Response(Err(error)),
+                        OwedTo::Call(_) => Given::Value(Err(error)),
                         OwedTo::Socket(..) => Given::Done(Err(error)),
                         OwedTo::Alarm(taken, _) => {
                             object = self.suspended_alarm_failed(object, taken, &error).await;
@@ -157,7 +158,7 @@ impl Actor {
         let call = Call::new(id, self.address.clone(), (Cause::Resume, Principal::Host), ());
         let call = Call { chain, trace, ..call };
         let span = call.span();
-        let (object, outcome) = self.turn(object, &call, Resume(tokens), None).instrument(span).await;
+        let (object, outcome) = self.turn(object, &call, Resume(tokens), Waiter::default()).instrument(span).await;
         let ended = Ended { call: id, occasion: Occasion::Resume, had_sockets: false };
         let outcome = outcome.map(drop).map_err(Failed::from);
         let mut object = self.count(object, &ended, outcome).0;
@@ -261,6 +262,7 @@ impl Actor {
     fn send(&mut self, OwedAnswer { to, of }: OwedAnswer, given: Given) {
         match (to, given) {
             (OwedTo::Fetch(reply), Given::Response(outcome)) => self.send_to(of, outcome, reply),
+            (OwedTo::Call(reply), Given::Value(outcome)) => self.send_to(of, outcome, reply),
             (OwedTo::Socket(socket, is_last, reply), Given::Done(outcome)) => {
                 let failed = outcome.as_ref().err().map(|error| (code::FAILED, error.code()));
                 self.socket_event_is_over((socket, is_last), failed, self.applied);

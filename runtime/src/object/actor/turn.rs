@@ -3,7 +3,7 @@
 //! What must stay true: what the instance remembers is what is stored. So a turn that staged something which was not
 //! applied leaves no instance, and one that staged nothing may fail and leave it.
 
-use super::{Actor, Object, Outcome, Resident, after, dormant};
+use super::{Actor, Object, Outcome, Resident, Waiter, after, dormant};
 use crate::base::logs::{Level, LogEntry};
 use crate::base::turn_error::{Failure, Logged};
 use crate::base::{Call, CallId, Create, FetchAnswer, TurnError};
@@ -18,7 +18,7 @@ impl Actor {
         object: Object,
         call: &Call<()>,
         event: E,
-        mut abandoned: Option<Signal<'_>>,
+        Waiter { gone: mut abandoned, ticket }: Waiter<'_>,
     ) -> (Object, Result<Outcome<E::Answer>, TurnError>) {
         let code = match self.code().await {
             Ok(code) => code,
@@ -26,10 +26,17 @@ impl Actor {
         };
         let (mut database, resident) = object.begin();
         let waits: Option<Signal<'_>> = abandoned.as_mut().map(|abandoned| &mut **abandoned as _);
-        let mut resident = match self.wake(&mut database, resident, code, call.id, waits).await {
+        let mut resident = match self.wake(&mut database, resident, code, call, waits).await {
             Ok(resident) => resident,
             Err(error) => return (dormant(database), Err(error)),
         };
+        if let Some(ticket) = &ticket {
+            if !ticket.begin() {
+                return (after(database, Some(resident)), Err(TurnError::Abandoned));
+            }
+            // A call that has begun ends by itself.
+            abandoned = None;
+        }
         let late = LateTurn::begin(std::mem::take(&mut resident.late), self.late_context(&resident, &event, call));
         if !late.is_idle() {
             // Others depend on the instance, which a turn that is abandoned takes with it.
@@ -42,14 +49,15 @@ impl Actor {
         let sockets = SocketTurn::begin(self.host.sockets.clone(), object, sockets, offered);
         let mut deleted = self.mailbox.deleted(&self.class);
         let ends = Ends { abandoned, deleted: &mut deleted };
-        let end = instance.run(database, (sockets, late), event, call.id, ends).await;
+        let end = instance.run(database, (sockets, late), event, call, ends).await;
         self.host.metrics.fuel.inc_by(end.fuel);
         let mut late = end.late;
         let late_work = (late.has_staged(), late.has_more_than_resumes());
         let asks_to_leave = asks_to_leave || late.drops_instance();
         let opens = matches!(late.own_reply(), Some(Given::Response(Ok(FetchAnswer::Upgrade(..)))));
-        let mut staged = Staged { turn: end.turn, sockets: end.sockets, late_work, opens };
-        if late.is_deferred() {
+        let is_deferred = late.is_deferred();
+        let mut staged = Staged { turn: end.turn, sockets: end.sockets, late_work, opens, is_deferred };
+        if is_deferred {
             staged.turn.suspend_alarm();
             if late.own_reply().is_none() {
                 late.defer_upgrade(staged.sockets.defer());
@@ -63,7 +71,10 @@ impl Actor {
         };
         // What the turn has deferred is answered by `end_event`.
         let outcome = outcome.map(|answer| match effects.deferred {
-            Some(token) => Outcome::Later(token),
+            Some(token) => {
+                ticket.iter().for_each(|ticket| ticket.defer());
+                Outcome::Later(token)
+            }
             None => Outcome::Now(answer),
         });
         self.given = effects.replies;
@@ -95,7 +106,7 @@ impl Actor {
     async fn end<T: TurnAnswer>(
         &mut self,
         call: CallId,
-        Staged { mut turn, sockets, late_work: (has_late_work, has_more_than_resumes), opens }: Staged,
+        Staged { mut turn, sockets, late_work: (has_late_work, has_more_than_resumes), opens, is_deferred }: Staged,
         result: Result<T, TurnError>,
     ) -> (Box<Database>, Kept, Result<T, TurnError>) {
         let stages_nothing = !(turn.has_staged() || sockets.has_staged() || has_more_than_resumes);
@@ -109,13 +120,13 @@ impl Actor {
                 };
             }
             // So it can be called again, and those who wait for other answers need not suffer.
-            Err(error @ TurnError::Guest(_)) if stages_nothing && turn.broken().is_none() => {
+            Err(error) if error.is_returned() && stages_nothing && turn.broken().is_none() => {
                 return (turn.roll_back(), Kept::Memory, Err(error));
             }
             Err(error) => {
                 // A handler that cannot handle an error of storage returns it or panics; the cause is the error of
                 // storage.
-                let cause = turn.broken().filter(|_| matches!(error, TurnError::Guest(_) | TurnError::Trap { .. }));
+                let cause = turn.broken().filter(|_| error.is_returned() || matches!(error, TurnError::Trap { .. }));
                 let cause = cause.map(|cause| cause.clone().into_turn_error(&self.host.limits));
                 let error = match cause {
                     Some(cause) => {
@@ -127,6 +138,10 @@ impl Actor {
                 return (turn.roll_back(), Kept::Nothing, Err(error));
             }
         };
+        if answer.undoes() && !is_deferred {
+            let kept = if stages_nothing { Kept::Memory } else { Kept::Nothing };
+            return (turn.roll_back(), kept, Ok(answer));
+        }
         let is_error = answer.response().is_some_and(|response| response.status.as_u16() >= 400);
         if is_error && !has_late_work && self.keeps_nothing_of(&mut turn) {
             return (turn.roll_back(), Kept::Nothing, Ok(answer));
@@ -175,6 +190,8 @@ struct Staged {
     late_work: (bool, bool),
     /// Whether a deferred answer that the turn has given itself opens its socket.
     opens: bool,
+    /// Whether what the handler has returned is not its answer.
+    is_deferred: bool,
 }
 
 /// What is kept of a turn.

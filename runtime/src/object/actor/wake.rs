@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::{Actor, Resident, storage_failed};
-use crate::base::{CallId, ClassKey, MemoryCharge, ObjectAddress, TurnError};
+use crate::base::{Call, CallId, ClassKey, MemoryCharge, ObjectAddress, TurnError};
 use crate::object::host_context::HostContext;
 use crate::object::mailbox::Mailbox;
 use crate::object::owed::Owed;
-use crate::object::residency::Permit;
+use crate::object::residency::{Need, Permit};
 use crate::storage::Database;
-use crate::wasm::{ClassCode, Cost, Instance, InstanceContext, Late, Signal};
+use crate::wasm::{CallerOf, ClassCode, Instance, InstanceContext, Late, Signal};
 
 impl Actor {
     /// Returns the code that the next turn runs.
@@ -30,7 +30,7 @@ impl Actor {
         database: &mut Database,
         resident: Option<Resident>,
         code: Arc<ClassCode>,
-        call: CallId,
+        call: &Call<()>,
         abandoned: Option<Signal<'_>>,
     ) -> Result<Resident, TurnError> {
         match resident {
@@ -54,9 +54,13 @@ impl Actor {
         self.address.class = self.class.name();
         self.learn_name(database)?;
         let (host, address, mailbox) = (&self.host, &self.address, &self.mailbox);
+        let calls = self.class.calls();
+        let may_call = code.may_call() && !calls.is_empty();
+        let caller = may_call.then(|| CallerOf { calls, caller: self.caller.clone() });
+        let need = Need { cost: code.cost, depth: call.chain.depth(), may_call };
         let making = async {
-            let mut permit = host.admit(&address.key, code.cost, mailbox, abandoned).await?;
-            let instance = host.instantiate(address, code, call, permit.take_memory()).await?;
+            let mut permit = host.admit(&address.key, need, mailbox, abandoned).await?;
+            let instance = host.instantiate(address, code, (call.id, caller), permit.take_memory()).await?;
             let (late, owed, last_event) = (Late::default(), Owed::default(), host.env.elapsed());
             Ok(Resident {
                 instance,
@@ -87,11 +91,11 @@ impl HostContext {
     async fn admit(
         &self,
         class: &ClassKey,
-        cost: Cost,
+        need: Need,
         mailbox: &Mailbox,
         abandoned: Option<Signal<'_>>,
     ) -> Result<Permit, TurnError> {
-        let admitted = self.residency.admit(class, cost, mailbox);
+        let admitted = self.residency.admit(class, need, mailbox);
         match abandoned {
             None => admitted.await,
             Some(abandoned) => tokio::select! {
@@ -107,7 +111,7 @@ impl HostContext {
         &self,
         address: &ObjectAddress,
         code: Arc<ClassCode>,
-        call: CallId,
+        (call, caller): (CallId, Option<CallerOf>),
         memory: MemoryCharge,
     ) -> Result<Instance, TurnError> {
         let context = InstanceContext {
@@ -117,6 +121,7 @@ impl HostContext {
             logs: self.logs.clone(),
             room: self.residency.clone(),
             env: self.env.clone(),
+            caller,
         };
         self.metrics.instances_started.inc();
         Instance::new(&self.engine, code, context, call, memory).await

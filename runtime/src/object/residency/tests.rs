@@ -10,6 +10,11 @@ use crate::object::mailbox::{Admits, Inbox, Message, mailbox};
 const MIB: u64 = 1 << 20;
 const ONE: Cost = Cost { instances: 1, memories: 1, tables: 1, bytes: 0 };
 
+/// What an instance of a class needs that calls nobody.
+fn plain(cost: Cost) -> Need {
+    Need { cost, depth: 0, may_call: false }
+}
+
 fn house(rooms: u32) -> (Arc<Residency>, Arc<Manual>) {
     let (env, clock) = Env::manual(1);
     let capacity = InstanceCapacity::derive(&Limits { live_instances: rooms, ..Limits::default() });
@@ -30,7 +35,7 @@ async fn live_in(house: &Arc<Residency>) -> (Permit, Inbox) {
 
 async fn of_class(class: &str, house: &Arc<Residency>) -> (Permit, Inbox) {
     let (mailbox, inbox) = mailbox();
-    (house.admit(&ClassKey::new(class), ONE, &mailbox).await.expect("there is room"), inbox)
+    (house.admit(&ClassKey::new(class), plain(ONE), &mailbox).await.expect("there is room"), inbox)
 }
 
 /// Returns as many places as the class gets at once.
@@ -218,7 +223,7 @@ async fn who_lacks_bytes_gets_them_of_the_class_that_uses_most() {
         let house = house.clone();
         async move {
             let (mailbox, _inbox) = mailbox();
-            house.admit(&ClassKey::new("modest"), cost, &mailbox).await.expect("there will be room")
+            house.admit(&ClassKey::new("modest"), plain(cost), &mailbox).await.expect("there will be room")
         }
     });
     tokio::task::yield_now().await;
@@ -235,7 +240,7 @@ async fn bytes_that_a_turn_gives_back_go_to_a_turn_that_waits() {
     let (house, capacity, _clock) = house_of_bytes(100 * MIB);
     let admit = |bytes: u64| {
         let (house, (mailbox, inbox)) = (house.clone(), mailbox());
-        async move { Some((house.admit(&ClassKey::new("class"), Cost { bytes, ..ONE }, &mailbox).await?, inbox)) }
+        async move { Some((house.admit(&ClassKey::new("class"), plain(Cost { bytes, ..ONE }), &mailbox).await?, inbox)) }
     };
     let (mut first, mut inbox) = admit(69 * MIB).await.expect("there is room");
     let charge = first.take_memory();
@@ -294,4 +299,34 @@ async fn an_instance_that_is_no_longer_held_is_asked_to_leave() {
     permit.stays();
     house.sweep(second);
     assert!(is_asked_to_leave(&mut inbox).await, "it stayed, and is asked again");
+}
+
+/// Whatever waits, the deepest turn finds room.
+#[tokio::test]
+async fn turns_that_wait_leave_room_for_those_that_they_wait_for() {
+    let (house, _clock) = house(20);
+    let at = |class: &'static str, depth: usize| {
+        let house = house.clone();
+        async move {
+            let (mailbox, inbox) = mailbox();
+            let need = Need { cost: ONE, depth, may_call: true };
+            Some((house.admit(&ClassKey::new(class), need, &mailbox).await?, inbox))
+        }
+    };
+    let mut held = Vec::new();
+    let mut fill = |class: &'static str, depth: usize| {
+        let before = held.len();
+        while let Some(Some(resident)) = at(class, depth).now_or_never() {
+            held.push(resident);
+        }
+        held.len() - before
+    };
+    assert_eq!(fill("class", 0) + fill("other", 0), 9, "half of a small host, but for the place that is free");
+    for depth in 1..=10 {
+        assert_eq!(fill("class", depth), 1, "at depth {depth}");
+    }
+    assert_eq!((fill("class", 16), fill("class", 16)), (1, 0), "all is taken");
+    drop(held);
+    // One that calls nobody may have what is kept for those that wait.
+    assert!(self::fill("plain", &house).await.len() > 10);
 }

@@ -1,12 +1,13 @@
-//! Late work in the simulation: callers that wait for deferred answers, resumes, and whatever drops an instance, in a
-//! random order.
+//! Late work in the simulation: callers that wait for deferred answers, resumes, whatever drops an instance, deploys,
+//! kills and power cuts, in a random order.
 //!
 //! Invariants: no turn begins before the one before it has ended; each caller is answered once, by a reply, by
 //! `instance-dropped` or because its time is up, and none is forgotten; when an instance is dropped all that wait are
 //! answered; a resume comes at most once, and never early; an alarm whose handler was suspended runs until it has
-//! ended.
+//! ended, in this process or a later one; an instance that owes answers outlives a deploy by the drain time at most.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
@@ -136,13 +137,19 @@ impl Script for Class {
     }
 }
 
+/// The default of `drain-seconds`.
+const DRAIN_MS: u64 = 30_000;
+
 /// A host with one object.
 struct Lateness {
     runtime: Runtime,
     router: Arc<Router>,
     host: Arc<HostContext>,
     class: Arc<Class>,
+    deployed: Arc<super::Class>,
     storage: Storage,
+    root: PathBuf,
+    disk: Arc<SimulatedDisk>,
     world: World,
     callers: Vec<(CallId, BoxFuture<'static, Result<(), TurnError>>)>,
     answered: usize,
@@ -154,17 +161,45 @@ impl Lateness {
         DataDir::open(root).unwrap();
         let disk = SimulatedDisk::new(root).unwrap();
         let (env, clock) = Env::manual(seed);
-        let world = World { env, clock };
-        let storage = Storage::open(root, disk, &world.env).unwrap();
+        let script = Arc::new(Class(Mutex::default(), AtomicBool::new(false)));
+        Self::open(root.into(), disk, World { env, clock }, script)
+    }
+
+    /// Starts a process.
+    fn open(root: PathBuf, disk: Arc<SimulatedDisk>, world: World, script: Arc<Class>) -> Self {
+        let storage = Storage::open(&root, disk.clone(), &world.env).unwrap();
         let records = Arc::new(ClassRecords::open(&storage.dir).unwrap());
         let host = host(&storage, &world.env, &records);
         let classes = Classes::open(records, host.clone()).unwrap();
-        let script = Arc::new(Class(Mutex::default(), AtomicBool::new(false)));
-        classes.add(Arc::new(class(ClassCode::script(script.clone()))));
+        let deployed = Arc::new(class(ClassCode::script(script.clone())));
+        classes.add(deployed.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let router = Arc::new(Router::new(host.clone(), classes, runtime.handle().clone()));
         let (callers, answered, dropped) = (Vec::new(), 0, 0);
-        Self { runtime, router, host, class: script, storage, world, callers, answered, dropped }
+        Self { runtime, router, host, class: script, deployed, storage, root, disk, world, callers, answered, dropped }
+    }
+
+    /// Ends the process as a kill or a power cut does, and starts another one. Callers that waited get no answer.
+    fn kill(self, dice: &mut Dice) -> Self {
+        self.disk.stop_at(self.disk.operations());
+        let Self { runtime, router, host, class, deployed, storage, root, disk, world, callers, answered, dropped } =
+            self;
+        // All actors end with it.
+        drop(runtime);
+        drop((router, host, deployed, callers, storage));
+        match dice.percent(50) {
+            true => disk.restart(),
+            false => disk.power_cut(dice.below(u64::MAX)).unwrap(),
+        }
+        Self { answered, dropped, ..Self::open(root, disk, world, class) }
+    }
+
+    /// Deploys another version. An instance that owes answers stays until it has given them.
+    fn deploy(&mut self) {
+        let waited = self.callers.len();
+        self.deployed.replace(self.deployed.record(), Arc::new(ClassCode::script(self.class.clone())));
+        self.leave(Leaves::Version);
+        assert_eq!(self.callers.len(), waited, "an instance that owes answers stays");
     }
 
     /// Runs all tasks, with a disk that flushes at once, and takes the answers that came.
@@ -232,7 +267,7 @@ impl Lateness {
     }
 
     fn happen(&mut self, dice: &mut Dice) {
-        match dice.below(20) {
+        match dice.below(22) {
             0..4 => self.order(Order::Wait),
             4 | 5 => self.order(Order::WaitAndWatch),
             6 | 7 => self.order(Order::TellAll),
@@ -257,7 +292,14 @@ impl Lateness {
                 self.leave(Leaves::Stop(Duration::ZERO));
                 assert!(self.callers.is_empty(), "the time of the stop is over");
             }
-            18 if !self.callers.is_empty() => {
+            18 if dice.percent(50) => {
+                self.deploy();
+                if dice.percent(50) {
+                    self.advance(DRAIN_MS + 1);
+                    assert!(self.callers.is_empty(), "the time to end what it owes is over");
+                }
+            }
+            18 | 19 if !self.callers.is_empty() => {
                 // A client goes.
                 let gone = dice.below(self.callers.len() as u64) as usize;
                 drop(self.callers.remove(gone));
@@ -275,7 +317,12 @@ fn each_caller_is_answered_once_and_none_is_forgotten() {
         let directory = tempfile::tempdir().unwrap();
         let mut dice = Dice::new(seed);
         let mut late = Lateness::new(directory.path(), seed);
-        (0..120).for_each(|_| late.happen(&mut dice));
+        for _ in 0..120 {
+            match dice.percent(2) {
+                true => late = late.kill(&mut dice),
+                false => late.happen(&mut dice),
+            }
+        }
         late.evict();
         // An alarm whose handler was suspended is run until it has ended.
         for _ in 0..20 {

@@ -70,6 +70,8 @@ fn deploy(records: &ClassRecords, component: &[u8]) -> Result<(), StorageError> 
         deployed_ms: 1,
         create: Create::Any,
         late: Default::default(),
+        calls: Default::default(),
+        methods: Default::default(),
         message: None,
     };
     let record = match records.load_all()?.pop() {

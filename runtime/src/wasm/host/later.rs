@@ -9,10 +9,11 @@ use super::logging::ObjectLog;
 use super::{Host, running};
 use crate::base::limits::{FUEL_PER_ENTRY, FUEL_PER_ITEM};
 use crate::base::socket::SocketId;
-use crate::base::{Env, FetchAnswer, MemoryAccount, Response, TakenAlarm, TurnError};
+use crate::base::{CallAnswer, Env, FetchAnswer, MemoryAccount, Response, TakenAlarm, TurnError};
 use crate::sockets::{SocketError, SocketTurn};
 use crate::storage::Turn;
 use crate::wasm::bindings::later as wit;
+use crate::wasm::calls::{CallerOf, TurnCalls};
 use crate::wasm::failure::guest_failure;
 use crate::wasm::late::{Given, Kind, LateError, LateTurn};
 use crate::wasm::pace::Pace;
@@ -21,6 +22,8 @@ use crate::wasm::response;
 /// The part of a store that this interface needs.
 pub(super) struct View<'a> {
     late: &'a mut Option<LateTurn>,
+    calls: &'a mut Option<TurnCalls>,
+    caller: &'a Option<CallerOf>,
     turn: &'a mut Option<Turn>,
     sockets: &'a mut Option<SocketTurn>,
     pace: &'a mut Pace,
@@ -37,6 +40,8 @@ impl HasData for View<'static> {
 pub(super) fn view(host: &mut Host) -> View<'_> {
     View {
         late: &mut host.late,
+        calls: &mut host.calls,
+        caller: &host.caller,
         turn: &mut host.turn,
         sockets: &mut host.sockets,
         pace: &mut host.pace,
@@ -59,6 +64,7 @@ impl wit::Host for View<'_> {
     fn resume_after(&mut self, milliseconds: u64, holds: bool) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_ENTRY);
         let now = self.env.elapsed();
+        self.share_budget();
         Ok(answer(self.late()?.resume_after(now, milliseconds, holds)))
     }
 
@@ -85,6 +91,9 @@ impl wit::Host for View<'_> {
                 Given::Response(response.and_then(|response| self.opened(deferred, response)))
             }
             (Kind::Response, wit::Answer::Failed(failure)) => Given::Response(Err(self.failed(failure))),
+            (Kind::Value, wit::Answer::Value(value)) => Given::Value(self.result(value).map(CallAnswer::Value)),
+            (Kind::Value, wit::Answer::Refused(value)) => Given::Value(self.result(value).map(CallAnswer::Refused)),
+            (Kind::Value, wit::Answer::Failed(failure)) => Given::Value(Err(self.failed(failure))),
             (Kind::Event | Kind::Alarm(_), wit::Answer::Done) => Given::Done(Ok(())),
             (Kind::Event | Kind::Alarm(_), wit::Answer::Failed(failure)) => Given::Done(Err(self.failed(failure))),
             _ => return Ok(Err(wit::Error::WrongKind)),
@@ -99,6 +108,7 @@ impl wit::Host for View<'_> {
 
     fn on_gone(&mut self, deferred: u64) -> Answer<u64> {
         self.pace.price(0, FUEL_PER_ENTRY);
+        self.share_budget();
         Ok(answer(self.late()?.on_gone(deferred)))
     }
 
@@ -144,6 +154,18 @@ impl wit::Host for View<'_> {
 }
 
 impl View<'_> {
+    /// Has the resumes of this turn share its budget of calls, if it may make any.
+    fn share_budget(&mut self) {
+        if let (Some(_), Some(calls), Some(late)) = (&self.caller, self.calls.as_mut(), self.late.as_mut()) {
+            late.share_budget(calls.budget());
+        }
+    }
+
+    fn result(&self, bytes: Vec<u8>) -> Result<bytes::Bytes, TurnError> {
+        let (account, limit) = self.responses;
+        response::result(bytes, *limit, account)
+    }
+
     fn socket_turn(&mut self) -> wasmtime::Result<&mut SocketTurn> {
         self.sockets.as_mut().ok_or_else(|| wasmtime::format_err!("sockets were used outside of a turn"))
     }

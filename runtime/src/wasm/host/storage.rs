@@ -12,7 +12,7 @@ use crate::wasm::pace::Pace;
 use crate::wasm::resources::Savepoint;
 
 /// Fuel of an operation on everything that is stored: about 0.2 ms of creating and closing files.
-const FUEL_PER_WHOLE: u64 = 2_000_000;
+pub(super) const FUEL_PER_WHOLE: u64 = 2_000_000;
 
 /// The part of a store that this interface needs.
 pub(super) struct View<'a> {
@@ -82,20 +82,26 @@ impl wit::Host for View<'_> {
     /// meanwhile keeps what was applied.
     async fn sync(&mut self) -> Answer<()> {
         self.pace.price(0, FUEL_PER_WHOLE);
-        running(self.turn)?.make_room().await;
-        let (lsn, mut durable) = match running(self.turn)?.apply_so_far_sliced().await {
-            Ok(applied) => applied,
-            Err(error) => return answer(Err(error)),
-        };
-        // If the lane is lost the turn ends, because the outcome is unknown.
-        durable.reached(lsn).await?;
-        // The WAL stays long and the reset is retried; what it holds is safe.
-        if let Err(error) = running(self.turn)?.maintain() {
-            tracing::error!(object = %self.address, %error, "the object's WAL could not be reset");
-        }
+        let settled = settle(running(self.turn)?, self.address).await?;
         self.clock.advance(self.env);
-        Ok(Ok(()))
+        answer(settled)
     }
+}
+
+/// Makes durable what the turn has written so far and what its object has applied before. The outer error ends the
+/// turn.
+pub(super) async fn settle(turn: &mut Turn, address: &ObjectAddress) -> wasmtime::Result<Result<(), WholeError>> {
+    let (lsn, mut durable) = match turn.settle_sliced().await {
+        Ok(applied) => applied,
+        Err(error) => return Ok(Err(error)),
+    };
+    // If the lane is lost the turn ends, because the outcome is unknown.
+    durable.reached(lsn).await?;
+    // The WAL stays long and the reset is retried; what it holds is safe.
+    if let Err(error) = turn.maintain() {
+        tracing::error!(object = %address, %error, "the object's WAL could not be reset");
+    }
+    Ok(Ok(()))
 }
 
 impl wit::HostSavepoint for View<'_> {

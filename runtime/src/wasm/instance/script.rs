@@ -28,7 +28,7 @@ impl ScriptInstance {
         late.handler_begins();
         let result = event.script(script, &mut Scripted { turn: &mut turn, sockets: &mut sockets, late: &mut late });
         let result = result.and_then(|answer| if late.is_deferred() { Ok(answer) } else { answer.checked(&sockets) });
-        let instance = matches!(result, Ok(_) | Err(TurnError::Guest(_))).then_some(self);
+        let instance = result.as_ref().map_or_else(TurnError::is_returned, |_| true).then_some(self);
         (TurnEnd { turn, sockets, late, instance: None, result, fuel: 1 }, instance)
     }
 }

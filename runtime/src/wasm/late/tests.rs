@@ -6,7 +6,11 @@ use crate::base::{CallIds, Env};
 fn context(kind: Option<Kind>, through: usize) -> Option<LateContext> {
     let root = CallIds::new(&Env::manual(1).0).next();
     let through = vec![crate::base::ObjectId::from_bytes([1; 32]); through];
-    Some(LateContext { kind, handles_resumes: true, origin: Origin { chain: Chain { root, through }, trace: None } })
+    Some(LateContext {
+        kind,
+        handles_resumes: true,
+        origin: Origin { chain: Chain { root, through, budget: None }, trace: None },
+    })
 }
 
 fn begin(late: Late, kind: Option<Kind>) -> LateTurn {

@@ -9,6 +9,7 @@ export { Programs } from "./programs.js";
 export { Refusals } from "./refusals.js";
 export { Sql } from "./sql.js";
 export { Transactions } from "./transactions.js";
+export { Waits } from "./waits.js";
 export { Web } from "./web.js";
 
 export default {

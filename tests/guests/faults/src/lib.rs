@@ -1,5 +1,5 @@
 //! Fails in the way the path names, after staging 999 under the key `n`. `/get`, `/put?n=` and `/count` show and set
-//! what is stored, `/sleep?ms=` waits without failing.
+//! what is stored, `/sleep?ms=` waits without failing, `/deep?n=` goes so many calls deep.
 
 use std::hint::black_box;
 use std::time::Duration;
@@ -34,6 +34,7 @@ impl Object for Faults {
             "/get" => Ok(Response::text(self.stored()?.to_string())),
             "/put" => self.store(query.n),
             "/count" => self.store(self.stored()? + 1),
+            "/deep" => Ok(Response::text(dig(query.n, 1, 2, 3, 5, 8, 13).to_string())),
             "/sleep" => {
                 std::thread::sleep(Duration::from_millis(query.ms));
                 Ok(Response::text("slept"))
@@ -90,6 +91,17 @@ impl Faults {
 
 /// Uses the stack of the engine rather than the one in memory, which holds only what has an address.
 #[inline(never)]
+/// Goes so many levels deep. Each takes some hundred bytes of the host's stack, and none of the guest's own.
+#[inline(never)]
+fn dig(levels: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> u64 {
+    if levels == 0 {
+        return a;
+    }
+    let below = dig(levels - 1, b ^ levels, c, d, e, f, a.wrapping_add(levels));
+    let mixed = a.wrapping_mul(below | 1) ^ b.rotate_left(below as u32) ^ c.wrapping_mul(below | 5);
+    mixed ^ d.rotate_right(below as u32) ^ e.wrapping_mul(mixed | 3) ^ f.rotate_left(mixed as u32)
+}
+
 #[expect(unconditional_recursion, reason = "what it is for")]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth) + 1)) + 1
