@@ -176,8 +176,8 @@ impl Router {
         self.send(call)?.outcome().await
     }
 
-    /// Returns the object whose answer a turn of this one waits for, and those whose turns wait for this one: at most so
-    /// many.
+    /// Returns the object whose answer a turn of this one waits for, and those whose turns wait for this one: at most
+    /// so many.
     pub fn waits(&self, object: &ObjectId, limit: usize) -> (Option<String>, Vec<String>) {
         let waits = &self.host.waits;
         (waits.waits_for(object).map(|object| object.to_string()), waits.waited_for_by(object, limit))
