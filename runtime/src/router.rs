@@ -176,6 +176,13 @@ impl Router {
         self.send(call)?.outcome().await
     }
 
+    /// Returns the object whose answer a turn of this one waits for, and those whose turns wait for this one: at most
+    /// so many.
+    pub fn waits(&self, object: &ObjectId, limit: usize) -> (Option<String>, Vec<String>) {
+        let waits = &self.host.waits;
+        (waits.waits_for(object).map(|object| object.to_string()), waits.waited_for_by(object, limit))
+    }
+
     /// Returns the connection side of an accepted socket, which moves its bytes. None if the socket no longer exists.
     pub fn connect(&self, object: &ObjectId, socket: SocketId) -> Option<Connection> {
         self.host.sockets.connect(object, socket)

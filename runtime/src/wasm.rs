@@ -6,6 +6,7 @@
 
 mod bindings;
 mod cache;
+mod caller;
 mod calls;
 pub mod capacity;
 pub mod class;
@@ -26,6 +27,7 @@ mod late;
 mod load_error;
 mod meter;
 mod pace;
+mod pending;
 mod resources;
 mod response;
 #[cfg(test)]
@@ -33,7 +35,7 @@ pub mod script;
 mod timed;
 mod trap;
 
-pub use calls::{Caller, CallerOf, Calling};
+pub use caller::{CallWait, Caller, CallerOf, Calling, Started};
 pub use capacity::{Cost, InstanceCapacity, machine_memory};
 pub use class::ClassCode;
 pub use context::{GrowthRoom, InstanceContext};

@@ -245,6 +245,42 @@ fn the_answer_of_a_call_can_be_given_later() {
 }
 
 #[test]
+fn calls_that_are_begun_run_at_once() {
+    let host = start("");
+    let at_once = |method: &str, arguments: Json, times: u32| {
+        let ask = json!({ "class": "table", "method": method, "arguments": arguments, "times": times });
+        post(&host, "room/alice", "at-once", ask)
+    };
+    let told = at_once("echo", json!(["tea"]), 64);
+    assert_eq!(told["ended"].as_array().unwrap().len(), 64);
+    assert!(told["ended"].as_array().unwrap().iter().all(|ended| ended["value"] == "tea"), "{told}");
+    assert_eq!((&told["more"], told["first"].as_array().unwrap().is_empty()), (&json!("too-many-calls"), false));
+    // Eight sleep for four seconds each: one after the other they would need more than the time of a call.
+    let told = at_once("sleep", json!([4_000, null]), 8);
+    assert_eq!(told["none"], 0);
+    assert!(told["ended"].as_array().unwrap().iter().all(|ended| ended["value"].is_null()), "{told}");
+    let failed = at_once("fail", json!([]), 2);
+    assert_eq!(error(&failed["ended"][1]), ("sold-out", "failed"));
+}
+
+#[test]
+fn a_call_that_nobody_waits_for_is_cancelled_if_it_has_not_begun() {
+    let host = start("");
+    let leave = |key: &str, times: u32| {
+        let arguments = json!([key, 1]);
+        json!({ "class": "table", "name": "bob", "method": "put", "arguments": arguments, "times": times })
+    };
+    std::thread::scope(|scope| {
+        let busy = scope.spawn(|| admin(&host, "table/bob", "sleep", json!([2_000, "marker"])));
+        wait_for(&host, "marker");
+        post(&host, "room/alice", "leave", leave("dropped", 1));
+        post(&host, "room/alice", "leave", leave("left", 0));
+        busy.join().unwrap();
+    });
+    assert_eq!((stored(&host, "table/bob", "dropped"), stored(&host, "table/bob", "left")), (Json::Null, Json::Null));
+}
+
+#[test]
 fn a_full_mailbox_is_an_answer() {
     let host = start("mailbox-turns = 1");
     std::thread::scope(|scope| {
@@ -323,6 +359,22 @@ fn an_operator_calls_methods_too() {
     let refused = host.admin().post(&at("refuse"), r#"[["a", 1.5]]"#).problem(422, "refused");
     assert_eq!(refused["error"], json!(["a", 1.5]));
     host.admin().post(&at("fail"), "").problem(503, "guest-error");
+}
+
+#[test]
+fn an_operator_sees_who_waits_for_whom() {
+    let host = start("");
+    admin(&host, "table/bob", "put", json!(["k", 1]));
+    let shown = std::thread::scope(|scope| {
+        let busy = scope.spawn(|| ask(&host, "sleep", json!([1_500, "marker"])));
+        wait_for(&host, "marker");
+        let shown = String::from_utf8(host.run(&["objects", "show", "table/bob"]).stdout).unwrap();
+        busy.join().unwrap();
+        shown
+    });
+    assert!(shown.contains("waited for by  room/alice"), "{shown}");
+    let shown = host.admin().get("/v1/classes/table/objects/bob").json();
+    assert!(shown.get("waits_for").is_none() && shown.get("waited_for_by").is_none(), "{shown}");
 }
 
 #[test]

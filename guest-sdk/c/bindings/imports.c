@@ -151,16 +151,28 @@ extern void __wasm_import_holdfast_object_later_hold_for(int64_t, uint8_t *);
 __attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("exclusive")))
 extern void __wasm_import_holdfast_object_later_exclusive(int32_t);
 
-__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("drop-instance")))
-extern void __wasm_import_holdfast_object_later_drop_instance(void);
-
 // Imported Functions from `holdfast:object/objects@0.2.0`
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("[method]pending.finish")))
+extern void __wasm_import_holdfast_object_objects_method_pending_finish(int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("[method]pending.finish-fetch")))
+extern void __wasm_import_holdfast_object_objects_method_pending_finish_fetch(int32_t, uint8_t *);
 
 __attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("call")))
 extern void __wasm_import_holdfast_object_objects_call(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
 
 __attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("fetch")))
 extern void __wasm_import_holdfast_object_objects_fetch(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("start")))
+extern void __wasm_import_holdfast_object_objects_start(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("start-fetch")))
+extern void __wasm_import_holdfast_object_objects_start_fetch(uint8_t *, size_t, int32_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, uint8_t *, size_t, int32_t, int32_t, uint8_t *);
+
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("wait")))
+extern void __wasm_import_holdfast_object_objects_wait(uint8_t *, size_t, int32_t, int64_t, uint8_t *);
 
 __attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("id-of")))
 extern void __wasm_import_holdfast_object_objects_id_of(uint8_t *, size_t, uint8_t *, size_t, uint8_t *);
@@ -855,6 +867,21 @@ void holdfast_object_objects_call_options_free(holdfast_object_objects_call_opti
   imports_option_u32_free(&ptr->timeout_ms);
 }
 
+__attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("[resource-drop]pending")))
+extern void __wasm_import_holdfast_object_objects_pending_drop(int32_t handle);
+
+void holdfast_object_objects_pending_drop_own(holdfast_object_objects_own_pending_t handle) {
+  __wasm_import_holdfast_object_objects_pending_drop(handle.__handle);
+}
+
+void holdfast_object_objects_pending_drop_borrow(holdfast_object_objects_borrow_pending_t handle) {
+  __wasm_import_holdfast_object_objects_pending_drop(handle.__handle);
+}
+
+holdfast_object_objects_borrow_pending_t holdfast_object_objects_borrow_pending(holdfast_object_objects_own_pending_t arg) {
+  return (holdfast_object_objects_borrow_pending_t) { arg.__handle };
+}
+
 void holdfast_object_objects_result_list_u8_call_error_free(holdfast_object_objects_result_list_u8_call_error_t *ptr) {
   if (!ptr->is_err) {
     imports_list_u8_free(&ptr->val.ok);
@@ -868,6 +895,33 @@ void holdfast_object_objects_result_response_call_error_free(holdfast_object_obj
     holdfast_object_objects_response_free(&ptr->val.ok);
   } else {
     holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_objects_result_own_pending_call_error_free(holdfast_object_objects_result_own_pending_call_error_t *ptr) {
+  if (!ptr->is_err) {
+  } else {
+    holdfast_object_objects_call_error_free(&ptr->val.err);
+  }
+}
+
+void holdfast_object_objects_list_borrow_pending_free(holdfast_object_objects_list_borrow_pending_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    holdfast_object_objects_borrow_pending_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
+  }
+}
+
+void imports_list_u32_free(imports_list_u32_t *ptr) {
+  size_t list_len = ptr->len;
+  if (list_len > 0) {
+    uint32_t *list_ptr = ptr->ptr;
+    for (size_t i = 0; i < list_len; i++) {
+    }
+    free(list_ptr);
   }
 }
 
@@ -3509,8 +3563,104 @@ void holdfast_object_later_exclusive(bool on) {
   __wasm_import_holdfast_object_later_exclusive(on);
 }
 
-void holdfast_object_later_drop_instance(void) {
-  __wasm_import_holdfast_object_later_drop_instance();
+bool holdfast_object_objects_method_pending_finish(holdfast_object_objects_borrow_pending_t self, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_method_pending_finish((self).__handle, ptr);
+  holdfast_object_objects_result_list_u8_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_method_pending_finish_fetch(holdfast_object_objects_borrow_pending_t self, holdfast_object_objects_response_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_method_pending_finish_fetch((self).__handle, ptr);
+  holdfast_object_objects_result_response_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (holdfast_object_http_types_response_t) {
+        (uint16_t) (uint16_t) ((int32_t) *((uint16_t*) (ptr + sizeof(void*)))),
+        (imports_list_tuple2_string_list_u8_t) (imports_list_tuple2_string_list_u8_t) { (imports_tuple2_string_list_u8_t*)(*((uint8_t **) (ptr + (2*sizeof(void*))))), (*((size_t*) (ptr + (3*sizeof(void*))))) },
+        (imports_list_u8_t) (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (4*sizeof(void*))))), (*((size_t*) (ptr + (5*sizeof(void*))))) },
+      };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option.is_some = false;
+          break;
+        }
+        case 1: {
+          option.is_some = true;
+          option.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
 }
 
 bool holdfast_object_objects_call(holdfast_object_objects_target_t *to, imports_string_t *method, imports_list_u8_t *arguments, holdfast_object_objects_call_options_t *options, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err) {
@@ -3669,6 +3819,182 @@ bool holdfast_object_objects_fetch(holdfast_object_objects_target_t *to, holdfas
     *err = result.val.err;
     return 0;
   }
+}
+
+bool holdfast_object_objects_start(holdfast_object_objects_target_t *to, imports_string_t *method, imports_list_u8_t *arguments, holdfast_object_objects_call_options_t *options, holdfast_object_objects_own_pending_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant1;
+  size_t variant2;
+  switch ((int32_t) ((*to).object).tag) {
+    case 0: {
+      const imports_string_t *payload = &((*to).object).val.name;
+      variant = 0;
+      variant1 = (uint8_t *) (*payload).ptr;
+      variant2 = (*payload).len;
+      break;
+    }
+    case 1: {
+      const imports_string_t *payload0 = &((*to).object).val.id;
+      variant = 1;
+      variant1 = (uint8_t *) (*payload0).ptr;
+      variant2 = (*payload0).len;
+      break;
+    }
+  }
+  int32_t option;
+  int32_t option5;
+  if (((*options).timeout_ms).is_some) {
+    const uint32_t *payload4 = &((*options).timeout_ms).val;
+    option = 1;
+    option5 = (int32_t) (*payload4);
+  } else {
+    option = 0;
+    option5 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_start((uint8_t *) ((*to).class_).ptr, ((*to).class_).len, variant, variant1, variant2, (uint8_t *) (*method).ptr, (*method).len, (uint8_t *) (*arguments).ptr, (*arguments).len, option, option5, ptr);
+  holdfast_object_objects_result_own_pending_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (holdfast_object_objects_own_pending_t) { *((int32_t*) (ptr + sizeof(void*))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option6;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option6.is_some = false;
+          break;
+        }
+        case 1: {
+          option6.is_some = true;
+          option6.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option6,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+bool holdfast_object_objects_start_fetch(holdfast_object_objects_target_t *to, holdfast_object_objects_request_t *request, holdfast_object_objects_call_options_t *options, holdfast_object_objects_own_pending_t *ret, holdfast_object_objects_call_error_t *err) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(11*sizeof(void*))];
+  int32_t variant;
+  uint8_t * variant1;
+  size_t variant2;
+  switch ((int32_t) ((*to).object).tag) {
+    case 0: {
+      const imports_string_t *payload = &((*to).object).val.name;
+      variant = 0;
+      variant1 = (uint8_t *) (*payload).ptr;
+      variant2 = (*payload).len;
+      break;
+    }
+    case 1: {
+      const imports_string_t *payload0 = &((*to).object).val.id;
+      variant = 1;
+      variant1 = (uint8_t *) (*payload0).ptr;
+      variant2 = (*payload0).len;
+      break;
+    }
+  }
+  int32_t option;
+  int32_t option5;
+  if (((*options).timeout_ms).is_some) {
+    const uint32_t *payload4 = &((*options).timeout_ms).val;
+    option = 1;
+    option5 = (int32_t) (*payload4);
+  } else {
+    option = 0;
+    option5 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_start_fetch((uint8_t *) ((*to).class_).ptr, ((*to).class_).len, variant, variant1, variant2, (uint8_t *) ((*request).method).ptr, ((*request).method).len, (uint8_t *) ((*request).uri).ptr, ((*request).uri).len, (uint8_t *) ((*request).headers).ptr, ((*request).headers).len, (uint8_t *) ((*request).body).ptr, ((*request).body).len, option, option5, ptr);
+  holdfast_object_objects_result_own_pending_call_error_t result;
+  switch ((int32_t) *((uint8_t*) (ptr + 0))) {
+    case 0: {
+      result.is_err = false;
+      result.val.ok = (holdfast_object_objects_own_pending_t) { *((int32_t*) (ptr + sizeof(void*))) };
+      break;
+    }
+    case 1: {
+      result.is_err = true;
+      imports_option_list_u8_t option6;
+      switch ((int32_t) *((uint8_t*) (ptr + (6*sizeof(void*))))) {
+        case 0: {
+          option6.is_some = false;
+          break;
+        }
+        case 1: {
+          option6.is_some = true;
+          option6.val = (imports_list_u8_t) { (uint8_t*)(*((uint8_t **) (ptr + (7*sizeof(void*))))), (*((size_t*) (ptr + (8*sizeof(void*))))) };
+          break;
+        }
+      }
+
+      result.val.err = (holdfast_object_objects_call_error_t) {
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + sizeof(void*)))), (*((size_t*) (ptr + (2*sizeof(void*))))) },
+        (imports_string_t) (imports_string_t) { (uint8_t*)(*((uint8_t **) (ptr + (3*sizeof(void*))))), (*((size_t*) (ptr + (4*sizeof(void*))))) },
+        (bool) (int32_t) *((uint8_t*) (ptr + (5*sizeof(void*)))),
+        (bool) (int32_t) *((uint8_t*) (ptr + (1+5*sizeof(void*)))),
+        (holdfast_object_objects_fate_t) (int32_t) *((uint8_t*) (ptr + (2+5*sizeof(void*)))),
+        (imports_option_list_u8_t) option6,
+        (imports_list_tuple2_string_string_t) (imports_list_tuple2_string_string_t) { (imports_tuple2_string_string_t*)(*((uint8_t **) (ptr + (9*sizeof(void*))))), (*((size_t*) (ptr + (10*sizeof(void*))))) },
+      };
+      break;
+    }
+  }
+  if (!result.is_err) {
+    *ret = result.val.ok;
+    return 1;
+  } else {
+    *err = result.val.err;
+    return 0;
+  }
+}
+
+void holdfast_object_objects_wait(holdfast_object_objects_list_borrow_pending_t *any, uint64_t *maybe_timeout_ms, imports_list_u32_t *ret) {
+  __attribute__((__aligned__(sizeof(void*))))
+  uint8_t ret_area[(2*sizeof(void*))];
+  imports_option_u64_t timeout_ms;
+  timeout_ms.is_some = maybe_timeout_ms != NULL;if (maybe_timeout_ms) {
+    timeout_ms.val = *maybe_timeout_ms;
+  }
+  int32_t option;
+  int64_t option1;
+  if ((timeout_ms).is_some) {
+    const uint64_t *payload0 = &(timeout_ms).val;
+    option = 1;
+    option1 = (int64_t) (*payload0);
+  } else {
+    option = 0;
+    option1 = 0;
+  }
+  uint8_t *ptr = (uint8_t *) &ret_area;
+  __wasm_import_holdfast_object_objects_wait((uint8_t *) (*any).ptr, (*any).len, option, option1, ptr);
+  *ret = (imports_list_u32_t) { (uint32_t*)(*((uint8_t **) (ptr + 0))), (*((size_t*) (ptr + sizeof(void*)))) };
 }
 
 bool holdfast_object_objects_id_of(imports_string_t *class_, imports_string_t *name, imports_string_t *ret, holdfast_object_objects_call_error_t *err) {

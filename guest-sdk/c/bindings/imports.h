@@ -755,6 +755,14 @@ typedef struct holdfast_object_objects_call_options_t {
   imports_option_u32_t   timeout_ms;
 } holdfast_object_objects_call_options_t;
 
+typedef struct holdfast_object_objects_own_pending_t {
+  int32_t __handle;
+} holdfast_object_objects_own_pending_t;
+
+typedef struct holdfast_object_objects_borrow_pending_t {
+  int32_t __handle;
+} holdfast_object_objects_borrow_pending_t;
+
 typedef struct {
   bool is_err;
   union {
@@ -770,6 +778,24 @@ typedef struct {
     holdfast_object_objects_call_error_t err;
   } val;
 } holdfast_object_objects_result_response_call_error_t;
+
+typedef struct {
+  bool is_err;
+  union {
+    holdfast_object_objects_own_pending_t ok;
+    holdfast_object_objects_call_error_t err;
+  } val;
+} holdfast_object_objects_result_own_pending_call_error_t;
+
+typedef struct {
+  holdfast_object_objects_borrow_pending_t *ptr;
+  size_t len;
+} holdfast_object_objects_list_borrow_pending_t;
+
+typedef struct {
+  uint32_t *ptr;
+  size_t len;
+} imports_list_u32_t;
 
 typedef struct {
   bool is_err;
@@ -969,6 +995,10 @@ extern void holdfast_object_later_exclusive(bool on);
 extern void holdfast_object_later_drop_instance(void);
 
 // Imported Functions from `holdfast:object/objects@0.2.0`
+// Waits until the call has ended. Returns its result, once; as `call`.
+extern bool holdfast_object_objects_method_pending_finish(holdfast_object_objects_borrow_pending_t self, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err);
+// Waits until the request has ended that `start-fetch` has begun. Returns its response, once; as `fetch`.
+extern bool holdfast_object_objects_method_pending_finish_fetch(holdfast_object_objects_borrow_pending_t self, holdfast_object_objects_response_t *ret, holdfast_object_objects_call_error_t *err);
 // Calls a method of an object and waits for its result. It is a turn of that object.
 // 
 // A settling point: what this turn has written so far is made durable before the call leaves, as by `storage.sync`,
@@ -981,6 +1011,13 @@ extern bool holdfast_object_objects_call(holdfast_object_objects_target_t *to, i
 // Sends a request to an object and waits for its response: as `call`, but a `fetch` turn. It cannot open a
 // WebSocket.
 extern bool holdfast_object_objects_fetch(holdfast_object_objects_target_t *to, holdfast_object_objects_request_t *request, holdfast_object_objects_call_options_t *options, holdfast_object_objects_response_t *ret, holdfast_object_objects_call_error_t *err);
+// Begins a call, as `call`, and does not wait for its end. A turn has at most 64 that have not ended.
+extern bool holdfast_object_objects_start(holdfast_object_objects_target_t *to, imports_string_t *method, imports_list_u8_t *arguments, holdfast_object_objects_call_options_t *options, holdfast_object_objects_own_pending_t *ret, holdfast_object_objects_call_error_t *err);
+// Begins a request, as `fetch`, and does not wait for its end.
+extern bool holdfast_object_objects_start_fetch(holdfast_object_objects_target_t *to, holdfast_object_objects_request_t *request, holdfast_object_objects_call_options_t *options, holdfast_object_objects_own_pending_t *ret, holdfast_object_objects_call_error_t *err);
+// Waits until one of these has ended, or for so many milliseconds. Returns the places in the list of those that
+// have ended; none when the time is up first. 0 does not wait.
+extern void holdfast_object_objects_wait(holdfast_object_objects_list_borrow_pending_t *any, uint64_t *maybe_timeout_ms, imports_list_u32_t *ret);
 // Returns the id of the object with this name.
 extern bool holdfast_object_objects_id_of(imports_string_t *class_, imports_string_t *name, imports_string_t *ret, holdfast_object_objects_call_error_t *err);
 // Returns the id of a new object without a name. It cannot be guessed. The object exists once it has stored
@@ -1171,9 +1208,21 @@ void holdfast_object_objects_call_error_free(holdfast_object_objects_call_error_
 
 void holdfast_object_objects_call_options_free(holdfast_object_objects_call_options_t *ptr);
 
+extern void holdfast_object_objects_pending_drop_own(holdfast_object_objects_own_pending_t handle);
+
+extern void holdfast_object_objects_pending_drop_borrow(holdfast_object_objects_borrow_pending_t handle);
+
+extern holdfast_object_objects_borrow_pending_t holdfast_object_objects_borrow_pending(holdfast_object_objects_own_pending_t handle);
+
 void holdfast_object_objects_result_list_u8_call_error_free(holdfast_object_objects_result_list_u8_call_error_t *ptr);
 
 void holdfast_object_objects_result_response_call_error_free(holdfast_object_objects_result_response_call_error_t *ptr);
+
+void holdfast_object_objects_result_own_pending_call_error_free(holdfast_object_objects_result_own_pending_call_error_t *ptr);
+
+void holdfast_object_objects_list_borrow_pending_free(holdfast_object_objects_list_borrow_pending_t *ptr);
+
+void imports_list_u32_free(imports_list_u32_t *ptr);
 
 void holdfast_object_objects_result_string_call_error_free(holdfast_object_objects_result_string_call_error_t *ptr);
 

@@ -244,6 +244,26 @@ impl ObjectRef {
         decode(&value).map_err(|why| CallError::local("bad-result", format!("the result of {method}: {why}")))
     }
 
+    /// Begins a call and does not wait for its end: [`Started::finish`] does. So several objects work at once; a turn
+    /// has at most 64 calls that have not ended. It is not repeated when there is no room.
+    ///
+    /// ```no_run
+    /// # use holdfast::prelude::*;
+    /// # fn f(ctx: &Context) -> Result<()> {
+    /// let stock = ctx.objects("stock");
+    /// let begun: Vec<_> =
+    ///     ["tea", "milk"].iter().map(|name| stock.named(*name).start("left", &())).collect::<Result<_, _>>()?;
+    /// let left: Vec<u32> = begun.into_iter().map(|call| call.finish()).collect::<Result<_, _>>()?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`call`](Self::call), as far as the call was not begun.
+    pub fn start(&self, method: &str, arguments: &impl Serialize) -> Result<Started, CallError> {
+        let arguments = arguments_of(arguments)?;
+        Ok(Started(wit::start(&self.to, method, &arguments, self.options())?))
+    }
+
     /// Sends a request and waits for the response: a turn of the object's `fetch`. The request's path is the part below
     /// the object.
     ///
@@ -256,16 +276,44 @@ impl ObjectRef {
     }
 
     fn again<T>(&self, mut make: impl FnMut(wit::CallOptions) -> Result<T, wit::CallError>) -> Result<T, CallError> {
-        let timeout_ms = self.timeout.map(|timeout| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX));
         let mut wait = RETRY_WAIT;
         for _ in 0..RETRIES {
-            match make(wit::CallOptions { timeout_ms }) {
+            match make(self.options()) {
                 Err(error) if is_no_room(&error) => sleep(wait),
                 result => return Ok(result?),
             }
             wait *= 2;
         }
-        Ok(make(wit::CallOptions { timeout_ms })?)
+        Ok(make(self.options())?)
+    }
+
+    fn options(&self) -> wit::CallOptions {
+        let milliseconds = |timeout: Duration| u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
+        wit::CallOptions { timeout_ms: self.timeout.map(milliseconds) }
+    }
+}
+
+/// A call that was begun, from [`ObjectRef::start`]. Dropped, or at the end of its turn, it is cancelled if its own
+/// turn has not begun.
+#[derive(Debug)]
+#[must_use = "a call that is dropped is cancelled, unless it runs already"]
+pub struct Started(wit::Pending);
+
+impl Started {
+    /// Waits until the call has ended. Returns its result.
+    ///
+    /// # Errors
+    /// As [`ObjectRef::call`].
+    pub fn finish<R: DeserializeOwned>(self) -> Result<R, CallError> {
+        let value = self.0.finish()?;
+        decode(&value).map_err(|why| CallError::local("bad-result", why))
+    }
+
+    /// Waits until one of these calls has ended, at most for a time. Returns the places of those that have.
+    pub fn wait_for_any(calls: &[&Self], timeout: Option<Duration>) -> Vec<usize> {
+        let calls: Vec<&wit::Pending> = calls.iter().map(|call| &call.0).collect();
+        let timeout = timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX));
+        wit::wait(&calls, timeout).into_iter().map(|at| at as usize).collect()
     }
 }
 

@@ -123,7 +123,7 @@ pub mod storage;
 pub mod websocket;
 
 pub use alarm::{Alarm, AlarmClock, AlarmError, AlarmHandler};
-pub use calls::{Arguments, CallError, CallHandler, Fate, ObjectRef, Objects, Peer, Reply};
+pub use calls::{Arguments, CallError, CallHandler, Fate, ObjectRef, Objects, Peer, Reply, Started};
 pub use error::{Error, ErrorContext, Result};
 pub use late::{Debounce, Deferred, LateError, LateHandler, Token};
 pub use object::{Context, Object};

@@ -265,6 +265,8 @@ pub const DEFERRED_MAX: usize = 1_000;
 pub const CALL_DEPTH_MAX: usize = 16;
 /// Calls that one turn may make (Workers: 1,000 subrequests).
 pub const CALLS_PER_TURN: u32 = 1_000;
+/// Calls of one turn that were begun and have not ended: as many as a turn waits for with any sense.
+pub const CALLS_AT_ONCE: usize = 64;
 /// Calls that a request may cause in all: it bounds what a tree of calls multiplies to.
 pub const CALLS_PER_CHAIN: u32 = 10_000;
 /// Milliseconds after which a call fails that sets no time of its own: as long as people wait for an answer.

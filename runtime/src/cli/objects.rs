@@ -98,6 +98,10 @@ struct ObjectInfo {
     /// Absent in lists.
     #[serde(default)]
     sockets: SocketsInfo,
+    /// The object whose answer it waited for.
+    waits_for: Option<String>,
+    #[serde(default)]
+    waited_for_by: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]
@@ -301,7 +305,7 @@ fn list(
 fn show_one(target: &Target, value: Value, out: &mut impl Write) -> anyhow::Result<()> {
     let object = ObjectInfo::deserialize(value)?;
     let name = object.name.as_deref().map_or("(never reached by name)".into(), show::printable);
-    let fields = [
+    let mut fields = vec![
         ("class", target.class.to_string()),
         ("name", name.into()),
         ("id", format!("@{}", object.id)),
@@ -310,5 +314,11 @@ fn show_one(target: &Target, value: Value, out: &mut impl Write) -> anyhow::Resu
         ("alarm", object.alarm.map_or("none".into(), |alarm| alarm.shown())),
         ("sockets", object.sockets.shown()),
     ];
+    // As it was when it was asked: it is shown when its turn is over.
+    let waits = object.waits_for.iter().map(|other| ("waited for", show::printable(other).into_owned()));
+    fields.extend(waits);
+    if !object.waited_for_by.is_empty() {
+        fields.push(("waited for by", show::printable(&object.waited_for_by.join(", ")).into_owned()));
+    }
     Ok(show::fields(out, &fields)?)
 }

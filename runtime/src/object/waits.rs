@@ -25,6 +25,7 @@ struct Edges {
 
 struct Edge {
     serial: u64,
+    from: Arc<ObjectAddress>,
     to: Arc<ObjectAddress>,
 }
 
@@ -51,13 +52,20 @@ impl Waits {
         }
         edges.last += 1;
         let serial = edges.last;
-        edges.by_waiter.insert(from.id, Edge { serial, to: to.clone() });
+        edges.by_waiter.insert(from.id, Edge { serial, from: from.clone(), to: to.clone() });
         Ok(Wait { waits: self.clone(), from: from.id, serial })
     }
 
     /// Returns the object that this one waits for.
     pub fn waits_for(&self, object: &ObjectId) -> Option<Arc<ObjectAddress>> {
         self.0.lock().by_waiter.get(object).map(|edge| edge.to.clone())
+    }
+
+    /// Returns the objects that wait for this one, as they are written in messages: at most so many.
+    pub fn waited_for_by(&self, object: &ObjectId, limit: usize) -> Vec<String> {
+        let edges = self.0.lock();
+        let waiting = edges.by_waiter.values().filter(|edge| edge.to.id == *object).take(limit);
+        waiting.map(|edge| edge.from.to_string()).collect()
     }
 
     /// Returns how many objects wait.
@@ -111,6 +119,7 @@ mod tests {
         let closed = waits.begin(&c, &a).err().unwrap();
         assert_eq!(closed, Cycle("room/c → room/a → room/b → room/c".into()));
         assert_eq!(waits.waits_for(&a.id), Some(b.clone()));
+        assert_eq!((waits.waited_for_by(&b.id, 9), waits.waited_for_by(&a.id, 9)), (vec!["room/a".into()], vec![]));
         drop(bc);
         let ca = waits.begin(&c, &a).unwrap();
         assert!(waits.begin(&b, &c).is_err());

@@ -12,12 +12,12 @@ use super::delivery::Delivery;
 use crate::base::env::TimedOut;
 use crate::base::metrics::Code;
 use crate::base::{
-    Call, CallAnswer, CallError, CallId, ClassKey, ClassName, Env, Fate, FetchAnswer, MethodCall, Principal, Request,
-    TurnError,
+    Call, CallAnswer, CallError, CallId, ClassKey, ClassName, Env, Fate, FetchAnswer, MethodCall, ObjectAddress,
+    Request, TurnError,
 };
 use crate::object::reply::{Pending, ReplyTo};
-use crate::object::{Cycle, Ticket};
-use crate::wasm::{Caller, Calling};
+use crate::object::{Cycle, HostContext, Ticket};
+use crate::wasm::{CallWait, Caller, Calling, Started};
 
 /// How long a caller waits beyond its time for a turn that runs: its end is near, because its time is up, too.
 const GRACE: Duration = Duration::from_secs(1);
@@ -32,43 +32,79 @@ impl Caller for Delivery {
     }
 
     fn call(&self, call: Call<MethodCall>) -> Calling<CallAnswer> {
-        self.begin_call(call)
+        self.begin_call(call, true).outcome
     }
 
     fn fetch(&self, call: Call<Request>) -> Calling<FetchAnswer> {
-        self.begin_call(call)
+        self.begin_call(call, true).outcome
+    }
+
+    fn start(&self, call: Call<MethodCall>) -> Started<CallAnswer> {
+        self.begin_call(call, false)
+    }
+
+    fn start_fetch(&self, call: Call<Request>) -> Started<FetchAnswer> {
+        self.begin_call(call, false)
     }
 }
 
 impl Delivery {
-    fn begin_call<O: Operation>(&self, call: Call<O>) -> Calling<O::Answer> {
+    /// Delivers a call. `waits` says whether its caller waits for it from now on.
+    fn begin_call<O: Operation>(&self, call: Call<O>, waits: bool) -> Started<O::Answer> {
         let (host, deadline) = (self.host.clone(), call.deadline.unwrap_or(Duration::MAX));
-        let begun = self.deliver_call(call);
-        if let Err(error) = &begun {
-            host.metrics.calls_not_run.get_or_create(&Code { code: not_run_code(error) }).inc();
+        let from = call.principal.object().cloned();
+        let wait =
+            CallersWait { host: host.clone(), from, to: Arc::new(call.target.clone()), ticket: Ticket::new(None) };
+        let begun = self.deliver_call(call, waits.then_some(&wait), wait.ticket.clone());
+        match &begun {
+            Ok(_) => _ = host.metrics.calls.inc(),
+            Err(error) => {
+                host.metrics.calls_not_run.get_or_create(&Code { code: not_run_code(error) }).inc();
+            }
         }
-        Box::pin(async move {
+        let outcome = Box::pin(async move {
             let (waiting, pending) = begun?;
-            host.metrics.calls.inc();
             waiting.outcome(&host.env, pending, deadline).await
-        })
+        });
+        Started { outcome, wait: Arc::new(wait) }
     }
 
-    fn deliver_call<O: Operation>(&self, call: Call<O>) -> Result<(Waiting, Pending<O::Answer>), CallError> {
-        let wait = match &call.principal {
-            Principal::Object(from) => Some(self.host.waits.begin(from, &Arc::new(call.target.clone()))),
-            Principal::Client | Principal::Admin | Principal::Host => None,
-        };
-        let wait = wait.transpose().map_err(|Cycle(cycle)| {
-            let why = format!("the call would wait for its own caller, and so without end: {cycle}");
-            CallError { cycle: Some(cycle), ..CallError::not_run("call-cycle", cut(why)) }
-        })?;
-        let ticket = Ticket::new(wait);
+    fn deliver_call<O: Operation>(
+        &self,
+        call: Call<O>,
+        wait: Option<&CallersWait>,
+        ticket: Arc<Ticket>,
+    ) -> Result<(Waiting, Pending<O::Answer>), CallError> {
         let waiting = Waiting(ticket.clone());
+        // Before it is delivered: it has not run if it is refused.
+        wait.map_or(Ok(()), CallWait::begin)?;
         let (reply, pending) = ReplyTo::calling(ticket);
         let put = self.put(call.with(|operation| operation.event(reply)));
         put.map_err(|error| CallError::of_turn(error, Fate::NotRun))?;
         Ok((waiting, pending))
+    }
+}
+
+/// The wait of an object for the call that it makes.
+struct CallersWait {
+    host: Arc<HostContext>,
+    from: Option<Arc<ObjectAddress>>,
+    to: Arc<ObjectAddress>,
+    ticket: Arc<Ticket>,
+}
+
+impl CallWait for CallersWait {
+    fn begin(&self) -> Result<(), CallError> {
+        let Some(from) = &self.from else { return Ok(()) };
+        self.ticket.begin_wait(|| self.host.waits.begin(from, &self.to)).map_err(|Cycle(cycle)| {
+            let fate = if self.ticket.withdraw() { Fate::NotRun } else { Fate::Unknown };
+            let why = cut(format!("the call would wait for its own caller, and so without end: {cycle}"));
+            CallError { cycle: Some(cycle), ..CallError::of_host("call-cycle", why, fate) }
+        })
+    }
+
+    fn pause(&self) {
+        self.ticket.pause_wait();
     }
 }
 

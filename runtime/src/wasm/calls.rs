@@ -1,44 +1,11 @@
-//! Calls of the running turn to other objects: who delivers them, and what the turn may still do.
+//! Calls of the running turn to other objects: how many it may still make, and which have not ended.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-
-use crate::base::limits::{CALL_DEPTH_MAX, CALL_TIMEOUT_MS, CALLS_PER_CHAIN, CALLS_PER_TURN};
-use crate::base::{
-    Call, CallAnswer, CallBudget, CallError, CallId, Calls, Cause, Chain, ClassKey, ClassName, FetchAnswer, MethodCall,
-    ObjectAddress, Request, TraceContext,
-};
-
-/// Delivers the calls of objects to other objects.
-pub trait Caller: Send + Sync {
-    /// Returns the key of the class with this name.
-    fn class(&self, name: &ClassName) -> Option<ClassKey>;
-
-    /// Creates the id of a new call.
-    fn call_id(&self) -> CallId;
-
-    /// Puts a call into the mailbox of its target, and returns its outcome to be awaited. Calls of one object to one
-    /// object are delivered in the order in which they are made. Dropping the outcome withdraws a call whose turn has
-    /// not begun.
-    fn call(&self, call: Call<MethodCall>) -> Calling<CallAnswer>;
-
-    /// Does the same with a request.
-    fn fetch(&self, call: Call<Request>) -> Calling<FetchAnswer>;
-}
-
-/// The outcome of a call.
-pub type Calling<T> = BoxFuture<'static, Result<T, CallError>>;
-
-/// The calls that an instance may make.
-#[derive(Clone)]
-pub struct CallerOf {
-    /// The classes that it may call.
-    pub calls: Arc<Calls>,
-    /// Delivers its calls.
-    pub caller: Arc<dyn Caller>,
-}
+use super::pending::Slot;
+use crate::base::limits::{CALL_DEPTH_MAX, CALL_TIMEOUT_MS, CALLS_AT_ONCE, CALLS_PER_CHAIN, CALLS_PER_TURN};
+use crate::base::{Call, CallBudget, CallError, CallId, Cause, Chain, ObjectAddress, TraceContext};
 
 /// The calls of one turn.
 pub(super) struct TurnCalls {
@@ -49,6 +16,15 @@ pub(super) struct TurnCalls {
     /// When the turn is given up, by `Env::elapsed`.
     ends: Duration,
     made: u32,
+    /// The calls that were begun, as far as they may not have ended.
+    pending: Vec<Arc<Slot>>,
+}
+
+impl Drop for TurnCalls {
+    /// Cancels what the turn has begun and not finished.
+    fn drop(&mut self) {
+        self.pending.iter().for_each(|pending| pending.cancel());
+    }
 }
 
 impl TurnCalls {
@@ -57,7 +33,15 @@ impl TurnCalls {
         let ends = now.saturating_add(limit);
         let ends = call.deadline.map_or(ends, |deadline| deadline.min(ends));
         let caller = call.principal.object().cloned();
-        Self { chain: call.chain.clone(), trace: call.trace, caller, cause: call.cause, ends, made: 0 }
+        Self {
+            chain: call.chain.clone(),
+            trace: call.trace,
+            caller,
+            cause: call.cause,
+            ends,
+            made: 0,
+            pending: Vec::new(),
+        }
     }
 
     /// Returns the object that waits for the turn.
@@ -99,6 +83,23 @@ impl TurnCalls {
         }
     }
 
+    /// Checks whether another call may be begun.
+    pub(super) fn may_begin(&mut self) -> Result<(), CallError> {
+        self.pending.retain(|pending| pending.is_running());
+        match self.pending.len() < CALLS_AT_ONCE {
+            true => Ok(()),
+            false => {
+                let why = format!("a turn has at most {CALLS_AT_ONCE} calls that have not ended; finish one");
+                Err(CallError::not_run("too-many-calls", why))
+            }
+        }
+    }
+
+    /// Adds a call that was begun.
+    pub(super) fn begun(&mut self, pending: Arc<Slot>) {
+        self.pending.push(pending);
+    }
+
     /// Returns the envelope of a call that this object makes.
     pub(super) fn envelope<E>(
         &self,
@@ -118,7 +119,7 @@ impl TurnCalls {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{CallIds, Env, ObjectId, ObjectName, Principal};
+    use crate::base::{CallIds, ClassKey, ClassName, Env, ObjectId, ObjectName, Principal};
 
     fn turn(depth: usize, deadline: Option<Duration>) -> TurnCalls {
         let (key, name) = (ClassKey::new("key"), ObjectName::parse("a").unwrap());

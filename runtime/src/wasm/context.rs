@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::calls::CallerOf;
+use super::caller::CallerOf;
 use crate::base::logs::GuestLogs;
 use crate::base::{ClassKey, Env, Limits, MemoryAccount, ObjectAddress};
 

@@ -20,6 +20,8 @@ use crate::storage::StorageError;
 /// The number of objects on one page: the default, and the maximum.
 const PAGE: usize = 100;
 const PAGE_MAX: usize = 1_000;
+/// Objects that wait for one that is shown.
+const WAITING_SHOWN: usize = 100;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,6 +45,12 @@ struct Shown {
     /// Omitted in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     sockets: Option<ShownSockets>,
+    /// The object that its turn waited for when this was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waits_for: Option<String>,
+    /// The objects whose turns waited for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    waited_for_by: Vec<String>,
 }
 
 /// Times are milliseconds since the Unix epoch.
@@ -113,6 +121,8 @@ impl Admin {
             state: state(object.live),
             alarm: object.alarm.map(ShownAlarm::from),
             sockets: None,
+            waits_for: None,
+            waited_for_by: Vec::new(),
         });
         Ok(json(StatusCode::OK, &Page { objects: objects.collect(), cursor: page.cursor }))
     }
@@ -166,6 +176,8 @@ impl<'a> ObjectRoute<'a> {
                 Deletion::Nothing => Err(self.unknown()),
             };
         }
+        // Before its description, which waits for the end of its turn.
+        let (waits_for, waited_for_by) = self.admin.router.waits(&self.address.id, WAITING_SHOWN);
         let description = self.deliver(Describe).await?.ok_or_else(|| self.unknown())?;
         let address = self.address;
         let name = description.name.as_ref().or(address.name.as_ref());
@@ -177,6 +189,8 @@ impl<'a> ObjectRoute<'a> {
             state: state(description.live),
             alarm: description.alarm.map(ShownAlarm::from),
             sockets: Some(description.sockets.into()),
+            waits_for,
+            waited_for_by,
         };
         Ok(json(StatusCode::OK, &shown))
     }

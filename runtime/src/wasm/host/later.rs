@@ -13,7 +13,8 @@ use crate::base::{CallAnswer, Env, FetchAnswer, MemoryAccount, Response, TakenAl
 use crate::sockets::{SocketError, SocketTurn};
 use crate::storage::Turn;
 use crate::wasm::bindings::later as wit;
-use crate::wasm::calls::{CallerOf, TurnCalls};
+use crate::wasm::caller::CallerOf;
+use crate::wasm::calls::TurnCalls;
 use crate::wasm::failure::guest_failure;
 use crate::wasm::late::{Given, Kind, LateError, LateTurn};
 use crate::wasm::pace::Pace;

@@ -1,11 +1,16 @@
 //! `holdfast:object/objects`: calls of the running turn to other objects.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{Either, select};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use wasmtime::component::HasData;
+use wasmtime::component::{HasData, Resource, ResourceTable};
 
 use super::storage::{FUEL_PER_WHOLE, settle};
 use super::{Host, running};
@@ -18,9 +23,12 @@ use crate::base::{
 use crate::storage::{Turn, WholeError};
 use crate::wasm::bindings::http_types;
 use crate::wasm::bindings::objects as wit;
-use crate::wasm::calls::{CallerOf, TurnCalls};
+use crate::wasm::caller::CallerOf;
+use crate::wasm::calls::TurnCalls;
 use crate::wasm::clock::TurnClock;
 use crate::wasm::pace::Pace;
+use crate::wasm::pending::{Answered, Slot};
+use crate::wasm::resources::PendingCall;
 
 /// Bytes of a call up to which it is not charged: an instance makes one call at a time.
 const UNCHARGED: usize = 16 << 10;
@@ -30,6 +38,7 @@ pub(super) struct View<'a> {
     turn: &'a mut Option<Turn>,
     calls: &'a mut Option<TurnCalls>,
     caller: &'a Option<CallerOf>,
+    table: &'a mut ResourceTable,
     pace: &'a mut Pace,
     address: &'a ObjectAddress,
     clock: &'a Arc<TurnClock>,
@@ -47,6 +56,7 @@ pub(super) fn view(host: &mut Host) -> View<'_> {
         turn: &mut host.turn,
         calls: &mut host.calls,
         caller: &host.caller,
+        table: &mut host.table,
         pace: &mut host.pace,
         address: &host.address,
         clock: &host.clock,
@@ -118,6 +128,52 @@ impl wit::Host for View<'_> {
         answer(self.fetch_from(to, request, options).await)
     }
 
+    async fn start(
+        &mut self,
+        to: wit::Target,
+        method: String,
+        arguments: Vec<u8>,
+        options: wit::CallOptions,
+    ) -> Answer<Resource<PendingCall>> {
+        self.pace.price(method.len() + arguments.len(), FUEL_PER_CALL);
+        answer(self.start_method(to, &method, arguments, options).await)
+    }
+
+    async fn start_fetch(
+        &mut self,
+        to: wit::Target,
+        request: http_types::RequestResult,
+        options: wit::CallOptions,
+    ) -> Answer<Resource<PendingCall>> {
+        let items = request.headers.len() as u64 * FUEL_PER_ITEM;
+        self.pace.price(request_bytes(&request), FUEL_PER_CALL + items);
+        answer(self.start_request(to, request, options).await)
+    }
+
+    async fn wait(&mut self, any: Vec<Resource<PendingCall>>, timeout_ms: Option<u64>) -> wasmtime::Result<Vec<u32>> {
+        self.pace.price(0, (1 + any.len() as u64) * FUEL_PER_ITEM);
+        let slots = any.iter().map(|pending| Ok(self.table.get(pending)?.0.clone()));
+        let slots: Vec<Arc<Slot>> = slots.collect::<wasmtime::Result<_>>()?;
+        let one_has = poll_fn(|context| {
+            // All are polled: each is to wake the turn.
+            let ended = slots.iter().filter(|slot| slot.poll_ended(context).is_ready()).count();
+            if ended > 0 { Poll::Ready(()) } else { Poll::Pending }
+        });
+        match (timeout_ms, &slots[..]) {
+            (_, []) => {}
+            (Some(0), _) => _ = one_has.now_or_never(),
+            (None, [slot]) => slot.ended().await,
+            (None, _) => one_has.await,
+            (Some(milliseconds), _) => {
+                let sleep = pin!(self.env.sleep(Duration::from_millis(milliseconds)));
+                let (Either::Left(_) | Either::Right(_)) = select(pin!(one_has), sleep).await;
+            }
+        }
+        self.clock.advance(self.env);
+        let ended = slots.iter().enumerate().filter(|(_, slot)| !slot.is_running());
+        Ok(ended.map(|(at, _)| at as u32).collect())
+    }
+
     fn id_of(&mut self, class: String, name: String) -> Answer<String> {
         self.pace.price(class.len() + name.len() + 64, 8 * FUEL_PER_ITEM);
         let id = self.class(&class).and_then(|(_, key)| {
@@ -140,7 +196,96 @@ impl wit::Host for View<'_> {
     }
 }
 
+impl wit::HostPending for View<'_> {
+    async fn finish(&mut self, pending: Resource<PendingCall>) -> Answer<Vec<u8>> {
+        self.pace.price(0, FUEL_PER_ITEM);
+        let outcome = self.outcome(&pending).await?;
+        answer(match outcome {
+            Ok(Answered::Value(value)) => self.value(value),
+            Ok(Answered::Response(_)) => Err(other_kind("finish-fetch").into()),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    async fn finish_fetch(&mut self, pending: Resource<PendingCall>) -> Answer<http_types::Response> {
+        self.pace.price(0, FUEL_PER_ITEM);
+        let outcome = self.outcome(&pending).await?;
+        answer(match outcome {
+            Ok(Answered::Response(response)) => Ok(self.response(response)),
+            Ok(Answered::Value(_)) => Err(other_kind("finish").into()),
+            Err(error) => Err(error.into()),
+        })
+    }
+
+    fn drop(&mut self, pending: Resource<PendingCall>) -> wasmtime::Result<()> {
+        self.pace.price(0, 0);
+        let PendingCall(slot) = self.table.delete(pending)?;
+        slot.cancel();
+        Ok(())
+    }
+}
+
+fn other_kind(right: &str) -> CallError {
+    let why = format!("it is of the other kind; use `{right}`, and begin it again");
+    CallError::of_host("bad-request", why, Fate::Unknown)
+}
+
 impl View<'_> {
+    /// Waits for a call that was begun, and returns its outcome.
+    async fn outcome(&mut self, pending: &Resource<PendingCall>) -> wasmtime::Result<Result<Answered, CallError>> {
+        let slot = self.table.get(pending)?.0.clone();
+        slot.ended().await;
+        self.clock.advance(self.env);
+        let taken = || {
+            CallError::of_host(
+                "bad-request",
+                "its outcome was returned already, or its turn is over".into(),
+                Fate::Unknown,
+            )
+        };
+        Ok(slot.take().unwrap_or_else(|| Err(taken())))
+    }
+
+    fn begun(&mut self, slot: Arc<Slot>) -> Result<Resource<PendingCall>, Stop> {
+        self.pace.note_written();
+        self.turn_calls()?.begun(slot.clone());
+        self.reach(Failpoint::CallDelivered)?;
+        self.table.push(PendingCall(slot)).map_err(|error| Stop::Trap(error.into()))
+    }
+
+    async fn start_method(
+        &mut self,
+        to: wit::Target,
+        method: &str,
+        arguments: Vec<u8>,
+        options: wit::CallOptions,
+    ) -> Result<Resource<PendingCall>, Stop> {
+        self.turn_calls()?.may_begin()?;
+        let (target, deadline, call) = self.prepare_method(to, method, arguments, options).await?;
+        let slot = {
+            let CallerOf { caller, .. } = self.caller()?;
+            let started = caller.start(self.envelope(caller.call_id(), target, deadline, call)?);
+            Slot::new(started, Answered::Value)
+        };
+        self.begun(slot)
+    }
+
+    async fn start_request(
+        &mut self,
+        to: wit::Target,
+        request: http_types::RequestResult,
+        options: wit::CallOptions,
+    ) -> Result<Resource<PendingCall>, Stop> {
+        self.turn_calls()?.may_begin()?;
+        let (target, deadline, request) = self.prepare_request(to, request, options).await?;
+        let slot = {
+            let CallerOf { caller, .. } = self.caller()?;
+            let started = caller.start_fetch(self.envelope(caller.call_id(), target, deadline, request)?);
+            Slot::new(started, Answered::Response)
+        };
+        self.begun(slot)
+    }
+
     async fn call_method(
         &mut self,
         to: wit::Target,
@@ -148,11 +293,7 @@ impl View<'_> {
         arguments: Vec<u8>,
         options: wit::CallOptions,
     ) -> Result<Vec<u8>, Stop> {
-        let target = self.target(to)?;
-        let method = MethodName::parse(method).map_err(|error| CallError::not_run("no-method", error.to_string()))?;
-        let charge = self.charge(arguments.len())?;
-        let deadline = self.prepare(options).await?;
-        let call = MethodCall { method, arguments: arguments.into(), charge };
+        let (target, deadline, call) = self.prepare_method(to, method, arguments, options).await?;
         let calling = {
             let CallerOf { caller, .. } = self.caller()?;
             caller.call(self.envelope(caller.call_id(), target, deadline, call)?)
@@ -161,12 +302,56 @@ impl View<'_> {
         self.reach(Failpoint::CallDelivered)?;
         let outcome = calling.await;
         self.clock.advance(self.env);
-        let value = match outcome? {
-            CallAnswer::Value(value) => value,
-            CallAnswer::Refused(value) => return Err(CallError::refused(value).into()),
-        };
-        self.pace.add_price(value.len() as u64 * FUEL_PER_COPIED_BYTE);
-        Ok(Vec::from(value))
+        self.value(outcome?)
+    }
+
+    async fn prepare_method(
+        &mut self,
+        to: wit::Target,
+        method: &str,
+        arguments: Vec<u8>,
+        options: wit::CallOptions,
+    ) -> Result<(ObjectAddress, Duration, MethodCall), Stop> {
+        let target = self.target(to)?;
+        let method = MethodName::parse(method).map_err(|error| CallError::not_run("no-method", error.to_string()))?;
+        let charge = self.charge(arguments.len())?;
+        let deadline = self.prepare(options).await?;
+        Ok((target, deadline, MethodCall { method, arguments: arguments.into(), charge }))
+    }
+
+    async fn prepare_request(
+        &mut self,
+        to: wit::Target,
+        request: http_types::RequestResult,
+        options: wit::CallOptions,
+    ) -> Result<(ObjectAddress, Duration, Request), Stop> {
+        let target = self.target(to)?;
+        let charge = self.charge(request_bytes(&request))?;
+        let request = request_of(request, charge)?;
+        let deadline = self.prepare(options).await?;
+        Ok((target, deadline, request))
+    }
+
+    /// Returns the result of a method.
+    fn value(&mut self, answer: CallAnswer) -> Result<Vec<u8>, Stop> {
+        match answer {
+            CallAnswer::Value(value) => {
+                self.pace.add_price(value.len() as u64 * FUEL_PER_COPIED_BYTE);
+                Ok(Vec::from(value))
+            }
+            CallAnswer::Refused(value) => Err(CallError::refused(value).into()),
+        }
+    }
+
+    /// Returns the response to a request.
+    fn response(&mut self, answer: FetchAnswer) -> http_types::Response {
+        let (FetchAnswer::Response(response) | FetchAnswer::Upgrade(response, _)) = answer;
+        let Response { status, headers, body } = response;
+        let bytes = body.len() + headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
+        self.pace.add_price(bytes as u64 * FUEL_PER_COPIED_BYTE + headers.len() as u64 * FUEL_PER_ITEM);
+        let headers =
+            headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
+        http_types::Response { status: status.as_u16(), headers, body: Vec::from(body) }
     }
 
     async fn fetch_from(
@@ -175,10 +360,7 @@ impl View<'_> {
         request: http_types::RequestResult,
         options: wit::CallOptions,
     ) -> Result<http_types::Response, Stop> {
-        let target = self.target(to)?;
-        let charge = self.charge(request_bytes(&request))?;
-        let request = request_of(request, charge)?;
-        let deadline = self.prepare(options).await?;
+        let (target, deadline, request) = self.prepare_request(to, request, options).await?;
         let calling = {
             let CallerOf { caller, .. } = self.caller()?;
             caller.fetch(self.envelope(caller.call_id(), target, deadline, request)?)
@@ -187,13 +369,7 @@ impl View<'_> {
         self.reach(Failpoint::CallDelivered)?;
         let outcome = calling.await;
         self.clock.advance(self.env);
-        let (FetchAnswer::Response(response) | FetchAnswer::Upgrade(response, _)) = outcome?;
-        let Response { status, headers, body } = response;
-        let bytes = body.len() + headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum::<usize>();
-        self.pace.add_price(bytes as u64 * FUEL_PER_COPIED_BYTE + headers.len() as u64 * FUEL_PER_ITEM);
-        let headers =
-            headers.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().to_vec())).collect();
-        Ok(http_types::Response { status: status.as_u16(), headers, body: Vec::from(body) })
+        Ok(self.response(outcome?))
     }
 
     fn reach(&mut self, failpoint: Failpoint) -> Result<(), Stop> {

@@ -2,13 +2,13 @@
 //!
 //! `POST /call` with `{"class","name","id","method","arguments","timeout","put"}` calls a method, having written `put`
 //! if it is there, and answers `{"value"}` or `{"error"}`. `/fetch` with `{"class","name","path"}` sends a request.
-//! `/many` makes so many calls. `/savepoint` calls inside a transaction. `/ids` answers ids. `/get?key=` what is
-//! stored.
+//! `/many` makes so many calls, `/at-once` at once, and `/leave` one that it does not wait for. `/savepoint` calls
+//! inside a transaction. `/ids` answers ids. `/get?key=` what is stored.
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use holdfast::calls::ObjectRef;
+use holdfast::calls::{ObjectRef, Started};
 use holdfast::prelude::*;
 use holdfast::serde_json::{self, Value};
 use serde::Deserialize;
@@ -104,6 +104,28 @@ impl Object for Peers {
                     Ok(())
                 })?;
                 end
+            }
+            // Calls so many objects at once, waits for the first, and answers their values, those that had ended
+            // first and the code of one call too many.
+            "/at-once" => {
+                let objects = self.ctx.objects(&ask.class);
+                let begin = |number| objects.named(format!("{number}")).start(&ask.method, &ask.arguments);
+                let begun = (0..ask.times).map(begin).collect::<Result<Vec<_>, _>>()?;
+                let more = begin(ask.times).err().map(|error| error.code().to_owned());
+                let none = Started::wait_for_any(&begun.iter().collect::<Vec<_>>(), Some(Duration::ZERO)).len();
+                let first = Started::wait_for_any(&begun.iter().collect::<Vec<_>>(), None);
+                let ended: Vec<_> = begun.into_iter().map(|call| told(call.finish())).collect();
+                json!({ "ended": ended, "none": none, "first": first, "more": more })
+            }
+            // Begins a call and ends without waiting for it.
+            "/leave" => {
+                let begun = self.other(&ask).start(&ask.method, &ask.arguments)?;
+                if ask.times > 0 {
+                    drop(begun);
+                } else {
+                    std::mem::forget(begun);
+                }
+                Value::Null
             }
             "/ids" => {
                 let objects = self.ctx.objects(&ask.class);
