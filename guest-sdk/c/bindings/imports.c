@@ -151,6 +151,9 @@ extern void __wasm_import_holdfast_object_later_hold_for(int64_t, uint8_t *);
 __attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("exclusive")))
 extern void __wasm_import_holdfast_object_later_exclusive(int32_t);
 
+__attribute__((__import_module__("holdfast:object/later@0.2.0"), __import_name__("drop-instance")))
+extern void __wasm_import_holdfast_object_later_drop_instance(void);
+
 // Imported Functions from `holdfast:object/objects@0.2.0`
 
 __attribute__((__import_module__("holdfast:object/objects@0.2.0"), __import_name__("[method]pending.finish")))
@@ -3561,6 +3564,10 @@ bool holdfast_object_later_hold_for(holdfast_object_later_socket_t socket, holdf
 
 void holdfast_object_later_exclusive(bool on) {
   __wasm_import_holdfast_object_later_exclusive(on);
+}
+
+void holdfast_object_later_drop_instance(void) {
+  __wasm_import_holdfast_object_later_drop_instance();
 }
 
 bool holdfast_object_objects_method_pending_finish(holdfast_object_objects_borrow_pending_t self, imports_list_u8_t *ret, holdfast_object_objects_call_error_t *err) {
