@@ -11,13 +11,14 @@ use crate::{cli, config, gateway, storage};
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets, in the order in which bytes enter the host.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("heads", gateway::fuzz::heads),
     ("calm", gateway::fuzz::calm),
     ("frames", gateway::fuzz::frames),
     ("hosts", gateway::fuzz::hosts),
     ("path", gateway::fuzz::path),
     ("query", gateway::fuzz::query),
+    ("calls", gateway::fuzz::calls),
     ("cursor", storage::fuzz::cursor),
     ("sql", storage::fuzz::sql),
     ("import", storage::fuzz::import),

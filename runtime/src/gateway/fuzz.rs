@@ -15,6 +15,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::admin::sql;
 use super::calm::Calm;
+use super::cbor;
 use super::frames::Frames;
 use super::heads::Heads;
 use super::hosts::{HostSettings, Hosts};
@@ -64,6 +65,18 @@ pub fn heads(input: &[u8]) {
     let served = served(input);
     // The first request with a fault is refused, and the connection ends with it.
     assert!(served <= complete || fault.is_some(), "{served} requests were served and {complete} were seen");
+}
+
+/// Tests arguments and results of calls: no result panics, and arguments that are accepted have one form in JSON, which
+/// is accepted again.
+pub fn calls(input: &[u8]) {
+    if let Ok(json) = cbor::to_json(input) {
+        serde_json::from_slice::<serde::de::IgnoredAny>(&json).expect("a result in JSON is JSON");
+    }
+    let Ok(arguments) = cbor::arguments(input) else { return };
+    let json = cbor::to_json(&arguments).expect("it was JSON");
+    let again = cbor::arguments(&json).expect("it is an array or an object still");
+    assert_eq!(cbor::to_json(&again).expect("it was JSON"), json);
 }
 
 /// Tests HTTP/2 input: what was counted is the same for every way of splitting the bytes.

@@ -381,7 +381,7 @@ impl View<'_> {
         self.caller.as_ref().ok_or_else(|| {
             CallError::not_run(
                 "not-granted",
-                "the class may call nobody; name the classes under [calls] in holdfast.toml",
+                "the class may call no other class; name those that it calls under [calls] in holdfast.toml",
             )
         })
     }
@@ -402,7 +402,7 @@ impl View<'_> {
         let CallerOf { calls, caller } = self.caller()?;
         let Some(class) = calls.get(name) else {
             let name: String = name.chars().take(80).collect();
-            let why = format!("the class calls nobody by the name `{name}`; write it under [calls] in holdfast.toml");
+            let why = format!("`{name}` is not under [calls] in holdfast.toml; write there which class it names");
             return Err(CallError::not_run("not-granted", why));
         };
         let key = caller.class(class);

@@ -89,8 +89,6 @@ impl Faults {
     }
 }
 
-/// Uses the stack of the engine rather than the one in memory, which holds only what has an address.
-#[inline(never)]
 /// Goes so many levels deep. Each takes some hundred bytes of the host's stack, and none of the guest's own.
 #[inline(never)]
 fn dig(levels: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> u64 {
@@ -102,6 +100,8 @@ fn dig(levels: u64, a: u64, b: u64, c: u64, d: u64, e: u64, f: u64) -> u64 {
     mixed ^ d.rotate_right(below as u32) ^ e.wrapping_mul(mixed | 3) ^ f.rotate_left(mixed as u32)
 }
 
+/// Uses the stack of the engine rather than the one in memory, which holds only what has an address.
+#[inline(never)]
 #[expect(unconditional_recursion, reason = "what it is for")]
 fn recurse(depth: u64) -> u64 {
     black_box(recurse(black_box(depth) + 1)) + 1
