@@ -47,6 +47,8 @@ struct State {
 #[derive(Default)]
 struct Tree {
     files: HashMap<Id, Arc<Vec<u8>>>,
+    /// Open, so that the system gives the inode of a known file to no other one: the clock of births is coarse.
+    handles: HashMap<Id, File>,
     dirs: BTreeMap<PathBuf, BTreeMap<OsString, Entry>>,
 }
 
@@ -172,7 +174,9 @@ impl Disk for SimulatedDisk {
         let metadata = file.metadata()?;
         let mut bytes = vec![0; metadata.len() as usize];
         file.read_exact_at(&mut bytes, 0)?;
-        self.state.lock().durable.files.insert(Id::of(&metadata), Arc::new(bytes));
+        let (id, durable) = (Id::of(&metadata), &mut self.state.lock().durable);
+        durable.handles.insert(id, file.try_clone()?);
+        durable.files.insert(id, Arc::new(bytes));
         Ok(())
     }
 
@@ -184,8 +188,15 @@ impl Disk for SimulatedDisk {
         self.at(failpoint)?;
         // A directory above the root existed before.
         if let Ok(within) = dir.strip_prefix(&self.root) {
-            let entries = entries(dir)?.into_iter().map(|(name, (entry, _))| (name, entry)).collect();
-            self.state.lock().durable.dirs.insert(within.into(), entries);
+            let mut names = BTreeMap::new();
+            let durable = &mut self.state.lock().durable;
+            for (name, (entry, path)) in entries(dir)? {
+                if let Entry::File(id) = entry {
+                    durable.handles.insert(id, File::open(path)?);
+                }
+                names.insert(name, entry);
+            }
+            durable.dirs.insert(within.into(), names);
         }
         Ok(())
     }
@@ -222,7 +233,10 @@ impl Tree {
             for (name, (entry, path)) in entries(&root.join(&dir))? {
                 match entry {
                     Entry::Dir => waiting.push(dir.join(&name)),
-                    Entry::File(id) => drop(tree.files.insert(id, Arc::new(fs::read(path)?))),
+                    Entry::File(id) => {
+                        tree.files.insert(id, Arc::new(fs::read(&path)?));
+                        tree.handles.insert(id, File::open(path)?);
+                    }
                 }
                 names.insert(name, entry);
             }
