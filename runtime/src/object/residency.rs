@@ -275,9 +275,17 @@ impl Residency {
         let Some(tenant) = residents.tenants.get(class) else { return };
         let wanted = tenant.waiting.len().saturating_sub(tenant.coming).max(at_least);
         for _ in 0..wanted {
-            let Some(key) = self.victim(residents, class) else { break };
-            self.ask_for_room(residents, key, class.clone());
+            if !self.ask_one(residents, class) {
+                break;
+            }
         }
+    }
+
+    /// Asks an idle instance to leave for the class. Returns whether there was one.
+    fn ask_one(&self, residents: &mut Residents, class: &ClassKey) -> bool {
+        let Some(key) = self.victim(residents, class) else { return false };
+        self.ask_for_room(residents, key, class.clone());
+        true
     }
 
     /// Returns an idle instance that is to leave for a turn of this class: the least recently used one of the largest
@@ -365,9 +373,7 @@ impl Residency {
 impl GrowthRoom for Residency {
     fn ask_for_bytes(&self, class: &ClassKey) -> bool {
         let mut residents = self.residents.lock();
-        if let Some(key) = self.victim(&mut residents, class) {
-            self.ask_for_room(&mut residents, key, class.clone());
-        }
+        self.ask_one(&mut residents, class);
         residents.by_key.len() > 1
     }
 }

@@ -15,9 +15,12 @@ use crate::base::{ClassKey, Env, MemoryCharge};
 
 /// Bytes that an element of a table takes.
 const TABLE_ELEMENT: u64 = 8;
-/// How long growth waits for bytes before it is refused, and how often it looks.
+/// How long growth waits for bytes before it is refused.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// The first time until it looks again, which doubles up to the last. Each look takes the lock of all instances, and
+/// asks one to leave: many that wait must not keep others from it.
+const LOOK_AFTER: Duration = Duration::from_millis(10);
+const LOOK_AFTER_MAX: Duration = Duration::from_millis(100);
 
 /// The memory of one instance, counted against its own limit and its class's share of the host's memory.
 pub(super) struct MemoryMeter {
@@ -103,8 +106,10 @@ impl MemoryMeter {
             return false;
         }
         let until = self.env.elapsed().saturating_add(PATIENCE);
+        let mut pause = LOOK_AFTER;
         while self.env.elapsed() < until && self.room.ask_for_bytes(&self.class) {
-            self.env.sleep(LOOK_EVERY).await;
+            self.env.sleep(pause).await;
+            pause = (2 * pause).min(LOOK_AFTER_MAX);
             if self.take(more) {
                 self.refusal = None;
                 return true;

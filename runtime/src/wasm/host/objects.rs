@@ -123,8 +123,7 @@ impl wit::Host for View<'_> {
         request: http_types::RequestResult,
         options: wit::CallOptions,
     ) -> Answer<http_types::Response> {
-        let items = request.headers.len() as u64 * FUEL_PER_ITEM;
-        self.pace.price(request_bytes(&request), FUEL_PER_CALL + items);
+        self.price_request(&request);
         answer(self.fetch_from(to, request, options).await)
     }
 
@@ -145,8 +144,7 @@ impl wit::Host for View<'_> {
         request: http_types::RequestResult,
         options: wit::CallOptions,
     ) -> Answer<Resource<PendingCall>> {
-        let items = request.headers.len() as u64 * FUEL_PER_ITEM;
-        self.pace.price(request_bytes(&request), FUEL_PER_CALL + items);
+        self.price_request(&request);
         answer(self.start_request(to, request, options).await)
     }
 
@@ -231,6 +229,11 @@ fn other_kind(right: &str) -> CallError {
 }
 
 impl View<'_> {
+    fn price_request(&mut self, request: &http_types::RequestResult) {
+        let items = request.headers.len() as u64 * FUEL_PER_ITEM;
+        self.pace.price(request_bytes(request), FUEL_PER_CALL + items);
+    }
+
     /// Waits for a call that was begun, and returns its outcome.
     async fn outcome(&mut self, pending: &Resource<PendingCall>) -> wasmtime::Result<Result<Answered, CallError>> {
         let slot = self.table.get(pending)?.0.clone();
